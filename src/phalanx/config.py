@@ -1,0 +1,223 @@
+"""The typed configuration: every key of a training run, its type, its range and its meaning.
+
+YAML files in ``configs/`` hold the values; this file holds the law. An unknown key or an impossible value is
+refused before anything is loaded, by a message that names the key and the nearest valid one.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+# Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
+RUNTIME_KEYS = (
+    "runs", "workers", "device", "checkpoint_minutes", "progress",
+    "data.root", "data.cache_gb", "predict.batch",
+)  # fmt: skip
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class Phantom(Strict):
+    """The synthetic set that stands in where ``data.root`` is null."""
+
+    kind: Literal["hand"] = "hand"
+    patients: Count = 80
+    size: Annotated[int, Field(ge=128, le=2048)] = 512
+    seed: int = 0
+
+
+class Data(Strict):
+    name: str
+    root: Path | None = None  # competition layout; null: the phantom below, made once under data/
+    phantom: Phantom | None = None
+    classes: list[str] = Field(min_length=1)
+    pairs: list[tuple[str, str]] = []  # left-right partners that a mirror exchanges
+    size: Annotated[int, Field(ge=32, multiple_of=32)]  # long side of the working grid in pixels
+    folds_file: Path | None = None  # null: grouped folds are drawn from the seed
+    cache_gb: Annotated[float, Field(ge=0)] = 4.0  # decoded images and planes kept in memory up to this
+    skip_unlabelled: bool = False  # true: images without an annotation file are left out instead of refused
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Data":
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes: a name stands twice")
+        for name in [name for pair in self.pairs for name in pair]:
+            if name not in self.classes:
+                raise ValueError(f"pairs: {name!r} is no class{nearest(name, self.classes)}")
+        if self.root is None and self.phantom is None:
+            raise ValueError("root: name the data set's folder, as in data.root=/path/to/dataset")
+        return self
+
+
+class PointRend(Strict):
+    """Sizes of the point head and its sampling, in the paper's letters where it has them."""
+
+    points: Count = 1024  # N: training points an image
+    oversample: Positive = 3.0  # k: candidates a point
+    importance: Share = 0.75  # beta: share of points taken where the coarse logits are unsure
+    hidden: Count = 128
+    layers: Annotated[int, Field(ge=1, le=8)] = 3
+    subdivision_points: Count = 4096  # points re-predicted at each doubling of the grid
+
+
+class Model(Strict):
+    arch: str
+    encoder: str
+    weights: str = "imagenet"  # imagenet (or another name the encoder knows), none, or a local file
+    norm: Literal["group", "batch"] = "group"
+    channels_last: bool = False
+    pointrend: PointRend | None = None
+    options: dict[str, Any] = {}  # passed on to the decoder's constructor in segmentation-models-pytorch
+
+
+class Until(Strict):
+    """End of a loss stage: after so many epochs, or when the training Dice of an epoch reaches a value."""
+
+    epochs: Count | None = None
+    dice: Share | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Until":
+        if (self.epochs is None) == (self.dice is None):
+            raise ValueError("give either epochs or dice")
+        return self
+
+
+class Stage(Strict):
+    weights: dict[str, Positive] = Field(min_length=1)
+    until: Until | None = None  # null: to the end
+
+
+class Loss(Strict):
+    stages: list[Stage] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Loss":
+        if any(stage.until is None for stage in self.stages[:-1]):
+            raise ValueError("stages: every stage but the last needs 'until', or those behind it never start")
+        if self.stages[-1].until is not None:
+            raise ValueError("stages: the last stage runs to the end and has no 'until'")
+        return self
+
+
+class Elastic(Strict):
+    p: Share = 0.0
+    strength: Share = 0.02  # standard deviation of the displacement, as a share of the image side
+    cell: Share = 0.125  # distance of the control points, as a share of the image side
+
+
+class Augment(Strict):
+    flip: Share = 0.0  # probability; classes of data.pairs change places with it
+    warp: Share = 0.0  # probability of shift, scale and rotation together
+    shift: Share = 0.0  # at most this share of the side
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor within 1 - scale .. 1 + scale
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0  # degrees either way
+    elastic: Elastic = Elastic()
+    pixel: list[dict[str, Any]] = []  # albumentations image-only transforms: {name: ..., p: ..., ...}
+
+
+class Optim(Strict):
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: Positive = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup: Share = 0.1  # share of all steps
+    min_lr: Share = 0.0  # end of the cosine, as a share of lr
+    clip: Annotated[float, Field(ge=0)] = 1.0  # largest gradient norm; 0 for none
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the weight average; 0 for none
+
+
+class Predict(Strict):
+    tta: list[Literal["hflip"]] = []
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    batch: Count = 4
+
+
+class Config(Strict):
+    """One training recipe, resolved. ``data`` and ``model`` and the like are the folders of ``configs/``."""
+
+    name: str
+    data: Data
+    model: Model
+    loss: Loss
+    augment: Augment
+    optim: Optim
+    predict: Predict
+    seed: Annotated[int, Field(ge=0)] = 0
+    folds: Annotated[int, Field(ge=2)] = 5
+    epochs: Count = 100
+    batch: Count = 2
+    accumulate: Count = 1  # micro-batches of `batch` images a step
+    validate_every: Count = 5  # epochs
+    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    device: str = "auto"  # auto, cpu, cuda or cuda:1
+    workers: Annotated[int, Field(ge=-1)] = -1  # loader processes; -1: chosen for the machine
+    checkpoint_minutes: Positive = 5.0
+    progress: bool = True
+    runs: Path = Path("runs")
+
+    @model_validator(mode="after")
+    def _usable(self) -> "Config":
+        terms = {term for stage in self.loss.stages for term in stage.weights}
+        if "point" in terms and self.model.pointrend is None:
+            raise ValueError("loss: weighs 'point', which needs a head: set model.pointrend, or drop the term")
+        if self.model.pointrend is not None and "point" not in terms:
+            raise ValueError("model.pointrend: no loss stage weighs 'point', so the head would never learn")
+        return self
+
+
+def nearest(word: str, known: Any) -> str:
+    """', did you mean ...?' for the closest known word, or the list where nothing is close.
+
+    >>> nearest("epoch", ["epochs", "batch"])
+    '; did you mean epochs?'
+    """
+    names = sorted(map(str, known))
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; known: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
+
+
+def validate(values: dict[str, Any], kind: type[BaseModel] = Config) -> Any:
+    """A typed configuration from plain values.
+
+    Raises:
+        ConfigError: one line a problem, each with the key, the value and the nearest valid key.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        lines = [_line(problem, kind) for problem in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _line(problem: Any, kind: type[BaseModel]) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        parent, _, key = where.rpartition(".")
+        return f"{where}: no such option{nearest(key, known_keys(kind, parent))}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{where}: missing; give it as {where}=..."
+    if problem["type"] == "value_error":
+        return f"{where}.{message}" if where else message
+    return f"{where}={problem['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def known_keys(kind: type[BaseModel], dotted: str) -> list[str]:
+    """Names of the options of the section ``dotted`` ('' for the top level)."""
+    for part in dotted.split(".") if dotted else []:
+        annotation = kind.model_fields[part].annotation if part in kind.model_fields else None
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        kind = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), kind)
+    return list(kind.model_fields)

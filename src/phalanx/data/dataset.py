@@ -1,0 +1,98 @@
+"""Training samples: image and bit-planes on the working grid, decoded once, augmented anew each epoch."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from tqdm import tqdm
+
+from ..augment.pixels import PixelTransforms
+from ..augment.warp import warp
+from ..config import Augment, Data
+from ..errors import DataError
+from .images import Grid, read_grey
+from .planes import plane_count
+from .polygons import rasterise, read_annotations
+from .records import Record
+
+
+class Batch(NamedTuple):
+    """``images`` uint8[B, 1, S, S]; ``planes`` uint8[B, P, S, S], bit-planes; ``index`` int64[B] into records."""
+
+    images: Tensor
+    planes: Tensor
+    index: Tensor
+
+
+def load(record: Record, data: Data) -> tuple[np.ndarray, np.ndarray, Grid]:
+    """Image uint8[S, S] and planes uint8[S, S, P] of a record on the working grid of side S, and that grid."""
+    image = read_grey(record.image)
+    grid = Grid(*image.shape, data.size)
+    side = (data.size, data.size)
+    if record.labels is None:
+        raise DataError(f"{record.image}: has no annotation")
+    planes = rasterise(read_annotations(record.labels, data.classes), side, len(data.classes), grid.scale)
+    return grid.place(image), planes, grid
+
+
+class TrainingSet(Dataset):
+    """Samples by (epoch, index). All randomness of a sample comes from (seed, epoch, index): no state in workers.
+
+    Decoded samples are kept in memory when all of them fit into ``data.cache_gb``.
+    """
+
+    def __init__(self, records: Sequence[Record], *, data: Data, augment: Augment, seed: int, progress: bool):
+        self.records, self.data, self.augment, self.seed = list(records), data, augment, seed
+        self.pixels = PixelTransforms(augment.pixel)
+        index = {name: i for i, name in enumerate(data.classes)}
+        self.pairs = [(index[a], index[b]) for a, b in data.pairs]
+        need = len(self.records) * data.size**2 * (1 + plane_count(len(data.classes)))
+        self.cache: list[tuple[np.ndarray, np.ndarray, Grid]] = []
+        if need <= data.cache_gb * 1e9:
+            with ThreadPoolExecutor() as pool:
+                loaded = pool.map(lambda record: load(record, data), self.records)
+                self.cache = list(tqdm(loaded, "read", len(self.records), leave=False, disable=not progress))
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
+        epoch, index = key
+        image, planes, grid = self.cache[index] if self.cache else load(self.records[index], self.data)
+        rng = np.random.default_rng((self.seed, epoch, index))
+        image, planes = warp(image, planes, grid.content, rng, self.augment, self.pairs)
+        image = self.pixels(image, rng)
+        return (
+            torch.from_numpy(image)[None],
+            torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1))),
+            index,
+        )
+
+
+class Batches(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, index) in an order that depends on (seed, epoch) alone, from any batch on.
+
+    The last batch of an epoch may be smaller; no image is dropped or doubled.
+    """
+
+    def __init__(self, count: int, batch: int, seed: int):
+        self.count, self.batch, self.seed = count, batch, seed
+        self.epoch = self.start = 0
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
+        for first in range(self.start * self.batch, self.count, self.batch):
+            yield [(self.epoch, int(i)) for i in order[first : first + self.batch]]
+
+
+def collate(samples: list[tuple[Tensor, Tensor, int]]) -> Batch:
+    """Stacks samples into a batch."""
+    images, planes, index = zip(*samples, strict=True)
+    return Batch(torch.stack(images), torch.stack(planes), torch.tensor(index))

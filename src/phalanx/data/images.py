@@ -1,0 +1,79 @@
+"""Images from disk as 8-bit grey, and their place on the square working grid."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ..errors import DataError
+
+
+def read_grey(path: Path) -> np.ndarray:
+    """An image file as uint8[H, W]; colours and palettes become luminance, an alpha channel is dropped.
+
+    Deeper files are scaled from the smallest of 8, 10, 12, 14 or 16 bits that holds their brightest pixel.
+
+    Raises:
+        DataError: the file is missing, empty, cut off or no image.
+    """
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); restore it or remove its record") from None
+    if not data.size:
+        raise DataError(f"{path}: the file is empty; restore it, or remove it with its annotation")
+    if data[:4].tobytes() == b"\x89PNG" and b"IEND" not in data[-16:].tobytes():
+        # OpenCV decodes what is there and leaves the rest black, without a word
+        raise DataError(f"{path}: the PNG is cut off; copy it again, or remove it with its annotation")
+    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise DataError(f"{path}: not a readable image; restore it, or remove it with its annotation")
+    if image.ndim == 3:
+        image = cv2.cvtColor(image[:, :, :3], cv2.COLOR_BGR2GRAY) if image.shape[2] > 2 else image[:, :, 0]
+    if image.dtype == np.uint16:
+        bits = next(bits for bits in (8, 10, 12, 14, 16) if image.max() < 1 << bits)
+        image = (image >> (bits - 8)).astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise DataError(f"{path}: {image.dtype} pixels; convert the image to 8 or 16 bits")
+    return np.ascontiguousarray(image)
+
+
+class Grid(NamedTuple):
+    """How an image of ``height`` x ``width`` pixels lies in the top left corner of a ``side`` x ``side`` grid."""
+
+    height: int
+    width: int
+    side: int
+
+    @property
+    def scale(self) -> float:
+        """Grid pixels an image pixel; the long side fills the grid."""
+        return self.side / max(self.height, self.width)
+
+    @property
+    def content(self) -> tuple[int, int]:
+        """Rows and columns of the grid that the image covers."""
+        return max(1, round(self.height * self.scale)), max(1, round(self.width * self.scale))
+
+    def place(self, image: np.ndarray) -> np.ndarray:
+        """uint8[height, width] to uint8[side, side], by area where it shrinks; zero beside the image."""
+        rows, columns = self.content
+        if image.shape != (rows, columns):
+            way = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
+            image = cv2.resize(image, (columns, rows), interpolation=way)
+        if (rows, columns) == (self.side, self.side):
+            return image
+        placed = np.zeros((self.side, self.side), np.uint8)
+        placed[:rows, :columns] = image
+        return placed
+
+    def restore(self, maps: np.ndarray) -> np.ndarray:
+        """float32[C, n, n] over the grid, at any resolution n, to float32[C, height, width], bilinear."""
+        finer = maps.shape[1] / self.side
+        rows, columns = (max(1, round(edge * finer)) for edge in self.content)
+        restored = np.empty((len(maps), self.height, self.width), np.float32)
+        for target, source in zip(restored, maps, strict=True):
+            part = np.ascontiguousarray(source[:rows, :columns])
+            cv2.resize(part, (self.width, self.height), dst=target, interpolation=cv2.INTER_LINEAR)
+        return restored

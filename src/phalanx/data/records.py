@@ -1,0 +1,67 @@
+"""What a data set holds: its images, their patients and their annotation files, in the competition layout."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+
+class Record(NamedTuple):
+    """One image. ``name`` is its file name, unique in the data set; ``group`` the patient."""
+
+    name: str
+    group: str
+    image: Path
+    labels: Path | None
+
+
+def train_records(root: Path, skip_unlabelled: bool = False) -> list[Record]:
+    """Annotated images of ``<root>/train``, sorted by name.
+
+    Raises:
+        DataError: a folder is missing or empty, a name stands twice, or an image has no annotation file
+            (unless ``skip_unlabelled``, which leaves such images out).
+    """
+    images = scan(root / "train" / "DCM")
+    labels = root / "train" / "outputs_json"
+    if not labels.is_dir():
+        raise DataError(f"{labels}: no such folder; annotations belong there as <patient>/<image>.json")
+    records, missing = [], []
+    for record in images:
+        path = labels / record.group / f"{record.image.stem}.json"
+        if path.is_file():
+            records.append(record._replace(labels=path))
+        else:
+            missing.append(path)
+    if missing and not skip_unlabelled:
+        raise DataError(
+            f"{missing[0]}: no such annotation file, but its image is there ({len(missing)} image(s) without "
+            "annotation). Add the file(s), or leave such images out with data.skip_unlabelled=true"
+        )
+    if not records:
+        raise DataError(f"{root / 'train'}: no annotated image")
+    return records
+
+
+def test_records(root: Path) -> list[Record]:
+    """Images of ``<root>/test``, sorted by name, without annotations."""
+    return scan(root / "test" / "DCM")
+
+
+def scan(folder: Path) -> list[Record]:
+    """All images below ``folder``, sorted by name; the folder an image lies in names its patient."""
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: no such folder; expected the layout <root>/train/DCM/<patient>/<image>.png "
+            "(data.root= names the root)"
+        )
+    paths = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+    if not paths:
+        raise DataError(f"{folder}: no images ({', '.join(SUFFIXES)})")
+    records = sorted(Record(path.name, path.parent.name, path, None) for path in paths)
+    for one, other in zip(records, records[1:], strict=False):
+        if one.name == other.name:
+            raise DataError(f"{other.image}: the name {one.name} also stands at {one.image}; rename one of them")
+    return records

@@ -1,0 +1,17 @@
+"""BCE at PointRend's sampled points."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .bits import bits_at
+
+
+def point_loss(logits: Tensor, coords: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean BCE of logits[B, C, N] predicted at coords[B, N, 2] in 0..1, and its detached parts float32[B, C].
+
+    planes: bit-planes uint8[B, P, H, W] of the truth.
+    """
+    truth = bits_at(planes, coords, logits.shape[1])
+    logits = logits.float()
+    parts = F.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), reduction="none").mean(2)
+    return parts.mean(), parts.detach()

@@ -1,0 +1,132 @@
+"""PointRend for classes that overlap: a point head corrects the pixels whose class is uncertain.
+
+Kirillov et al., "PointRend: Image Segmentation as Rendering", 2020. The paper's (and detectron2's) semantic
+uncertainty is the margin between the best two classes, which says nothing where several classes may hold at
+once; here it is -|logit|, of the least certain class of a pixel. Points are shared by the classes of an image.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .segmenter import Coarse, Segmenter, enlarge
+
+
+class Points(NamedTuple):
+    """``coords`` float[B, N, 2]: x, y in 0..1 of the image; ``logits`` float[B, C, N] predicted there."""
+
+    coords: Tensor
+    logits: Tensor
+
+
+def sample_points(maps: Tensor, coords: Tensor) -> Tensor:
+    """Values of maps[B, C, H, W] at coords[B, N, 2] in 0..1, bilinear: [B, C, N]."""
+    return F.grid_sample(maps, 2 * coords[:, :, None] - 1, align_corners=False)[..., 0]
+
+
+def uncertainty(logits: Tensor) -> Tensor:
+    """logits[B, C, ...] to [B, ...]: minus the smallest |logit| over the classes; largest where least certain."""
+    return -logits.abs().amin(1)
+
+
+def training_points(logits: Tensor, count: int, oversample: float, importance: float) -> Tensor:
+    """Point coordinates float[B, N, 2] for training: section 3.1 of the paper (N, k, beta).
+
+    Of k N uniform candidates the beta N most uncertain are kept; the rest of N is uniform.
+    """
+    candidates = torch.rand(len(logits), max(count, int(count * oversample)), 2, device=logits.device)
+    doubt = uncertainty(sample_points(logits, candidates.to(logits.dtype)))
+    hard = doubt.topk(int(count * importance), dim=1).indices
+    picked = candidates.gather(1, hard[:, :, None].expand(-1, -1, 2))
+    anywhere = torch.rand(len(logits), count - hard.shape[1], 2, device=logits.device)
+    return torch.cat([picked, anywhere], 1)
+
+
+def uncertain_pixels(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` most uncertain pixels of logits[B, C, H, W]: flat indices [B, N] and their centres [B, N, 2]."""
+    height, width = logits.shape[-2:]
+    index = uncertainty(logits).flatten(1).topk(min(count, height * width), dim=1).indices
+    x = (index % width + 0.5) / width
+    y = (index // width + 0.5) / height
+    return index, torch.stack([x, y], 2)
+
+
+class PointHead(nn.Module):
+    """The paper's small MLP over fine features and coarse logits, the logits fed in again at each layer."""
+
+    def __init__(self, *, fine: int, classes: int, hidden: int, layers: int):
+        super().__init__()
+        widths = [fine, *[hidden] * layers]
+        self.layers = nn.ModuleList(
+            nn.Conv1d(before + classes, after, 1) for before, after in zip(widths, widths[1:], strict=False)
+        )
+        self.out = nn.Conv1d(hidden + classes, classes, 1)
+        for layer in self.layers:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.out.weight, std=0.001)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """fine[B, K, N] and coarse logits[B, C, N] to logits[B, C, N]."""
+        x = fine
+        for layer in self.layers:
+            x = F.relu(layer(torch.cat([x, coarse], 1)))
+        return self.out(torch.cat([x, coarse], 1))
+
+
+class PointRend(nn.Module):
+    """Refines a segmenter's uncertain pixels. ``size``: side of the images, on which the channels are counted."""
+
+    def __init__(
+        self,
+        *,
+        segmenter: Segmenter,
+        size: int,
+        points: int = 8096,
+        oversample: float = 3.0,
+        importance: float = 0.75,
+        hidden: int = 256,
+        layers: int = 3,
+        subdivision_points: int = 32384,
+    ):
+        super().__init__()
+        self.segmenter = segmenter
+        self.head = PointHead(
+            fine=sum(segmenter.fine_channels(size)), classes=segmenter.classes, hidden=hidden, layers=layers
+        )
+        self.points, self.oversample, self.importance = points, oversample, importance
+        self.subdivision_points = subdivision_points
+
+    def forward(self, images: Tensor) -> tuple[Coarse, Points | None]:
+        """Coarse logits, and in training the predictions at sampled points."""
+        coarse = self.segmenter(images)
+        if not self.training:
+            return coarse, None
+        with torch.no_grad():
+            coords = training_points(coarse.logits.float(), self.points, self.oversample, self.importance)
+        return coarse, Points(coords, self.at(coarse, coords))
+
+    def at(self, coarse: Coarse, coords: Tensor) -> Tensor:
+        """Logits float[B, C, N] of the point head at coords[B, N, 2]."""
+        coords = coords.to(coarse.logits.dtype)
+        fine = torch.cat([sample_points(part, coords.to(part.dtype)) for part in coarse.fine], 1)
+        return self.head(fine, sample_points(coarse.logits, coords))
+
+    def refine(self, coarse: Coarse, size: tuple[int, int]) -> Tensor:
+        """Logits[B, C, *size] by adaptive subdivision: section 3.1 of the paper, for inference.
+
+        The grid is doubled until it has the size; after each doubling the most uncertain pixels are predicted
+        anew. A grid all of whose pixels could be re-predicted is so.
+        """
+        logits = coarse.logits
+        while tuple(logits.shape[-2:]) != size:
+            doubled = (min(2 * logits.shape[-2], size[0]), min(2 * logits.shape[-1], size[1]))
+            logits = enlarge(logits, doubled)
+            index, coords = uncertain_pixels(logits, self.subdivision_points)
+            fresh = self.at(coarse, coords)
+            flat = logits.flatten(2).scatter(2, index[:, None].expand(-1, logits.shape[1], -1), fresh.to(logits.dtype))
+            logits = flat.view_as(logits)
+        return logits
