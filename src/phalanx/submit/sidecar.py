@@ -1,0 +1,86 @@
+"""``FILE.json`` beside ``FILE.csv``: what the table itself cannot say, and whether it is still the same."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+
+FORMAT = "phalanx-submission-1"
+
+Size = tuple[int, int]  # height, width in pixels
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """Contents of a sidecar."""
+
+    sha256: str  # of the CSV's bytes
+    classes: Sequence[str]  # in the order of the data config
+    sizes: Mapping[str, Size]  # of the images whose size was known
+    run_hashes: Mapping[str, str] = field(default_factory=dict)  # name to hash of the runs it was made from
+
+    def text(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
+
+
+def sidecar_path(csv: Path) -> Path:
+    """The sidecar's place for a CSV."""
+    return csv.with_suffix(".json")
+
+
+def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
+    """The sidecar of a CSV, or None without one, and notes for the user. JSON of another kind is not ours.
+
+    Raises:
+        DataError: a sidecar that is damaged, or that tells of another CSV than the one beside it.
+    """
+    path = sidecar_path(csv)
+    if path == csv or not path.is_file() or not csv.is_file():
+        return None, []
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise DataError(
+            f"{path}: the sidecar of {csv.name} is not readable JSON ({error}); delete it, "
+            "or write the CSV again"
+        ) from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        return None, [f"{path} is no sidecar of ours (format {FORMAT}) and is not used"]
+    try:
+        classes, hashes = found["classes"], found["run_hashes"]
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise TypeError("'classes' is no list of names")
+        if not isinstance(hashes, dict):
+            raise TypeError("'run_hashes' is no mapping")
+        sizes = {image: checked_size(size, image) for image, size in found["sizes"].items()}
+        sidecar = Sidecar(str(found["sha256"]), classes, sizes, hashes)
+    except (KeyError, TypeError, AttributeError, DataError) as error:
+        raise DataError(
+            f"{path}: a damaged sidecar ({type(error).__name__}: {error}); delete it, or write the CSV again"
+        ) from None
+    try:
+        with csv.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{csv}: cannot be read ({error.strerror})") from None
+    if digest != sidecar.sha256:
+        raise DataError(
+            f"{csv}: not the table its sidecar {path.name} was written with: it was cut or edited since. "
+            "Write it again, or delete the sidecar to read the CSV by itself"
+        )
+    return sidecar, []
+
+
+def checked_size(size: Any, image: str) -> Size:
+    """A (height, width) of whole numbers of at least 1, or a DataError naming the image."""
+    if (
+        not isinstance(size, Sequence)
+        or len(size) != 2
+        or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in size)
+    ):
+        raise DataError(f"image {image!r}: size {size!r} is no (height, width) in pixels")
+    return size[0], size[1]

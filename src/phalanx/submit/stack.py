@@ -1,0 +1,73 @@
+"""The masks of all classes of one image as runs laid end to end, so that one sweep serves every class.
+
+Class c's pixels are shifted by c x pitch, where the pitch is more than any run's end: runs of two classes
+then never meet, and an operation on the one long line is the operation on each class.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from . import rle
+
+
+class Stack(NamedTuple):
+    """Masks of C classes over one frame."""
+
+    runs: np.ndarray  # int64[N, 2], class by class, each in pixels of its own frame
+    splits: np.ndarray  # int64[C + 1]: class c owns runs[splits[c] : splits[c + 1]]
+
+    @classmethod
+    def parse(cls, rles: Sequence[str], pixels: int | None = None) -> "Stack":
+        """One text per class; raises DataError as ``rle.parse``."""
+        return cls(*rle.parse_many(rles, pixels))
+
+    @property
+    def classes(self) -> int:
+        return len(self.splits) - 1
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64[N]: the class of each run."""
+        return np.repeat(np.arange(self.classes), np.diff(self.splits))
+
+    @property
+    def areas(self) -> np.ndarray:
+        """float64[C]: pixels of each class (whole numbers)."""
+        return _sums(self.labels, self.runs, self.classes)
+
+    def laid(self, pitch: int) -> np.ndarray:
+        """Runs int64[N, 2] on the one long line."""
+        return self.runs + (self.labels * pitch)[:, None]
+
+    def texts(self) -> list[str]:
+        """One RLE per class."""
+        return [rle.format_runs(self.runs[a:b]) for a, b in pairwise(self.splits)]
+
+
+def pitch_of(stacks: Sequence[Stack]) -> int:
+    """A distance between classes that keeps the runs of all stacks apart."""
+    return 1 + max((int(stack.runs[:, 1].max()) for stack in stacks if len(stack.runs)), default=0)
+
+
+def from_line(runs: np.ndarray, pitch: int, classes: int) -> Stack:
+    """Runs int64[N, 2] on the one long line back to a stack."""
+    splits = np.searchsorted(runs[:, 0], np.arange(classes + 1) * pitch)
+    label = np.repeat(np.arange(classes), np.diff(splits))
+    return Stack(runs - (label * pitch)[:, None], splits)
+
+
+def dice_per_class(a: Stack, b: Stack) -> np.ndarray:
+    """float64[C]: ``rle.dice`` of every class of two stacks."""
+    pitch = pitch_of([a, b])
+    both = rle.intersection(a.laid(pitch), b.laid(pitch))
+    shared = _sums(both[:, 0] // pitch, both, a.classes)
+    total = a.areas + b.areas
+    return np.divide(2 * shared, total, out=np.ones(a.classes), where=total > 0)
+
+
+def _sums(labels: np.ndarray, runs: np.ndarray, classes: int) -> np.ndarray:
+    """float64[C]: total length of each label's runs; exact, being whole numbers far below 2^53."""
+    return np.bincount(labels, weights=runs[:, 1] - runs[:, 0], minlength=classes)
