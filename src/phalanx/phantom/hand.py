@@ -1,0 +1,226 @@
+"""Synthetic hands: a data set in the competition's layout whose 29 bones have the geometry of real hands.
+
+Each patient has two hands, alike and mirrored, drawn from (seed, patient) alone, so the files are the same on any
+number of workers. What was planted (rings, noise bands, wrong annotations, ...) is listed in ``manifest.json``.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from .. import __version__
+from ..errors import ConfigError, DataError, PhalanxError
+from .anatomy import CANVAS, HAND_CLASSES, Hand, cut_below, pose_hand, rotation
+from .faults import add_metal, add_noise_band, draw_faults
+from .patients import Patient, draw_patients, write_sheet
+from .tissue import draw_flesh, flesh_path
+from .xray import bone_density, draw_look, expose
+
+SIZES = (128, CANVAS)
+WRONG_SHARE = (
+    0.005  # of training images, for each kind of wrong annotation; at least one from WRONG_FROM images on
+)
+WRONG_FROM = 20
+WRONG = {
+    "pisiform_trapezoid_swapped": {"Pisiform": "Trapezoid", "Trapezoid": "Pisiform"},
+    "thumb_order_swapped": {"finger-1": "finger-3", "finger-3": "finger-1"},
+}
+
+
+def make_hands(
+    out: Path,
+    *,
+    patients: int,
+    size: int,
+    seed: int,
+    test_patients: int | None = None,
+    rotated_test: float = 0.5,
+    workers: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Writes a synthetic data set of hand X-rays, two images a patient.
+
+    Under ``out``: ``train/DCM``, ``train/outputs_json``, ``test/DCM``, ``test/answers_json`` (for scoring only),
+    ``meta_data.xlsx`` and ``manifest.json``. Everything is made in a folder beside ``out`` and renamed at the end.
+
+    Args:
+        patients: training patients.
+        size: side of the square images in pixels, 128 to 2048.
+        seed: same seed, same files (of one version of this package and its libraries).
+        test_patients: default a quarter of ``patients``, at least one.
+        rotated_test: share of test patients with a deviated wrist; a tenth of it in train.
+        workers: processes; default one a core.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ConfigError: an impossible argument. DataError: ``out`` exists or cannot be written.
+    """
+    out = Path(out)
+    test_patients = max(1, patients // 4) if test_patients is None else test_patients
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    _check(patients, size, seed, test_patients, rotated_test, workers)
+    if out.exists():
+        raise DataError(f"{out}: exists already; remove it, or give another folder (out=)")
+    people = draw_patients(patients, test_patients, rotated_test, seed)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise DataError(
+            f"{out}: cannot be made ({error.strerror}); give a folder you may write to (out=)"
+        ) from None
+    try:
+        images = _make_all(people, _wrong_annotations(patients, seed), size, seed, work, workers, progress)
+        write_sheet(people, seed, work / "meta_data.xlsx")
+        manifest = {
+            "kind": "hand",
+            "version": __version__,
+            "seed": seed,
+            "size": size,
+            "patients": {"train": patients, "test": test_patients},
+            "rotated_test": rotated_test,
+            "classes": list(HAND_CLASSES),
+            "images": images,
+        }
+        (work / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        work.chmod(0o755)  # mkdtemp makes private folders
+        try:
+            work.rename(out)
+        except OSError:
+            raise DataError(f"{out}: appeared while the set was made; remove it and start again") from None
+    except OSError as error:
+        raise DataError(
+            f"{work}: cannot be written ({error.strerror}); free some space and start again"
+        ) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return manifest
+
+
+def _check(
+    patients: int, size: int, seed: int, test_patients: int, rotated_test: float, workers: int
+) -> None:
+    """Refuses impossible arguments, naming them."""
+    low, high = SIZES
+    for name, value, least, most in (
+        ("patients", patients, 1, 99_999),
+        ("size", size, low, high),
+        ("seed", seed, 0, 2**63),
+        ("test_patients", test_patients, 1, 99_999),
+        ("workers", workers, 1, 1024),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ConfigError(f"{name}={value!r}: must be a whole number from {least} to {most}")
+    if not 0 <= rotated_test <= 1:
+        raise ConfigError(f"rotated_test={rotated_test!r}: must be a share from 0 to 1")
+
+
+def _wrong_annotations(patients: int, seed: int) -> dict[tuple[int, int], str]:
+    """(patient, hand) of the training images that get wrong labels, and the kind."""
+    images = 2 * patients
+    count = max(round(WRONG_SHARE * images), int(images >= WRONG_FROM))
+    chosen = np.random.default_rng([seed, 4]).permutation(images)[: count * len(WRONG)]
+    return {(int(i) // 2, int(i) % 2): kind for i, kind in zip(chosen, sorted(WRONG) * count, strict=True)}
+
+
+def _make_all(
+    people: list[Patient],
+    wrong: dict[tuple[int, int], str],
+    size: int,
+    seed: int,
+    work: Path,
+    workers: int,
+    progress: bool,
+) -> list[dict[str, Any]]:
+    """All images, in one process or several; the manifest rows in the order of the patients."""
+    make = partial(_make_patient, wrong=wrong, size=size, seed=seed, work=work)
+    bar = partial(tqdm, total=len(people), unit="patient", desc="hands", disable=not progress)
+    if workers == 1 or len(people) == 1:
+        return [row for rows in bar(map(make, people)) for row in rows]
+    # spawned, not forked: the caller may have threads (torch), which a fork would leave in an unknown state
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(min(workers, len(people)), mp_context=context) as pool:
+            return [row for rows in bar(pool.map(make, people, chunksize=2)) for row in rows]
+    except BrokenProcessPool:
+        raise PhalanxError(
+            "a worker process ended while drawing hands: out of memory, or the calling script lacks "
+            'an `if __name__ == "__main__":` guard; give workers=1 or fewer workers'
+        ) from None
+
+
+def _make_patient(
+    person: Patient, *, wrong: dict[tuple[int, int], str], size: int, seed: int, work: Path
+) -> list[dict[str, Any]]:
+    """Both images of one patient with their annotations; returns their manifest rows."""
+    cv2.setNumThreads(1)
+    root = np.random.SeedSequence([seed, 5, person.index])
+    shared, style, *hands = root.spawn(4)
+    rows = []
+    for number, (hand_seed, right) in enumerate(zip(hands, (False, True), strict=True)):
+        both, rng = np.random.default_rng(style), np.random.default_rng(hand_seed)
+        look, flesh = draw_look(both), draw_flesh(both, person.weight_trait)
+        stamp = 1_660_000_000_000 + person.index * 1_000_000 + int(both.integers(0, 900_000)) + 500 * number
+        name = f"image{stamp}_{'R' if right else 'L'}"
+        hand = pose_hand(shared, rng, rotated=person.rotated, right=right, size_trait=person.size_trait)
+        faults = draw_faults(rng)
+        attenuation = flesh_path(hand, flesh, size, rng) * np.float32(look.flesh)
+        attenuation += bone_density(hand, look, size, rng)
+        add_metal(attenuation, hand, faults, rng)
+        picture = expose(attenuation, look, rng)
+        if "noise_band" in faults:
+            add_noise_band(picture, rng)
+        kind = wrong.get((person.index, number)) if person.split == "train" else None
+        split = work / person.split
+        _write_png(picture, split / "DCM" / person.group / f"{name}.png")
+        answers = split / ("outputs_json" if person.split == "train" else "answers_json") / person.group
+        answers.mkdir(parents=True, exist_ok=True)
+        labels = WRONG[kind] if kind else {}
+        text = json.dumps({"annotations": annotate(hand, size, labels)}, separators=(",", ":"))
+        (answers / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        rows.append(
+            {
+                "image": name,
+                "group": person.group,
+                "split": person.split,
+                "side": "right" if right else "left",
+                "rotated": person.rotated,
+                "rotation_deg": round(rotation(hand.bones), 1),
+                "faults": faults,
+                "wrong_annotation": kind,
+            }
+        )
+    return rows
+
+
+def annotate(hand: Hand, size: int, labels: dict[str, str]) -> list[dict[str, Any]]:
+    """Polygons of a hand in pixels of a picture of ``size``, cut at its lower border; ``labels`` renames some.
+
+    Coordinates are whole pixels from 1024 on, tenths below, where a pixel is a large part of a bone.
+    """
+    items = []
+    for name in HAND_CLASSES:
+        points = (cut_below(hand.bones[name].outline, CANVAS - 0.5) + 0.5) * (size / CANVAS) - 0.5
+        points = np.clip(points, 0, size - 1).round(0 if size >= 1024 else 1)
+        keep = np.any(points != np.roll(points, 1, axis=0), axis=1)
+        values = points[keep].astype(int) if size >= 1024 else points[keep]
+        items.append({"label": labels.get(name, name), "points": values.tolist()})
+    return items
+
+
+def _write_png(picture: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes())
