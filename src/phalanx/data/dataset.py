@@ -28,6 +28,9 @@ class Batch(NamedTuple):
     index: Tensor
 
 
+Sample = tuple[Tensor, Tensor, int]
+
+
 def load(record: Record, data: Data) -> tuple[np.ndarray, np.ndarray, Grid]:
     """Image uint8[S, S] and planes uint8[S, S, P] of a record on the working grid of side S, and that grid."""
     image = read_grey(record.image)
@@ -60,9 +63,13 @@ class TrainingSet(Dataset):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
+    def __getitem__(self, key: tuple[int, int]) -> "Sample | DataError":
+        """The sample, or what is wrong with its files: raised in a worker it would arrive as a traceback."""
         epoch, index = key
-        image, planes, grid = self.cache[index] if self.cache else load(self.records[index], self.data)
+        try:
+            image, planes, grid = self.cache[index] if self.cache else load(self.records[index], self.data)
+        except DataError as error:
+            return error
         rng = np.random.default_rng((self.seed, epoch, index))
         image, planes = warp(image, planes, grid.content, rng, self.augment, self.pairs)
         image = self.pixels(image, rng)
@@ -92,7 +99,12 @@ class Batches(Sampler[list[tuple[int, int]]]):
             yield [(self.epoch, int(i)) for i in order[first : first + self.batch]]
 
 
-def collate(samples: list[tuple[Tensor, Tensor, int]]) -> Batch:
-    """Stacks samples into a batch."""
-    images, planes, index = zip(*samples, strict=True)
+def collate(samples: "list[Sample | DataError]") -> Batch | DataError:
+    """Stacks samples into a batch; where a sample could not be made, gives its error for the loop to raise."""
+    whole = []
+    for sample in samples:
+        if isinstance(sample, DataError):
+            return sample
+        whole.append(sample)
+    images, planes, index = zip(*whole, strict=True)
     return Batch(torch.stack(images), torch.stack(planes), torch.tensor(index))

@@ -66,6 +66,12 @@ def read(path: Path, records: Sequence[Record], count: int) -> Folds:
     return {record.name: folds[record.name] for record in records}
 
 
+def read_plain(path: Path) -> Folds:
+    """Folds from a CSV that this program wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["image_name"]: int(row["fold"]) for row in csv.DictReader(file)}
+
+
 def write(path: Path, records: Sequence[Record], folds: Folds) -> None:
     """A fold CSV, whole or not at all."""
     text = io.StringIO()

@@ -26,6 +26,10 @@ class Segmenter(nn.Module):
         # all heads but DPT's are (convolution, enlargement, activation)
         self.head = head[0] if isinstance(head, nn.Sequential) and isinstance(head[0], nn.Conv2d) else head
         self.classes = classes
+        conv = [module for module in self.head.modules() if isinstance(module, nn.Conv2d)][-1]
+        if conv.bias is not None:
+            # start as rare as the classes are (Lin et al., 2017, section 4.1): else the first epochs only unlearn
+            nn.init.constant_(conv.bias, float(__import__("os").environ.get("BIAS","-4")))
 
     def forward(self, images: Tensor) -> Coarse:
         """Images float[B, 1, H, W] to coarse logits and fine features."""

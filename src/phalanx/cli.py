@@ -1,0 +1,327 @@
+"""The command line: the only place that composes configurations. Heavy imports wait until a command needs them."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigError, PhalanxError
+
+HELP = """\
+phalanx: segmentation of overlapping bones in hand X-rays, from fold training to the voted submission
+
+  phalanx train fold=0..4 experiment=NAME data=NAME key=value ...    train folds; the same call continues
+  phalanx infer experiment=NAME[,NAME...] key=value ...              predict the test set: one CSV a run
+  phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv ...     vote runs, maps and CSVs
+  phalanx score FILE ANSWERS [--json FILE]                           mean Dice, per class, patient bootstrap
+  phalanx phantom hand --patients N --size S --seed K --out DIR      make a synthetic data set
+  phalanx folds data=NAME out=FILE.csv                               fix the folds of a data set in a file
+  phalanx picture FILE ANSWERS IMAGES --out FILE.png                 predictions beside truth
+  phalanx demo [quick=true]                                          the whole job on synthetic hands
+
+`phalanx COMMAND --help` tells the options of each. The scripts train.sh, infer.sh, ensemble.sh and demo.sh prepare
+the environment and call these.
+"""
+
+TRAIN_HELP = """\
+phalanx train key=value ...        (bash train.sh key=value ...)
+
+  fold=0..4              folds to train: 0, or 0,2, or 0..4, or all (fit on everything, nothing held out)
+  experiment=NAME        recipe in configs/experiment/ (default: base)
+  name=NAME              the run's folder in runs/ (default: the experiment's name)
+  data=NAME              configs/data/: hand, teeth; data.root=/path/to/dataset names your images
+  model= loss= augment= optim=   a file of that folder of configs/
+  any.key=value          every key of src/phalanx/config.py: epochs=50 batch=2 data.size=1024 model.weights=none
+                         optim.lr=3e-4 precision=auto|32|bf16|fp16 device=auto|cpu|cuda:1 accumulate=4
+
+Killed at any moment, the same command continues; a finished fold is left as it is.
+Writes runs/<name>/fold<k>/: config.yaml folds.csv log.jsonl last/ best/ final/ oof.csv oof.json
+"""
+
+INFER_HELP = """\
+phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=value ...)
+
+  experiment=A,B         runs to predict with (all their folds, averaged): one submissions/<run>.csv each
+  out=FILE.csv           where to, for a single run (default: submissions/<run>.csv)
+  data.root=DIR          data set whose test/DCM is predicted (default: the run's own)
+  images=DIR             predict every image below a plain folder instead
+  maps=true              also keep probability maps (submissions/<run>.maps/), for soft votes without the models
+  weights=final|best     which weights (best was chosen on the held-out fold, so its scores are optimistic)
+  tta=hflip              average with the mirrored image
+  threshold=0.5  batch=4  device=auto  precision=auto  runs=runs  progress=true
+"""
+
+ENSEMBLE_HELP = """\
+phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        (bash ensemble.sh key=value ...)
+
+  mode=soft              mean of probabilities (a run's folds first, then members); members: run names, run
+                         folders, folders of probability maps
+  mode=hard              majority of masks; members: all of those, and submission CSVs
+  quorum=K               votes a pixel needs (hard; default: more than half, so a tie is background)
+  out=FILE.csv           default: submissions/<mode>.csv
+  size=HxW               image size of CSV members without a sidecar
+  data.root= images= weights= tta= threshold= batch= device= precision= runs= progress=      as for infer
+"""
+
+SCORE_HELP = """\
+phalanx score FILE.csv ANSWERS [data=NAME] [--json FILE] [--partial]
+
+  ANSWERS                a folder of polygon JSON, <patient>/<image>.json, or another submission CSV
+  data=NAME              classes of a CSV without sidecar (configs/data/)
+  size=HxW               image size of a CSV without sidecar
+  --json FILE            write every number
+  --partial              FILE holds some of the answered images (an out-of-fold CSV): score those
+"""
+
+PHANTOM_HELP = """\
+phalanx phantom hand --patients N --size S --seed K --out DIR [--test-patients M] [--workers W]
+
+  --patients N           patients in train, two hands each
+  --test-patients M      patients in test (default: a quarter of N), half of them rotated
+  --size S               side of the images, 128 to 2048 pixels (default 512)
+  --seed K               same seed, same files (default 0)
+  --out DIR              made anew; must not exist
+  --workers W            processes (default: all cores); the files do not depend on it
+"""
+
+FOLDS_HELP = """\
+phalanx folds data=NAME data.root=DIR out=folds/NAME.csv [folds=5] [seed=0]
+
+Draws patient-grouped folds once into a file; train uses it with data.folds_file=FILE. Never overwrites.
+"""
+
+PICTURE_HELP = """\
+phalanx picture FILE.csv ANSWERS IMAGES --out FILE.png [--rows N]
+
+  IMAGES                 folder with the images (searched below)
+  --rows N               images shown, the worst, the best and between (default 4): image, truth, prediction
+"""
+
+DEMO_HELP = """\
+phalanx demo [quick=true]        (bash demo.sh [quick=true])
+
+Makes synthetic hands, trains two encoder/decoder pairs on two folds each, predicts unseen patients, votes soft and
+hard, scores everything: runs/demo/summary.json and runs/demo/picture.png. quick=true is a tiny one for a smoke test.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0, or 2 for a user's mistake."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if words[0] == "--version":
+        from . import __version__
+
+        print(__version__)
+        return 0
+    command, rest = words[0], words[1:]
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    try:
+        if command not in COMMANDS:
+            import difflib
+
+            close = difflib.get_close_matches(command, COMMANDS, n=1)
+            raise ConfigError(f"{command}: no such command{f'; did you mean {close[0]}?' if close else ''} See --help")
+        run, text = COMMANDS[command]
+        if "-h" in rest or "--help" in rest:
+            print(text, end="")
+            return 0
+        run(rest)
+        return 0
+    except PhalanxError as error:
+        print(f"phalanx {command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nphalanx {command}: stopped; the same command continues", file=sys.stderr)
+        return 130
+
+
+def train(words: Sequence[str]) -> None:
+    """``phalanx train``."""
+    from .compose import compose, parse_folds, split_words
+
+    pairs = split_words(words)
+    wanted = pairs.pop("fold", "0")
+    config = compose(pairs)
+    folds = parse_folds(wanted, config.folds)
+
+    from .data.records import train_records
+    from .data.source import resolve_root
+    from .engine.fit import fit
+    from .tasks.segment import Segment
+
+    config.data = resolve_root(config.data)
+    assert config.data.root is not None
+    records = train_records(config.data.root, config.data.skip_unlabelled)
+    for fold in folds:
+        fit(config, fold, records, Segment)
+
+
+def infer(words: Sequence[str]) -> None:
+    """``phalanx infer``."""
+    from .compose import split_words
+    from .votes import InferOptions, infer_run, typed
+
+    pairs = split_words(words)
+    names = [name for name in (pairs.pop("experiment", "") or pairs.pop("name", "")).split(",") if name]
+    if not names:
+        raise ConfigError("experiment=: name the run or runs to predict with, as in experiment=base")
+    options = typed(InferOptions, pairs)
+    if options.out is not None and len(names) > 1:
+        raise ConfigError("out=: fits one run; several runs go to submissions/<run>.csv each")
+    for name in names:
+        print(infer_run(name, options), flush=True)
+
+
+def ensemble(words: Sequence[str]) -> None:
+    """``phalanx ensemble``."""
+    from .compose import split_words
+    from .votes import EnsembleOptions, typed, vote
+
+    print(vote(typed(EnsembleOptions, split_words(words))), flush=True)
+
+
+def score(words: Sequence[str]) -> None:
+    """``phalanx score``."""
+    flags, places, pairs = split_flags(words, {"--json": True, "--partial": False})
+    if len(places) != 2:
+        raise ConfigError(f"expected FILE.csv ANSWERS, got {' '.join(places) or 'nothing'}; see phalanx score --help")
+
+    from .files import write_json
+    from .scoring import score_file
+
+    result = score_file(Path(places[0]), Path(places[1]), pairs, partial="--partial" in flags)
+    print(result.to_text())
+    if "--json" in flags:
+        write_json(Path(flags["--json"]), result.to_json())
+
+
+def phantom(words: Sequence[str]) -> None:
+    """``phalanx phantom``."""
+    known = ("--patients", "--test-patients", "--size", "--seed", "--out", "--workers")
+    flags, places, pairs = split_flags(words, dict.fromkeys(known, True))
+    if places != ["hand"] or pairs:
+        raise ConfigError(f"{' '.join([*places, *pairs]) or 'nothing'}: expected: phalanx phantom hand --out DIR ...")
+    if "--out" not in flags:
+        raise ConfigError("--out DIR: missing; name the folder to make")
+
+    from .phantom.hand import make_hands
+
+    out = Path(flags["--out"])
+    test = whole(flags, "--test-patients", None)
+    make_hands(
+        out,
+        patients=whole(flags, "--patients", 80) or 0,
+        size=whole(flags, "--size", 512) or 0,
+        seed=whole(flags, "--seed", 0) or 0,
+        test_patients=test,
+        workers=whole(flags, "--workers", None),
+    )
+    print(f"{out}: made; train on it with: bash train.sh data=hand data.root={out} data.size={flags.get('--size', 512)}")
+
+
+def folds(words: Sequence[str]) -> None:
+    """``phalanx folds``."""
+    from .compose import compose, split_words
+
+    pairs = split_words(words)
+    out = Path(pairs.pop("out", ""))
+    if out.suffix != ".csv":
+        raise ConfigError("out=FILE.csv: missing; name the fold file, as in out=folds/hand.csv")
+    if out.exists():
+        raise ConfigError(f"{out}: exists; folds never change once made. Give another name, or delete it yourself")
+    config = compose(pairs)
+
+    from .data import folds as folding
+    from .data.records import train_records
+    from .data.source import resolve_root
+
+    data = resolve_root(config.data)
+    assert data.root is not None
+    records = train_records(data.root, data.skip_unlabelled)
+    drawn = folding.draw(records, config.folds, config.seed)
+    folding.write(out, records, drawn)
+    for fold in range(config.folds):
+        names = [record for record in records if drawn[record.name] == fold]
+        print(f"fold {fold}: {len(names)} images, {len({record.group for record in names})} patients")
+
+
+def picture(words: Sequence[str]) -> None:
+    """``phalanx picture``."""
+    flags, places, pairs = split_flags(words, {"--out": True, "--rows": True})
+    if len(places) != 3 or pairs or "--out" not in flags:
+        raise ConfigError("expected FILE.csv ANSWERS IMAGES --out FILE.png; see phalanx picture --help")
+
+    from .explain.picture import draw
+    from .scoring import open_pair
+
+    submission, truth, _ = open_pair(Path(places[0]), Path(places[1]), {})
+    draw(submission, truth, Path(places[2]), Path(flags["--out"]), rows=whole(flags, "--rows", 4) or 1)
+    print(flags["--out"])
+
+
+def demo(words: Sequence[str]) -> None:
+    """``phalanx demo``."""
+    from .compose import split_words
+
+    pairs = split_words(words)
+    quick = pairs.pop("quick", "false")
+    if pairs or quick not in ("true", "false"):
+        raise ConfigError(f"{' '.join(words)}: the demo takes quick=true or nothing")
+
+    from .demo import run_demo
+
+    run_demo(quick=quick == "true", call=main)
+
+
+def split_flags(words: Sequence[str], known: dict[str, bool]) -> tuple[dict[str, str], list[str], dict[str, str]]:
+    """Flags (with their values), other words, and key=value pairs. ``known``: flag to whether it takes a value."""
+    flags: dict[str, str] = {}
+    places: list[str] = []
+    pairs: dict[str, str] = {}
+    stream = iter(words)
+    for word in stream:
+        name, equals, value = word.partition("=")
+        if word.startswith("--"):
+            if name not in known:
+                from .config import nearest
+
+                raise ConfigError(f"{name}: no such flag{nearest(name, known)}")
+            if known[name] and not equals:
+                value = next(stream, "")
+                if not value:
+                    raise ConfigError(f"{name}: needs a value")
+            flags[name] = value
+        elif equals and not Path(word).exists():
+            pairs[name] = value
+        else:
+            places.append(word)
+    return flags, places, pairs
+
+
+def whole(flags: dict[str, str], name: str, default: int | None) -> int | None:
+    """A flag's whole number."""
+    if name not in flags:
+        return default
+    try:
+        return int(flags[name])
+    except ValueError:
+        raise ConfigError(f"{name} {flags[name]}: expected a whole number") from None
+
+
+COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
+    "train": (train, TRAIN_HELP),
+    "infer": (infer, INFER_HELP),
+    "ensemble": (ensemble, ENSEMBLE_HELP),
+    "score": (score, SCORE_HELP),
+    "phantom": (phantom, PHANTOM_HELP),
+    "folds": (folds, FOLDS_HELP),
+    "picture": (picture, PICTURE_HELP),
+    "demo": (demo, DEMO_HELP),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Weights and training state on disk: tensors in safetensors, scalars in JSON, nothing pickled.
+
+A checkpoint is a folder. It is written aside with a manifest of its files' hashes, synced, and renamed into
+place; the one before is kept. A kill at any moment leaves at least one of the two whole, and a cut or altered
+file is noticed by its hash and the one before is used.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..errors import TrainingError
+from ..files import sync_folder
+
+Tensors = dict[str, Tensor]
+MANIFEST = "state.json"
+
+
+def save(folder: Path, tensors: dict[str, Tensors], state: dict[str, Any]) -> None:
+    """Writes ``folder``/<part>.safetensors for each part and state.json, atomically, keeping the one before.
+
+    Raises:
+        TrainingError: a weight is not finite; nothing is written then.
+    """
+    for part, values in tensors.items():
+        bad = next((k for k, v in values.items() if v.is_floating_point() and not torch.isfinite(v).all()), None)
+        if bad is not None:
+            raise TrainingError(f"{folder}: {part} tensor {bad} is not finite; not saved, the last checkpoint holds")
+    aside, before = folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.before")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    hashes = {}
+    for part, values in tensors.items():
+        path = aside / f"{part}.safetensors"
+        # a contiguous copy each: views and channels-last tensors cannot be stored as they lie
+        save_file({k: v.detach().to("cpu", copy=True).contiguous() for k, v in values.items()}, path)
+        hashes[path.name] = _digest(path)
+        _sync(path)
+    text = json.dumps({"files": hashes, **state}, indent=1, allow_nan=False)
+    (aside / MANIFEST).write_text(text, encoding="utf-8")
+    _sync(aside / MANIFEST)
+    sync_folder(aside)
+    if folder.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        folder.rename(before)
+    aside.rename(folder)
+    sync_folder(folder.parent)
+
+
+def load(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]] | None:
+    """Tensors by part and the state of the newest whole checkpoint at ``folder``, or None where there is none.
+
+    Raises:
+        TrainingError: there are checkpoints, but none of them is whole.
+    """
+    trouble = []
+    for place in (folder, folder.with_name(f"{folder.name}.before")):
+        if not place.is_dir():
+            continue
+        try:
+            state = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+            tensors = {}
+            for name, digest in state.pop("files").items():
+                if _digest(place / name) != digest:
+                    raise ValueError(f"{name} was cut off or altered")
+                tensors[Path(name).stem] = load_file(place / name)
+            if trouble:
+                print(f"{trouble[0]}; going on from the checkpoint before it", flush=True)
+            return tensors, state
+        except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+            trouble.append(f"{place}: not a whole checkpoint ({error})")
+    if trouble:
+        raise TrainingError("; ".join(trouble) + ". Delete the run's folder to train it anew")
+    return None
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of a checkpoint's weights, as its manifest states it."""
+    return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]["weights.safetensors"]
+
+
+def optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
+    """The optimizer's state by parameter name: ``<parameter>|<moment>``."""
+    names = {id(p): name for name, p in network.named_parameters()}
+    return {
+        f"{names[id(p)]}|{key}": torch.as_tensor(value)
+        for p, values in optimizer.state.items()
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
+    """Puts :func:`optimizer_tensors` back, each moment where and as its parameter lies."""
+    parameters = dict(network.named_parameters())
+    for key, value in tensors.items():
+        name, _, moment = key.rpartition("|")
+        parameter = parameters[name]
+        if value.shape == parameter.shape:
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        optimizer.state[parameter][moment] = value.detach()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

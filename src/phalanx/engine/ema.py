@@ -1,0 +1,29 @@
+"""Exponential moving average of the weights: what is validated, saved as final and submitted."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class Average:
+    """Average over steps of all weights and floating-point buffers (BatchNorm's among them) of a network.
+
+    The decay at update t is at most (1 + t) / (10 + t), so that early averages are not the random start.
+    With ``decay`` 0 the average is the network itself, bit for bit.
+    """
+
+    def __init__(self, network: nn.Module, decay: float):
+        self.decay = decay
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Takes in the weights after step number ``step`` (from 1)."""
+        decay = min(self.decay, (1 + step) / (10 + step)) if self.decay else 0.0
+        own, new = self.network.state_dict(keep_vars=True), network.state_dict(keep_vars=True)
+        floating = [key for key, value in own.items() if value.is_floating_point()]
+        mine, theirs = [own[key].data for key in floating], [new[key].data for key in floating]
+        torch._foreach_lerp_(mine, theirs, 1 - decay)
+        for key in own.keys() - set(floating):
+            own[key].copy_(new[key])

@@ -1,0 +1,301 @@
+"""Trains one fold: read this first. One call is idempotent: it begins, continues or finds the fold finished."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ..config import Config
+from ..data import folds as folding
+from ..data.dataset import Batch, Batches, collate
+from ..data.records import Record
+from ..errors import TrainingError
+from ..files import write_json
+from . import checkpoint
+from .device import open_device
+from .ema import Average
+from .folder import Log, claim, fold_folder, locked
+from .guards import check_gradient, check_loss
+from .optim import build_optimizer, rate
+
+FABRIC_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+@dataclass
+class State:
+    """Where training stands: every scalar that the next step depends on."""
+
+    epoch: int = 0
+    batch: int = 0  # batches of this epoch done
+    step: int = 0  # optimizer steps done
+    stage: int = 0
+    stage_began: int = 0  # epoch
+    loss_sum: float = 0.0  # over the images of this epoch so far
+    dice_sum: float = 0.0
+    images: int = 0
+    best: float = -1.0
+    seconds: float = 0.0  # spent training, over all calls
+
+
+def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: Callable[..., Any]) -> Path:
+    """Trains fold number ``fold`` (None: on everything) and predicts its held-out images; returns its folder.
+
+    Args:
+        records: all annotated images.
+        make_task: builds the task from (config, training records, held-out records).
+
+    Raises:
+        TrainingError: the folder is in use or holds another recipe, or training cannot go on.
+    """
+    folder = fold_folder(config, fold)
+    with locked(folder):
+        claim(folder, config)
+        train, held_out = split(folder, config, fold, records)
+        done = folder / "done.json"
+        if done.is_file():
+            print(f"{folder}: finished{_dice_text(json.loads(done.read_text(encoding='utf-8')))}", flush=True)
+            return folder
+        torch.manual_seed(config.seed)
+        task = make_task(config, train, held_out)
+        result: dict[str, Any] = {"seconds_train": Trainer(config, folder, task).run()}
+        if held_out:
+            began = time.monotonic()
+            score = task.out_of_fold(folder)
+            write_json(folder / "oof.json", score.to_json())
+            print(score.to_text(), flush=True)
+            result |= {"dice": score.mean, "seconds_oof": time.monotonic() - began}
+        write_json(done, result)
+        print(f"{folder}: finished{_dice_text(result)}", flush=True)
+    return folder
+
+
+def split(
+    folder: Path, config: Config, fold: int | None, records: Sequence[Record]
+) -> tuple[list[Record], list[Record]]:
+    """Training and held-out records. The folder keeps its own copy of the folds, and all folds of a run agree.
+
+    Raises:
+        TrainingError: the data set's images changed since the run began, or another fold was drawn otherwise.
+    """
+    shared = config.data.folds_file
+    folds = folding.read(shared, records, config.folds) if shared else folding.draw(records, config.folds, config.seed)
+    for other in sorted(folder.parent.glob("*/folds.csv")):
+        if folding.read_plain(other) != folds:
+            raise TrainingError(
+                f"{other}: this run began with other images or folds; a mix would validate on images it trained "
+                "on. Restore the data set, or give another name="
+            )
+    folding.write(folder / "folds.csv", records, folds)
+    if fold is None:
+        return list(records), []
+    return [r for r in records if folds[r.name] != fold], [r for r in records if folds[r.name] == fold]
+
+
+class Trainer:
+    """The loop over epochs and steps, with its state on disk."""
+
+    def __init__(self, config: Config, folder: Path, task: Any):
+        self.config, self.folder, self.task = config, folder, task
+        device = open_device(config.device, config.precision)
+        where = [device.torch.index or 0] if device.torch.type == "cuda" else 1
+        self.fabric = Fabric(
+            accelerator=device.torch.type, devices=where, precision=FABRIC_PRECISION[device.precision]  # type: ignore[arg-type]
+        )
+        self.fabric.launch()
+        self.state = State()
+        self.average = Average(device.place(task.network), config.optim.ema)
+        self.raw = task.network
+        self.network, self.optimizer = self.fabric.setup(task.network, build_optimizer(task.network, config.optim))
+        self.batches = Batches(len(task.training_set), config.batch, config.seed)
+        self.steps_an_epoch = -(-len(self.batches) // config.accumulate)
+        self.steps = config.epochs * self.steps_an_epoch
+        workers = loader_workers(config, device.torch)
+        self.loader: DataLoader = DataLoader(
+            task.training_set,
+            batch_sampler=self.batches,
+            num_workers=workers,
+            collate_fn=collate,
+            persistent_workers=workers > 0,
+            pin_memory=device.torch.type == "cuda",
+            worker_init_fn=_one_thread,
+        )
+
+    def run(self) -> float:
+        """Trains to the end and writes ``final``; returns the seconds of training over all calls."""
+        if (self.folder / "final").is_dir():
+            return self._final_seconds()
+        self.restore()
+        state, config = self.state, self.config
+        log = Log(self.folder / "log.jsonl", state.step)
+        log("start", state.step, images=len(self.task.training_set), steps=self.steps)
+        self.began = self.saved = time.monotonic()
+        with self._bar() as bar:
+            while state.epoch < config.epochs:
+                self.train_epoch(bar)
+                loss, dice = state.loss_sum / state.images, state.dice_sum / state.images
+                log("epoch", state.step, epoch=state.epoch, stage=state.stage, loss=loss, dice=dice,
+                    lr=self.optimizer.param_groups[0]["lr"])  # fmt: skip
+                state.epoch, state.batch = state.epoch + 1, 0
+                state.loss_sum, state.dice_sum, state.images = 0.0, 0.0, 0
+                if self.task.loss.advance(state.stage, state.epoch - state.stage_began, dice):
+                    state.stage, state.stage_began = state.stage + 1, state.epoch
+                    log("stage", state.step, stage=state.stage)
+                if state.epoch % config.validate_every == 0 or state.epoch == config.epochs:
+                    self.validate(log, bar)
+                self.save()
+        checkpoint.save(self.folder / "final", self._weights(), asdict(state))
+        return state.seconds
+
+    def train_epoch(self, bar: tqdm) -> None:
+        """The rest of the current epoch: forward, loss, backward, step, average."""
+        state, config = self.state, self.config
+        self.network.train()
+        for images, micro_batches in self._groups():
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate(config.optim, state.step, self.steps)
+            for batch in micro_batches:
+                # every draw of the step, such as PointRend's points, follows from its place alone
+                torch.manual_seed(int(np.random.SeedSequence((config.seed, state.epoch, state.batch)).generate_state(1)[0]))
+                names = [self.task.training_set.records[i].name for i in batch.index.tolist()]
+                with self.fabric.autocast():
+                    result = self.task.step(self.network, self.fabric.to_device(batch), state.stage)
+                check_loss(result.total, result.terms, names, config.data.classes, state.step)
+                # a mean over the images of the whole step, however it is cut into micro-batches
+                self.fabric.backward(result.total * (len(names) / images))
+                state.loss_sum += result.total.item() * len(names)
+                state.dice_sum += result.dice.mean(1).sum().item()
+                state.images += len(names)
+                state.batch += 1
+            if config.optim.clip:
+                norm = self.fabric.clip_gradients(
+                    self.network, self.optimizer, max_norm=config.optim.clip, error_if_nonfinite=False
+                )
+                if norm is not None and self._scaler() is None:  # fp16's scaler skips such steps by itself
+                    check_gradient(norm, names, state.step)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            state.step += 1
+            self.average.update(self.raw, state.step)
+            bar.update()
+            bar.set_postfix_str(self._postfix(), refresh=False)
+            if time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
+                self.save()
+
+    def _groups(self) -> Iterator[tuple[int, Iterator[Batch]]]:
+        """Each step's number of images and its micro-batches, from where the state stands."""
+        config, state, count = self.config, self.state, len(self.task.training_set)
+        self.batches.epoch, self.batches.start = state.epoch, state.batch
+        stream = iter(self.loader)
+
+        def take(number: int) -> Iterator[Batch]:
+            for _ in range(number):
+                batch = next(stream)
+                if isinstance(batch, Exception):
+                    raise batch
+                yield batch
+
+        span = config.batch * config.accumulate
+        for first in range(state.batch * config.batch, count, span):
+            images = min(span, count - first)
+            yield images, take(-(-images // config.batch))
+
+    def validate(self, log: Log, bar: tqdm) -> None:
+        """Dice of the averaged weights on the held-out fold; keeps the best, which is optimistic by that choice."""
+        dice = self.task.validate(self.average.network, self.fabric.device)
+        if dice is None:
+            return
+        log("validate", self.state.step, epoch=self.state.epoch, dice=dice)
+        bar.write(f"epoch {self.state.epoch}/{self.config.epochs}: held-out Dice {dice:.4f}")
+        if dice > self.state.best:
+            self.state.best = dice
+            checkpoint.save(self.folder / "best", self._weights(), asdict(self.state))
+
+    def save(self) -> None:
+        """The state as ``last``, from which the same command goes on."""
+        now = time.monotonic()
+        self.state.seconds += now - self.began
+        self.began = self.saved = now
+        tensors = {
+            "model": self.raw.state_dict(),
+            **self._weights(),
+            "optimizer": checkpoint.optimizer_tensors(self.raw, self.optimizer),
+        }
+        scaler = self._scaler()
+        scalars = {"scaler": scaler.state_dict()} if scaler is not None else {}
+        checkpoint.save(self.folder / "last", tensors, asdict(self.state) | scalars)
+
+    def restore(self) -> None:
+        """Takes up ``last``, if there is one."""
+        found = checkpoint.load(self.folder / "last")
+        if found is None:
+            return
+        tensors, scalars = found
+        scaler = self._scaler()
+        if scaler is not None:
+            scaler.load_state_dict(scalars.pop("scaler"))
+        self.state = State(**scalars)
+        self.raw.load_state_dict(tensors["model"])
+        self.average.network.load_state_dict(tensors["weights"])
+        checkpoint.restore_optimizer(self.raw, self.optimizer, tensors["optimizer"])
+        print(f"{self.folder}: continues at step {self.state.step} of {self.steps}", flush=True)
+
+    def _weights(self) -> dict[str, checkpoint.Tensors]:
+        return {"weights": self.average.network.state_dict()}
+
+    def _scaler(self) -> Any:
+        return getattr(self.fabric._precision, "scaler", None)
+
+    def _final_seconds(self) -> float:
+        found = checkpoint.load(self.folder / "final")
+        return found[1]["seconds"] if found else 0.0
+
+    def _bar(self) -> tqdm:
+        return tqdm(
+            total=self.steps, initial=self.state.step, desc=str(self.folder), unit="step", dynamic_ncols=True,
+            disable=not self.config.progress, mininterval=0.5 if _terminal() else 30, smoothing=0.1,
+        )  # fmt: skip
+
+    def _postfix(self) -> str:
+        state = self.state
+        speed = (state.step * self.config.batch * self.config.accumulate) / max(1e-9, self._elapsed())
+        return (
+            f"epoch {state.epoch + 1}/{self.config.epochs}, loss {state.loss_sum / state.images:.3f}, "
+            f"Dice {state.dice_sum / state.images:.3f}, {speed:.1f} images/s"
+        )
+
+    def _elapsed(self) -> float:
+        return self.state.seconds + time.monotonic() - self.began
+
+
+def loader_workers(config: Config, device: torch.device) -> int:
+    """Loader processes: as configured, else one beside a computing CPU, and up to eight beside a GPU."""
+    import os
+
+    if config.workers >= 0:
+        return config.workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, max(1, cores - 1)) if device.type == "cuda" else min(1, cores - 1)
+
+
+def _one_thread(worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _terminal() -> bool:
+    import sys
+
+    return sys.stderr.isatty()
+
+
+def _dice_text(result: dict[str, Any]) -> str:
+    return f", out-of-fold Dice {result['dice']:.4f}" if "dice" in result else ""

@@ -1,0 +1,126 @@
+"""A run's folder: its lock, its recipe, its log and what it was made with."""
+
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+
+from ..config import RUNTIME_KEYS, Config
+from ..errors import TrainingError
+from ..files import write_json, write_text
+
+PACKAGES = ("torch", "lightning", "segmentation-models-pytorch", "timm", "albumentations", "numpy", "opencv-python-headless")  # fmt: skip
+
+
+def fold_folder(config: Config, fold: int | None) -> Path:
+    """``runs/<name>/fold<k>``, or ``runs/<name>/all`` for a fit on everything."""
+    return config.runs / config.name / ("all" if fold is None else f"fold{fold}")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the folder for this process; a kill releases it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise TrainingError(f"{folder}: another process is training here; wait for it, or give another name=") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def claim(folder: Path, config: Config) -> None:
+    """Writes the recipe into a new folder, or checks that an old one was started with the same.
+
+    Raises:
+        TrainingError: the recipe differs in a key that changes the result.
+    """
+    path = folder / "config.yaml"
+    new = config.model_dump(mode="json")
+    if path.is_file():
+        old = yaml.safe_load(path.read_text(encoding="utf-8"))
+        differing = changed_keys(old, new)
+        if differing:
+            key = differing[0]
+            was, now = flatten(old).get(key), flatten(new).get(key)
+            more = f" (and {len(differing) - 1} more: {', '.join(differing[1:6])})" if len(differing) > 1 else ""
+            raise TrainingError(
+                f"{folder}: was started with {key}={was}, now it is {now}{more}. Give the new recipe another "
+                "name=, or delete the folder"
+            )
+    write_text(path, yaml.safe_dump(new, sort_keys=False))
+    if not (folder / "environment.json").is_file():
+        write_json(folder / "environment.json", environment())
+
+
+def changed_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Dotted keys that differ and change the result."""
+    a, b = flatten(old), flatten(new)
+    keys = [key for key in {**a, **b} if key not in RUNTIME_KEYS and a.get(key) != b.get(key)]
+    return [key for key in keys if not key.startswith("data.phantom.")]  # it only matters through data.root
+
+
+def flatten(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys.
+
+    >>> flatten({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{before}{key}."))
+        else:
+            flat[f"{before}{key}"] = value
+    return flat
+
+
+def environment() -> dict[str, Any]:
+    """Versions, commit, threads and machine of this process."""
+    root = Path(__file__).resolve().parents[3]
+    commit = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "commit": commit or None,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+class Log:
+    """``log.jsonl``: one JSON object a line, with the step it belongs to."""
+
+    def __init__(self, path: Path, step: int):
+        """Goes on after step ``step``: later lines, of work that a kill undid, are dropped."""
+        self.path = path
+        if path.is_file():
+            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+            write_text(path, "".join(f"{line}\n" for line in kept))
+
+    def __call__(self, event: str, step: int, **values: Any) -> None:
+        line = json.dumps({"event": event, "step": step, "time": round(time.time(), 1), **values})
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # a line that a kill cut off

@@ -1,0 +1,68 @@
+"""The segmentation task: what it adds to the engine is its data set, network, loss, metrics and decoding."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from ..config import Augment, Config
+from ..data.dataset import Batch, TrainingSet, collate
+from ..data.records import Record
+from ..data.truth import truth_of
+from ..losses.stages import Result, StagedLoss
+from ..metrics.dice import hard_dice
+from ..models.build import Network, build
+from ..predict.members import open_member
+from ..predict.run import write_submission
+from ..submit.score import Score, score
+from ..submit.table import Submission
+
+
+class Segment:
+    """Overlapping classes by sigmoid, scored by mean Dice over images and classes."""
+
+    def __init__(self, config: Config, train: Sequence[Record], held_out: Sequence[Record]):
+        self.config, self.held_out = config, list(held_out)
+        self.loss = StagedLoss(config.loss)  # first: a misspelt term should not wait for the images
+        self.network = build(config.model, classes=len(config.data.classes), size=config.data.size)
+        common: dict[str, Any] = {"data": config.data, "seed": config.seed, "progress": config.progress}
+        self.training_set = TrainingSet(train, augment=config.augment, **common)
+        self.validation_set = TrainingSet(held_out, augment=Augment(), **common)
+
+    def step(self, network: Any, batch: Batch, stage: int) -> Result:
+        """Loss and training Dice of a batch on the network's device."""
+        logits, points = network(batch.images)
+        return self.loss(stage, logits.float(), points, batch.planes)
+
+    @torch.no_grad()
+    def validate(self, network: Network, device: torch.device) -> float | None:
+        """Mean Dice of the held-out images on the working grid: quicker than the score, and close to it."""
+        if not self.held_out:
+            return None
+        keys = [(0, i) for i in range(len(self.held_out))]
+        loader = DataLoader(self.validation_set, self.config.predict.batch, sampler=keys, collate_fn=collate)
+        total = 0.0
+        for batch in loader:
+            if isinstance(batch, Exception):
+                raise batch
+            logits = network.predict(batch.images.to(device))
+            total += hard_dice(logits, batch.planes.to(device)).mean(1).sum().item()
+        return total / len(self.held_out)
+
+    def out_of_fold(self, folder: Path) -> Score:
+        """Predicts the held-out images by the path of a submission, writes ``oof.csv`` and scores it."""
+        config = self.config
+        member = open_member(str(folder), runs=config.runs, device=config.device, precision=config.precision)
+        write_submission(
+            folder / "oof.csv",
+            [member],
+            self.held_out,
+            threshold=config.predict.threshold,
+            batch=config.predict.batch,
+            progress=config.progress,
+        )
+        truth = truth_of(self.held_out, config.data.classes)
+        patients = {record.name: record.group for record in self.held_out}
+        return score(Submission.read(folder / "oof.csv"), truth, patients)

@@ -1,0 +1,188 @@
+"""Predicting runs and voting them: what ``infer.sh`` and ``ensemble.sh`` do, as functions with typed options."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field
+
+from .config import Count, Strict, known_keys, nearest, validate
+from .errors import ConfigError
+
+FLAT = {"data.root": "root"}  # spelled as in training, a plain field here
+
+
+class InferOptions(Strict):
+    """Options of ``infer``; those of prediction left at None are the run's own."""
+
+    root: Path | None = None
+    images: Path | None = None
+    out: Path | None = None
+    maps: bool = False
+    weights: Literal["final", "best"] = "final"
+    tta: list[Literal["hflip"]] | None = None
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    batch: Count | None = None
+    device: str = "auto"
+    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    runs: Path = Path("runs")
+    progress: bool = True
+
+    def changes(self) -> dict[str, Any]:
+        """What overrides the run's own prediction options."""
+        given = {"tta": self.tta, "threshold": self.threshold, "batch": self.batch}
+        return {key: value for key, value in given.items() if value is not None}
+
+
+class EnsembleOptions(InferOptions):
+    """Options of ``ensemble``."""
+
+    mode: Literal["soft", "hard"]
+    members: list[str] = Field(min_length=1)
+    quorum: Count | None = None
+    size: tuple[int, int] | None = None
+
+
+def typed(kind: type[BaseModel], pairs: dict[str, str]) -> Any:
+    """Options of a kind from ``key=value`` pairs.
+
+    Raises:
+        ConfigError: an unknown key or an impossible value.
+    """
+    values: dict[str, Any] = {}
+    for key, text in pairs.items():
+        field = FLAT.get(key, key)
+        names = [*set(known_keys(kind, "")) - set(FLAT.values()), *FLAT]
+        if key not in names:
+            raise ConfigError(f"{key}: no such option{nearest(key, names)}")
+        if field in ("members", "tta"):
+            values[field] = [part for part in text.strip("[]").split(",") if part]
+        elif field == "size":
+            values[field] = parse_size(text)
+        elif field in ("out", "images", "root", "runs", "device", "precision"):
+            values[field] = text
+        else:
+            values[field] = yaml.safe_load(text)
+    return validate(values, kind)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width of ``2048x2048``.
+
+    >>> parse_size("512x640")
+    (512, 640)
+    """
+    height, cross, width = text.lower().partition("x")
+    if not (cross and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise ConfigError(f"size={text}: expected height x width, as in size=2048x2048")
+    return int(height), int(width)
+
+
+def infer_run(name: str, options: InferOptions) -> Path:
+    """Predicts with one run into its CSV; returns the CSV's path."""
+    from .predict.run import write_submission
+
+    out = options.out or Path("submissions") / f"{Path(name).name}.csv"
+    config, members = open_members([name], options)
+    predict = config.predict.model_copy(update=options.changes())
+    write_submission(
+        out,
+        members,
+        find_records(config.data.root, options),
+        threshold=predict.threshold,
+        batch=predict.batch,
+        maps_folder=out.with_suffix(".maps") if options.maps else None,
+        progress=options.progress,
+    )
+    return out
+
+
+def vote(options: EnsembleOptions) -> Path:
+    """Votes members into a CSV; returns its path."""
+    out = options.out or Path("submissions") / f"{options.mode}.csv"
+    if options.mode == "soft":
+        return soft_vote(options, out)
+    return hard_vote(options, out)
+
+
+def soft_vote(options: EnsembleOptions, out: Path) -> Path:
+    """Mean of the members' probabilities, thresholded once."""
+    from .predict.run import write_submission
+
+    files = [name for name in options.members if name.endswith(".csv")]
+    if files:
+        raise ConfigError(f"members: {files[0]} holds masks and no probabilities; vote CSVs with mode=hard")
+    if options.quorum is not None or options.size is not None:
+        raise ConfigError("quorum= and size= belong to mode=hard")
+    config, members = open_members(options.members, options)
+    predict = config.predict.model_copy(update=options.changes())
+    write_submission(
+        out,
+        members,
+        find_records(config.data.root, options),
+        threshold=predict.threshold,
+        batch=predict.batch,
+        maps_folder=out.with_suffix(".maps") if options.maps else None,
+        progress=options.progress,
+    )
+    return out
+
+
+def hard_vote(options: EnsembleOptions, out: Path) -> Path:
+    """Majority of the members' masks. Members that are no CSV yet are predicted first."""
+    from .submit import table
+    from .submit.vote import hard_vote as vote_rows
+
+    if options.maps:
+        raise ConfigError("maps=true belongs to mode=soft: a hard vote has no probabilities")
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = []
+        for number, name in enumerate(options.members):
+            if name.endswith(".csv"):
+                paths.append(Path(name))
+                continue
+            path = Path(scratch) / f"{number}.csv"
+            infer_run(name, options.model_copy(update={"out": path}))
+            paths.append(path)
+        members = [table.Submission.read(path, sizes=options.size) for path in paths]
+        for member, name in zip(members, options.members, strict=True):
+            member.name = name
+            for note in member.notes:
+                print(f"note: {note}", flush=True)
+        hashes = {key: value for member in members for key, value in member.run_hashes.items()}
+        table.write(out, vote_rows(members, options.quorum), members[0].classes, table.known_sizes(members), hashes)
+    return out
+
+
+def open_members(names: list[str], options: InferOptions) -> tuple[Any, list[Any]]:
+    """The configuration that says where the images lie and how to cut, and the opened members."""
+    from .predict.members import MapsMember, open_member, read_config
+
+    members = [
+        open_member(
+            name, runs=options.runs, weights=options.weights, device=options.device,
+            precision=options.precision, changes=options.changes(),
+        )
+        for name in names
+    ]  # fmt: skip
+    for member in members:
+        folder = next(iter(member.hashes), None)
+        if not isinstance(member, MapsMember) or (folder and (Path(folder) / "config.yaml").is_file()):
+            return read_config(Path(str(folder))), members
+    raise ConfigError(
+        f"{names[0]}: the runs behind these probability maps are not here, so the images' place is not known; "
+        "add a run as a member"
+    )
+
+
+def find_records(root: Path | None, options: InferOptions) -> Any:
+    """The images to predict: a plain folder, or the test set of a root."""
+    from .data.records import scan, test_records
+
+    if options.images is not None:
+        return scan(options.images)
+    root = options.root or root
+    if root is None:
+        raise ConfigError("data.root=: name the data set, or images=DIR for a plain folder")
+    return test_records(root)
