@@ -1,6 +1,8 @@
 """Scores against their definition on pixels."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -140,3 +142,12 @@ def test_json_and_text_tell_the_same():
     worst = sorted(data["per_image"], key=data["per_image"].get)[:2]
     assert [line.split()[0] for line in lines if line.startswith("  ")] == worst
     assert f"Dice {found.mean:.4f}" in lines[-1]
+
+
+def test_scoring_and_voting_start_without_the_heavy_libraries():
+    code = (
+        "import sys, phalanx.submit.score, phalanx.submit.vote; "
+        "sys.exit(', '.join({'torch', 'cv2', 'pandas', 'scipy'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
