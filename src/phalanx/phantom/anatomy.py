@@ -72,6 +72,17 @@ class Hand:
     right: bool
 
 
+def own_spread(name: str, group: str) -> np.ndarray:
+    """float64[2]: spread of a bone's log length and log width among people whose hands are equally large.
+
+    What the common size does not explain of the measured spread. Fingers take the upright group for both, because
+    in rotated hands the source's failures on finger tips inflate it.
+    """
+    measured = geometry()["measured"][name][group]
+    total = np.array([measured[axis][1] / measured[axis][0] for axis in ("major_axis", "minor_axis")])
+    return np.sqrt(np.clip(total**2 - (LENGTH_SPREAD**2, WIDTH_SPREAD**2), 0.014**2, 0.09**2))
+
+
 class Traits:
     """A stream of standard normal numbers, shared by the hands of a patient up to small differences.
 
@@ -172,14 +183,15 @@ def _shape_and_pose(traits: Traits, rotated: bool, size_trait: float) -> dict[st
     bones = {}
     for number, ray in enumerate(RAYS):
         middle = np.array([poses[name][group][:2] for name in ray])
-        sizes, tilts, spreads = np.array([poses[name][group][2:] for name in ray]).T[1:].reshape(3, -1)
+        sizes, tilts, spreads = np.array([poses[name][group][3:] for name in ray]).T
         along = math.exp(0.012 * traits.draw(1, 0.97)[0])
-        own_length = length * along * np.exp(0.016 * traits.draw(len(ray), 0.95))
-        own_width = width * np.exp(0.025 * traits.draw(len(ray), 0.95))
+        own = np.array([own_spread(name, "upright") for name in ray]).T
+        own_length = length * along * np.exp(own[0] * traits.draw(len(ray), 0.95))
+        own_width = width * np.exp(own[1] * traits.draw(len(ray), 0.95))
         # a finger's deviation: wrist, spreading of all fingers, its own; each joint adds a little
-        own = traits.draw(len(ray), 0.6)
-        deviation = [0.72 * wrist + 0.4 * spread * (number - 2) / 1.5 + 0.5 * own[0]]
-        for z in own[1:]:
+        bends = traits.draw(len(ray), 0.6)
+        deviation = [0.72 * wrist + 0.4 * spread * (number - 2) / 1.5 + 0.5 * bends[0]]
+        for z in bends[1:]:
             deviation.append(0.85 * deviation[-1] + 0.5 * z)
         turns = [turn(z * s) for z, s in zip(deviation, spreads, strict=True)]
         axis = np.array([math.sin(math.radians(tilts[0])), -math.cos(math.radians(tilts[0]))])
@@ -204,15 +216,15 @@ def _shape_and_pose(traits: Traits, rotated: bool, size_trait: float) -> dict[st
         turned = wrist_turn * PROXIMAL_ROW.get(name, 1.0)
         centre = np.array([x, y]) * length @ turn(turned)
         if name != "Capitate":
-            centre = centre + traits.draw(2, 0.8) * (8.0 if name == "Pisiform" else 3.0)
+            centre = centre + traits.draw(2, 0.8) * (10.0 if name == "Pisiform" else 4.5)
         own_tilt = math.sqrt(max(min(tilt_spread, 11.0) ** 2 - (2.4 if not rotated else 4.5) ** 2, 1.0))
-        grow = np.exp(0.055 * traits.draw(2, 0.95))
+        grow = np.exp(own_spread(name, group) * traits.draw(2, 0.95))
         bones[name] = _bone(
             shapes[name][group],
             centre,
             tilt + turned + own_tilt * traits.draw(1, 0.8)[0],
-            minor * width * grow[0],
-            major * length * grow[1],
+            minor * width * grow[1],
+            major * length * grow[0],
             traits,
         )
     lean, shift = traits.draw(2, 0.6) * (2.0, 5.0)
@@ -225,9 +237,9 @@ def _shape_and_pose(traits: Traits, rotated: bool, size_trait: float) -> dict[st
         )
         outline = _wobble(outline, 150 * width, traits)
         pivot = np.array([0.0, 120.0]) * length
-        tilt = lean + 1.0 * traits.draw(1, 0.7)[0]
-        outline = (outline - pivot) @ turn(tilt) + pivot + (shift + 4 * traits.draw(1, 0.8)[0], 0)
-        axis = np.array([0.0, -1.0]) @ turn(tilt)
+        leaning = lean + 1.0 * traits.draw(1, 0.7)[0]
+        outline = (outline - pivot) @ turn(leaning) + pivot + (shift + 4 * traits.draw(1, 0.8)[0], 0)
+        axis = np.array([0.0, -1.0]) @ turn(leaning)
         bones[name] = Bone(outline, area_and_centroid(outline)[1], axis, 150.0 * width, 1200.0 * length)
     return bones
 
@@ -235,8 +247,8 @@ def _shape_and_pose(traits: Traits, rotated: bool, size_trait: float) -> dict[st
 def _bone(
     shape: list[list[float]], centre: np.ndarray, tilt: float, minor: float, major: float, traits: Traits
 ) -> Bone:
-    """One bone from its outline in units of its axes."""
-    outline = spline(np.array(shape), max(48, min(120, int(major / 4)))) * (minor, major)
+    """One bone from its outline in units of its axes, half a pixel in: a mask includes the pixels of its outline."""
+    outline = spline(np.array(shape), max(48, min(120, int(major / 4)))) * (minor - 1, major - 1)
     axis = np.array([0.0, -1.0]) @ turn(tilt)
     return Bone(_wobble(outline, minor, traits) @ turn(tilt) + centre, centre, axis, minor, major)
 

@@ -23,7 +23,7 @@ def draw_flesh(rng: np.random.Generator, weight_trait: float) -> Flesh:
     """Flesh of one patient; ``weight_trait``: standard normal, heavier people have thicker hands."""
     thick = 1 + 0.05 * weight_trait
     return Flesh(
-        finger=rng.uniform(0.68, 0.95) * thick,
+        finger=rng.uniform(0.74, 1.08) * thick,
         palm=rng.uniform(30, 60) * thick,
         depth=rng.uniform(170, 230) * thick,
         roundness=rng.uniform(80, 150),

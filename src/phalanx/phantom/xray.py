@@ -50,7 +50,7 @@ def draw_look(rng: np.random.Generator) -> Look:
         texture=rng.uniform(0.05, 0.45),
         scatter=rng.uniform(0.03, 0.25),
         heel=(rng.uniform(-0.12, 0.12), rng.uniform(-0.12, 0.12)),
-        blur=float(rng.uniform(0.8, 6.0) if rng.random() < 0.8 else rng.uniform(6.0, 12.0)),
+        blur=float(rng.uniform(0.8, 4.0) if rng.random() < 0.8 else rng.uniform(4.0, 9.0)),
         noise=float(np.exp(rng.uniform(np.log(0.01), np.log(0.11)))),
         grain=rng.uniform(0.0, 3.0),
         sharpen=float(rng.uniform(0.1, 0.7) if rng.random() < 0.5 else 0.0),
@@ -117,8 +117,8 @@ def add_bone(
     section = ((along - start) / step).astype(np.int32)
     radius = np.zeros(section.max() + 1, np.float32)
     np.maximum.at(radius, section, d)
-    smooth = np.convolve(np.pad(radius, 2, mode="edge"), np.ones(5, np.float32) / 5, mode="valid")
-    radius = np.maximum(radius, smooth)
+    smooth = np.convolve(np.pad(radius, 4, mode="edge"), np.ones(9, np.float32) / 9, mode="valid")
+    radius = np.maximum(radius, smooth.astype(np.float32))
     u = np.linspace(-1, 1, len(radius)) if long else np.ones(len(radius))
     shaft = np.clip(1.25 - 1.6 * u * u, 0, 1)  # 1 in the middle of a long bone, 0 at its ends
     if bone.length > 1000:  # the forearm: one end in the picture, the shaft runs out of it
@@ -129,6 +129,9 @@ def add_bone(
     off = np.maximum(r - d, 0)
     outer = np.sqrt(np.maximum(r * r - off * off, 0))
     inner = np.sqrt(np.maximum(np.maximum(r - t, 0) ** 2 - off * off, 0))
+    # wide parts are flat bones: the end of the radius is not as deep as it is wide
+    oval = np.minimum(45 / np.maximum(radius, 1), 1).astype(np.float32)[section] ** np.float32(0.8)
+    outer, inner = outer * oval, inner * oval
     if look.flat:
         # an even slab of the same mean depth, with a thin bright rim
         even = np.float32(0.55 * float(np.percentile(radius, 60)) + 10)
@@ -163,7 +166,7 @@ def _texture(
     fine, coarse = _tiles(round(0.45 / scale, 2))
     x, y = rng.integers(0, TILE, 2)
     column, row = (across + x).astype(np.int32) % TILE, (along * np.float32(0.45) + y).astype(np.int32) % TILE
-    return np.float32(strength) * (0.7 * fine[row, column] + 0.5 * coarse[row, column])
+    return np.float32(strength) * (0.7 * fine[row, column] + 0.28 * coarse[row, column])
 
 
 def expose(attenuation: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
