@@ -108,9 +108,8 @@ def compare(bones: pd.DataFrame, pairs: pd.DataFrame, images: pd.DataFrame) -> l
 
     def note(claim: str, ours: float, baseline: float, unit: str) -> None:
         ratio = round(ours / baseline, 3) if baseline else None
-        rows.append(
-            dict(claim=claim, ours=round(ours, 4), baseline=baseline, ratio=ratio, unit=unit, machine=machine)
-        )
+        row = {"claim": claim, "ours": round(ours, 4), "baseline": baseline, "ratio": ratio}
+        rows.append(row | {"unit": unit, "machine": machine})
 
     stats = bones.groupby(["group", "bone"])[list(MEASURES)].agg(["mean", "std"])
     for group in GROUPS:

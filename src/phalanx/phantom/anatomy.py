@@ -237,7 +237,7 @@ def _shape_and_pose(traits: Traits, rotated: bool, size_trait: float) -> dict[st
         )
         outline = _wobble(outline, 150 * width, traits)
         pivot = np.array([0.0, 120.0]) * length
-        leaning = lean + 1.0 * traits.draw(1, 0.7)[0]
+        leaning = lean - 1.0 + traits.draw(1, 0.7)[0]
         outline = (outline - pivot) @ turn(leaning) + pivot + (shift + 4 * traits.draw(1, 0.8)[0], 0)
         axis = np.array([0.0, -1.0]) @ turn(leaning)
         bones[name] = Bone(outline, area_and_centroid(outline)[1], axis, 150.0 * width, 1200.0 * length)
@@ -272,7 +272,7 @@ def _place(bones: dict[str, Bone], traits: Traits, rotated: bool, right: bool) -
     side = np.array([1.0 if right else -1.0, 1.0])
     points = np.concatenate([bones[name].outline for name in FINGERS + CARPALS]) * side + move
     low, high = points.min(axis=0), points.max(axis=0)
-    margin = 24.0
+    margin = 88.0  # clear of the noise band
     move[0] += max(margin - low[0], 0) - max(high[0] - (CANVAS - margin), 0)
     move[1] += max(margin - low[1], 0)
     return {

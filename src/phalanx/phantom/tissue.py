@@ -11,22 +11,25 @@ from .anatomy import CANVAS, RAYS, Hand
 @dataclass(frozen=True)
 class Flesh:
     """``finger``: skin half-width over bone width; ``palm``: margin around palm and wrist in canvas pixels;
-    ``depth``: thickness of the palm, ``roundness``: distance from the edge at which it is reached."""
+    ``depth``: thickness of the palm, ``roundness``: distance from the edge at which it is reached;
+    ``softness``: blur of the skin line."""
 
     finger: float
     palm: float
     depth: float
     roundness: float
+    softness: float
 
 
 def draw_flesh(rng: np.random.Generator, weight_trait: float) -> Flesh:
     """Flesh of one patient; ``weight_trait``: standard normal, heavier people have thicker hands."""
     thick = 1 + 0.05 * weight_trait
     return Flesh(
-        finger=rng.uniform(0.74, 1.08) * thick,
+        finger=rng.uniform(0.74, 1.18) * thick,
         palm=rng.uniform(30, 60) * thick,
         depth=rng.uniform(170, 230) * thick,
         roundness=rng.uniform(80, 150),
+        softness=float(rng.uniform(4, 9) if rng.random() < 0.6 else rng.uniform(9, 26)),
     )
 
 
@@ -98,7 +101,7 @@ def flesh_path(hand: Hand, flesh: Flesh, size: int, rng: np.random.Generator) ->
         rng.standard_normal((12, 12)).astype(np.float32), (grid, grid), interpolation=cv2.INTER_CUBIC
     )
     path = np.maximum(path, palm) * (1 + np.float32(rng.uniform(0.01, 0.05)) * waves)
-    path = cv2.GaussianBlur(path, (0, 0), max(5 * scale, 0.7))
+    path = cv2.GaussianBlur(path, (0, 0), max(flesh.softness * scale, 0.7))
     return cv2.resize(path, (size, size), interpolation=cv2.INTER_CUBIC if size > grid else cv2.INTER_AREA)
 
 

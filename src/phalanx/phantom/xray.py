@@ -31,6 +31,7 @@ class Look:
     blur: float
     noise: float
     grain: float
+    static: float  # electronic noise in grey levels, the same in air and in bone
     sharpen: float
     gamma: float
     floor: float  # share of the flesh density that is still black
@@ -53,6 +54,7 @@ def draw_look(rng: np.random.Generator) -> Look:
         blur=float(rng.uniform(0.8, 4.0) if rng.random() < 0.8 else rng.uniform(4.0, 9.0)),
         noise=float(np.exp(rng.uniform(np.log(0.01), np.log(0.11)))),
         grain=rng.uniform(0.0, 3.0),
+        static=float(rng.uniform(1, 16) if rng.random() < 0.4 else 0.0),
         sharpen=float(rng.uniform(0.1, 0.7) if rng.random() < 0.5 else 0.0),
         gamma=rng.uniform(0.65, 1.35),
         floor=float(rng.uniform(-0.15, 0.35) if rng.random() < 0.8 else rng.uniform(0.35, 0.8)),
@@ -115,10 +117,10 @@ def add_bone(
     step = max(4.0, 1.5 / scale)
     start, stop = along.min(), along.max()
     section = ((along - start) / step).astype(np.int32)
-    radius = np.zeros(section.max() + 1, np.float32)
-    np.maximum.at(radius, section, d)
-    smooth = np.convolve(np.pad(radius, 4, mode="edge"), np.ones(9, np.float32) / 9, mode="valid")
-    radius = np.maximum(radius, smooth.astype(np.float32))
+    widest = np.zeros(section.max() + 1, np.float32)
+    np.maximum.at(widest, section, d)
+    smooth = np.convolve(np.pad(widest, 4, mode="edge"), np.ones(9) / 9, mode="valid")
+    radius = np.maximum(widest, smooth).astype(np.float32)
     u = np.linspace(-1, 1, len(radius)) if long else np.ones(len(radius))
     shaft = np.clip(1.25 - 1.6 * u * u, 0, 1)  # 1 in the middle of a long bone, 0 at its ends
     if bone.length > 1000:  # the forearm: one end in the picture, the shaft runs out of it
@@ -180,7 +182,7 @@ def expose(attenuation: np.ndarray, look: Look, rng: np.random.Generator) -> np.
     if look.blur * scale > 0.3:
         film = cv2.GaussianBlur(film, (0, 0), look.blur * scale)
     film = -np.log((np.exp(-film) + scatter) / np.float32(1 + look.scatter))
-    noise = rng.standard_normal((size, size), dtype=np.float32)
+    noise: np.ndarray = rng.standard_normal((size, size), dtype=np.float32)
     spread = look.noise * scale
     if look.grain * scale > 0.3:
         noise = cv2.GaussianBlur(noise, (0, 0), look.grain * scale)
@@ -197,5 +199,8 @@ def expose(attenuation: np.ndarray, look: Look, rng: np.random.Generator) -> np.
     flesh = np.percentile(sample[sample > 0.25], 30) if (sample > 0.25).sum() > 100 else 0.3
     low, high = look.floor * flesh, np.percentile(sample, 99.7)
     film = np.clip((film - np.float32(low)) / np.float32(max(high - low, 0.1)), 0, 1.3)
-    film = cv2.pow(film, look.gamma) if look.gamma != 1 else film
-    return np.clip(look.black + film * (look.white - look.black), 0, 255).astype(np.uint8)
+    film = film ** np.float32(look.gamma)
+    grey = np.float32(look.black) + film * np.float32(look.white - look.black)
+    if look.static:
+        grey += rng.standard_normal((size, size), dtype=np.float32) * np.float32(look.static * scale)
+    return np.clip(grey, 0, 255).astype(np.uint8)
