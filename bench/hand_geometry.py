@@ -30,9 +30,7 @@ GROUPS = ("upright", "rotated")
 CLOSE = 0.05  # an overlap may differ by this much
 
 
-def measure_image(
-    path: Path, size: int, mirrored: bool
-) -> tuple[np.ndarray, dict[tuple[str, str], float], float]:
+def measure_image(path: Path, size: int, mirrored: bool) -> tuple[np.ndarray, dict[tuple[str, str], float], float]:
     """One annotation file: float[29, 6] measures (NaN where absent), overlap fractions, rotation in degrees.
 
     As in the source: area, centroid and second moments of the pixels of the mask, at 2048; places relative to the
@@ -185,9 +183,7 @@ def compare(bones: pd.DataFrame, pairs: pd.DataFrame, images: pd.DataFrame) -> l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer patients; under 50 s on 2 cores")
     parser.add_argument("--data", type=Path, help="an existing synthetic set, instead of a new one")
     parser.add_argument("--json", type=Path, help="write the rows here")

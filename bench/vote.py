@@ -157,19 +157,13 @@ def machine() -> str:
     model = platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        model = next(
-            (s.split(":")[1].strip() for s in info.read_text().splitlines() if "model name" in s), model
-        )
+        model = next((s.split(":")[1].strip() for s in info.read_text().splitlines() if "model name" in s), model)
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer images and repeats, under 50 s on two cores"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer images and repeats, under 50 s on two cores")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to this file as well")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -220,7 +220,9 @@ def phantom(words: Sequence[str]) -> None:
         test_patients=test,
         workers=whole(flags, "--workers", None),
     )
-    print(f"{out}: made; train on it with: bash train.sh data=hand data.root={out} data.size={flags.get('--size', 512)}")
+    print(
+        f"{out}: made; train on it with: bash train.sh data=hand data.root={out} data.size={flags.get('--size', 512)}"
+    )
 
 
 def folds(words: Sequence[str]) -> None:

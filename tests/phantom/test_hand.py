@@ -81,9 +81,7 @@ def test_layout_is_the_competitions(hands):
         assert picture.shape == (128, 128)
         assert picture.dtype == np.uint8
         assert picture.std() > 10
-        polygons = read_annotations(
-            out / row["split"] / answers / row["group"] / f"{row['image']}.json", HAND_CLASSES
-        )
+        polygons = read_annotations(out / row["split"] / answers / row["group"] / f"{row['image']}.json", HAND_CLASSES)
         assert sorted(p.label for p in polygons) == list(range(29))
         planes = rasterise(polygons, (128, 128), 29)
         assert all(one_class(planes, c).any() for c in range(29))
@@ -114,14 +112,10 @@ def test_bone_size_follows_the_patient():
     size, height, weight, age = np.array([(p.size_trait, p.height, p.weight, p.age) for p in people]).T
     correlations = [np.corrcoef(size, other)[0, 1] for other in (height, weight, age)]
     assert np.allclose(correlations, (0.84, 0.70, 0.15), atol=0.07)
-    assert (
-        np.mean([p.height for p in people if p.male]) > np.mean([p.height for p in people if not p.male]) + 8
-    )
+    assert np.mean([p.height for p in people if p.male]) > np.mean([p.height for p in people if not p.male]) + 8
 
 
-@pytest.mark.parametrize(
-    ("patients", "test", "share", "expected"), [(100, 20, 0.5, (5, 10)), (4, 3, 1.0, (0, 3))]
-)
+@pytest.mark.parametrize(("patients", "test", "share", "expected"), [(100, 20, 0.5, (5, 10)), (4, 3, 1.0, (0, 3))])
 def test_rotated_patients_are_counted_exactly(patients, test, share, expected):
     people = draw_patients(patients, test, share, 1)
     assert tuple(sum(p.rotated for p in people if p.split == s) for s in ("train", "test")) == expected
@@ -161,8 +155,7 @@ def test_hands_of_a_patient_are_alike_and_mirrored(hands):
 def test_mirror_is_exact():
     seed = np.random.SeedSequence(5)
     left, right = (
-        pose_hand(seed, np.random.default_rng(1), rotated=False, right=side, size_trait=0.0)
-        for side in (False, True)
+        pose_hand(seed, np.random.default_rng(1), rotated=False, right=side, size_trait=0.0) for side in (False, True)
     )
     for name in HAND_CLASSES:
         a, b = left.bones[name].outline, right.bones[name].outline
@@ -287,9 +280,7 @@ def test_an_existing_folder_is_kept(tmp_path):
 
 
 def test_nothing_half_written_is_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "phalanx.phantom.hand.write_sheet", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full"))
-    )
+    monkeypatch.setattr("phalanx.phantom.hand.write_sheet", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
     with pytest.raises(PhalanxError, match="disk full"):
         make_hands(tmp_path / "x", patients=1, size=128, seed=0, workers=1, progress=False)
     assert not any(tmp_path.iterdir())

@@ -76,9 +76,7 @@ def test_orientation_by_an_independent_reader(mask):
         counts += [start - position, end - start]
         position = end
     height, width = mask.shape
-    packed = coco.frPyObjects(
-        {"size": [width, height], "counts": [*counts, mask.size - position]}, width, height
-    )
+    packed = coco.frPyObjects({"size": [width, height], "counts": [*counts, mask.size - position]}, width, height)
     np.testing.assert_array_equal(coco.decode(packed).T.astype(bool), mask)
 
 

@@ -78,9 +78,7 @@ def test_what_does_not_fit_is_refused():
 def slow_bootstrap(values, patients, rng):
     """Draw patients, gather all their images, average."""
     of = [values[patients == p] for p in range(patients.max() + 1)]
-    return [
-        np.concatenate([of[p] for p in rng.integers(0, len(of), len(of))]).mean() for _ in range(RESAMPLES)
-    ]
+    return [np.concatenate([of[p] for p in rng.integers(0, len(of), len(of))]).mean() for _ in range(RESAMPLES)]
 
 
 def test_bootstrap_has_the_spread_of_a_plain_one():
@@ -91,9 +89,7 @@ def test_bootstrap_has_the_spread_of_a_plain_one():
     slow = np.percentile(slow_bootstrap(values[:, 0], patients, rng), [2.5, 50, 97.5])
     np.testing.assert_allclose(ours, slow, atol=0.003)  # intervals here are .03 wide
     alone = np.percentile(bootstrap(values, np.arange(len(values)))[:, 0], [2.5, 97.5])
-    assert np.ptp(alone) < 0.8 * np.ptp(
-        ours
-    )  # images of a patient are alike: taking them alone is overconfident
+    assert np.ptp(alone) < 0.8 * np.ptp(ours)  # images of a patient are alike: taking them alone is overconfident
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():

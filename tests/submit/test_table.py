@@ -261,9 +261,7 @@ def test_in_memory_rows_are_checked_too():
 
 pieces = st.one_of(
     st.binary(max_size=6),
-    st.sampled_from(
-        [b"image_name,class,rle\n", b"a,x,", b"b,y,", b"1 5", b" ", b"\n", b'"', b",", b"9", b"\r", b""]
-    ),
+    st.sampled_from([b"image_name,class,rle\n", b"a,x,", b"b,y,", b"1 5", b" ", b"\n", b'"', b",", b"9", b"\r", b""]),
 )
 
 

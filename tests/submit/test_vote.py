@@ -82,9 +82,7 @@ def test_a_vote_of_nobody_is_refused():
 
 
 def member(name, texts, sizes=None, classes=("bone",)):
-    return Submission.of(
-        {image: [text] * len(classes) for image, text in texts.items()}, classes, sizes, name
-    )
+    return Submission.of({image: [text] * len(classes) for image, text in texts.items()}, classes, sizes, name)
 
 
 def test_majority_is_strictly_more_than_half_and_a_tie_is_background():
@@ -105,15 +103,11 @@ def test_class_order_is_free_and_the_first_members_wins():
 
 def test_members_that_differ_are_refused_naming_both():
     good = member("a.csv", {"i": "1 1", "j": "1 1"}, {"i": (2, 3)})
-    with pytest.raises(
-        DataError, match=r"a\.csv and b\.csv .*images: 1 only in the first \('j'\) and 2 only in the "
-    ):
+    with pytest.raises(DataError, match=r"a\.csv and b\.csv .*images: 1 only in the first \('j'\) and 2 only in the "):
         hard_vote([good, member("b.csv", {"i": "1 1", "k": "1 1", "l": "1 1"})])
     with pytest.raises(DataError, match=r"c\.csv .*classes: 1 only in the second \('ring'\)"):
         hard_vote([good, member("c.csv", {"i": "1 1", "j": "1 1"}, classes=("bone", "ring"))])
-    with pytest.raises(
-        DataError, match=r"sizes of 1 images, such as 'i': 2x3 in the first, 3x2 in the second"
-    ):
+    with pytest.raises(DataError, match=r"sizes of 1 images, such as 'i': 2x3 in the first, 3x2 in the second"):
         hard_vote([good, good, member("d.csv", {"i": "1 1", "j": "1 1"}, {"i": (3, 2)})])
 
 
@@ -131,10 +125,7 @@ def test_files_vote_as_pixels_do(tmp_path_factory, members):
     classes = [f"bone {c}" for c in range(members.shape[1])]
     read = []
     for i, masks in enumerate(members):
-        rows = [
-            (name, [rle.encode(m) for m in flipped])
-            for name, flipped in (("a", masks), ("b", masks[:, ::-1]))
-        ]
+        rows = [(name, [rle.encode(m) for m in flipped]) for name, flipped in (("a", masks), ("b", masks[:, ::-1]))]
         write(folder / f"{i}.csv", rows, classes, {"a": shape, "b": shape})
         read.append(Submission.read(folder / f"{i}.csv"))
     write(folder / "out.csv", hard_vote(read), classes, {"a": shape, "b": shape})

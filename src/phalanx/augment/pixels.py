@@ -39,11 +39,15 @@ class PixelTransforms:
             name = options.pop("name", None)
             where = f"augment.pixel[{number}]"
             if name not in known:
-                raise ConfigError(f"{where}.name={name}: no pixel transform of albumentations{nearest(str(name), known)}")
+                raise ConfigError(
+                    f"{where}.name={name}: no pixel transform of albumentations{nearest(str(name), known)}"
+                )
             allowed = inspect.signature(known[name].__init__).parameters
             for option in options:
                 if option not in allowed:
-                    raise ConfigError(f"{where}.{option}: no option of {name}{nearest(option, set(allowed) - {'self'})}")
+                    raise ConfigError(
+                        f"{where}.{option}: no option of {name}{nearest(option, set(allowed) - {'self'})}"
+                    )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:

@@ -36,10 +36,8 @@ def warp(
         x, y = x + bend[0], y + bend[1]
     image = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     # OpenCV remaps at most four channels at a time
-    parts = [
-        cv2.remap(np.ascontiguousarray(planes[:, :, i : i + 4]), x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
-        for i in range(0, planes.shape[2], 4)
-    ]  # fmt: skip
+    quads = [np.ascontiguousarray(planes[:, :, i : i + 4]) for i in range(0, planes.shape[2], 4)]
+    parts = [cv2.remap(quad, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT) for quad in quads]
     planes = np.concatenate([part.reshape(*image.shape, -1) for part in parts], axis=2)
     return image, swap_classes(planes, pairs) if flipped else planes
 

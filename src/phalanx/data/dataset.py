@@ -21,11 +21,11 @@ from .records import Record
 
 
 class Batch(NamedTuple):
-    """``images`` uint8[B, 1, S, S]; ``planes`` uint8[B, P, S, S], bit-planes; ``index`` int64[B] into records."""
+    """``images`` uint8[B, 1, S, S]; ``planes`` uint8[B, P, S, S], bit-planes; ``which`` int64[B] into records."""
 
     images: Tensor
     planes: Tensor
-    index: Tensor
+    which: Tensor
 
 
 Sample = tuple[Tensor, Tensor, int]
@@ -34,7 +34,7 @@ Sample = tuple[Tensor, Tensor, int]
 def load(record: Record, data: Data) -> tuple[np.ndarray, np.ndarray, Grid]:
     """Image uint8[S, S] and planes uint8[S, S, P] of a record on the working grid of side S, and that grid."""
     image = read_grey(record.image)
-    grid = Grid(*image.shape, data.size)
+    grid = Grid.of(image, data.size)
     side = (data.size, data.size)
     if record.labels is None:
         raise DataError(f"{record.image}: has no annotation")

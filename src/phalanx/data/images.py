@@ -32,8 +32,8 @@ def read_grey(path: Path) -> np.ndarray:
     if image.ndim == 3:
         image = cv2.cvtColor(image[:, :, :3], cv2.COLOR_BGR2GRAY) if image.shape[2] > 2 else image[:, :, 0]
     if image.dtype == np.uint16:
-        bits = next(bits for bits in (8, 10, 12, 14, 16) if image.max() < 1 << bits)
-        image = (image >> (bits - 8)).astype(np.uint8)
+        bits = next(bits for bits in (8, 10, 12, 14, 16) if int(image.max()) < 1 << bits)
+        image = np.right_shift(image, bits - 8, dtype=np.uint16, casting="unsafe").astype(np.uint8)
     if image.dtype != np.uint8:
         raise DataError(f"{path}: {image.dtype} pixels; convert the image to 8 or 16 bits")
     return np.ascontiguousarray(image)
@@ -45,6 +45,11 @@ class Grid(NamedTuple):
     height: int
     width: int
     side: int
+
+    @classmethod
+    def of(cls, image: np.ndarray, side: int) -> "Grid":
+        """The grid of an image uint8[H, W]."""
+        return cls(image.shape[0], image.shape[1], side)
 
     @property
     def scale(self) -> float:

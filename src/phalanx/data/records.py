@@ -1,5 +1,6 @@
 """What a data set holds: its images, their patients and their annotation files, in the competition layout."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ def scan(folder: Path) -> list[Record]:
     if not paths:
         raise DataError(f"{folder}: no images ({', '.join(SUFFIXES)})")
     records = sorted(Record(path.name, path.parent.name, path, None) for path in paths)
-    for one, other in zip(records, records[1:], strict=False):
+    for one, other in pairwise(records):
         if one.name == other.name:
             raise DataError(f"{other.image}: the name {one.name} also stands at {one.image}; rename one of them")
     return records

@@ -46,9 +46,9 @@ def answers(
     rles, patients = {}, {}
     for image, shape in sizes.items():
         stem = image.rsplit(".", 1)[0] if image.lower().endswith(SUFFIXES) else image
-        path = by_stem.pop(stem, None)
-        if path is None:
+        if stem not in by_stem:
             raise DataError(f"{folder}: has no answers for {image} (expected <patient>/{stem}.json)")
+        path = by_stem.pop(stem)
         planes = rasterise(read_annotations(path, classes), shape, len(classes))
         rles[image], patients[image] = encode_planes(planes, len(classes)), path.parent.name
     if by_stem and not partial:

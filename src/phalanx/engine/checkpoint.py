@@ -61,7 +61,7 @@ def load(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]] | None:
     Raises:
         TrainingError: there are checkpoints, but none of them is whole.
     """
-    trouble = []
+    trouble: list[str] = []
     for place in (folder, folder.with_name(f"{folder.name}.before")):
         if not place.is_dir():
             continue

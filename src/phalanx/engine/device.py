@@ -4,7 +4,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
 from ..errors import ConfigError
 
@@ -20,10 +19,6 @@ class Device(NamedTuple):
         if self.precision == "32":
             return nullcontext()
         return torch.autocast(self.torch.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
-
-    def place(self, network: nn.Module) -> nn.Module:
-        """The network on this device."""
-        return network.to(self.torch)
 
 
 def open_device(name: str, precision: str) -> Device:

@@ -107,11 +107,13 @@ class Trainer:
         device = open_device(config.device, config.precision)
         where = [device.torch.index or 0] if device.torch.type == "cuda" else 1
         self.fabric = Fabric(
-            accelerator=device.torch.type, devices=where, precision=FABRIC_PRECISION[device.precision]  # type: ignore[arg-type]
+            accelerator=device.torch.type,
+            devices=where,
+            precision=FABRIC_PRECISION[device.precision],  # type: ignore[arg-type]
         )
         self.fabric.launch()
         self.state = State()
-        self.average = Average(device.place(task.network), config.optim.ema)
+        self.average = Average(task.network.to(device.torch), config.optim.ema)
         self.raw = task.network
         self.network, self.optimizer = self.fabric.setup(task.network, build_optimizer(task.network, config.optim))
         self.batches = Batches(len(task.training_set), config.batch, config.seed)
@@ -163,8 +165,10 @@ class Trainer:
                 group["lr"] = rate(config.optim, state.step, self.steps)
             for batch in micro_batches:
                 # every draw of the step, such as PointRend's points, follows from its place alone
-                torch.manual_seed(int(np.random.SeedSequence((config.seed, state.epoch, state.batch)).generate_state(1)[0]))
-                names = [self.task.training_set.records[i].name for i in batch.index.tolist()]
+                torch.manual_seed(
+                    int(np.random.SeedSequence((config.seed, state.epoch, state.batch)).generate_state(1)[0])
+                )
+                names = [self.task.training_set.records[i].name for i in batch.which.tolist()]
                 with self.fabric.autocast():
                     result = self.task.step(self.network, self.fabric.to_device(batch), state.stage)
                 check_loss(result.total, result.terms, names, config.data.classes, state.step)

@@ -18,7 +18,15 @@ from ..config import RUNTIME_KEYS, Config
 from ..errors import TrainingError
 from ..files import write_json, write_text
 
-PACKAGES = ("torch", "lightning", "segmentation-models-pytorch", "timm", "albumentations", "numpy", "opencv-python-headless")  # fmt: skip
+PACKAGES = (
+    "torch",
+    "lightning",
+    "segmentation-models-pytorch",
+    "timm",
+    "albumentations",
+    "numpy",
+    "opencv-python-headless",
+)
 
 
 def fold_folder(config: Config, fold: int | None) -> Path:

@@ -43,33 +43,32 @@ class _Area(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, planes: Tensor, bce: float, dice: float) -> tuple[Tensor, ...]:
         batch, classes, height, width = logits.shape
-        pixels = height * width
+        pixels, maps = height * width, batch * classes
         wide = torch.promote_types(logits.dtype, torch.float32)
-        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
-        bce_parts, dice_parts, hard_parts = [], [], []
-        for part in chunks(classes):
-            x = logits[:, part].to(wide)
-            truth = unpack(planes, part)
-            y = truth.to(wide)
-            s = torch.sigmoid(x)
-            # softplus(x) - x y = -log(1 - s) - x y, from whichever side keeps its digits
-            bce_parts.append((F.softplus(x) - x * y).mean((2, 3)))
-            inner = (s * y).sum((2, 3))
-            sizes = s.sum((2, 3)) + y.sum((2, 3)) + SMOOTH
-            dice_parts.append(1 - (2 * inner + SMOOTH) / sizes)
-            guess = x > 0
-            both = (guess & truth).sum((2, 3))
-            either = guess.sum((2, 3)) + truth.sum((2, 3))
-            hard_parts.append(torch.where(either > 0, 2 * both / either.clamp(min=1), 1.0).float())
-            if gradient is not None:
-                # d bce/dx = (s - y)/pixels;  d dice/ds = ((2 inner + 1)/sizes - 2 y)/sizes;  ds/dx = s (1 - s)
-                slope = ((2 * inner + SMOOTH) / sizes)[:, :, None, None] - 2 * y
-                slope *= s * (1 - s)
-                slope *= (dice / sizes)[:, :, None, None]
-                slope.add_(s.sub_(y), alpha=bce / pixels)
-                gradient[:, part] = slope / (batch * classes)
-        bce_all, dice_all = torch.cat(bce_parts, 1), torch.cat(dice_parts, 1)
-        hard = torch.cat(hard_parts, 1)
+        gradient = torch.empty_like(logits, memory_format=torch.contiguous_format) if ctx.needs_input_grad[0] else None
+        bce_all, dice_all, hard = (torch.empty(batch, classes, dtype=wide, device=logits.device) for _ in range(3))
+        # one image and one plane at a time: what is held stays in a CPU's cache, and is small beside a GPU's logits
+        for b in range(batch):
+            for part in chunks(classes):
+                x = logits[b, part].reshape(-1, pixels).to(wide)
+                y = unpack(planes[b : b + 1], part).view(-1, pixels).to(wide)
+                s = torch.sigmoid(x)
+                truth_size = y.sum(1)
+                bce_all[b, part] = (F.softplus(x).sum(1) - (x * y).sum(1)) / pixels
+                inner = (s * y).sum(1)
+                sizes = s.sum(1) + truth_size + SMOOTH
+                dice_all[b, part] = 1 - (2 * inner + SMOOTH) / sizes
+                # counts in floats: exact up to 2^24 pixels, and quicker than sums of bool
+                guess = (x > 0).to(wide)
+                either = guess.sum(1) + truth_size
+                hard[b, part] = torch.where(either > 0, 2 * (guess * y).sum(1) / either.clamp(min=1), 1.0)
+                if gradient is not None:
+                    # d bce/dx = (s - y)/pixels;  d dice/ds = ((2 inner + 1)/sizes - 2 y)/sizes;  ds/dx = s - s^2
+                    slope = torch.addcmul(s, s, s, value=-1)
+                    slope *= torch.sub(((2 * inner + SMOOTH) / sizes)[:, None], y, alpha=2)
+                    slope *= (dice / (sizes * maps))[:, None]
+                    slope.add_(s.sub_(y), alpha=bce / (pixels * maps))
+                    gradient[b, part] = slope.view(-1, height, width)
         if gradient is not None:
             ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(bce_all, dice_all, hard)
@@ -78,6 +77,8 @@ class _Area(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
+        if not gradient.is_cuda and upstream[0] == 1:  # the usual case, which a GPU would have to wait to know
+            return gradient, None, None, None
         return gradient * upstream[0].to(gradient.dtype), None, None, None
 
 

@@ -115,10 +115,11 @@ def check_encoder(name: str) -> None:
     import segmentation_models_pytorch as smp
     import timm
 
-    if name.startswith("tu-"):
-        if timm.is_model(name[3:]):
-            return
-        raise ConfigError(f"model.encoder={name}: timm has no such model{nearest(name[3:], timm.list_models())}")
+    before, _, model = name.partition("-")
+    if before in ("tu", "timm") and timm.is_model(model):
+        return
+    if before == "tu":
+        raise ConfigError(f"model.encoder={name}: timm has no such model{nearest(model, timm.list_models())}")
     if name not in smp.encoders.encoders:
         names = smp.encoders.get_encoder_names()
         hint = " (timm's models are named with tu- before the name)" if timm.is_model(name) else ""

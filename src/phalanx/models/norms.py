@@ -13,7 +13,9 @@ def group_count(channels: int, most: int = 32, width: int = 4) -> int:
     >>> group_count(256), group_count(64), group_count(24), group_count(40), group_count(7)
     (32, 16, 6, 10, 1)
     """
-    return max(groups for groups in range(1, most + 1) if channels % groups == 0 and groups <= max(1, channels // width))
+    return max(
+        groups for groups in range(1, most + 1) if channels % groups == 0 and groups <= max(1, channels // width)
+    )
 
 
 def batch_to_group(module: nn.Module) -> nn.Module:

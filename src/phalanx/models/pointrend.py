@@ -5,13 +5,14 @@ uncertainty is the margin between the best two classes, which says nothing where
 once; here it is -|logit|, of the least certain class of a pixel. Points are shared by the classes of an image.
 """
 
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .segmenter import Coarse, Segmenter, enlarge
+from .segmenter import PRIOR_LOGIT, Coarse, Segmenter, enlarge
 
 
 class Points(NamedTuple):
@@ -59,15 +60,14 @@ class PointHead(nn.Module):
     def __init__(self, *, fine: int, classes: int, hidden: int, layers: int):
         super().__init__()
         widths = [fine, *[hidden] * layers]
-        self.layers = nn.ModuleList(
-            nn.Conv1d(before + classes, after, 1) for before, after in zip(widths, widths[1:], strict=False)
-        )
+        convolutions = [nn.Conv1d(before + classes, after, 1) for before, after in pairwise(widths)]
         self.out = nn.Conv1d(hidden + classes, classes, 1)
-        for layer in self.layers:
+        for layer in convolutions:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            nn.init.constant_(cast(Tensor, layer.bias), 0.0)
         nn.init.normal_(self.out.weight, std=0.001)
-        nn.init.zeros_(self.out.bias)
+        nn.init.constant_(cast(Tensor, self.out.bias), PRIOR_LOGIT)
+        self.layers = nn.ModuleList(convolutions)
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """fine[B, K, N] and coarse logits[B, C, N] to logits[B, C, N]."""

@@ -1,10 +1,12 @@
 """An encoder and decoder of segmentation-models-pytorch, opened at the stride where its logits are born."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+PRIOR_LOGIT = -4.0  # about one pixel in fifty: the share of a class that is there
 
 
 class Coarse(NamedTuple):
@@ -19,17 +21,18 @@ class Segmenter(nn.Module):
     so that losses, PointRend and prediction enlarge them as they need (half-pixel centres, not aligned corners).
     """
 
-    def __init__(self, *, model: nn.Module, classes: int):
+    def __init__(self, *, model: Any, classes: int):
         super().__init__()
-        self.encoder, self.decoder = model.encoder, model.decoder
-        head = model.segmentation_head
+        self.encoder: Any = model.encoder
+        self.decoder: Any = model.decoder
+        head: Any = model.segmentation_head
         # all heads but DPT's are (convolution, enlargement, activation)
-        self.head = head[0] if isinstance(head, nn.Sequential) and isinstance(head[0], nn.Conv2d) else head
+        self.head: Any = head[0] if isinstance(head, nn.Sequential) and isinstance(head[0], nn.Conv2d) else head
         self.classes = classes
         conv = [module for module in self.head.modules() if isinstance(module, nn.Conv2d)][-1]
         if conv.bias is not None:
             # start as rare as the classes are (Lin et al., 2017, section 4.1): else the first epochs only unlearn
-            nn.init.constant_(conv.bias, float(__import__("os").environ.get("BIAS","-4")))
+            nn.init.constant_(conv.bias, PRIOR_LOGIT)
 
     def forward(self, images: Tensor) -> Coarse:
         """Images float[B, 1, H, W] to coarse logits and fine features."""

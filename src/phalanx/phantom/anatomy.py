@@ -23,8 +23,7 @@ FOREARM = ("Radius", "Ulna")
 HAND_CLASSES = FINGERS + CARPALS + FOREARM
 # metacarpal to tip, thumb to little finger
 RAYS = tuple(
-    tuple(f"finger-{n}" for n in ray)
-    for ray in ((3, 2, 1), *((m, m - 1, m - 2, m - 3) for m in (7, 11, 15, 19)))
+    tuple(f"finger-{n}" for n in ray) for ray in ((3, 2, 1), *((m, m - 1, m - 2, m - 3) for m in (7, 11, 15, 19)))
 )
 
 CANVAS = 2048
@@ -89,9 +88,7 @@ class Traits:
     Both hands draw in the same order, so the n-th number means the same trait in both.
     """
 
-    def __init__(
-        self, patient: np.random.Generator, hand: np.random.Generator, *, shrink: float = 1.0
-    ) -> None:
+    def __init__(self, patient: np.random.Generator, hand: np.random.Generator, *, shrink: float = 1.0) -> None:
         self.patient, self.hand, self.shrink = patient, hand, shrink
 
     def draw(self, count: int, alike: float) -> np.ndarray:
@@ -232,9 +229,7 @@ def _shape_and_pose(traits: Traits, rotated: bool, size_trait: float) -> dict[st
         outline = spline(np.array(shapes[name][group]), 150)
         centre_x = area_and_centroid(outline)[1][0]
         own_width = width * math.exp(0.03 * traits.draw(1, 0.95)[0])
-        outline = np.stack(
-            [centre_x * length + (outline[:, 0] - centre_x) * own_width, outline[:, 1] * length], axis=1
-        )
+        outline = np.stack([centre_x * length + (outline[:, 0] - centre_x) * own_width, outline[:, 1] * length], axis=1)
         outline = _wobble(outline, 150 * width, traits)
         pivot = np.array([0.0, 120.0]) * length
         leaning = lean - 1.0 + traits.draw(1, 0.7)[0]

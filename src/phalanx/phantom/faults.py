@@ -68,9 +68,7 @@ def _ring(mask: np.ndarray, hand: Hand, scale: float, rng: np.random.Generator) 
 
 def _implant(mask: np.ndarray, hand: Hand, scale: float, rng: np.random.Generator) -> float:
     """A plate with screws, a wire or a bone screw."""
-    bone = hand.bones[
-        rng.choice(["finger-7", "finger-11", "finger-19", "finger-10", "finger-6", "Radius", "Scaphoid"])
-    ]
+    bone = hand.bones[rng.choice(["finger-7", "finger-11", "finger-19", "finger-10", "finger-6", "Radius", "Scaphoid"])]
     kind = "screw" if bone.length < 200 else rng.choice(["plate", "plate", "wire"])
     centre, length = bone.centre, 0.5 * bone.length
     if bone.length > 1000:
@@ -94,9 +92,7 @@ def _implant(mask: np.ndarray, hand: Hand, scale: float, rng: np.random.Generato
             x, y = np.round(hole * scale * 16).astype(int)
             cv2.circle(mask, (int(x), int(y)), int(11 * scale * 16), 255, -1, cv2.LINE_AA, shift=4)
         return METAL * rng.uniform(1.0, 1.6)
-    half = bone.axis * length * (0.9 if kind == "wire" else 0.6) + across * bone.width * rng.uniform(
-        -0.4, 0.4
-    )
+    half = bone.axis * length * (0.9 if kind == "wire" else 0.6) + across * bone.width * rng.uniform(-0.4, 0.4)
     _line(mask, centre - half, centre + half, 9 if kind == "wire" else 22, 255, scale)
     return METAL * rng.uniform(1.0, 1.6)
 
@@ -110,9 +106,7 @@ def _nail_art(mask: np.ndarray, hand: Hand, scale: float, rng: np.random.Generat
             for _ in range(int(rng.integers(1, 5))):
                 x, y = np.round((centre + rng.normal(0, 14, 2)) * scale * 16).astype(int)
                 radius = rng.uniform(4, 14)
-                cv2.circle(
-                    mask, (int(x), int(y)), max(int(radius * scale * 16), 8), 255, -1, cv2.LINE_AA, shift=4
-                )
+                cv2.circle(mask, (int(x), int(y)), max(int(radius * scale * 16), 8), 255, -1, cv2.LINE_AA, shift=4)
     return rng.uniform(0.4, 1.3)
 
 

@@ -28,9 +28,7 @@ from .tissue import draw_flesh, flesh_path
 from .xray import bone_density, draw_look, expose
 
 SIZES = (128, CANVAS)
-WRONG_SHARE = (
-    0.005  # of training images, for each kind of wrong annotation; at least one from WRONG_FROM images on
-)
+WRONG_SHARE = 0.005  # of training images, for each kind of wrong annotation; at least one from WRONG_FROM images on
 WRONG_FROM = 20
 WRONG = {
     "pisiform_trapezoid_swapped": {"Pisiform": "Trapezoid", "Trapezoid": "Pisiform"},
@@ -79,9 +77,7 @@ def make_hands(
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
-        raise DataError(
-            f"{out}: cannot be made ({error.strerror}); give a folder you may write to (out=)"
-        ) from None
+        raise DataError(f"{out}: cannot be made ({error.strerror}); give a folder you may write to (out=)") from None
     try:
         images = _make_all(people, _wrong_annotations(patients, seed), size, seed, work, workers, progress)
         write_sheet(people, seed, work / "meta_data.xlsx")
@@ -102,17 +98,13 @@ def make_hands(
         except OSError:
             raise DataError(f"{out}: appeared while the set was made; remove it and start again") from None
     except OSError as error:
-        raise DataError(
-            f"{work}: cannot be written ({error.strerror}); free some space and start again"
-        ) from None
+        raise DataError(f"{work}: cannot be written ({error.strerror}); free some space and start again") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return manifest
 
 
-def _check(
-    patients: int, size: int, seed: int, test_patients: int, rotated_test: float, workers: int
-) -> None:
+def _check(patients: int, size: int, seed: int, test_patients: int, rotated_test: float, workers: int) -> None:
     """Refuses impossible arguments, naming them."""
     low, high = SIZES
     for name, value, least, most in (

@@ -82,9 +82,7 @@ def flesh_path(hand: Hand, flesh: Flesh, size: int, rng: np.random.Generator) ->
     # wrist and forearm: the two bones and the carpus with a margin
     for low, high, margin in ((-1e9, 200.0, 0.9), (100.0, 500.0, 1.0), (350.0, 2000.0, 1.25)):
         wrist = bones["Capitate"].centre[1]
-        parts = [
-            bones[n].outline for n in ("Radius", "Ulna", "Scaphoid", "Triquetrum", "Hamate", "Trapezium")
-        ]
+        parts = [bones[n].outline for n in ("Radius", "Ulna", "Scaphoid", "Triquetrum", "Hamate", "Trapezium")]
         inside = np.concatenate(parts)
         inside = inside[(inside[:, 1] - wrist > low) & (inside[:, 1] - wrist < high)]
         _hull(body, [inside], scale, grow=flesh.palm * margin * scale)
@@ -97,9 +95,7 @@ def flesh_path(hand: Hand, flesh: Flesh, size: int, rng: np.random.Generator) ->
     distance = ((x - thenar[0]) ** 2 + (y - thenar[1]) ** 2) / (2 * (130 * scale) ** 2)
     palm *= 1 + np.float32(rng.uniform(0.05, 0.3)) * np.exp(-distance)
     # muscles and fat: slow waves of a few per cent
-    waves = cv2.resize(
-        rng.standard_normal((12, 12)).astype(np.float32), (grid, grid), interpolation=cv2.INTER_CUBIC
-    )
+    waves = cv2.resize(rng.standard_normal((12, 12)).astype(np.float32), (grid, grid), interpolation=cv2.INTER_CUBIC)
     path = np.maximum(path, palm) * (1 + np.float32(rng.uniform(0.01, 0.05)) * waves)
     path = cv2.GaussianBlur(path, (0, 0), max(flesh.softness * scale, 0.7))
     return cv2.resize(path, (size, size), interpolation=cv2.INTER_CUBIC if size > grid else cv2.INTER_AREA)

@@ -75,11 +75,7 @@ def bone_density(hand: Hand, look: Look, size: int, rng: np.random.Generator) ->
     across = thumb.axis[::-1] * (1, -1)
     for side in (-0.24, 0.30):
         if rng.random() < 0.7:
-            centre = (
-                thumb.centre
-                + thumb.axis * thumb.length * rng.uniform(0.33, 0.39)
-                + across * thumb.width * side
-            )
+            centre = thumb.centre + thumb.axis * thumb.length * rng.uniform(0.33, 0.39) + across * thumb.width * side
             angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
             radii = thumb.width * rng.uniform(0.12, 0.19, 2)
             outline = centre + np.stack([np.cos(angle), np.sin(angle)], axis=1) * radii
@@ -87,9 +83,7 @@ def bone_density(hand: Hand, look: Look, size: int, rng: np.random.Generator) ->
     return cv2.resize(total, (size, size), interpolation=cv2.INTER_AREA) if fine > 1 else total
 
 
-def add_bone(
-    total: np.ndarray, bone: Bone, look: Look, scale: float, rng: np.random.Generator, *, long: bool
-) -> None:
+def add_bone(total: np.ndarray, bone: Bone, look: Look, scale: float, rng: np.random.Generator, *, long: bool) -> None:
     """Adds one bone's attenuation to float32[H, W], in place.
 
     A bone is round: at distance d from the edge and with R the greatest d of the same cross-section, rays pass

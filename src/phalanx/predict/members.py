@@ -47,10 +47,10 @@ class FoldMember:
         self.tta, self.side, self.device = predict.tta, config.data.size, device
         network = build(config.model, classes=len(self.classes), size=config.data.size, pretrained=False)
         network.load_state_dict(found[0]["weights"])
-        self.network = device.place(network.eval())
+        self.network = network.eval().to(device.torch)
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        placed = np.stack([Grid(*image.shape, self.side).place(image) for image in images])
+        placed = np.stack([Grid.of(image, self.side).place(image) for image in images])
         batch = torch.from_numpy(placed)[:, None].to(self.device.torch)
         with torch.inference_mode(), self.device.autocast():
             return list(probabilities(self.network, batch, self.tta, self.pairs).cpu().numpy())
@@ -129,7 +129,12 @@ def fold_folders(name: str, runs: Path) -> list[Path]:
 
 
 def open_member(
-    name: str, *, runs: Path, weights: str = "final", device: str = "auto", precision: str = "auto",
+    name: str,
+    *,
+    runs: Path,
+    weights: str = "final",
+    device: str = "auto",
+    precision: str = "auto",
     changes: dict[str, Any] | None = None,
 ) -> RunMember | MapsMember:
     """A soft member by run name, run folder or probability-map folder."""

@@ -39,7 +39,7 @@ def average(
                 maps = member.maps(part, images)
                 totals = maps if totals is None else [add(a, b) for a, b in zip(totals, maps, strict=True)]
             for record, image, total in zip(part, images, totals or [], strict=True):
-                yield record, Grid(*image.shape, total.shape[1]), total / len(members)
+                yield record, Grid.of(image, total.shape[1]), total / len(members)
             bar.update(len(part))
 
 
@@ -104,5 +104,3 @@ def store_map(folder: Path, name: str, maps: np.ndarray) -> None:
     buffer = BytesIO()
     np.savez_compressed(buffer, maps=np.round(maps * 255).astype(np.uint8))
     write_bytes(folder / f"{name}.npz", buffer.getvalue())
-
-

@@ -33,9 +33,7 @@ def encode_planes(planes: np.ndarray, classes: int) -> list[str]:
     ['1 2', '2 2', '']
     """
     if planes.ndim != 3 or planes.dtype != np.uint8 or not 0 <= classes <= planes.shape[2] * 8:
-        raise ValueError(
-            f"planes {planes.dtype}{list(planes.shape)} do not hold {classes} classes as bit-planes"
-        )
+        raise ValueError(f"planes {planes.dtype}{list(planes.shape)} do not hold {classes} classes as bit-planes")
     texts: list[str] = []
     first = 0
     while len(texts) < classes:
@@ -201,9 +199,7 @@ def _parse_slowly(rle: str, pixels: int | None) -> np.ndarray:
     if not tokens:
         raise DataError("holds spaces only; nothing is the empty string")
     if len(tokens) % 2:
-        raise DataError(
-            f"holds {len(tokens)} numbers; 'start length' pairs need an even count (is it cut off?)"
-        )
+        raise DataError(f"holds {len(tokens)} numbers; 'start length' pairs need an even count (is it cut off?)")
     runs = np.empty((len(tokens) // 2, 2), np.int64)
     before_start, before_end = 0, 0
     for run, (start, length) in enumerate(zip(map(int, tokens[::2]), map(int, tokens[1::2]), strict=True)):

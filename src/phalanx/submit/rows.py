@@ -104,10 +104,7 @@ class RowFile:
         first, last = int(offsets.min()), int((offsets + lengths).max())
         if last - first <= int(lengths.sum()) + _GAP:
             block = self._read(first, last - first)
-            pieces = [
-                block[a - first : a - first + n]
-                for a, n in zip(offsets.tolist(), lengths.tolist(), strict=True)
-            ]
+            pieces = [block[a - first : a - first + n] for a, n in zip(offsets.tolist(), lengths.tolist(), strict=True)]
         else:
             pieces = [self._read(a, n) for a, n in zip(offsets.tolist(), lengths.tolist(), strict=True)]
         return [piece.decode("utf-8", "backslashreplace") for piece in pieces]
@@ -138,9 +135,7 @@ class RowFile:
         fields = [_plain(match, group) for group in (1, 3, 5)] if match else []
         if fields != [name.encode() for name in HEADER]:
             shown = body[:60].decode("utf-8", "backslashreplace")
-            raise DataError(
-                f"{self.path} line 1: the header is {shown!r}; a submission starts with {','.join(HEADER)}"
-            )
+            raise DataError(f"{self.path} line 1: the header is {shown!r}; a submission starts with {','.join(HEADER)}")
 
     def _quoted(self, body: bytes, start: int) -> tuple[bytes, bytes, int, int]:
         match = _FIELDS.fullmatch(body)

@@ -102,9 +102,7 @@ class Score:
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the single values, as JSON types."""
-        rows = zip(
-            self.classes, self.per_class, self.class_intervals, self.present.T, self.dice.T, strict=True
-        )
+        rows = zip(self.classes, self.per_class, self.class_intervals, self.present.T, self.dice.T, strict=True)
         return {
             "name": self.name,
             "dice": self.mean,

@@ -45,8 +45,7 @@ def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
         raise DataError(
-            f"{path}: the sidecar of {csv.name} is not readable JSON ({error}); delete it, "
-            "or write the CSV again"
+            f"{path}: the sidecar of {csv.name} is not readable JSON ({error}); delete it, or write the CSV again"
         ) from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         return None, [f"{path} is no sidecar of ours (format {FORMAT}) and is not used"]

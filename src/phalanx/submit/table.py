@@ -93,9 +93,7 @@ class Submission:
                 raise DataError(f"{name}: image {image!r} has {len(texts)} RLEs for {len(classes)} classes")
         images = sorted(rles)
         known = {image: checked_size(sizes[image], image) for image in images if sizes and image in sizes}
-        return cls(
-            name, images, classes, _Memory(name, images, classes, rles), sizes=known, run_hashes={}, notes=[]
-        )
+        return cls(name, images, classes, _Memory(name, images, classes, rles), sizes=known, run_hashes={}, notes=[])
 
     def rles(self, image: str) -> list[str]:
         """The RLE of every class of an image, unchecked."""
@@ -133,9 +131,7 @@ class Submission:
 class _Memory:
     """Rows of a submission that is not in a file."""
 
-    def __init__(
-        self, name: str, images: Sequence[str], classes: Sequence[str], rles: Mapping[str, Sequence[str]]
-    ):
+    def __init__(self, name: str, images: Sequence[str], classes: Sequence[str], rles: Mapping[str, Sequence[str]]):
         self.name, self.images, self.classes, self.texts = name, images, classes, rles
 
     def rles(self, image: int) -> list[str]:
@@ -170,9 +166,7 @@ def write(
     """
     path = Path(path)
     if path.suffix != ".csv":
-        raise DataError(
-            f"{path}: a submission's name ends in .csv, since its sidecar takes the place of .json"
-        )
+        raise DataError(f"{path}: a submission's name ends in .csv, since its sidecar takes the place of .json")
     labels = [_field(name) for name in classes]
     if len(set(classes)) != len(classes) or not classes:
         raise DataError(f"{path}: classes {list(classes)} must be given, each once")
@@ -188,9 +182,7 @@ def write(
             file.write(block)
             for image, rles in rows:
                 if previous is not None and image <= previous:
-                    raise DataError(
-                        f"{path}: image {image!r} comes after {previous!r}; give each once, sorted"
-                    )
+                    raise DataError(f"{path}: image {image!r} comes after {previous!r}; give each once, sorted")
                 if len(rles) != len(labels):
                     raise DataError(f"{path}: image {image!r} has {len(rles)} RLEs for {len(labels)} classes")
                 previous = image
@@ -205,9 +197,7 @@ def write(
                 raise DataError(f"{path}: no images to write")
             _sync(file)
         with side.open("wb") as file:
-            file.write(
-                Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {})).text().encode()
-            )
+            file.write(Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {})).text().encode())
             _sync(file)
         # Killed between the two, the old sidecar's hash does not fit the new table, and reading says so.
         os.replace(table, path)
@@ -231,11 +221,7 @@ def check_alike(members: Sequence[Submission]) -> None:
         faults = _difference("images", first.images, other.images) + _difference(
             "classes", first.classes, other.classes
         )
-        clashing = [
-            image
-            for image, size in first.sizes.items()
-            if image in other.sizes and other.sizes[image] != size
-        ]
+        clashing = [image for image, size in first.sizes.items() if image in other.sizes and other.sizes[image] != size]
         if clashing:
             image = clashing[0]
             faults.append(

@@ -39,9 +39,7 @@ def vote(members: Sequence[np.ndarray], quorum: int, weights: Sequence[int] | No
     change = np.stack([-votes, votes], axis=1).reshape(-1)  # indexed by 2 * member + starts
     count = np.cumsum(change[edges & ((1 << low_bits) - 1)])
     position = edges >> low_bits
-    last = np.append(position[1:] != position[:-1], True)[
-        : len(position)
-    ]  # all edges of a place count at once
+    last = np.append(position[1:] != position[:-1], True)[: len(position)]  # all edges of a place count at once
     position, reached = position[last], count[last] >= quorum
     turns = np.diff(reached, prepend=False)
     return position[turns].reshape(-1, 2)
