@@ -51,7 +51,7 @@ def draw_look(rng: np.random.Generator) -> Look:
         texture=rng.uniform(0.05, 0.45),
         scatter=rng.uniform(0.03, 0.25),
         heel=(rng.uniform(-0.12, 0.12), rng.uniform(-0.12, 0.12)),
-        blur=float(rng.uniform(0.8, 4.0) if rng.random() < 0.8 else rng.uniform(4.0, 9.0)),
+        blur=float(rng.uniform(0.8, 3.0) if rng.random() < 0.85 else rng.uniform(3.0, 6.0)),
         noise=float(np.exp(rng.uniform(np.log(0.01), np.log(0.11)))),
         grain=rng.uniform(0.0, 3.0),
         static=float(rng.uniform(1, 16) if rng.random() < 0.4 else 0.0),
