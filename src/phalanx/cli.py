@@ -36,7 +36,7 @@ phalanx train key=value ...        (bash train.sh key=value ...)
                          optim.lr=3e-4 precision=auto|32|bf16|fp16 device=auto|cpu|cuda:1 accumulate=4
 
 Killed at any moment, the same command continues; a finished fold is left as it is.
-Writes runs/<name>/fold<k>/: config.yaml folds.csv log.jsonl last/ best/ final/ oof.csv oof.json
+Writes runs/<name>/fold<k>/: config.yaml folds.csv log.jsonl last/ best/ final/ oof.csv oof_score.json
 """
 
 INFER_HELP = """\
@@ -163,7 +163,7 @@ def train(words: Sequence[str]) -> None:
 def infer(words: Sequence[str]) -> None:
     """``phalanx infer``."""
     from .compose import split_words
-    from .votes import InferOptions, infer_run, typed
+    from .votes import InferOptions, check_members, infer_run, typed
 
     pairs = split_words(words)
     names = [name for name in (pairs.pop("experiment", "") or pairs.pop("name", "")).split(",") if name]
@@ -172,6 +172,7 @@ def infer(words: Sequence[str]) -> None:
     options = typed(InferOptions, pairs)
     if options.out is not None and len(names) > 1:
         raise ConfigError("out=: fits one run; several runs go to submissions/<run>.csv each")
+    check_members(names, options.runs)
     for name in names:
         print(infer_run(name, options), flush=True)
 

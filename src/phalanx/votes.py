@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Field
 
-from .config import Count, Strict, known_keys, nearest, validate
+from .config import Count, Predict, Strict, known_keys, nearest, validate
 from .errors import ConfigError
 
 FLAT = {"data.root": "root"}  # spelled as in training, a plain field here
@@ -63,7 +63,10 @@ def typed(kind: type[BaseModel], pairs: dict[str, str]) -> Any:
         elif field in ("out", "images", "root", "runs", "device", "precision"):
             values[field] = text
         else:
-            values[field] = yaml.safe_load(text)
+            try:
+                values[field] = yaml.safe_load(text)
+            except yaml.YAMLError:
+                raise ConfigError(f"{key}={text}: not a value") from None
     return validate(values, kind)
 
 
@@ -81,52 +84,39 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def infer_run(name: str, options: InferOptions) -> Path:
     """Predicts with one run into its CSV; returns the CSV's path."""
-    from .predict.run import write_submission
-
     out = options.out or Path("submissions") / f"{Path(name).name}.csv"
-    config, members = open_members([name], options)
-    predict = config.predict.model_copy(update=options.changes())
-    write_submission(
-        out,
-        members,
-        find_records(config.data.root, options),
-        threshold=predict.threshold,
-        batch=predict.batch,
-        maps_folder=out.with_suffix(".maps") if options.maps else None,
-        progress=options.progress,
-    )
-    return out
+    return predict_members([name], options, out)
 
 
 def vote(options: EnsembleOptions) -> Path:
     """Votes members into a CSV; returns its path."""
     out = options.out or Path("submissions") / f"{options.mode}.csv"
+    check_members(options.members, options.runs)
     if options.mode == "soft":
         return soft_vote(options, out)
     return hard_vote(options, out)
 
 
+def check_members(names: list[str], runs: Path) -> None:
+    """Refuses a member that is not there: found now, and not after the others have been predicted."""
+    from .predict.members import fold_folders
+
+    for name in names:
+        if name.endswith(".csv"):
+            if not Path(name).is_file():
+                raise ConfigError(f"members: {name}: no such file")
+        elif not (Path(name) / "maps.json").is_file():
+            fold_folders(name, runs)
+
+
 def soft_vote(options: EnsembleOptions, out: Path) -> Path:
     """Mean of the members' probabilities, thresholded once."""
-    from .predict.run import write_submission
-
     files = [name for name in options.members if name.endswith(".csv")]
     if files:
         raise ConfigError(f"members: {files[0]} holds masks and no probabilities; vote CSVs with mode=hard")
     if options.quorum is not None or options.size is not None:
         raise ConfigError("quorum= and size= belong to mode=hard")
-    config, members = open_members(options.members, options)
-    predict = config.predict.model_copy(update=options.changes())
-    write_submission(
-        out,
-        members,
-        find_records(config.data.root, options),
-        threshold=predict.threshold,
-        batch=predict.batch,
-        maps_folder=out.with_suffix(".maps") if options.maps else None,
-        progress=options.progress,
-    )
-    return out
+    return predict_members(options.members, options, out)
 
 
 def hard_vote(options: EnsembleOptions, out: Path) -> Path:
@@ -155,25 +145,38 @@ def hard_vote(options: EnsembleOptions, out: Path) -> Path:
     return out
 
 
-def open_members(names: list[str], options: InferOptions) -> tuple[Any, list[Any]]:
-    """The configuration that says where the images lie and how to cut, and the opened members."""
-    from .predict.members import MapsMember, open_member, read_config
+def predict_members(names: list[str], options: InferOptions, out: Path) -> Path:
+    """Writes the thresholded mean of the members' probabilities to ``out``; returns it.
+
+    Images and prediction options that are not given are those of the first run among the members.
+    """
+    from .predict.members import open_member, read_config
+    from .predict.run import write_submission
 
     members = [
         open_member(
-            name, runs=options.runs, weights=options.weights, device=options.device,
-            precision=options.precision, changes=options.changes(),
+            name,
+            runs=options.runs,
+            weights=options.weights,
+            device=options.device,
+            precision=options.precision,
+            changes=options.changes(),
         )
         for name in names
-    ]  # fmt: skip
-    for member in members:
-        folder = next(iter(member.hashes), None)
-        if not isinstance(member, MapsMember) or (folder and (Path(folder) / "config.yaml").is_file()):
-            return read_config(Path(str(folder))), members
-    raise ConfigError(
-        f"{names[0]}: the runs behind these probability maps are not here, so the images' place is not known; "
-        "add a run as a member"
+    ]
+    folders = [Path(folder) for member in members for folder in member.hashes]
+    config = next((read_config(folder) for folder in folders if (folder / "config.yaml").is_file()), None)
+    predict = (config.predict if config else Predict()).model_copy(update=options.changes())
+    write_submission(
+        out,
+        members,
+        find_records(config.data.root if config else None, options),
+        threshold=predict.threshold,
+        batch=predict.batch,
+        maps_folder=out.with_suffix(".maps") if options.maps else None,
+        progress=options.progress,
     )
+    return out
 
 
 def find_records(root: Path | None, options: InferOptions) -> Any:
@@ -184,5 +187,8 @@ def find_records(root: Path | None, options: InferOptions) -> Any:
         return scan(options.images)
     root = options.root or root
     if root is None:
-        raise ConfigError("data.root=: name the data set, or images=DIR for a plain folder")
+        raise ConfigError(
+            "data.root=: the runs behind these probability maps are not here to tell; name the data set, or "
+            "images=DIR for a plain folder"
+        )
     return test_records(root)

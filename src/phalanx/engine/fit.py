@@ -22,7 +22,7 @@ from ..files import write_json
 from . import checkpoint
 from .device import open_device
 from .ema import Average
-from .folder import Log, claim, fold_folder, locked
+from .folder import Log, check_recipe, claim, fold_folder, locked
 from .guards import check_gradient, check_loss
 from .optim import build_optimizer, rate
 
@@ -57,19 +57,25 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
     """
     folder = fold_folder(config, fold)
     with locked(folder):
-        claim(folder, config)
-        train, held_out = split(folder, config, fold, records)
+        check_recipe(folder, config)
+        folds = agreed_folds(folder, config, records)
+        train = [record for record in records if fold is None or folds[record.name] != fold]
+        held_out = [record for record in records if fold is not None and folds[record.name] == fold]
         done = folder / "done.json"
         if done.is_file():
             print(f"{folder}: finished{_dice_text(json.loads(done.read_text(encoding='utf-8')))}", flush=True)
             return folder
         torch.manual_seed(config.seed)
         task = make_task(config, train, held_out)
-        result: dict[str, Any] = {"seconds_train": Trainer(config, folder, task).run()}
+        trainer = Trainer(config, folder, task)
+        # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
+        claim(folder, config)
+        folding.write(folder / "folds.csv", records, folds)
+        result: dict[str, Any] = {"seconds_train": trainer.run()}
         if held_out:
             began = time.monotonic()
             score = task.out_of_fold(folder)
-            write_json(folder / "oof.json", score.to_json())
+            write_json(folder / "oof_score.json", score.to_json())  # oof.json is the sidecar of oof.csv
             print(score.to_text(), flush=True)
             result |= {"dice": score.mean, "seconds_oof": time.monotonic() - began}
         write_json(done, result)
@@ -77,10 +83,8 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
     return folder
 
 
-def split(
-    folder: Path, config: Config, fold: int | None, records: Sequence[Record]
-) -> tuple[list[Record], list[Record]]:
-    """Training and held-out records. The folder keeps its own copy of the folds, and all folds of a run agree.
+def agreed_folds(folder: Path, config: Config, records: Sequence[Record]) -> folding.Folds:
+    """The fold of each image. Each fold's folder keeps its own copy, and all of a run must agree.
 
     Raises:
         TrainingError: the data set's images changed since the run began, or another fold was drawn otherwise.
@@ -93,10 +97,7 @@ def split(
                 f"{other}: this run began with other images or folds; a mix would validate on images it trained "
                 "on. Restore the data set, or give another name="
             )
-    folding.write(folder / "folds.csv", records, folds)
-    if fold is None:
-        return list(records), []
-    return [r for r in records if folds[r.name] != fold], [r for r in records if folds[r.name] == fold]
+    return folds
 
 
 class Trainer:

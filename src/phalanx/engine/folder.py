@@ -36,7 +36,7 @@ def fold_folder(config: Config, fold: int | None) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder for this process; a kill releases it."""
+    """Holds the folder for this process; a kill releases it. A folder that stayed empty is removed again."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
@@ -46,11 +46,16 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if [path.name for path in folder.iterdir()] == [".lock"]:
+            (folder / ".lock").unlink()
+            folder.rmdir()
+            if not any(folder.parent.iterdir()):
+                folder.parent.rmdir()
         lock.release()
 
 
-def claim(folder: Path, config: Config) -> None:
-    """Writes the recipe into a new folder, or checks that an old one was started with the same.
+def check_recipe(folder: Path, config: Config) -> None:
+    """Checks that the folder, if it holds a run, was started with the same recipe.
 
     Raises:
         TrainingError: the recipe differs in a key that changes the result.
@@ -68,7 +73,11 @@ def claim(folder: Path, config: Config) -> None:
                 f"{folder}: was started with {key}={was}, now it is {now}{more}. Give the new recipe another "
                 "name=, or delete the folder"
             )
-    write_text(path, yaml.safe_dump(new, sort_keys=False))
+
+
+def claim(folder: Path, config: Config) -> None:
+    """Writes the recipe and what it is run with into the folder; runtime keys become those of this call."""
+    write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     if not (folder / "environment.json").is_file():
         write_json(folder / "environment.json", environment())
 

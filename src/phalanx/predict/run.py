@@ -1,5 +1,6 @@
 """From images to a submission: members streamed image by image into one average, then threshold and RLE."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from tqdm import tqdm
 
 from ..data.images import Grid, read_grey
 from ..data.records import Record
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..files import write_bytes, write_json
 from ..submit import table
 from ..submit.rle import encode
@@ -78,8 +79,13 @@ def write_submission(
     """Predicts the records, each image by all members, and writes ``path`` with its sidecar, whole or not at all.
 
     Args:
-        maps_folder: also store the averaged maps there, for soft votes later.
+        maps_folder: also store the averaged maps there, for soft votes later; replaces those of an earlier call.
+
+    Raises:
+        ConfigError: ``maps_folder`` holds something else. DataError: as :func:`average`.
     """
+    if maps_folder is not None and maps_folder.exists() and not (maps_folder / "maps.json").is_file():
+        raise ConfigError(f"{maps_folder}: exists and is no folder of probability maps; move it away, or change out=")
     sizes: dict[str, tuple[int, int]] = {}
     classes = members[0].classes
     hashes = {key: value for member in members for key, value in member.hashes.items()}
@@ -87,14 +93,23 @@ def write_submission(
     def rows() -> Iterator[tuple[str, list[str]]]:
         for record, grid, maps in average(members, records, batch=batch, progress=progress, title=path.stem):
             sizes[record.name] = (grid.height, grid.width)
-            if maps_folder is not None:
-                store_map(maps_folder, record.name, maps)
+            if aside is not None:
+                store_map(aside, record.name, maps)
             yield record.name, masks_to_rles(maps, grid, threshold)
 
-    table.write(path, rows(), classes, sizes, hashes)
-    if maps_folder is not None:
+    aside = maps_folder.with_name(f".{maps_folder.name}.part") if maps_folder is not None else None
+    if aside is None or maps_folder is None:
+        table.write(path, rows(), classes, sizes, hashes)
+        return
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        table.write(path, rows(), classes, sizes, hashes)
         about = {"classes": classes, "run_hashes": hashes, "sizes": {k: list(v) for k, v in sizes.items()}}
-        write_json(maps_folder / "maps.json", about)
+        write_json(aside / "maps.json", about)
+        shutil.rmtree(maps_folder, ignore_errors=True)
+        aside.rename(maps_folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def store_map(folder: Path, name: str, maps: np.ndarray) -> None:
