@@ -7,12 +7,8 @@ the rotation histogram. `baseline` in the JSON is the real statistic.
     python bench/hand_geometry.py [--quick] [--data DIR] [--json FILE]
 """
 
-import argparse
 import itertools
-import json
 import math
-import os
-import platform
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +17,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from common import flags, keep
 from phalanx.data.polygons import read_annotations
 from phalanx.phantom.anatomy import CANVAS, HAND_CLASSES, geometry
 from phalanx.phantom.hand import make_hands
@@ -102,12 +99,10 @@ def compare(bones: pd.DataFrame, pairs: pd.DataFrame, images: pd.DataFrame) -> l
     """Prints the tables; returns the rows for the JSON file: overlaps, rotation and the middle of all deviations."""
     real = geometry()
     rows: list[dict[str, Any]] = []
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
 
     def note(claim: str, ours: float, baseline: float, unit: str) -> None:
         ratio = round(ours / baseline, 3) if baseline else None
-        row = {"claim": claim, "ours": round(ours, 4), "baseline": baseline, "ratio": ratio}
-        rows.append(row | {"unit": unit, "machine": machine})
+        rows.append({"claim": claim, "ours": round(ours, 4), "baseline": baseline, "ratio": ratio, "unit": unit})
 
     stats = bones.groupby(["group", "bone"])[list(MEASURES)].agg(["mean", "std"])
     for group in GROUPS:
@@ -183,10 +178,8 @@ def compare(bones: pd.DataFrame, pairs: pd.DataFrame, images: pd.DataFrame) -> l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer patients; under 50 s on 2 cores")
+    parser = flags(__doc__, quick="fewer patients")
     parser.add_argument("--data", type=Path, help="an existing synthetic set, instead of a new one")
-    parser.add_argument("--json", type=Path, help="write the rows here")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = args.data or Path(folder) / "hands"
@@ -201,8 +194,7 @@ def main() -> None:
                 rotated_test=0.58,
             )
         rows = compare(*measure_set(root))
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    keep(rows, args.json)
 
 
 if __name__ == "__main__":

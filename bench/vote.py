@@ -6,10 +6,6 @@ Ours includes reading, checking and writing the CSVs; the usual way is only deco
     python bench/vote.py [--quick] [--json FILE]
 """
 
-import argparse
-import json
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import flags, keep, machine
 from phalanx.data.planes import pack
 from phalanx.submit import rle
 from phalanx.submit.score import score
@@ -153,33 +150,21 @@ def measure_vote(folder: Path, images: int, slow_images: int, repeats: int) -> l
     ]
 
 
-def machine() -> str:
-    model = platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        model = next((s.split(":")[1].strip() for s in info.read_text().splitlines() if "model name" in s), model)
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}"
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer images and repeats, under 50 s on two cores")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to this file as well")
-    args = parser.parse_args()
+    args = flags(__doc__, quick="fewer images and repeats").parse_args()
     with tempfile.TemporaryDirectory() as folder:
         results = measure_encoding(repeats=15 if args.quick else 30)
         images, slow, repeats = (48, 3, 3) if args.quick else (288, 12, 3)
         results += measure_vote(Path(folder), images, slow, repeats)
     for row in results:
-        row |= {"ratio": row["baseline"] / row["ours"], "machine": machine()}
+        row["ratio"] = row["baseline"] / row["ours"]
     width = max(len(row["claim"]) for row in results)
     print(f"{'':<{width}}  {'ours':>10}  {'usual way':>10}  ratio")
     for row in results:
         ours, usual = (f"{row[key]:.4g} {row['unit']}" for key in ("ours", "baseline"))
         print(f"{row['claim']:<{width}}  {ours:>10}  {usual:>10}  {row['ratio']:.1f}x")
     print(machine())
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
+    keep(results, args.json)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,38 @@
+"""What every bench shares: its flags, and how its rows are shown and kept."""
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def flags(text: str | None, quick: str) -> argparse.ArgumentParser:
+    """A parser with ``--quick`` (under 50 s on two cores) and ``--json FILE``."""
+    parser = argparse.ArgumentParser(description=(text or "").split("\n\n")[0])
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    return parser
+
+
+def machine() -> str:
+    """Processor and cores."""
+    model = platform.machine()
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def keep(rows: Sequence[dict[str, Any]], path: Path | None) -> None:
+    """Writes rows of {claim, ours, baseline, unit}, with their ratio and the machine, as JSON."""
+    if path is None:
+        return
+    full = []
+    for row in rows:
+        ratio = row["baseline"] / row["ours"] if row.get("baseline") is not None and row["ours"] else None
+        full.append({"ratio": ratio, "machine": machine()} | row)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")

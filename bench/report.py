@@ -1,0 +1,49 @@
+"""Writes docs/benchmarks.md from the JSON files in results/: no number there is typed by hand.
+
+python bench/report.py
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+TITLES = {
+    "demo": ("The demo", "bash demo.sh"),
+    "teeth": ("Real dental X-rays", "python bench/teeth.py --root DIR --json results/teeth.json"),
+    "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),
+    "hand_geometry": (
+        "Synthetic hands against real ones (baseline: the real statistic)",
+        "python bench/hand_geometry.py --json results/hand_geometry.json",
+    ),
+}
+
+
+def show(value: Any) -> str:
+    """A number with four digits that matter."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows as a Markdown table."""
+    compared = any(row.get("baseline") is not None for row in rows)
+    head = ["claim", "ours", *(["baseline", "ratio"] if compared else []), "unit"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return lines + ["| " + " | ".join(show(row.get(key)) for key in head) + " |" for row in rows]
+
+
+def main() -> None:
+    text = ["# Benchmarks", "", "Made by `python bench/report.py` from `results/`. Machines are noisy: read ratios."]
+    for file in sorted((ROOT / "results").glob("*.json"), key=lambda p: [*TITLES, p.stem].index(p.stem)):
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        title, command = TITLES.get(file.stem, (file.stem, f"results/{file.name}"))
+        text += ["", f"## {title}", f"`{command}`", "", *table(rows)]
+        machines = sorted({row["machine"] for row in rows})
+        text += ["", f"Measured on {'; '.join(machines)}."]
+    (ROOT / "docs" / "benchmarks.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

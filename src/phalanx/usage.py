@@ -1,0 +1,98 @@
+"""What ``--help`` prints, command by command; `cli` reads nothing else to print it."""
+
+MAIN = """\
+phalanx: segmentation of overlapping bones in hand X-rays, from fold training to the voted submission
+
+  phalanx train fold=0..4 experiment=NAME data=NAME key=value ...    train folds; the same call continues
+  phalanx infer experiment=NAME[,NAME...] key=value ...              predict the test set: one CSV a run
+  phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv ...     vote runs, maps and CSVs
+  phalanx score FILE ANSWERS [--json FILE]                           mean Dice, per class, patient bootstrap
+  phalanx phantom hand --patients N --size S --seed K --out DIR      make a synthetic data set
+  phalanx folds data=NAME out=FILE.csv                               fix the folds of a data set in a file
+  phalanx picture FILE ANSWERS IMAGES --out FILE.png                 predictions beside truth
+  phalanx demo [quick=true]                                          the whole job on synthetic hands
+
+`phalanx COMMAND --help` tells the options of each. The scripts train.sh, infer.sh, ensemble.sh and demo.sh prepare
+the environment and call these.
+"""
+
+TRAIN = """\
+phalanx train key=value ...        (bash train.sh key=value ...)
+
+  fold=0..4              folds to train: 0, or 0,2, or 0..4, or all (fit on everything, nothing held out)
+  experiment=NAME        recipe in configs/experiment/ (default: base)
+  name=NAME              the run's folder in runs/ (default: the experiment's name)
+  data=NAME              configs/data/: hand, teeth; data.root=/path/to/dataset names your images
+  model= loss= augment= optim=   a file of that folder of configs/
+  any.key=value          every key of src/phalanx/config.py: epochs=50 batch=2 data.size=1024 model.weights=none
+                         optim.lr=3e-4 precision=auto|32|bf16|fp16 device=auto|cpu|cuda:1 accumulate=4
+
+Killed at any moment, the same command continues; a finished fold is left as it is.
+Writes runs/<name>/fold<k>/: config.yaml folds.csv log.jsonl last/ best/ final/ oof.csv oof_score.json
+"""
+
+INFER = """\
+phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=value ...)
+
+  experiment=A,B         runs to predict with (all their folds, averaged): one submissions/<run>.csv each
+  out=FILE.csv           where to, for a single run (default: submissions/<run>.csv)
+  data.root=DIR          data set whose test/DCM is predicted (default: the run's own)
+  images=DIR             predict every image below a plain folder instead
+  maps=true              also keep probability maps (submissions/<run>.maps/), for soft votes without the models
+  weights=final|best     which weights (best was chosen on the held-out fold, so its scores are optimistic)
+  tta=hflip              average with the mirrored image
+  threshold=0.5  batch=4  device=auto  precision=auto  runs=runs  progress=true
+"""
+
+ENSEMBLE = """\
+phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        (bash ensemble.sh key=value ...)
+
+  mode=soft              mean of probabilities (a run's folds first, then members); members: run names, run
+                         folders, folders of probability maps
+  mode=hard              majority of masks; members: all of those, and submission CSVs
+  quorum=K               votes a pixel needs (hard; default: more than half, so a tie is background)
+  out=FILE.csv           default: submissions/<mode>.csv
+  size=HxW               image size of CSV members without a sidecar
+  data.root= images= weights= tta= threshold= batch= device= precision= runs= progress=      as for infer
+"""
+
+SCORE = """\
+phalanx score FILE.csv ANSWERS [data=NAME] [--json FILE] [--partial]
+
+  ANSWERS                a folder of polygon JSON, <patient>/<image>.json, or another submission CSV
+  data=NAME              classes of a CSV without sidecar (configs/data/)
+  size=HxW               image size of a CSV without sidecar
+  --json FILE            write every number
+  --partial              FILE holds some of the answered images (an out-of-fold CSV): score those
+"""
+
+PHANTOM = """\
+phalanx phantom hand --patients N --size S --seed K --out DIR [--test-patients M] [--workers W]
+
+  --patients N           patients in train, two hands each
+  --test-patients M      patients in test (default: a quarter of N), half of them rotated
+  --size S               side of the images, 128 to 2048 pixels (default 512)
+  --seed K               same seed, same files (default 0)
+  --out DIR              made anew; must not exist
+  --workers W            processes (default: all cores); the files do not depend on it
+"""
+
+FOLDS = """\
+phalanx folds data=NAME data.root=DIR out=folds/NAME.csv [folds=5] [seed=0]
+
+Draws patient-grouped folds once into a file; train uses it with data.folds_file=FILE. Never overwrites.
+"""
+
+PICTURE = """\
+phalanx picture FILE.csv ANSWERS IMAGES --out FILE.png [--rows N]
+
+  IMAGES                 folder with the images (searched below)
+  --rows N               images shown, the worst, the best and between (default 4): image, truth, prediction
+"""
+
+DEMO = """\
+phalanx demo [quick=true]        (bash demo.sh [quick=true])
+
+Makes synthetic hands, trains two encoder/decoder pairs on two folds each, predicts unseen patients, votes soft and
+hard, scores everything: runs/demo/summary.json and runs/demo/picture.png. quick=true is a tiny one for a smoke test.
+"""
