@@ -10,32 +10,39 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 VENV="${PHALANX_VENV:-$ROOT/.venv}"
 
 prepare() {
-    local wanted
-    wanted="$(cat "$ROOT/requirements.txt" "$ROOT/pyproject.toml") ${PYTHON:-} ${TORCH_INDEX:-} $ROOT"
-    if [[ -f "$VENV/ready" && "$(<"$VENV/ready")" == "$wanted" ]]; then
-        return
-    fi
+    if is_ready; then return; fi
     mkdir -p "$(dirname "$VENV")"
     exec 9>"$VENV.lock"
     if command -v flock >/dev/null; then flock 9; fi # two scripts started at once: the second waits
-    if [[ -f "$VENV/ready" && "$(<"$VENV/ready")" == "$wanted" ]]; then
-        return
-    fi
-    local python began=$SECONDS
+    if is_ready; then return; fi
+    local python began=$SECONDS choice="${PYTHON:-} ${TORCH_INDEX:-}"
     python="$(find_python)"
     echo "setup: preparing $VENV with $("$python" --version); some minutes, once" >&2
-    rm -f "$VENV/ready"
-    [[ -x "$VENV/bin/python" ]] && "$VENV/bin/python" -c '' 2>/dev/null || "$python" -m venv --clear "$VENV"
-    if [[ -n "${TORCH_INDEX:-}" ]]; then
-        "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --index-url "$TORCH_INDEX" \
-            $(grep -E '^(torch|torchvision)==' "$ROOT/requirements.txt")
+    if [[ ! -f "$VENV/choice" || "$(<"$VENV/choice")" != "$choice" ]] || ! "$VENV/bin/python" -c '' 2>/dev/null; then
+        "$python" -m venv --clear "$VENV"
+        printf '%s' "$choice" >"$VENV/choice"
     fi
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r "$ROOT/requirements.txt"
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e "$ROOT"
+    rm -f "$VENV/ready"
+    local pip=("$VENV/bin/python" -m pip install --quiet --disable-pip-version-check)
+    if [[ -n "${TORCH_INDEX:-}" ]]; then
+        # shellcheck disable=SC2046 # two words are wanted
+        "${pip[@]}" --index-url "$TORCH_INDEX" $(grep -E '^(torch|torchvision)==' "$ROOT/requirements.txt")
+    fi
+    "${pip[@]}" -r "$ROOT/requirements.txt"
+    "${pip[@]}" --no-deps --no-build-isolation -e "$ROOT"
     echo "$((SECONDS - began))" >"$VENV/seconds"
-    printf '%s' "$wanted" >"$VENV/ready.part"
+    stamp >"$VENV/ready.part"
     mv "$VENV/ready.part" "$VENV/ready"
+    exec 9>&-
     echo "setup: done in $(<"$VENV/seconds") s" >&2
+}
+
+# What an environment is made from; a choice by variables holds until another is made.
+stamp() { printf '%s' "$(<"$ROOT/requirements.txt")" "$(<"$ROOT/pyproject.toml")" "$ROOT"; }
+
+is_ready() {
+    [[ -f "$VENV/ready" && "$(<"$VENV/ready")" == "$(stamp)" ]] || return 1
+    [[ -z "${PYTHON:-}${TORCH_INDEX:-}" || "$(<"$VENV/choice")" == "${PYTHON:-} ${TORCH_INDEX:-}" ]]
 }
 
 find_python() {

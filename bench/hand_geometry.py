@@ -8,6 +8,7 @@ the rotation histogram. `baseline` in the JSON is the real statistic.
 """
 
 import itertools
+import json
 import math
 import tempfile
 from pathlib import Path
