@@ -18,7 +18,7 @@ class PixelTransforms:
 
     Raises:
         ConfigError: an unknown name, one that moves pixels (the warp does that, masks included), or an unknown
-            or impossible option.
+            or impossible option, or one that does not keep grey 8-bit images such.
     """
 
     def __init__(self, specs: list[dict[str, Any]]):
@@ -53,7 +53,11 @@ class PixelTransforms:
                 try:
                     values = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
                     steps.append(known[name](**values))
-                except (ValueError, TypeError) as error:
+                    # some need colour, metadata or other types, which they say only once they are used
+                    tried = known[name](**(values | {"p": 1.0}))(image=np.zeros((32, 32, 1), np.uint8))["image"]
+                    if tried.dtype != np.uint8 or tried.shape != (32, 32, 1):
+                        raise ValueError(f"makes {tried.dtype}{list(tried.shape)} of a grey uint8 image")
+                except (ValueError, TypeError, KeyError) as error:
                     raise ConfigError(f"{where} ({name}): {' '.join(str(error).split())}") from None
         self.chain = albumentations.Compose(steps)
 
@@ -62,4 +66,6 @@ class PixelTransforms:
         if self.chain is None:
             return image
         self.chain.set_random_seed(int(rng.integers(2**31)))
+        for step in self.chain.transforms:  # the chain gives all the same seed: they would come together or not at all
+            step.set_random_seed(int(rng.integers(2**31)))
         return np.ascontiguousarray(self.chain(image=image[:, :, None])["image"][:, :, 0])

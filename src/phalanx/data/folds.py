@@ -42,6 +42,8 @@ def read(path: Path, records: Sequence[Record], count: int) -> Folds:
             rows = list(csv.DictReader(file))
     except OSError:
         raise DataError(f"{path}: no such fold file; make it with `phalanx folds out={path}`") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a CSV in UTF-8 ({error}); save it as one") from None
     if not rows or list(rows[0]) != HEADER:
         raise DataError(f"{path}: expected the header {','.join(HEADER)} and a row an image")
     folds: Folds = {}

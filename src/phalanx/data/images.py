@@ -63,22 +63,22 @@ class Grid(NamedTuple):
 
     def place(self, image: np.ndarray) -> np.ndarray:
         """uint8[height, width] to uint8[side, side], by area where it shrinks; zero beside the image."""
-        rows, columns = self.content
-        if image.shape != (rows, columns):
-            way = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
-            image = cv2.resize(image, (columns, rows), interpolation=way)
-        if (rows, columns) == (self.side, self.side):
-            return image
-        placed = np.zeros((self.side, self.side), np.uint8)
-        placed[:rows, :columns] = image
-        return placed
+        long = max(self.height, self.width)
+        square = image
+        if self.height != self.width:  # squared first, so that one scale holds on both axes, and for the polygons
+            square = np.zeros((long, long), np.uint8)
+            square[: self.height, : self.width] = image
+        if long == self.side:
+            return square
+        way = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
+        return cv2.resize(square, (self.side, self.side), interpolation=way)
 
     def restore(self, maps: np.ndarray) -> np.ndarray:
         """float32[C, n, n] over the grid, at any resolution n, to float32[C, height, width], bilinear."""
-        finer = maps.shape[1] / self.side
-        rows, columns = (max(1, round(edge * finer)) for edge in self.content)
+        long, (rows, columns) = max(self.height, self.width), Grid(self.height, self.width, maps.shape[1]).content
         restored = np.empty((len(maps), self.height, self.width), np.float32)
         for target, source in zip(restored, maps, strict=True):
-            part = np.ascontiguousarray(source[:rows, :columns])
-            cv2.resize(part, (self.width, self.height), dst=target, interpolation=cv2.INTER_LINEAR)
+            if self.height != self.width:  # the border goes on beside the image, or it would fade towards nothing
+                source = np.pad(source[:rows, :columns], ((0, len(source) - rows), (0, len(source) - columns)), "edge")
+            target[:] = cv2.resize(source, (long, long), interpolation=cv2.INTER_LINEAR)[: self.height, : self.width]
         return restored

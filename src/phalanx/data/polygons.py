@@ -16,6 +16,7 @@ from ..errors import DataError
 from .planes import plane_count
 
 SHIFT = 4  # fractional bits of a vertex: OpenCV rasterises to 1/16 pixel
+FARTHEST = 1e6  # pixels from the corner; OpenCV's integers overflow not far beyond
 
 
 class Polygon(NamedTuple):
@@ -40,7 +41,7 @@ def read_annotations(path: Path, classes: Sequence[str]) -> list[Polygon]:
             raise TypeError("'annotations' is no list")
     except FileNotFoundError:
         raise DataError(f"{path}: no such annotation file; every training image needs one") from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise DataError(
             f"{path}: not an annotation file ({type(error).__name__}: {error}); expected JSON "
             '{"annotations": [{"label": ..., "points": [[x, y], ...]}, ...]}. Repair or remove it with its image'
@@ -51,7 +52,7 @@ def read_annotations(path: Path, classes: Sequence[str]) -> list[Polygon]:
         if not isinstance(item, dict) or "label" not in item or "points" not in item:
             raise DataError(f"{where}: needs the keys 'label' and 'points'")
         label = item["label"]
-        if label not in index:
+        if not isinstance(label, str) or label not in index:
             raise DataError(
                 f"{where}: unknown label {label!r}; the data config knows {_some(classes)}. "
                 "Correct the label, or add it to data.classes"
@@ -90,11 +91,16 @@ def _outlines(points: Any, where: str) -> list[np.ndarray]:
     outlines = []
     for part in parts:
         try:
-            outline = np.asarray(part, np.float64)
-            if outline.ndim != 2 or outline.shape[1] != 2 or not np.isfinite(outline).all():
+            outline = np.asarray(part)
+            if outline.dtype.kind not in "iuf" or outline.ndim != 2 or outline.shape[1] != 2:
+                raise ValueError  # text that reads as a number is none
+            outline = outline.astype(np.float64)
+            if not np.isfinite(outline).all():
                 raise ValueError
-        except (ValueError, TypeError):
+        except ValueError:
             raise DataError(f"{where}: 'points' must be a list of [x, y] numbers") from None
+        if np.abs(outline).max() > FARTHEST:
+            raise DataError(f"{where}: a point lies {np.abs(outline).max():g} pixels away; correct it")
         if len(outline) < 3:
             raise DataError(
                 f"{where}: a polygon of {len(outline)} point{'s' * (len(outline) != 1)} has no area; "

@@ -71,8 +71,9 @@ def jaccard_steps(truth: Tensor, positives: int) -> Tensor:
     after = truth.cumsum(0)
     right = positives - (after - truth.long())  # I before the step
     union = positives + torch.arange(len(truth), device=truth.device) - (after - truth.long())  # U before it
-    gain = torch.where(truth, 1.0 / union.clamp(min=1), right / (union * (union + 1)).clamp(min=1).double())
+    # .double() on both: a whole number divided by a whole number would be float32
+    gain = torch.where(truth, 1 / union.clamp(min=1).double(), right / (union * (union + 1)).clamp(min=1).double())
     if positives == 0 and len(truth):
         gain = torch.zeros_like(gain)
         gain[0] = 1
-    return gain.double()
+    return gain

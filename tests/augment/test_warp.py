@@ -1,0 +1,132 @@
+"""The warp against numpy's own flips and turns, and the image held against its masks."""
+
+import cv2
+import numpy as np
+import pytest
+
+from phalanx.augment.warp import warp
+from phalanx.config import Augment, Elastic
+from phalanx.data.planes import pack, unpack
+
+SIDE = 64
+
+
+class Extreme:
+    """Draws in place of a generator's: whatever has a chance comes true, every range gives its upper end."""
+
+    def random(self):
+        return 0.0
+
+    def uniform(self, low, high, size=None):
+        return high if size is None else np.full(size, high)
+
+
+def sample(classes=29, side=SIDE, content=None):
+    """Noise, every pixel of it told from its neighbours; black beside the content."""
+    rows, columns = content or (side, side)
+    rng = np.random.default_rng(0)
+    image, stack = np.zeros((side, side), np.uint8), np.zeros((classes, side, side), bool)
+    image[:rows, :columns] = rng.integers(0, 256, (rows, columns))
+    stack[:, :rows, :columns] = rng.random((classes, rows, columns)) < 0.3
+    return image, stack
+
+
+@pytest.mark.parametrize("off", [Augment(), Augment(shift=0.5, scale=0.5, rotate=90), Augment(warp=1)])
+def test_without_a_chance_or_a_range_no_pixel_changes(off):
+    image, stack = sample()
+    warped, planes = warp(image, pack(stack), (SIDE, SIDE), Extreme(), off, [(0, 1)])
+    np.testing.assert_array_equal(warped, image)
+    np.testing.assert_array_equal(unpack(planes, 29), stack)
+
+
+@pytest.mark.parametrize("content", [(64, 64), (64, 40), (30, 51), (64, 1)])
+@pytest.mark.parametrize("classes", [4, 29, 38])
+def test_a_mirror_is_numpys_flip_of_the_content_with_the_pairs_exchanged(content, classes):
+    """38 classes are five planes, one more than OpenCV remaps at once."""
+    rows, columns = content
+    image, stack = sample(classes, content=content)
+    for array in (image, *stack):
+        array[:rows, :columns] = np.flip(array[:rows, :columns], 1).copy()
+    mirrored = stack.copy()
+    mirrored[[0, classes - 1]] = stack[[classes - 1, 0]]
+    fresh_image, fresh = sample(classes, content=content)
+    warped, planes = warp(fresh_image, pack(fresh), content, Extreme(), Augment(flip=1), [(0, classes - 1)])
+    np.testing.assert_array_equal(warped, image)
+    np.testing.assert_array_equal(unpack(planes, classes), mirrored)
+
+
+@pytest.mark.parametrize("side", [64, 65])
+def test_a_quarter_turn_is_numpys_rot90_and_exchanges_nothing(side):
+    image, stack = sample(38, side)
+    warped, planes = warp(image, pack(stack), (side, side), Extreme(), Augment(warp=1, rotate=90), [(0, 1)])
+    np.testing.assert_array_equal(warped, np.rot90(image))
+    np.testing.assert_array_equal(unpack(planes, 38), np.rot90(stack, axes=(1, 2)))
+
+
+def test_a_shift_is_a_share_of_the_content_and_what_leaves_is_lost():
+    image, stack = sample(9)
+    warped, planes = warp(image, pack(stack), (SIDE, SIDE), Extreme(), Augment(warp=1, shift=0.125), [])
+    np.testing.assert_array_equal(warped[8:, 8:], image[:-8, :-8])
+    np.testing.assert_array_equal(unpack(planes, 9)[:, 8:, 8:], stack[:, :-8, :-8])
+    assert not warped[:8].any()
+    assert not planes[:, :8].any()
+
+
+def test_a_scale_above_one_enlarges_about_the_contents_centre():
+    image = np.zeros((65, 65), np.uint8)
+    image[22:43, 22:43] = 255  # 21 pixels about 32
+    warped, _ = warp(image, image[:, :, None], (65, 65), Extreme(), Augment(warp=1, scale=0.5), [])
+    rows = np.flatnonzero(warped[32] > 127)
+    assert (rows[0], rows[-1]) == (32 - 15, 32 + 15)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("classes", [3, 38])
+def test_image_and_masks_stay_in_step(seed, classes):
+    """Blobs drawn as image and as the last class, warped by everything at once: away from edges they agree."""
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros((256, 256), np.uint8)
+    for _ in range(6):
+        centre, axes = rng.integers(30, 226, 2).tolist(), rng.integers(15, 50, 2).tolist()
+        cv2.ellipse(drawn, centre, axes, float(rng.uniform(0, 180)), 0, 360, 255, -1)
+    stack = np.zeros((classes, 256, 256), bool)
+    stack[-1] = drawn > 0
+    lively = Augment(flip=0.5, warp=1, shift=0.1, scale=0.2, rotate=180, elastic=Elastic(p=1, strength=0.02))
+    warped, planes = warp(drawn, pack(stack), (256, 256), rng, lively, [])
+    mask = unpack(planes, classes)[-1]
+    edge = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    assert 0.02 < mask.mean() < 0.98
+    assert not np.array_equal(mask, stack[-1])
+    assert ((warped > 127) == mask)[~edge].mean() > 0.99
+    assert not unpack(planes, classes)[:-1].any()
+
+
+def test_elastic_alone_bends_by_about_its_strength():
+    """A ramp tells each pixel's source: displacements spread as far as told, and vary smoothly."""
+    side = 256
+    ramp = np.tile(np.arange(side, dtype=np.uint8), (side, 1))
+    bend = Augment(elastic=Elastic(p=1, strength=0.02, cell=0.125))
+    moved = []
+    for seed in range(8):
+        warped, _ = warp(ramp, ramp[:, :, None], (side, side), np.random.default_rng(seed), bend, [])
+        moved.append((warped.astype(float) - ramp)[40:-40, 40:-40])
+    assert 0.5 * 0.02 * side < np.std(moved) < 1.2 * 0.02 * side
+    assert np.abs(np.diff(moved, axis=1)).max() < 4
+
+
+def test_the_draw_depends_on_the_generator_alone():
+    image, stack = sample()
+    lively = Augment(flip=0.5, warp=1, shift=0.1, scale=0.2, rotate=30, elastic=Elastic(p=0.5))
+    one, two, other = (
+        warp(image, pack(stack), (SIDE, SIDE), np.random.default_rng(seed), lively, [(0, 1)]) for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(one[0], two[0])
+    np.testing.assert_array_equal(one[1], two[1])
+    assert not np.array_equal(one[0], other[0])
+
+
+def test_a_mirror_comes_as_often_as_told():
+    image, stack = sample(1)
+    rng = np.random.default_rng(0)
+    flips = [warp(image, pack(stack), (SIDE, SIDE), rng, Augment(flip=0.3), [])[0] is not image for _ in range(400)]
+    assert 0.22 < np.mean(flips) < 0.38

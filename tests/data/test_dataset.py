@@ -1,0 +1,144 @@
+"""Samples depend on (seed, epoch, index) and on nothing else; batches lose and double nothing."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from phalanx.config import Augment, Data, validate
+from phalanx.data.dataset import Batches, TrainingSet, collate
+from phalanx.data.planes import unpack
+from phalanx.data.records import train_records
+from phalanx.errors import DataError
+
+CLASSES = [f"bone{c}" for c in range(10)]
+LIVELY = {
+    "flip": 0.5, "warp": 0.9, "shift": 0.1, "scale": 0.2, "rotate": 30, "elastic": {"p": 0.5},
+    "pixel": [{"name": "GaussNoise", "p": 0.8}, {"name": "RandomBrightnessContrast", "p": 0.5}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Seven images of 40 x 56, with a bone of its own place in each."""
+    root, rng = tmp_path_factory.mktemp("set"), np.random.default_rng(0)
+    for i in range(7):
+        image = root / "train" / "DCM" / f"ID{i // 2}" / f"image{i}.png"
+        labels = root / "train" / "outputs_json" / f"ID{i // 2}" / f"image{i}.json"
+        for path in (image, labels):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(image), rng.integers(0, 255, (40, 56), np.uint8))
+        square = [[4 + 4 * i, 5], [14 + 4 * i, 5], [14 + 4 * i, 30], [4 + 4 * i, 30]]
+        items = [{"label": CLASSES[i], "points": square}, {"label": CLASSES[9], "points": [square]}]
+        labels.write_text(json.dumps({"annotations": items}))
+    return root
+
+
+def make(root, *, cache_gb=1.0, seed=0, **augment):
+    data = Data(name="t", root=root, classes=CLASSES, pairs=[("bone0", "bone1")], size=64, cache_gb=cache_gb)
+    return TrainingSet(train_records(root), data=data, augment=validate(augment, Augment), seed=seed, progress=False)
+
+
+def epoch_of(dataset, epoch, workers, batch=3, seed=0):
+    batches = Batches(len(dataset), batch, seed)
+    batches.epoch = epoch
+    loader = DataLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=collate)
+    return {int(i): (image, planes) for b in loader for image, planes, i in zip(*b, strict=True)}
+
+
+def test_a_sample_without_augmentation_is_the_image_and_its_polygons(root):
+    dataset = make(root)
+    image, planes, index = dataset[5, 2]
+    assert (image.shape, planes.shape, index) == ((1, 64, 64), (2, 64, 64), 2)
+    assert image.dtype == planes.dtype == torch.uint8
+    stack = unpack(planes.permute(1, 2, 0).numpy(), 10)
+    scale = 64 / 56
+    expected = np.zeros((64, 64), bool)
+    expected[round(5 * scale) : round(30.5 * scale) + 1, round(12 * scale) : round(22.5 * scale) + 1] = True
+    assert [c for c in range(10) if stack[c].any()] == [2, 9]
+    assert (stack[2] ^ expected).sum() <= 80  # a pixel along the outline
+    np.testing.assert_array_equal(stack[2], stack[9])
+    assert not image[0, 46:].any()  # beside the image
+
+
+def test_samples_are_the_same_cached_or_not_and_whatever_the_workers(root):
+    reference = epoch_of(make(root, **LIVELY), 3, workers=0)
+    assert sorted(reference) == list(range(7))
+    assert make(root).cache
+    assert not make(root, cache_gb=0).cache
+    for dataset, workers, batch in [
+        (make(root, cache_gb=0, **LIVELY), 0, 1),
+        (make(root, **LIVELY), 1, 3),
+        (make(root, cache_gb=0, **LIVELY), 2, 2),
+    ]:
+        for index, sample in epoch_of(dataset, 3, workers, batch).items():
+            assert all(torch.equal(a, b) for a, b in zip(sample, reference[index], strict=True))
+
+
+def test_epochs_seeds_and_images_are_warped_each_in_its_own_way(root):
+    dataset, other = make(root, **LIVELY), make(root, seed=1, **LIVELY)
+    first = dataset[0, 4]
+    assert torch.equal(first[0], dataset[0, 4][0])  # asking again, in any order, draws nothing new
+    assert not torch.equal(first[0], dataset[1, 4][0])
+    assert not torch.equal(first[0], other[0, 4][0])
+
+
+def test_augmenting_leaves_the_cache_as_it_was_read(root):
+    dataset = make(root, **LIVELY)
+    before = [(image.copy(), planes.copy()) for image, planes, _ in dataset.cache]
+    for epoch in range(4):
+        collate([dataset[epoch, i] for i in range(7)]).images.fill_(7)
+    for (image, planes), (old_image, old_planes) in zip(((c[0], c[1]) for c in dataset.cache), before, strict=True):
+        np.testing.assert_array_equal(image, old_image)
+        np.testing.assert_array_equal(planes, old_planes)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 30), st.integers(1, 7), st.integers(0, 3), st.integers(0, 3))
+def test_batches_cover_every_image_once_and_resume_at_any_of_them(count, batch, seed, epoch):
+    batches = Batches(count, batch, seed)
+    batches.epoch = epoch
+    whole = list(batches)
+    assert len(whole) == len(batches)
+    assert sorted(index for b in whole for _, index in b) == list(range(count))
+    assert {e for b in whole for e, _ in b} == {epoch}
+    assert all(len(b) == batch for b in whole[:-1])
+    for start in range(len(whole) + 1):
+        batches.start = start
+        assert list(batches) == whole[start:]
+
+
+def test_the_order_changes_with_epoch_and_seed():
+    one, two, three = Batches(40, 40, 0), Batches(40, 40, 0), Batches(40, 40, 1)
+    two.epoch = 1
+    orders = [[index for _, index in next(iter(b))] for b in (one, two, three)]
+    assert orders[0] != orders[1]
+    assert orders[0] != orders[2]
+
+
+def test_a_file_that_breaks_in_a_worker_arrives_as_our_error_naming_it(root, tmp_path):
+    """As a value, since raised in a worker it would arrive as the text of a traceback."""
+    records = train_records(root)
+    bad = tmp_path / "image3.png"
+    bad.write_bytes(records[3].image.read_bytes()[:200])
+    dataset = make(root, cache_gb=0)
+    dataset.records[3] = records[3]._replace(image=bad)
+    loader = DataLoader(dataset, batch_sampler=Batches(7, 2, 0), num_workers=2, collate_fn=collate)
+    found = [batch for batch in loader if isinstance(batch, DataError)]
+    assert len(found) == 1
+    assert str(found[0]).startswith(f"{bad}: the PNG is cut off")
+
+
+def test_a_broken_file_stops_the_reading_into_the_cache(root, tmp_path):
+    records = train_records(root)
+    bad = tmp_path / "image3.json"
+    bad.write_text("{")
+    records[3] = records[3]._replace(labels=bad)
+    data = Data(name="t", root=root, classes=CLASSES, size=64)
+    with pytest.raises(DataError, match=r"image3\.json: not an annotation file"):
+        TrainingSet(records, data=data, augment=Augment(), seed=0, progress=False)

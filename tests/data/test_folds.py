@@ -1,0 +1,102 @@
+"""Folds: no patient on both sides, nearly equal, the same again; and files that do not fit are refused."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phalanx.data import folds as folding
+from phalanx.data.records import Record
+from phalanx.errors import ConfigError, DataError
+
+
+def records_of(sizes):
+    """Patient p has sizes[p] images."""
+    pairs = [(f"image{p}-{i}.png", f"ID{p}") for p, size in enumerate(sizes) for i in range(size)]
+    return [Record(name, group, Path(group) / name, None) for name, group in pairs]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 6), min_size=2, max_size=40), st.integers(2, 6), st.integers(0, 5))
+def test_folds_are_grouped_balanced_and_repeatable(sizes, count, seed):
+    records = records_of(sizes)
+    if len(sizes) < count:
+        with pytest.raises(ConfigError, match=f"folds={count}: only {len(sizes)} patients"):
+            folding.draw(records, count, seed)
+        return
+    folds = folding.draw(records, count, seed)
+    assert set(folds) == {record.name for record in records}
+    of_patient = {}
+    for record in records:
+        of_patient.setdefault(record.group, set()).add(folds[record.name])
+    assert all(len(found) == 1 for found in of_patient.values())
+    full = Counter(folds.values())
+    assert set(full) == set(range(count))
+    assert max(full.values()) - min(full.values()) <= max(sizes)  # one more patient would always have gone elsewhere
+    assert folding.draw(records[::-1], count, seed) == folds  # whatever order the disk lists them in
+
+
+def test_another_seed_draws_other_folds():
+    records = records_of([1] * 50)
+    assert folding.draw(records, 5, 0) != folding.draw(records, 5, 1)
+
+
+def test_equal_patients_fill_equal_folds():
+    assert set(Counter(folding.draw(records_of([2] * 50), 5, 3).values()).values()) == {20}
+
+
+def test_a_written_file_is_read_back(tmp_path):
+    records = records_of([2, 1, 3, 1])
+    folds = folding.draw(records, 2, 0)
+    path = tmp_path / "folds.csv"
+    folding.write(path, records, folds)
+    assert path.read_text().splitlines()[:2] == ["image_name,group,fold", f"image0-0.png,ID0,{folds['image0-0.png']}"]
+    assert folding.read(path, records, 2) == folding.read_plain(path) == folds
+
+
+def test_rows_of_other_images_are_passed_over(tmp_path):
+    """A fold file of the whole data set serves a part of it."""
+    path = tmp_path / "folds.csv"
+    records = records_of([1, 1, 1])
+    folding.write(path, records, {"image0-0.png": 0, "image1-0.png": 1, "image2-0.png": 1})
+    assert folding.read(path, records[:2], 2) == {"image0-0.png": 0, "image1-0.png": 1}
+
+
+HEAD = "image_name,group,fold\n"
+GOOD = HEAD + "image0-0.png,ID0,0\nimage0-1.png,ID0,0\nimage1-0.png,ID1,1\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (GOOD.replace("1.png,ID0,0", "1.png,ID0,1"), ":3: patient ID0 lies in two folds; keep a patient in one"),
+        (GOOD.replace("ID1,1", "ID1,2"), r":4: fold '2' is not one of 0\.\.1 \(folds=2\)"),
+        (GOOD.replace("ID1,1", "ID1,-1"), ":4: fold '-1' is not"),
+        (GOOD.replace("ID1,1", "ID1,"), ":4: fold '' is not"),
+        (GOOD.replace("ID1,1", "ID1"), ":4: fold None is not"),
+        (GOOD.replace("ID1,1", "ID1,one"), ":4: fold 'one' is not"),
+        (GOOD.replace("image0-1.png,ID0,0\n", ""), r": has no row for ID0/image0-1\.png; make a new fold file"),
+        (GOOD + "image1-0.png,ID1,1\n", r":5: image1-0\.png stands twice"),
+        (GOOD.replace("ID1,1", "ID1,0"), ": no image in fold 1; lower folds= or make a new"),
+        (
+            GOOD.replace("image0-1.png,ID0,0", "image0-1.png,ID7,1"),
+            r": patient ID0 lies in two folds \(image0-1\.png\)",
+        ),
+        ("image,patient,fold\nx,y,0\n", ": expected the header image_name,group,fold"),
+        (HEAD, ": expected the header"),
+        ("", ": expected the header"),
+        (b"\xff\xfe\x00", r": not a CSV in UTF-8 .*; save it as one"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_naming_file_and_row(tmp_path, content, message):
+    path = tmp_path / "folds.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=r"folds\.csv" + message):
+        folding.read(path, records_of([2, 1]), 2)
+
+
+def test_a_missing_file_says_how_to_make_it(tmp_path):
+    with pytest.raises(DataError, match=r"f\.csv: no such fold file; make it with `phalanx folds out="):
+        folding.read(tmp_path / "f.csv", records_of([2, 1]), 2)

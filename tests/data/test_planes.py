@@ -1,0 +1,44 @@
+"""Bit-planes against one bool plane a class."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from phalanx.data.planes import one_class, pack, plane_count, swap_classes, unpack
+
+stacks = st.tuples(st.integers(1, 40), st.integers(1, 6), st.integers(1, 6)).flatmap(lambda s: hnp.arrays(bool, s))
+
+
+@settings(deadline=None)
+@given(stacks)
+def test_class_c_is_bit_c_mod_8_of_plane_c_div_8(stack):
+    planes = pack(stack)
+    expected = np.zeros((*stack.shape[1:], plane_count(len(stack))), np.uint8)
+    for c, mask in enumerate(stack):
+        expected[:, :, c // 8] += np.uint8(1 << c % 8) * mask
+    assert planes.flags.c_contiguous  # OpenCV wants it so
+    np.testing.assert_array_equal(planes, expected)
+
+
+@settings(deadline=None)
+@given(stacks)
+def test_unpack_inverts_pack_for_all_and_for_each(stack):
+    planes = pack(stack)
+    np.testing.assert_array_equal(unpack(planes, len(stack)), stack)
+    for c, mask in enumerate(stack):
+        np.testing.assert_array_equal(one_class(planes, c), mask)
+
+
+@settings(deadline=None)
+@given(stacks, st.data())
+def test_swap_exchanges_the_masks_and_leaves_the_planes_given_alone(stack, data):
+    order = data.draw(st.permutations(range(len(stack))))
+    pairs = list(zip(order[::2], order[1::2], strict=False))[: data.draw(st.integers(0, 20))]
+    expected = stack.copy()
+    for a, b in pairs:
+        expected[[a, b]] = stack[[b, a]]
+    planes = pack(stack)
+    swapped = swap_classes(planes, pairs)
+    np.testing.assert_array_equal(unpack(swapped, len(stack)), expected)
+    np.testing.assert_array_equal(planes, pack(stack))

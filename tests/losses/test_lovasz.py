@@ -1,0 +1,133 @@
+"""The Lovasz hinge against its authors' few lines (Berman et al., 2018), in float64, per image and class."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from phalanx.data.planes import pack
+from phalanx.losses.lovasz import lovasz_loss
+
+
+def berman_gradient(sorted_truth):
+    """Differences of neighbouring Jaccard losses along the sorted errors."""
+    total = sorted_truth.sum()
+    intersection = total - sorted_truth.cumsum(0)
+    union = total + (1 - sorted_truth).cumsum(0)
+    jaccard = 1 - intersection / union
+    return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+
+
+def berman(logits, truth):
+    """float64[N] and bool[N] to the binary Lovasz hinge."""
+    y = truth.double()
+    errors = 1 - logits * (2 * y - 1)
+    errors, order = torch.sort(errors, descending=True)
+    return torch.dot(F.relu(errors), berman_gradient(y[order]))
+
+
+def slow(logits, truth):
+    """Mean over images and classes, each on its own."""
+    parts = torch.stack([torch.stack([berman(x.flatten(), y.flatten()) for x, y in zip(*pair, strict=True)])
+                         for pair in zip(logits, truth, strict=True)])  # fmt: skip
+    return parts.mean(), parts
+
+
+def planes_of(truth):
+    return torch.from_numpy(np.stack([pack(stack).transpose(2, 0, 1) for stack in truth.numpy()]))
+
+
+def case(batch=2, classes=11, side=13, seed=0, spread=1.5):
+    """Classes from empty over every share to full."""
+    rng = np.random.default_rng(seed)
+    share = np.linspace(0, 1, classes)[None, :, None, None]
+    truth = torch.from_numpy(rng.random((batch, classes, side, side)) < share)
+    return torch.from_numpy(rng.normal(0, spread, truth.shape)).requires_grad_(), truth
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.5, 500.0])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_value_and_gradient_equal_the_authors(spread, seed):
+    logits, truth = case(seed=seed, spread=spread)
+    expected, parts = slow(logits, truth)
+    (gradient,) = torch.autograd.grad(expected, logits)
+    found, found_parts = lovasz_loss(logits, planes_of(truth))
+    found.backward()
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+    torch.testing.assert_close(found_parts, parts.detach(), rtol=1e-9, atol=1e-15)
+    torch.testing.assert_close(logits.grad, gradient, rtol=1e-9, atol=1e-14 * float(gradient.abs().max()))
+
+
+def test_empty_and_full_masks_have_the_authors_value_by_hand():
+    """Of an empty mask only the worst false pixel counts; of a full one each error counts one N-th."""
+    logits = torch.tensor([-3.0, 0.5, 2.0, -0.5], dtype=torch.float64).view(1, 1, 2, 2).requires_grad_()
+    empty, full = torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.ones(1, 1, 2, 2, dtype=torch.uint8)
+    value, _ = lovasz_loss(logits, empty)
+    assert value.item() == 3.0
+    (gradient,) = torch.autograd.grad(value, logits)
+    assert gradient.flatten().tolist() == [0, 0, 1, 0]
+    value, _ = lovasz_loss(logits, full)
+    assert value.item() == (4 + 0.5 + 0 + 1.5) / 4
+    (gradient,) = torch.autograd.grad(value, logits)
+    assert gradient.flatten().tolist() == [-0.25, -0.25, 0, -0.25]
+
+
+def test_right_beyond_the_margin_everywhere_is_no_loss_and_no_gradient():
+    _, truth = case()
+    logits = torch.where(truth, 2.0, -2.0).requires_grad_()
+    value, parts = lovasz_loss(logits, planes_of(truth))
+    value.backward()
+    assert value.item() == 0
+    assert not parts.any()
+    assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("share", [0.001, 0.3])
+def test_in_float32_a_million_pixels_keep_their_gradient(share):
+    """Where differencing neighbouring Jaccards in float32 loses percents."""
+    rng = np.random.default_rng(0)
+    truth = torch.from_numpy(rng.random((1, 1, 1024, 1024)) < share)
+    # distinct values: the order of ties is free, and another order has another gradient
+    values = np.linspace(-2, 2, 1 << 20, dtype=np.float32)
+    logits = torch.from_numpy(rng.permutation(values).reshape(1, 1, 1024, 1024)).requires_grad_()
+    with torch.no_grad():
+        signs = torch.where(truth, 1.0, -1.0)
+        errors = (1 - logits * signs).flatten()  # in float32, whose rounding may tie: sorted as the loss sorts
+        order = errors.sort(descending=True, stable=True).indices
+        step = berman_gradient(truth.flatten()[order].double())
+        expected = torch.zeros(1 << 20, dtype=torch.float64)
+        expected[order] = torch.where(errors[order] > 0, -signs.flatten()[order].double() * step, 0.0)
+        value_expected = (errors[order].double().clamp(min=0) * step).sum()
+    value, _ = lovasz_loss(logits, planes_of(truth))
+    value.backward()
+    found = logits.grad.flatten().double()
+    assert float((found - expected).norm() / expected.norm()) < 1e-6
+    assert float(((found - expected).abs() / expected.abs().clamp(min=1e-30))[expected != 0].max()) < 1e-6
+    assert value.item() == pytest.approx(float(value_expected), rel=1e-6)
+    naive = berman_gradient(truth.flatten()[order].float())  # what it is for: the usual float32 way misses this bar
+    assert float((naive - step).norm() / step.norm()) > 1e-6
+
+
+@pytest.mark.parametrize("cut", [[1, 1, 1], [2, 1]])
+def test_a_batch_cut_into_parts_weighted_by_their_counts_is_the_same(cut):
+    logits, truth = case(batch=3)
+    planes = planes_of(truth)
+    whole, _ = lovasz_loss(logits, planes)
+    (gradient,) = torch.autograd.grad(whole, logits)
+    total = torch.zeros((), dtype=torch.float64)
+    for x, p in zip(logits.split(cut), planes.split(cut), strict=True):
+        part = lovasz_loss(x, p)[0] * len(x) / 3
+        part.backward()
+        total += part.detach()
+    torch.testing.assert_close(total, whole.detach(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(logits.grad, gradient, rtol=1e-12, atol=0)
+
+
+def test_half_precision_logits_get_their_gradient_in_their_type():
+    logits, truth = case()
+    half = logits.detach().bfloat16().requires_grad_()
+    value, _ = lovasz_loss(half, planes_of(truth))
+    value.backward()
+    expected, _ = slow(half.detach().double(), truth)
+    assert half.grad.dtype == torch.bfloat16
+    assert value.item() == pytest.approx(float(expected), rel=1e-6)

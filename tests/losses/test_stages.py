@@ -1,0 +1,137 @@
+"""Truth at points and the sum of terms, by indexing and by hand; stages that end when told."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from phalanx.config import Loss, validate
+from phalanx.data.planes import pack
+from phalanx.errors import ConfigError
+from phalanx.losses.area import area_loss
+from phalanx.losses.bits import bits_at, chunks, unpack
+from phalanx.losses.lovasz import lovasz_loss
+from phalanx.losses.points import point_loss
+from phalanx.losses.stages import StagedLoss, guilty
+
+
+@pytest.fixture
+def truth():
+    return torch.from_numpy(np.random.default_rng(0).random((2, 29, 6, 10)) < 0.4)
+
+
+@pytest.fixture
+def planes(truth):
+    return torch.from_numpy(np.stack([pack(stack).transpose(2, 0, 1) for stack in truth.numpy()]))
+
+
+def test_unpacking_on_the_device_gives_the_masks_that_were_packed(truth, planes):
+    torch.testing.assert_close(unpack(planes, slice(0, 29)), truth)
+    torch.testing.assert_close(unpack(planes, slice(5, 18)), truth[:, 5:18])
+    parts = [unpack(planes, part) for part in chunks(29)]
+    torch.testing.assert_close(torch.cat(parts, 1), truth)
+
+
+def test_truth_at_a_point_is_the_pixel_it_falls_in(truth, planes):
+    """Corners, borders between pixels and both ends of 0..1 among them."""
+    rng = np.random.default_rng(1)
+    x = np.concatenate([rng.random(50), [0, 1, 0, 1, 0.1, 0.05, 0.9999999]])
+    y = np.concatenate([rng.random(50), [0, 0, 1, 1, 0.5, 0.0833, 0.5]])
+    coords = torch.from_numpy(np.stack([[x, y], [y, x]]).transpose(0, 2, 1).astype(np.float32))
+    found = bits_at(planes, coords, 29)
+    assert found.shape == (2, 29, 57)
+    for b in range(2):
+        for n, (u, v) in enumerate(coords[b].tolist()):
+            column, row = min(int(np.float32(u) * np.float32(10)), 9), min(int(np.float32(v) * np.float32(6)), 5)
+            assert found[b, :, n].tolist() == truth[b, :, row, column].tolist()
+
+
+def test_pixel_centres_give_every_pixel_its_own_truth(truth, planes):
+    rows, columns = torch.meshgrid(torch.arange(6), torch.arange(10), indexing="ij")
+    coords = torch.stack([(columns + 0.5) / 10, (rows + 0.5) / 6], 2).view(1, 60, 2).expand(2, -1, -1)
+    torch.testing.assert_close(bits_at(planes, coords, 29), truth.flatten(2))
+
+
+def test_point_loss_is_bce_at_the_points(truth, planes):
+    coords, logits = torch.rand(2, 20, 2), torch.randn(2, 29, 20, dtype=torch.float32)
+    y = bits_at(planes, coords, 29).float()
+    p = torch.sigmoid(logits)
+    expected = -(y * p.log() + (1 - y) * (1 - p).log()).mean(2)
+    value, parts = point_loss(logits, coords, planes)
+    torch.testing.assert_close(parts, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(value, expected.mean(), rtol=1e-4, atol=1e-6)
+
+
+THREE = {
+    "stages": [
+        {"weights": {"bce": 1.0}, "until": {"epochs": 3}},
+        {"weights": {"bce": 0.5, "dice": 0.25, "point": 2.0}, "until": {"dice": 0.9}},
+        {"weights": {"lovasz": 0.75, "dice": 0.5}},
+    ]
+}
+
+
+def test_each_stage_is_the_weighted_sum_of_its_terms_and_reports_them(truth, planes):
+    loss = StagedLoss(validate(THREE, Loss))
+    logits = torch.randn(truth.shape, dtype=torch.float64, requires_grad=True)
+    coords, at = torch.rand(2, 20, 2), torch.randn(2, 29, 20)
+    y = truth.double()
+    p = torch.sigmoid(logits)
+    bce = F.binary_cross_entropy(p, y)
+    dice = (1 - (2 * (p * y).sum((2, 3)) + 1) / (p.sum((2, 3)) + y.sum((2, 3)) + 1)).mean()
+    lovasz, point = lovasz_loss(logits, planes)[0], point_loss(at, coords, planes)[0]
+    expected = [bce, 0.5 * bce + 0.25 * dice + 2 * point, 0.75 * lovasz + 0.5 * dice]
+    names = [{"bce"}, {"bce", "dice", "point"}, {"lovasz", "dice"}]
+    for stage in range(3):
+        result = loss(stage, logits, (coords, at), planes)
+        torch.testing.assert_close(result.total, expected[stage], check_dtype=False)
+        assert set(result.terms) == names[stage]
+        gradients = [torch.autograd.grad(v, logits, retain_graph=True)[0] for v in (result.total, expected[stage])]
+        torch.testing.assert_close(*gradients)
+        torch.testing.assert_close(result.dice, area_loss(logits, planes, bce=0, dice=0).dice_hard)
+
+
+def test_without_a_point_heads_predictions_the_point_term_is_left_out(truth, planes):
+    """Validation predicts no points."""
+    result = StagedLoss(validate(THREE, Loss))(1, torch.randn(truth.shape), None, planes)
+    assert set(result.terms) == {"bce", "dice"}
+
+
+def test_stages_end_by_epochs_by_dice_or_never():
+    loss = StagedLoss(validate(THREE, Loss))
+    assert [loss.advance(0, epochs, 1.0) for epochs in (1, 2, 3, 4)] == [False, False, True, True]
+    assert [loss.advance(1, 99, dice) for dice in (0.0, 0.899, 0.9, 0.95)] == [False, False, True, True]
+    assert not loss.advance(2, 999, 1.0)
+
+
+@pytest.mark.parametrize(("term", "nearest"), [("lovas", "lovasz"), ("bec", "bce"), ("points", "point")])
+def test_an_unknown_term_is_refused_naming_the_nearest(term, nearest):
+    config = validate({"stages": [THREE["stages"][0], {"weights": {"bce": 1.0, term: 1.0}}]}, Loss)
+    with pytest.raises(
+        ConfigError, match=rf"^loss\.stages\[1\]\.weights\.{term}: no such term; did you mean {nearest}"
+    ):
+        StagedLoss(config)
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([], "stages"),
+        ([{"weights": {"bce": 1}}, {"weights": {"dice": 1}}], "every stage but the last needs 'until'"),
+        ([{"weights": {"bce": 1}, "until": {"epochs": 3}}], "the last stage runs to the end"),
+        ([{"weights": {"bce": 1}, "until": {}}, {"weights": {"bce": 1}}], "give either epochs or dice"),
+        ([{"weights": {"bce": 1}, "until": {"epochs": 1, "dice": 0.5}}, {"weights": {"bce": 1}}], "either epochs or"),
+        ([{"weights": {"bce": 0}}], "greater than 0"),
+        ([{"weights": {}}], "at least 1"),
+    ],
+)
+def test_stages_that_cannot_work_are_refused(stages, message):
+    with pytest.raises(ConfigError, match=message):
+        validate({"stages": stages}, Loss)
+
+
+def test_the_guilty_term_is_the_one_that_is_not_finite():
+    good, bad = torch.ones(2, 3), torch.tensor([[1.0, float("nan")]])
+    assert guilty({"bce": good, "dice": bad}) == "dice"
+    assert guilty({"bce": good, "dice": torch.tensor([float("inf")])}) == "dice"
+    assert guilty({"bce": good}) is None
