@@ -79,9 +79,10 @@ def compose(pairs: dict[str, str]) -> Config:
                 raise ConfigError(f"{key}={value}: no configs/{key}/{value}.yaml{nearest(value, choices)}")
             words.append(f"{key}={value}")
         elif key.split(".")[0] not in Config.model_fields:
-            known = [*Config.model_fields, *groups, "fold"]
+            known = {*Config.model_fields, *groups, "fold"}
             raise ConfigError(f"{key}: no such option{nearest(key.split('.')[0], known)}")
         else:
+            check_value(key, value)
             # '++' adds or changes: which keys exist is for the typed configuration to say, with a better message
             words.append(f"++{key}={value}")
     try:
@@ -95,6 +96,28 @@ def compose(pairs: dict[str, str]) -> Config:
     values.pop("experiment", None)
     values["runs"] = values.get("runs", "runs")
     return validate(values)
+
+
+def check_value(key: str, value: str) -> None:
+    """Refuses a value that Hydra would read as a sweep, or could not read.
+
+    >>> check_value("optim.lr", "1,2")
+    Traceback (most recent call last):
+    phalanx.errors.ConfigError: optim.lr=1,2: expected one value; a list is written optim.lr=[1,2]
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        if not OverridesParser.create().parse_override(f"++{key}={value}").is_sweep_override():
+            return
+    except HydraException:
+        home = "; write $HOME for '~'" if value.startswith("~") else ""
+        raise ConfigError(
+            f"{key}={value}: cannot be read; put quotes around a text with other characters than letters, digits, "
+            f"spaces and ./_:-, as in '{key}=\"a (b)\"'{home}"
+        ) from None
+    raise ConfigError(f"{key}={value}: expected one value; a list is written {key}=[{value}]")
 
 
 def override(values: dict[str, Any], pairs: dict[str, str]) -> dict[str, Any]:

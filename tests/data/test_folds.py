@@ -82,7 +82,7 @@ GOOD = HEAD + "image0-0.png,ID0,0\nimage0-1.png,ID0,0\nimage1-0.png,ID1,1\n"
         (GOOD.replace("ID1,1", "ID1,0"), ": no image in fold 1; lower folds= or make a new"),
         (
             GOOD.replace("image0-1.png,ID0,0", "image0-1.png,ID7,1"),
-            r": patient ID0 lies in two folds \(image0-1\.png\)",
+            r": patient ID0 lies in two folds \(image0-1",
         ),
         ("image,patient,fold\nx,y,0\n", ": expected the header image_name,group,fold"),
         (HEAD, ": expected the header"),

@@ -107,9 +107,7 @@ def test_stages_end_by_epochs_by_dice_or_never():
 @pytest.mark.parametrize(("term", "nearest"), [("lovas", "lovasz"), ("bec", "bce"), ("points", "point")])
 def test_an_unknown_term_is_refused_naming_the_nearest(term, nearest):
     config = validate({"stages": [THREE["stages"][0], {"weights": {"bce": 1.0, term: 1.0}}]}, Loss)
-    with pytest.raises(
-        ConfigError, match=rf"^loss\.stages\[1\]\.weights\.{term}: no such term; did you mean {nearest}"
-    ):
+    with pytest.raises(ConfigError, match=rf"^loss\.stages\[1\]\.weights\.{term}: no such.*mean {nearest}"):
         StagedLoss(config)
 
 

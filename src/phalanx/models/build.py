@@ -1,5 +1,6 @@
 """Builds a network from its configuration."""
 
+import inspect
 import logging
 import warnings
 from pathlib import Path
@@ -65,6 +66,11 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
     known = smp.MODEL_ARCHITECTURES_MAPPING
     if model.arch.lower() not in known:
         raise ConfigError(f"model.arch={model.arch}: no such decoder{nearest(model.arch.lower(), known)}")
+    options = inspect.signature(known[model.arch.lower()].__init__).parameters
+    for key in model.options:  # smp takes any key, for timm's encoders, and drops it without a word for the others
+        if key not in options and (key.startswith("decoder_") or not model.encoder.startswith(("tu-", "timm-"))):
+            names = set(options) - {"self", "kwargs"}
+            raise ConfigError(f"model.options.{key}: no option of {model.arch}{nearest(key, names)}")
     from_file = Path(model.weights).is_file()
     name = None if model.weights == "none" or from_file or not pretrained else model.weights
     check_encoder(model.encoder)
@@ -99,7 +105,7 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
         network = Network(segmenter=segmenter, refiner=refiner).eval()
         with torch.no_grad():
             network(torch.zeros(1, 1, size, size, dtype=torch.uint8))
-    except (RuntimeError, ValueError, TypeError, AttributeError, StopIteration) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, StopIteration) as error:
         text = " ".join(str(error).split())[:300]
         raise ConfigError(
             f"model.arch={model.arch} with model.encoder={model.encoder} does not run at data.size={size}: {text}. "

@@ -23,8 +23,12 @@ class Points(NamedTuple):
 
 
 def sample_points(maps: Tensor, coords: Tensor) -> Tensor:
-    """Values of maps[B, C, H, W] at coords[B, N, 2] in 0..1, bilinear: [B, C, N]."""
-    return F.grid_sample(maps, 2 * coords[:, :, None] - 1, align_corners=False)[..., 0]
+    """Values of maps[B, C, H, W] at float32 coords[B, N, 2] in 0..1, bilinear: [B, C, N] in the type of the maps.
+
+    Coordinates stay in float32: half precision has 256 (bfloat16) or 2048 steps of 0..1, several pixels each.
+    """
+    wide = maps.to(torch.promote_types(maps.dtype, coords.dtype))
+    return F.grid_sample(wide, 2 * coords[:, :, None].to(wide.dtype) - 1, align_corners=False)[..., 0].to(maps.dtype)
 
 
 def uncertainty(logits: Tensor) -> Tensor:
@@ -38,7 +42,7 @@ def training_points(logits: Tensor, count: int, oversample: float, importance: f
     Of k N uniform candidates the beta N most uncertain are kept; the rest of N is uniform.
     """
     candidates = torch.rand(len(logits), max(count, int(count * oversample)), 2, device=logits.device)
-    doubt = uncertainty(sample_points(logits, candidates.to(logits.dtype)))
+    doubt = uncertainty(sample_points(logits, candidates))
     hard = doubt.topk(int(count * importance), dim=1).indices
     picked = candidates.gather(1, hard[:, :, None].expand(-1, -1, 2))
     anywhere = torch.rand(len(logits), count - hard.shape[1], 2, device=logits.device)
@@ -111,8 +115,7 @@ class PointRend(nn.Module):
 
     def at(self, coarse: Coarse, coords: Tensor) -> Tensor:
         """Logits float[B, C, N] of the point head at coords[B, N, 2]."""
-        coords = coords.to(coarse.logits.dtype)
-        fine = torch.cat([sample_points(part, coords.to(part.dtype)) for part in coarse.fine], 1)
+        fine = torch.cat([sample_points(part, coords) for part in coarse.fine], 1)
         return self.head(fine, sample_points(coarse.logits, coords))
 
     def refine(self, coarse: Coarse, size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,150 @@
+"""Pairs of decoder and encoder that must work; those that cannot say so in one line, before training."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from phalanx.config import Model, validate
+from phalanx.errors import ConfigError
+from phalanx.models.build import build, normalise
+from phalanx.models.segmenter import PRIOR_LOGIT
+
+HEAD = {"points": 32, "hidden": 16, "layers": 2, "subdivision_points": 64}
+
+
+def model(arch, encoder, **more):
+    return validate({"arch": arch, "encoder": encoder, "weights": "none", **more}, Model)
+
+
+PAIRS = [
+    model("fpn", "mobilenet_v2", pointrend=HEAD),
+    model("unet", "resnet18"),
+    model("linknet", "tu-test_efficientnet", norm="batch"),
+    model("unetplusplus", "tu-test_efficientnet", pointrend=HEAD),
+    model("deeplabv3plus", "tu-test_resnet", pointrend=HEAD),
+    model("segformer", "mit_b0", pointrend=HEAD),
+    model("FPN", "tu-test_resnet", channels_last=True, options={"decoder_pyramid_channels": 32}),
+]
+
+
+@pytest.mark.parametrize("config", PAIRS, ids=lambda c: f"{c.arch}-{c.encoder}")
+def test_a_pair_gives_logits_of_the_images_size_and_survives_saving(config, tmp_path):
+    torch.manual_seed(0)
+    network = build(config, classes=5, size=64)
+    images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
+    assert network.training
+    logits, points = network(images)
+    assert logits.shape == (2, 5, 64, 64)
+    assert (points is None) == (config.pointrend is None)
+    if points is not None:
+        assert points.coords.shape == (2, 32, 2)
+        assert points.logits.shape == (2, 5, 32)
+    (logits.sum() + (points.logits.sum() if points else 0)).backward()
+    unused = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    # a classifier's last stage and the like may be idle; the decoder and the heads may not
+    assert not [name for name in unused if "encoder" not in name]
+    network.eval()
+    with torch.no_grad():
+        expected = network.predict(images)
+        assert expected.shape == (2, 5, 64, 64)
+        assert expected.dtype == torch.float32
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, tmp_path / "w.safetensors")
+    torch.manual_seed(1)
+    again = build(config, classes=5, size=64, pretrained=False).eval()
+    again.load_state_dict(load_file(tmp_path / "w.safetensors"))
+    with torch.no_grad():
+        assert torch.equal(again.predict(images), expected)
+
+
+def test_dpt_of_a_fixed_size_says_what_else_to_choose_and_of_a_free_size_works():
+    """timm's transformers check their size by an assertion."""
+    vit = {"img_size": 32, "embed_dim": 32, "num_heads": 2}
+    vit |= {"decoder_intermediate_channels": [8, 8, 8, 8], "decoder_fusion_channels": 8}
+    with pytest.raises(ConfigError, match=r"^model\.arch=dpt .*does not run at data\.size=64: .*Choose another size"):
+        build(model("dpt", "tu-vit_tiny_patch16_224", options=vit), classes=3, size=64)
+    free = model("dpt", "tu-vit_tiny_patch16_224", options=vit | {"dynamic_img_size": True})
+    network = build(free, classes=3, size=64)
+    assert network(torch.zeros(1, 1, 64, 64, dtype=torch.uint8))[0].shape == (1, 3, 64, 64)
+
+
+def test_a_new_network_expects_classes_to_be_rare():
+    torch.manual_seed(0)
+    network = build(model("unet", "tu-test_resnet"), classes=29, size=64)
+    logits, _ = network(torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8))
+    assert abs(float(logits.detach().mean()) - PRIOR_LOGIT) < 1.5
+
+
+def test_grey_is_normalised_to_imagenets_luminance():
+    grey = torch.arange(256, dtype=torch.uint8)
+    mean = 0.299 * 0.485 + 0.587 * 0.456 + 0.114 * 0.406
+    spread = 0.299 * 0.229 + 0.587 * 0.224 + 0.114 * 0.225
+    torch.testing.assert_close(normalise(grey), (grey / 255 - mean) / spread, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (model("unett", "resnet18"), r"^model\.arch=unett: no such decoder; did you mean unet\?"),
+        (model("unet", "resnet19"), r"^model\.encoder=resnet19: no such encoder; did you mean resnet1"),
+        (model("unet", "tu-resnet19"), r"^model\.encoder=tu-resnet19: timm has no such model; did you mean resnet"),
+        (model("unet", "regnety_002"), r"no such encoder.*\(timm's models are named with tu- before the name\)"),
+        (model("fpn", "resnet18", options={"decoder_piramid_channels": 64}),
+         r"^model\.options\.decoder_piramid_channels: no option of fpn; did you mean decoder_pyramid_channels\?"),
+        (model("fpn", "tu-test_resnet", options={"decoder_dropot": 0.1}), r"mean decoder_dropout"),
+        (model("fpn", "tu-test_resnet", options={"bogus": 1}), r"bogus"),
+        (model("fpn", "resnet18", options={"decoder_merge_policy": "sum"}), r"options=.*decoder_merge_policy"),
+        (model("unet", "resnet18", options={"classes": 3}), "classes"),
+        (model("unet", "resnet18", weights="imagenett"), r"model\.arch=unet .*weights=imagenett"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_built_is_refused_in_one_line_naming_key_and_nearest(config, message):
+    with pytest.raises(ConfigError, match=message) as found:
+        build(config, classes=3, size=64)
+    assert "\n" not in str(found.value)
+
+
+def encoder_file(tmp_path, change):
+    torch.manual_seed(7)
+    weights = build(model("unet", "tu-test_resnet", norm="batch"), classes=3, size=64).core.encoder.state_dict()
+    path = tmp_path / "encoder.safetensors"
+    save_file({k: v.contiguous() for k, v in change(weights).items()}, path)
+    return weights, path
+
+
+def colour(weights):
+    """As published: three input channels, without the wrapper's prefix; grey weights are their sum."""
+    stem = next(k for k, v in weights.items() if v.ndim == 4 and v.shape[1] == 1)
+    parts = torch.stack([weights[stem][:, 0] * share for share in (0.5, 0.25, 0.25)], 1)
+    return {k.removeprefix("model."): parts if k == stem else v for k, v in weights.items()}
+
+
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_encoder_weights_come_from_a_local_file_with_colours_summed(tmp_path, norm):
+    weights, path = encoder_file(tmp_path, colour)
+    torch.manual_seed(8)
+    network = build(model("unet", "tu-test_resnet", weights=str(path), norm=norm), classes=3, size=64)
+    found = network.core.encoder.state_dict()
+    trained = {k: v for k, v in weights.items() if v.ndim == 4}
+    assert len(trained) > 3
+    for key, value in trained.items():
+        torch.testing.assert_close(found[key], value)
+
+
+def test_a_file_of_another_encoder_is_refused(tmp_path):
+    _, path = encoder_file(tmp_path, lambda weights: dict(list(weights.items())[:4]))
+    with pytest.raises(
+        ConfigError, match=r"encoder\.safetensors: fits another encoder; \d+ of \d+ tensors are missing"
+    ):
+        build(model("unet", "tu-test_resnet", weights=str(path)), classes=3, size=64)
+    path.write_bytes(b"no tensors")
+    with pytest.raises(ConfigError, match="not a safetensors file"):
+        build(model("unet", "tu-test_resnet", weights=str(path)), classes=3, size=64)
+
+
+def test_parts_of_a_network_have_one_name_each_in_a_checkpoint():
+    """The point head owns the segmenter: stored under both, weights would be written twice and could differ."""
+    network = build(PAIRS[0], classes=5, size=64)
+    assert isinstance(network, nn.Module)
+    pointers = [p.data_ptr() for p in network.state_dict().values() if p.numel()]
+    assert len(pointers) == len(set(pointers))
