@@ -53,7 +53,7 @@ phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        
   quorum=K               votes a pixel needs (hard; default: more than half, so a tie is background)
   out=FILE.csv           default: submissions/<mode>.csv
   size=HxW               image size of CSV members without a sidecar
-  data.root= images= weights= tta= threshold= batch= device= precision= runs= progress=      as for infer
+  data.root= images= maps= weights= tta= threshold= batch= device= precision= runs= progress=      as for infer
 """
 
 SCORE = """\

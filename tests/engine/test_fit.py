@@ -1,0 +1,220 @@
+"""The loop: what a step is, what continues, what is refused."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from tqdm import tqdm
+
+from phalanx.data import folds as folding
+from phalanx.engine import checkpoint
+from phalanx.engine.fit import Trainer, agreed_folds, fit
+from phalanx.errors import ConfigError, DataError, TrainingError
+from phalanx.tasks.segment import Segment
+
+STAGES = "[{weights:{bce:0.5,dice:0.5,point:0.5},until:{epochs:2}},{weights:{bce:0.5,lovasz:0.5,point:1.0}}]"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def files(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()
+    }
+
+
+def weights_after_an_epoch(config, records):
+    torch.manual_seed(0)
+    trainer = Trainer(config, config.runs, Segment(config, records, []))
+    trainer.began = trainer.saved = 0.0
+    trainer.save = lambda: None
+    trainer.train_epoch(tqdm(disable=True))
+    return trainer.raw.state_dict(), trainer.state
+
+
+@pytest.mark.parametrize(("batch", "accumulate"), [(2, 2), (1, 4)])
+def test_accumulated_steps_are_those_of_one_large_batch(recipe, records, batch, accumulate):
+    """Seven images: a step of four and one of three, whose micro-batches differ in size."""
+    common = {"optim__name": "sgd", "optim__lr": 2.0, "optim__clip": 0, "augment": "affine"}
+    large, one = weights_after_an_epoch(recipe(batch=4, **common), records[:7])
+    small, other = weights_after_an_epoch(recipe(batch=batch, accumulate=accumulate, **common), records[:7])
+    torch.manual_seed(0)
+    start = Segment(recipe(**common), records[:7], []).network.state_dict()
+    moved = max((large[key] - start[key]).abs().max().item() for key in large)
+    assert moved > 1e-2  # there was something to agree on
+    for key, value in large.items():
+        assert (small[key] - value).abs().max() < 1e-3 * moved, key
+    assert (one.step, one.images, one.batch) == (2, 7, 2)
+    assert (other.step, other.images, other.batch) == (2, 7, -(-7 // batch))
+    assert other.loss_sum == pytest.approx(one.loss_sum, rel=1e-4)
+    assert other.dice_sum == pytest.approx(one.dice_sum, rel=1e-3)
+
+
+class Stopped(Exception):
+    """Stands in for a kill."""
+
+
+def stopping(step: int):
+    """A task that stops at its micro-batch number ``step``."""
+
+    class Stopping(Segment):
+        calls = 0
+
+        def step(self, *arguments):
+            self.calls += 1
+            if self.calls == step:
+                raise Stopped
+            return super().step(*arguments)
+
+    return Stopping
+
+
+@pytest.fixture
+def stopped_often(recipe, records):
+    """A recipe with everything that has state, and its weights when never stopped."""
+
+    def make(name):
+        config = recipe("fpn", accumulate=2, batch=1, checkpoint_minutes=1e-9, loss__stages=STAGES, augment="affine")
+        return config.model_copy(update={"name": name})
+
+    whole = fit(make("whole"), 0, records, Segment)
+    return make, whole
+
+
+def test_stopped_and_continued_ends_the_same_bit_for_bit(stopped_often, records, capsys):
+    make, whole = stopped_often
+    config = make("stopped")
+    for step in (2, 7, 6, 1, 9):  # six images an epoch: within a step, after an epoch, at once
+        with pytest.raises(Stopped):
+            fit(config, 0, records, stopping(step))
+    folder = fit(config, 0, records, Segment)
+    assert "continues at step" in capsys.readouterr().out
+    for name in ("final/weights.safetensors", "best/weights.safetensors", "oof.csv", "last/optimizer.safetensors"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+    logs = [[json.loads(line) for line in (f / "log.jsonl").read_text().splitlines()] for f in (folder, whole)]
+    for log in logs:
+        assert sum(line["event"] == "stage" for line in log) == 1
+    kept = [
+        [{k: v for k, v in line.items() if k != "time"} for line in log if line["event"] != "start"] for log in logs
+    ]
+    assert kept[0] == kept[1]
+
+
+def test_a_damaged_checkpoint_costs_a_step_and_not_the_result(stopped_often, records, capsys):
+    make, whole = stopped_often
+    config = make("damaged")
+    with pytest.raises(Stopped):
+        fit(config, 0, records, stopping(10))
+    folder = config.runs / "damaged" / "fold0"
+    broken = folder / "last" / "optimizer.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-100])
+    fit(config, 0, records, Segment)
+    assert "optimizer.safetensors was cut off or altered" in capsys.readouterr().out
+    assert (folder / "final/weights.safetensors").read_bytes() == (whole / "final/weights.safetensors").read_bytes()
+
+
+def test_finished_is_left_as_it_is(runs, tiny, capsys):
+    from phalanx.cli import main
+
+    before = files(runs)
+    assert main(["train", *tiny("unet", fold="0,1", name="unet", runs=runs)]) == 0
+    out = capsys.readouterr().out
+    assert "fold0: finished, out-of-fold Dice" in out
+    assert "fold1: finished, out-of-fold Dice" in out
+    assert files(runs) == before
+
+
+def test_a_run_keeps_what_is_needed_to_judge_it(runs):
+    folder = runs / "fpn" / "fold0"
+    assert {"config.yaml", "folds.csv", "environment.json", "log.jsonl", "oof.csv", "oof.json", "oof_score.json",
+            "done.json", "last", "best", "final"} <= {p.name for p in folder.iterdir()}  # fmt: skip
+    assert json.loads((folder / "oof.json").read_text())["format"] == "phalanx-submission-1"
+    score = json.loads((folder / "oof_score.json").read_text())
+    assert score["dice"] == json.loads((folder / "done.json").read_text())["dice"]
+    assert score["images"] == 6
+
+
+def test_images_or_folds_that_changed_are_refused(recipe, records):
+    config = recipe()
+    first = config.runs / "r" / "fold0" / "folds.csv"
+    folding.write(first, records, folding.draw(records, 2, 0))
+    assert agreed_folds(config.runs / "r" / "fold1", config, records)
+    for changed, given in ((config, records[2:]), (recipe(seed=3), records)):
+        if given is records:
+            assert folding.draw(records, 2, 3) != folding.draw(records, 2, 0)
+        with pytest.raises(TrainingError, match=r"fold0/folds\.csv: this run began with other images or folds"):
+            agreed_folds(config.runs / "r" / "fold1", changed, given)
+
+
+def test_no_patient_is_both_trained_on_and_held_out(runs):
+    rows = folding.read_plain(runs / "fpn" / "fold0" / "folds.csv")
+    patient = {
+        line.split(",")[0]: line.split(",")[1] for line in (runs / "fpn/fold0/folds.csv").read_text().splitlines()
+    }
+    held_out = {line.split(",")[0] for line in (runs / "fpn/fold0/oof.csv").read_text().splitlines()[1:]}
+    assert held_out == {name for name, fold in rows.items() if fold == 0}
+    assert not {patient[n] for n in held_out} & {patient[n] for n in rows if n not in held_out}
+
+
+def test_everything_as_training_set_holds_nothing_out(recipe, records):
+    folder = fit(recipe(epochs=1), None, records, Segment)
+    assert folder.name == "all"
+    assert (folder / "final").is_dir()
+    assert not (folder / "oof.csv").exists()
+    assert not (folder / "best").exists()
+
+
+@pytest.mark.parametrize("changes", [{"device": "cuda:77"}, {"model__encoder": "resnet81"}, {"folds": 50}])
+def test_nothing_is_written_before_all_is_known_to_fit(recipe, records, changes):
+    config = recipe(**changes)
+    with pytest.raises(ConfigError):
+        fit(config, 0, records, Segment)
+    assert not list(config.runs.rglob("*"))
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_whole_state(recipe, records):
+    class Poisoned(Segment):
+        calls = 0
+
+        def step(self, *arguments):
+            result = super().step(*arguments)
+            self.calls += 1
+            if self.calls == 3:
+                result.terms["dice"][0, 4] = float("nan")
+                return result._replace(total=result.total * float("nan"))
+            return result
+
+    config = recipe(batch=2, checkpoint_minutes=1e-9)
+    with pytest.raises(TrainingError, match=r"step 2: the loss term dice of class finger-5 in image\d+_[LR]\.png"):
+        fit(config, 0, records, Poisoned)
+    tensors, state = checkpoint.load(config.runs / "r" / "fold0" / "last")
+    assert state["step"] == 2
+    assert all(torch.isfinite(value).all() for value in tensors["weights"].values())
+
+
+def test_an_image_that_breaks_later_stops_with_its_name(recipe, records, tmp_path):
+    """Not kept in memory, an image is read when its turn comes, in a loader process."""
+    import shutil
+
+    root = tmp_path / "hands"
+    shutil.copytree(records[0].image.parents[3], root)
+    moved = [r._replace(image=root / r.image.relative_to(records[0].image.parents[3])) for r in records]
+    config = recipe(data__cache_gb=0, workers=1)
+    moved[0].image.write_bytes(b"")
+    with pytest.raises(DataError, match=f"{moved[0].name}: the file is empty"):
+        fit(config, None, moved, Segment)
+
+
+def test_state_survives_json_exactly():
+    from phalanx.engine.fit import State
+
+    state = State(epoch=3, loss_sum=0.1 + 0.2, dice_sum=1 / 3, best=-1.0)
+    assert State(**json.loads(json.dumps(asdict(state)))) == state

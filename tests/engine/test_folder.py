@@ -1,0 +1,95 @@
+"""The run's folder: one process at a time, one recipe for ever, a log without undone work."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from phalanx.engine.folder import Log, changed_keys, check_recipe, claim, fold_folder, locked
+from phalanx.errors import TrainingError
+
+HOLD = """
+import sys, time, filelock
+with filelock.FileLock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_in_use_is_refused_and_a_kill_releases_it(tmp_path):
+    folder = tmp_path / "run" / "fold0"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("")
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, folder / ".lock"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(TrainingError, match="fold0: another process is training here"), locked(folder):
+            pass
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        holder.stdout.close()
+    with locked(folder):
+        pass
+
+
+def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path):
+    folder = tmp_path / "runs" / "run" / "fold0"
+    with pytest.raises(KeyError), locked(folder):
+        raise KeyError
+    assert list(tmp_path.rglob("*")) == [tmp_path / "runs"]
+    with locked(folder):
+        (folder / "config.yaml").write_text("kept")
+    assert (folder / "config.yaml").read_text() == "kept"
+
+
+def test_the_recipe_may_not_change_but_runtime_keys_may(recipe):
+    first = recipe()
+    folder = fold_folder(first, 0)
+    claim(folder, first)
+    runtime = recipe(workers=3, progress="true", checkpoint_minutes=9, predict__batch=7, data__cache_gb=1)
+    check_recipe(folder, runtime)
+    claim(folder, runtime)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["workers"] == 3
+    with pytest.raises(TrainingError, match=r"was started with optim\.lr=0\.01, now it is 0\.5\. Give .*name="):
+        check_recipe(folder, recipe(optim__lr=0.5))
+    with pytest.raises(TrainingError, match=r"seed=0, now it is 4 \(and 1 more: epochs\)"):
+        check_recipe(folder, recipe(seed=4, epochs=9))
+
+
+def test_keys_that_came_or_went_count_as_changes():
+    assert changed_keys({"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}) == ["a.c"]
+    assert changed_keys({"model": {"pointrend": {"points": 1}}}, {"model": {"pointrend": None}}) == [
+        "model.pointrend.points"
+    ]
+    assert changed_keys({"data": {"phantom": {"seed": 1}}, "runs": "a"}, {"data": {"phantom": None}, "runs": "b"}) == []
+
+
+def test_the_environment_is_noted_once(recipe):
+    config = recipe()
+    folder = fold_folder(config, None)
+    assert folder.name == "all"
+    claim(folder, config)
+    about = json.loads((folder / "environment.json").read_text())
+    assert {"torch", "timm", "numpy"} <= about["packages"].keys()
+    assert about["threads"] >= 1
+    (folder / "environment.json").write_text("{}")
+    claim(folder, config)
+    assert (folder / "environment.json").read_text() == "{}"
+
+
+def test_log_drops_lines_after_the_checkpoint_and_a_torn_one(tmp_path):
+    path = tmp_path / "log.jsonl"
+    log = Log(path, 0)
+    for step in range(1, 6):
+        log("epoch", step, loss=0.5)
+    with path.open("a") as file:
+        file.write('{"event": "epoch", "st')
+    log = Log(path, 3)
+    log("epoch", 4, loss=0.25)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert lines[-1]["loss"] == 0.25
