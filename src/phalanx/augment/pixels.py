@@ -28,7 +28,7 @@ class PixelTransforms:
         import albumentations
 
         base = albumentations.ImageOnlyTransform
-        known = {
+        known: dict[str, Any] = {
             name: kind
             for name, kind in vars(albumentations).items()
             if inspect.isclass(kind) and issubclass(kind, base) and kind is not base
