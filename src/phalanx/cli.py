@@ -53,7 +53,7 @@ def train(words: Sequence[str]) -> None:
     folds = parse_folds(wanted, config.folds)
 
     from .data.records import train_records
-    from .data.source import resolve_root
+    from .roots import resolve_root
     from .engine.fit import fit
     from .tasks.segment import Segment
 
@@ -144,7 +144,7 @@ def folds(words: Sequence[str]) -> None:
 
     from .data import folds as folding
     from .data.records import train_records
-    from .data.source import resolve_root
+    from .roots import resolve_root
 
     data = resolve_root(config.data)
     assert data.root is not None

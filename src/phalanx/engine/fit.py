@@ -191,7 +191,8 @@ class Trainer:
             self.average.update(self.raw, state.step)
             bar.update()
             bar.set_postfix_str(self._postfix(), refresh=False)
-            if time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
+            # an epoch's last step is saved with the epoch: of a state between the two, the log would tell twice
+            if state.batch < len(self.batches) and time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
                 self.save()
 
     def _groups(self) -> Iterator[tuple[int, Iterator[Batch]]]:

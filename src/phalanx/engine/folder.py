@@ -5,7 +5,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ def fold_folder(config: Config, fold: int | None) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder for this process; a kill releases it. A folder that stayed empty is removed again."""
+    """Holds the folder for this process; a kill releases it. A new folder that stayed empty is removed again."""
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
@@ -46,11 +47,11 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if [path.name for path in folder.iterdir()] == [".lock"]:
+        if new and [path.name for path in folder.iterdir()] == [".lock"]:
             (folder / ".lock").unlink()
-            folder.rmdir()
-            if not any(folder.parent.iterdir()):
-                folder.parent.rmdir()
+            with suppress(OSError):  # up to the first that another process uses meanwhile
+                for place in new:
+                    place.rmdir()
         lock.release()
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ..config import Data
-from ..errors import DataError
+from .config import Data
+from .errors import DataError
 
 
 def resolve_root(data: Data) -> Data:
@@ -20,7 +20,7 @@ def resolve_root(data: Data) -> Data:
     assert phantom is not None  # the configuration refuses a set without either
     root = Path("data") / f"{phantom.kind}-{phantom.patients}p-{phantom.size}px-seed{phantom.seed}"
     if not root.is_dir():
-        from ..phantom.hand import make_hands
+        from .phantom.hand import make_hands
 
         print(f"{root}: making a synthetic set of {phantom.patients} patients; data.root= names your own", flush=True)
         make_hands(root, patients=phantom.patients, size=phantom.size, seed=phantom.seed)
