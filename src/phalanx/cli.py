@@ -1,5 +1,6 @@
 """The command line: the only place that composes configurations. Heavy imports wait until a command needs them."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -38,6 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PhalanxError as error:
         print(f"phalanx {command}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        print(f"phalanx {command}: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"\nphalanx {command}: stopped; the same command continues", file=sys.stderr)
         return 130
@@ -53,8 +59,8 @@ def train(words: Sequence[str]) -> None:
     folds = parse_folds(wanted, config.folds)
 
     from .data.records import train_records
-    from .roots import resolve_root
     from .engine.fit import fit
+    from .roots import resolve_root
     from .tasks.segment import Segment
 
     config.data = resolve_root(config.data)
