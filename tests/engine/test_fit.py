@@ -99,13 +99,40 @@ def test_stopped_and_continued_ends_the_same_bit_for_bit(stopped_often, records,
     assert "continues at step" in capsys.readouterr().out
     for name in ("final/weights.safetensors", "best/weights.safetensors", "oof.csv", "last/optimizer.safetensors"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
-    logs = [[json.loads(line) for line in (f / "log.jsonl").read_text().splitlines()] for f in (folder, whole)]
-    for log in logs:
-        assert sum(line["event"] == "stage" for line in log) == 1
-    kept = [
-        [{k: v for k, v in line.items() if k != "time"} for line in log if line["event"] != "start"] for log in logs
-    ]
-    assert kept[0] == kept[1]
+    assert told(folder) == told(whole)
+    assert sum(line["event"] == "stage" for line in told(folder)) == 1
+
+
+def test_the_log_tells_an_epoch_once_however_often_it_is_stopped(stopped_often, records, monkeypatch):
+    """Stopped between the epoch's line in the log and the checkpoint behind it, and right after that checkpoint."""
+    make, whole = stopped_often
+    config, save = make("between"), Trainer.save
+
+    def stop_at_epochs_end(when):
+        def call(trainer):
+            if when == "after":
+                save(trainer)
+            if trainer.state.batch == 0:
+                raise Stopped
+            if when == "before":
+                save(trainer)
+
+        return call
+
+    for when in ("before", "after", "before"):
+        monkeypatch.setattr(Trainer, "save", stop_at_epochs_end(when))
+        with pytest.raises(Stopped):
+            fit(config, 0, records, Segment)
+    monkeypatch.setattr(Trainer, "save", save)
+    folder = fit(config, 0, records, Segment)
+    assert (folder / "final/weights.safetensors").read_bytes() == (whole / "final/weights.safetensors").read_bytes()
+    assert told(folder) == told(whole)
+
+
+def told(folder: Path) -> list[dict]:
+    """The log without times and starts."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "time"} for line in lines if line["event"] != "start"]
 
 
 def test_a_damaged_checkpoint_costs_a_step_and_not_the_result(stopped_often, records, capsys):
