@@ -31,8 +31,6 @@ ALLOWED = {
 }
 
 
-
-
 def module_name(path):
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 

@@ -1,8 +1,8 @@
 """Training samples: image and bit-planes on the working grid, decoded once, augmented anew each epoch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,6 +42,14 @@ def load(record: Record, data: Data) -> tuple[np.ndarray, np.ndarray, Grid]:
     return grid.place(image), planes, grid
 
 
+def check(record: Record, data: Data) -> None:
+    """Raises DataError where the annotation cannot be used or the image is empty, without decoding it."""
+    if record.labels is not None:
+        read_annotations(record.labels, data.classes)
+    if not record.image.stat().st_size:
+        raise DataError(f"{record.image}: the file is empty; restore it, or remove it with its annotation")
+
+
 class TrainingSet(Dataset):
     """Samples by (epoch, index). All randomness of a sample comes from (seed, epoch, index): no state in workers.
 
@@ -55,10 +63,13 @@ class TrainingSet(Dataset):
         self.pairs = [(index[a], index[b]) for a, b in data.pairs]
         need = len(self.records) * data.size**2 * (1 + plane_count(len(data.classes)))
         self.cache: list[tuple[np.ndarray, np.ndarray, Grid]] = []
-        if need <= data.cache_gb * 1e9:
-            with ThreadPoolExecutor() as pool:
-                loaded = pool.map(lambda record: load(record, data), self.records)
-                self.cache = list(tqdm(loaded, "read", len(self.records), leave=False, disable=not progress))
+        fits = need <= data.cache_gb * 1e9
+        with ThreadPoolExecutor() as pool:
+            # what does not fit is at least checked: a bad file should not wait hours for its turn
+            look: Callable[[Record], Any] = (lambda r: load(r, data)) if fits else (lambda r: check(r, data))
+            seen = list(tqdm(pool.map(look, self.records), "read", len(records), leave=False, disable=not progress))
+        if fits:
+            self.cache = seen
 
     def __len__(self) -> int:
         return len(self.records)

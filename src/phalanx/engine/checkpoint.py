@@ -42,6 +42,7 @@ def save(folder: Path, tensors: dict[str, Tensors], state: dict[str, Any]) -> No
         path = aside / f"{part}.safetensors"
         # a contiguous copy each: views and channels-last tensors cannot be stored as they lie
         save_file({k: v.detach().to("cpu", copy=True).contiguous() for k, v in values.items()}, path)
+        path.chmod(0o644)  # safetensors leaves it to the owner alone
         hashes[path.name] = _digest(path)
         _sync(path)
     text = json.dumps({"files": hashes, **state}, indent=1, allow_nan=False)
