@@ -146,6 +146,7 @@ def folds(words: Sequence[str]) -> None:
         raise ConfigError("out=FILE.csv: missing; name the fold file, as in out=folds/hand.csv")
     if out.exists():
         raise ConfigError(f"{out}: exists; folds never change once made. Give another name, or delete it yourself")
+    columns = [name.strip() for name in pairs.pop("stratify", "").split(",") if name.strip()]
     config = compose(pairs)
 
     from .data import folds as folding
@@ -155,11 +156,42 @@ def folds(words: Sequence[str]) -> None:
     data = resolve_root(config.data)
     assert data.root is not None
     records = train_records(data.root, data.skip_unlabelled)
-    drawn = folding.draw(records, config.folds, config.seed)
+    named = None
+    if columns:
+        from .data.traits import read_traits, strata
+
+        named = strata(read_traits(records, data.root, data.classes, columns))
+        drawn = folding.draw_stratified(records, config.folds, config.seed, named)
+    else:
+        drawn = folding.draw(records, config.folds, config.seed)
+    table = folding.balance(records, drawn, config.folds, named)
     folding.write(out, records, drawn)
-    for fold in range(config.folds):
-        names = [record for record in records if drawn[record.name] == fold]
-        print(f"fold {fold}: {len(names)} images, {len({record.group for record in names})} patients")
+    print(table)
+
+
+def eda(words: Sequence[str]) -> None:
+    """``phalanx eda``."""
+    from .compose import compose, split_words
+
+    pairs = split_words(words)
+    out, csv = pairs.pop("out", ""), pairs.pop("csv", "")
+    if not out:
+        raise ConfigError("out=DIR: missing; name the folder for tables and plots, as in out=runs/eda")
+    if csv and not Path(csv).is_file():
+        raise ConfigError(f"csv={csv}: no such file; name a submission or an out-of-fold CSV")
+    config = compose(pairs)
+
+    from .explain.eda import explore
+    from .roots import resolve_root
+
+    found = explore(
+        resolve_root(config.data),
+        Path(out),
+        csv=Path(csv) if csv else None,
+        workers=config.workers,
+        progress=config.progress,
+    )
+    print(found)
 
 
 def picture(words: Sequence[str]) -> None:
@@ -232,6 +264,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "score": (score, usage.SCORE),
     "phantom": (phantom, usage.PHANTOM),
     "folds": (folds, usage.FOLDS),
+    "eda": (eda, usage.EDA),
     "picture": (picture, usage.PICTURE),
     "demo": (demo, usage.DEMO),
 }

@@ -36,6 +36,19 @@ class Phantom(Strict):
     seed: int = 0
 
 
+class Oversample(Strict):
+    """How often an epoch shows an image, by what is known of it; factors that apply together are multiplied."""
+
+    rotated: Positive = 1.0  # hands turned at the wrist, as data/rotation.py measures it on the annotations
+    sex: dict[Literal["male", "female"], Positive] = {}  # of the patient, by the metadata sheet
+
+    def factors(self) -> dict[tuple[str, Any], float]:
+        """Factor for each (trait, value) that has another than 1."""
+        told: dict[tuple[str, Any], float] = {("rotated", True): self.rotated}
+        told |= {("sex", value): factor for value, factor in self.sex.items()}
+        return {key: factor for key, factor in told.items() if factor != 1}
+
+
 class Data(Strict):
     name: str
     root: Path | None = None  # competition layout; null: the phantom below, made once under data/
@@ -46,6 +59,7 @@ class Data(Strict):
     folds_file: Path | None = None  # null: grouped folds are drawn from the seed
     cache_gb: Annotated[float, Field(ge=0)] = 4.0  # decoded images and planes kept in memory up to this
     skip_unlabelled: bool = False  # true: images without an annotation file are left out instead of refused
+    oversample: Oversample | None = None  # in training alone; held-out images are always seen once
 
     @model_validator(mode="after")
     def _consistent(self) -> "Data":

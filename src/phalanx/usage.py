@@ -9,6 +9,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx score FILE ANSWERS [--json FILE]                           mean Dice, per class, patient bootstrap
   phalanx phantom hand --patients N --size S --seed K --out DIR      make a synthetic data set
   phalanx folds data=NAME out=FILE.csv                               fix the folds of a data set in a file
+  phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
   phalanx picture FILE ANSWERS IMAGES --out FILE.png                 predictions beside truth
   phalanx demo [quick=true]                                          the whole job on synthetic hands
 
@@ -78,9 +79,24 @@ phalanx phantom hand --patients N --size S --seed K --out DIR [--test-patients M
 """
 
 FOLDS = """\
-phalanx folds data=NAME data.root=DIR out=folds/NAME.csv [folds=5] [seed=0]
+phalanx folds data=NAME data.root=DIR out=folds/NAME.csv [stratify=sex,rotated] [folds=5] [seed=0]
 
-Draws patient-grouped folds once into a file; train uses it with data.folds_file=FILE. Never overwrites.
+Draws patient-grouped folds once into a file; train uses it with data.folds_file=FILE. Never overwrites. Prints the
+images, the patients and the share of every stratum in each fold.
+
+  stratify=A,B           spread these evenly: sex, age, height, weight of the metadata sheet, and rotated, which is
+                         measured on the annotations; numbers are taken in thirds, missing values as a stratum
+"""
+
+EDA = """\
+phalanx eda data=NAME data.root=DIR out=DIR [csv=FILE.csv] [workers=N] [progress=true]
+
+Looks at a data set: rotation of the hands, shift from train to test with effect sizes, area of the bones against the
+metadata, overlaps between classes, bright outliers, bands of noise. Says what it leaves out, and why.
+
+  out=DIR                tables (images shift size classes overlap .csv), eda.json, plots (.png)
+  csv=FILE.csv           predictions, of the test set or out of fold, whose rotation is measured too
+  workers=N              processes (default: all cores)
 """
 
 PICTURE = """\

@@ -142,3 +142,44 @@ def test_a_broken_file_stops_the_reading_into_the_cache(root, tmp_path):
     data = Data(name="t", root=root, classes=CLASSES, size=64)
     with pytest.raises(DataError, match=r"image3\.json: not an annotation file"):
         TrainingSet(records, data=data, augment=Augment(), seed=0, progress=False)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.sampled_from([0.3, 1.0, 1.0, 1.34, 2.5, 10.0]), min_size=1, max_size=30), st.integers(1, 7))
+def test_weighted_epochs_are_of_one_length_and_resume_at_any_batch(weights, batch):
+    batches = Batches(len(weights), batch, 0, np.array(weights))
+    for epoch in range(3):
+        batches.epoch, batches.start = epoch, 0
+        whole = list(batches)
+        keys = [key for b in whole for key in b]
+        assert (len(whole), len(keys)) == (len(batches), batches.images)
+        assert len(set(keys)) == len(keys)  # each time of an image is a sample of its own
+        seen = np.bincount([key[1] for key in keys], minlength=len(weights))
+        assert (seen >= np.floor(weights)).all()
+        for index, times in enumerate(seen):
+            own = sorted(key for key in keys if key[1] == index)
+            assert own == [(epoch, index, *([t] if t else [])) for t in range(times)]
+        for start in range(len(whole) + 1):
+            batches.start = start
+            assert list(batches) == whole[start:]
+
+
+def test_images_come_as_often_as_their_weight_on_average():
+    weights = np.array([1.0] * 20 + [1.34] * 20 + [10.0] * 3 + [0.5] * 4)
+    batches, seen = Batches(len(weights), 8, 0, weights), np.zeros(len(weights))
+    for batches.epoch in range(400):
+        seen += np.bincount([key[1] for b in batches for key in b], minlength=len(weights))
+    np.testing.assert_allclose(seen / 400, weights * batches.images / weights.sum(), atol=0.1)
+
+
+def test_weights_of_one_are_no_weights_but_for_the_order():
+    batches = Batches(9, 4, 0, np.ones(9))
+    assert sorted(key for b in batches for key in b) == [(0, i) for i in range(9)]
+
+
+def test_an_image_shown_again_is_warped_in_another_way(root):
+    dataset = make(root, **LIVELY)
+    first, second, third = dataset[0, 4], dataset[0, 4, 1], dataset[0, 4, 2]
+    assert torch.equal(second[0], dataset[0, 4, 1][0])
+    assert not torch.equal(first[0], second[0])
+    assert not torch.equal(second[0], third[0])

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,3 +101,44 @@ def test_a_file_that_does_not_fit_is_refused_naming_file_and_row(tmp_path, conte
 def test_a_missing_file_says_how_to_make_it(tmp_path):
     with pytest.raises(DataError, match=r"f\.csv: no such fold file; make it with `phalanx folds out="):
         folding.read(tmp_path / "f.csv", records_of([2, 1]), 2)
+
+
+def stratified_by(records, of_patient):
+    """A table of one column, ``kind``, by patient."""
+    index = pd.Index([record.name for record in records], name="image_name")
+    return pd.DataFrame({"kind": [of_patient[record.group] for record in records]}, index=index)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.lists(st.integers(1, 3), min_size=10, max_size=40), st.integers(2, 4), st.integers(0, 5))
+def test_stratified_folds_are_grouped_even_and_repeatable(sizes, count, seed):
+    records = records_of(sizes)
+    table = stratified_by(records, {f"ID{p}": "rare" if p % 5 == 0 else "usual" for p in range(len(sizes))})
+    folds = folding.draw_stratified(records, count, seed, table)
+    folding.check(records, folds, count)
+    assert folding.draw_stratified(records[::-1], count, seed, table[::-1]) == folds
+    assert set(folds) == {record.name for record in records}
+
+
+def test_a_rare_stratum_is_spread_as_evenly_as_it_can_be():
+    """Six of sixty patients are rare: five folds get one each, and one of them a second."""
+    records = records_of([2] * 60)
+    table = stratified_by(records, {f"ID{p}": "rare" if p < 6 else "usual" for p in range(60)})
+    for seed in range(3):
+        folds = folding.draw_stratified(records, 5, seed, table)
+        rare = Counter(folds[record.name] for record in records if table["kind"][record.name] == "rare")
+        assert sorted(rare.values()) == [2, 2, 2, 2, 4]
+        assert set(Counter(folds.values()).values()) <= {22, 24, 26}
+    text = folding.balance(records, folds, 5, table)
+    assert text.splitlines()[0].split() == ["fold", "images", "patients", "rare", "usual"]
+    assert text.splitlines()[-1].split() == ["all", "120", "60", "10.0%", "90.0%"]
+
+
+def test_split_patients_empty_folds_and_too_many_folds_are_refused():
+    records = records_of([2, 1])
+    with pytest.raises(ConfigError, match="patient ID0 lies in two folds"):
+        folding.check(records, {"image0-0.png": 0, "image0-1.png": 1, "image1-0.png": 1}, 2)
+    with pytest.raises(ConfigError, match="fold 1 would have no image"):
+        folding.check(records, dict.fromkeys(["image0-0.png", "image0-1.png", "image1-0.png"], 0), 2)
+    with pytest.raises(ConfigError, match="folds=3: only 2 patients"):
+        folding.draw_stratified(records, 3, 0, stratified_by(records, {"ID0": "a", "ID1": "a"}))

@@ -245,3 +245,28 @@ def test_state_survives_json_exactly():
 
     state = State(epoch=3, loss_sum=0.1 + 0.2, dice_sum=1 / 3, best=-1.0)
     assert State(**json.loads(json.dumps(asdict(state)))) == state
+
+
+def test_an_oversampled_run_continues_to_the_same_bits_and_keeps_its_weights(recipe, records, hands):
+    """Factors as images come 2.5 times: two or three times an epoch, and the last batch is cut where it falls."""
+    from phalanx.data.metadata import read_metadata
+
+    sex = read_metadata(hands)["sex"]
+    changes = {"data__oversample__sex__female": 2.5, "checkpoint_minutes": 1e-9, "augment": "affine", "epochs": 3}
+    make = lambda name: recipe("unet", **changes).model_copy(update={"name": name})  # noqa: E731
+    whole = fit(make("whole"), 0, records, Segment)
+    for step in (3, 5):
+        with pytest.raises(Stopped):
+            fit(make("stopped"), 0, records, stopping(step))
+    folder = fit(make("stopped"), 0, records, Segment)
+    for name in ("final/weights.safetensors", "oof.csv", "weights.csv"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+    rows = [line.split(",") for line in (folder / "weights.csv").read_text().splitlines()[1:]]
+    folds = folding.read_plain(folder / "folds.csv")
+    group = {record.name: record.group for record in records}
+    assert {name for name, _ in rows} == {name for name, fold in folds.items() if fold != 0}
+    assert all(float(weight) == (2.5 if sex[group[name]] == "female" else 1) for name, weight in rows)
+    assert {float(weight) for _, weight in rows} == {1, 2.5}
+    start = next(json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines())
+    assert start["images"] == int(sum(float(weight) for _, weight in rows) + 0.999)
+    assert (folder / "oof.csv").read_text().count("\n") == 1 + 29 * sum(fold == 0 for fold in folds.values())

@@ -1,5 +1,6 @@
 """Training samples: image and bit-planes on the working grid, decoded once, augmented anew each epoch."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ class Batch(NamedTuple):
 
 
 Sample = tuple[Tensor, Tensor, int]
+Key = tuple[int, ...]  # epoch, index and, from an image's second time in an epoch on, the times before
 
 
 def load(record: Record, data: Data) -> tuple[np.ndarray, np.ndarray, Grid]:
@@ -53,6 +55,7 @@ def check(record: Record, data: Data) -> None:
 class TrainingSet(Dataset):
     """Samples by (epoch, index). All randomness of a sample comes from (seed, epoch, index): no state in workers.
 
+    An image that an epoch shows more often is asked for as (epoch, index, time), so that no two are warped alike.
     Decoded samples are kept in memory when all of them fit into ``data.cache_gb``.
     """
 
@@ -74,14 +77,14 @@ class TrainingSet(Dataset):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: tuple[int, int]) -> "Sample | DataError":
+    def __getitem__(self, key: Key) -> "Sample | DataError":
         """The sample, or what is wrong with its files: raised in a worker it would arrive as a traceback."""
-        epoch, index = key
+        index = key[1]
         try:
             image, planes, grid = self.cache[index] if self.cache else load(self.records[index], self.data)
         except DataError as error:
             return error
-        rng = np.random.default_rng((self.seed, epoch, index))
+        rng = np.random.default_rng((self.seed, *key))
         image, planes = warp(image, planes, grid.content, rng, self.augment, self.pairs)
         image = self.pixels(image, rng)
         return (
@@ -91,23 +94,42 @@ class TrainingSet(Dataset):
         )
 
 
-class Batches(Sampler[list[tuple[int, int]]]):
+class Batches(Sampler[list[Key]]):
     """Batches of (epoch, index) in an order that depends on (seed, epoch) alone, from any batch on.
 
-    The last batch of an epoch may be smaller; no image is dropped or doubled.
+    The last batch of an epoch may be smaller. Without weights no image is dropped or doubled. With them an image of
+    weight w comes w times on average and never fewer than floor(w); every epoch is as long (``images``).
+
+    Args:
+        weights: float64[count], how often each image shall come; None: once.
     """
 
-    def __init__(self, count: int, batch: int, seed: int):
-        self.count, self.batch, self.seed = count, batch, seed
+    def __init__(self, count: int, batch: int, seed: int, weights: np.ndarray | None = None):
+        self.batch, self.seed = batch, seed
+        self.ends = None if weights is None else np.cumsum(weights)
+        self.count = count
+        self.images = count if self.ends is None else math.ceil(self.ends[-1] - 1e-9)
         self.epoch = self.start = 0
 
     def __len__(self) -> int:
-        return -(-self.count // self.batch)
+        return -(-self.images // self.batch)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
-        for first in range(self.start * self.batch, self.count, self.batch):
-            yield [(self.epoch, int(i)) for i in order[first : first + self.batch]]
+    def __iter__(self) -> Iterator[list[Key]]:
+        keys = self._keys()
+        for first in range(self.start * self.batch, self.images, self.batch):
+            yield keys[first : first + self.batch]
+
+    def _keys(self) -> list[Key]:
+        """All keys of the epoch in order."""
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(self.images)
+        if self.ends is None:
+            return [(self.epoch, int(i)) for i in order]
+        # systematic sampling: evenly spaced marks over the weights laid end to end, from a random start
+        marks = (np.arange(self.images) + rng.random()) * (self.ends[-1] / self.images)
+        drawn = np.minimum(np.searchsorted(self.ends, marks, side="right"), self.count - 1)
+        times = np.arange(self.images) - np.searchsorted(drawn, drawn)
+        return [(self.epoch, int(drawn[i]), *([int(times[i])] if times[i] else [])) for i in order]
 
 
 def collate(samples: "list[Sample | DataError]") -> Batch | DataError:

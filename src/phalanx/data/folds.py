@@ -2,8 +2,10 @@
 
 import csv
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,8 +13,12 @@ from ..errors import ConfigError, DataError
 from ..files import write_text
 from .records import Record
 
+if TYPE_CHECKING:  # slow to load, and training has no table
+    import pandas as pd
+
 Folds = dict[str, int]  # image name -> fold
 HEADER = ["image_name", "group", "fold"]
+DRAWS = 20  # orders of the patients that a stratified draw tries
 
 
 def draw(records: Sequence[Record], count: int, seed: int) -> Folds:
@@ -29,6 +35,79 @@ def draw(records: Sequence[Record], count: int, seed: int) -> Folds:
         sizes[fold] += len(groups[group])
         folds.update(dict.fromkeys(groups[group], fold))
     return folds
+
+
+def draw_stratified(records: Sequence[Record], count: int, seed: int, strata: "pd.DataFrame") -> Folds:
+    """Folds by patient in which every stratum has nearly its share of the whole set.
+
+    scikit-learn's StratifiedGroupKFold goes through the patients once and greedily, which can leave a rare stratum
+    uneven; of ``DRAWS`` orders the one is taken whose folds are nearest to even in every column (chi-squared).
+
+    Args:
+        strata: text, indexed by image name, a column a trait, as ``traits.strata`` gives it.
+
+    Raises:
+        ConfigError: too few patients, or so uneven ones that a fold stays empty.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    patients = {record.group for record in records}
+    if len(patients) < count:
+        raise ConfigError(f"folds={count}: only {len(patients)} patients; give folds= at most that")
+    ordered = sorted(records)  # whatever order the disk lists them in
+    table = strata.loc[[record.name for record in ordered]]
+    joined, groups = table.agg(", ".join, axis=1).to_numpy(), [record.group for record in ordered]
+    members = np.stack([np.ones(len(ordered)), *((table[c] == v) for c in table for v in table[c].unique())])
+    best, least = np.zeros(0, int), np.inf
+    for state in np.random.default_rng((seed, DRAWS)).integers(0, 2**32, DRAWS):
+        splitter = StratifiedGroupKFold(count, shuffle=True, random_state=int(state))
+        number = np.zeros(len(ordered), int)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of strata smaller than the folds: the printed table shows them
+            try:
+                for fold, (_, held_out) in enumerate(splitter.split(joined, joined, groups)):
+                    number[held_out] = fold
+            except ValueError as error:
+                raise ConfigError(f"stratify=: {error}; name fewer columns, or lower folds=") from None
+        seen = np.stack([members[:, number == fold].sum(1) for fold in range(count)], axis=1)
+        expected = members.sum(1, keepdims=True) / count
+        uneven = ((seen - expected) ** 2 / expected).sum()
+        if uneven < least:
+            best, least = number, uneven
+    folds = {record.name: int(fold) for record, fold in zip(ordered, best, strict=True)}
+    check(records, folds, count)
+    return folds
+
+
+def check(records: Sequence[Record], folds: Folds, count: int) -> None:
+    """Raises ConfigError where folds split a patient or leave one of ``count`` empty."""
+    of_group: dict[str, int] = {}
+    for record in records:
+        if of_group.setdefault(record.group, folds[record.name]) != folds[record.name]:
+            raise ConfigError(f"patient {record.group} lies in two folds ({record.name}); keep a patient in one")
+    empty = set(range(count)) - set(folds.values())
+    if empty:
+        raise ConfigError(f"fold {min(empty)} would have no image; lower folds=, or name fewer columns in stratify=")
+
+
+def balance(records: Sequence[Record], folds: Folds, count: int, strata: "pd.DataFrame | None" = None) -> str:
+    """A table of images, patients and, in percent of the fold's images, every stratum; a row a fold and one of all.
+
+    Args:
+        strata: indexed by image name, a column a trait, as ``traits.strata`` gives it.
+    """
+    names = [] if strata is None else [(c, v) for c in strata.columns for v in sorted(strata[c].unique())]
+    rows = [["fold", "images", "patients", *(value for _, value in names)]]
+    for fold in [*range(count), None]:
+        inside = [record for record in records if fold is None or folds[record.name] == fold]
+        row = ["all" if fold is None else str(fold), str(len(inside)), str(len({record.group for record in inside}))]
+        for column, value in names:
+            assert strata is not None
+            share = (strata.loc[[record.name for record in inside], column] == value).mean()
+            row.append(f"{100 * share:.1f}%")
+        rows.append(row)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
 
 
 def read(path: Path, records: Sequence[Record], count: int) -> Folds:

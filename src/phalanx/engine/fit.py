@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..config import Config
 from ..data import folds as folding
 from ..data.dataset import Batch, Batches, collate
+from ..data.oversample import keep_weights
 from ..data.records import Record
 from ..errors import TrainingError
 from ..files import write_json
@@ -71,6 +72,7 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
         claim(folder, config)
         folding.write(folder / "folds.csv", records, folds)
+        keep_weights(folder / "weights.csv", train, task.weights)
         result: dict[str, Any] = {"seconds_train": trainer.run()}
         if held_out:
             began = time.monotonic()
@@ -117,7 +119,7 @@ class Trainer:
         self.average = Average(task.network.to(device.torch), config.optim.ema)
         self.raw = task.network
         self.network, self.optimizer = self.fabric.setup(task.network, build_optimizer(task.network, config.optim))
-        self.batches = Batches(len(task.training_set), config.batch, config.seed)
+        self.batches = Batches(len(task.training_set), config.batch, config.seed, task.weights)
         self.steps_an_epoch = -(-len(self.batches) // config.accumulate)
         self.steps = config.epochs * self.steps_an_epoch
         workers = loader_workers(config, device.torch)
@@ -138,7 +140,7 @@ class Trainer:
         self.restore()
         state, config = self.state, self.config
         log = Log(self.folder / "log.jsonl", state.step)
-        log("start", state.step, images=len(self.task.training_set), steps=self.steps)
+        log("start", state.step, images=self.batches.images, steps=self.steps)
         self.began = self.saved = time.monotonic()
         with self._bar() as bar:
             while state.epoch < config.epochs:
@@ -197,7 +199,7 @@ class Trainer:
 
     def _groups(self) -> Iterator[tuple[int, Iterator[Batch]]]:
         """Each step's number of images and its micro-batches, from where the state stands."""
-        config, state, count = self.config, self.state, len(self.task.training_set)
+        config, state, count = self.config, self.state, self.batches.images
         self.batches.epoch, self.batches.start = state.epoch, state.batch
         stream = iter(self.loader)
 

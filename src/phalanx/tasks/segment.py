@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from ..config import Augment, Config
 from ..data.dataset import Batch, TrainingSet, collate
+from ..data.oversample import image_weights
 from ..data.records import Record
 from ..data.truth import truth_of
 from ..losses.stages import Result, StagedLoss
@@ -27,6 +28,7 @@ class Segment:
         self.config, self.held_out = config, list(held_out)
         self.loss = StagedLoss(config.loss)  # first: a misspelt term should not wait for the images
         self.network = build(config.model, classes=len(config.data.classes), size=config.data.size)
+        self.weights = image_weights(train, config.data)  # how often an epoch shows each training image
         common: dict[str, Any] = {"data": config.data, "seed": config.seed, "progress": config.progress}
         self.training_set = TrainingSet(train, augment=config.augment, **common)
         self.validation_set = TrainingSet(held_out, augment=Augment(), **common)

@@ -1,0 +1,154 @@
+"""The plots of ``phalanx eda``: one question each, drawn without a display."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..files import write_bytes
+
+COLOURS = {"train": "#4477aa", "test": "#cc6677"}
+GREY = "#777777"
+UNITS = {"age": "years", "height": "cm", "weight": "kg"}
+PAIRS = 15  # overlaps shown
+
+
+def draw_all(tables: dict[str, pd.DataFrame], limit: float) -> Iterator[tuple[str, Figure]]:
+    """(name, figure) of every plot that the tables have something for."""
+    images = tables["images"]
+    if images["degrees"].notna().any() or ("degrees_csv" in images and images["degrees_csv"].notna().any()):
+        yield "rotation", rotation(images, limit)
+    if tables["shift"]["value"].notna().any():
+        yield "shift", shift(tables["shift"])
+    if tables["size"]["value"].notna().any():
+        yield "size", size(images, tables["size"])
+    if len(tables["overlap"]):
+        yield "overlap", overlap(tables["overlap"])
+    yield "brightness", brightness(images)
+
+
+def rotation(images: pd.DataFrame, limit: float) -> Figure:
+    """Tilt of the hands: share of the images a bin of three degrees, a row a source."""
+    rows = []
+    for split in ("train", "test"):
+        for column, source in (("degrees", "annotations"), ("degrees_csv", "predictions")):
+            own = images[images["split"] == split]
+            values = own[column].dropna().to_numpy() if column in images else np.zeros(0)
+            if len(values):
+                rows.append((split, source, values))
+    figure, all_axes = _figure(len(rows), 1, width=7, height=1.9 * len(rows) + 0.6, share=True)
+    most = max(60.0, max(values.max() for _, _, values in rows))
+    bins = np.arange(0, most + 3, 3)
+    for axes, (split, source, values) in zip(all_axes, rows, strict=True):
+        axes.hist(values, bins=list(bins), weights=np.full(len(values), 100 / len(values)), color=COLOURS[split])
+        axes.axvline(limit, color="black", linewidth=1, linestyle="--")
+        turned = (values >= limit).mean()
+        axes.set_title(f"{split}, {source}: {len(values)} images, {turned:.1%} rotated", loc="left")
+        axes.set_ylabel("% of images")
+    all_axes[-1].set_xlabel(f"tilt from vertical, Ulna to tip of the little finger (degrees); dashed: {limit:g}")
+    return figure
+
+
+def shift(table: pd.DataFrame) -> Figure:
+    """Test against train with 95% intervals: shares in points, measures in standard deviations."""
+    kinds = [(kind, rows) for kind, rows in table.groupby("effect", sort=False) if rows["value"].notna().any()]
+    figure, all_axes = _figure(len(kinds), 1, width=7, height=0.55 * len(table) + 1.0 * len(kinds) + 0.4)
+    for axes, (kind, rows) in zip(all_axes, kinds, strict=True):
+        scale = 100 if str(kind).startswith("diff") else 1
+        labels = []
+        for place, row in enumerate(rows.to_dict("records")):
+            axes.plot([row["low"] * scale, row["high"] * scale], [place, place], color=COLOURS["test"], linewidth=2)
+            axes.plot([row["value"] * scale], [place], "o", color=COLOURS["test"])
+            if scale == 100:
+                labels.append(f"{row['trait']}\n{row['train']:.1%} → {row['test']:.1%}")
+            else:
+                unit = UNITS[row["trait"]]
+                labels.append(f"{row['trait']}\n{row['train']:.1f} → {row['test']:.1f} {unit}")
+        axes.axvline(0, color="black", linewidth=1)
+        axes.set_yticks(range(len(rows)), labels)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel(
+            "share in test minus share in train (points)" if scale == 100 else "Cohen's d, test minus train"
+        )
+    all_axes[0].set_title("Shift from train to test, patients, 95% intervals", loc="left")
+    return figure
+
+
+def size(images: pd.DataFrame, table: pd.DataFrame) -> Figure:
+    """Area of all bones against each number of the sheet, an image a point."""
+    found = table[table["relation"] == "correlation"]
+    told = dict(zip(found["trait"], found["value"], strict=True))
+    shown = [trait for trait in UNITS if np.isfinite(told.get(trait, np.nan))]
+    figure, all_axes = _figure(1, max(1, len(shown)), width=3.4 * max(1, len(shown)) + 0.6, height=3.4, share=True)
+    for axes, trait in zip(all_axes, shown, strict=False):
+        known = images.dropna(subset=[trait, "area"])
+        for sex, colour in (("male", "#228833"), ("female", "#aa3377"), (None, GREY)):
+            rows = known[known["sex"].isna() if sex is None else known["sex"] == sex]
+            if len(rows):
+                label = sex or "sex missing"
+                axes.scatter(rows[trait], 100 * rows["area"], s=9, alpha=0.6, color=colour, linewidths=0, label=label)
+        axes.set_title(f"{trait}: r = {told[trait]:.2f}", loc="left")
+        axes.set_xlabel(f"{trait} ({UNITS[trait]})")
+    all_axes[0].set_ylabel("area of all bones (% of the image)")
+    all_axes[0].legend(frameon=False, markerscale=2, handletextpad=0.2)
+    return figure
+
+
+def overlap(table: pd.DataFrame) -> Figure:
+    """The pairs that share most of the smaller bone, mean over images."""
+    rows = table.head(PAIRS)
+    figure, (axes,) = _figure(1, 1, width=7, height=0.28 * len(rows) + 1.2)
+    names = [f"{a} & {b}" for a, b in zip(rows["class"], rows["other"], strict=True)]
+    axes.barh(names, 100 * rows["of_smaller_mean"], color=COLOURS["train"], height=0.7)
+    axes.invert_yaxis()
+    axes.set_xlabel("shared area (% of the smaller bone, mean over images)")
+    axes.set_title(f"Overlap of classes, the most of {len(table)} pairs", loc="left")
+    return figure
+
+
+def brightness(images: pd.DataFrame) -> Figure:
+    """Bright pixels, images in order, and the depth of noise bands at the top and the left."""
+    figure, (first, second) = _figure(1, 2, width=9, height=3.4)
+    for split, rows in images.groupby("split", sort=False):
+        values = np.sort(100 * rows["bright"].to_numpy())
+        first.plot(np.linspace(0, 100, len(values)), values, color=COLOURS[str(split)], label=f"{split}, {len(values)}")
+        banded = rows[rows["noise_band"]]
+        second.scatter(
+            banded["noise_left"], banded["noise_top"], s=14, alpha=0.6, color=COLOURS[str(split)], linewidths=0,
+            label=f"{split}, {len(banded)} of {len(rows)}",
+        )  # fmt: skip
+    out = images[images["bright_outlier"]]
+    if len(out):
+        first.axhline(100 * out["bright"].min(), color="black", linewidth=1, linestyle="--")
+    first.set_title(f"Bright pixels: {len(out)} outliers above the dashed line", loc="left")
+    first.set_xlabel("images, darkest to brightest (%)")
+    first.set_ylabel("pixels ≥ 240 (% of the image)")
+    first.legend(frameon=False)
+    second.set_title("Bands of noise", loc="left")
+    second.set_xlabel("columns at the left (pixels)")
+    second.set_ylabel("rows at the top (pixels)")
+    second.set_xlim(left=0)
+    second.set_ylim(bottom=0)
+    second.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """The figure as a PNG, whole or not at all."""
+    data = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(data)
+    write_bytes(path, data.getvalue())
+
+
+def _figure(rows: int, columns: int, *, width: float, height: float, share: bool = False) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=share and columns == 1, sharey=share and rows == 1)
+    for one in axes.flat:
+        one.spines[["top", "right"]].set_visible(False)
+        one.title.set_fontsize(10)
+    return figure, list(axes.flat)

@@ -1,0 +1,107 @@
+"""Traits, weights and what a run keeps of them."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from phalanx.config import Data, Oversample
+from phalanx.data.metadata import read_metadata
+from phalanx.data.oversample import image_weights, keep_weights
+from phalanx.data.records import train_records
+from phalanx.data.traits import read_traits, strata
+from phalanx.errors import ConfigError, DataError, TrainingError
+from phalanx.phantom.anatomy import HAND_CLASSES
+
+
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory):
+    """Eight patients, six of them rotated."""
+    from phalanx.phantom.hand import make_hands
+
+    out = tmp_path_factory.mktemp("turned") / "hands"
+    make_hands(out, patients=8, test_patients=1, size=128, seed=1, workers=1, progress=False)
+    sheet = pd.DataFrame({"ID": [f"ID{i:03d}" for i in range(1, 9)], "sex": [*list("MFMFMF"), None, "?"]})
+    (out / "meta_data.xlsx").unlink()
+    sheet.to_csv(out / "meta_data.csv", index=False)
+    manifest = json.loads((out / "manifest.json").read_text())
+    for row in manifest["images"][:4]:  # the bones of a rotated hand are no concern of weights: lay two hands down
+        path = out / "train" / "outputs_json" / row["group"] / f"{row['image']}.json"
+        items = json.loads(path.read_text())["annotations"]
+        for item in items:
+            item["points"] = [[y, 127 - x] for x, y in item["points"]]
+        path.write_text(json.dumps({"annotations": items}))
+    return out
+
+
+def data(root, **oversample):
+    return Data(name="t", root=root, classes=list(HAND_CLASSES), size=64, oversample=Oversample(**oversample))
+
+
+def test_factors_of_one_image_are_multiplied_and_the_unknown_stays_one(turned):
+    records = train_records(turned)
+    weights = image_weights(records, data(turned, rotated=10, sex={"male": 1.34}))
+    of_patient = {record.group: weight for record, weight in zip(records, weights, strict=True)}
+    expected = [13.4, 10, 1.34, 1, 1.34, 1, 1, 1]
+    assert [of_patient[f"ID{i:03d}"] for i in range(1, 9)] == pytest.approx(expected)
+    assert image_weights(records, data(turned, rotated=1, sex={"male": 1})) is None
+    assert image_weights(records, data(turned).model_copy(update={"oversample": None})) is None
+
+
+def test_a_factor_that_applies_to_nothing_is_refused(turned, hands):
+    records = [record for record in train_records(turned) if record.group > "ID002"]
+    with pytest.raises(ConfigError, match="no training image is rotated=True; correct the sheet, or drop it"):
+        image_weights(records, data(turned, rotated=10))
+
+
+def test_traits_and_their_strata(turned):
+    records = train_records(turned)
+    traits = read_traits(records, turned, HAND_CLASSES, ["rotated", "sex"])
+    assert list(traits.columns) == ["rotated", "sex"]
+    assert traits["rotated"].sum() == 4
+    named = strata(traits)
+    assert set(named["sex"]) == {"male", "female", "sex missing"}
+    assert set(named["rotated"]) == {"rotated", "upright"}
+    ages = strata(pd.DataFrame({"age": [20.0, 20, 20, 30, 40, 50, np.nan]}))["age"]
+    assert ages.tolist() == ["age low", "age low", "age low", "age middle", "age high", "age high", "age missing"]
+
+
+def test_unknown_traits_missing_sheets_and_bones_are_told(turned, tmp_path):
+    records = train_records(turned)
+    with pytest.raises(ConfigError, match="sxe: no such trait of an image; did you mean sex"):
+        read_traits(records, turned, HAND_CLASSES, ["sxe"])
+    with pytest.raises(DataError, match=r"has no meta_data\.xlsx or meta_data\.csv"):
+        read_traits(records, tmp_path, HAND_CLASSES, ["sex"])
+    with pytest.raises(ConfigError, match="rotated: is measured from Ulna to finger-16"):
+        read_traits(records, turned, ["Ulna"], ["rotated"])
+
+
+def test_a_run_keeps_its_weights(turned, tmp_path):
+    records, path = train_records(turned), tmp_path / "weights.csv"
+    keep_weights(path, records, None)
+    assert not path.exists()
+    keep_weights(path, records, np.full(len(records), 1.34))
+    assert path.read_text().splitlines()[:2] == ["image_name,weight", f"{records[0].name},1.34"]
+    keep_weights(path, records, np.full(len(records), 1.34))
+    with pytest.raises(TrainingError, match=r"weights\.csv: this run began with other weights"):
+        keep_weights(path, records, np.ones(len(records)))
+
+
+def test_folds_are_stratified_by_the_command(turned, tmp_path, capsys):
+    from phalanx.cli import main
+
+    words = ["folds", "data=hand", f"data.root={turned}", "folds=2", f"out={tmp_path / 'f.csv'}"]
+    assert main([*words, "stratify=sex,rotated"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["fold", "images", "patients", "female", "male", "sex", "missing", "rotated", "upright"]
+    assert [row[:3] for row in rows[1:]] == [["0", "8", "4"], ["1", "8", "4"], ["all", "16", "8"]]
+    assert [row[6] for row in rows[1:]] == ["25.0%"] * 3
+    assert main([*words, "stratify=sex"]) == 2
+    assert "exists; folds never change once made" in capsys.readouterr().err
+    shutil.rmtree(tmp_path)
+
+
+def test_the_sheet_is_the_one_written(turned):
+    assert read_metadata(turned)["sex"].tolist()[:6] == ["male", "female"] * 3
