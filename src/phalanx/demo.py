@@ -10,7 +10,7 @@ from typing import Any
 from .errors import PhalanxError
 from .files import write_json
 
-RUNS = ("demo_fpn", "demo_deeplab")  # experiments: two encoder/decoder pairs
+RUNS = ("demo_fpn", "demo_unet")  # experiments: two encoder/decoder pairs
 
 
 def run_demo(*, quick: bool, call: Callable[[list[str]], int]) -> dict[str, Any]:
@@ -24,9 +24,9 @@ def run_demo(*, quick: bool, call: Callable[[list[str]], int]) -> dict[str, Any]
     data, out = home / "data", home / "submissions"
     answers = str(data / "test" / "answers_json")
     size = 128 if quick else 512
-    patients, test = (6, 2) if quick else (110, 12)
+    patients, test = (6, 2) if quick else (230, 12)
     common = [f"data.root={data}", f"runs={home}"]
-    tiny = ["epochs=2", "batch=2", "data.size=64", "validate_every=1", "folds=2"] if quick else []
+    tiny = ["epochs=8", "data.size=64", "folds=2", "optim.lr=5e-3"] if quick else []
     stages: dict[str, list[str]] = {
         "make hands": [
             "phantom", "hand", "--patients", str(patients), "--test-patients", str(test),
