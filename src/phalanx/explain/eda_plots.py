@@ -128,11 +128,11 @@ def brightness(images: pd.DataFrame) -> Figure:
     out = images[images["bright_outlier"]]
     if len(out):
         first.axhline(100 * out["bright"].min(), color="black", linewidth=1, linestyle="--")
-    first.set_title(f"Bright pixels: {len(out)} outliers above the dashed line", loc="left")
+    first.set_title(f"Bright pixels: {len(out)} outliers from the dashed line up", loc="left")
     first.set_xlabel("images, darkest to brightest (%)")
     first.set_ylabel("pixels ≥ 240 (% of the image)")
     first.legend(frameon=False)
-    second.set_title("Bands of white noise, a mark by the number of images", loc="left")
+    second.set_title("Bands of white noise", loc="left")
     second.set_xlabel("columns at the left (pixels)")
     second.set_ylabel("rows at the top (pixels)")
     deepest = max(1.0, float(images[["noise_left", "noise_top"]].max().max()))
