@@ -203,3 +203,15 @@ def test_override_puts_values_in_by_dotted_keys():
 def test_a_missing_value_is_asked_for():
     with pytest.raises(ConfigError, match=r"^encoder: missing; give it as encoder=\.\.\.$"):
         validate({"arch": "fpn"}, Model)
+
+
+def test_oversampling_is_composed_from_words_and_experiments():
+    root = {"data.root": "anywhere"}
+    assert compose(root).data.oversample is None
+    told = compose(root | {"data.oversample.rotated": "10", "data.oversample.sex.male": "1.34"}).data.oversample
+    assert told.factors() == {("rotated", True): 10, ("sex", "male"): 1.34}
+    for name, factors in (("rotated", {("rotated", True): 10}), ("male", {("sex", "male"): 1.34})):
+        assert compose(root | {"experiment": f"oversample_{name}"}).data.oversample.factors() == factors
+    for key, message in (("rotatd", "did you mean rotated"), ("sex.man", "'male' or 'female'")):
+        with pytest.raises(ConfigError, match=message):
+            compose(root | {f"data.oversample.{key}": "2"})

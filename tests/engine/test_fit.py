@@ -254,19 +254,19 @@ def test_an_oversampled_run_continues_to_the_same_bits_and_keeps_its_weights(rec
     sex = read_metadata(hands)["sex"]
     changes = {"data__oversample__sex__female": 2.5, "checkpoint_minutes": 1e-9, "augment": "affine", "epochs": 3}
     make = lambda name: recipe("unet", **changes).model_copy(update={"name": name})  # noqa: E731
-    whole = fit(make("whole"), 0, records, Segment)
+    whole = fit(make("whole"), 1, records, Segment)
     for step in (3, 5):
         with pytest.raises(Stopped):
-            fit(make("stopped"), 0, records, stopping(step))
-    folder = fit(make("stopped"), 0, records, Segment)
+            fit(make("stopped"), 1, records, stopping(step))
+    folder = fit(make("stopped"), 1, records, Segment)
     for name in ("final/weights.safetensors", "oof.csv", "weights.csv"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
     rows = [line.split(",") for line in (folder / "weights.csv").read_text().splitlines()[1:]]
     folds = folding.read_plain(folder / "folds.csv")
     group = {record.name: record.group for record in records}
-    assert {name for name, _ in rows} == {name for name, fold in folds.items() if fold != 0}
+    assert {name for name, _ in rows} == {name for name, fold in folds.items() if fold != 1}
     assert all(float(weight) == (2.5 if sex[group[name]] == "female" else 1) for name, weight in rows)
     assert {float(weight) for _, weight in rows} == {1, 2.5}
     start = next(json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines())
     assert start["images"] == int(sum(float(weight) for _, weight in rows) + 0.999)
-    assert (folder / "oof.csv").read_text().count("\n") == 1 + 29 * sum(fold == 0 for fold in folds.values())
+    assert (folder / "oof.csv").read_text().count("\n") == 1 + 29 * sum(fold == 1 for fold in folds.values())

@@ -105,6 +105,7 @@ def overlap(table: pd.DataFrame) -> Figure:
     figure, (axes,) = _figure(1, 1, width=7, height=0.28 * len(rows) + 1.2)
     names = [f"{a} & {b}" for a, b in zip(rows["class"], rows["other"], strict=True)]
     axes.barh(names, 100 * rows["of_smaller_mean"], color=COLOURS["train"], height=0.7)
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.set_xlabel("shared area (% of the smaller bone, mean over images)")
     axes.set_title(f"Overlap of classes, the most of {len(table)} pairs", loc="left")
@@ -117,24 +118,27 @@ def brightness(images: pd.DataFrame) -> Figure:
     for split, rows in images.groupby("split", sort=False):
         values = np.sort(100 * rows["bright"].to_numpy())
         first.plot(np.linspace(0, 100, len(values)), values, color=COLOURS[str(split)], label=f"{split}, {len(values)}")
-        banded = rows[rows["noise_band"]]
+        found = rows[rows["noise_band"]].groupby(["noise_left", "noise_top"]).size().reset_index(name="images")
+        hollow = split == "test"  # both may lie on one point
         second.scatter(
-            banded["noise_left"], banded["noise_top"], s=14, alpha=0.6, color=COLOURS[str(split)], linewidths=0,
-            label=f"{split}, {len(banded)} of {len(rows)}",
+            found["noise_left"], found["noise_top"], s=(60 if hollow else 24) * np.sqrt(found["images"]),
+            edgecolors=COLOURS[str(split)], facecolors="none" if hollow else COLOURS[str(split)],
+            label=f"{split}, {found['images'].sum()} of {len(rows)}",
         )  # fmt: skip
     out = images[images["bright_outlier"]]
     if len(out):
         first.axhline(100 * out["bright"].min(), color="black", linewidth=1, linestyle="--")
-    first.set_title(f"Bright pixels: {len(out)} outliers above the dashed line", loc="left")
+    first.set_title(f"Bright pixels: {len(out)} outliers from the dashed line up", loc="left")
     first.set_xlabel("images, darkest to brightest (%)")
     first.set_ylabel("pixels ≥ 240 (% of the image)")
     first.legend(frameon=False)
-    second.set_title("Bands of noise", loc="left")
+    second.set_title("Bands of white noise", loc="left")
     second.set_xlabel("columns at the left (pixels)")
     second.set_ylabel("rows at the top (pixels)")
-    second.set_xlim(left=0)
-    second.set_ylim(bottom=0)
-    second.legend(frameon=False, loc="lower right")
+    deepest = max(1.0, float(images[["noise_left", "noise_top"]].max().max()))
+    second.set_xlim(0, 1.4 * deepest)
+    second.set_ylim(0, 1.4 * deepest)
+    second.legend(frameon=False, loc="lower left", markerscale=0.7)
     return figure
 
 
