@@ -9,6 +9,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx score FILE ANSWERS [--json FILE]                           mean Dice, per class, patient bootstrap
   phalanx phantom hand --patients N --size S --seed K --out DIR      make a synthetic data set
   phalanx folds data=NAME out=FILE.csv                               fix the folds of a data set in a file
+  phalanx check data=NAME data.root=DIR [--quarantine FILE]          find what is wrong with a data set
   phalanx picture FILE ANSWERS IMAGES --out FILE.png                 predictions beside truth
   phalanx demo [quick=true]                                          the whole job on synthetic hands
 
@@ -81,6 +82,21 @@ FOLDS = """\
 phalanx folds data=NAME data.root=DIR out=folds/NAME.csv [folds=5] [seed=0]
 
 Draws patient-grouped folds once into a file; train uses it with data.folds_file=FILE. Never overwrites.
+"""
+
+CHECK = """\
+phalanx check data=NAME data.root=DIR [--json FILE] [--quarantine FILE]
+
+Reads every image and annotation and lists what is wrong: unreadable, blank or doubled images, test images in train,
+look-alikes of other patients, bad polygons, unknown or missing labels, labels in each other's place, bones of odd
+place or size, files without partner, patients without metadata. Exits 1 where there are errors.
+
+  --json FILE            where every problem is written (default: check.json)
+  --quarantine FILE      write the training images with errors there; must not exist. Train without them with
+                         data.quarantine=FILE
+  data.quarantine=FILE   images to pass over here too, so that what is settled is not told again
+  data.skip_unlabelled=true   images without annotation are no error
+  workers=N              processes (default: all cores)      progress=false   no progress bar
 """
 
 PICTURE = """\
