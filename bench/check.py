@@ -130,7 +130,7 @@ def measure(folder: Path, patients: int, size: int) -> list[dict]:
 
 def main() -> None:
     args = flags(__doc__, quick="small images and sets").parse_args()
-    sets = [(30, 256), (90, 256)] if args.quick else [(40, 2048), (160, 2048), (400, 1024)]
+    sets = [(60, 256), (180, 256)] if args.quick else [(40, 2048), (160, 2048), (400, 1024)]
     with tempfile.TemporaryDirectory() as folder:
         results = [row for patients, size in sets for row in measure(Path(folder), patients, size)]
     width = max(len(row["claim"]) for row in results)
