@@ -12,7 +12,7 @@ from .errors import ConfigError, PhalanxError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, or 2 for a user's mistake."""
+    """Runs one command; returns the exit code: 0, 1 where a check found errors, or 2 for a user's mistake."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage.MAIN, end="")
@@ -34,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "-h" in rest or "--help" in rest:
             print(text, end="")
             return 0
-        run(rest)
-        return 0
+        return run(rest) or 0
     except PhalanxError as error:
         print(f"phalanx {command}: {error}", file=sys.stderr)
         return 2
@@ -58,14 +57,14 @@ def train(words: Sequence[str]) -> None:
     config = compose(pairs)
     folds = parse_folds(wanted, config.folds)
 
-    from .data.records import train_records
+    from .data.quarantine import kept_records
     from .engine.fit import fit
     from .roots import resolve_root
     from .tasks.segment import Segment
 
     config.data = resolve_root(config.data)
     assert config.data.root is not None
-    records = train_records(config.data.root, config.data.skip_unlabelled)
+    records = kept_records(config.data.root, config.data.skip_unlabelled, config.data.quarantine)
     for fold in folds:
         fit(config, fold, records, Segment)
 
@@ -150,12 +149,12 @@ def folds(words: Sequence[str]) -> None:
     config = compose(pairs)
 
     from .data import folds as folding
-    from .data.records import train_records
+    from .data.quarantine import kept_records
     from .roots import resolve_root
 
     data = resolve_root(config.data)
     assert data.root is not None
-    records = train_records(data.root, data.skip_unlabelled)
+    records = kept_records(data.root, data.skip_unlabelled, data.quarantine)
     named = None
     if columns:
         from .data.traits import read_traits, strata
@@ -192,6 +191,37 @@ def eda(words: Sequence[str]) -> None:
         progress=config.progress,
     )
     print(found)
+
+
+def check(words: Sequence[str]) -> int:
+    """``phalanx check``: 1 where there are errors."""
+    flags, places, pairs = split_flags(words, {"--json": True, "--quarantine": True})
+    if places:
+        raise ConfigError(f"{places[0]}: expected key=value, as in data.root={places[0]}; see phalanx check --help")
+    out = Path(flags["--quarantine"]) if "--quarantine" in flags else None
+    if out is not None and out.exists():
+        raise ConfigError(f"{out}: exists, and may hold lines of yours; give another name, or delete it yourself")
+
+    from .compose import compose
+
+    config = compose(pairs)
+
+    from .data.checks.run import check as check_data
+    from .data.quarantine import write_quarantine
+    from .files import write_json
+    from .roots import resolve_root
+
+    report = check_data(resolve_root(config.data), workers=config.workers, progress=config.progress)
+    where = Path(flags.get("--json", "check.json"))
+    write_json(where, report.to_json())
+    print(report.to_text(), where, sep="\n")
+    bad = report.bad_images()
+    if out is not None:
+        write_quarantine(out, bad)
+        print(f"{out}: {len(bad)} image(s); train without them with data.quarantine={out}")
+    elif bad:
+        print(f"{len(bad)} training image(s) have errors; --quarantine FILE lists them for data.quarantine=FILE")
+    return 1 if report.counts["error"] else 0
 
 
 def picture(words: Sequence[str]) -> None:
@@ -265,6 +295,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "phantom": (phantom, usage.PHANTOM),
     "folds": (folds, usage.FOLDS),
     "eda": (eda, usage.EDA),
+    "check": (check, usage.CHECK),
     "picture": (picture, usage.PICTURE),
     "demo": (demo, usage.DEMO),
 }

@@ -58,6 +58,7 @@ class Data(Strict):
     size: Annotated[int, Field(ge=32, multiple_of=32)]  # long side of the working grid in pixels
     folds_file: Path | None = None  # null: grouped folds are drawn from the seed
     cache_gb: Annotated[float, Field(ge=0)] = 4.0  # decoded images and planes kept in memory up to this
+    quarantine: Path | None = None  # file of training images to leave out, as `phalanx check --quarantine` writes it
     skip_unlabelled: bool = False  # true: images without an annotation file are left out instead of refused
     oversample: Oversample | None = None  # in training alone; held-out images are always seen once
 

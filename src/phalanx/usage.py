@@ -10,6 +10,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx phantom hand --patients N --size S --seed K --out DIR      make a synthetic data set
   phalanx folds data=NAME out=FILE.csv                               fix the folds of a data set in a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
+  phalanx check data=NAME data.root=DIR [--quarantine FILE]          find what is wrong with a data set
   phalanx picture FILE ANSWERS IMAGES --out FILE.png                 predictions beside truth
   phalanx demo [quick=true]                                          the whole job on synthetic hands
 
@@ -97,6 +98,21 @@ metadata, overlaps between classes, bright outliers, bands of noise. Says what i
   out=DIR                tables (images shift size classes overlap .csv), eda.json, plots (.png)
   csv=FILE.csv           predictions, of the test set or out of fold, whose rotation is measured too
   workers=N              processes (default: all cores)
+"""
+
+CHECK = """\
+phalanx check data=NAME data.root=DIR [--json FILE] [--quarantine FILE]
+
+Reads every image and annotation and lists what is wrong: unreadable, blank or doubled images, test images in train,
+look-alikes of other patients, bad polygons, unknown or missing labels, labels in each other's place, bones of odd
+place or size, files without partner, patients without metadata. Exits 1 where there are errors.
+
+  --json FILE            where every problem is written (default: check.json)
+  --quarantine FILE      write the training images with errors there; must not exist. Train without them with
+                         data.quarantine=FILE
+  data.quarantine=FILE   images to pass over here too, so that what is settled is not told again
+  data.skip_unlabelled=true   images without annotation are no error
+  workers=N              processes (default: all cores)      progress=false   no progress bar
 """
 
 PICTURE = """\

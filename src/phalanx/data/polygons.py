@@ -35,6 +35,14 @@ def read_annotations(path: Path, classes: Sequence[str]) -> list[Polygon]:
         DataError: the file is missing, is no such JSON, names an unknown label or has a polygon without area.
     """
     index = {name: i for i, name in enumerate(classes)}
+    items = read_items(path)
+    return [
+        polygon for row, item in enumerate(items) for polygon in outlines_of(item, f"{path}: annotation {row}", index)
+    ]
+
+
+def read_items(path: Path) -> list[Any]:
+    """The list ``annotations`` of a file, its entries not yet looked at."""
     try:
         items = json.loads(path.read_text(encoding="utf-8"))["annotations"]
         if not isinstance(items, list):
@@ -46,20 +54,24 @@ def read_annotations(path: Path, classes: Sequence[str]) -> list[Polygon]:
             f"{path}: not an annotation file ({type(error).__name__}: {error}); expected JSON "
             '{"annotations": [{"label": ..., "points": [[x, y], ...]}, ...]}. Repair or remove it with its image'
         ) from None
-    polygons = []
-    for row, item in enumerate(items):
-        where = f"{path}: annotation {row}"
-        if not isinstance(item, dict) or "label" not in item or "points" not in item:
-            raise DataError(f"{where}: needs the keys 'label' and 'points'")
-        label = item["label"]
-        if not isinstance(label, str) or label not in index:
-            raise DataError(
-                f"{where}: unknown label {label!r}; the data config knows {_some(classes)}. "
-                "Correct the label, or add it to data.classes"
-            )
-        for points in _outlines(item["points"], f"{where} ({label})"):
-            polygons.append(Polygon(index[label], points))
-    return polygons
+    return items
+
+
+def outlines_of(item: Any, where: str, index: dict[str, int]) -> list[Polygon]:
+    """Polygons of one annotation ``{"label": ..., "points": ...}``; ``index``: class number by name.
+
+    Raises:
+        DataError: beginning with ``where``.
+    """
+    if not isinstance(item, dict) or "label" not in item or "points" not in item:
+        raise DataError(f"{where}: needs the keys 'label' and 'points'")
+    label = item["label"]
+    if not isinstance(label, str) or label not in index:
+        raise DataError(
+            f"{where}: unknown label {label!r}; the data config knows {_some(list(index))}. "
+            "Correct the label, or add it to data.classes"
+        )
+    return [Polygon(index[label], points) for points in _outlines(item["points"], f"{where} ({label})")]
 
 
 def rasterise(polygons: Sequence[Polygon], shape: tuple[int, int], classes: int, scale: float = 1.0) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What a data set holds: its images, their patients and their annotation files, in the competition layout."""
 
+from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +19,11 @@ class Record(NamedTuple):
     labels: Path | None
 
 
-def train_records(root: Path, skip_unlabelled: bool = False) -> list[Record]:
+def train_records(root: Path, skip_unlabelled: bool = False, without: Collection[str] = ()) -> list[Record]:
     """Annotated images of ``<root>/train``, sorted by name.
+
+    Args:
+        without: names of images to leave out, annotated or not.
 
     Raises:
         DataError: a folder is missing or empty, a name stands twice, or an image has no annotation file
@@ -31,6 +35,8 @@ def train_records(root: Path, skip_unlabelled: bool = False) -> list[Record]:
         raise DataError(f"{labels}: no such folder; annotations belong there as <patient>/<image>.json")
     records, missing = [], []
     for record in images:
+        if record.name in without:
+            continue
         path = labels / record.group / f"{record.image.stem}.json"
         if path.is_file():
             records.append(record._replace(labels=path))
@@ -58,11 +64,16 @@ def scan(folder: Path) -> list[Record]:
             f"{folder}: no such folder; expected the layout <root>/train/DCM/<patient>/<image>.png "
             "(data.root= names the root)"
         )
-    paths = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
-    if not paths:
+    records = listed(folder)
+    if not records:
         raise DataError(f"{folder}: no images ({', '.join(SUFFIXES)})")
-    records = sorted(Record(path.name, path.parent.name, path, None) for path in paths)
     for one, other in pairwise(records):
         if one.name == other.name:
             raise DataError(f"{other.image}: the name {one.name} also stands at {one.image}; rename one of them")
     return records
+
+
+def listed(folder: Path) -> list[Record]:
+    """All images below ``folder``, sorted by name; perhaps none, and a name may stand twice."""
+    paths = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+    return sorted(Record(path.name, path.parent.name, path, None) for path in paths)
