@@ -58,14 +58,13 @@ def train(words: Sequence[str]) -> None:
     config = compose(pairs)
     folds = parse_folds(wanted, config.folds)
 
-    from .data.records import train_records
+    from .data.layouts import train_records
     from .engine.fit import fit
     from .roots import resolve_root
     from .tasks.segment import Segment
 
     config.data = resolve_root(config.data)
-    assert config.data.root is not None
-    records = train_records(config.data.root, config.data.skip_unlabelled)
+    records = train_records(config.data)
     for fold in folds:
         fit(config, fold, records, Segment)
 
@@ -149,12 +148,11 @@ def folds(words: Sequence[str]) -> None:
     config = compose(pairs)
 
     from .data import folds as folding
-    from .data.records import train_records
+    from .data.layouts import train_records
     from .roots import resolve_root
 
     data = resolve_root(config.data)
-    assert data.root is not None
-    records = train_records(data.root, data.skip_unlabelled)
+    records = train_records(data)
     drawn = folding.draw(records, config.folds, config.seed)
     folding.write(out, records, drawn)
     for fold in range(config.folds):
