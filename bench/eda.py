@@ -57,7 +57,7 @@ def answers_csv(root: Path, path: Path) -> None:
     """The test set's answers as a submission."""
     answers = root / "test" / "answers_json"
     records = [r._replace(labels=answers / r.group / f"{r.image.stem}.json") for r in test_records(root)]
-    truth = truth_of(records, CLASSES)
+    truth = truth_of(records, Data(name="hand", root=root, classes=CLASSES, size=256))
     write(path, ((name, truth.rles(name)) for name in truth.images), CLASSES, truth.sizes)
 
 
@@ -83,7 +83,7 @@ def measure_set(folder: Path, *, patients: int, size: int, slow: int) -> list[di
 
     records = train_records(root)[:slow]
     began = time.perf_counter()
-    ours = [measure(record, split="train", classes=CLASSES) for record in records]
+    ours = [measure(record, split="train", data=data) for record in records]
     quick = (time.perf_counter() - began) / slow
     began = time.perf_counter()
     usual = [dense(record) for record in records]

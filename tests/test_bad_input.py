@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from phalanx.cli import main
@@ -211,6 +213,54 @@ def test_an_image_name_twice(train, here):
     other.mkdir()
     shutil.copy(path, other)
     assert f"the name {path.name} also stands at" in train()
+
+
+def test_two_images_with_one_annotation(train, here):
+    path = first(here, "png")
+    shutil.copy(path, path.with_suffix(".tif"))
+    assert f"shares its annotation {path.stem}.json with" in train()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"layout": "coco"}, "hands/train.json: no such COCO file; data.coco.train and data.coco.test name them"),
+        ({"layout": "masks"}, "hands/train/masks: no such folder; data.root, data.masks.images and data.masks.masks"),
+        ({"layout": "cocoa"}, "data.layout='cocoa': input should be 'competition', 'coco' or 'masks'"),
+        ({"coco.group": "image"}, "data.coco: belongs to data.layout=coco, and the layout is competition"),
+        ({"layout": "masks", "masks.vaules": "{Ulna:1}"}, "data.masks.vaules: no such option; did you mean values?"),
+        (
+            {"layout": "masks", "masks.values": "{Ulnar:1}"},
+            "data.masks.values: 'Ulnar' is no class; did you mean Ulna?",
+        ),
+        ({"crop": 96}, "data.crop: 96 is more than the working grid has (data.size=64)"),
+        ({"blackout": -1}, "data.blackout=-1: "),
+        ({"background": "grey"}, "data.background='grey': input should be 'keep' or 'contour'"),
+    ],
+)
+def test_data_options_that_do_not_fit_the_set(train, changes, says):
+    assert says in train(**{f"data.{key}": value for key, value in changes.items()})
+
+
+@pytest.mark.parametrize("cache_gb", [1, 0])
+def test_a_mask_with_a_value_that_is_no_class(train, here, cache_gb):
+    """Before anything is written, whether images are kept in memory or read anew each epoch."""
+    folder = here / "hands" / "train"
+    for path in (folder / "DCM").rglob("*.png"):
+        mask = folder / "masks" / path.relative_to(folder / "DCM")
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(mask), np.full((128, 128), 30 if path == first(here, "png") else 29, np.uint8))
+    options = {"data.layout": "masks", "data.masks.images": "train/DCM", "data.cache_gb": cache_gb}
+    line = train(**options)
+    assert "the value 30 is no class; known: 0 for none, and 1..29. Correct the mask" in line
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all" * 20])
+def test_a_dicom_file_that_cannot_be_read(train, here, content):
+    path = first(here, "png")
+    path.unlink()
+    path.with_suffix(".dcm").write_bytes(content)
+    assert f"{path.with_suffix('.dcm').name}: " in train()
 
 
 def test_folds_that_split_a_patient(train, here):

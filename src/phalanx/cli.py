@@ -63,8 +63,7 @@ def train(words: Sequence[str]) -> None:
     from .tasks.segment import Segment
 
     config.data = resolve_root(config.data)
-    assert config.data.root is not None
-    records = kept_records(config.data.root, config.data.skip_unlabelled, config.data.quarantine)
+    records = kept_records(config.data)
     for fold in folds:
         fit(config, fold, records, Segment)
 
@@ -153,13 +152,12 @@ def folds(words: Sequence[str]) -> None:
     from .roots import resolve_root
 
     data = resolve_root(config.data)
-    assert data.root is not None
-    records = kept_records(data.root, data.skip_unlabelled, data.quarantine)
+    records = kept_records(data)
     named = None
     if columns:
         from .data.traits import read_traits, strata
 
-        named = strata(read_traits(records, data.root, data.classes, columns))
+        named = strata(read_traits(records, data, columns))
         drawn = folding.draw_stratified(records, config.folds, config.seed, named)
     else:
         drawn = folding.draw(records, config.folds, config.seed)

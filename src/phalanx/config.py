@@ -49,9 +49,37 @@ class Oversample(Strict):
         return {key: factor for key, factor in told.items() if factor != 1}
 
 
+class Coco(Strict):
+    """Names of a data set in COCO JSON, all below ``data.root``."""
+
+    train: str = "train.json"
+    test: str | None = None  # images to predict; their annotations, if any, are not looked at
+    images: str = "images"  # folder that file_name starts from
+    group: str = "folder"  # patient: folder (of file_name), image (each its own), or a key of the image's entry
+
+
+class Masks(Strict):
+    """Names of a data set with masks as PNG, all below ``data.root``."""
+
+    images: str = "train/images"
+    masks: str = "train/masks"  # <image>.png (labels), <image>/<class>.png or <image>_<class>.png (classes)
+    test: str | None = "test/images"
+    kind: Literal["labels", "classes"] = "labels"
+    values: dict[str, Annotated[int, Field(ge=1, le=65535)]] | None = None  # class to value; null: 1, 2, ... in order
+    group: Literal["folder", "image"] = "folder"  # patient: the folder of an image, or each image its own
+
+    @model_validator(mode="after")
+    def _plain(self) -> "Masks":
+        if self.values is not None and self.kind != "labels":
+            raise ValueError("values: belong to kind=labels; a mask of one class has no values")
+        if self.values is not None and len(set(self.values.values())) < len(self.values):
+            raise ValueError("values: two classes have the same")
+        return self
+
+
 class Data(Strict):
     name: str
-    root: Path | None = None  # competition layout; null: the phantom below, made once under data/
+    root: Path | None = None  # the data set's folder; null: the phantom below, made once under data/
     phantom: Phantom | None = None
     classes: list[str] = Field(min_length=1)
     pairs: list[tuple[str, str]] = []  # left-right partners that a mirror exchanges
@@ -61,6 +89,13 @@ class Data(Strict):
     quarantine: Path | None = None  # file of training images to leave out, as `phalanx check --quarantine` writes it
     skip_unlabelled: bool = False  # true: images without an annotation file are left out instead of refused
     oversample: Oversample | None = None  # in training alone; held-out images are always seen once
+    layout: Literal["competition", "coco", "masks"] = "competition"  # how images and truth lie under root
+    coco: Coco | None = None  # null: the defaults, where the layout is coco
+    masks: Masks | None = None  # null: the defaults, where the layout is masks
+    blackout: Annotated[int, Field(ge=0, le=512)] = 0  # rows and columns at the top and left set to 0, of 2048
+    background: Literal["keep", "contour"] = "keep"  # contour: 0 outside the largest bright region
+    crop: Annotated[int, Field(ge=32, multiple_of=32)] | None = None  # train on windows of this side of the grid
+    crop_foreground: Share = 0.5  # share of the windows laid around a pixel of some class; the others lie anywhere
 
     @model_validator(mode="after")
     def _consistent(self) -> "Data":
@@ -69,8 +104,22 @@ class Data(Strict):
         for name in [name for pair in self.pairs for name in pair]:
             if name not in self.classes:
                 raise ValueError(f"pairs: {name!r} is no class{nearest(name, self.classes)}")
-        if self.root is None and self.phantom is None:
+        if self.root is None and (self.phantom is None or self.layout != "competition"):
             raise ValueError("root: name the data set's folder, as in data.root=/path/to/dataset")
+        if self.crop is not None and self.crop > self.size:
+            raise ValueError(f"crop: {self.crop} is more than the working grid has (data.size={self.size})")
+        for name, kind in (("coco", Coco), ("masks", Masks)):
+            if self.layout == name:
+                setattr(self, name, getattr(self, name) or kind())
+            elif getattr(self, name) is not None:
+                raise ValueError(f"{name}: belongs to data.layout={name}, and the layout is {self.layout}")
+        values = self.masks.values if self.masks else None
+        for name in values or {}:
+            if name not in self.classes:
+                raise ValueError(f"masks.values: {name!r} is no class{nearest(name, self.classes)}")
+        without = [name for name in self.classes if values is not None and name not in values]
+        if without:
+            raise ValueError(f"masks.values: gives no value for {without[0]!r}; name each class, or null for 1, 2, ...")
         return self
 
 
@@ -131,6 +180,12 @@ class Elastic(Strict):
     cell: Share = 0.125  # distance of the control points, as a share of the image side
 
 
+class GridDistortion(Strict):
+    p: Share = 0.0
+    steps: Annotated[int, Field(ge=2, le=64)] = 5  # strips a side
+    limit: Annotated[float, Field(ge=0, lt=1)] = 0.3  # a strip becomes 1 - limit .. 1 + limit times as wide
+
+
 class Augment(Strict):
     flip: Share = 0.0  # probability; classes of data.pairs change places with it
     warp: Share = 0.0  # probability of shift, scale and rotation together
@@ -138,6 +193,7 @@ class Augment(Strict):
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor within 1 - scale .. 1 + scale
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0  # degrees either way
     elastic: Elastic = Elastic()
+    grid: GridDistortion = GridDistortion()
     pixel: list[dict[str, Any]] = []  # albumentations image-only transforms: {name: ..., p: ..., ...}
 
 

@@ -14,7 +14,8 @@ def resolve_root(data: Data) -> Data:
     """
     if data.root is not None:
         if not data.root.is_dir():
-            raise DataError(f"data.root={data.root}: no such folder; expected <root>/train/DCM/<patient>/<image>.png")
+            layout = "; expected <root>/train/DCM/<patient>/<image>.png" if data.layout == "competition" else ""
+            raise DataError(f"data.root={data.root}: no such folder{layout}")
         return data.model_copy(update={"phantom": None})
     phantom = data.phantom
     assert phantom is not None  # the configuration refuses a set without either

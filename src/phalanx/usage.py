@@ -25,6 +25,7 @@ phalanx train key=value ...        (bash train.sh key=value ...)
   experiment=NAME        recipe in configs/experiment/ (default: base)
   name=NAME              the run's folder in runs/ (default: the experiment's name)
   data=NAME              configs/data/: hand, teeth; data.root=/path/to/dataset names your images
+  data.layout=competition|coco|masks   how they lie there; data.crop=1024 trains on windows
   model= loss= augment= optim=   a file of that folder of configs/
   any.key=value          every key of src/phalanx/config.py: epochs=50 batch=2 data.size=1024 model.weights=none
                          optim.lr=3e-4 precision=auto|32|bf16|fp16 device=auto|cpu|cuda:1 accumulate=4
@@ -38,7 +39,7 @@ phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=
 
   experiment=A,B         runs to predict with (all their folds, averaged): one submissions/<run>.csv each
   out=FILE.csv           where to, for a single run (default: submissions/<run>.csv)
-  data.root=DIR          data set whose test/DCM is predicted (default: the run's own)
+  data.root=DIR          data set whose test images are predicted (default: the run's own)
   images=DIR             predict every image below a plain folder instead
   maps=true              also keep probability maps (submissions/<run>.maps/), for soft votes without the models
   weights=final|best     which weights (best was chosen on the held-out fold, so its scores are optimistic)
@@ -107,6 +108,7 @@ Reads every image and annotation and lists what is wrong: unreadable, blank or d
 look-alikes of other patients, bad polygons, unknown or missing labels, labels in each other's place, bones of odd
 place or size, files without partner, patients without metadata. Exits 1 where there are errors.
 
+  data.layout=           competition alone; look at COCO and masks with phalanx eda
   --json FILE            where every problem is written (default: check.json)
   --quarantine FILE      write the training images with errors there; must not exist. Train without them with
                          data.quarantine=FILE

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Field
 
-from .config import Count, Predict, Strict, known_keys, nearest, validate
+from .config import Count, Data, Predict, Strict, known_keys, nearest, validate
 from .errors import ConfigError
 
 FLAT = {"data.root": "root"}  # spelled as in training, a plain field here
@@ -170,7 +170,7 @@ def predict_members(names: list[str], options: InferOptions, out: Path) -> Path:
     write_submission(
         out,
         members,
-        find_records(config.data.root if config else None, options),
+        find_records(config.data if config else None, options),
         threshold=predict.threshold,
         batch=predict.batch,
         maps_folder=out.with_suffix(".maps") if options.maps else None,
@@ -179,16 +179,18 @@ def predict_members(names: list[str], options: InferOptions, out: Path) -> Path:
     return out
 
 
-def find_records(root: Path | None, options: InferOptions) -> Any:
-    """The images to predict: a plain folder, or the test set of a root."""
+def find_records(data: Data | None, options: InferOptions) -> Any:
+    """The images to predict: a plain folder, or the test set of a root in the layout the run was trained on."""
+    from .data.layouts import test_records as test_records_of
     from .data.records import scan, test_records
 
     if options.images is not None:
         return scan(options.images)
-    root = options.root or root
-    if root is None:
+    if data is not None:
+        return test_records_of(data.model_copy(update={"root": options.root or data.root}))
+    if options.root is None:
         raise ConfigError(
             "data.root=: the runs behind these probability maps are not here to tell; name the data set, or "
             "images=DIR for a plain folder"
         )
-    return test_records(root)
+    return test_records(options.root)

@@ -3,6 +3,7 @@
 import re
 
 import albumentations
+import cv2
 import numpy as np
 import pytest
 
@@ -98,3 +99,20 @@ def test_what_moves_pixels_is_refused_as_masks_would_not_move_along(name):
     assert hasattr(albumentations, name)
     with pytest.raises(ConfigError, match=f"name={name}: no pixel transform"):
         PixelTransforms([{"name": name}])
+
+
+def test_grid_dropout_cuts_holes_into_the_image_and_has_no_option_for_masks(image):
+    chain = PixelTransforms([{"name": "GridDropout", "p": 1.0, "ratio": 0.5}])
+    found = chain(np.maximum(image, 1), np.random.default_rng(0))
+    assert 0.1 < (found == 0).mean() < 0.5
+    np.testing.assert_array_equal(found[found > 0], np.maximum(image, 1)[found > 0])
+    with pytest.raises(ConfigError, match=r"fill_mask: no option of GridDropout"):
+        PixelTransforms([{"name": "GridDropout", "fill_mask": 0}])
+
+
+@pytest.mark.parametrize("tiles", [8, 16, 24])
+def test_clahe_of_the_configs_is_opencvs(tiles):
+    picture = np.random.default_rng(0).integers(60, 120, (96, 96), np.uint8)
+    chain = PixelTransforms([{"name": "CLAHE", "p": 1.0, "clip_limit": [4, 4], "tile_grid_size": [tiles, tiles]}])
+    expected = cv2.createCLAHE(clipLimit=4, tileGridSize=(tiles, tiles)).apply(picture)
+    np.testing.assert_array_equal(chain(picture, np.random.default_rng(0)), expected)

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from phalanx.augment.warp import warp
-from phalanx.config import Augment, Elastic
+from phalanx.augment.warp import Crop, draw_affine, draw_elastic, warp
+from phalanx.config import Augment, Elastic, GridDistortion
 from phalanx.data.planes import pack, unpack
 
 SIDE = 64
@@ -130,3 +130,117 @@ def test_a_mirror_comes_as_often_as_told():
     rng = np.random.default_rng(0)
     flips = [warp(image, pack(stack), (SIDE, SIDE), rng, Augment(flip=0.3), [])[0] is not image for _ in range(400)]
     assert 0.22 < np.mean(flips) < 0.38
+
+
+LIVELY = Augment(
+    flip=0.5,
+    warp=1,
+    shift=0.1,
+    scale=0.2,
+    rotate=40,
+    elastic=Elastic(p=0.5, strength=0.02),
+    grid=GridDistortion(p=0.7, steps=4, limit=0.4),
+)
+
+
+def find(window, whole):
+    """Top left corners at which an image is found in another, all tried."""
+    side = len(window)
+    views = np.lib.stride_tricks.sliding_window_view(whole, (side, side))
+    return [tuple(map(int, place)) for place in np.argwhere((views == window).all((2, 3)))]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("augment", [Augment(), LIVELY], ids=["plain", "lively"])
+def test_a_crop_is_a_window_of_what_the_whole_warp_gives(seed, augment):
+    """The same draws but for the corner, which is drawn last: bit-equal."""
+    image, stack = sample(10)
+    image = np.maximum(image, 1)
+    pairs = [(0, 9)]
+    whole, planes = warp(image, pack(stack), (SIDE, SIDE), np.random.default_rng(seed), augment, pairs)
+    draws = [np.random.default_rng(seed) for _ in range(2)]
+    (part, cut), (again, _) = (
+        warp(image, pack(stack), (SIDE, SIDE), rng, augment, pairs, Crop(32, 0.5)) for rng in draws
+    )
+    assert part.shape == (32, 32)
+    assert cut.shape == (32, 32, 2)
+    np.testing.assert_array_equal(part, again)
+    ((top, left), *_) = find(part, whole)
+    np.testing.assert_array_equal(cut, planes[top : top + 32, left : left + 32])
+
+
+def test_crops_that_prefer_foreground_hold_some_of_every_class_as_often():
+    """A tiny and a huge bone: a pixel drawn from all foreground would hardly ever be the tiny one's."""
+    stack = np.zeros((2, 256, 256), bool)
+    stack[0, 20:190, 10:100] = True
+    stack[1, 195:201, 195:201] = True
+    planes, image = pack(stack), np.zeros((256, 256), np.uint8)
+    seen = []
+    for seed in range(200):
+        _, cut = warp(image, planes, (256, 256), np.random.default_rng(seed), LIVELY, [], Crop(64, 1.0))
+        seen.append(unpack(cut, 2).any((1, 2)))
+    counts = np.mean(seen, axis=0)
+    assert counts[0] > 0.4
+    assert counts[1] > 0.35  # where the warp has not thrown it out of the frame
+    assert np.mean(np.any(seen, axis=1)) > 0.75
+
+
+def test_crops_without_preference_lie_everywhere_in_the_content_and_only_there():
+    image, planes = np.zeros((128, 128), np.uint8), np.zeros((128, 128, 1), np.uint8)
+    rows, columns = np.indices((128, 128), np.uint8)
+    corners = []
+    for seed in range(600):
+        crops = [
+            warp(ramp, planes, (128, 80), np.random.default_rng(seed), Augment(), [], Crop(64, 0.0))[0]
+            for ramp in (rows, columns)
+        ]
+        corners.append([int(crop[0, 0]) for crop in crops])
+    corners = np.array(corners)
+    assert (corners.min(0).tolist(), corners.max(0).tolist()) == ([0, 0], [64, 16])
+    assert len(np.unique(corners[:, 0])) > 60
+    assert image.sum() == 0
+
+
+def test_foreground_is_not_missed_where_there_is_none_or_the_frame_is_near():
+    image, planes = sample(1)[0], np.zeros((SIDE, SIDE, 1), np.uint8)
+    assert warp(image, planes, (SIDE, SIDE), np.random.default_rng(0), LIVELY, [], Crop(32, 1.0))[0].shape == (32, 32)
+    planes[0, 0] = planes[63, 63] = 1
+    for seed in range(20):
+        _, cut = warp(image, planes, (SIDE, SIDE), np.random.default_rng(seed), Augment(), [], Crop(32, 1.0))
+        assert cut.sum() == 1
+
+
+@pytest.mark.parametrize("content", [(128, 128), (128, 70)])
+def test_grid_distortion_stretches_strips_and_keeps_the_frame(content):
+    """Held against a loop over the strips: each output strip shows its source strip, linearly."""
+    rows, columns = content
+    ramp = np.zeros((128, 128), np.uint8)
+    ramp[:rows, :columns] = np.arange(columns)
+    augment = Augment(grid=GridDistortion(p=1, steps=4, limit=0.5))
+    rng = np.random.default_rng(3)
+    found, _ = warp(ramp, ramp[:, :, None], content, rng, augment, [])
+    rng = np.random.default_rng(3)
+    rng.random(4)  # flip, warp, elastic, grid: the draws before the widths
+    rng.uniform(0.5, 1.5, 4)  # of the rows
+    widths = rng.uniform(0.5, 1.5, 4)
+    edges = np.concatenate([[0], np.cumsum(widths)]) / widths.sum() * columns
+    expected = []
+    for pixel in range(columns):
+        strip, share = divmod((pixel + 0.5) / columns * 4, 1)
+        expected.append(edges[int(strip)] + share * (edges[int(strip) + 1] - edges[int(strip)]) - 0.5)
+    middle = slice(2, columns - 2)
+    np.testing.assert_allclose(found[rows // 2, :columns][middle], np.array(expected)[middle], atol=0.6)
+    assert np.abs(np.array(expected) - np.arange(columns)).max() > 3
+    assert found[0, columns - 1] >= columns - 3
+    assert not found[:, columns:].any()
+
+
+def test_without_grid_distortion_the_draws_are_what_they_were():
+    """Recipes that do not use it continue to the same samples."""
+    image, stack = sample()
+    plain = Augment(flip=0.5, warp=1, rotate=30, elastic=Elastic(p=0.5))
+    one, two = np.random.default_rng(5), np.random.default_rng(5)
+    warp(image, pack(stack), (SIDE, SIDE), one, plain, [])
+    draw_affine(two, plain, (SIDE, SIDE))
+    draw_elastic(two, plain, SIDE)
+    assert one.random() == two.random()

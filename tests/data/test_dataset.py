@@ -39,8 +39,8 @@ def root(tmp_path_factory):
     return root
 
 
-def make(root, *, cache_gb=1.0, seed=0, **augment):
-    data = Data(name="t", root=root, classes=CLASSES, pairs=[("bone0", "bone1")], size=64, cache_gb=cache_gb)
+def make(root, *, cache_gb=1.0, seed=0, crop=None, **augment):
+    data = Data(name="t", root=root, classes=CLASSES, pairs=[("bone0", "bone1")], size=64, cache_gb=cache_gb, crop=crop)
     return TrainingSet(train_records(root), data=data, augment=validate(augment, Augment), seed=seed, progress=False)
 
 
@@ -66,18 +66,26 @@ def test_a_sample_without_augmentation_is_the_image_and_its_polygons(root):
     assert not image[0, 46:].any()  # beside the image
 
 
-def test_samples_are_the_same_cached_or_not_and_whatever_the_workers(root):
-    reference = epoch_of(make(root, **LIVELY), 3, workers=0)
+@pytest.mark.parametrize("crop", [None, 32])
+def test_samples_are_the_same_cached_or_not_and_whatever_the_workers(root, crop):
+    reference = epoch_of(make(root, crop=crop, **LIVELY), 3, workers=0)
     assert sorted(reference) == list(range(7))
     assert make(root).cache
     assert not make(root, cache_gb=0).cache
     for dataset, workers, batch in [
-        (make(root, cache_gb=0, **LIVELY), 0, 1),
-        (make(root, **LIVELY), 1, 3),
-        (make(root, cache_gb=0, **LIVELY), 2, 2),
+        (make(root, cache_gb=0, crop=crop, **LIVELY), 0, 1),
+        (make(root, crop=crop, **LIVELY), 1, 3),
+        (make(root, cache_gb=0, crop=crop, **LIVELY), 2, 2),
     ]:
         for index, sample in epoch_of(dataset, 3, workers, batch).items():
             assert all(torch.equal(a, b) for a, b in zip(sample, reference[index], strict=True))
+
+
+def test_a_crop_has_its_side_and_moves_with_the_epoch(root):
+    dataset = make(root, crop=32)
+    image, planes, _ = dataset[0, 3]
+    assert (image.shape, planes.shape) == ((1, 32, 32), (2, 32, 32))
+    assert len({dataset[epoch, 3][0].numpy().tobytes() for epoch in range(12)}) > 6
 
 
 def test_epochs_seeds_and_images_are_warped_each_in_its_own_way(root):

@@ -58,7 +58,7 @@ def test_a_factor_that_applies_to_nothing_is_refused(turned, hands):
 
 def test_traits_and_their_strata(turned):
     records = train_records(turned)
-    traits = read_traits(records, turned, HAND_CLASSES, ["rotated", "sex"])
+    traits = read_traits(records, data(turned), ["rotated", "sex"])
     assert list(traits.columns) == ["rotated", "sex"]
     assert traits["rotated"].sum() == 4
     named = strata(traits)
@@ -71,11 +71,11 @@ def test_traits_and_their_strata(turned):
 def test_unknown_traits_missing_sheets_and_bones_are_told(turned, tmp_path):
     records = train_records(turned)
     with pytest.raises(ConfigError, match="sxe: no such trait of an image; did you mean sex"):
-        read_traits(records, turned, HAND_CLASSES, ["sxe"])
+        read_traits(records, data(turned), ["sxe"])
     with pytest.raises(DataError, match=r"has no meta_data\.xlsx or meta_data\.csv"):
-        read_traits(records, tmp_path, HAND_CLASSES, ["sex"])
+        read_traits(records, data(tmp_path), ["sex"])
     with pytest.raises(ConfigError, match="rotated: is measured from Ulna to finger-16"):
-        read_traits(records, turned, ["Ulna"], ["rotated"])
+        read_traits(records, data(turned).model_copy(update={"classes": ["Ulna"]}), ["rotated"])
 
 
 def test_a_run_keeps_its_weights(turned, tmp_path):

@@ -12,9 +12,11 @@ from ..errors import ConfigError
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for news at import
 
+HOLES = ("GridDropout",)  # cuts holes into the image; the truth stays whole, so what they hide is to be inferred
+
 
 class PixelTransforms:
-    """A chain of albumentations' image-only transforms, built from ``[{name: ..., p: ..., ...}, ...]``.
+    """A chain of albumentations' image-only transforms and GridDropout, built from ``[{name: ..., p: ..., ...}, ...]``.
 
     Raises:
         ConfigError: an unknown name, one that moves pixels (the warp does that, masks included), or an unknown
@@ -33,6 +35,7 @@ class PixelTransforms:
             for name, kind in vars(albumentations).items()
             if inspect.isclass(kind) and issubclass(kind, base) and kind is not base
         }
+        known |= {name: getattr(albumentations, name) for name in HOLES}
         steps = []
         for number, spec in enumerate(specs):
             options = dict(spec)
@@ -42,12 +45,10 @@ class PixelTransforms:
                 raise ConfigError(
                     f"{where}.name={name}: no pixel transform of albumentations{nearest(str(name), known)}"
                 )
-            allowed = inspect.signature(known[name].__init__).parameters
+            allowed = {*inspect.signature(known[name].__init__).parameters} - {"self", "fill_mask"}
             for option in options:
                 if option not in allowed:
-                    raise ConfigError(
-                        f"{where}.{option}: no option of {name}{nearest(option, set(allowed) - {'self'})}"
-                    )
+                    raise ConfigError(f"{where}.{option}: no option of {name}{nearest(option, allowed)}")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:

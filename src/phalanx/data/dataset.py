@@ -12,12 +12,13 @@ from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
 from ..augment.pixels import PixelTransforms
-from ..augment.warp import warp
+from ..augment.warp import Crop, warp
 from ..config import Augment, Data
 from ..errors import DataError
 from .images import Grid, read_grey
+from .layouts import check, truth
 from .planes import plane_count
-from .polygons import rasterise, read_annotations
+from .preprocess import preprocess
 from .records import Record
 
 
@@ -37,31 +38,21 @@ def load(record: Record, data: Data) -> tuple[np.ndarray, np.ndarray, Grid]:
     """Image uint8[S, S] and planes uint8[S, S, P] of a record on the working grid of side S, and that grid."""
     image = read_grey(record.image)
     grid = Grid.of(image, data.size)
-    side = (data.size, data.size)
-    if record.labels is None:
-        raise DataError(f"{record.image}: has no annotation")
-    planes = rasterise(read_annotations(record.labels, data.classes), side, len(data.classes), grid.scale)
-    return grid.place(image), planes, grid
-
-
-def check(record: Record, data: Data) -> None:
-    """Raises DataError where the annotation cannot be used or the image is empty, without decoding it."""
-    if record.labels is not None:
-        read_annotations(record.labels, data.classes)
-    if not record.image.stat().st_size:
-        raise DataError(f"{record.image}: the file is empty; restore it, or remove it with its annotation")
+    return grid.place(preprocess(image, data)), truth(record, data, grid), grid
 
 
 class TrainingSet(Dataset):
     """Samples by (epoch, index). All randomness of a sample comes from (seed, epoch, index): no state in workers.
 
     An image that an epoch shows more often is asked for as (epoch, index, time), so that no two are warped alike.
-    Decoded samples are kept in memory when all of them fit into ``data.cache_gb``.
+    With ``data.crop`` a sample is a window of that side. Decoded samples are kept in memory when all of them fit
+    into ``data.cache_gb``.
     """
 
     def __init__(self, records: Sequence[Record], *, data: Data, augment: Augment, seed: int, progress: bool):
         self.records, self.data, self.augment, self.seed = list(records), data, augment, seed
         self.pixels = PixelTransforms(augment.pixel)
+        self.crop = Crop(data.crop, data.crop_foreground) if data.crop else None
         index = {name: i for i, name in enumerate(data.classes)}
         self.pairs = [(index[a], index[b]) for a, b in data.pairs]
         need = len(self.records) * data.size**2 * (1 + plane_count(len(data.classes)))
@@ -85,7 +76,7 @@ class TrainingSet(Dataset):
         except DataError as error:
             return error
         rng = np.random.default_rng((self.seed, *key))
-        image, planes = warp(image, planes, grid.content, rng, self.augment, self.pairs)
+        image, planes = warp(image, planes, grid.content, rng, self.augment, self.pairs, self.crop)
         image = self.pixels(image, rng)
         return (
             torch.from_numpy(image)[None],

@@ -7,12 +7,15 @@ import cv2
 import numpy as np
 
 from ..errors import DataError
+from .dicom import decode as decode_dicom
+from .dicom import is_dicom, to_eight_bits
 
 
 def read_grey(path: Path) -> np.ndarray:
     """An image file as uint8[H, W]; colours and palettes become luminance, an alpha channel is dropped.
 
-    Deeper files are scaled from the smallest of 8, 10, 12, 14 or 16 bits that holds their brightest pixel.
+    Deeper files are scaled from the smallest of 8, 10, 12, 14 or 16 bits that holds their brightest pixel. DICOM
+    files are read as `dicom.decode` tells.
 
     Raises:
         DataError: the file is missing, empty, cut off or no image.
@@ -23,6 +26,8 @@ def read_grey(path: Path) -> np.ndarray:
         raise DataError(f"{path}: cannot be read ({error.strerror}); restore it or remove its record") from None
     if not data.size:
         raise DataError(f"{path}: the file is empty; restore it, or remove it with its annotation")
+    if is_dicom(path, data):
+        return decode_dicom(path, data)
     if data[:4].tobytes() == b"\x89PNG" and b"IEND" not in data[-16:].tobytes():
         # OpenCV decodes what is there and leaves the rest black, without a word
         raise DataError(f"{path}: the PNG is cut off; copy it again, or remove it with its annotation")
@@ -32,8 +37,7 @@ def read_grey(path: Path) -> np.ndarray:
     if image.ndim == 3:
         image = cv2.cvtColor(image[:, :, :3], cv2.COLOR_BGR2GRAY) if image.shape[2] > 2 else image[:, :, 0]
     if image.dtype == np.uint16:
-        bits = next(bits for bits in (8, 10, 12, 14, 16) if int(image.max()) < 1 << bits)
-        image = np.right_shift(image, bits - 8, dtype=np.uint16, casting="unsafe").astype(np.uint8)
+        image = to_eight_bits(image)
     if image.dtype != np.uint8:
         raise DataError(f"{path}: {image.dtype} pixels; convert the image to 8 or 16 bits")
     return np.ascontiguousarray(image)
@@ -72,6 +76,26 @@ class Grid(NamedTuple):
             return square
         way = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
         return cv2.resize(square, (self.side, self.side), interpolation=way)
+
+    def sample(self, mask: np.ndarray) -> np.ndarray:
+        """A mask [h, w, ...] of the whole image, at any resolution, to [rows, columns, ...] of the content.
+
+        Nearest neighbour, pixel centres on pixel centres, in one step from the mask to the grid.
+        """
+        picks = []
+        for count, length, image_side in zip(self.content, mask.shape, (self.height, self.width), strict=False):
+            centres = (np.arange(count) + 0.5) / (self.scale * image_side)  # shares of the image's side
+            picks.append(np.minimum((centres * length).astype(int), length - 1))
+        return mask[picks[0]][:, picks[1]]
+
+    def same_frame(self, shape: tuple[int, ...], where: object) -> None:
+        """Raises DataError where a mask of [h, w] cannot show the whole image: other proportions, beyond rounding."""
+        height, width = shape[:2]
+        if abs(height * self.width - width * self.height) > max(height, width, self.height, self.width):
+            raise DataError(
+                f"{where}: the mask is {height} x {width} and its image {self.height} x {self.width}: other "
+                "proportions, so it shows another part or is turned. Make it from this image"
+            )
 
     def restore(self, maps: np.ndarray) -> np.ndarray:
         """float32[C, n, n] over the grid, at any resolution n, to float32[C, height, width], bilinear."""

@@ -26,8 +26,7 @@ def image_weights(records: Sequence[Record], data: Data) -> np.ndarray | None:
     factors = data.oversample.factors() if data.oversample else {}
     if not factors:
         return None
-    assert data.root is not None
-    traits = read_traits(records, data.root, data.classes, sorted({trait for trait, _ in factors}))
+    traits = read_traits(records, data, sorted({trait for trait, _ in factors}))
     weights = np.ones(len(records))
     for (trait, value), factor in factors.items():
         applies = (traits[trait] == value).to_numpy(bool)

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from ..config import Data
 from ..errors import DataError
 from ..files import write_text
-from .records import Record, listed, train_records
+from .layouts import train_names, train_records
+from .records import Record
 
 
 def read_quarantine(path: Path) -> dict[str, str]:
@@ -33,23 +35,23 @@ def write_quarantine(path: Path, reasons: dict[str, str]) -> None:
     write_text(path, head + "".join(f"{name} # {' '.join(reason.split())}\n" for name, reason in reasons.items()))
 
 
-def kept_records(root: Path, skip_unlabelled: bool, quarantine: Path | None) -> list[Record]:
-    """As :func:`train_records`, without the images in quarantine, which are printed.
+def kept_records(data: Data) -> list[Record]:
+    """As :func:`train_records`, without the images in ``data.quarantine``, which are printed.
 
     Raises:
         DataError: also where the quarantine names an image that is not there: a misspelt name protects nobody.
     """
-    if quarantine is None:
-        return train_records(root, skip_unlabelled)
-    reasons = read_quarantine(quarantine)
-    unknown = sorted(reasons.keys() - {record.name for record in listed(root / "train" / "DCM")})
+    if data.quarantine is None:
+        return train_records(data)
+    reasons = read_quarantine(data.quarantine)
+    unknown = sorted(reasons.keys() - train_names(data))
     if unknown:
         raise DataError(
-            f"data.quarantine={quarantine}: {unknown[0]} is no image of {root / 'train' / 'DCM'} ({len(unknown)} such "
-            "name(s)); correct the name, or delete the line"
+            f"data.quarantine={data.quarantine}: {unknown[0]} is no training image of {data.root} ({len(unknown)} "
+            "such name(s)); correct the name, or delete the line"
         )
-    records = train_records(root, skip_unlabelled, reasons)
-    print(f"{quarantine}: {len(reasons)} image(s) left out", flush=True)
+    records = train_records(data, reasons)
+    print(f"{data.quarantine}: {len(reasons)} image(s) left out", flush=True)
     for name, reason in sorted(reasons.items()):
         print(f"  {name}{f' ({reason})' if reason else ''}", flush=True)
     return records

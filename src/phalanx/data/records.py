@@ -5,13 +5,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from ..config import Data
 from ..errors import DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
 
 
 class Record(NamedTuple):
-    """One image. ``name`` is its file name, unique in the data set; ``group`` the patient."""
+    """One image. ``name`` is its file name, unique in the data set; ``group`` the patient.
+
+    ``labels`` is where its truth lies; what that is, is for the data set's layout to say.
+    """
 
     name: str
     group: str
@@ -34,10 +38,13 @@ def train_records(root: Path, skip_unlabelled: bool = False, without: Collection
     if not labels.is_dir():
         raise DataError(f"{labels}: no such folder; annotations belong there as <patient>/<image>.json")
     records, missing = [], []
+    taken: dict[Path, Path] = {}
     for record in images:
         if record.name in without:
             continue
         path = labels / record.group / f"{record.image.stem}.json"
+        if taken.setdefault(path, record.image) != record.image:
+            raise DataError(f"{record.image}: shares its annotation {path.name} with {taken[path]}; keep one of them")
         if path.is_file():
             records.append(record._replace(labels=path))
         else:
@@ -52,18 +59,24 @@ def train_records(root: Path, skip_unlabelled: bool = False, without: Collection
     return records
 
 
+def root_of(data: Data) -> Path:
+    """The folder of a data set, once it is known where that is."""
+    assert data.root is not None  # resolved before any record is looked for
+    return data.root
+
+
 def test_records(root: Path) -> list[Record]:
     """Images of ``<root>/test``, sorted by name, without annotations."""
     return scan(root / "test" / "DCM")
 
 
-def scan(folder: Path) -> list[Record]:
+EXPECTED = "expected the layout <root>/train/DCM/<patient>/<image>.png (data.root= names the root)"
+
+
+def scan(folder: Path, remedy: str = EXPECTED) -> list[Record]:
     """All images below ``folder``, sorted by name; the folder an image lies in names its patient."""
     if not folder.is_dir():
-        raise DataError(
-            f"{folder}: no such folder; expected the layout <root>/train/DCM/<patient>/<image>.png "
-            "(data.root= names the root)"
-        )
+        raise DataError(f"{folder}: no such folder; {remedy}")
     records = listed(folder)
     if not records:
         raise DataError(f"{folder}: no images ({', '.join(SUFFIXES)})")

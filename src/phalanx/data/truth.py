@@ -1,28 +1,36 @@
-"""Truth as a submission: polygon answers rasterised at the original size, to be scored against."""
+"""Truth as a submission: masks at the original size, to be scored against."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ..config import Data
 from ..errors import DataError
 from ..submit.rle import encode_planes
 from ..submit.table import Submission
-from .images import read_grey
+from .images import Grid, read_grey
+from .layouts import truth
 from .polygons import rasterise, read_annotations
 from .records import SUFFIXES, Record
 
 
-def truth_of(records: Sequence[Record], classes: Sequence[str], name: str = "truth") -> Submission:
-    """The annotations of records as masks at their images' sizes."""
+def truth_of(records: Sequence[Record], data: Data, name: str = "truth") -> Submission:
+    """The annotations of records as masks at their images' sizes, in the order of the data config's classes."""
     rles, sizes = {}, {}
     for record in records:
         if record.labels is None:
             raise DataError(f"{record.image}: has no annotation to score against")
         shape = image_shape(record.image)
-        planes = rasterise(read_annotations(record.labels, classes), shape, len(classes))
-        rles[record.name], sizes[record.name] = encode_planes(planes, len(classes)), shape
-    return Submission.of(rles, classes, sizes, name)
+        planes = planes_of(record, data, shape)
+        rles[record.name], sizes[record.name] = encode_planes(planes, len(data.classes)), shape
+    return Submission.of(rles, data.classes, sizes, name)
+
+
+def planes_of(record: Record, data: Data, shape: tuple[int, int]) -> np.ndarray:
+    """Truth of a record as bit-planes uint8[H, W, P] at its image's size ``shape``, in whatever layout."""
+    planes = truth(record, data, Grid(*shape, max(shape)))
+    return np.ascontiguousarray(planes[: shape[0], : shape[1]])
 
 
 def answers(

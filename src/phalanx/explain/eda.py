@@ -15,8 +15,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from ..config import Data
+from ..data.layouts import test_place, test_records, train_records
 from ..data.metadata import SHEETS, read_metadata
-from ..data.records import Record, test_records, train_records
+from ..data.records import Record
 from ..data.rotation import BASE, LIMIT, TIP, has_rule, tilt_of_stack
 from ..errors import DataError, PhalanxError
 from ..files import write_json, write_text
@@ -41,13 +42,16 @@ def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1
         DataError: no usable image, or a CSV that does not fit the data set.
     """
     assert data.root is not None
-    work = [(record, "train") for record in train_records(data.root, data.skip_unlabelled)]
+    work = [(record, "train") for record in train_records(data)]
     left_out: list[str] = []
-    if (data.root / "test" / "DCM").is_dir():
-        work += [(record, "test") for record in test_records(data.root)]
+    place = test_place(data)
+    if place is not None and place.exists():
+        work += [(record, "test") for record in test_records(data)]
+    elif place is not None:
+        left_out.append(f"the test set: there is no {place.relative_to(data.root)}")
     else:
-        left_out.append("the test set: there is no test/DCM")
-    measured = _measure_all(work, data.classes, workers, progress)
+        left_out.append(f"the test set: data.{data.layout}.test names none")
+    measured = _measure_all(work, data, workers, progress)
     broken = [row for row in measured if row.problem]
     measured = [row for row in measured if not row.problem]
     if broken:
@@ -87,13 +91,11 @@ def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1
     return _summary(facts, out)
 
 
-def _measure_all(
-    work: list[tuple[Record, str]], classes: Sequence[str], workers: int, progress: bool
-) -> list[Measured]:
+def _measure_all(work: list[tuple[Record, str]], data: Data, workers: int, progress: bool) -> list[Measured]:
     """All images, in order, in as many processes as there is use for."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(cores if workers < 0 else max(1, workers), 1 + len(work) // 16)  # a process starts in half a second
-    do = partial(_measure_one, classes=list(classes))
+    do = partial(_measure_one, data=data)
     bar = partial(tqdm, total=len(work), desc="measure", unit="image", leave=False, disable=not progress)
     if workers == 1:
         return list(bar(map(do, work)))
@@ -105,8 +107,8 @@ def _measure_all(
         raise PhalanxError("a process ended while measuring images, probably out of memory; give workers=1") from None
 
 
-def _measure_one(item: tuple[Record, str], *, classes: Sequence[str]) -> Measured:
-    return measure(item[0], split=item[1], classes=classes)
+def _measure_one(item: tuple[Record, str], *, data: Data) -> Measured:
+    return measure(item[0], split=item[1], data=data)
 
 
 def _tilts_of_csv(path: Path, images: pd.DataFrame, classes: Sequence[str], left_out: list[str]) -> list[float]:

@@ -4,16 +4,16 @@ Runs in worker processes and returns a few numbers an image, so memory does not 
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from ..config import Data
 from ..data.images import read_grey
-from ..data.polygons import rasterise, read_annotations
 from ..data.records import Record
 from ..data.rotation import has_rule, tilt_of_stack
+from ..data.truth import planes_of
 from ..errors import DataError
 from ..submit.rle import area, encode_planes, intersection
 from ..submit.stack import Stack
@@ -41,7 +41,7 @@ class Measured(NamedTuple):
     problem: str = ""
 
 
-def measure(record: Record, *, split: str, classes: Sequence[str]) -> Measured:
+def measure(record: Record, *, split: str, data: Data) -> Measured:
     """Measures an image and, where it has one, its annotation. A file that cannot be used becomes a ``problem``."""
     cv2.setNumThreads(1)  # a process an image already
     try:
@@ -49,9 +49,8 @@ def measure(record: Record, *, split: str, classes: Sequence[str]) -> Measured:
         height, width = image.shape
         stack = None
         if record.labels is not None:
-            polygons = read_annotations(record.labels, classes)
-            planes = rasterise(polygons, (height, width), len(classes))
-            stack = Stack.parse(encode_planes(planes, len(classes)))
+            planes = planes_of(record, data, (height, width))
+            stack = Stack.parse(encode_planes(planes, len(data.classes)))
     except DataError as error:
         return Measured(record.name, record.group, split, 0, 0, math.nan, math.nan, 0, 0, (), (), str(error))
     top, left = noise_bands(image)
@@ -62,7 +61,7 @@ def measure(record: Record, *, split: str, classes: Sequence[str]) -> Measured:
     if stack is not None:
         areas = tuple((stack.areas / image.size).tolist())
         overlaps = tuple((a, b, shared / image.size) for a, b, shared in overlaps_of(stack))
-        degrees = tilt_of_stack(stack, classes, width) if has_rule(classes) else math.nan
+        degrees = tilt_of_stack(stack, data.classes, width) if has_rule(data.classes) else math.nan
     bright = cv2.countNonZero(cv2.inRange(inner, BRIGHT, 255)) / max(1, inner.size)
     return Measured(record.name, record.group, split, height, width, degrees, bright, top, left, areas, overlaps)
 

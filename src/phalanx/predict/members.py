@@ -11,6 +11,7 @@ import yaml
 
 from ..config import Config, nearest, validate
 from ..data.images import Grid
+from ..data.preprocess import preprocess
 from ..data.records import Record
 from ..engine.checkpoint import load, weights_hash
 from ..engine.device import Device, open_device
@@ -50,7 +51,8 @@ class FoldMember:
         self.network = network.eval().to(device.torch)
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        placed = np.stack([Grid.of(image, self.side).place(image) for image in images])
+        ready = [preprocess(image, self.config.data) for image in images]  # as in training
+        placed = np.stack([Grid.of(image, self.side).place(image) for image in ready])
         batch = torch.from_numpy(placed)[:, None].to(self.device.torch)
         with torch.inference_mode(), self.device.autocast():
             return list(probabilities(self.network, batch, self.tta, self.pairs).cpu().numpy())

@@ -31,6 +31,7 @@ class Segment:
         self.weights = image_weights(train, config.data)  # how often an epoch shows each training image
         common: dict[str, Any] = {"data": config.data, "seed": config.seed, "progress": config.progress}
         self.training_set = TrainingSet(train, augment=config.augment, **common)
+        common["data"] = config.data.model_copy(update={"crop": None})  # whole images are what counts
         self.validation_set = TrainingSet(held_out, augment=Augment(), **common)
 
     def step(self, network: Any, batch: Batch, stage: int) -> Result:
@@ -65,6 +66,6 @@ class Segment:
             batch=config.predict.batch,
             progress=config.progress,
         )
-        truth = truth_of(self.held_out, config.data.classes)
+        truth = truth_of(self.held_out, config.data)
         patients = {record.name: record.group for record in self.held_out}
         return score(Submission.read(folder / "oof.csv"), truth, patients)

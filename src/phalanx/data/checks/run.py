@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ...config import Data
-from ...errors import DataError, PhalanxError
+from ...errors import ConfigError, DataError, PhalanxError
 from ..metadata import read_metadata
 from ..quarantine import read_quarantine
 from ..records import SUFFIXES, Record, listed
@@ -27,8 +27,14 @@ def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
         workers: processes; -1: one a core.
 
     Raises:
+        ConfigError: the data set lies in another layout than the competition's.
         DataError: there is no training image at all.
     """
+    if data.layout != "competition":
+        raise ConfigError(
+            f"data.layout={data.layout}: phalanx check looks at polygons in the competition's layout alone; use "
+            "phalanx eda here, and let phalanx train, which tries every file first, refuse what it cannot read"
+        )
     assert data.root is not None
     root = data.root
     quarantine = read_quarantine(data.quarantine) if data.quarantine else {}

@@ -1,0 +1,263 @@
+"""Truth as COCO JSON: polygons, and RLE compressed or not, rasterised as pycocotools does.
+
+COCO's points count from the corner of the first pixel, not from its centre as the competition's do. A polygon is
+scaled to the grid and then filled; a run-length mask is brought there by nearest neighbour.
+"""
+
+import json
+from collections.abc import Collection
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..config import Coco, Data, nearest
+from ..errors import DataError
+from .images import Grid
+from .planes import plane_count
+from .polygons import FARTHEST
+from .records import Record, root_of
+
+Segmentation = list[list[float]] | dict[str, Any]
+
+
+class Entry(NamedTuple):
+    """One image of a COCO file: its own keys, and its (class, segmentation, place in the file)."""
+
+    about: dict[str, Any]
+    size: tuple[int, int] | None  # height, width
+    shapes: list[tuple[int, Segmentation, str]]
+
+
+def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
+    """Images of the training file, sorted by name. An image without annotations has none of the classes.
+
+    Args:
+        without: names of images to leave out.
+
+    Raises:
+        DataError: a file is missing or is no COCO JSON, names an unknown class, or has a shape that cannot be used.
+    """
+    options = _options(data)
+    path = root_of(data) / options.train
+    entries = {name: entry for name, entry in _read(path, data).items() if name not in without}
+    if data.skip_unlabelled:
+        entries = {name: entry for name, entry in entries.items() if entry.shapes}
+    return [record._replace(labels=path) for record in _records(path, entries, data)]
+
+
+def train_names(data: Data) -> set[str]:
+    """Names of all images of the training file."""
+    return set(_read(root_of(data) / _options(data).train, data))
+
+
+def test_place(data: Data) -> Path | None:
+    """The test file; None: the config names none."""
+    test = _options(data).test
+    return root_of(data) / test if test is not None else None
+
+
+def test_records(data: Data) -> list[Record]:
+    """Images of the test file, sorted by name, without annotations."""
+    options = _options(data)
+    if options.test is None:
+        raise DataError("data.coco.test: names no file of test images; predict a folder with images=DIR")
+    path = root_of(data) / options.test
+    return _records(path, _read(path, data, annotated=False), data)
+
+
+def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
+    """Truth of a record as bit-planes uint8[side, side, P], empty beside the image."""
+    from pycocotools import mask as api
+
+    assert record.labels is not None
+    entry = _read(record.labels, data)[record.name]
+    result = np.zeros((grid.side, grid.side, plane_count(len(data.classes))), np.uint8)
+    rows, columns = grid.content
+    height, width = entry.size or (grid.height, grid.width)
+    grid.same_frame((height, width), f"{record.labels}: {record.name}")
+    scale = grid.scale * np.array([grid.width / width, grid.height / height])
+    for label, shape, where in entry.shapes:
+        bit, plane = np.uint8(1 << label % 8), result[:rows, :columns, label // 8]
+        if isinstance(shape, dict):
+            mask = _decode(shape, where)
+            grid.same_frame(mask.shape, where)
+            plane |= grid.sample(mask) * bit
+            continue
+        for flat in shape:
+            points = (np.asarray(flat, float).reshape(-1, 2) * scale).ravel().tolist()
+            runs = api.frPyObjects([points], rows, columns)[0]
+            x, y, w, h = (int(value) for value in api.toBbox(runs))
+            box = np.s_[y : y + h, x : x + w]
+            plane[box] |= api.decode(runs)[box] * bit
+    return result
+
+
+def check(record: Record, data: Data) -> None:
+    """Raises DataError where a mask of the record cannot be decoded; the rest was checked when the file was read."""
+    assert record.labels is not None
+    for _, shape, where in _read(record.labels, data)[record.name].shapes:
+        if isinstance(shape, dict):
+            _decode(shape, where)
+
+
+def _records(path: Path, entries: dict[str, Entry], data: Data) -> list[Record]:
+    options, folder = _options(data), root_of(data) / _options(data).images
+    records = []
+    for name, entry in entries.items():
+        image = folder / entry.about["file_name"]
+        if not image.is_file():
+            raise DataError(
+                f"{image}: no such image, but {path.name} lists it; add it, or correct data.coco.images (the folder "
+                "that file_name starts from)"
+            )
+        if options.group == "image":
+            group = image.stem
+        elif options.group == "folder":
+            group = Path(entry.about["file_name"]).parent.name
+            if not group:
+                raise DataError(
+                    f"{path}: file_name {entry.about['file_name']!r} has no folder that names the patient; name a "
+                    "key of the images with data.coco.group=KEY, or say data.coco.group=image: each its own patient"
+                )
+        elif options.group in entry.about:
+            group = str(entry.about[options.group])
+        else:
+            raise DataError(
+                f"{path}: image {name} has no key {options.group!r} (data.coco.group)"
+                f"{nearest(options.group, [*entry.about, 'folder', 'image'])}"
+            )
+        records.append(Record(name, group, image, None))
+    if not records:
+        raise DataError(f"{path}: no image{' with annotations' if data.skip_unlabelled else ''}")
+    return sorted(records)
+
+
+def _read(path: Path, data: Data, annotated: bool = True) -> dict[str, Entry]:
+    """The entries of a COCO file by image name, parsed once a process."""
+    try:
+        state = path.stat()
+    except OSError:
+        raise DataError(f"{path}: no such COCO file; data.coco.train and data.coco.test name them") from None
+    return _parse(path, (state.st_mtime_ns, state.st_size), tuple(data.classes), annotated)
+
+
+@lru_cache(maxsize=8)
+def _parse(path: Path, state: tuple[int, int], classes: tuple[str, ...], annotated: bool) -> dict[str, Entry]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        images = values["images"]
+        annotations = values["annotations"] if annotated else []
+        categories = {item["id"]: item["name"] for item in values["categories"]} if annotated else {}
+        by_id = {image["id"]: image for image in images}
+        names = sorted(Path(image["file_name"]).name for image in images)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{path}: not a COCO file ({type(error).__name__}: {error}); expected JSON with images (id, file_name), "
+            "annotations (image_id, category_id, segmentation) and categories (id, name)"
+        ) from None
+    for one, other in pairwise(names):
+        if one == other:
+            raise DataError(f"{path}: two images are called {one}; rename one of them")
+    if len(by_id) < len(images):
+        raise DataError(f"{path}: two images have the same id; give each its own")
+    number = {name: i for i, name in enumerate(classes)}
+    entries: dict[Any, Entry] = {key: Entry(image, _size(path, image), []) for key, image in by_id.items()}
+    for row, item in enumerate(annotations):
+        where = f"{path}: annotation {row}"
+        if not isinstance(item, dict) or not {"image_id", "category_id", "segmentation"} <= set(item):
+            raise DataError(f"{where}: needs the keys image_id, category_id and segmentation; correct or remove it")
+        where = f"{where} (id {item.get('id')}, image {item['image_id']})"
+        if item["image_id"] not in entries:
+            raise DataError(f"{where}: no image has that id; correct or remove it")
+        name = categories.get(item["category_id"])
+        if name not in number:
+            known = nearest(str(name), classes)
+            what = f"unknown class {name!r}" if name is not None else f"no category has the id {item['category_id']}"
+            raise DataError(f"{where}: {what}{known}. Correct it, or add the class to data.classes")
+        shape = _segmentation(item["segmentation"], where)
+        entries[item["image_id"]].shapes.append((number[name], shape, where))
+    return {Path(entry.about["file_name"]).name: entry for entry in entries.values()}
+
+
+def _size(path: Path, image: dict[str, Any]) -> tuple[int, int] | None:
+    """Height and width that the points refer to, where the file tells."""
+    if "height" not in image or "width" not in image:
+        return None
+    size = image["height"], image["width"]
+    if not all(isinstance(value, int) and value > 0 for value in size):
+        raise DataError(f"{path}: image {image['file_name']}: height and width must be whole numbers above 0")
+    return size
+
+
+def _segmentation(value: Any, where: str) -> Segmentation:
+    """A segmentation that can be rasterised. Raises DataError for anything else."""
+    if isinstance(value, dict):
+        size, counts = value.get("size"), value.get("counts")
+        whole = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)
+        if not whole or not isinstance(counts, str | list):
+            raise DataError(f"{where}: an RLE needs size [height, width] and counts; correct or remove it")
+        assert isinstance(size, list)
+        if isinstance(counts, list) and (
+            not all(isinstance(n, int) and n >= 0 for n in counts) or sum(counts) != size[0] * size[1]
+        ):
+            raise DataError(f"{where}: the RLE's counts do not add up to {size[0]} x {size[1]}; make it again")
+        return value
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{where}: has no segmentation; draw it, or remove the annotation")
+    for flat in value:
+        try:
+            points = np.asarray(flat)
+            if points.dtype.kind not in "iuf" or points.ndim != 1 or len(points) % 2:
+                raise ValueError
+            if not np.isfinite(points).all():
+                raise ValueError
+        except ValueError:
+            raise DataError(f"{where}: a polygon must be a list of numbers [x, y, x, y, ...]") from None
+        if len(points) < 6:
+            raise DataError(f"{where}: a polygon of {len(points) // 2} points has no area; redraw or remove it")
+        if np.abs(points).max() > FARTHEST:
+            raise DataError(f"{where}: a point lies {np.abs(points).max():g} pixels away; correct it")
+    return value
+
+
+def _decode(shape: dict[str, Any], where: str) -> np.ndarray:
+    """An RLE, compressed (text) or not (a list), as uint8[h, w] of zeros and ones."""
+    from pycocotools import mask as api
+
+    height, width = shape["size"]
+    if isinstance(shape["counts"], list):
+        return api.decode(api.frPyObjects(shape, height, width))
+    try:  # pycocotools would take any text, and leave what it does not tell as memory was
+        counts = _counts(shape["counts"])
+    except IndexError:
+        counts = [-1]
+    if min(counts, default=0) < 0 or sum(counts) != height * width:
+        raise DataError(f"{where}: the RLE cannot be decoded to {height} x {width}; make it again")
+    return api.decode(shape)
+
+
+def _counts(text: str) -> list[int]:
+    """Run lengths of a compressed RLE: 5 bits a letter, the third and later ones relative to the last but one.
+
+    >>> _counts("052")
+    [0, 5, 2]
+    """
+    counts: list[int] = []
+    place = 0
+    while place < len(text):
+        value, bits, more = 0, 0, True
+        while more:
+            letter = ord(text[place]) - 48
+            value |= (letter & 31) << bits
+            bits, place, more = bits + 5, place + 1, bool(letter & 32)
+        if letter & 16:
+            value -= 1 << bits
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+    return counts
+
+
+def _options(data: Data) -> Coco:
+    return data.coco or Coco()

@@ -1,0 +1,220 @@
+"""Truth as PNG masks: one label map an image, or one mask for each class, which alone can overlap.
+
+A mask may have another size than its image: it is brought to the image's grid by nearest neighbour. It must have
+the image's proportions, or it is the mask of something else.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import Data, Masks, nearest
+from ..errors import DataError
+from .images import Grid
+from .planes import plane_count
+from .records import Record, listed, root_of, scan
+
+KINDS = {"labels": "<image>.png", "classes": "<image>/<class>.png or <image>_<class>.png"}
+
+
+def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
+    """Images with masks, sorted by name, but those of the names ``without``, with masks or not.
+
+    Raises:
+        DataError: a folder, image or mask is missing, or a mask's name tells a strange class.
+    """
+    options, root = _options(data), root_of(data)
+    images, folder = root / options.images, root / options.masks
+    remedy = "data.root, data.masks.images and data.masks.masks say where images and masks lie"
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; {remedy}")
+    found = scan(images, remedy)
+    records, missing = [], []
+    masked = _class_files(found, images, folder, data.classes) if options.kind == "classes" else {}
+    for record in found:
+        if record.name in without:
+            continue
+        stem = folder / record.image.relative_to(images).with_suffix("")
+        path = stem if options.kind == "classes" else stem.with_name(f"{stem.name}.png")
+        group = Path(record.name).stem if options.group == "image" else record.image.parent.name
+        if options.group == "folder" and record.image.parent == images:
+            raise DataError(
+                f"{record.image}: lies in no folder that names its patient; make one, or say with "
+                "data.masks.group=image that each image is a patient of its own"
+            )
+        if masked.get(stem) or (options.kind == "labels" and path.is_file()):
+            records.append(record._replace(labels=path, group=group))
+        else:
+            missing.append(path)
+    if missing and not data.skip_unlabelled:
+        raise DataError(
+            f"{missing[0]}: no mask here, but its image is there ({len(missing)} image(s) without mask; expected "
+            f"{KINDS[options.kind]}, data.masks.kind={options.kind}). Add it, or leave such images out with "
+            "data.skip_unlabelled=true"
+        )
+    if not records:
+        raise DataError(f"{folder}: no mask of any image")
+    return records
+
+
+def train_names(data: Data) -> set[str]:
+    """Names of all images to train on, with masks or not."""
+    return {record.name for record in listed(root_of(data) / _options(data).images)}
+
+
+def test_place(data: Data) -> Path | None:
+    """The folder of test images; None: the config names none."""
+    test = _options(data).test
+    return root_of(data) / test if test is not None else None
+
+
+def test_records(data: Data) -> list[Record]:
+    """Images to predict, sorted by name."""
+    options = _options(data)
+    if options.test is None:
+        raise DataError("data.masks.test: names no folder of test images; predict a folder with images=DIR")
+    return scan(root_of(data) / options.test, "data.masks.test names the folder of test images")
+
+
+def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
+    """Truth of a record as bit-planes uint8[side, side, P], empty beside the image."""
+    options, result = _options(data), np.zeros((grid.side, grid.side, plane_count(len(data.classes))), np.uint8)
+    rows, columns = grid.content
+    assert record.labels is not None
+    if options.kind == "labels":
+        labels = read_labels(record.labels)
+        grid.same_frame(labels.shape, record.labels)
+        result[:rows, :columns] = _table(record.labels, labels, data)[grid.sample(labels)]
+        return result
+    for number, path in _files(record.labels, data.classes):
+        mask = read_mask(path)
+        grid.same_frame(mask.shape, path)
+        result[:rows, :columns, number // 8] |= grid.sample(mask).astype(np.uint8) << (number % 8)
+    return result
+
+
+def check(record: Record, data: Data) -> None:
+    """Raises DataError where a mask cannot be read or holds a value that is no class."""
+    assert record.labels is not None
+    if _options(data).kind == "labels":
+        _table(record.labels, read_labels(record.labels), data)
+    else:
+        for _, path in _files(record.labels, data.classes):
+            read_mask(path)
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """A label map as integers [H, W]: grey values of 8 or 16 bits, or the indices of a palette."""
+    image = _open(path)
+    if image.mode in ("RGB", "RGBA", "LA"):
+        values = np.asarray(image)
+        values = values[:, :, : 1 if image.mode == "LA" else 3]
+        if (values != values[:, :, :1]).any():
+            raise DataError(
+                f"{path}: colours instead of class numbers; save the label map in grey or with a palette, or give "
+                "a mask for each class (data.masks.kind=classes)"
+            )
+        return values[:, :, 0]
+    values = np.asarray(image)
+    if values.dtype.kind not in "bui" or values.min() < 0 or values.max() > 65535:
+        raise DataError(
+            f"{path}: {values.dtype} pixels of {values.min()}..{values.max()}; save the label map with 8 or 16 bits"
+        )
+    return values.astype(np.uint16)
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """A mask of one class as bool[H, W]: set wherever the picture is not black; an alpha channel is dropped."""
+    image = _open(path)
+    if image.mode not in ("1", "L", "LA") and not image.mode.startswith("I"):
+        image = image.convert("RGB")  # a palette is looked up: some list white first
+    values = np.asarray(image)
+    if values.ndim == 3:
+        values = values[:, :, :1] if image.mode == "LA" else values
+        values = values.max(axis=2)
+    return values.astype(bool)
+
+
+def _open(path: Path) -> Any:
+    """A decoded PIL.Image.Image, which is imported late."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(BytesIO(path.read_bytes()))
+        image.load()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such mask; every training image needs one") from None
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not a readable mask ({error}); make it again, or remove it with its image") from None
+    return image
+
+
+def _table(path: Path, labels: np.ndarray, data: Data) -> np.ndarray:
+    """Bit-planes uint8[values, P] of each value of a label map; 0 is no class."""
+    values = _options(data).values or {name: i for i, name in enumerate(data.classes, 1)}
+    present = np.flatnonzero(np.bincount(labels.ravel()))
+    unknown = sorted(set(present.tolist()) - {0, *values.values()})
+    if unknown:
+        raise DataError(
+            f"{path}: the value {unknown[0]} is no class; known: 0 for none, and {_ranges(sorted(values.values()))}. "
+            "Correct the mask, or data.masks.values"
+        )
+    table = np.zeros((max([*values.values(), int(labels.max())]) + 1, plane_count(len(data.classes))), np.uint8)
+    for number, name in enumerate(data.classes):
+        table[values[name], number // 8] = 1 << (number % 8)
+    return table
+
+
+def _files(stem: Path, classes: list[str]) -> list[tuple[int, Path]]:
+    """The masks of an image that are there, with their class's number; a class without one is absent."""
+    found = []
+    for number, name in enumerate(classes):
+        for path in (stem / f"{name}.png", stem.with_name(f"{stem.name}_{name}.png")):
+            if path.is_file():
+                found.append((number, path))
+    return found
+
+
+def _class_files(records: list[Record], images: Path, folder: Path, classes: list[str]) -> dict[Path, list[Path]]:
+    """The masks of each image, by <masks>/<image without ending>; every file of an image must name a class."""
+    stems = {folder / record.image.relative_to(images).with_suffix("") for record in records}
+    known, found = set(classes), defaultdict(list)
+    for path in sorted(folder.rglob("*.png")):
+        if path.parent in stems:
+            pairs = [(path.parent, path.stem)]
+        else:
+            cuts = [i for i, letter in enumerate(path.stem) if letter == "_"]
+            pairs = [(path.with_name(path.stem[:i]), path.stem[i + 1 :]) for i in cuts]
+            pairs = [(stem, name) for stem, name in pairs if stem in stems]
+        fitting = [stem for stem, name in pairs if name in known]
+        if pairs and not fitting:
+            name = pairs[-1][1]
+            raise DataError(f"{path}: {name!r} is no class{nearest(name, known)}; rename it, or add it to data.classes")
+        if len(fitting) > 1:
+            raise DataError(f"{path}: may belong to {fitting[0].name} or {fitting[1].name}; use <image>/<class>.png")
+        for stem in fitting:
+            found[stem].append(path)
+    return found
+
+
+def _ranges(values: list[int]) -> str:
+    """Whole numbers in few words.
+
+    >>> _ranges([1, 2, 3, 7])
+    '1..3, 7'
+    """
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1][-1:] = [value] if len(runs[-1]) > 1 else [runs[-1][0], value]
+        else:
+            runs.append([value])
+    return ", ".join("..".join(map(str, run)) for run in runs)
+
+
+def _options(data: Data) -> Masks:
+    return data.masks or Masks()
