@@ -197,7 +197,7 @@ def _chains(moves: dict[int, int]) -> Iterator[list[int]]:
     """Cycles of moves (swaps), and chains that end in a place where no bone of this image lay.
 
     >>> list(_chains({1: 2, 2: 1, 5: 6}))
-    [[1, 2], [5]]
+    [[5], [1, 2]]
     """
     left = dict(moves)
     for start in [*(a for a in moves if a not in moves.values()), *moves]:
