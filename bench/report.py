@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TITLES = {
     "demo": (
         "The demo (baseline: a plain smp script, trained as long as one fold)",
-        "python bench/demo.py --json results/demo.json",
+        "python bench/demo.py --json results/demo.json (--without-plain leaves the baseline out)",
     ),
     "teeth": ("Real dental X-rays", "python bench/teeth.py --root DIR --json results/teeth.json"),
     "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),

@@ -10,7 +10,7 @@ from typing import Any
 from .errors import PhalanxError
 from .files import write_json
 
-RUNS = ("demo_fpn", "demo_unet")  # experiments: two encoder/decoder pairs
+RUNS = ("demo_fpn", "demo_mobilenetv3")  # experiments: two encoder/decoder pairs
 
 
 def run_demo(*, quick: bool, call: Callable[[list[str]], int]) -> dict[str, Any]:

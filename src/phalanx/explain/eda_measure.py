@@ -21,7 +21,7 @@ from ..submit.stack import Stack
 BRIGHT = 240  # grey value from which a pixel counts as bright: metal, nail art, burnt-out skin
 BAND_SHARE = 1 / 8  # of the side: how deep a band of noise may reach
 NOISE = 12.0  # mean step between neighbouring pixels from which a row is noise; white noise of 0..255 steps by 85
-NOISE_FACTOR = 3.0  # and this many times the step of the rows behind the band
+NOISE_FACTOR = 1.5  # and this many times the step of the rows behind the band
 
 
 class Measured(NamedTuple):

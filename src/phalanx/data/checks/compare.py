@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .findings import Finding, Severity
-from .geometry import CAP, CLEAR, FAR, FEWEST, Places, expect, relabel
+from .geometry import CLEAR, FAR, FEWEST, WRONG, Places, expect, relabel
 from .look import Look
 
 NEAR_BITS = 12  # of 64 that may differ between near-duplicates' hashes: a first sieve
@@ -79,7 +79,7 @@ def odd(seen: Look, image: int, places: Places, classes: Sequence[str]) -> Itera
         if ratio < TINY:
             yield found("error", "tiny", f"{classes[c]} has {ratio:.1%} of the area expected", RELABEL)
         elif apart[c] > FAR:
-            severity: Severity = "error" if apart[c] > CAP else "warning"
+            severity: Severity = "error" if apart[c] > WRONG else "warning"
             text = f"{classes[c]} lies {apart[c]:.0f} deviations from where similar images have it"
             yield found(severity, "odd-place", text, LOOK)
         elif size[c] > FAR:
@@ -197,7 +197,7 @@ def _chains(moves: dict[int, int]) -> Iterator[list[int]]:
     """Cycles of moves (swaps), and chains that end in a place where no bone of this image lay.
 
     >>> list(_chains({1: 2, 2: 1, 5: 6}))
-    [[1, 2], [5]]
+    [[5], [1, 2]]
     """
     left = dict(moves)
     for start in [*(a for a in moves if a not in moves.values()), *moves]:

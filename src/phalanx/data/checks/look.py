@@ -20,7 +20,7 @@ from .findings import Finding, Severity
 SIDE = 512  # long side of the grid on which bones are measured
 THUMB = 32  # side of the thumbnail that near-duplicates are compared by
 BLANK = 2.0  # standard deviation of grey levels below which an image shows nothing
-NOISE = 8.0  # median step between neighbouring pixels of a line of white noise; bones and flesh stay below 5
+NOISE = 12.0  # median step between neighbouring pixels of a line, from which on it is white noise and no picture
 CROSSED = 0.15  # share of a bone that its outline does not enclose by the shoelace formula
 RING = 25  # pixels of that grid: the ring around the bones reaches half of it
 SAME = 0.9  # intersection over union of two classes that must be the same outline drawn twice
