@@ -30,11 +30,12 @@ prepare() {
     fi
     "${pip[@]}" -r "$ROOT/requirements.txt"
     "${pip[@]}" --no-deps --no-build-isolation -e "$ROOT"
-    echo "$((SECONDS - began))" >"$VENV/seconds"
+    # what making it took; a later update, much quicker, is another thing (--clear takes the file away)
+    [[ -f "$VENV/seconds" ]] || echo "$((SECONDS - began))" >"$VENV/seconds"
     stamp >"$VENV/ready.part"
     mv "$VENV/ready.part" "$VENV/ready"
     exec 9>&-
-    echo "setup: done in $(<"$VENV/seconds") s" >&2
+    echo "setup: done in $((SECONDS - began)) s" >&2
 }
 
 # What an environment is made from; a choice by variables holds until another is made.
