@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from phalanx.augment.warp import Crop, draw_affine, draw_elastic, warp
+from phalanx.augment.draw import Crop, draw_affine, draw_elastic
+from phalanx.augment.warp import warp
 from phalanx.config import Augment, Elastic, GridDistortion
 from phalanx.data.planes import pack, unpack
 
