@@ -104,6 +104,10 @@ class Data(Strict):
         for name in [name for pair in self.pairs for name in pair]:
             if name not in self.classes:
                 raise ValueError(f"pairs: {name!r} is no class{nearest(name, self.classes)}")
+        paired = [name for pair in self.pairs for name in pair]
+        for name in paired:
+            if paired.count(name) > 1:
+                raise ValueError(f"pairs: {name!r} stands there twice; a class has one partner at most")
         if self.root is None and (self.phantom is None or self.layout != "competition"):
             raise ValueError("root: name the data set's folder, as in data.root=/path/to/dataset")
         if self.crop is not None and self.crop > self.size:
@@ -195,6 +199,9 @@ class Augment(Strict):
     elastic: Elastic = Elastic()
     grid: GridDistortion = GridDistortion()
     pixel: list[dict[str, Any]] = []  # albumentations image-only transforms: {name: ..., p: ..., ...}
+    # Where the warp is computed. cuda: on the training GPU, so that few cores feed it; then the pixel transforms,
+    # which stay in the loader's processes, come before the warp instead of after it, and the recipe is another one.
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 class Optim(Strict):

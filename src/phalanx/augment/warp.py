@@ -34,7 +34,13 @@ def warp(
         pairs: classes that a mirror exchanges.
         crop: the window of the warped image to give; only its pixels are computed.
     """
-    drawn = draw(rng, augment, content, image.shape[0], planes, crop)
+    return warp_drawn(draw(rng, augment, content, image.shape[0], planes, crop), image, planes, pairs)
+
+
+def warp_drawn(
+    drawn: Draw, image: np.ndarray, planes: np.ndarray, pairs: Sequence[tuple[int, int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The warp that was drawn, of image uint8[S, S] and planes uint8[S, S, P]."""
     image, planes = resample(drawn, [(image, cv2.INTER_LINEAR), (planes, cv2.INTER_NEAREST)])
     return image, swap_classes(planes, pairs) if drawn.flipped and pairs else planes
 

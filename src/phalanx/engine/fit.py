@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..config import Config
 from ..data import folds as folding
-from ..data.dataset import Batch, Batches, collate
+from ..data.dataset import Batch, Batches, Unwarped, collate
 from ..data.oversample import keep_weights
 from ..data.records import Record
 from ..errors import TrainingError
@@ -197,13 +197,13 @@ class Trainer:
             if state.batch < len(self.batches) and time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
                 self.save()
 
-    def _groups(self) -> Iterator[tuple[int, Iterator[Batch]]]:
+    def _groups(self) -> Iterator[tuple[int, Iterator[Batch | Unwarped]]]:
         """Each step's number of images and its micro-batches, from where the state stands."""
         config, state, count = self.config, self.state, self.batches.images
         self.batches.epoch, self.batches.start = state.epoch, state.batch
         stream = iter(self.loader)
 
-        def take(number: int) -> Iterator[Batch]:
+        def take(number: int) -> Iterator[Batch | Unwarped]:
             for _ in range(number):
                 batch = next(stream)
                 if isinstance(batch, Exception):
