@@ -14,6 +14,7 @@ TITLES = {
         "python bench/demo.py --json results/demo.json (--without-plain leaves the baseline out)",
     ),
     "teeth": ("Real dental X-rays", "python bench/teeth.py --root DIR --json results/teeth.json"),
+    "warp_gpu": ("Warping on a GPU", "python bench/warp_gpu.py --json results/warp_gpu.json"),
     "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),
     "hand_geometry": (
         "Synthetic hands against real ones (baseline: the real statistic)",
