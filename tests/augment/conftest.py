@@ -8,6 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 from phalanx.augment.draw import Crop, Draw, draw
+from phalanx.augment.warp import STRIP
 from phalanx.config import Augment, Elastic, GridDistortion
 from phalanx.data.planes import pack
 
@@ -36,7 +37,7 @@ class Case(NamedTuple):
 
 @st.composite
 def cases(draw_from, recipe=None, side=None, crop_side=None, classes=None):
-    side = side or draw_from(st.integers(8, 80))
+    side = side or draw_from(st.integers(8, 80) | st.sampled_from([STRIP, STRIP + 1, 2 * STRIP - 7]))
     content = (side, draw_from(st.integers(1, side)))[:: draw_from(st.sampled_from([1, -1]))]
     classes = classes or draw_from(st.integers(2, 40))
     rng = np.random.default_rng(draw_from(st.integers(0, 2**32)))

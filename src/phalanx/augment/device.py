@@ -69,7 +69,8 @@ def warp_batch(images: Tensor, planes: Tensor, maps: Maps, pairs: Sequence[tuple
         pairs: classes that change places in flipped images.
     """
     height, width = images.shape[-2:]
-    with torch.autocast(images.device.type, enabled=False):  # pixels need more than bfloat16's 8 bits
+    # pixels need more than the 8 bits of bfloat16; TF32, where switched on, moves image and masks by hundredths of one
+    with torch.autocast(images.device.type, enabled=False):
         source = maps.left @ maps.right[:, None]  # (B, 2, H, W)
         source += maps.rows[..., None]
         source += maps.columns[..., None, :]
