@@ -15,6 +15,7 @@ TITLES = {
     ),
     "teeth": ("Real dental X-rays", "python bench/teeth.py --root DIR --json results/teeth.json"),
     "warp_gpu": ("Warping on a GPU", "python bench/warp_gpu.py --json results/warp_gpu.json"),
+    "data": ("From files to a batch (baseline: the usual pipeline)", "python bench/data.py --json results/data.json"),
     "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),
     "hand_geometry": (
         "Synthetic hands against real ones (baseline: the real statistic)",

@@ -242,15 +242,15 @@ def test_data_options_that_do_not_fit_the_set(train, changes, says):
     assert says in train(**{f"data.{key}": value for key, value in changes.items()})
 
 
-@pytest.mark.parametrize("cache_gb", [1, 0])
-def test_a_mask_with_a_value_that_is_no_class(train, here, cache_gb):
+@pytest.mark.parametrize("cache", ["ram", "none"])
+def test_a_mask_with_a_value_that_is_no_class(train, here, cache):
     """Before anything is written, whether images are kept in memory or read anew each epoch."""
     folder = here / "hands" / "train"
     for path in (folder / "DCM").rglob("*.png"):
         mask = folder / "masks" / path.relative_to(folder / "DCM")
         mask.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(mask), np.full((128, 128), 30 if path == first(here, "png") else 29, np.uint8))
-    options = {"data.layout": "masks", "data.masks.images": "train/DCM", "data.cache_gb": cache_gb}
+    options = {"data.layout": "masks", "data.masks.images": "train/DCM", "data.cache": cache}
     line = train(**options)
     assert "the value 30 is no class; known: 0 for none, and 1..29. Correct the mask" in line
 

@@ -19,7 +19,7 @@ Count = Annotated[int, Field(ge=1)]
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
 RUNTIME_KEYS = (
     "runs", "workers", "device", "checkpoint_minutes", "progress",
-    "data.root", "data.cache_gb", "predict.batch",
+    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch",
 )  # fmt: skip
 
 
@@ -85,7 +85,9 @@ class Data(Strict):
     pairs: list[tuple[str, str]] = []  # left-right partners that a mirror exchanges
     size: Annotated[int, Field(ge=32, multiple_of=32)]  # long side of the working grid in pixels
     folds_file: Path | None = None  # null: grouped folds are drawn from the seed
-    cache_gb: Annotated[float, Field(ge=0)] = 4.0  # decoded images and planes kept in memory up to this
+    cache: Literal["ram", "disk", "none"] = "ram"  # where images and masks of the working grid are kept once made
+    cache_gb: Annotated[float, Field(ge=0)] = 4.0  # up to this; the rest is read anew each time
+    cache_dir: Path = Path("data/cache")  # of cache=disk, for any number of processes, runs and data sets
     quarantine: Path | None = None  # file of training images to leave out, as `phalanx check --quarantine` writes it
     skip_unlabelled: bool = False  # true: images without an annotation file are left out instead of refused
     oversample: Oversample | None = None  # in training alone; held-out images are always seen once

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from phalanx.augment.device import Maps
 from phalanx.config import Augment, Data, validate
+from phalanx.data.cache import SampleCache
 from phalanx.data.dataset import Batches, TrainingSet, Unwarped, collate
 from phalanx.data.planes import unpack
 from phalanx.data.records import train_records
@@ -41,9 +42,11 @@ def root(tmp_path_factory):
     return root
 
 
-def make(root, *, cache_gb=1.0, seed=0, crop=None, **augment):
-    data = Data(name="t", root=root, classes=CLASSES, pairs=[("bone0", "bone1")], size=64, cache_gb=cache_gb, crop=crop)
-    return TrainingSet(train_records(root), data=data, augment=validate(augment, Augment), seed=seed, progress=False)
+def make(root, *, cache="ram", cache_gb=1.0, cache_dir="none", seed=0, crop=None, **augment):
+    kept = {"cache": cache, "cache_gb": cache_gb, "cache_dir": cache_dir}
+    data = Data(name="t", root=root, classes=CLASSES, pairs=[("bone0", "bone1")], size=64, crop=crop, **kept)
+    augment = validate(augment, Augment)
+    return TrainingSet(train_records(root), data=data, augment=augment, seed=seed, cache=SampleCache(data))
 
 
 def epoch_of(dataset, epoch, workers, batch=3, seed=0):
@@ -69,17 +72,21 @@ def test_a_sample_without_augmentation_is_the_image_and_its_polygons(root):
 
 
 @pytest.mark.parametrize("crop", [None, 32])
-def test_samples_are_the_same_cached_or_not_and_whatever_the_workers(root, crop):
+def test_samples_are_the_same_wherever_kept_and_whatever_the_workers(root, crop, tmp_path):
     reference = epoch_of(make(root, crop=crop, **LIVELY), 3, workers=0)
     assert sorted(reference) == list(range(7))
-    assert make(root).cache
-    assert not make(root, cache_gb=0).cache
-    for dataset, workers, batch in [
-        (make(root, cache_gb=0, crop=crop, **LIVELY), 0, 1),
-        (make(root, crop=crop, **LIVELY), 1, 3),
-        (make(root, cache_gb=0, crop=crop, **LIVELY), 2, 2),
+    disk = {"cache": "disk", "cache_dir": tmp_path}
+    sample = 64 * 64 + 1000  # bytes, about
+    for where, workers, batch in [
+        ({"cache": "none"}, 0, 1),
+        ({"cache": "none"}, 2, 2),
+        ({}, 1, 3),
+        ({"cache_gb": 3 * sample / 1e9}, 2, 3),  # only some of them fit
+        (disk, 2, 2),  # made
+        (disk, 0, 3),  # found
+        (disk | {"cache_gb": 0, "cache_dir": tmp_path / "other"}, 1, 3),
     ]:
-        for index, sample in epoch_of(dataset, 3, workers, batch).items():
+        for index, sample in epoch_of(make(root, crop=crop, **where, **LIVELY), 3, workers, batch).items():
             assert all(torch.equal(a, b) for a, b in zip(sample, reference[index], strict=True))
 
 
@@ -135,12 +142,15 @@ def test_epochs_seeds_and_images_are_warped_each_in_its_own_way(root):
 
 def test_augmenting_leaves_the_cache_as_it_was_read(root):
     dataset = make(root, **LIVELY)
-    before = [(image.copy(), planes.copy()) for image, planes, _ in dataset.cache]
+    kept = dataset.cache.store.samples
+    assert len(kept) == 7
+    before = {key: [part.copy() for part in (one.image, one.runs.starts, one.runs.values)] for key, one in kept.items()}
     for epoch in range(4):
         collate([dataset[epoch, i] for i in range(7)]).images.fill_(7)
-    for (image, planes), (old_image, old_planes) in zip(((c[0], c[1]) for c in dataset.cache), before, strict=True):
-        np.testing.assert_array_equal(image, old_image)
-        np.testing.assert_array_equal(planes, old_planes)
+    for key, (image, starts, values) in before.items():
+        np.testing.assert_array_equal(kept[key].image, image)
+        np.testing.assert_array_equal(kept[key].runs.starts, starts)
+        np.testing.assert_array_equal(kept[key].runs.values, values)
 
 
 @settings(deadline=None)
@@ -171,7 +181,7 @@ def test_a_file_that_breaks_in_a_worker_arrives_as_our_error_naming_it(root, tmp
     records = train_records(root)
     bad = tmp_path / "image3.png"
     bad.write_bytes(records[3].image.read_bytes()[:200])
-    dataset = make(root, cache_gb=0)
+    dataset = make(root, cache="none")
     dataset.records[3] = records[3]._replace(image=bad)
     loader = DataLoader(dataset, batch_sampler=Batches(7, 2, 0), num_workers=2, collate_fn=collate)
     found = [batch for batch in loader if isinstance(batch, DataError)]
@@ -186,7 +196,7 @@ def test_a_broken_file_stops_the_reading_into_the_cache(root, tmp_path):
     records[3] = records[3]._replace(labels=bad)
     data = Data(name="t", root=root, classes=CLASSES, size=64)
     with pytest.raises(DataError, match=r"image3\.json: not an annotation file"):
-        TrainingSet(records, data=data, augment=Augment(), seed=0, progress=False)
+        TrainingSet(records, data=data, augment=Augment(), seed=0, cache=SampleCache(data))
 
 
 @settings(deadline=None, max_examples=50)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from phalanx.data.planes import CHUNK, one_class, pack, plane_count, swap_classes, unpack
+from phalanx.data.planes import CHUNK, Runs, one_class, pack, plane_count, swap_classes, unpack
 
 stacks = st.tuples(st.integers(1, 40), st.integers(1, 6), st.integers(1, 6)).flatmap(lambda s: hnp.arrays(bool, s))
 
@@ -50,3 +50,21 @@ def test_swap_reaches_every_pixel_of_a_large_mask(classes):
     stack = np.random.default_rng(0).random((classes, 300, CHUNK // 300 + 7)) < 0.5
     swapped = unpack(swap_classes(pack(stack), [(0, classes - 1)]), classes)
     np.testing.assert_array_equal(swapped, stack[[classes - 1, *range(1, classes - 1), 0]])
+
+
+@settings(deadline=None)
+@given(stacks, st.booleans())
+def test_runs_are_the_planes_in_order_and_no_two_alike_meet(stack, blank):
+    planes = pack(stack & (not blank))
+    runs = Runs.of(planes)
+    np.testing.assert_array_equal(runs.planes(), planes)
+    pixels = [tuple(pixel) for pixel in planes.reshape(-1, planes.shape[2])]
+    expected = [i for i, pixel in enumerate(pixels) if i == 0 or pixel != pixels[i - 1]]
+    assert runs.starts.tolist() == expected
+    assert [tuple(value) for value in runs.values] == [pixels[i] for i in expected]
+
+
+def test_a_view_that_is_not_contiguous_has_runs_too():
+    planes = np.random.default_rng(0).integers(0, 3, (8, 9, 4), np.uint8)
+    for view in (planes[:, ::-1], planes[2:6, 3:7], planes.transpose(1, 0, 2)):
+        np.testing.assert_array_equal(Runs.of(view).planes(), view)

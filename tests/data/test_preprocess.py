@@ -7,9 +7,9 @@ import torch
 
 from phalanx.cli import main
 from phalanx.config import Data
-from phalanx.data.dataset import load
 from phalanx.data.images import Grid, read_grey
 from phalanx.data.layouts import train_records, truth
+from phalanx.data.prepared import prepare
 from phalanx.data.preprocess import foreground, preprocess
 from phalanx.predict.members import open_member
 
@@ -82,9 +82,9 @@ def test_training_prepares_the_image_and_not_the_truth(hands):
     config = compose({"data.root": str(hands), "data.size": "64"}).data
     changed = config.model_copy(update={"blackout": 500, "background": "contour"})
     record = train_records(config)[0]
-    image, planes, grid = load(record, config)
-    prepared, same, _ = load(record, changed)
-    np.testing.assert_array_equal(planes, same)
+    image, runs, grid = prepare(record, config)
+    prepared, same, _ = prepare(record, changed)
+    np.testing.assert_array_equal(runs.planes(), same.planes())
     assert image[:15].any()
     assert not prepared[:15].any()
     np.testing.assert_array_equal(prepared, grid.place(preprocess(read_grey(record.image), changed)))
@@ -101,6 +101,6 @@ def test_a_run_prepares_images_in_prediction_as_in_training(hands, tiny, tmp_pat
     member.network.predict = lambda images: (seen.append(images), predict(images))[1]
     record = train_records(member.config.data)[0]
     member.maps([record], [read_grey(record.image)])
-    expected = load(record, member.config.data)[0]
+    expected = prepare(record, member.config.data)[0]
     assert torch.equal(seen[0][0, 0], torch.from_numpy(expected))
     assert not expected[:9].any()

@@ -1,16 +1,14 @@
 """Training samples: image and bit-planes on the working grid, decoded once, augmented anew each epoch."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
-from tqdm import tqdm
 
 from ..augment.device import Maps, warp_batch
 from ..augment.draw import Crop, Draw, draw
@@ -18,10 +16,7 @@ from ..augment.pixels import PixelTransforms
 from ..augment.warp import warp_drawn
 from ..config import Augment, Data
 from ..errors import DataError
-from .images import Grid, read_grey
-from .layouts import check, truth
-from .planes import plane_count
-from .preprocess import preprocess
+from .cache import SampleCache
 from .records import Record
 
 
@@ -50,36 +45,33 @@ Sample = tuple[Tensor, Tensor, int] | tuple[Tensor, Tensor, int, Draw]
 Key = tuple[int, ...]  # epoch, index and, from an image's second time in an epoch on, the times before
 
 
-def load(record: Record, data: Data) -> tuple[np.ndarray, np.ndarray, Grid]:
-    """Image uint8[S, S] and planes uint8[S, S, P] of a record on the working grid of side S, and that grid."""
-    image = read_grey(record.image)
-    grid = Grid.of(image, data.size)
-    return grid.place(preprocess(image, data)), truth(record, data, grid), grid
-
-
 class TrainingSet(Dataset):
     """Samples by (epoch, index). All randomness of a sample comes from (seed, epoch, index): no state in workers.
 
     An image that an epoch shows more often is asked for as (epoch, index, time), so that no two are warped alike.
-    With ``data.crop`` a sample is a window of that side. Decoded samples are kept in memory when all of them fit
-    into ``data.cache_gb``.
+    With ``data.crop`` a sample is a window of that side.
+
+    Args:
+        cache: where prepared samples come from, perhaps shared with another set; the records are added to it.
     """
 
-    def __init__(self, records: Sequence[Record], *, data: Data, augment: Augment, seed: int, progress: bool):
+    def __init__(
+        self,
+        records: Sequence[Record],
+        *,
+        data: Data,
+        augment: Augment,
+        seed: int,
+        cache: SampleCache,
+        progress: bool = False,
+    ):
         self.records, self.data, self.augment, self.seed = list(records), data, augment, seed
         self.pixels = PixelTransforms(augment.pixel)
         self.crop = Crop(data.crop, data.crop_foreground) if data.crop else None
         index = {name: i for i, name in enumerate(data.classes)}
         self.pairs = [(index[a], index[b]) for a, b in data.pairs]
-        need = len(self.records) * data.size**2 * (1 + plane_count(len(data.classes)))
-        self.cache: list[tuple[np.ndarray, np.ndarray, Grid]] = []
-        fits = need <= data.cache_gb * 1e9
-        with ThreadPoolExecutor() as pool:
-            # what does not fit is at least checked: a bad file should not wait hours for its turn
-            look: Callable[[Record], Any] = (lambda r: load(r, data)) if fits else (lambda r: check(r, data))
-            seen = list(tqdm(pool.map(look, self.records), "read", len(records), leave=False, disable=not progress))
-        if fits:
-            self.cache = seen
+        self.cache = cache
+        cache.add(self.records, progress=progress)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -88,10 +80,11 @@ class TrainingSet(Dataset):
         """The sample, or what is wrong with its files: raised in a worker it would arrive as a traceback."""
         index = key[1]
         try:
-            image, planes, grid = self.cache[index] if self.cache else load(self.records[index], self.data)
+            image, runs, grid = self.cache(self.records[index])
         except DataError as error:
             return error
         rng = np.random.default_rng((self.seed, *key))
+        planes = runs.planes()
         drawn = draw(rng, self.augment, grid.content, image.shape[0], planes, self.crop)
         later = self.augment.device == "cuda"
         if not later:

@@ -28,6 +28,7 @@ class Layout(NamedTuple):
         planes: truth of a record as bit-planes uint8[side, side, P] on a grid. Parts beyond the image are cut off
             or lie beside it, in the grid's padding.
         check: raises DataError where the truth of a record cannot be used.
+        files: those that the truth of a record is read from.
     """
 
     train: Callable[[Data, Collection[str]], list[Record]]
@@ -36,6 +37,7 @@ class Layout(NamedTuple):
     place: Callable[[Data], Path | None]
     planes: Callable[[Record, Data, Grid], np.ndarray]
     check: Callable[[Record, Data], object]
+    files: Callable[[Record, Data], list[Path]] = lambda record, data: [record.labels] if record.labels else []
 
 
 def _competition_planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
@@ -60,7 +62,13 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "coco": Layout(coco.train_records, coco.train_names, coco.test_records, coco.test_place, coco.planes, coco.check),
     "masks": Layout(
-        masks.train_records, masks.train_names, masks.test_records, masks.test_place, masks.planes, masks.check
+        masks.train_records,
+        masks.train_names,
+        masks.test_records,
+        masks.test_place,
+        masks.planes,
+        masks.check,
+        masks.files,
     ),
 }
 
@@ -109,3 +117,8 @@ def check(record: Record, data: Data) -> None:
         LAYOUTS[data.layout].check(record, data)
     if not record.image.stat().st_size:
         raise DataError(f"{record.image}: the file is empty; restore it, or remove it with its annotation")
+
+
+def files(record: Record, data: Data) -> list[Path]:
+    """All files that a record's image and truth are read from."""
+    return [record.image, *LAYOUTS[data.layout].files(record, data)]

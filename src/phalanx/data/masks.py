@@ -107,6 +107,14 @@ def check(record: Record, data: Data) -> None:
             read_mask(path)
 
 
+def files(record: Record, data: Data) -> list[Path]:
+    """The mask files of a record."""
+    assert record.labels is not None
+    if _options(data).kind == "labels":
+        return [record.labels]
+    return [path for _, path in _files(record.labels, data.classes)]
+
+
 def read_labels(path: Path) -> np.ndarray:
     """A label map as integers [H, W]: grey values of 8 or 16 bits, or the indices of a palette."""
     image = _open(path)

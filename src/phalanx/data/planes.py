@@ -1,6 +1,7 @@
 """Bit-plane masks: class c lives in bit c % 8 of plane c // 8, so 29 overlapping classes cost 4 bytes a pixel."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,42 @@ def unpack(planes: np.ndarray, classes: int) -> np.ndarray:
 def one_class(planes: np.ndarray, label: int) -> np.ndarray:
     """Bit-planes uint8[H, W, P] to the bool[H, W] mask of one class."""
     return (planes[:, :, label // 8] >> (label % 8) & 1).astype(bool)
+
+
+class Runs(NamedTuple):
+    """Bit-planes of ``shape`` [H, W, P] as runs of equal pixels, row by row: a fiftieth of the bytes for bones.
+
+    ``starts``: int32[R], first pixel of each run; ``values``: uint8[R, P], its bits.
+    """
+
+    shape: tuple[int, int, int]
+    starts: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, planes: np.ndarray) -> "Runs":
+        """The runs of bit-planes uint8[H, W, P], of up to 2^31 pixels."""
+        pixels = _words(planes.reshape(-1, planes.shape[2]))
+        differs = pixels[1:] != pixels[:-1]
+        starts = np.flatnonzero(np.append(True, differs.any(1) if differs.ndim > 1 else differs))
+        height, width, count = planes.shape
+        return cls((height, width, count), starts.astype(np.int32), planes.reshape(-1, count)[starts])
+
+    def planes(self) -> np.ndarray:
+        """The bit-planes again, uint8[H, W, P]."""
+        lengths = np.diff(self.starts, append=np.int32(self.shape[0] * self.shape[1]))
+        return np.repeat(_words(self.values), lengths, axis=0).view(np.uint8).reshape(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return self.starts.nbytes + self.values.nbytes
+
+
+def _words(pixels: np.ndarray) -> np.ndarray:
+    """uint8[N, P] as one integer a pixel where there is one of P bytes, which numpy handles many times faster."""
+    count = pixels.shape[1]
+    return np.ascontiguousarray(pixels).view(f"u{count}")[:, 0] if count in (1, 2, 4, 8) else pixels
 
 
 def swap_classes(planes: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:

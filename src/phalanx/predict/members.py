@@ -13,7 +13,7 @@ from ..config import Config, nearest, validate
 from ..data.images import Grid
 from ..data.preprocess import preprocess
 from ..data.records import Record
-from ..engine.checkpoint import load, weights_hash
+from ..engine.checkpoint import load_weights
 from ..engine.device import Device, open_device
 from ..errors import ConfigError, DataError
 from ..models.build import build
@@ -38,16 +38,16 @@ class FoldMember:
     def __init__(self, folder: Path, *, weights: str, device: Device, changes: dict[str, Any]):
         config = read_config(folder)
         predict = config.predict.model_copy(update=changes)
-        found = load(folder / weights)
+        found = load_weights(folder / weights)
         if found is None:
             raise ConfigError(f"{folder}: has no {weights} weights yet; train it first (bash train.sh)")
         self.name, self.config, self.classes = str(folder), config, config.data.classes
-        self.hashes = {str(folder): weights_hash(folder / weights)}
+        self.hashes = {str(folder): found[1]}
         index = {name: i for i, name in enumerate(self.classes)}
         self.pairs = [(index[a], index[b]) for a, b in config.data.pairs]
         self.tta, self.side, self.device = predict.tta, config.data.size, device
         network = build(config.model, classes=len(self.classes), size=config.data.size, pretrained=False)
-        network.load_state_dict(found[0]["weights"])
+        network.load_state_dict(found[0])
         self.network = network.eval().to(device.torch)
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..config import Augment, Config
+from ..data.cache import SampleCache
 from ..data.dataset import Batch, TrainingSet, Unwarped, collate
 from ..data.oversample import image_weights
 from ..data.records import Record
@@ -31,10 +32,11 @@ class Segment:
         self.loss = StagedLoss(config.loss)  # first: a misspelt term should not wait for the images
         self.network = build(config.model, classes=len(config.data.classes), size=config.data.size)
         self.weights = image_weights(train, config.data)  # how often an epoch shows each training image
-        common: dict[str, Any] = {"data": config.data, "seed": config.seed, "progress": config.progress}
-        self.training_set = TrainingSet(train, augment=config.augment, **common)
-        common["data"] = config.data.model_copy(update={"crop": None})  # whole images are what counts
-        self.validation_set = TrainingSet(held_out, augment=Augment(), **common)
+        data, cache = config.data, SampleCache(config.data)
+        common: dict[str, Any] = {"seed": config.seed, "cache": cache, "progress": config.progress}
+        self.training_set = TrainingSet(train, data=data, augment=config.augment, **common)
+        whole = data.model_copy(update={"crop": None})  # whole images are what counts
+        self.validation_set = TrainingSet(held_out, data=whole, augment=Augment(), **common)
 
     def step(self, network: Any, batch: Batch | Unwarped, stage: int) -> Result:
         """Loss and training Dice of a batch on the network's device."""

@@ -1,0 +1,214 @@
+"""Prepared samples, each made once: kept in memory, or on disk for all processes and for the next run.
+
+Entries are keyed by the content of the files they were made from, so a changed file is never served as it was.
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from threading import Lock
+from zipfile import BadZipFile
+
+import numpy as np
+from filelock import FileLock
+from tqdm import tqdm
+
+from ..config import Data
+from ..errors import DataError
+from ..files import write_bytes
+from .images import Grid
+from .layouts import check, files
+from .planes import Runs
+from .prepared import Prepared, prepare, prepared_key
+from .records import Record
+
+RESTING = 3600  # seconds: an entry that some run used since is not given up for a new one
+State = tuple[int, ...]
+
+
+class SampleCache:
+    """The prepared samples of a data set by record, each made once as far as ``data.cache`` has room.
+
+    ``ram`` keeps them in this process, and worker processes that are forked share them. ``disk`` keeps them below
+    ``data.cache_dir``, a file each, for all processes and runs. ``none`` makes them whenever they are asked for.
+    """
+
+    def __init__(self, data: Data):
+        self.data = data
+        self.known: dict[Record, tuple[list[State], str]] = {}
+        self.store: Memory | Folder | None = None
+        if data.cache != "none":
+            limit = round(data.cache_gb * 1e9)
+            self.store = Memory(limit) if data.cache == "ram" else Folder(data.cache_dir, limit)
+
+    def add(self, records: Sequence[Record], *, progress: bool) -> None:
+        """Makes what there is room for, and at least checks the rest: a bad file should not wait hours for its turn.
+
+        Raises:
+            DataError: of the first record, in their order, that cannot be used.
+        """
+        with ThreadPoolExecutor() as pool:
+            for what, step in (("hash", self._know), ("read", self._make)):
+                list(tqdm(pool.map(step, records), what, len(records), leave=False, disable=not progress))
+
+    def __call__(self, record: Record) -> Prepared:
+        """The sample of a record.
+
+        Raises:
+            DataError: its files cannot be used, or are no longer what they were when it was added.
+        """
+        if self.store is None or record not in self.known:
+            return prepare(record, self.data)
+        states, key = self.known[record]
+        now = self._states(record)
+        if now != states:
+            if self._key(record, now) != key:
+                raise DataError(
+                    f"{record.image}: the image or its annotation changed while training, which must not see both. "
+                    "Restore the file, or start another run"
+                )
+            self.known[record] = now, key  # copied or touched, nothing more
+        return self.store.get(key) or prepare(record, self.data)
+
+    def _know(self, record: Record) -> None:
+        if self.store is not None:
+            states = self._states(record)
+            self.known[record] = states, self._key(record, states)
+
+    def _make(self, record: Record) -> None:
+        if self.store is None or (self.store.full and self.known[record][1] not in self.store):
+            return check(record, self.data)
+        states, key = self.known[record]
+        if key not in self.store:
+            prepared = prepare(record, self.data)
+            if self._states(record) == states:  # else it is of a file just written, and not of this key
+                self.store.put(key, prepared, {key for _, key in self.known.values()})
+        return None
+
+    def _states(self, record: Record) -> list[State]:
+        return [_state(path) for path in files(record, self.data)]
+
+    def _key(self, record: Record, states: list[State]) -> str:
+        digests = [_digest(path, state) for path, state in zip(files(record, self.data), states, strict=True)]
+        return prepared_key(record, digests, self.data)
+
+
+class Memory:
+    """Samples by key in this process's memory, up to ``limit`` bytes."""
+
+    def __init__(self, limit: int):
+        self.limit, self.used, self.full = limit, 0, False
+        self.samples: dict[str, Prepared] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.samples
+
+    def get(self, key: str) -> Prepared | None:
+        return self.samples.get(key)
+
+    def put(self, key: str, prepared: Prepared, wanted: set[str]) -> None:
+        """Keeps a sample, where there is room."""
+        self.full = self.full or self.used + prepared.nbytes > self.limit
+        if not self.full:
+            self.used += prepared.nbytes
+            self.samples[key] = prepared
+
+
+class Folder:
+    """Samples by key in files of one folder, which all processes may use at once, up to ``limit`` bytes."""
+
+    def __init__(self, place: Path, limit: int):
+        self.place, self.limit, self.full = place, limit, False
+        self.lock = Lock()
+
+    def __contains__(self, key: str) -> bool:
+        there = self._path(key).is_file()
+        if there:
+            self._use(key)
+        return there
+
+    def get(self, key: str) -> Prepared | None:
+        """The sample; None where there is none, or one that is damaged, which is removed."""
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        try:
+            with np.load(BytesIO(content), allow_pickle=False) as arrays:
+                height, width, side, planes = (int(value) for value in arrays["frame"])
+                runs = Runs((side, side, planes), arrays["starts"], arrays["values"])
+                found = Prepared(arrays["image"], runs, Grid(height, width, side))
+        except (ValueError, KeyError, EOFError, BadZipFile):
+            with suppress(OSError):
+                path.unlink()
+            return None
+        self._use(key)
+        return found
+
+    def _use(self, key: str) -> None:
+        """Marks a sample as used now."""
+        with suppress(OSError):  # of a folder that others may only read
+            os.utime(self._path(key))
+
+    def put(self, key: str, prepared: Prepared, wanted: set[str]) -> None:
+        """Writes a sample, where there is room, or where samples not ``wanted`` that rested long enough make some."""
+        image, runs, grid = prepared
+        content = BytesIO()
+        frame = np.array([*grid, runs.shape[2]])
+        np.savez(content, image=image, starts=runs.starts, values=runs.values, frame=frame)
+        try:
+            self.place.mkdir(parents=True, exist_ok=True)
+            with self.lock, FileLock(self.place / ".lock"):  # threads first: the file's lock is waited for in naps
+                if self._make_room(content.tell(), wanted):
+                    write_bytes(self._path(key), content.getvalue())
+                else:
+                    self.full = True
+        except OSError as error:
+            if not self.full:
+                print(f"data.cache_dir={self.place}: {error.strerror}; what is not there yet is made anew each time")
+            self.full = True
+
+    def _make_room(self, need: int, wanted: set[str]) -> bool:
+        """Whether ``need`` bytes fit, once the samples that rested longest are removed as far as needed."""
+        entries = [(file.stat(), Path(file.path)) for file in os.scandir(self.place) if file.name != ".lock"]
+        excess = sum(state.st_size for state, _ in entries) + need - self.limit
+        before = time.time() - RESTING
+        resting = [
+            (state.st_mtime, state.st_size, path)
+            for state, path in entries
+            if state.st_mtime < before and path.stem not in wanted
+        ]
+        for _, size, path in sorted(resting):
+            if excess > 0:
+                path.unlink(missing_ok=True)
+                excess -= size
+        return excess <= 0
+
+    def _path(self, key: str) -> Path:
+        return self.place / f"{key}.npz"
+
+
+def _state(path: Path) -> State:
+    """What cannot stay the same when a file's content changes, short of reading it."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); restore it or remove its record") from None
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+@cache
+def _digest(path: Path, state: State) -> str:
+    """SHA-256 of a file, read once as long as its state is the same."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); restore it or remove its record") from None

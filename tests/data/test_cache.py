@@ -1,0 +1,199 @@
+"""Prepared samples are what `prepare` makes now, however they were kept, and the budget holds."""
+
+import json
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import cv2
+import numpy as np
+import pytest
+
+from phalanx.config import Data
+from phalanx.data import cache as module
+from phalanx.data.cache import Folder, SampleCache
+from phalanx.data.images import Grid
+from phalanx.data.layouts import train_records
+from phalanx.data.planes import Runs
+from phalanx.data.prepared import Prepared, prepare
+from phalanx.errors import DataError
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A set of six images of 64 pixels, and caches over it."""
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        image = tmp_path / "set/train/DCM" / f"ID{i}" / f"image{i}.png"
+        labels = tmp_path / "set/train/outputs_json" / f"ID{i}" / f"image{i}.json"
+        image.parent.mkdir(parents=True)
+        labels.parent.mkdir(parents=True)
+        cv2.imwrite(str(image), rng.integers(0, 255, (64, 64), np.uint8))
+        labels.write_text(json.dumps({"annotations": [{"label": "a", "points": [[3, 3], [30 + i, 3], [9, 40]]}]}))
+
+    def make(cache="disk", add=True, **changes):
+        values = {"classes": ["a", "b"], "size": 64, "cache_dir": tmp_path / "cache"} | changes
+        data = Data(name="t", root=tmp_path / "set", cache=cache, **values)
+        made, records = SampleCache(data), train_records(data)
+        if add:
+            made.add(records, progress=False)
+        return made, records, data
+
+    return make
+
+
+def same(one, other):
+    assert one.grid == other.grid
+    np.testing.assert_array_equal(one.image, other.image)
+    np.testing.assert_array_equal(one.runs.planes(), other.runs.planes())
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Names of the records that were prepared."""
+    seen = []
+    monkeypatch.setattr(module, "prepare", lambda record, data: (seen.append(record.name), prepare(record, data))[1])
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_each_is_made_once(make, counted, kind):
+    cache, records, data = make(kind)
+    assert sorted(counted) == [record.name for record in records]
+    for record in records * 2:
+        same(cache(record), prepare(record, data))
+    assert len(counted) == 6
+
+
+def test_the_next_run_finds_what_the_first_made(make, counted):
+    make()
+    counted.clear()
+    cache, records, data = make()
+    same(cache(records[2]), prepare(records[2], data))
+    assert counted == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"size": 96}, {"blackout": 400}, {"background": "contour"}, {"classes": ["b", "a"]}]
+)
+def test_other_options_make_other_samples(make, changes):
+    make()
+    cache, records, data = make(**changes)
+    for record in records:
+        same(cache(record), prepare(record, data))
+
+
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+@pytest.mark.parametrize("part", ["image", "labels"])
+def test_a_changed_file_is_made_anew_by_the_next_run_and_refused_by_this_one(make, kind, part):
+    cache, records, _ = make(kind)
+    path = getattr(records[3], part)
+    old = path.stat()
+    if part == "image":
+        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), 255 - picture)
+    else:
+        path.write_text(path.read_text().replace("40", "41"))
+        os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))  # of the same length, and with its old time
+    with pytest.raises(DataError, match=r"image3\.png: the image or its annotation changed while training"):
+        cache(records[3])
+    cache, records, data = make(kind)
+    same(cache(records[3]), prepare(records[3], data))
+
+
+def test_a_file_only_touched_is_the_same(make, counted):
+    cache, records, _ = make()
+    counted.clear()
+    os.utime(records[1].image)
+    records[2].labels.write_bytes(records[2].labels.read_bytes())
+    for record in records:
+        cache(record)
+    assert counted == []
+
+
+def test_a_file_that_is_gone_is_named(make):
+    cache, records, _ = make()
+    records[1].image.unlink()
+    with pytest.raises(DataError, match=r"image1\.png: cannot be read \(No such file"):
+        cache(records[1])
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:2000] + b"\1" + b[2001:]])
+def test_a_damaged_entry_is_made_anew(make, counted, tmp_path, damage):
+    cache, records, data = make()
+    for path in (tmp_path / "cache").glob("*.npz"):
+        path.write_bytes(damage(path.read_bytes()))
+    counted.clear()
+    for record in records:
+        same(cache(record), prepare(record, data))
+    assert len(counted) == 6
+    assert list((tmp_path / "cache").glob("*.npz")) == []
+    make()
+    assert len(list((tmp_path / "cache").glob("*.npz"))) == 6
+
+
+def used(folder):
+    return sum(path.stat().st_size for path in folder.glob("*"))
+
+
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_the_budget_holds_and_what_it_leaves_out_is_made_each_time(make, counted, tmp_path, kind):
+    cache, records, data = make(kind, cache_gb=15e-6)
+    kept = len(cache.store.samples) if kind == "ram" else len(list((tmp_path / "cache").glob("*.npz")))
+    assert kept == (3 if kind == "ram" else 2)  # a file has a head
+    assert kind == "ram" or used(tmp_path / "cache") <= 15000
+    counted.clear()
+    for record in records:
+        same(cache(record), prepare(record, data))
+    assert len(counted) == 6 - kept
+
+
+def test_a_full_cache_still_checks_what_it_does_not_keep(make, tmp_path):
+    (tmp_path / "set/train/outputs_json/ID5/image5.json").write_text("{")
+    for kind in ("ram", "disk", "none"):
+        with pytest.raises(DataError, match=r"image5\.json: not an annotation file"):
+            make(kind, cache_gb=8e-6)
+
+
+def test_what_rested_longest_makes_room_and_what_others_use_does_not(make, tmp_path):
+    folder = tmp_path / "cache"
+    make(size=32)
+    old = sorted(folder.glob("*.npz"))
+    for age, path in enumerate(old):  # all but one rest for hours
+        os.utime(path, times=(0, time.time() - (3600 * (age + 2) if age else 60)))
+    room = used(folder) + 4 * 6000
+    cache, records, _ = make(cache_gb=room / 1e9)
+    left = [path for path in old if path.exists()]
+    assert old[0] in left  # in use
+    assert used(folder) <= room
+    assert left == old[: len(left)]  # the longest unused went first
+    assert all(cache.store.get(cache.known[record][1]) for record in records)
+
+
+def test_a_folder_that_cannot_be_written_is_said_once_and_costs_only_time(make, tmp_path, capsys):
+    (tmp_path / "cache").write_text("in the way")
+    cache, records, data = make()
+    assert capsys.readouterr().out.count("data.cache_dir=") == 1
+    for record in records:
+        same(cache(record), prepare(record, data))
+
+
+def race(place, number):
+    """Puts and gets the same few keys as every other process does, in its own order."""
+    folder, rng = Folder(place, 10**8), np.random.default_rng(number)
+    for key in rng.integers(0, 5, 60).tolist():
+        found = folder.get(f"{key:064d}")
+        if found is not None and not (found.image == key).all():
+            return f"process {number} got another sample than {key}"
+        if found is None or rng.random() < 0.2:
+            image = np.full((64, 64), key, np.uint8)
+            folder.put(f"{key:064d}", Prepared(image, Runs.of(image[:, :, None]), Grid(64, 64, 64)), set())
+    return ""
+
+
+def test_processes_that_write_and_read_at_once_see_whole_samples(tmp_path):
+    with ProcessPoolExecutor(4, get_context("fork")) as pool:
+        assert list(pool.map(race, [tmp_path] * 4, range(4))) == [""] * 4
+    assert len(list(tmp_path.glob("*.npz"))) == 5
+    assert list(tmp_path.glob(".*.part")) == []
