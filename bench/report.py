@@ -14,7 +14,7 @@ TITLES = {
         "python bench/demo.py --json results/demo.json (--without-plain leaves the baseline out)",
     ),
     "teeth": ("Real dental X-rays", "python bench/teeth.py --root DIR --json results/teeth.json"),
-    "warp_gpu": ("Warping on a GPU", "python bench/warp_gpu.py --json results/warp_gpu.json"),
+    "warp": ("The warp, on a CPU core and on a GPU", "python bench/warp.py --json results/warp.json"),
     "data": ("From files to a batch (baseline: the usual pipeline)", "python bench/data.py --json results/data.json"),
     "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),
     "hand_geometry": (
