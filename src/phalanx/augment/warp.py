@@ -13,7 +13,7 @@ from ..config import Augment
 from ..data.planes import swap_classes
 from .draw import Crop, Draw, Window, draw
 
-STRIP = 128  # rows of the map made at a time: they stay in a core's cache, and no whole map is ever in memory
+STRIP = 128  # rows of the map made at a time: they stay in a core's cache
 
 Source = tuple[np.ndarray, int]  # an array [H, W] or [H, W, C] and OpenCV's name of the interpolation
 
