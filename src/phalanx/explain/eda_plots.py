@@ -11,10 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..files import write_bytes
+from ..measures import UNITS
 
 COLOURS = {"train": "#4477aa", "test": "#cc6677"}
 GREY = "#777777"
-UNITS = {"age": "years", "height": "cm", "weight": "kg"}
 PAIRS = 15  # overlaps shown
 
 

@@ -9,12 +9,12 @@ import pandas as pd
 
 from ..data.metadata import COLUMNS
 from ..data.rotation import LIMIT
+from ..measures import UNITS
 from .eda_measure import Measured
 from .eda_stats import Effect, cohens_d, correlation, regression, share_difference
 
 FENCE = 1.5  # quartile distances above the upper quartile from which an image is an outlier (Tukey's fence)
 LEAST_BAND = 0.005  # of the side: thinner noise is no band
-MEASURES = ("age", "height", "weight")
 SHARES = "difference of shares"
 
 
@@ -66,7 +66,7 @@ def shift_table(images: pd.DataFrame) -> pd.DataFrame:
         if len(a) and len(b):
             effect = share_difference(int(a.sum()), len(a), int(b.sum()), len(b))
             rows.append(_shift_row(trait, SHARES, a.to_numpy(), b.to_numpy(), effect))
-    for trait in MEASURES:
+    for trait in UNITS:
         if trait in people:
             a, b = (side[trait].dropna().to_numpy(float) for side in sides)
             if len(a) > 1 and len(b) > 1:
@@ -82,7 +82,7 @@ def size_table(images: pd.DataFrame) -> pd.DataFrame:
     if "sex" not in people or not len(people):
         return pd.DataFrame(columns=columns)
     area = people["area"].to_numpy()
-    factors = {name: people[name].to_numpy(float) for name in MEASURES}
+    factors = {name: people[name].to_numpy(float) for name in UNITS}
     factors["male"] = people["sex"].map({"male": 1.0, "female": 0.0}).to_numpy(float)
     factors = {name: column for name, column in factors.items() if np.isfinite(column).any()}
     rows: list[dict[str, Any]] = []
@@ -112,7 +112,7 @@ def class_table(measured: Sequence[Measured], images: pd.DataFrame, classes: Seq
         row: dict[str, Any] = {"class": name, "images": len(present)}
         row["area_mean"] = present.mean() if len(present) else math.nan
         row["area_sd"] = present.std(ddof=1) if len(present) > 1 else math.nan
-        for trait in MEASURES:
+        for trait in UNITS:
             if trait in known:
                 row[f"r_{trait}"] = correlation(known[trait].to_numpy(float), own).value
         rows.append(row)
