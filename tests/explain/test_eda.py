@@ -15,7 +15,7 @@ from phalanx.config import Data
 from phalanx.data.planes import pack
 from phalanx.data.records import test_records as records_of_test
 from phalanx.data.truth import truth_of
-from phalanx.explain.eda_measure import noise_bands, overlaps_of
+from phalanx.explain.eda_measure import overlaps_of
 from phalanx.phantom.anatomy import HAND_CLASSES
 from phalanx.submit.rle import encode_planes
 from phalanx.submit.stack import Stack
@@ -146,18 +146,6 @@ def test_a_csv_of_another_data_set_is_refused(root, tmp_path, capsys):
     write(path, [("other.png", [""] * 29)], HAND_CLASSES, {})
     assert eda(root, tmp_path / "out", f"csv={path}") == 2
     assert "has no image of this data set (such as other.png)" in capsys.readouterr().err
-
-
-@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 200), st.integers(0, 9))
-def test_bands_of_noise_are_measured_to_the_pixel(top, left, low, seed):
-    rng = np.random.default_rng(seed)
-    ramp = np.add.outer(np.linspace(20, 120, 256), np.linspace(0, 80, 256)) + rng.normal(0, 3, (256, 256))
-    image = ramp.clip(0, 255).astype(np.uint8)
-    image[:top] = rng.integers(low, 256, (top, 256))
-    image[:, :left] = rng.integers(low, 256, (256, left))
-    rows, columns = noise_bands(image)
-    assert abs(rows - top) <= 1
-    assert abs(columns - left) <= 1
 
 
 @given(st.randoms())

@@ -15,8 +15,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from ..config import Data
-from ..data.layouts import test_place, test_records, train_records
+from ..data.brightness import BRIGHT
+from ..data.layouts import test_place, test_records
 from ..data.metadata import SHEETS, read_metadata
+from ..data.quarantine import kept_records
 from ..data.records import Record
 from ..data.rotation import BASE, LIMIT, TIP, has_rule, tilt_of_stack
 from ..errors import DataError, PhalanxError
@@ -24,7 +26,7 @@ from ..files import write_json, write_text
 from ..submit.stack import Stack
 from ..submit.table import Submission
 from . import eda_plots
-from .eda_measure import BRIGHT, Measured, measure
+from .eda_measure import Measured, measure
 from .eda_tables import SHARES, class_table, image_table, overlap_table, shift_table, size_table
 
 
@@ -42,7 +44,7 @@ def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1
         DataError: no usable image, or a CSV that does not fit the data set.
     """
     assert data.root is not None
-    work = [(record, "train") for record in train_records(data)]
+    work = [(record, "train") for record in kept_records(data)]
     left_out: list[str] = []
     place = test_place(data)
     if place is not None and place.exists():

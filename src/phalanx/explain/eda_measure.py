@@ -7,9 +7,9 @@ import math
 from typing import NamedTuple
 
 import cv2
-import numpy as np
 
 from ..config import Data
+from ..data.brightness import brightness
 from ..data.images import read_grey
 from ..data.records import Record
 from ..data.rotation import has_rule, tilt_of_stack
@@ -17,11 +17,6 @@ from ..data.truth import planes_of
 from ..errors import DataError
 from ..submit.rle import area, encode_planes, intersection
 from ..submit.stack import Stack
-
-BRIGHT = 240  # grey value from which a pixel counts as bright: metal, nail art, burnt-out skin
-BAND_SHARE = 1 / 8  # of the side: how deep a band of noise may reach
-NOISE = 12.0  # mean step between neighbouring pixels from which a row is noise; white noise of 0..255 steps by 85
-NOISE_FACTOR = 1.5  # and this many times the step of the rows behind the band
 
 
 class Measured(NamedTuple):
@@ -53,8 +48,7 @@ def measure(record: Record, *, split: str, data: Data) -> Measured:
             stack = Stack.parse(encode_planes(planes, len(data.classes)))
     except DataError as error:
         return Measured(record.name, record.group, split, 0, 0, math.nan, math.nan, 0, 0, (), (), str(error))
-    top, left = noise_bands(image)
-    inner = image[top:, left:]
+    bright, top, left = brightness(image)
     areas: tuple[float, ...] = ()
     overlaps: tuple[tuple[int, int, float], ...] = ()
     degrees = math.nan
@@ -62,15 +56,7 @@ def measure(record: Record, *, split: str, data: Data) -> Measured:
         areas = tuple((stack.areas / image.size).tolist())
         overlaps = tuple((a, b, shared / image.size) for a, b, shared in overlaps_of(stack))
         degrees = tilt_of_stack(stack, data.classes, width) if has_rule(data.classes) else math.nan
-    bright = cv2.countNonZero(cv2.inRange(inner, BRIGHT, 255)) / max(1, inner.size)
     return Measured(record.name, record.group, split, height, width, degrees, bright, top, left, areas, overlaps)
-
-
-def noise_bands(image: np.ndarray) -> tuple[int, int]:
-    """Rows of white noise at the top and columns at the left of uint8[H, W], 0 where there is none."""
-    rows = _band(image[: 2 * max(1, int(image.shape[0] * BAND_SHARE))])
-    deep = max(1, int(image.shape[1] * BAND_SHARE))
-    return rows, _band(np.ascontiguousarray(image[:, : 2 * deep].T))
 
 
 def overlaps_of(stack: Stack) -> list[tuple[int, int, int]]:
@@ -87,11 +73,3 @@ def overlaps_of(stack: Stack) -> list[tuple[int, int, int]]:
             if shared:
                 pairs.append((a, b, shared))
     return pairs
-
-
-def _band(strip: np.ndarray) -> int:
-    """Rows from the first on that are noise, in the upper half of a strip uint8[2 N, W]; the lower half compares."""
-    steps = cv2.absdiff(strip[:, 1:], strip[:, :-1]).mean(1)
-    half = len(strip) // 2
-    noisy = steps[:half] > max(NOISE, NOISE_FACTOR * float(np.median(steps[half:])))
-    return int(half if noisy.all() else noisy.argmin())

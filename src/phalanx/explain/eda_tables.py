@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data.brightness import fence
 from ..data.metadata import COLUMNS
 from ..data.rotation import LIMIT
 from ..measures import UNITS
 from .eda_measure import Measured
 from .eda_stats import Effect, cohens_d, correlation, regression, share_difference
 
-FENCE = 1.5  # quartile distances above the upper quartile from which an image is an outlier (Tukey's fence)
 LEAST_BAND = 0.005  # of the side: thinner noise is no band
 SHARES = "difference of shares"
 
@@ -30,8 +30,8 @@ def image_table(measured: Sequence[Measured], sheet: pd.DataFrame | None) -> pd.
             for row in measured
         ]
     )  # fmt: skip
-    low, high = np.quantile(table["bright"], [0.25, 0.75])
-    table["bright_outlier"] = table["bright"] > high + FENCE * max(high - low, 1e-4)
+    ours = table.loc[table["split"] == "train", "bright"]  # what is unusual is for the training images to say
+    table["bright_outlier"] = table["bright"] > fence((ours if len(ours) else table["bright"]).to_list())
     table["noise_band"] = (table["noise_top"] > LEAST_BAND * table["height_px"]) | (
         table["noise_left"] > LEAST_BAND * table["width_px"]
     )
