@@ -71,6 +71,33 @@ class Oversample(Strict):
         return {key: factor for key, factor in told.items() if factor != 1}
 
 
+class DropDice(Strict):
+    """Images that an earlier run finds wrong, by the mean Dice of its out-of-fold predictions. One of the limits."""
+
+    run: str = Field(min_length=1)  # its name; all its folds must be finished
+    below: Share | None = None  # drop images under this Dice
+    worst: Count | None = None  # drop so many, the lowest first
+
+    @model_validator(mode="after")
+    def _one(self) -> "DropDice":
+        if (self.below is None) == (self.worst is None):
+            raise ValueError("below: give either this or worst")
+        return self
+
+
+class Drop(Strict):
+    """Training images to leave out by a rule; see data/drop.py."""
+
+    bright: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None  # quartile distances above the upper one
+    dice: DropDice | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> "Drop":
+        if self.bright is None and self.dice is None:
+            raise ValueError("bright: give this rule or dice, or data.drop=null for none")
+        return self
+
+
 class Coco(Strict):
     """Names of a data set in COCO JSON, all below ``data.root``."""
 
@@ -109,6 +136,7 @@ class Data(Strict):
     folds_file: Path | None = None  # null: grouped folds are drawn from the seed
     cache_gb: Annotated[float, Field(ge=0)] = 4.0  # decoded images and planes kept in memory up to this
     quarantine: Path | None = None  # file of training images to leave out, as `phalanx check --quarantine` writes it
+    drop: Drop | None = None  # by a rule, in training alone: held-out images stay
     skip_unlabelled: bool = False  # true: images without an annotation file are left out instead of refused
     oversample: Oversample | None = None  # in training alone; held-out images are always seen once
     layout: Literal["competition", "coco", "masks"] = "competition"  # how images and truth lie under root
@@ -260,6 +288,8 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _usable(self) -> "Config":
+        if self.data.drop and self.data.drop.dice and self.data.drop.dice.run == self.name:
+            raise ValueError(f"data.drop.dice.run: {self.name} is this very run; name an earlier one, or give name=")
         terms = {term for stage in self.loss.stages for term in stage.weights}
         if "point" in terms and self.model.pointrend is None:
             raise ValueError("loss: weighs 'point', which needs a head: set model.pointrend, or drop the term")

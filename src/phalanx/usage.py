@@ -11,6 +11,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx folds data=NAME out=FILE.csv                               fix the folds of a data set in a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
   phalanx check data=NAME data.root=DIR [--quarantine FILE]          find what is wrong with a data set
+  phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
   phalanx picture FILE ANSWERS IMAGES --out FILE.png                 predictions beside truth
   phalanx demo [quick=true]                                          the whole job on synthetic hands
 
@@ -115,6 +116,20 @@ place or size, files without partner, patients without metadata. Exits 1 where t
   data.quarantine=FILE   images to pass over here too, so that what is settled is not told again
   data.skip_unlabelled=true   images without annotation are no error
   workers=N              processes (default: all cores)      progress=false   no progress bar
+"""
+
+QUARANTINE = """\
+phalanx quarantine data=NAME data.root=DIR out=FILE data.drop.RULE=...
+
+Writes the training images that a rule drops, each with its reason, into a text file to look through and edit. Train
+without what is left in it with data.quarantine=FILE. (data.drop=... in train applies the rule itself, to the training
+part of each fold alone; a quarantined image is left out of the scores too.)
+
+  data.drop.bright=1.5                  share of pixels >= 240 from so many quartile distances above the upper quartile
+  data.drop.dice.run=NAME               out-of-fold Dice in this finished run: with
+    data.drop.dice.worst=20             the 20 lowest, or
+    data.drop.dice.below=0.9            all below .9
+  out=FILE                              must not exist; lines of data.quarantine=OTHER come along
 """
 
 PICTURE = """\

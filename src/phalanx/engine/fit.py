@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..config import Config
+from ..data import drop as dropping
 from ..data import folds as folding
 from ..data.dataset import Batch, Batches, collate
 from ..data.oversample import keep_weights
@@ -66,13 +67,16 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         if done.is_file():
             print(f"{folder}: finished{_dice_text(json.loads(done.read_text(encoding='utf-8')))}", flush=True)
             return folder
+        dropped = dropping.find(records, config.data, config.runs)
         torch.manual_seed(config.seed)
-        task = make_task(config, train, held_out)
+        shown = dropping.kept(train, dropped)
+        task = make_task(config, shown, held_out)
         trainer = Trainer(config, folder, task)
         # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
         claim(folder, config)
         folding.write(folder / "folds.csv", records, folds)
-        keep_weights(folder / "weights.csv", train, task.weights)
+        dropping.keep_dropped(folder / "dropped.csv", train, dropped)
+        keep_weights(folder / "weights.csv", shown, task.weights)
         result: dict[str, Any] = {"seconds_train": trainer.run()}
         if held_out:
             began = time.monotonic()
