@@ -153,6 +153,6 @@ def test_overlaps_are_those_of_the_pixels(rng):
     masks = np.array(
         [[[rng.random() < 0.2 and (y // 4 == c % 2 or c > 2) for _ in range(9)] for y in range(8)] for c in range(5)]
     )
-    found = {(a, b): shared for a, b, shared in overlaps_of(Stack.parse(encode_planes(pack(masks), 5)))}
+    found = {(a, b): shared for a, b, shared in overlaps_of(Stack.parse(encode_planes(pack(masks), 5)), 9)}
     truth = {(a, b): int((masks[a] & masks[b]).sum()) for a in range(5) for b in range(a + 1, 5)}
     assert found == {pair: shared for pair, shared in truth.items() if shared}

@@ -4,9 +4,11 @@ Runs in worker processes and returns a few numbers an image, so memory does not 
 """
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 
 from ..config import Data
 from ..data.brightness import brightness
@@ -17,6 +19,8 @@ from ..data.truth import planes_of
 from ..errors import DataError
 from ..submit.rle import area, encode_planes, intersection
 from ..submit.stack import Stack
+
+FAR = 2**62  # beyond any pixel
 
 
 class Measured(NamedTuple):
@@ -54,22 +58,30 @@ def measure(record: Record, *, split: str, data: Data) -> Measured:
     degrees = math.nan
     if stack is not None:
         areas = tuple((stack.areas / image.size).tolist())
-        overlaps = tuple((a, b, shared / image.size) for a, b, shared in overlaps_of(stack))
+        overlaps = tuple((a, b, shared / image.size) for a, b, shared in overlaps_of(stack, width))
         degrees = tilt_of_stack(stack, data.classes, width) if has_rule(data.classes) else math.nan
     return Measured(record.name, record.group, split, height, width, degrees, bright, top, left, areas, overlaps)
 
 
-def overlaps_of(stack: Stack) -> list[tuple[int, int, int]]:
-    """Pairs of classes that share pixels, and how many."""
-    each = [stack.runs[a:b] for a, b in zip(stack.splits[:-1], stack.splits[1:], strict=True)]
+def overlaps_of(stack: Stack, width: int) -> list[tuple[int, int, int]]:
+    """Pairs of classes that share pixels of an image ``width`` pixels wide, and how many."""
+    each = [stack.runs[a:b] for a, b in pairwise(stack.splits)]
+    boxes = np.array([_box(runs, width) for runs in each])  # (C, 2, 2): first and last, of rows and columns
+    first, last = boxes[:, 0], boxes[:, 1]
+    meet = ((first[:, None] <= last) & (first <= last[:, None])).all(2)  # most pairs lie apart
     pairs = []
-    for a, first in enumerate(each):
-        for b in range(a + 1, len(each)):
-            other = each[b]
-            # pixels are numbered row by row: apart in rows means no run of the one lies between those of the other
-            if not len(first) or not len(other) or first[-1, 1] <= other[0, 0] or other[-1, 1] <= first[0, 0]:
-                continue
-            shared = area(intersection(first, other))
-            if shared:
-                pairs.append((a, b, shared))
+    for a, b in np.argwhere(np.triu(meet, 1)).tolist():
+        shared = area(intersection(each[a], each[b]))
+        if shared:
+            pairs.append((a, b, shared))
     return pairs
+
+
+def _box(runs: np.ndarray, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and last row and column, inclusive, of the pixels of runs int64[N, 2]; of none, one that meets nothing."""
+    if not len(runs):
+        return (FAR, FAR), (-1, -1)
+    rows, columns = np.divmod(runs - (0, 1), width)
+    if (rows[:, 0] < rows[:, 1]).any():  # a run that goes on in the next row
+        columns = np.array([[0, width - 1]])
+    return (rows[0, 0], columns[:, 0].min()), (rows[-1, 1], columns[:, 1].max())
