@@ -85,6 +85,9 @@ def read_metadata(root: Path) -> pd.DataFrame | None:
     )
     if unnamed:
         notes.append(f"{path.name}: {unnamed} row(s) without a patient, left out")
+    absent = [column for column in COLUMNS if column not in headings]
+    if absent:
+        notes.append(f"{path.name}: no column for {', '.join(absent)}; all missing")
     table = pd.DataFrame({"patient": patients})
     for column in COLUMNS:
         values: list[Any] = [None] * len(table)
@@ -96,8 +99,6 @@ def read_metadata(root: Path) -> pd.DataFrame | None:
                 f"{path.name}: {column} {text!r} is not understood; missing for {_some(names)}"
                 for text, names in strange.items()
             ]
-        else:
-            notes.append(f"{path.name}: no column for {column}; all missing")
         table[column] = pd.Series(values, dtype=object if column == "sex" else float)
     table = table[table["patient"] != ""]
     doubled = table["patient"][table["patient"].duplicated()].unique()

@@ -120,7 +120,13 @@ def class_table(measured: Sequence[Measured], images: pd.DataFrame, classes: Seq
 
 
 def overlap_table(measured: Sequence[Measured], classes: Sequence[str]) -> pd.DataFrame:
-    """Pairs of classes that share pixels in any image: in how many, and how much of the smaller bone, most first."""
+    """Pairs of classes that share pixels in any image, the most first.
+
+    ``images`` where they do and ``images_both`` that have both; the means, of the shared area and of its part of the
+    smaller one, are over the latter.
+    """
+    present = np.array([row.areas for row in measured if row.areas]).reshape(-1, len(classes)) > 0
+    both = present.astype(int).T @ present.astype(int)
     sums: dict[tuple[int, int], list[float]] = {}
     for row in measured:
         for a, b, shared in row.overlaps:
@@ -128,15 +134,14 @@ def overlap_table(measured: Sequence[Measured], classes: Sequence[str]) -> pd.Da
             found[0] += 1
             found[1] += shared
             found[2] += shared / min(row.areas[a], row.areas[b])
-    annotated = max(1, sum(bool(row.areas) for row in measured))
     rows = [
         {
-            "class": classes[a], "other": classes[b], "images": count, "share_of_images": count / annotated,
-            "area_mean": total / annotated, "of_smaller_mean": parts / annotated,
+            "class": classes[a], "other": classes[b], "images": count, "images_both": both[a, b],
+            "area_mean": total / both[a, b], "of_smaller_mean": parts / both[a, b],
         }
         for (a, b), (count, total, parts) in sums.items()
     ]  # fmt: skip
-    columns = ["class", "other", "images", "share_of_images", "area_mean", "of_smaller_mean"]
+    columns = ["class", "other", "images", "images_both", "area_mean", "of_smaller_mean"]
     return pd.DataFrame(rows, columns=columns).sort_values(["of_smaller_mean", "class"], ascending=False)
 
 
