@@ -246,8 +246,8 @@ def quarantine(words: Sequence[str]) -> None:
     reasons = reasons_of(find(kept_records(data), data, config.runs))
     before = read_quarantine(data.quarantine) if data.quarantine else {}
     write_quarantine(out, before | reasons)
-    print(f"{out}: {len(reasons)} image(s) by the rule{f' and {len(before)} from before' if before else ''}; look at")
-    print(f"them, edit the file, and train with data.quarantine={out} instead of data.drop")
+    print(f"{out}: {len(reasons)} image(s) by the rule{f', {len(before)} from {data.quarantine}' if before else ''}")
+    print(f"look them through, delete lines, and train with data.quarantine={out} instead of data.drop")
 
 
 def picture(words: Sequence[str]) -> None:

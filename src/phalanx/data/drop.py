@@ -35,8 +35,8 @@ class Dropped(NamedTuple):
     def reason(self) -> str:
         """In words, for the screen and for a quarantine."""
         if self.rule == "bright":
-            return f"{self.value:.2%} of the pixels are {BRIGHT} or brighter, limit {self.limit:.2%}"
-        return f"out-of-fold Dice {self.value:.4f}, limit {self.limit:.4f}"
+            return f"{self.value:.3%} of the pixels are {BRIGHT} or brighter; the limit is {self.limit:.3%}"
+        return f"out-of-fold Dice {self.value:.4f}"
 
 
 def find(records: Sequence[Record], data: Data, runs: Path) -> list[Dropped]:
@@ -59,8 +59,8 @@ def find(records: Sequence[Record], data: Data, runs: Path) -> list[Dropped]:
         rows = [Dropped(r.name, "bright", s, limit) for r, s in zip(records, shares, strict=True) if s > limit]
         if not rows:
             raise ConfigError(
-                f"data.drop.bright={data.drop.bright:g}: no training image has more than {limit:.2%} bright pixels "
-                f"(the most: {max(shares):.2%}); give a smaller number, or leave the rule out"
+                f"data.drop.bright={data.drop.bright:g}: no training image is brighter than that (the most: "
+                f"{max(shares):.3%} of the pixels); give a smaller number, or leave the rule out"
             )
         found += rows
     if data.drop.dice is not None:
@@ -140,7 +140,7 @@ def _by_dice(records: Sequence[Record], data: Data, rule: DropDice, run: Path) -
 def _out_of_fold(run: Path, data: Data) -> dict[str, float]:
     """Mean Dice over the classes of every image that a finished fold of the run held out."""
     if not run.is_dir():
-        others = [path.name for path in run.parent.glob("*") if path.is_dir()]
+        others = {path.parents[1].name for path in run.parent.glob("*/fold*/oof_score.json")}
         close = nearest(run.name, others) if others else ""
         raise ConfigError(f"data.drop.dice.run={run.name}: no such run in {run.parent}/{close}")
     found: dict[str, float] = {}
