@@ -5,8 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .errors import TrainingError
-
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replaces ``path`` by ``data`` such that a kill at any moment leaves the old file or the new one."""
@@ -26,18 +24,6 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """As :func:`write_bytes`, in UTF-8."""
     write_bytes(path, text.encode())
-
-
-def keep_text(path: Path, text: str, changed: str) -> None:
-    """Writes a file of a run; where it is there already, it must say the same.
-
-    Raises:
-        TrainingError: it does not; ``changed`` tells what the run began with instead.
-    """
-    if not path.is_file():
-        write_text(path, text)
-    elif path.read_text(encoding="utf-8") != text:
-        raise TrainingError(f"{path}: this run began with {changed} since. Restore them, or give another name=")
 
 
 def write_json(path: Path, value: Any) -> None:

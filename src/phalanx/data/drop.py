@@ -15,8 +15,7 @@ from typing import NamedTuple
 import yaml
 
 from ..config import Data, DropDice, nearest
-from ..errors import ConfigError, DataError
-from ..files import keep_text
+from ..errors import ConfigError, DataError, TrainingError
 from .brightness import BRIGHT, brightness, fence
 from .images import read_grey
 from .layouts import train_names
@@ -94,19 +93,29 @@ def kept(train: Sequence[Record], dropped: Sequence[Dropped]) -> list[Record]:
     return left
 
 
-def keep_dropped(path: Path, train: Sequence[Record], dropped: Sequence[Dropped]) -> None:
-    """Writes ``image_name,rule,value,limit`` of a fold's training images; a run that continues must find the same.
+def agreed(folder: Path, records: Sequence[Record], data: Data, runs: Path) -> list[Dropped]:
+    """As :func:`find`, for the run of which ``folder`` is a fold: all its folds drop the same, however often begun.
 
     Raises:
-        TrainingError: the file is there and says otherwise.
+        TrainingError: a fold began with other images left out.
     """
-    names = {record.name for record in train}
+    dropped = find(records, data, runs)
+    for other in sorted(folder.parent.glob("*/dropped.csv")):
+        if other.read_text(encoding="utf-8") != to_csv(dropped):
+            raise TrainingError(
+                f"{other}: this run began with other images left out, so data.drop, the images or the run it asks "
+                "changed since. Restore them, or give another name="
+            )
+    return dropped
+
+
+def to_csv(dropped: Sequence[Dropped]) -> str:
+    """``image_name,rule,value,limit``, what a run keeps."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["image_name", "rule", "value", "limit"])
-    table.writerows((d.name, d.rule, repr(d.value), repr(d.limit)) for d in dropped if d.name in names)
-    if dropped:
-        keep_text(path, text.getvalue(), "other images left out, so the images or the run in data.drop changed")
+    table.writerows((one.name, one.rule, repr(one.value), repr(one.limit)) for one in dropped)
+    return text.getvalue()
 
 
 def _by_dice(records: Sequence[Record], data: Data, rule: DropDice, run: Path) -> list[Dropped]:

@@ -20,7 +20,7 @@ from ..data.dataset import Batch, Batches, collate
 from ..data.oversample import keep_weights
 from ..data.records import Record
 from ..errors import TrainingError
-from ..files import write_json
+from ..files import write_json, write_text
 from . import checkpoint
 from .device import open_device
 from .ema import Average
@@ -67,7 +67,7 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         if done.is_file():
             print(f"{folder}: finished{_dice_text(json.loads(done.read_text(encoding='utf-8')))}", flush=True)
             return folder
-        dropped = dropping.find(records, config.data, config.runs)
+        dropped = dropping.agreed(folder, records, config.data, config.runs)
         torch.manual_seed(config.seed)
         shown = dropping.kept(train, dropped)
         task = make_task(config, shown, held_out)
@@ -75,7 +75,8 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
         claim(folder, config)
         folding.write(folder / "folds.csv", records, folds)
-        dropping.keep_dropped(folder / "dropped.csv", train, dropped)
+        if dropped:
+            write_text(folder / "dropped.csv", dropping.to_csv(dropped))
         keep_weights(folder / "weights.csv", shown, task.weights)
         result: dict[str, Any] = {"seconds_train": trainer.run()}
         if held_out:
