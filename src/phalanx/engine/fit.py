@@ -14,12 +14,13 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..config import Config
+from ..data import drop as dropping
 from ..data import folds as folding
 from ..data.dataset import Batch, Batches, Unwarped, collate
 from ..data.oversample import keep_weights
 from ..data.records import Record
 from ..errors import TrainingError
-from ..files import write_json
+from ..files import write_json, write_text
 from . import checkpoint
 from .device import open_device
 from .ema import Average
@@ -66,13 +67,17 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         if done.is_file():
             print(f"{folder}: finished{_dice_text(json.loads(done.read_text(encoding='utf-8')))}", flush=True)
             return folder
+        dropped = dropping.agreed(folder, records, config.data, config.runs)
         torch.manual_seed(config.seed)
-        task = make_task(config, train, held_out)
+        shown = dropping.kept(train, dropped)
+        task = make_task(config, shown, held_out)
         trainer = Trainer(config, folder, task)
         # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
         claim(folder, config)
         folding.write(folder / "folds.csv", records, folds)
-        keep_weights(folder / "weights.csv", train, task.weights)
+        if dropped:
+            write_text(folder / "dropped.csv", dropping.to_csv(dropped))
+        keep_weights(folder / "weights.csv", shown, task.weights)
         result: dict[str, Any] = {"seconds_train": trainer.run()}
         if held_out:
             began = time.monotonic()
