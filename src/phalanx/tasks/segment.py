@@ -26,7 +26,9 @@ class Segment:
 
     def __init__(self, config: Config, train: Sequence[Record], held_out: Sequence[Record]):
         self.config, self.held_out = config, list(held_out)
-        self.loss = StagedLoss(config.loss)  # first: a misspelt term should not wait for the images
+        self.loss = StagedLoss(
+            config.loss, config.data.classes
+        )  # first: a misspelt term should not wait for the images
         self.network = build(config.model, classes=len(config.data.classes), size=config.data.size)
         self.weights = image_weights(train, config.data)  # how often an epoch shows each training image
         common: dict[str, Any] = {"data": config.data, "seed": config.seed, "progress": config.progress}
@@ -37,7 +39,7 @@ class Segment:
     def step(self, network: Any, batch: Batch, stage: int) -> Result:
         """Loss and training Dice of a batch on the network's device."""
         logits, points = network(batch.images)
-        return self.loss(stage, logits.float(), points, batch.planes)
+        return self.loss(stage, logits, points, batch.planes)
 
     @torch.no_grad()
     def validate(self, network: Network, device: torch.device) -> float | None:
