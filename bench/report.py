@@ -15,6 +15,10 @@ TITLES = {
     ),
     "teeth": ("Real dental X-rays", "python bench/teeth.py --root DIR --json results/teeth.json"),
     "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),
+    "losses": (
+        "Losses (baseline: segmentation-models-pytorch; boundary: exact distances at full size, plain PyTorch)",
+        "python bench/losses.py --json results/losses.json",
+    ),
     "hand_geometry": (
         "Synthetic hands against real ones (baseline: the real statistic)",
         "python bench/hand_geometry.py --json results/hand_geometry.json",

@@ -95,3 +95,13 @@ def test_a_class_with_twice_the_weight_counts_as_two_of_the_mean():
         ]
         plain, weighted = (found[0] for found in gradients)
         torch.testing.assert_close(weighted, plain * (shares / shares.mean())[:, None, None])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_one_logit_that_is_no_number_shows_in_its_term(name):
+    logits, planes = case()
+    with torch.no_grad():
+        logits[1, 4, 2, 3] = float("nan")
+    result = staged({name: 1.0})(0, logits, None, planes)
+    assert torch.isnan(result.total)
+    assert torch.isnan(result.terms[name]).nonzero().tolist() == [[1, 4]]

@@ -117,13 +117,13 @@ class _Shapes:
 
     def __init__(self, options: Options, part: slice, classes: int, dtype: torch.dtype, device: torch.device):
         def column(value: PerClass) -> Tensor:
-            return torch.as_tensor(value, dtype=dtype, device=device).expand(classes)[part, None]
+            return torch.as_tensor(value, dtype=dtype).expand(classes)[part, None].to(device)
 
         half, more = options.smoothing / 2, column(options.pos_weight)
         # pos_weight w, labels y' = y +- half, truth 1: (w (1 - half) + half) log(1 + exp(z)) - half z;
         # truth 0: (1 - half + w half) log(1 + exp(z)) - w half z
         self.bce, self.linear = None, None
-        if bool((more != 1).any()):
+        if bool((torch.as_tensor(options.pos_weight) != 1).any()):  # asked on the host: a GPU would have to answer
             self.bce = (1 - half + more * half, more * (1 - half) + half)
         if half:
             self.linear = (more * half, torch.full_like(more, half))

@@ -51,7 +51,7 @@ def _one(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     for first in range(0, len(x), step):
         signs = torch.rsub(y[first : first + step].to(dtype), 1, alpha=2)
         errors = torch.addcmul(torch.ones((), dtype=dtype, device=x.device), x[first : first + step].to(dtype), signs)
-        active = (errors > 0).nonzero()[:, 0]  # the others add nothing to value or gradient
+        active = errors.clamp_(min=0).nonzero()[:, 0]  # the others add nothing; one that is no number stays to be seen
         found.append((errors[active], active + first, signs[active]))
     errors, active, signs = (torch.cat(column) for column in zip(*found, strict=True))
     errors, order = errors.sort(descending=True, stable=True)
