@@ -131,3 +131,27 @@ def test_half_precision_logits_get_their_gradient_in_their_type():
     expected, _ = slow(half.detach().double(), truth)
     assert half.grad.dtype == torch.bfloat16
     assert value.item() == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_equal_errors_are_taken_by_pixel_in_float32_and_float64_alike():
+    """Which of two equal errors comes first is free, but must not depend on the type or on how it is sorted."""
+    rng = np.random.default_rng(0)
+    truth = torch.from_numpy(rng.random((1, 5, 40, 40)) < 0.3)
+    logits = torch.from_numpy(rng.integers(-6, 7, truth.shape) / 4)  # few values, exact in either type
+    gradients = []
+    for dtype in (torch.float32, torch.float64):
+        x = logits.to(dtype).requires_grad_()
+        value, _ = lovasz_loss(x, planes_of(truth))
+        gradients.append(torch.autograd.grad(value, x)[0].double())
+    torch.testing.assert_close(*gradients, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("tile", [1, 7, 1000])
+def test_the_search_by_tiles_finds_every_active_pixel(tile, monkeypatch):
+    logits, truth = case()
+    expected, _ = lovasz_loss(logits, planes_of(truth))
+    monkeypatch.setattr("phalanx.losses.lovasz.TILE", tile)
+    found, _ = lovasz_loss(logits, planes_of(truth))
+    (gradient,) = torch.autograd.grad(found, logits)
+    assert found.item() == expected.item()
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected, logits)[0], rtol=0, atol=0)

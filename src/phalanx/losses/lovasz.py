@@ -6,6 +6,7 @@ closed form: with I foreground pixels still right and U pixels in the union befo
 adds 1/U and a background pixel I/(U (U + 1)), from integer counts.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,31 +49,44 @@ def _one(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss, steps, active pixels and signs (1 where the truth is 0, else -1) of one mask: float[N], uint8[N]."""
     dtype, found = wide(x), []
     step = TILE if x.device.type == "cpu" else len(x)
+    one = torch.ones((), dtype=dtype, device=x.device)
     for first in range(0, len(x), step):
-        signs = torch.rsub(y[first : first + step].to(dtype), 1, alpha=2)
-        errors = torch.addcmul(torch.ones((), dtype=dtype, device=x.device), x[first : first + step].to(dtype), signs)
+        truth = y[first : first + step]
+        errors = torch.addcmul(one, x[first : first + step].to(dtype), torch.rsub(truth.to(dtype), 1, alpha=2))
         active = errors.clamp_(min=0).nonzero()[:, 0]  # the others add nothing; one that is no number stays to be seen
-        found.append((errors[active], active + first, signs[active]))
-    errors, active, signs = (torch.cat(column) for column in zip(*found, strict=True))
+        found.append((errors[active], active + first, truth[active]))
+    errors, active, truth = _descending(*(torch.cat(column) for column in zip(*found, strict=True)))
+    steps = jaccard_steps(truth, int(y.sum()))
+    return (errors.double() * steps).sum().to(dtype), steps, active, torch.rsub(truth.to(dtype), 1, alpha=2)
+
+
+def _descending(errors: Tensor, pixels: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The three sorted by errors (positive), the largest first, equal ones by pixel."""
+    if errors.device.type == "cpu" and errors.dtype == torch.float32:
+        # bits of positive floats sort as integers, so one number holds all three, and numpy sorts those many times as
+        # fast as torch sorts floats with their indices
+        keys = (~errors.numpy().view(np.uint32)).astype(np.uint64) << np.uint64(32)
+        keys |= (2 * pixels + truth).numpy().view(np.uint64)
+        keys.sort()
+        low = keys.astype(np.uint32)
+        errors = torch.from_numpy((~(keys >> np.uint64(32)).astype(np.uint32)).view(np.float32))
+        return errors, torch.from_numpy((low >> 1).astype(np.int64)), torch.from_numpy(low.astype(np.uint8) & 1)
     errors, order = errors.sort(descending=True, stable=True)
-    active, signs = active[order], signs[order]
-    steps = jaccard_steps(signs < 0, int(y.sum()))
-    return (errors.double() * steps).sum().to(dtype), steps, active, signs
+    return errors, pixels[order], truth[order]
 
 
 def jaccard_steps(truth: Tensor, positives: int) -> Tensor:
-    """What each sorted error adds to the Jaccard loss, float64[N], from truth bool[N] in the sorted order.
+    """What each sorted error adds to the Jaccard loss, float64[N], from truth uint8[N] in the sorted order.
 
     Args:
         positives: foreground pixels of the whole mask, those without error included.
 
     A mask without foreground is wrong altogether at its first false pixel: that step is 1, the rest 0.
     """
-    after = truth.cumsum(0)
-    right = positives - (after - truth.long())  # I before the step
-    union = positives + torch.arange(len(truth), device=truth.device) - (after - truth.long())  # U before it
-    # .double() on both: a whole number divided by a whole number would be float32
-    gain = torch.where(truth, 1 / union.clamp(min=1).double(), right / (union * (union + 1)).clamp(min=1).double())
+    # whole numbers, exact in float64 (a whole number divided by a whole number would be float32)
+    before = truth.cumsum(0, dtype=torch.float64).sub_(truth)
+    union = torch.arange(positives, positives + len(truth), dtype=torch.float64, device=truth.device).sub_(before)
+    gain = torch.where(truth > 0, union.reciprocal(), (positives - before) / (union * (union + 1)))
     if positives == 0 and len(truth):
         gain = torch.zeros_like(gain)
         gain[0] = 1
