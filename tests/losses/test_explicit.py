@@ -105,3 +105,10 @@ def test_one_logit_that_is_no_number_shows_in_its_term(name):
     result = staged({name: 1.0})(0, logits, None, planes)
     assert torch.isnan(result.total)
     assert torch.isnan(result.terms[name]).nonzero().tolist() == [[1, 4]]
+
+
+def test_a_second_derivative_is_refused():
+    logits, planes = case()
+    (gradient,) = torch.autograd.grad(staged()(0, logits, None, planes).total ** 2, logits, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()

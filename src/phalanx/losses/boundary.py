@@ -36,21 +36,20 @@ def add_boundary(
 ) -> tuple[Tensor, Tensor]:
     """Weighted loss and unweighted parts; adds to ``gradient`` as ``explicit`` wants it."""
     batch, classes, height, width = logits.shape
-    dtype = wide(logits)
+    dtype, pixels, step = wide(logits), height * width, stride(height, width)
     parts = torch.zeros(batch, classes, dtype=dtype, device=logits.device)
     factors = torch.ones_like(parts[0]) if factors is None else factors.to(parts)
     for b in range(batch):
         distances = signed_distances(planes[b].cpu().numpy(), classes)
         coarse = torch.from_numpy(distances).to(logits.device)
-        step = stride(height, width)
         for c in range(classes):
             far = F.interpolate(coarse[None, c : c + 1].to(dtype), scale_factor=step, mode="bilinear")
-            far = far[0, 0, :height, :width] / (height * width)
+            far = far[0, 0, :height, :width]
             s = torch.sigmoid(logits[b, c].to(dtype))
             product = s * far
-            parts[b, c] = product.sum()
+            parts[b, c] = product.sum() / pixels
             if gradient is not None:  # ds/dx = s (1 - s)
-                product.addcmul_(product, s, value=-1).mul_(weight * factors[c] / (batch * classes))
+                product.addcmul_(product, s, value=-1).mul_(weight * factors[c] / (pixels * batch * classes))
                 gradient[b, c] += product
     return weight * (parts * factors).mean(), parts
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 # (logits, gradient or None) to (loss, reports ...): adds d loss / d logits to the gradient, where there is one
 Work = Callable[[Tensor, Tensor | None], tuple[Tensor, ...]]
@@ -39,6 +40,7 @@ class _Explicit(torch.autograd.Function):
         return loss, *reports
 
     @staticmethod
+    @once_differentiable  # a second derivative would silently be wrong
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         if gradient.dtype == ctx.dtype and not gradient.is_cuda and upstream[0] == 1:
