@@ -8,7 +8,7 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ConfigError
 
@@ -162,8 +162,11 @@ class Stage(Strict):
     until: Until | None = None  # null: to the end
 
 
-# A number for each class by name; ``others`` stands for all that are not named.
-PerClass = dict[str, Positive]
+# A number for each class by name; ``others`` stands for all that are not named, and a number alone for all.
+PerClass = Annotated[
+    dict[str, Positive],
+    BeforeValidator(lambda value: {"others": value} if isinstance(value, int | float) else value),
+]
 
 
 class Bce(Strict):

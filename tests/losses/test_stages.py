@@ -110,7 +110,7 @@ def test_options_reach_the_terms_they_name(truth, planes):
     options = {
         "bce": {"smoothing": 0.1, "pos_weight": {"c2": 3.0}},
         "focal": {"gamma": 1.0, "alpha": 0.25},
-        "tversky": {"alpha": {"others": 0.4}, "beta": {"c1": 2.0}, "gamma": 1.5},
+        "tversky": {"alpha": 0.4, "beta": {"c1": 2.0}, "gamma": 1.5},
     }
     values = {"stages": [{"weights": dict.fromkeys(options, 1.0)}], "options": options, "class_weights": {"c0": 4.0}}
     logits = torch.randn(truth.shape, dtype=torch.float64)
@@ -140,7 +140,8 @@ def test_class_weights_reach_the_point_term(truth, planes):
         ({"bce": {"smoothing": 1}}, "options.bce.smoothing=1: input should be less than 1"),
         ({"bce": {"smoothin": 0.1}}, "options.bce.smoothin: no such option; did you mean smoothing"),
         ({"bce": {"pos_weight": {"c0": 0}}}, "options.bce.pos_weight.c0=0: input should be greater than 0"),
-        ({"bce": {"pos_weight": 2}}, "options.bce.pos_weight=2: input should be a valid dict"),
+        ({"bce": {"pos_weight": -2}}, "options.bce.pos_weight.others=-2: input should be greater than 0"),
+        ({"bce": {"pos_weight": "high"}}, "options.bce.pos_weight='high': input should be a valid dict"),
         ({"dice": {}}, "options.dice: no such option"),
     ],
 )
