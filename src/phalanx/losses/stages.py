@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..config import Loss, PerClass, Stage, nearest
+from ..config import Loss, PerClass, nearest
 from ..errors import ConfigError
 from .area import Options, add_area
 from .boundary import add_boundary
@@ -101,13 +101,3 @@ def by_class(values: PerClass, classes: Sequence[str], default: float) -> list[f
     [2.0, 3.0]
     """
     return [values.get(name, values.get("others", default)) for name in classes]
-
-
-def weights_of(stage: Stage) -> str:
-    """A stage in one line, as in 'bce 0.5, dice 0.5'."""
-    return ", ".join(f"{name} {weight:g}" for name, weight in stage.weights.items())
-
-
-def guilty(terms: dict[str, Tensor]) -> str | None:
-    """The first term with a value that is not finite, or None."""
-    return next((name for name, parts in terms.items() if not torch.isfinite(parts).all()), None)
