@@ -178,7 +178,7 @@ def main() -> None:
         return
     names = {
         "mixture": "BCE 3 : Dice 4 : Focal 3",
-        "lovasz": "Lovasz, a trained model's logits",
+        "lovasz": "Lovasz, logits like a trained model's",
         "lovasz_untrained": "Lovasz, logits around 0",
         "boundary": "Boundary, distances included",
     }

@@ -44,6 +44,16 @@ def test_all_terms_in_one_buffer_are_the_sum_of_each_alone():
     torch.testing.assert_close(together, total, rtol=1e-12, atol=1e-18)
 
 
+def test_micro_batches_of_all_terms_give_the_gradient_of_the_batch():
+    """As the engine weighs them, by their share of the step's images."""
+    logits, planes = case(torch.float64)
+    loss = staged(class_weights={"c3": 2.0})
+    (whole,) = torch.autograd.grad(loss(0, logits, None, planes).total, logits)
+    for one in range(2):
+        (loss(0, logits[one : one + 1], None, planes[one : one + 1]).total / 2).backward()
+    torch.testing.assert_close(logits.grad, whole, rtol=1e-12, atol=1e-18)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_logits_keep_a_float32_loss_and_gradient_under_the_scaler(dtype):
     """A step of 1 / pixels is below half precision's smallest number; only its product with the scale is kept."""
