@@ -29,7 +29,7 @@ class Segment:
     def __init__(self, config: Config, train: Sequence[Record], held_out: Sequence[Record]):
         self.config, self.held_out = config, list(held_out)
         check_warp_device(config.augment.device, open_device(config.device, config.precision))
-        self.loss = StagedLoss(config.loss)  # first: a misspelt term should not wait for the images
+        self.loss = StagedLoss(config.loss, config.data.classes)  # first: wrong options should not wait for images
         self.network = build(config.model, classes=len(config.data.classes), size=config.data.size)
         self.weights = image_weights(train, config.data)  # how often an epoch shows each training image
         data, cache = config.data, SampleCache(config.data)
@@ -43,7 +43,7 @@ class Segment:
         if isinstance(batch, Unwarped):
             batch = batch.warp(self.training_set.pairs)
         logits, points = network(batch.images)
-        return self.loss(stage, logits.float(), points, batch.planes)
+        return self.loss(stage, logits, points, batch.planes)
 
     @torch.no_grad()
     def validate(self, network: Network, device: torch.device) -> float | None:
