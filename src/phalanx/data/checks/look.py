@@ -34,7 +34,8 @@ REDRAW = "Correct the annotation, or leave the image out by the quarantine"
 class Look:
     """What is kept of one image.
 
-    ``bones`` float64[C, 3]: centroid x, y and area of each class in units of the long side, NaN where it is absent.
+    ``bones`` float64[C, 6]: centroid x, y, area, and variances xx, yy and covariance xy of each class, in units of
+    the long side; NaN where it is absent.
     """
 
     record: Record
@@ -59,7 +60,7 @@ def look(item: tuple[Record, str], classes: list[str]) -> Look:
     """Reads the image and, where there is one, the annotation of ``(record, split)``; never raises for its files."""
     cv2.setNumThreads(1)
     record, split = item
-    seen = Look(record, split, np.full((len(classes), 3), np.nan))
+    seen = Look(record, split, np.full((len(classes), 6), np.nan))
     try:
         image = read_grey(record.image)
         _look_at_image(seen, image)
@@ -185,7 +186,8 @@ def _measure(seen: Look, polygons: list[Polygon], classes: list[str], path: Path
         if not area:
             continue
         centre = (moments["m10"] / area + x0 + 0.5, moments["m01"] / area + y0 + 0.5)
-        seen.bones[label] = (centre[0] / SIDE, centre[1] / SIDE, area / SIDE**2)
+        spread = [moments[name] / area / SIDE**2 for name in ("mu20", "mu02", "mu11")]
+        seen.bones[label] = (centre[0] / SIDE, centre[1] / SIDE, area / SIDE**2, *spread)
         # a mask holds half the pixels of its outline more than the outline encloses; a figure of eight, much more
         if area - enclosed[label] - along[label] * 0.75 - 4 > CROSSED * area:
             text = f"the outline of {classes[label]} crosses itself"
@@ -210,7 +212,7 @@ def contrast(image: np.ndarray, planes: np.ndarray) -> float:
 def _find_same(seen: Look, planes: np.ndarray, classes: list[str], path: Path) -> None:
     """Two classes with the same mask: an outline that was kept under its old label too."""
     there = np.flatnonzero(np.isfinite(seen.bones[:, 2]))
-    x, y, area = seen.bones[there].T
+    x, y, area = seen.bones[there, :3].T
     near = np.hypot(x[:, None] - x, y[:, None] - y) < 0.05 * np.sqrt(np.minimum(area[:, None], area))
     near &= np.minimum(area[:, None], area) > SAME * np.maximum(area[:, None], area)
     for i, j in zip(*np.nonzero(np.triu(near, 1)), strict=True):
