@@ -12,7 +12,7 @@ import pytest
 from phalanx.cli import main
 from phalanx.compose import compose
 from phalanx.data.checks.geometry import expect, relabel
-from phalanx.data.checks.look import noise_band, perceptual_hash
+from phalanx.data.checks.picture import noise_band, perceptual_hash
 from phalanx.data.checks.run import check
 from phalanx.data.quarantine import kept_records, read_quarantine, write_quarantine
 from phalanx.errors import DataError

@@ -52,7 +52,7 @@ def odd(
     """Labels in each other's place, and bones of odd place or size, of one image."""
 
     def found(severity: Severity, kind: str, text: str, remedy: str) -> Finding:
-        return Finding(str(seen.record.labels), severity, kind, text, remedy, seen.record.name)
+        return Finding(str(seen.truth), severity, kind, text, remedy, seen.record.name)
 
     if places.mirrored[image]:
         yield found("error", "left-right", "left and right labels are exchanged throughout", RELABEL)
@@ -104,7 +104,7 @@ def absent(looks: Sequence[Look], classes: Sequence[str]) -> Iterator[Finding]:
         if complete and used[c] and others >= USUAL:
             for i in missing:
                 remedy = "Annotate it; where the patient lacks it, leave the image in and pass this over"
-                text, path = f"{name} is not annotated", str(looks[i].record.labels)
+                text, path = f"{name} is not annotated", str(looks[i].truth)
                 yield Finding(path, "error", "absent", text, remedy, looks[i].record.name)
         elif missing:
             seldom.append((len(missing), name))
@@ -125,7 +125,7 @@ def dim(looks: Sequence[Look]) -> Iterator[Finding]:
         if value < middle - DIM * deviation and value < middle / 2:
             text = f"the annotation does not lie on the bones (contrast {value:.2f}, usually {middle:.2f})"
             yield Finding(
-                str(seen.record.labels), "warning", "off-image", text,
+                str(seen.truth), "warning", "off-image", text,
                 "Look at the picture; the annotation may belong to another image", seen.record.name,
             )  # fmt: skip
 

@@ -64,10 +64,11 @@ def nearly_same(looks: Sequence[Look]) -> Iterator[Finding]:
 
 def same_patients(looks: Sequence[Look]) -> Iterator[Finding]:
     """Patients that stand in train and in test."""
-    groups = {split: {s.record.group for s in looks if s.split == split} for split in ("train", "test")}
-    for group in sorted(groups["train"] & groups["test"]):
+    tested = {seen.record.group for seen in looks if seen.split == "test"}
+    first = {seen.record.group: seen for seen in reversed(looks) if seen.split == "train"}
+    for group in sorted(tested & first.keys()):
         text = f"patient {group} stands in train and in test"
-        yield Finding(f"train/DCM/{group}", "warning", "patient-in-both", text, "Keep a patient on one side")
+        yield Finding(str(first[group].record.image), "warning", "patient-in-both", text, "Keep a patient on one side")
 
 
 def same_annotations(looks: Sequence[Look]) -> Iterator[Finding]:
@@ -76,8 +77,8 @@ def same_annotations(looks: Sequence[Look]) -> Iterator[Finding]:
     for seen in (s for s in looks if s.drawn):
         other = first.setdefault(seen.drawn, seen)
         if other is not seen and other.pixels != seen.pixels:
-            text = f"is the same annotation as {other.record.labels}"
-            yield Finding(str(seen.record.labels), "error", "copied-annotation", text, RELABEL, seen.record.name)
+            text = f"is the same annotation as {other.truth}"
+            yield Finding(str(seen.truth), "error", "copied-annotation", text, RELABEL, seen.record.name)
 
 
 def forms(looks: Sequence[Look]) -> Iterator[Finding]:
