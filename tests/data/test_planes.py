@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from phalanx.data.planes import one_class, pack, plane_count, swap_classes, unpack
+from phalanx.data.planes import covered, one_class, pack, plane_count, swap_classes, unpack
 
 stacks = st.tuples(st.integers(1, 40), st.integers(1, 6), st.integers(1, 6)).flatmap(lambda s: hnp.arrays(bool, s))
 
@@ -42,3 +42,8 @@ def test_swap_exchanges_the_masks_and_leaves_the_planes_given_alone(stack, data)
     swapped = swap_classes(planes, pairs)
     np.testing.assert_array_equal(unpack(swapped, len(stack)), expected)
     np.testing.assert_array_equal(planes, pack(stack))
+
+
+@given(stacks)
+def test_covered_is_where_any_class_is(stack):
+    np.testing.assert_array_equal(covered(pack(stack)), stack.any(axis=0))

@@ -39,3 +39,11 @@ def swap_classes(planes: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.nda
         swapped[..., plane_a] ^= differs << bit_a
         swapped[..., plane_b] ^= differs << bit_b
     return swapped
+
+
+def covered(planes: np.ndarray) -> np.ndarray:
+    """bool[H, W]: where any class of bit-planes uint8[H, W, P] is."""
+    found = planes[:, :, 0].copy()
+    for number in range(1, planes.shape[2]):  # numpy's reduction over so short an axis takes ten times as long
+        found |= planes[:, :, number]
+    return found.astype(bool)

@@ -10,19 +10,23 @@ from ...config import Data, Masks
 from ...errors import DataError
 from .. import coco, masks
 from ..images import Grid
-from ..planes import one_class, plane_count
+from ..planes import covered, one_class, plane_count
 from ..polygons import Polygon, outlines_of, rasterise, read_items
-from .look import REDRAW, Look
+from .look import REDRAW, SIDE, Look
+from .metal import metal
 
-SIDE = 512  # long side of the grid on which bones are measured
 CROSSED = 0.15  # share of a bone that its outline does not enclose by the shoelace formula
 RING = 25  # pixels of that grid: the ring around the bones reaches half of it
 SAME = 0.9  # intersection over union of two classes that must be the same outline drawn twice
 
 
-def look_at_annotation(seen: Look, data: Data, image: np.ndarray | None) -> None:
-    """Reads the annotation of an image uint8[H, W], None where that is unreadable, and measures its classes."""
-    grid = Grid.of(image, SIDE) if image is not None else None
+def look_at_annotation(seen: Look, data: Data, small: np.ndarray | None) -> None:
+    """Reads the annotation of an image, and measures its classes.
+
+    Args:
+        small: the image shrunk to the content of a grid of SIDE; None where it is unreadable.
+    """
+    grid = Grid(*seen.shape, SIDE) if seen.shape is not None else None
     polygons, planes = READERS[data.layout](seen, data, grid)
     digest = hashlib.sha256()
     for label, points in polygons:
@@ -31,11 +35,11 @@ def look_at_annotation(seen: Look, data: Data, image: np.ndarray | None) -> None
         digest.update(planes.tobytes())
     drawn = bool(polygons) or (planes is not None and bool(planes.any()))
     seen.drawn = digest.digest() if drawn else b""
-    if grid is None or image is None:
+    if grid is None or small is None:
         return
     if not drawn and data.layout != "competition":
         seen.add(seen.truth, "warning", "no-annotation", "shows none of the classes", "Annotate it, if it does")
-    _measure(seen, polygons, planes, data.classes, grid, image)
+    _measure(seen, polygons, planes, data.classes, grid, small)
 
 
 def _of_json(seen: Look, data: Data, grid: Grid | None) -> tuple[list[Polygon], None]:
@@ -129,7 +133,7 @@ def _measure(
     masked: np.ndarray | None,
     classes: list[str],
     frame: Grid,
-    image: np.ndarray,
+    small: np.ndarray,
 ) -> None:
     """Area, centroid and spread of each class from its mask, and the polygons that enclose nothing or lie outside."""
     height, width, path, scale, grid = frame.height, frame.width, seen.truth, frame.scale, frame.content
@@ -163,6 +167,7 @@ def _measure(
         box = np.stack([scaled.min(axis=0), scaled.max(axis=0)])
         old = boxes.get(label, box)
         boxes[label] = np.stack([np.minimum(old[0], box[0]), np.maximum(old[1], box[1])])
+    cut: dict[int, tuple[slice, slice]] = {}
     for label, (low, high) in boxes.items():
         x0, y0 = np.maximum(np.floor(low).astype(int) - 1, 0)
         x1, y1 = np.ceil(high).astype(int) + 2
@@ -177,8 +182,16 @@ def _measure(
         if area - enclosed[label] - along[label] * 0.75 - 4 > CROSSED * area:
             text = f"the outline of {classes[label]} crosses itself"
             seen.add(path, "warning", "crossed-outline", text, "Redraw the outline in one turn")
+        cut[label] = (slice(y0, y1), slice(x0, x1))
     _find_same(seen, planes, classes)
-    seen.contrast = contrast(cv2.resize(image, grid[::-1], interpolation=cv2.INTER_AREA), planes)
+    seen.contrast = contrast(small, planes)
+    bright = metal(small, planes, cut, seen.bands)
+    if bright is not None:
+        x, y = round((bright.x + 0.5) / scale), round((bright.y + 0.5) / scale)
+        text = f"something bright at ({x}, {y}) that no bone explains: a ring, an implant, a stone?"
+        seen.add(
+            seen.record.image, "note", "metal", text, "Nothing to do; such images may be worth a look of their own"
+        )
 
 
 def _boxes(planes: np.ndarray, classes: int) -> dict[int, np.ndarray]:
@@ -197,7 +210,7 @@ def contrast(image: np.ndarray, planes: np.ndarray) -> float:
 
     Bones are; a mask that belongs to another image is about as bright as what surrounds it.
     """
-    inside = planes.max(axis=2) > 0
+    inside = covered(planes)
     mask: np.ndarray = inside.astype(np.uint8)
     around = cv2.dilate(mask, np.ones((RING, RING), np.uint8)).astype(bool) & ~inside
     if not inside.any() or not around.any():

@@ -8,6 +8,8 @@ import numpy as np
 from ..records import Record
 from .findings import Finding, Severity
 
+SIDE = 512  # long side of the grid on which images are looked at
+
 REMOVE = "Restore the file, or remove it with its annotation"
 REDRAW = "Correct the annotation, or leave the image out by the quarantine"
 
@@ -24,6 +26,7 @@ class Look:
     split: str  # train or test
     bones: np.ndarray
     shape: tuple[int, int] | None = None  # height, width; None: unreadable
+    bands: tuple[int, int] = (0, 0)  # rows at the top and columns at the left of that grid that hold noise
     form: str = ""  # file type, bit depth, colours
     pixels: bytes = b""  # SHA-256 of the shape and the grey pixels
     hash: int = 0  # 64-bit perceptual hash

@@ -1,12 +1,14 @@
 """What is wrong with one image by itself: a blank picture, bands of noise; and what it is compared by."""
 
 import hashlib
+import math
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from .look import REMOVE, Look
+from .metal import collimation
 
 THUMB = 32  # side of the thumbnail that near-duplicates are compared by
 BLANK = 2.0  # standard deviation of grey levels below which an image shows nothing
@@ -46,12 +48,12 @@ def file_form(path: Path) -> str:
     return path.suffix.lower().lstrip(".")
 
 
-def look_at_picture(seen: Look, image: np.ndarray) -> None:
-    """Notes what uint8[H, W] shows, and keeps its hashes."""
+def look_at_picture(seen: Look, image: np.ndarray, small: np.ndarray) -> None:
+    """Notes what uint8[H, W] shows, and keeps its hashes; ``small``: the same on a grid of SIDE."""
     path = seen.record.image
-    seen.shape, seen.form = (image.shape[0], image.shape[1]), file_form(path)
-    seen.pixels = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
-    seen.hash, seen.thumb = perceptual_hash(image)
+    seen.form = file_form(path)
+    seen.pixels = hashlib.sha256(repr(image.shape).encode() + image.data).digest()
+    seen.hash, seen.thumb = perceptual_hash(small)
     if float(cv2.meanStdDev(image)[1][0, 0]) < BLANK:
         seen.add(path, "error", "blank", "shows nothing: all pixels are nearly alike", REMOVE)
         return
@@ -59,3 +61,9 @@ def look_at_picture(seen: Look, image: np.ndarray) -> None:
     if max(top, left) >= max(3, len(image) // 100):
         text = f"white noise in the upper {top} rows and the left {left} columns"
         seen.add(path, "note", "noise-band", text, "Harmless to most models; black it out where it is not")
+        share = len(small) / len(image)
+        seen.bands = (math.ceil(top * share), math.ceil(left * share))
+    sides = collimation(small, seen.bands)
+    if sides:
+        text = f"a straight edge along the border: {', '.join(sides)}"
+        seen.add(path, "note", "collimation", text, "Nothing to do; data.blackout hides the top and the left one")

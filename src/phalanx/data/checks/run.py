@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ...config import Data
 from ...errors import DataError, PhalanxError
-from ..images import read_grey
+from ..images import Grid, read_grey
 from ..metadata import read_metadata
 from ..quarantine import read_quarantine
 from ..records import Record
@@ -22,7 +22,7 @@ from .annotation import look_at_annotation
 from .compare import compare
 from .files import find
 from .findings import Finding, Report, ranked
-from .look import REMOVE, Look
+from .look import REMOVE, SIDE, Look
 from .picture import look_at_picture
 
 
@@ -77,17 +77,18 @@ def look(item: tuple[Record, str], data: Data) -> Look:
     """Reads the image and, where there is one, the annotation of ``(record, split)``; never raises for its files."""
     cv2.setNumThreads(1)
     record, split = item
-    seen, image = Look(record, split, np.full((len(data.classes), 6), np.nan)), None
+    seen, small = Look(record, split, np.full((len(data.classes), 6), np.nan)), None
     try:
         image = read_grey(record.image)
         seen.shape = (image.shape[0], image.shape[1])
-        look_at_picture(seen, image)
+        small = cv2.resize(image, Grid.of(image, SIDE).content[::-1], interpolation=cv2.INTER_AREA)
+        look_at_picture(seen, image, small)
     except DataError as error:
         seen.add(record.image, "error", "unreadable", str(error).removeprefix(f"{record.image}: "), REMOVE)
     except MemoryError:
         seen.add(record.image, "error", "unreadable", "does not fit into memory", REMOVE)
     if record.labels is not None:
-        look_at_annotation(seen, data, image)
+        look_at_annotation(seen, data, small)
     return seen
 
 
