@@ -14,6 +14,10 @@ TITLES = {
         "python bench/demo.py --json results/demo.json (--without-plain leaves the baseline out)",
     ),
     "teeth": ("Real dental X-rays", "python bench/teeth.py --root DIR --json results/teeth.json"),
+    "check": (
+        "Faults planted into synthetic hands, found by `phalanx check`",
+        "python bench/check.py --keep DIR --json results/check.json",
+    ),
     "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),
     "hand_geometry": (
         "Synthetic hands against real ones (baseline: the real statistic)",
