@@ -115,6 +115,28 @@ def test_both_images_of_a_patient_wrong_in_the_same_way():
     assert set(np.nonzero(judged.bearing != start)[0]) == {20, 21}
 
 
+@pytest.mark.parametrize("count", [1, 2, 8])
+@pytest.mark.parametrize("groups", ["one patient", "each its own"])
+def test_few_images_or_few_patients_say_little_and_break_nothing(count, groups):
+    bones = poses(count, seed=4)
+    bones[0, 3] = np.nan
+    bones[:, 7] = np.nan
+    start = np.tile(np.arange(CLASSES), (count, 1))
+    names = ["a"] * count if groups == "one patient" else [str(i) for i in range(count)]
+    judged = judge(bones, names, start, flip=True)
+    np.testing.assert_array_equal(judged.bearing, start)
+    assert not (judged.place > 8).any()
+    assert np.isnan(judged.place[:, 7]).all()
+
+
+def test_equal_images_do_not_break_it():
+    bones = np.tile(poses(1, seed=5), (12, 1, 1))
+    start = np.tile(np.arange(CLASSES), (12, 1))
+    judged = judge(bones, [str(i) for i in range(12)], start, flip=True)
+    np.testing.assert_array_equal(judged.bearing, start)
+    assert not (judged.place > 8).any()
+
+
 def test_cycles_of_a_permutation_are_its_own():
     rng = np.random.default_rng(0)
     for _ in range(50):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 FOLDS = 10
+PATIENTS = 4  # below so many, each image is judged by all others, its patient's too
 KINDS = ("place", "size", "shape")
 SHRINK = {"place": 0.15, "size": 0.3, "shape": 0.3}  # of correlations, which few images tell badly
 FLOOR = 0.15  # least deviation of a value, of the median one
@@ -39,7 +40,7 @@ class Judged(NamedTuple):
 
     ``bearing`` int[N, C]: the label, as drawn, of the bone that should be class c; c itself where all is right.
     ``place``, ``size`` float[N, C]: how far the bone that should be c is from what all the other bones let expect, in
-    deviations usual for c and for the image; NaN where it is absent.
+    deviations usual for c and for the image; NaN where it is absent or too few others have it.
     """
 
     bearing: np.ndarray
@@ -59,6 +60,8 @@ def judge(bones: np.ndarray, groups: Sequence[str], start: np.ndarray, *, flip: 
         start: int[N, C], a first guess of the bearing.
         flip: images may show either side mirrored, as left and right hands do.
     """
+    if len(set(groups)) < PATIENTS:
+        groups = [str(image) for image in range(len(groups))]
     numbers = {group: i for i, group in enumerate(dict.fromkeys(groups))}
     fold = np.array([numbers[group] % FOLDS for group in groups])
     values, bearing = align(bones, flip=flip), start.copy()
