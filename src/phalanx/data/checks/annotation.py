@@ -185,13 +185,8 @@ def _measure(
         cut[label] = (slice(y0, y1), slice(x0, x1))
     _find_same(seen, planes, classes)
     seen.contrast = contrast(small, planes)
-    bright = metal(small, planes, cut, seen.bands)
-    if bright is not None:
-        x, y = round((bright.x + 0.5) / scale), round((bright.y + 0.5) / scale)
-        text = f"something bright at ({x}, {y}) that no bone explains: a ring, an implant, a stone?"
-        seen.add(
-            seen.record.image, "note", "metal", text, "Nothing to do; such images may be worth a look of their own"
-        )
+    spot = metal(small, planes, cut, seen.bands)
+    seen.bright = None if spot is None else (round((spot.x + 0.5) / scale), round((spot.y + 0.5) / scale))
 
 
 def _boxes(planes: np.ndarray, classes: int) -> dict[int, np.ndarray]:

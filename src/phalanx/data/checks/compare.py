@@ -10,6 +10,7 @@ from .findings import Finding
 from .look import Look
 
 NEAR_BITS = 12  # of 64 that may differ between near-duplicates' hashes: a first sieve
+COMMON = 0.3  # share of the images with something bright from which on it is no news
 NEAR = 0.99  # correlation of their thumbnails; different people's images stay below .98
 
 
@@ -20,6 +21,7 @@ def compare(looks: Sequence[Look], classes: Sequence[str], pairs: Sequence[tuple
     yield from same_patients(looks)
     yield from same_annotations(looks)
     yield from forms(looks)
+    yield from bright(looks)
     yield from compare_bones(looks, classes, pairs)
 
 
@@ -89,6 +91,20 @@ def forms(looks: Sequence[Look]) -> Iterator[Finding]:
         if len(counts) > 1:
             text = f"{what}: " + ", ".join(f"{count} of {name}" for name, count in counts.most_common(6))
             yield Finding("", "note", kind, text, "Nothing to do: all are read as grey, on one grid")
+
+
+def bright(looks: Sequence[Look]) -> Iterator[Finding]:
+    """Images with something bright that no bone explains; one note for all where it is common, as crowns of teeth."""
+    shining = [seen for seen in looks if seen.bright is not None]
+    annotated = sum(seen.record.labels is not None for seen in looks)
+    if len(shining) > COMMON * annotated:
+        text = f"something bright that no bone explains in {len(shining)} of {annotated} images: usual here"
+        yield Finding("", "note", "metal", text, "Nothing to do")
+        return
+    for seen in shining:
+        text = f"something bright at {seen.bright} that no bone explains: a ring, an implant, a stone?"
+        remedy = "Nothing to do; such images may be worth a look of their own"
+        yield Finding(str(seen.record.image), "note", "metal", text, remedy, seen.record.name)
 
 
 def _correlation(one: Look, other: Look) -> float:

@@ -33,6 +33,7 @@ class Look:
     thumb: np.ndarray | None = None  # uint8[THUMB, THUMB]
     drawn: bytes = b""  # SHA-256 of the annotations
     contrast: float = np.nan  # grey levels inside the annotations less those around, in deviations of the image
+    bright: tuple[int, int] | None = None  # x and y of something bright that no bone explains
     findings: list[Finding] = field(default_factory=list)
 
     @property
