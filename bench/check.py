@@ -132,9 +132,9 @@ def look(root: Path) -> tuple[Report, dict[str, float]]:
     start = time.perf_counter()
     report = check(data, progress=False)
     return report, {
-        f"time, {os.cpu_count()} cores [s]": time.perf_counter() - start,
-        "peak of the parent grew by [MiB]": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
-        "peak of a worker [MiB]": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+        f"time, {os.cpu_count()} cores": time.perf_counter() - start,
+        "peak of the parent grew by": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
+        "peak of a worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
     }
 
 
@@ -166,7 +166,11 @@ def faults(sets: list[tuple[int, int, int]], folder: Path, kept: Path | None, co
     rows += [share(f"{what}: {kind}", found[kind], count) for kind, count in there.items() if len(sets) > 1]
     rows += [share(f"{what}: clean images with errors", flagged, clean_images)]
     if costs:
-        rows += [{"claim": f"{what}: {name}", "ours": value, "unit": ""} for name, value in cost.items()]
+        units = ("s", "MiB", "MiB")
+        rows += [
+            {"claim": f"{what}: {name}", "ours": value, "unit": unit}
+            for (name, value), unit in zip(cost.items(), units, strict=True)
+        ]
     return rows
 
 
@@ -200,7 +204,9 @@ def main() -> None:
     quick = args.quick
     small = [(70, 256, seed) for seed in ((201, 202) if quick else range(201, 209))]
     seen = [[(20, 512, 211)]] if quick else [[(60, 512, s) for s in (211, 212)], [(40, 1024, 213)], [(40, 2048, 214)]]
-    with tempfile.TemporaryDirectory(dir=args.keep and args.keep.parent) as name:
+    if args.keep:
+        args.keep.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.keep) as name:  # on one file system: kept files are linked, not copied
         folder = Path(name)
         results = faults(small, folder, args.keep, costs=False)
         for sets in seen:

@@ -10,7 +10,7 @@ from .findings import Finding
 from .look import Look
 
 NEAR_BITS = 12  # of 64 that may differ between near-duplicates' hashes: a first sieve
-COMMON = 0.3  # share of the images with something bright from which on it is no news
+COMMON, FEW = 0.3, 3  # share, and number, of images with something bright from which on it is no news
 NEAR = 0.99  # correlation of their thumbnails; different people's images stay below .98
 
 
@@ -97,7 +97,7 @@ def bright(looks: Sequence[Look]) -> Iterator[Finding]:
     """Images with something bright that no bone explains; one note for all where it is common, as crowns of teeth."""
     shining = [seen for seen in looks if seen.bright is not None]
     annotated = sum(seen.record.labels is not None for seen in looks)
-    if len(shining) > COMMON * annotated:
+    if len(shining) > max(COMMON * annotated, FEW):
         text = f"something bright that no bone explains in {len(shining)} of {annotated} images: usual here"
         yield Finding("", "note", "metal", text, "Nothing to do")
         return
