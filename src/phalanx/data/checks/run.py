@@ -103,6 +103,7 @@ def sheet(root: Path, groups: set[str]) -> Iterator[Finding]:
         return
     path = str(table.attrs["path"])
     for note in table.attrs["notes"]:
+        note = note.removeprefix(f"{Path(path).name}: ")
         yield Finding(path, "note", "metadata", note, "Taken as missing; correct the cell if you know better")
     remedy = "Add the row; until then the patient's sex, age, height and weight are missing"
     for group in sorted(groups - set(table.index)):
