@@ -137,13 +137,13 @@ class PointRend(Strict):
 
 
 class Model(Strict):
-    arch: str
-    encoder: str
+    arch: str  # a decoder of segmentation-models-pytorch, hrnet_ocr, lraspp, residual_unet or swin_unetr
+    encoder: str  # of segmentation-models-pytorch, or timm's with tu- before the name
     weights: str = "imagenet"  # imagenet (or another name the encoder knows), none, or a local file
     norm: Literal["group", "batch"] = "group"
     channels_last: bool = False
     pointrend: PointRend | None = None
-    options: dict[str, Any] = {}  # passed on to the decoder's constructor in segmentation-models-pytorch
+    options: dict[str, Any] = {}  # numbers of the architecture: smp's constructor, or build() of ours
 
 
 class Until(Strict):

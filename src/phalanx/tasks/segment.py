@@ -13,6 +13,7 @@ from ..data.dataset import Batch, TrainingSet, collate
 from ..data.oversample import image_weights
 from ..data.records import Record
 from ..data.truth import truth_of
+from ..losses.bits import thin
 from ..losses.stages import Result, StagedLoss
 from ..metrics.dice import hard_dice
 from ..models.build import Network, build
@@ -38,8 +39,13 @@ class Segment:
 
     def step(self, network: Any, batch: Batch, stage: int) -> Result:
         """Loss and training Dice of a batch on the network's device."""
-        logits, points = network(batch.images)
-        return self.loss(stage, logits.float(), points, batch.planes)
+        output = network(batch.images)
+        result = self.loss(stage, output.logits.float(), output.points, batch.planes)
+        total = result.total
+        for weight, logits in output.auxiliary:  # heads that only help to learn see the stage's loss at their own size
+            planes = thin(batch.planes, (logits.shape[-2], logits.shape[-1]))
+            total = total + weight * self.loss(stage, logits.float(), None, planes).total
+        return result._replace(total=total)
 
     @torch.no_grad()
     def validate(self, network: Network, device: torch.device) -> float | None:
