@@ -8,7 +8,7 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import ConfigError
 
@@ -143,7 +143,15 @@ class Model(Strict):
     norm: Literal["group", "batch"] = "group"
     channels_last: bool = False
     pointrend: PointRend | None = None
+    metadata: list[Literal["sex", "age", "height", "weight"]] = []  # of the patient, told at the bottleneck (FiLM)
     options: dict[str, Any] = {}  # numbers of the architecture: smp's constructor, or build() of ours
+
+    @field_validator("metadata")
+    @classmethod
+    def _told_once(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError("a trait stands twice")
+        return names
 
 
 class Until(Strict):

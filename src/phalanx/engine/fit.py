@@ -18,6 +18,7 @@ from ..data import folds as folding
 from ..data.dataset import Batch, Batches, collate
 from ..data.oversample import keep_weights
 from ..data.records import Record
+from ..data.traits import keep_traits
 from ..errors import TrainingError
 from ..files import write_json
 from . import checkpoint
@@ -73,6 +74,7 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         claim(folder, config)
         folding.write(folder / "folds.csv", records, folds)
         keep_weights(folder / "weights.csv", train, task.weights)
+        keep_traits(folder / "traits.csv", train, task.traits, config.model.metadata)
         result: dict[str, Any] = {"seconds_train": trainer.run()}
         if held_out:
             began = time.monotonic()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..config import Model, nearest
 from ..errors import ConfigError
 from . import hrnet_ocr, lraspp, residual_unet, swin_unetr
+from .film import Film
 from .norms import batch_to_group
 from .pairs import DECODERS, advice, build_pair, check_encoder, other_sizes
 from .pointrend import PointRend, Points
@@ -42,20 +43,25 @@ class Network(nn.Module):
         # one owner for the weights, so that each has one name in a checkpoint
         self.core: Segmenter | PointRend = refiner if refiner is not None else segmenter
 
-    def forward(self, images: Tensor) -> Output:
-        """uint8[B, 1, S, S] to logits float[B, C, S, S] and what else training learns from."""
+    def forward(self, images: Tensor, traits: Tensor | None = None) -> Output:
+        """uint8[B, 1, S, S], and traits float32[B, T] where ``model.metadata`` names some (NaN: missing), to logits
+        float[B, C, S, S] and what else training learns from."""
         x = normalise(images, self.dtype)
-        coarse, points = self.core(x) if isinstance(self.core, PointRend) else (self.core(x), None)
+        coarse, points = self.core(x, traits) if isinstance(self.core, PointRend) else (self.core(x, traits), None)
         return Output(enlarge(coarse.logits, (images.shape[-2], images.shape[-1])), points, coarse.auxiliary)
 
-    def predict(self, images: Tensor) -> Tensor:
-        """uint8[B, 1, S, S] to final logits float32[B, C, S, S], refined where there is a PointRend head."""
+    def predict(self, images: Tensor, traits: Tensor | None = None) -> Tensor:
+        """As :meth:`forward`, to final logits float32[B, C, S, S], refined where there is a PointRend head."""
         x = normalise(images, self.dtype)
         size = (images.shape[-2], images.shape[-1])
         if isinstance(self.core, Segmenter):
-            return enlarge(self.core(x).logits, size).float()
-        coarse: Coarse = self.core.segmenter(x)
+            return enlarge(self.core(x, traits).logits, size).float()
+        coarse: Coarse = self.core.segmenter(x, traits)
         return self.core.refine(coarse, size).float()
+
+    @property
+    def segmenter(self) -> Segmenter:
+        return self.core.segmenter if isinstance(self.core, PointRend) else self.core
 
     @property
     def dtype(self) -> torch.dtype:
@@ -86,6 +92,9 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
         batch_to_group(segmenter)
     try:
         sizes = model.pointrend.model_dump() if model.pointrend else None
+        if model.metadata:
+            bottleneck = bottleneck_channels(segmenter, size)
+            segmenter.film = Film(names=list(model.metadata), channels=bottleneck)
         refiner = PointRend(segmenter=segmenter, size=size, **sizes) if sizes else None
         network = Network(segmenter=segmenter, refiner=refiner)
         dry_run(network, torch.zeros(1, 1, size, size, dtype=torch.uint8))
@@ -139,6 +148,12 @@ def build_segmenter(model: Model, *, weights: str | None, classes: int, size: in
             f"model.arch={model.arch} with model.encoder={model.encoder}, weights={model.weights}, "
             f"options={model.options}: {one_line(error)}{advice(arch, model.encoder, size, model.options)}"
         ) from None
+
+
+def bottleneck_channels(segmenter: Segmenter, size: int) -> int:
+    """Channels of the encoder's last map."""
+    found = dry_run(segmenter.encoder, torch.zeros(1, segmenter.in_channels, size, size))
+    return (found[0] if isinstance(found, tuple) else found)[-1].shape[1]
 
 
 def one_line(error: Exception) -> str:

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .film import Film
+
 PRIOR_LOGIT = -4.0  # about one pixel in fifty: the share of a class that is there
 
 Auxiliary = Sequence[tuple[float, Tensor]]
@@ -37,13 +39,16 @@ class Segmenter(nn.Module):
         super().__init__()
         self.encoder, self.decoder, self.head = encoder, decoder, head
         self.classes = classes
+        self.film: Film | None = None  # where the network is told of the patient
         expect_rare(head)
 
-    def forward(self, images: Tensor) -> Coarse:
-        """Images float[B, 1, H, W] to coarse logits and fine features."""
-        features = self.encoder(images)
-        if isinstance(features, tuple):  # DPT: (feature maps, prefix tokens)
-            decoded = self.decoder(*features)
+    def forward(self, images: Tensor, traits: Tensor | None = None) -> Coarse:
+        """Images float[B, 1, H, W], and traits float32[B, T] for ``film``, to coarse logits and fine features."""
+        features, *tokens = found if isinstance(found := self.encoder(images), tuple) else (found,)
+        if self.film is not None:
+            features = [*features[:-1], self.film(features[-1], traits)]
+        if tokens:  # DPT: (feature maps, prefix tokens)
+            decoded = self.decoder(features, *tokens)
             return Coarse(self.head(decoded), [decoded])
         decoded = self.decoder(features)
         decoded, auxiliary = decoded if isinstance(decoded, tuple) else (decoded, ())

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..config import Augment, Config
@@ -12,6 +13,7 @@ from ..data.cache import SampleCache
 from ..data.dataset import Batch, TrainingSet, collate
 from ..data.oversample import image_weights
 from ..data.records import Record
+from ..data.traits import read_sheet, sheet_values
 from ..data.truth import truth_of
 from ..losses.bits import thin
 from ..losses.stages import Result, StagedLoss
@@ -30,6 +32,13 @@ class Segment:
         self.config, self.held_out = config, list(held_out)
         self.loss = StagedLoss(config.loss)  # first: a misspelt term should not wait for the images
         self.network = build(config.model, classes=len(config.data.classes), size=config.data.size)
+        self.traits = self.held_out_traits = None  # float32[N, T] of the images, where model.metadata asks for some
+        if self.network.segmenter.film is not None:
+            sheet = read_sheet(config.data, config.model.metadata)
+            self.traits, self.held_out_traits = (
+                torch.from_numpy(sheet_values(part, sheet, config.model.metadata)) for part in (train, held_out)
+            )
+            self.network.segmenter.film.standardise_by(self.traits)
         self.weights = image_weights(train, config.data)  # how often an epoch shows each training image
         data, cache = config.data, SampleCache(config.data)
         common: dict[str, Any] = {"seed": config.seed, "cache": cache, "progress": config.progress}
@@ -39,7 +48,7 @@ class Segment:
 
     def step(self, network: Any, batch: Batch, stage: int) -> Result:
         """Loss and training Dice of a batch on the network's device."""
-        output = network(batch.images)
+        output = network(batch.images, traits_of(self.traits, batch))
         result = self.loss(stage, output.logits.float(), output.points, batch.planes)
         total = result.total
         for weight, logits in output.auxiliary:  # heads that only help to learn see the stage's loss at their own size
@@ -58,7 +67,8 @@ class Segment:
         for batch in loader:
             if isinstance(batch, Exception):
                 raise batch
-            logits = network.predict(batch.images.to(device))
+            traits = traits_of(self.held_out_traits, batch)
+            logits = network.predict(batch.images.to(device), None if traits is None else traits.to(device))
             total += hard_dice(logits, batch.planes.to(device)).mean(1).sum().item()
         return total / len(self.held_out)
 
@@ -77,3 +87,8 @@ class Segment:
         truth = truth_of(self.held_out, config.data)
         patients = {record.name: record.group for record in self.held_out}
         return score(Submission.read(folder / "oof.csv"), truth, patients)
+
+
+def traits_of(values: Tensor | None, batch: Batch) -> Tensor | None:
+    """Rows float32[B, T] of the batch's images, beside them."""
+    return None if values is None else values[batch.which.cpu()].to(batch.images.device)
