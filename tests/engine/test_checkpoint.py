@@ -190,8 +190,15 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(tmp_path, name):
         assert torch.equal(a, b)
 
 
-def test_weights_hash_is_that_of_the_file(last):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_weights_come_with_the_hash_of_the_file_they_were_read_from(last, damaged):
     import hashlib
 
-    data = (last / "weights.safetensors").read_bytes()
-    assert checkpoint.weights_hash(last) == hashlib.sha256(data).hexdigest()
+    place = last
+    if damaged:
+        cut(last)
+        place = last.with_name("last.before")
+    weights, digest = checkpoint.load_weights(last)
+    assert weights["count"] == (1 if damaged else 2)
+    assert digest == hashlib.sha256((place / "weights.safetensors").read_bytes()).hexdigest()
+    assert checkpoint.load_weights(last.with_name("other")) is None

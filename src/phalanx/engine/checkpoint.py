@@ -62,30 +62,37 @@ def load(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]] | None:
     Raises:
         TrainingError: there are checkpoints, but none of them is whole.
     """
+    found = _newest(folder)
+    return (found[0], found[1]) if found else None
+
+
+def load_weights(folder: Path) -> tuple[Tensors, str] | None:
+    """The averaged weights of the newest whole checkpoint at ``folder`` and their SHA-256. Raises as :func:`load`."""
+    found = _newest(folder)
+    return (found[0]["weights"], found[2]["weights.safetensors"]) if found else None
+
+
+def _newest(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any], dict[str, str]] | None:
+    """Tensors by part, state, and SHA-256 by file."""
     trouble: list[str] = []
     for place in (folder, folder.with_name(f"{folder.name}.before")):
         if not place.is_dir():
             continue
         try:
             state = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
-            tensors = {}
-            for name, digest in state.pop("files").items():
+            tensors, hashes = {}, state.pop("files")
+            for name, digest in hashes.items():
                 if _digest(place / name) != digest:
                     raise ValueError(f"{name} was cut off or altered")
                 tensors[Path(name).stem] = load_file(place / name)
             if trouble:
                 print(f"{trouble[0]}; going on from the checkpoint before it", flush=True)
-            return tensors, state
+            return tensors, state, hashes
         except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
             trouble.append(f"{place}: not a whole checkpoint ({error})")
     if trouble:
         raise TrainingError("; ".join(trouble) + ". Delete the run's folder to train it anew")
     return None
-
-
-def weights_hash(folder: Path) -> str:
-    """SHA-256 of a checkpoint's weights, as its manifest states it."""
-    return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]["weights.safetensors"]
 
 
 def optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:

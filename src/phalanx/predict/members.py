@@ -14,7 +14,7 @@ from ..data.images import Grid
 from ..data.preprocess import preprocess
 from ..data.records import Record
 from ..data.traits import read_sheet, sheet_values
-from ..engine.checkpoint import load, weights_hash
+from ..engine.checkpoint import load_weights
 from ..engine.device import Device, open_device
 from ..errors import ConfigError, DataError
 from ..models.build import build
@@ -49,16 +49,16 @@ class FoldMember:
     ):
         config = read_config(folder)
         predict = config.predict.model_copy(update=changes)
-        found = load(folder / weights)
+        found = load_weights(folder / weights)
         if found is None:
             raise ConfigError(f"{folder}: has no {weights} weights yet; train it first (bash train.sh)")
         self.name, self.config, self.classes = str(folder), config, config.data.classes
-        self.hashes = {str(folder): weights_hash(folder / weights)}
+        self.hashes = {str(folder): found[1]}
         index = {name: i for i, name in enumerate(self.classes)}
         self.pairs = [(index[a], index[b]) for a, b in config.data.pairs]
         self.tta, self.side, self.device = predict.tta, config.data.size, device
         network = build(config.model, classes=len(self.classes), size=config.data.size, pretrained=False)
-        network.load_state_dict(found[0]["weights"])
+        network.load_state_dict(found[0])
         self.network = network.eval().to(device.torch)
         self.sheet = None
         if config.model.metadata:
