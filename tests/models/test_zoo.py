@@ -15,6 +15,7 @@ from phalanx.compose import config_folder
 from phalanx.config import Model, validate
 from phalanx.engine import checkpoint
 from phalanx.models.build import build
+from phalanx.models.segmenter import dry_run
 
 FILES = sorted((config_folder() / "model").glob("*.yaml"))
 SIZE = {"efficientnet_b0_pan": 256}  # PAN pools the map at stride 16 three times
@@ -36,6 +37,8 @@ def network_of(path, size):
 def test_forward_backward_save_and_load(path, tmp_path):
     size = SIZE.get(path.stem, 64)
     network, config = network_of(path, size)
+    whole = dry_run(network, torch.zeros(1, 1, 2048, 2048, dtype=torch.uint8))
+    assert (whole.logits.device.type, whole.logits.shape) == ("meta", (1, 3, 2048, 2048))
     images = torch.randint(0, 256, (2, 1, size, size), dtype=torch.uint8)
     output = network(images)
     assert output.logits.shape == (2, 3, size, size)

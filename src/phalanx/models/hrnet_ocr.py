@@ -30,7 +30,8 @@ def gather(logits: Tensor, pixels: Tensor) -> Tensor:
 
     In 32 bit, also within autocast: half precision cannot hold a region's share of a pixel among 512 x 512.
     """
-    with torch.autocast(logits.device.type, enabled=False):
+    kind = logits.device.type if torch.amp.is_autocast_available(logits.device.type) else "cpu"
+    with torch.autocast(kind, enabled=False):
         # sigmoid over its sum, without a division by nothing for a class that is nowhere
         share = F.logsigmoid(logits.float()).flatten(2).softmax(2)
         return pixels.float().flatten(2) @ share.transpose(1, 2)

@@ -27,7 +27,8 @@ def leaky() -> nn.Module:
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a shortcut, which averages where they stride (He et al., 2019, ResNet-D)."""
+    """Two convolutions beside a shortcut, which averages where they stride (He et al., 2019, ResNet-D). They begin at
+    zero, so that a new network is its shortcuts."""
 
     def __init__(self, before: int, after: int, stride: int = 1):
         super().__init__()
@@ -36,6 +37,7 @@ class Residual(nn.Module):
         project = conv_norm(before, after, 1) if before != after else []
         self.shortcut = nn.Sequential(*pool, *project)
         self.act = leaky()
+        nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.body(x) + self.shortcut(x))
