@@ -14,8 +14,13 @@ TITLES = {
         "python bench/demo.py --json results/demo.json (--without-plain leaves the baseline out)",
     ),
     "teeth": ("Real dental X-rays", "python bench/teeth.py --root DIR --json results/teeth.json"),
+    "warp": ("The warp, on a CPU core and on a GPU", "python bench/warp.py --json results/warp.json"),
     "data": ("From files to a batch (baseline: the usual pipeline)", "python bench/data.py --json results/data.json"),
     "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),
+    "eda": (
+        "Looking at a data set (baseline: planted, dense masks, or a set a quarter as large)",
+        "python bench/eda.py --json results/eda.json (--keep DIR keeps the set for the next time)",
+    ),
     "hand_geometry": (
         "Synthetic hands against real ones (baseline: the real statistic)",
         "python bench/hand_geometry.py --json results/hand_geometry.json",

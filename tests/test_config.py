@@ -103,6 +103,7 @@ def test_a_config_survives_being_written_and_read():
         ("epochs=", "epochs='': input should be a valid integer"),
         ("data.size=100", "data.size=100: input should be a multiple of 32"),
         ("predict.tta=[vflip]", "predict.tta.0='vflip': input should be 'hflip'"),
+        ("data.pairs=[[Ulna,Radius],[Ulna,Lunate]]", "data.pairs: 'Ulna' stands there twice; a class has one partner"),
         ("data.pairs=[[Ulna,Radus]]", "data.pairs: 'Radus' is no class; did you mean Radius?"),
         ("data.classes=[a,a]", "data.classes: a name stands twice"),
         ("data.phantom=null", "data.root: name the data set's folder, as in data.root=/path/to/dataset"),

@@ -5,16 +5,30 @@ refused before anything is loaded, by a message that names the key and the neare
 """
 
 import difflib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .errors import ConfigError
+from .measures import UNITS, parse_range
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Ranges = Annotated[  # factor by range; YAML reads a lone 17 as a number, and the message should be about ranges
+    dict[str, Positive],
+    BeforeValidator(lambda told: {str(k): v for k, v in told.items()} if isinstance(told, dict) else told),
+]
 
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
 RUNTIME_KEYS = (
@@ -40,13 +54,56 @@ class Oversample(Strict):
     """How often an epoch shows an image, by what is known of it; factors that apply together are multiplied."""
 
     rotated: Positive = 1.0  # hands turned at the wrist, as data/rotation.py measures it on the annotations
-    sex: dict[Literal["male", "female"], Positive] = {}  # of the patient, by the metadata sheet
+    sex: dict[Literal["male", "female"], Positive] = {}  # of the patient, by the metadata sheet, as all below
+    age: Ranges | None = None  # factor by range of years, as {..17: 3, 65..: 2}, ends included
+    height: Ranges | None = None  # by range of cm
+    weight: Ranges | None = None  # by range of kg
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "Oversample":
+        for trait in UNITS:
+            held = sorted((parse_range(text, trait), text) for text in getattr(self, trait) or {})
+            for (one, text), (other, after) in pairwise(held):
+                if one.high >= other.low:
+                    raise ValueError(
+                        f"{trait}: {text} and {after} both hold {other.low:g}; both ends belong to a range"
+                    )
+        return self
 
     def factors(self) -> dict[tuple[str, Any], float]:
-        """Factor for each (trait, value) that has another than 1."""
+        """Factor for each (trait, value or Range) that has another than 1."""
         told: dict[tuple[str, Any], float] = {("rotated", True): self.rotated}
         told |= {("sex", value): factor for value, factor in self.sex.items()}
+        for trait in UNITS:
+            told |= {(trait, parse_range(text, trait)): f for text, f in (getattr(self, trait) or {}).items()}
         return {key: factor for key, factor in told.items() if factor != 1}
+
+
+class DropDice(Strict):
+    """Images that an earlier run finds wrong, by the mean Dice of its out-of-fold predictions. One of the limits."""
+
+    run: str = Field(min_length=1)  # its name; all its folds must be finished
+    below: Share | None = None  # drop images under this Dice
+    worst: Count | None = None  # drop so many, the lowest first
+
+    @model_validator(mode="after")
+    def _one(self) -> "DropDice":
+        if (self.below is None) == (self.worst is None):
+            raise ValueError("below: give either this or worst")
+        return self
+
+
+class Drop(Strict):
+    """Training images to leave out by a rule; see data/drop.py."""
+
+    bright: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None  # quartile distances above the upper one
+    dice: DropDice | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> "Drop":
+        if self.bright is None and self.dice is None:
+            raise ValueError("bright: give this rule or dice, or data.drop=null for none")
+        return self
 
 
 class Coco(Strict):
@@ -89,6 +146,7 @@ class Data(Strict):
     cache_gb: Annotated[float, Field(ge=0)] = 4.0  # up to this; the rest is read anew each time
     cache_dir: Path = Path("data/cache")  # of cache=disk, for any number of processes, runs and data sets
     quarantine: Path | None = None  # file of training images to leave out, as `phalanx check --quarantine` writes it
+    drop: Drop | None = None  # by a rule, in training alone: held-out images stay
     skip_unlabelled: bool = False  # true: images without an annotation file are left out instead of refused
     oversample: Oversample | None = None  # in training alone; held-out images are always seen once
     layout: Literal["competition", "coco", "masks"] = "competition"  # how images and truth lie under root
@@ -106,6 +164,10 @@ class Data(Strict):
         for name in [name for pair in self.pairs for name in pair]:
             if name not in self.classes:
                 raise ValueError(f"pairs: {name!r} is no class{nearest(name, self.classes)}")
+        paired = [name for pair in self.pairs for name in pair]
+        for name in paired:
+            if paired.count(name) > 1:
+                raise ValueError(f"pairs: {name!r} stands there twice; a class has one partner at most")
         if self.root is None and (self.phantom is None or self.layout != "competition"):
             raise ValueError("root: name the data set's folder, as in data.root=/path/to/dataset")
         if self.crop is not None and self.crop > self.size:
@@ -205,6 +267,9 @@ class Augment(Strict):
     elastic: Elastic = Elastic()
     grid: GridDistortion = GridDistortion()
     pixel: list[dict[str, Any]] = []  # albumentations image-only transforms: {name: ..., p: ..., ...}
+    # Where the warp is computed. cuda: on the training GPU, so that few cores feed it; then the pixel transforms,
+    # which stay in the loader's processes, come before the warp instead of after it, and the recipe is another one.
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 class Optim(Strict):
@@ -248,6 +313,8 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _usable(self) -> "Config":
+        if self.data.drop and self.data.drop.dice and self.data.drop.dice.run == self.name:
+            raise ValueError(f"data.drop.dice.run: {self.name} is this very run; name an earlier one, or give name=")
         terms = {term for stage in self.loss.stages for term in stage.weights}
         if "point" in terms and self.model.pointrend is None:
             raise ValueError("loss: weighs 'point', which needs a head: set model.pointrend, or drop the term")
@@ -283,7 +350,7 @@ def validate(values: dict[str, Any], kind: type[BaseModel] = Config) -> Any:
 
 
 def _line(problem: Any, kind: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
+    where = "".join(f"[{part}]" if "." in str(part) else f".{part}" for part in problem["loc"])[1:]
     if problem["type"] == "extra_forbidden":
         parent, _, key = where.rpartition(".")
         return f"{where}: no such option{nearest(key, known_keys(kind, parent))}"

@@ -46,3 +46,16 @@ def open_device(name: str, precision: str) -> Device:
     if precision == "fp16" and device.type == "cpu":
         raise ConfigError("precision=fp16: only on a GPU; use precision=bf16 or 32")
     return Device(device, precision)
+
+
+def check_warp_device(name: str, device: Device) -> None:
+    """Checks that the training device can compute the warp where ``augment.device`` wants it.
+
+    Raises:
+        ConfigError: it is no GPU.
+    """
+    if name == "cuda" and device.torch.type != "cuda":
+        raise ConfigError(
+            f"augment.device=cuda: warps on the GPU that trains, and this run trains on {device.torch}; "
+            "use augment.device=cpu, or train with device=cuda"
+        )

@@ -10,11 +10,12 @@ from torch.utils.data import DataLoader
 
 from ..config import Augment, Config
 from ..data.cache import SampleCache
-from ..data.dataset import Batch, TrainingSet, collate
+from ..data.dataset import Batch, TrainingSet, Unwarped, collate
 from ..data.oversample import image_weights
 from ..data.records import Record
 from ..data.traits import read_sheet, sheet_values
 from ..data.truth import truth_of
+from ..engine.device import check_warp_device, open_device
 from ..losses.bits import thin
 from ..losses.stages import Result, StagedLoss
 from ..metrics.dice import hard_dice
@@ -30,6 +31,7 @@ class Segment:
 
     def __init__(self, config: Config, train: Sequence[Record], held_out: Sequence[Record]):
         self.config, self.held_out = config, list(held_out)
+        check_warp_device(config.augment.device, open_device(config.device, config.precision))
         self.loss = StagedLoss(config.loss)  # first: a misspelt term should not wait for the images
         self.network = build(config.model, classes=len(config.data.classes), size=config.data.size)
         self.traits = self.held_out_traits = None  # float32[N, T] of the images, where model.metadata asks for some
@@ -46,8 +48,10 @@ class Segment:
         whole = data.model_copy(update={"crop": None})  # whole images are what counts
         self.validation_set = TrainingSet(held_out, data=whole, augment=Augment(), **common)
 
-    def step(self, network: Any, batch: Batch, stage: int) -> Result:
+    def step(self, network: Any, batch: Batch | Unwarped, stage: int) -> Result:
         """Loss and training Dice of a batch on the network's device."""
+        if isinstance(batch, Unwarped):
+            batch = batch.warp(self.training_set.pairs)
         output = network(batch.images, traits_of(self.traits, batch))
         result = self.loss(stage, output.logits.float(), output.points, batch.planes)
         total = result.total
