@@ -1,10 +1,8 @@
 """nnU-Net's residual U-Net: its blocks, its resolutions, its losses on the way."""
 
-import pytest
 import torch
 import torch.nn.functional as F
 
-from phalanx.errors import ConfigError
 from phalanx.models.residual_unet import Residual, build
 
 
@@ -30,9 +28,3 @@ def test_resolutions_halve_widths_double_and_coarser_losses_weigh_half():
     found = [(weight, tuple(logits.shape)) for weight, logits in coarse.auxiliary]
     assert found == [(0.5, (2, 3, 32, 32)), (0.25, (2, 3, 16, 16)), (0.125, (2, 3, 8, 8))]
     assert not network.eval()(torch.randn(2, 1, 64, 64)).auxiliary
-
-
-@pytest.mark.parametrize("stages", [2, 9])
-def test_a_number_of_stages_it_has_not_is_refused(stages):
-    with pytest.raises(ConfigError, match=rf"model\.options\.stages={stages}: residual_unet has 3 to 8 stages"):
-        build("resenc", weights=None, classes=3, stages=stages)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import create_model
 from torch import Tensor, nn
 
-from ..config import Model, nearest
+from ..config import Model, Strict, nearest, validate
 from ..errors import ConfigError
 from . import hrnet_ocr, lraspp, residual_unet, swin_unetr
 from .film import Film
@@ -128,11 +129,7 @@ def build_segmenter(model: Model, *, weights: str | None, classes: int, size: in
     common: dict[str, Any] = {"weights": weights, "classes": classes}
     try:
         if arch in OWN:
-            known = set(inspect.signature(OWN[arch]).parameters) - {"encoder", *common}
-            for key in model.options:
-                if key not in known:
-                    raise ConfigError(f"model.options.{key}: no option of {arch}{nearest(key, known)}")
-            return OWN[arch](model.encoder, **common, **model.options)
+            return OWN[arch](model.encoder, **common, **typed_options(arch, model.options))
         check_encoder(model.encoder)
         return build_pair(arch, model.encoder, **common, size=size, options=model.options)
     except ConfigError:
@@ -154,6 +151,16 @@ def bottleneck_channels(segmenter: Segmenter, size: int) -> int:
     """Channels of the encoder's last map."""
     found = dry_run(segmenter.encoder, torch.zeros(1, segmenter.in_channels, size, size))
     return (found[0] if isinstance(found, tuple) else found)[-1].shape[1]
+
+
+def typed_options(arch: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Options for an architecture of our own, checked by the types in the signature that they go to."""
+    parameters = inspect.signature(OWN[arch]).parameters.values()
+    fields: dict[str, Any] = {p.name: (p.annotation, p.default) for p in parameters if p.default is not p.empty}
+    try:
+        return validate(options, create_model("Options", __base__=Strict, **fields)).model_dump()
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"model.options.{line}" for line in str(error).split("\n"))) from None
 
 
 def one_line(error: Exception) -> str:

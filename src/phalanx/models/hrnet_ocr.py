@@ -9,12 +9,14 @@ a pixel may belong to several regions, and no class takes from another.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from ..config import nearest
+from ..config import Count, Share, nearest
 from ..errors import ConfigError
 from .pairs import build_encoder, check_encoder
 from .segmenter import Auxiliary, Segmenter, expect_rare
@@ -81,10 +83,10 @@ def build(
     *,
     weights: str | None,
     classes: int,
-    width: int = 512,
-    key: int = 256,
-    dropout: float = 0.05,
-    auxiliary: float = 0.4,
+    width: Count = 512,
+    key: Count = 256,
+    dropout: Share = 0.05,
+    auxiliary: Annotated[float, Field(ge=0)] = 0.4,
 ) -> Segmenter:
     """OCR on one of timm's HRNets (``tu-hrnet_w48``), on its four branches as they are.
 

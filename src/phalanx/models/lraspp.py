@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..config import Count
 from ..errors import ConfigError
 from .pairs import build_encoder, check_encoder
 from .segmenter import Segmenter
@@ -31,7 +32,7 @@ class LiteAspp(nn.Module):
         return torch.cat([fine, F.interpolate(x, fine.shape[-2:], mode="bilinear", align_corners=False)], 1)
 
 
-def build(encoder: str, *, weights: str | None, classes: int, channels: int = 128) -> Segmenter:
+def build(encoder: str, *, weights: str | None, classes: int, channels: Count = 128) -> Segmenter:
     """LRASPP on an encoder whose last stage can be dilated to stride 16.
 
     Args:

@@ -7,15 +7,19 @@ one before. nnU-Net normalises each image and channel by itself; which norm it i
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from ..config import Count
 from ..errors import ConfigError
 from .segmenter import Auxiliary, Segmenter, expect_rare
 
 BLOCKS = (1, 3, 4, 6, 6, 6, 6, 6)  # residual blocks a stage
 ENCODER = "resenc"
+Stages = Annotated[int, Field(ge=3, le=len(BLOCKS))]
 
 
 def conv_norm(before: int, after: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
@@ -88,7 +92,7 @@ class Decoder(nn.Module):
 
 
 def build(
-    encoder: str, *, weights: str | None, classes: int, stages: int = 6, features: int = 32, most: int = 512
+    encoder: str, *, weights: str | None, classes: int, stages: Stages = 6, features: Count = 32, most: Count = 512
 ) -> Segmenter:
     """nnU-Net's residual U-Net; its encoder is its own.
 
@@ -97,15 +101,13 @@ def build(
         features: channels at full size; they double each stage up to ``most``.
 
     Raises:
-        ConfigError: another encoder, weights (none are published), or a number of stages it has not.
+        ConfigError: another encoder, or weights (none are published).
     """
     if encoder != ENCODER or weights is not None:
         raise ConfigError(
             f"model.arch=residual_unet with model.encoder={encoder}, weights={weights or 'none'}: trains its own "
             f"encoder from scratch: set model.encoder={ENCODER} model.weights=none, or take model.arch=unet"
         )
-    if not 3 <= stages <= len(BLOCKS):
-        raise ConfigError(f"model.options.stages={stages}: residual_unet has 3 to {len(BLOCKS)} stages")
     channels = [min(features * 2**stage, most) for stage in range(stages)]
     segmenter = Segmenter(
         encoder=ResidualEncoder(channels),

@@ -1,14 +1,16 @@
 """Swin UNETR of MONAI, in two dimensions (Hatamizadeh et al., 2022), taken apart into encoder, decoder and head."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import ConfigError
 from .segmenter import Segmenter
 
 ENCODER = "swin"
+FeatureSize = Annotated[int, Field(ge=12, multiple_of=12)]
 
 
 class SwinEncoder(nn.Module):
@@ -41,7 +43,9 @@ class SwinDecoder(nn.Module):
         return x
 
 
-def build(encoder: str, *, weights: str | None, classes: int, feature_size: int = 24, v2: bool = False) -> Segmenter:
+def build(
+    encoder: str, *, weights: str | None, classes: int, feature_size: FeatureSize = 24, v2: bool = False
+) -> Segmenter:
     """Swin UNETR from scratch.
 
     Args:
