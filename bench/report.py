@@ -21,6 +21,10 @@ TITLES = {
         "Looking at a data set (baseline: planted, dense masks, or a set a quarter as large)",
         "python bench/eda.py --json results/eda.json (--keep DIR keeps the set for the next time)",
     ),
+    "losses": (
+        "Losses (baseline: segmentation-models-pytorch; boundary: exact distances at full size, plain PyTorch)",
+        "python bench/losses.py --json results/losses.json",
+    ),
     "hand_geometry": (
         "Synthetic hands against real ones (baseline: the real statistic)",
         "python bench/hand_geometry.py --json results/hand_geometry.json",

@@ -234,8 +234,56 @@ class Stage(Strict):
     until: Until | None = None  # null: to the end
 
 
+# A number for each class by name; ``others`` stands for all that are not named, and a number alone for all.
+PerClass = Annotated[
+    dict[str, Positive],
+    BeforeValidator(lambda value: {"others": value} if isinstance(value, int | float) else value),
+]
+
+
+class Bce(Strict):
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # labels become half of this, and 1 minus half of it
+    pos_weight: PerClass = {}  # of pixels where the class is; 1 where nothing is said
+
+
+class Focal(Strict):
+    gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
+    alpha: Annotated[float, Field(gt=0, lt=1)] | None = None  # weight of true pixels, of the others 1 - alpha
+
+
+class Tversky(Strict):
+    alpha: PerClass = {}  # price of false positives; 0.3 where nothing is said
+    beta: PerClass = {}  # of false negatives; 0.7
+    gamma: Annotated[float, Field(ge=1, le=10)] = 1.0  # focal Tversky: (1 - index)^(1 / gamma)
+
+
+class LossOptions(Strict):
+    bce: Bce | None = None  # null: the defaults, where a stage weighs the term
+    focal: Focal | None = None
+    tversky: Tversky | None = None
+
+    def per_class(self) -> dict[str, PerClass]:
+        """Every option that names classes, by its key."""
+        found = {"bce.pos_weight": self.bce.pos_weight} if self.bce else {}
+        return found | (
+            {"tversky.alpha": self.tversky.alpha, "tversky.beta": self.tversky.beta} if self.tversky else {}
+        )
+
+
 class Loss(Strict):
     stages: list[Stage] = Field(min_length=1)
+    options: LossOptions = Field(default_factory=LossOptions)
+    class_weights: PerClass = {}  # share of a class in every term's mean, which keeps its scale; 1 where not named
+
+    @model_validator(mode="after")
+    def _read(self) -> "Loss":
+        weighed = {term for stage in self.stages for term in stage.weights}
+        for name, kind in (("bce", Bce), ("focal", Focal), ("tversky", Tversky)):
+            if name in weighed:
+                setattr(self.options, name, getattr(self.options, name) or kind())
+            elif getattr(self.options, name) is not None:
+                raise ValueError(f"options.{name}: no stage weighs {name!r}, so nothing would read it")
+        return self
 
     @model_validator(mode="after")
     def _ordered(self) -> "Loss":
@@ -318,6 +366,13 @@ class Config(Strict):
         terms = {term for stage in self.loss.stages for term in stage.weights}
         if "point" in terms and self.model.pointrend is None:
             raise ValueError("loss: weighs 'point', which needs a head: set model.pointrend, or drop the term")
+        named = {"class_weights": self.loss.class_weights}
+        named |= {f"options.{key}": values for key, values in self.loss.options.per_class().items()}
+        for key, values in named.items():
+            for name in values:
+                if name not in (*self.data.classes, "others"):
+                    known = nearest(name, [*self.data.classes, "others"])
+                    raise ValueError(f"loss.{key}: {name!r} is no class{known}")
         if self.model.pointrend is not None and "point" not in terms:
             raise ValueError("model.pointrend: no loss stage weighs 'point', so the head would never learn")
         return self

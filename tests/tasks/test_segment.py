@@ -12,7 +12,7 @@ from phalanx.tasks.segment import Segment
 
 def bare(traits=None):
     task = Segment.__new__(Segment)
-    task.loss = StagedLoss(validate({"stages": [{"weights": {"bce": 0.5, "dice": 0.5}}]}, Loss))
+    task.loss = StagedLoss(validate({"stages": [{"weights": {"bce": 0.5, "dice": 0.5}}]}, Loss), list("abcde"))
     task.traits = traits
     return task
 
@@ -22,7 +22,7 @@ def test_a_step_tells_the_network_of_each_images_patient():
 
     def network(images, traits):
         seen.append(traits)
-        return Output(torch.zeros(3, 2, 8, 8, requires_grad=True), None, [])
+        return Output(torch.zeros(3, 5, 8, 8, requires_grad=True), None, [])
 
     planes = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
     batch = Batch(torch.zeros(3, 1, 8, 8, dtype=torch.uint8), planes, torch.tensor([4, 0, 4]))

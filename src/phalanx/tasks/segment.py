@@ -32,7 +32,7 @@ class Segment:
     def __init__(self, config: Config, train: Sequence[Record], held_out: Sequence[Record]):
         self.config, self.held_out = config, list(held_out)
         check_warp_device(config.augment.device, open_device(config.device, config.precision))
-        self.loss = StagedLoss(config.loss)  # first: a misspelt term should not wait for the images
+        self.loss = StagedLoss(config.loss, config.data.classes)  # first: wrong options should not wait for images
         self.network = build(config.model, classes=len(config.data.classes), size=config.data.size)
         self.traits = self.held_out_traits = None  # float32[N, T] of the images, where model.metadata asks for some
         if self.network.segmenter.film is not None:
@@ -53,11 +53,11 @@ class Segment:
         if isinstance(batch, Unwarped):
             batch = batch.warp(self.training_set.pairs)
         output = network(batch.images, traits_of(self.traits, batch))
-        result = self.loss(stage, output.logits.float(), output.points, batch.planes)
+        result = self.loss(stage, output.logits, output.points, batch.planes)
         total = result.total
         for weight, logits in output.auxiliary:  # heads that only help to learn see the stage's loss at their own size
             planes = thin(batch.planes, (logits.shape[-2], logits.shape[-1]))
-            total = total + weight * self.loss(stage, logits.float(), None, planes).total
+            total = total + weight * self.loss(stage, logits, None, planes).total
         return result._replace(total=total)
 
     @torch.no_grad()
