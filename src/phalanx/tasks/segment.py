@@ -19,7 +19,7 @@ from ..engine.device import check_warp_device, open_device
 from ..losses.bits import thin
 from ..losses.stages import Result, StagedLoss
 from ..metrics.dice import hard_dice
-from ..models.build import Network, build
+from ..models.build import Network, Output, build
 from ..predict.members import open_member
 from ..predict.run import write_submission
 from ..submit.score import Score, score
@@ -52,13 +52,7 @@ class Segment:
         """Loss and training Dice of a batch on the network's device."""
         if isinstance(batch, Unwarped):
             batch = batch.warp(self.training_set.pairs)
-        output = network(batch.images, traits_of(self.traits, batch))
-        result = self.loss(stage, output.logits, output.points, batch.planes)
-        total = result.total
-        for weight, logits in output.auxiliary:  # heads that only help to learn see the stage's loss at their own size
-            planes = thin(batch.planes, (logits.shape[-2], logits.shape[-1]))
-            total = total + weight * self.loss(stage, logits, None, planes).total
-        return result._replace(total=total)
+        return loss_of(self.loss, stage, network(batch.images, traits_of(self.traits, batch)), batch.planes)
 
     @torch.no_grad()
     def validate(self, network: Network, device: torch.device) -> float | None:
@@ -96,3 +90,14 @@ class Segment:
 def traits_of(values: Tensor | None, batch: Batch) -> Tensor | None:
     """Rows float32[B, T] of the batch's images, beside them."""
     return None if values is None else values[batch.which.cpu()].to(batch.images.device)
+
+
+def loss_of(loss: StagedLoss, stage: int, output: Output, planes: Tensor) -> Result:
+    """Loss and training Dice of a network's output against bit-planes uint8[B, P, S, S]. Heads that only help to learn
+    see the loss of the stage at their own size."""
+    result = loss(stage, output.logits, output.points, planes)
+    total = result.total
+    for weight, logits in output.auxiliary:
+        small = thin(planes, (logits.shape[-2], logits.shape[-1]))
+        total = total + weight * loss(stage, logits, None, small).total
+    return result._replace(total=total)
