@@ -1,6 +1,6 @@
 """Every model of configs/model: forward, backward, saved, loaded to equal logits, and as ONNX.
 
-All of them take some ten minutes and 8 GB; the light ones are in test_build.py.
+On one core the first takes some five minutes and ONNX half an hour; small networks are in test_build.py.
 """
 
 import gc
