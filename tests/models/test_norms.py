@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from phalanx.models.norms import batch_to_group, group_count
+from phalanx.models.norms import exchange_norms, group_count
 
 
 def test_groups_divide_the_channels_and_hold_four_or_more_where_that_can_be():
@@ -33,7 +33,7 @@ def test_any_batch_norm_becomes_group_norm_with_its_scale_and_offset(channels, k
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
     weight, bias = norm.weight, norm.bias
-    net = batch_to_group(nn.Sequential(nn.Identity(), nn.ModuleDict({"deep": nn.Sequential(norm)})))
+    net = exchange_norms(nn.Sequential(nn.Identity(), nn.ModuleDict({"deep": nn.Sequential(norm)})), "group")
     new = net[1]["deep"][0]
     assert isinstance(new, nn.GroupNorm)
     assert new.weight is weight
@@ -43,7 +43,7 @@ def test_any_batch_norm_becomes_group_norm_with_its_scale_and_offset(channels, k
 
 
 def test_a_norm_without_scale_stays_without():
-    new = batch_to_group(nn.Sequential(nn.BatchNorm2d(8, affine=False)))[0]
+    new = exchange_norms(nn.Sequential(nn.BatchNorm2d(8, affine=False)), "group")[0]
     assert not list(new.parameters())
 
 
@@ -54,7 +54,7 @@ def test_timms_norm_keeps_the_activation_it_carries():
     weight = net[0].weight
     x = torch.randn(2, 8, 4, 4)
     y = group_norm(x, 2, weight, torch.zeros(8), 1e-5)
-    torch.testing.assert_close(batch_to_group(net)(x), y * torch.sigmoid(y))
+    torch.testing.assert_close(exchange_norms(net, "group")(x), y * torch.sigmoid(y))
 
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "regnety_002"])
@@ -62,7 +62,7 @@ def test_no_batch_norm_stays_and_a_sample_no_longer_sees_its_neighbours(name):
     torch.manual_seed(0)
     net = timm.create_model(name, in_chans=1, num_classes=3)
     count = sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())
-    batch_to_group(net).train()
+    exchange_norms(net, "group").train()
     assert count > 5
     assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
     assert sum(isinstance(m, nn.GroupNorm) for m in net.modules()) >= count

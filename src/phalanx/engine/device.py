@@ -46,3 +46,15 @@ def open_device(name: str, precision: str) -> Device:
     if precision == "fp16" and device.type == "cpu":
         raise ConfigError("precision=fp16: only on a GPU; use precision=bf16 or 32")
     return Device(device, precision)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compiles a line, since torch says only at the first step what it lacks."""
+    try:
+        torch.compile(lambda x: (x.sin() + 1).sum())(torch.zeros(64, device=device))
+    except Exception as error:  # of many kinds: no compiler, no Triton, a Python that it does not know
+        text = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"model.compile=true: torch cannot compile here ({type(error).__name__}: {text}). Install a C++ compiler "
+            "(on a GPU also Triton), or set model.compile=false"
+        ) from None

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from ..config import Model, nearest
 from ..errors import ConfigError
-from .norms import batch_to_group
+from .drop_path import constructor_options, set_drop_path
+from .norms import exchange_norms
 from .pointrend import PointRend, Points
+from .recompute import recompute_blocks
 from .segmenter import Coarse, Segmenter, enlarge
 
 
@@ -72,6 +74,8 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
             names = set(options) - {"self", "kwargs"}
             raise ConfigError(f"model.options.{key}: no option of {model.arch}{nearest(key, names)}")
     from_file = Path(model.weights).is_file()
+    if pretrained:
+        check_weights(model)
     name = None if model.weights == "none" or from_file or not pretrained else model.weights
     check_encoder(model.encoder)
     # its retries fill the screen; the one line that matters is ours, below
@@ -80,8 +84,9 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             whole = smp.create_model(
-                model.arch, model.encoder, encoder_weights=name, in_channels=1, classes=classes, **model.options
-            )
+                model.arch, model.encoder, encoder_weights=name, in_channels=1, classes=classes, **model.options,
+                **constructor_options(model.encoder, model.drop_path),
+            )  # fmt: skip
     except OSError as error:
         raise ConfigError(
             f"model.weights={model.weights}: the weights of {model.encoder} could not be downloaded "
@@ -90,14 +95,17 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
         ) from None
     except Exception as error:  # whatever a third-party constructor raises is an answer to the user's choice
         text = " ".join(str(error).split())
+        if model.drop_path is not None and "drop_path_rate" in text:
+            raise no_drop_path(model) from None
         raise ConfigError(
             f"model.arch={model.arch} with model.encoder={model.encoder}, weights={model.weights}, "
             f"options={model.options}: {type(error).__name__}: {text}"
         ) from None
     if from_file and pretrained:
         load_encoder(whole.encoder, Path(model.weights))
-    if model.norm == "group":
-        batch_to_group(whole)
+    exchange_norms(whole, model.norm)
+    if model.drop_path is not None and not set_drop_path(whole.encoder, model.drop_path):
+        raise no_drop_path(model)
     segmenter = Segmenter(model=whole, classes=classes)
     try:
         sizes = model.pointrend.model_dump() if model.pointrend else None
@@ -111,6 +119,8 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
             f"model.arch={model.arch} with model.encoder={model.encoder} does not run at data.size={size}: {text}. "
             "Choose another size (a multiple of 32), decoder (fpn, unet) or encoder"
         ) from None
+    if model.checkpointing:
+        recompute_blocks(network)
     if model.channels_last:
         network = network.to(memory_format=torch.channels_last)
     return network.train()
@@ -130,6 +140,26 @@ def check_encoder(name: str) -> None:
         names = smp.encoders.get_encoder_names()
         hint = " (timm's models are named with tu- before the name)" if timm.is_model(name) else ""
         raise ConfigError(f"model.encoder={name}: no such encoder{nearest(name, names)}{hint}")
+
+
+def check_weights(model: Model) -> None:
+    """Refuses a file that is not there and a name that timm would pass over in silence."""
+    if model.weights.endswith((".safetensors", ".pth", ".pt", ".bin")) or "/" in model.weights:
+        if not Path(model.weights).is_file():
+            raise ConfigError(f"model.weights={model.weights}: no such file")
+    elif model.encoder.startswith("tu-") and model.weights not in ("none", "imagenet"):
+        raise ConfigError(
+            f"model.weights={model.weights}: timm's weights are named behind the encoder, as in "
+            f"model.encoder={model.encoder.partition('.')[0]}.{model.weights} model.weights=imagenet"
+        )
+
+
+def no_drop_path(model: Model) -> ConfigError:
+    return ConfigError(
+        f"model.drop_path={model.drop_path}: {model.encoder} has no drop path and would pass it over; smp's MiT and "
+        "EfficientNet have it, and timm's (tu-) ConvNeXt, EfficientNet, ResNet, RegNet, Swin, ViT and others. Leave "
+        "it out with model.drop_path=null"
+    )
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:

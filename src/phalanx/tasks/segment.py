@@ -28,7 +28,8 @@ class Segment:
     def __init__(self, config: Config, train: Sequence[Record], held_out: Sequence[Record]):
         self.config, self.held_out = config, list(held_out)
         self.loss = StagedLoss(config.loss)  # first: a misspelt term should not wait for the images
-        self.network = build(config.model, classes=len(config.data.classes), size=config.data.size)
+        first = config.model.start is None  # else a run's weights follow
+        self.network = build(config.model, classes=len(config.data.classes), size=config.data.size, pretrained=first)
         self.weights = image_weights(train, config.data)  # how often an epoch shows each training image
         data, cache = config.data, SampleCache(config.data)
         common: dict[str, Any] = {"seed": config.seed, "cache": cache, "progress": config.progress}
