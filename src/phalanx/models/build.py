@@ -104,7 +104,7 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
     if from_file and pretrained:
         load_encoder(whole.encoder, Path(model.weights))
     exchange_norms(whole, model.norm)
-    if model.drop_path is not None and not set_drop_path(whole.encoder, model.drop_path):
+    if model.drop_path is not None and not set_drop_path(whole.encoder, model.drop_path, size):
         raise no_drop_path(model)
     segmenter = Segmenter(model=whole, classes=classes)
     try:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .segmenter import input_channels
+
 
 def encoder_stages(network: nn.Module, size: int) -> dict[str, int]:
     """Stage (from 1, at the image) of each parameter of the network's encoder, by its full name.
@@ -19,8 +21,7 @@ def encoder_stages(network: nn.Module, size: int) -> dict[str, int]:
     """
     prefix, encoder = next((n, module) for n, module in network.named_modules() if n.split(".")[-1] == "encoder")
     shadow = copy.deepcopy(encoder).to("meta").train()  # the graph alone: nothing is computed
-    channels = next(p for p in encoder.parameters() if p.ndim == 4).shape[1]
-    features = shadow(torch.empty(1, channels, size, size, device="meta"))
+    features = shadow(torch.empty(1, input_channels(encoder), size, size, device="meta"))
     maps = [part for part in _tensors(features) if part.grad_fn is not None]
     first: dict[int, int] = {}
     stage = 0

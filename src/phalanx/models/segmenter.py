@@ -55,7 +55,12 @@ class Segmenter(nn.Module):
 
     @property
     def in_channels(self) -> int:
-        return next(p for p in self.encoder.parameters() if p.ndim == 4).shape[1]
+        return input_channels(self.encoder)
+
+
+def input_channels(encoder: nn.Module) -> int:
+    """Channels of the images that an encoder takes: those of its first convolution."""
+    return next(p for p in encoder.parameters() if p.ndim == 4).shape[1]
 
 
 def enlarge(logits: Tensor, size: tuple[int, int]) -> Tensor:
