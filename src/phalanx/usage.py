@@ -11,6 +11,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx folds data=NAME out=FILE.csv                               fix the folds of a data set in a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
   phalanx check data=NAME data.root=DIR [--quarantine FILE]          find what is wrong with a data set
+  phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE ANSWERS IMAGES --out FILE.png                 predictions beside truth
   phalanx demo [quick=true]                                          the whole job on synthetic hands
 
@@ -115,6 +116,19 @@ place or size, files without partner, patients without metadata. Exits 1 where t
   data.quarantine=FILE   images to pass over here too, so that what is settled is not told again
   data.skip_unlabelled=true   images without annotation are no error
   workers=N              processes (default: all cores)      progress=false   no progress bar
+"""
+
+PLAN = """\
+phalanx plan experiment=NAME key=value ... [vram=24] [measure=true] [--json FILE]
+
+Tells what a recipe costs before it is trained, from the keys of phalanx train: parameters and multiply-adds of
+encoder, decoder and heads, and the peak memory of a training step. On a GPU real steps are measured; without one the
+step is played on tensors without data, and the text says which.
+
+  vram=24                GiB of a GPU: look for the largest batch at 512, 1024, 2048 and the recipe's size, and for
+                         the largest size at the recipe's batch
+  measure=true           run real steps on the CPU, too, where there is no GPU
+  --json FILE            write every number; memory in bytes
 """
 
 PICTURE = """\

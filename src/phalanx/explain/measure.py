@@ -1,0 +1,88 @@
+"""Peak memory of a training step, measured over real steps on random images."""
+
+import gc
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from ..config import Config
+from ..engine.device import Device
+from ..engine.ema import Average
+from ..engine.freeze import freeze
+from ..engine.optim import build_optimizer
+from ..losses.stages import StagedLoss
+from ..models.build import Network
+from ..models.depth import encoder_stages
+
+STEPS = 2  # from the second on, gradients meet moments that are there already
+
+
+def measure_step(config: Config, network: Network, device: Device, *, size: int, batch: int) -> int:
+    """Peak bytes of a step: on a GPU of the tensors, as torch counts them; on a CPU what the process grew by.
+
+    Args:
+        network: freshly built, on the CPU; it is trained and should be thrown away.
+
+    Raises:
+        torch.cuda.OutOfMemoryError: it does not fit into the GPU.
+    """
+    loss = StagedLoss(config.loss)
+    gpu = device.torch.type == "cuda"
+    before = torch.cuda.memory_allocated(device.torch) if gpu else _resident() - _bytes_of(network)
+    _reset(device)
+    network = network.to(device.torch).train()
+    average = Average(network, config.optim.ema)
+    optimizer = build_optimizer(network, config.optim)
+    if config.optim.freeze is not None:
+        freeze(network, config.optim.freeze, encoder_stages(network, size), epoch=0)
+    classes = len(config.data.classes)
+    stages = range(len(config.loss.stages))
+    for step, stage in enumerate([*stages] * STEPS):
+        for _ in range(min(2, config.accumulate)):
+            images = torch.randint(0, 256, (batch, 1, size, size), dtype=torch.uint8, device=device.torch)
+            planes = torch.zeros(batch, -(-classes // 8), size, size, dtype=torch.uint8, device=device.torch)
+            with device.autocast():
+                total = _loss(network, loss, stage, images, planes)
+            total.backward()
+        torch.nn.utils.clip_grad_norm_([p for p in network.parameters() if p.grad is not None], 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average.update(network, step + 1)
+    if gpu:
+        return torch.cuda.max_memory_allocated(device.torch) - before
+    return _peak() - before
+
+
+def _loss(network: Network, loss: StagedLoss, stage: int, images: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
+    logits, points = network(images)
+    return loss(stage, logits.float(), points, planes).total
+
+
+def _bytes_of(network: Network) -> int:
+    return sum(value.nbytes for value in network.state_dict().values())
+
+
+def _reset(device: Device) -> None:
+    gc.collect()
+    if device.torch.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device.torch)
+        return
+    with suppress(OSError):  # Linux: the peak counts from here; elsewhere from the process's beginning
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _status(key: str) -> int:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _resident() -> int:
+    return _status("VmRSS")
+
+
+def _peak() -> int:
+    return _status("VmHWM")
