@@ -9,11 +9,9 @@ import torch
 from ..config import Config
 from ..engine.device import Device
 from ..engine.ema import Average
-from ..engine.freeze import freeze
 from ..engine.optim import build_optimizer
 from ..losses.stages import StagedLoss
 from ..models.build import Network
-from ..models.depth import encoder_stages
 
 STEPS = 2  # from the second on, gradients meet moments that are there already
 
@@ -22,7 +20,7 @@ def measure_step(config: Config, network: Network, device: Device, *, size: int,
     """Peak bytes of a step: on a GPU of the tensors, as torch counts them; on a CPU what the process grew by.
 
     Args:
-        network: freshly built, on the CPU; it is trained and should be thrown away.
+        network: freshly built, on the CPU, its frozen stages frozen; it is trained and should be thrown away.
 
     Raises:
         torch.cuda.OutOfMemoryError: it does not fit into the GPU.
@@ -31,11 +29,9 @@ def measure_step(config: Config, network: Network, device: Device, *, size: int,
     gpu = device.torch.type == "cuda"
     before = torch.cuda.memory_allocated(device.torch) if gpu else _resident() - _bytes_of(network)
     _reset(device)
-    network = network.to(device.torch).train()
+    network = network.to(device.torch)
     average = Average(network, config.optim.ema)
     optimizer = build_optimizer(network, config.optim)
-    if config.optim.freeze is not None:
-        freeze(network, config.optim.freeze, encoder_stages(network, size), epoch=0)
     classes = len(config.data.classes)
     stages = range(len(config.loss.stages))
     for step, stage in enumerate([*stages] * STEPS):
@@ -44,7 +40,7 @@ def measure_step(config: Config, network: Network, device: Device, *, size: int,
             planes = torch.zeros(batch, -(-classes // 8), size, size, dtype=torch.uint8, device=device.torch)
             with device.autocast():
                 total = _loss(network, loss, stage, images, planes)
-            total.backward()
+            (total / config.accumulate).backward()
         torch.nn.utils.clip_grad_norm_([p for p in network.parameters() if p.grad is not None], 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

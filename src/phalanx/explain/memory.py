@@ -8,7 +8,7 @@ the full one, every tensor of theirs growing with the pixels.
 import copy
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -19,10 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..config import Config
-from ..engine.freeze import freeze
 from ..losses.stages import StagedLoss
 from ..models.build import Network
-from ..models.depth import encoder_stages
 from ..models.segmenter import PRIOR_LOGIT
 
 GRID = 32  # side on which the losses run for real
@@ -37,7 +35,7 @@ def estimate_step(config: Config, network: Network, *, size: int, batch: int, pr
     activations, losses. Not in it: what libraries and a GPU's context take for themselves.
 
     Args:
-        network: of the recipe, built for ``size``; it is left as it is.
+        network: of the recipe, in training mode, its frozen stages frozen; it is left as it is.
         precision: 32, bf16 or fp16.
         gpu: keep norms in 32 bit under 16-bit precision, as autocast does on a GPU.
     """
@@ -52,7 +50,7 @@ def estimate_step(config: Config, network: Network, *, size: int, batch: int, pr
 def state_bytes(config: Config, network: nn.Module) -> int:
     """Weights, their average and the optimizer's moments."""
     weights = sum(value.nbytes for value in network.state_dict().values())
-    learning = sum(p.nbytes for p in network.parameters())
+    learning = sum(p.nbytes for p in network.parameters() if p.requires_grad)
     return 2 * weights + (2 if config.optim.name == "adamw" else 1) * learning
 
 
@@ -123,11 +121,12 @@ class _Losses(torch.autograd.Function):
 class _SmallLoss:
     """The losses of a stage on a small grid, forward and backward apart."""
 
-    def __init__(self, ledger: Ledger, loss: StagedLoss, stage: int, shape: torch.Size, points: int):
+    def __init__(self, ledger: Ledger, loss: StagedLoss, stage: int, shape: torch.Size, *, points: int, weighed: bool):
         self.ledger, self.loss, self.stage = ledger, loss, stage
         batch, classes = shape[:2]
         self.factor = shape[2] * shape[3] / GRID**2
         with unset_fake_temporarily():
+            self.weight = torch.tensor(0.5 if weighed else 1.0)
             self.logits = torch.full((batch, classes, GRID, GRID), PRIOR_LOGIT, requires_grad=True)
             self.planes = torch.randint(0, 256, (batch, -(-classes // 8), GRID, GRID), dtype=torch.uint8)
             few = max(1, round(points / self.factor))
@@ -141,7 +140,7 @@ class _SmallLoss:
 
     def backward(self) -> None:
         with unset_fake_temporarily(), self.ledger.scaled(self.factor):
-            self.result.total.backward()
+            self.result.total.backward(self.weight)
             del self.result
             self.logits.grad = None  # a tensor of the full size takes its place
 
@@ -151,23 +150,18 @@ def _play(
 ) -> float:
     """Peak bytes over a step's micro-batches, beside weights, average and moments."""
     mode, ledger = FakeTensorMode(), Ledger()
-    shadow = played(network, mode).train()
-    if config.optim.freeze is not None:
-        freeze(shadow, config.optim.freeze, encoder_stages(network, size), epoch=0)
+    shadow = played(network, mode)
     points = config.model.pointrend.points if config.model.pointrend else 0
     planes = batch * size * size * -(-len(config.data.classes) // 8)
-    wide = _GpuAutocast() if gpu and precision != "32" else None
+    weighed = gpu or config.accumulate > 1  # else hand-written gradients are passed on as they are, without a copy
+    wide = _GpuAutocast() if gpu and precision != "32" else nullcontext()
 
     def forward() -> Tensor:
         images = torch.zeros(batch, 1, size, size, dtype=torch.uint8)
-        with torch.autocast("cpu", HALVES.get(precision, torch.bfloat16), precision in HALVES):
-            if wide:
-                with wide:
-                    logits, found = shadow(images)
-            else:
-                logits, found = shadow(images)
+        with torch.autocast("cpu", HALVES.get(precision, torch.bfloat16), precision in HALVES), wide:
+            logits, found = shadow(images)
         float_logits = logits.float()
-        run = _SmallLoss(ledger, loss, stage, logits.shape, points)
+        run = _SmallLoss(ledger, loss, stage, logits.shape, points=points, weighed=weighed)
         return _Losses.apply(run, float_logits, found.logits if found else None)
 
     with mode, ledger:

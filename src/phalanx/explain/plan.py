@@ -13,8 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..config import Config
 from ..engine.device import Device, open_device
+from ..engine.freeze import check_freeze, freeze
 from ..errors import ConfigError
 from ..models.build import Network, build
+from ..models.depth import encoder_stages
 from ..models.pointrend import PointRend
 from .measure import measure_step
 from .memory import estimate_step, played, state_bytes
@@ -203,11 +205,19 @@ def multiply_adds(network: Network, size: int) -> dict[str, int]:
 
 
 def _build(config: Config, size: int) -> Network:
-    """The network, tried on a small image where it runs on one: at 2048 pixels the trial takes longer than the rest."""
+    """The network as it trains when it takes most memory: stages that thaw count as thawed."""
+    side = min(size, TRIAL)  # at 2048 pixels the trial takes longer than all the rest
     try:
-        return build(config.model, classes=len(config.data.classes), size=min(size, TRIAL), pretrained=False)
-    except ConfigError:
-        return build(config.model, classes=len(config.data.classes), size=size, pretrained=False)
+        network = build(config.model, classes=len(config.data.classes), size=side, pretrained=False)
+    except ConfigError:  # a network of one size alone
+        side = size
+        network = build(config.model, classes=len(config.data.classes), size=side, pretrained=False)
+    resting = config.optim.freeze
+    if resting is not None and resting.epochs is None:
+        stages = encoder_stages(network, side)
+        check_freeze(resting, stages)
+        freeze(network, resting, stages, epoch=0)
+    return network
 
 
 def _warm_up(config: Config, device: Device) -> None:

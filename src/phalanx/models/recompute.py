@@ -10,13 +10,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import TrainingError
-
-Versions = list[tuple[Tensor, int]]
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
@@ -39,23 +36,16 @@ class _Recomputed(nn.Module):
         if not (self.training and torch.is_grad_enabled()):
             return forward(*arguments, **options)
         given = [list(a) if isinstance(a, list) else a for a in arguments]  # DenseNet's list grows meanwhile
-        flat = [t for a in given for t in (a if isinstance(a, list) else [a]) if isinstance(t, Tensor)]
-        contexts = partial(_contexts, self, [(tensor, tensor._version) for tensor in flat])
-        return checkpoint(forward, *given, use_reentrant=False, context_fn=contexts, **options)
+        return checkpoint(forward, *given, use_reentrant=False, context_fn=partial(_contexts, self), **options)
 
 
-def _contexts(block: nn.Module, given: Versions) -> tuple[AbstractContextManager, AbstractContextManager]:
-    return nullcontext(), _again(block, given)
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    return nullcontext(), _again(block)
 
 
 @contextmanager
-def _again(block: nn.Module, given: Versions) -> Iterator[None]:
-    """A second time with the same inputs; running statistics are not taken twice from the same batch."""
-    if any(tensor._version != version for tensor, version in given):
-        raise TrainingError(
-            f"model.checkpointing=true: the input of a {type(block).__name__} was changed in place, so it cannot be "
-            "computed again; train this network with model.checkpointing=false"
-        )
+def _again(block: nn.Module) -> Iterator[None]:
+    """The second time, running statistics are not taken from the same batch once more."""
     norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
