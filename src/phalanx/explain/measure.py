@@ -1,5 +1,6 @@
 """Peak memory of a training step, measured over real steps on random images."""
 
+import ctypes
 import gc
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from ..config import Config
 from ..engine.device import Device
 from ..engine.ema import Average
 from ..engine.optim import build_optimizer
+from ..errors import ConfigError
 from ..losses.stages import StagedLoss
 from ..models.build import Network
 
@@ -27,8 +29,8 @@ def measure_step(config: Config, network: Network, device: Device, *, size: int,
     """
     loss = StagedLoss(config.loss)
     gpu = device.torch.type == "cuda"
-    before = torch.cuda.memory_allocated(device.torch) if gpu else _resident() - _bytes_of(network)
     _reset(device)
+    before = torch.cuda.memory_allocated(device.torch) if gpu else _status("VmRSS") - _bytes_of(network)
     network = network.to(device.torch)
     average = Average(network, config.optim.ema)
     optimizer = build_optimizer(network, config.optim)
@@ -47,7 +49,7 @@ def measure_step(config: Config, network: Network, device: Device, *, size: int,
         average.update(network, step + 1)
     if gpu:
         return torch.cuda.max_memory_allocated(device.torch) - before
-    return _peak() - before
+    return _status("VmHWM") - before
 
 
 def _loss(network: Network, loss: StagedLoss, stage: int, images: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
@@ -65,20 +67,14 @@ def _reset(device: Device) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device.torch)
         return
-    with suppress(OSError):  # Linux: the peak counts from here; elsewhere from the process's beginning
+    with suppress(OSError, AttributeError):  # freed memory goes back to Linux, and the peak counts from here
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def _status(key: str) -> int:
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-def _resident() -> int:
-    return _status("VmRSS")
-
-
-def _peak() -> int:
-    return _status("VmHWM")
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        raise ConfigError("measure=true: the memory of a process on a CPU can be read on Linux alone") from None
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
