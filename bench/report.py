@@ -16,6 +16,10 @@ TITLES = {
     "teeth": ("Real dental X-rays", "python bench/teeth.py --root DIR --json results/teeth.json"),
     "data": ("From files to a batch (baseline: the usual pipeline)", "python bench/data.py --json results/data.json"),
     "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),
+    "plan": (
+        "Memory of a training step (ours: estimated, baseline: measured on a CPU; ratio: estimated / measured)",
+        "python bench/plan.py --json results/plan.json",
+    ),
     "hand_geometry": (
         "Synthetic hands against real ones (baseline: the real statistic)",
         "python bench/hand_geometry.py --json results/hand_geometry.json",

@@ -2,7 +2,8 @@
 
 import ctypes
 import gc
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -15,11 +16,13 @@ from ..errors import ConfigError
 from ..losses.stages import StagedLoss
 from ..models.build import Network
 
+M_MMAP_THRESHOLD = -3  # of malloc.h
 STEPS = 2  # from the second on, gradients meet moments that are there already
 
 
 def measure_step(config: Config, network: Network, device: Device, *, size: int, batch: int) -> int:
-    """Peak bytes of a step: on a GPU of the tensors, as torch counts them; on a CPU what the process grew by.
+    """Peak bytes of a step: on a GPU of the tensors, as torch counts them; on a CPU what the process grew by,
+    freed memory given back at once.
 
     Args:
         network: freshly built, on the CPU, its frozen stages frozen; it is trained and should be thrown away.
@@ -27,6 +30,11 @@ def measure_step(config: Config, network: Network, device: Device, *, size: int,
     Raises:
         torch.cuda.OutOfMemoryError: it does not fit into the GPU.
     """
+    with _given_back():
+        return _measure(config, network, device, size=size, batch=batch)
+
+
+def _measure(config: Config, network: Network, device: Device, *, size: int, batch: int) -> int:
     loss = StagedLoss(config.loss)
     gpu = device.torch.type == "cuda"
     _reset(device)
@@ -67,9 +75,25 @@ def _reset(device: Device) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device.torch)
         return
-    with suppress(OSError, AttributeError):  # freed memory goes back to Linux, and the peak counts from here
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    with suppress(OSError):  # on Linux the peak counts from here, elsewhere from the process's beginning
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+@contextmanager
+def _given_back() -> Iterator[None]:
+    """Freed memory goes back to the system at once, so that a process takes what its tensors take.
+
+    glibc keeps blocks up to 32 MiB for later, which is memory of the process's history and not of the step.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.malloc_trim(0)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**16)
+    try:
+        yield
+    finally:
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, 2**25)
 
 
 def _status(key: str) -> int:
