@@ -227,6 +227,7 @@ def plan(words: Sequence[str]) -> None:
     flags, places, pairs = split_flags(words, {"--json": True})
     if places:
         raise ConfigError(f"{places[0]}: expected key=value, as in experiment={places[0]}; see phalanx plan --help")
+    pairs.pop("fold", None)  # of a phalanx train that this asks about
     measure = pairs.pop("measure", "false")
     if measure not in ("true", "false"):
         raise ConfigError(f"measure={measure}: expected true or false")

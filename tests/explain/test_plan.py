@@ -73,7 +73,8 @@ def test_the_estimate_is_what_a_ledger_of_the_real_step_counts(recipe, model, ch
                 planes = torch.randint(0, 256, (2, 4, 64, 64), dtype=torch.uint8)
                 step(net, loss, stage, images, planes, config.accumulate).backward()
         peaks.append(ledger.peak)
-    assert estimate(config) - state_bytes(config, net) == pytest.approx(max(peaks), rel=0.05)  # small tensors do not scale
+    # tensors that do not grow with the pixels are booked too large, a little
+    assert estimate(config) - state_bytes(config, net) == pytest.approx(max(peaks), rel=0.05)
 
 
 def step(net, loss, stage, images, planes, accumulate):
@@ -82,13 +83,13 @@ def step(net, loss, stage, images, planes, accumulate):
 
 
 def test_memory_grows_and_shrinks_with_what_should_change_it(recipe):
-    plain = recipe()
+    plain = recipe("unet")
     base = estimate(plain)
     net = network(plain)
     state = state_bytes(plain, net)
     assert estimate(plain, batch=4) - state > 1.5 * (base - state)
-    assert estimate(recipe(model__checkpointing=True)) < base
-    assert estimate(recipe(optim__name="sgd")) < base
+    assert estimate(recipe("unet", model__checkpointing=True)) < base
+    assert estimate(recipe("unet", optim__name="sgd")) < base
     assert estimate(plain, precision="bf16") < base
     assert estimate(plain, precision="bf16", gpu=True) > estimate(plain, precision="bf16")
     moments = 2 * sum(p.nbytes for p in net.parameters())

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
@@ -84,7 +85,7 @@ def make_plan(config: Config, *, vram: float | None, measure: bool) -> Plan:
     """
     size, batch = config.data.size, config.batch
     there = torch.cuda.is_available() and config.device != "cpu"
-    for_gpu = there or vram is not None or config.device.startswith("cuda")
+    for_gpu = there or vram is not None or config.device.startswith("cuda") or config.precision == "fp16"
     if measure and for_gpu and not there:
         raise ConfigError("measure=true: there is no GPU here to measure on; leave it out for an estimate")
     real = there or measure
@@ -145,7 +146,8 @@ def _search(
         found.batches[size] = largest(lambda batch, size=size: fits(size, batch), guess)  # type: ignore[misc]
     per_pixel = (found.peak - found.state) / found.size**2
     guess = math.isqrt(max(0, int((limit - found.state) / per_pixel))) // 32
-    found.largest_size = 32 * largest(lambda k: fits(32 * k, found.batch), guess)
+    size = 32 * largest(lambda k: fits(32 * k, found.batch), guess)
+    found.largest_size = max(size, found.size if fits(found.size, found.batch) else 0)  # the one size of a ViT
 
 
 def largest(fits: Callable[[int], bool], guess: int) -> int:
@@ -222,10 +224,8 @@ def _build(config: Config, size: int) -> Network:
 
 def _warm_up(config: Config, device: Device) -> None:
     """A small step first: libraries read their code and data then, which is no memory of the step."""
-    try:
+    with suppress(*NOT_OF_THIS_SIZE):
         measure_step(config, _build(config, 64), device, size=64, batch=1)
-    except ConfigError:  # a network of one size alone
-        return
 
 
 def _gib(count: float) -> str:
