@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common import flags, keep, machine
 
-PLAIN = ["model.pointrend=null", "loss=bce_dice_plain"]
+PLAIN = ["model.pointrend=null", "loss=bce5_dice5"]
 CASES: dict[str, list[str]] = {
     "FPN, MobileNetV2, PointRend, 256 px, batch 4": ["model=fpn_light", "data.size=256", "batch=4"],
     "FPN, EfficientNet-b3, PointRend, 256 px, batch 2": ["data.size=256"],

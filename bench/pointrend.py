@@ -19,7 +19,7 @@ from phalanx.cli import main as phalanx
 
 SIZE = 512
 VARIANTS = {
-    "without": ["model.pointrend=null", "loss=bce_dice_plain"],
+    "without": ["model.pointrend=null", "loss=bce5_dice5"],
     "with": ["loss=bce_dice"],
 }
 

@@ -14,8 +14,17 @@ TITLES = {
         "python bench/demo.py --json results/demo.json (--without-plain leaves the baseline out)",
     ),
     "teeth": ("Real dental X-rays", "python bench/teeth.py --root DIR --json results/teeth.json"),
+    "warp": ("The warp, on a CPU core and on a GPU", "python bench/warp.py --json results/warp.json"),
     "data": ("From files to a batch (baseline: the usual pipeline)", "python bench/data.py --json results/data.json"),
     "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),
+    "eda": (
+        "Looking at a data set (baseline: planted, dense masks, or a set a quarter as large)",
+        "python bench/eda.py --json results/eda.json (--keep DIR keeps the set for the next time)",
+    ),
+    "losses": (
+        "Losses (baseline: segmentation-models-pytorch; boundary: exact distances at full size, plain PyTorch)",
+        "python bench/losses.py --json results/losses.json",
+    ),
     "plan": (
         "Memory of a training step (ours: estimated, baseline: measured on a CPU; ratio: estimated / measured)",
         "python bench/plan.py --json results/plan.json",

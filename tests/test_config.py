@@ -31,7 +31,7 @@ def test_every_file_composes_and_its_values_arrive(path):
     pairs = {group: name, "data.root": "/data"}
     values = yaml.safe_load(path.read_text())
     if group == "model" and values["pointrend"] is None:
-        pairs["loss"] = "bce_dice_plain"
+        pairs["loss"] = "bce5_dice5"
     elif group == "loss" and not any("point" in stage["weights"] for stage in values["stages"]):
         pairs["model.pointrend"] = "null"
     config = compose(pairs)
@@ -110,11 +110,16 @@ def test_a_config_survives_being_written_and_read():
         ("epochs=", "epochs='': input should be a valid integer"),
         ("data.size=100", "data.size=100: input should be a multiple of 32"),
         ("predict.tta=[vflip]", "predict.tta.0='vflip': input should be 'hflip'"),
+        ("data.pairs=[[Ulna,Radius],[Ulna,Lunate]]", "data.pairs: 'Ulna' stands there twice; a class has one partner"),
         ("data.pairs=[[Ulna,Radus]]", "data.pairs: 'Radus' is no class; did you mean Radius?"),
         ("data.classes=[a,a]", "data.classes: a name stands twice"),
         ("data.phantom=null", "data.root: name the data set's folder, as in data.root=/path/to/dataset"),
         ("model.pointrend=null", "loss: weighs 'point', which needs a head: set model.pointrend, or drop the term"),
-        ("loss=bce_dice_plain", "model.pointrend: no loss stage weighs 'point', so the head would never learn"),
+        ("loss.class_weights.Pisifrm=2", "loss.class_weights: 'Pisifrm' is no class; did you mean Pisiform?"),
+        ("loss.options.bce.pos_weight.Uln=2", "loss.options.bce.pos_weight: 'Uln' is no class; did you mean Ulna?"),
+        ("loss.options.bce.smothing=0.1", "loss.options.bce.smothing: no such option; did you mean smoothing?"),
+        ("loss.options.focal.gamma=1", "loss.options.focal: no stage weighs 'focal', so nothing would read it"),
+        ("loss=bce5_dice5", "model.pointrend: no loss stage weighs 'point', so the head would never learn"),
         ("optim.lr=1e-3,1e-4", "optim.lr=1e-3,1e-4: expected one value; a list is written optim.lr=[1e-3,1e-4]"),
         ("optim.lr=range(1,3)", "optim.lr=range(1,3): expected one value"),
         ("optim.lr=[1", "optim.lr=[1: cannot be read; put quotes around"),

@@ -11,7 +11,7 @@ import pytest
 import phalanx
 
 ROOT = Path(phalanx.__file__).parent
-COMMON = {"config", "errors", "files"}
+COMMON = {"config", "errors", "files", "measures"}
 COMMANDS = {"cli", "__main__", "demo", "scoring", "votes", "usage", "compose", "roots"}
 BASE = {"data", "augment", "metrics", "models", "losses", "submit"}
 
@@ -115,6 +115,7 @@ def test_no_module_reads_itself_by_a_detour():
         ),
         ("phalanx.cli", ["torch", "pandas", "cv2", "hydra", "numpy"]),
         ("phalanx.compose, phalanx.config", ["torch", "cv2", "numpy"]),
+        ("phalanx.augment.warp", ["torch", "albumentations"]),
     ],
 )
 def test_what_starts_fast_loads_nothing_heavy(modules, heavy):

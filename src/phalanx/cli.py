@@ -252,6 +252,34 @@ def plan(words: Sequence[str]) -> None:
         write_json(Path(flags["--json"]), found.to_json())
 
 
+def quarantine(words: Sequence[str]) -> None:
+    """``phalanx quarantine``."""
+    from .compose import compose, split_words
+
+    pairs = split_words(words)
+    out = Path(pairs.pop("out", ""))
+    if not out.name:
+        raise ConfigError("out=FILE: missing; name the file to write, as in out=quarantine.txt")
+    if out.exists():
+        raise ConfigError(f"{out}: exists, and may hold lines of yours; give another name, or delete it yourself")
+    config = compose(pairs | {"name": "quarantine"})  # no run, so that the rule may ask any, also the default's
+    if config.data.drop is None:
+        raise ConfigError(
+            "data.drop: names no rule; give one, as in data.drop.bright=1.5; see phalanx quarantine --help"
+        )
+
+    from .data.drop import find, reasons_of
+    from .data.quarantine import kept_records, read_quarantine, write_quarantine
+    from .roots import resolve_root
+
+    data = resolve_root(config.data)
+    reasons = reasons_of(find(kept_records(data), data, config.runs))
+    before = read_quarantine(data.quarantine) if data.quarantine else {}
+    write_quarantine(out, before | reasons)
+    print(f"{out}: {len(reasons)} image(s) by the rule{f', {len(before)} from {data.quarantine}' if before else ''}")
+    print(f"look them through, delete lines, and train with data.quarantine={out} instead of data.drop")
+
+
 def picture(words: Sequence[str]) -> None:
     """``phalanx picture``."""
     flags, places, pairs = split_flags(words, {"--out": True, "--rows": True})
@@ -324,6 +352,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "folds": (folds, usage.FOLDS),
     "eda": (eda, usage.EDA),
     "check": (check, usage.CHECK),
+    "quarantine": (quarantine, usage.QUARANTINE),
     "plan": (plan, usage.PLAN),
     "picture": (picture, usage.PICTURE),
     "demo": (demo, usage.DEMO),

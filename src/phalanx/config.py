@@ -5,16 +5,22 @@ refused before anything is loaded, by a message that names the key and the neare
 """
 
 import difflib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ConfigError
+from .measures import UNITS, parse_range
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Ranges = Annotated[  # factor by range; YAML reads a lone 17 as a number, and the message should be about ranges
+    dict[str, Positive],
+    BeforeValidator(lambda told: {str(k): v for k, v in told.items()} if isinstance(told, dict) else told),
+]
 
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
 RUNTIME_KEYS = (
@@ -40,13 +46,56 @@ class Oversample(Strict):
     """How often an epoch shows an image, by what is known of it; factors that apply together are multiplied."""
 
     rotated: Positive = 1.0  # hands turned at the wrist, as data/rotation.py measures it on the annotations
-    sex: dict[Literal["male", "female"], Positive] = {}  # of the patient, by the metadata sheet
+    sex: dict[Literal["male", "female"], Positive] = {}  # of the patient, by the metadata sheet, as all below
+    age: Ranges | None = None  # factor by range of years, as {..17: 3, 65..: 2}, ends included
+    height: Ranges | None = None  # by range of cm
+    weight: Ranges | None = None  # by range of kg
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "Oversample":
+        for trait in UNITS:
+            held = sorted((parse_range(text, trait), text) for text in getattr(self, trait) or {})
+            for (one, text), (other, after) in pairwise(held):
+                if one.high >= other.low:
+                    raise ValueError(
+                        f"{trait}: {text} and {after} both hold {other.low:g}; both ends belong to a range"
+                    )
+        return self
 
     def factors(self) -> dict[tuple[str, Any], float]:
-        """Factor for each (trait, value) that has another than 1."""
+        """Factor for each (trait, value or Range) that has another than 1."""
         told: dict[tuple[str, Any], float] = {("rotated", True): self.rotated}
         told |= {("sex", value): factor for value, factor in self.sex.items()}
+        for trait in UNITS:
+            told |= {(trait, parse_range(text, trait)): f for text, f in (getattr(self, trait) or {}).items()}
         return {key: factor for key, factor in told.items() if factor != 1}
+
+
+class DropDice(Strict):
+    """Images that an earlier run finds wrong, by the mean Dice of its out-of-fold predictions. One of the limits."""
+
+    run: str = Field(min_length=1)  # its name; all its folds must be finished
+    below: Share | None = None  # drop images under this Dice
+    worst: Count | None = None  # drop so many, the lowest first
+
+    @model_validator(mode="after")
+    def _one(self) -> "DropDice":
+        if (self.below is None) == (self.worst is None):
+            raise ValueError("below: give either this or worst")
+        return self
+
+
+class Drop(Strict):
+    """Training images to leave out by a rule; see data/drop.py."""
+
+    bright: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None  # quartile distances above the upper one
+    dice: DropDice | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> "Drop":
+        if self.bright is None and self.dice is None:
+            raise ValueError("bright: give this rule or dice, or data.drop=null for none")
+        return self
 
 
 class Coco(Strict):
@@ -89,6 +138,7 @@ class Data(Strict):
     cache_gb: Annotated[float, Field(ge=0)] = 4.0  # up to this; the rest is read anew each time
     cache_dir: Path = Path("data/cache")  # of cache=disk, for any number of processes, runs and data sets
     quarantine: Path | None = None  # file of training images to leave out, as `phalanx check --quarantine` writes it
+    drop: Drop | None = None  # by a rule, in training alone: held-out images stay
     skip_unlabelled: bool = False  # true: images without an annotation file are left out instead of refused
     oversample: Oversample | None = None  # in training alone; held-out images are always seen once
     layout: Literal["competition", "coco", "masks"] = "competition"  # how images and truth lie under root
@@ -106,6 +156,10 @@ class Data(Strict):
         for name in [name for pair in self.pairs for name in pair]:
             if name not in self.classes:
                 raise ValueError(f"pairs: {name!r} is no class{nearest(name, self.classes)}")
+        paired = [name for pair in self.pairs for name in pair]
+        for name in paired:
+            if paired.count(name) > 1:
+                raise ValueError(f"pairs: {name!r} stands there twice; a class has one partner at most")
         if self.root is None and (self.phantom is None or self.layout != "competition"):
             raise ValueError("root: name the data set's folder, as in data.root=/path/to/dataset")
         if self.crop is not None and self.crop > self.size:
@@ -177,8 +231,56 @@ class Stage(Strict):
     until: Until | None = None  # null: to the end
 
 
+# A number for each class by name; ``others`` stands for all that are not named, and a number alone for all.
+PerClass = Annotated[
+    dict[str, Positive],
+    BeforeValidator(lambda value: {"others": value} if isinstance(value, int | float) else value),
+]
+
+
+class Bce(Strict):
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # labels become half of this, and 1 minus half of it
+    pos_weight: PerClass = {}  # of pixels where the class is; 1 where nothing is said
+
+
+class Focal(Strict):
+    gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
+    alpha: Annotated[float, Field(gt=0, lt=1)] | None = None  # weight of true pixels, of the others 1 - alpha
+
+
+class Tversky(Strict):
+    alpha: PerClass = {}  # price of false positives; 0.3 where nothing is said
+    beta: PerClass = {}  # of false negatives; 0.7
+    gamma: Annotated[float, Field(ge=1, le=10)] = 1.0  # focal Tversky: (1 - index)^(1 / gamma)
+
+
+class LossOptions(Strict):
+    bce: Bce | None = None  # null: the defaults, where a stage weighs the term
+    focal: Focal | None = None
+    tversky: Tversky | None = None
+
+    def per_class(self) -> dict[str, PerClass]:
+        """Every option that names classes, by its key."""
+        found = {"bce.pos_weight": self.bce.pos_weight} if self.bce else {}
+        return found | (
+            {"tversky.alpha": self.tversky.alpha, "tversky.beta": self.tversky.beta} if self.tversky else {}
+        )
+
+
 class Loss(Strict):
     stages: list[Stage] = Field(min_length=1)
+    options: LossOptions = Field(default_factory=LossOptions)
+    class_weights: PerClass = {}  # share of a class in every term's mean, which keeps its scale; 1 where not named
+
+    @model_validator(mode="after")
+    def _read(self) -> "Loss":
+        weighed = {term for stage in self.stages for term in stage.weights}
+        for name, kind in (("bce", Bce), ("focal", Focal), ("tversky", Tversky)):
+            if name in weighed:
+                setattr(self.options, name, getattr(self.options, name) or kind())
+            elif getattr(self.options, name) is not None:
+                raise ValueError(f"options.{name}: no stage weighs {name!r}, so nothing would read it")
+        return self
 
     @model_validator(mode="after")
     def _ordered(self) -> "Loss":
@@ -210,6 +312,9 @@ class Augment(Strict):
     elastic: Elastic = Elastic()
     grid: GridDistortion = GridDistortion()
     pixel: list[dict[str, Any]] = []  # albumentations image-only transforms: {name: ..., p: ..., ...}
+    # Where the warp is computed. cuda: on the training GPU, so that few cores feed it; then the pixel transforms,
+    # which stay in the loader's processes, come before the warp instead of after it, and the recipe is another one.
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 class Freeze(Strict):
@@ -262,9 +367,18 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _usable(self) -> "Config":
+        if self.data.drop and self.data.drop.dice and self.data.drop.dice.run == self.name:
+            raise ValueError(f"data.drop.dice.run: {self.name} is this very run; name an earlier one, or give name=")
         terms = {term for stage in self.loss.stages for term in stage.weights}
         if "point" in terms and self.model.pointrend is None:
             raise ValueError("loss: weighs 'point', which needs a head: set model.pointrend, or drop the term")
+        named = {"class_weights": self.loss.class_weights}
+        named |= {f"options.{key}": values for key, values in self.loss.options.per_class().items()}
+        for key, values in named.items():
+            for name in values:
+                if name not in (*self.data.classes, "others"):
+                    known = nearest(name, [*self.data.classes, "others"])
+                    raise ValueError(f"loss.{key}: {name!r} is no class{known}")
         if self.model.pointrend is not None and "point" not in terms:
             raise ValueError("model.pointrend: no loss stage weighs 'point', so the head would never learn")
         freeze = self.optim.freeze
@@ -302,7 +416,7 @@ def validate(values: dict[str, Any], kind: type[BaseModel] = Config) -> Any:
 
 
 def _line(problem: Any, kind: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
+    where = "".join(f"[{part}]" if "." in str(part) else f".{part}" for part in problem["loc"])[1:]
     if problem["type"] == "extra_forbidden":
         parent, _, key = where.rpartition(".")
         return f"{where}: no such option{nearest(key, known_keys(kind, parent))}"

@@ -11,6 +11,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx folds data=NAME out=FILE.csv                               fix the folds of a data set in a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
   phalanx check data=NAME data.root=DIR [--quarantine FILE]          find what is wrong with a data set
+  phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE ANSWERS IMAGES --out FILE.png                 predictions beside truth
   phalanx demo [quick=true]                                          the whole job on synthetic hands
@@ -27,6 +28,7 @@ phalanx train key=value ...        (bash train.sh key=value ...)
   name=NAME              the run's folder in runs/ (default: the experiment's name)
   data=NAME              configs/data/: hand, teeth; data.root=/path/to/dataset names your images
   data.layout=competition|coco|masks   how they lie there; data.crop=1024 trains on windows
+  data.oversample.rotated=10  data.drop.bright=1.5   how often training images are shown, and which not at all
   model= loss= augment= optim=   a file of that folder of configs/
   any.key=value          every key of src/phalanx/config.py: epochs=50 batch=2 data.size=1024 model.weights=none
                          optim.lr=3e-4 precision=auto|32|bf16|fp16 device=auto|cpu|cuda:1 accumulate=4
@@ -116,6 +118,20 @@ place or size, files without partner, patients without metadata. Exits 1 where t
   data.quarantine=FILE   images to pass over here too, so that what is settled is not told again
   data.skip_unlabelled=true   images without annotation are no error
   workers=N              processes (default: all cores)      progress=false   no progress bar
+"""
+
+QUARANTINE = """\
+phalanx quarantine data=NAME data.root=DIR out=FILE data.drop.RULE=...
+
+Writes the training images that a rule drops, each with its reason, into a text file to look through and edit. Train
+without what is left in it with data.quarantine=FILE. (data.drop=... in train applies the rule itself, to the training
+part of each fold alone; a quarantined image is left out of the scores too.)
+
+  data.drop.bright=1.5                  share of pixels >= 240 from so many quartile distances above the upper quartile
+  data.drop.dice.run=NAME               out-of-fold Dice in this finished run: with
+    data.drop.dice.worst=20             the 20 lowest, or
+    data.drop.dice.below=0.9            all below .9
+  out=FILE                              must not exist; lines of data.quarantine=OTHER come along
 """
 
 PLAN = """\

@@ -3,8 +3,11 @@
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from phalanx.augment.warp import Crop, draw_affine, draw_elastic, warp
+from phalanx.augment.draw import Crop, draw, draw_affine, draw_elastic
+from phalanx.augment.warp import warp, warp_drawn
 from phalanx.config import Augment, Elastic, GridDistortion
 from phalanx.data.planes import pack, unpack
 
@@ -244,3 +247,35 @@ def test_without_grid_distortion_the_draws_are_what_they_were():
     draw_affine(two, plain, (SIDE, SIDE))
     draw_elastic(two, plain, SIDE)
     assert one.random() == two.random()
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_the_warp_is_each_class_warped_alone_and_the_image_interpolated(warps, data):
+    """Held against one pixel, one class at a time in double precision, through every kind of draw."""
+    case = data.draw(warps.cases())
+    image, stack, doubtful = warps.warp_slowly(case)
+    found, planes = warp_drawn(case.drawn, case.image, pack(case.stack), case.pairs)
+    assert np.abs(found - image).max(initial=0) <= 1
+    np.testing.assert_array_equal(unpack(planes, len(stack))[:, ~doubtful], stack[:, ~doubtful])
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_planes_warped_together_are_the_planes_warped_one_by_one(warps, data):
+    """Bit for bit: no plane, and no pixel on the edge of rounding, goes another way than its neighbours."""
+    case = data.draw(warps.cases())
+    _, planes = warp_drawn(case.drawn, case.image, pack(case.stack), case.pairs)
+    alone = [warp_drawn(case.drawn, case.image, pack(mask[None]), [])[1][:, :, 0] > 0 for mask in case.stack]
+    for a, b in case.pairs if case.drawn.flipped else ():
+        alone[a], alone[b] = alone[b], alone[a]
+    np.testing.assert_array_equal(planes, pack(np.stack(alone)))
+
+
+def test_a_plain_mirror_is_what_its_map_gives():
+    """It takes a shorter way; a field that moves nothing by more than a millionth of a pixel takes the long one."""
+    image, stack = sample(38, content=(64, 40))
+    short = draw(np.random.default_rng(0), Augment(flip=1), (64, 40), SIDE, pack(stack), Crop(48, 0.0))
+    long = short._replace(field=np.full((2, 3, 3), 1e-6, np.float32))
+    for one, two in zip(*(warp_drawn(d, image, pack(stack), [(0, 37)]) for d in (short, long)), strict=True):
+        np.testing.assert_array_equal(one, two)

@@ -8,11 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning.fabric.utilities import move_data_to_device
 from torch.utils.data import DataLoader
 
+from phalanx.augment.device import Maps
 from phalanx.config import Augment, Data, validate
 from phalanx.data.cache import SampleCache
-from phalanx.data.dataset import Batches, TrainingSet, collate
+from phalanx.data.dataset import Batches, TrainingSet, Unwarped, collate
 from phalanx.data.planes import unpack
 from phalanx.data.records import train_records
 from phalanx.errors import DataError
@@ -86,6 +88,41 @@ def test_samples_are_the_same_wherever_kept_and_whatever_the_workers(root, crop,
     ]:
         for index, sample in epoch_of(make(root, crop=crop, **where, **LIVELY), 3, workers, batch).items():
             assert all(torch.equal(a, b) for a, b in zip(sample, reference[index], strict=True))
+
+
+@pytest.mark.parametrize("crop", [None, 32])
+def test_a_warp_left_to_the_device_is_the_warp_of_the_workers(root, crop):
+    """The same draws; without pixel transforms, which then come before the warp, the same samples, too."""
+    recipe = {key: value for key, value in LIVELY.items() if key != "pixel"}
+    here, there = make(root, crop=crop, **recipe), make(root, crop=crop, device="cuda", **recipe)
+    keys = [(2, i) for i in range(7)]
+    expected, raw = collate([here[key] for key in keys]), collate([there[key] for key in keys])
+    assert raw.images.shape[-1] == 64
+    found = raw.warp(there.pairs)
+    assert torch.equal(found.which, expected.which)
+    assert (found.images.int() - expected.images.int()).abs().max() <= 1
+    assert found.planes.shape == expected.planes.shape
+    assert (found.planes != expected.planes).float().mean() < 1e-3
+    assert expected.planes.any()
+
+
+def test_unwarped_batches_are_the_same_whatever_the_workers_and_move_to_a_device_whole(root):
+    batches = Batches(7, 3, 0)
+    dataset = make(root, device="cuda", **LIVELY)
+    for one, two in zip(
+        *(DataLoader(dataset, batch_sampler=batches, num_workers=n, collate_fn=collate) for n in (0, 2)), strict=True
+    ):
+        tensors = [(*batch[:3], *batch.maps) for batch in (one, two)]
+        assert all(torch.equal(a, b) for a, b in zip(*tensors, strict=True))
+        moved = move_data_to_device(one, torch.device("meta"))  # what Fabric.to_device does
+        assert (type(moved), type(moved.maps)) == (Unwarped, Maps)
+        assert {tensor.device.type for tensor in (*moved[:3], *moved.maps)} == {"meta"}
+
+
+def test_pixel_transforms_come_before_a_warp_on_the_device(root):
+    inverting = {"pixel": [{"name": "InvertImg", "p": 1.0}]}
+    plain, inverted = (make(root, device="cuda", **extra)[0, 3][0] for extra in ({}, inverting))
+    assert torch.equal(inverted, 255 - plain)
 
 
 def test_a_crop_has_its_side_and_moves_with_the_epoch(root):

@@ -117,7 +117,7 @@ def test_missing_columns_and_doubled_patients_are_noted(tmp_path):
     assert list(table.columns) == list(COLUMNS)
     assert table["sex"].tolist() == ["male", "female"]
     assert [note.split(": ", 1)[1] for note in table.attrs["notes"]] == [
-        *(f"no column for {column}; all missing" for column in ("age", "height", "weight")),
+        "no column for age, height, weight; all missing",
         "007 stands in 2 rows that differ; the first value of each holds",
     ]
 

@@ -6,12 +6,15 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from phalanx.config import Data, Oversample
+from phalanx.compose import compose, split_words
+from phalanx.config import Data, Oversample, validate
 from phalanx.data.metadata import read_metadata
 from phalanx.data.oversample import image_weights, keep_weights
 from phalanx.data.records import train_records
 from phalanx.data.traits import read_traits, strata
+from phalanx.engine.folder import changed_keys
 from phalanx.errors import ConfigError, DataError, TrainingError
 from phalanx.phantom.anatomy import HAND_CLASSES
 
@@ -48,6 +51,61 @@ def test_factors_of_one_image_are_multiplied_and_the_unknown_stays_one(turned):
     assert [of_patient[f"ID{i:03d}"] for i in range(1, 9)] == pytest.approx(expected)
     assert image_weights(records, data(turned, rotated=1, sex={"male": 1})) is None
     assert image_weights(records, data(turned).model_copy(update={"oversample": None})) is None
+
+
+def test_factors_by_range_hold_both_ends(turned, tmp_path):
+    ages, heights = [5, 17, 17.5, 18, 64, 65, 90, None], [150, 151, 160, 170, 171, None, 200, 130]
+    sheet = pd.DataFrame({"ID": [f"ID{i:03d}" for i in range(1, 9)], "age": ages, "height": heights})
+    sheet.to_csv(tmp_path / "meta_data.csv", index=False)
+    records = train_records(turned)
+    found = image_weights(records, data(tmp_path, age={"..17": 3, "65..": 2}, height={"151 .. 170": 0.5}))
+    of_patient = {record.group: weight for record, weight in zip(records, found, strict=True)}
+
+    def by_hand(age, height):
+        factor = 1.0
+        if age is not None and age <= 17:
+            factor *= 3
+        if age is not None and age >= 65:
+            factor *= 2
+        if height is not None and 151 <= height <= 170:
+            factor *= 0.5
+        return factor
+
+    assert list(of_patient.values()) == [by_hand(*row) for row in zip(ages, heights, strict=True)]
+    assert set(of_patient.values()) == {0.5, 1, 1.5, 2, 3}
+    with pytest.raises(ConfigError, match=r"no training image is age=\.\.3;"):
+        image_weights(records, data(tmp_path, age={"..3": 2}))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("age={17:3}", "age: '17' is no range; write ..17 (up to 17)"),
+        ("age={..:3}", "age: '..' is no range"),
+        ("age={..17:3,17..20:2}", "age: ..17 and 17..20 both hold 17"),
+        ("weight={40..90:3,50..60:2,95..:2}", "weight: 40..90 and 50..60 both hold 50"),
+        ("age={20..17:3}", "age: 20..17 holds nothing"),
+        ("height={..1.7:3}", "height is in cm, 30..260"),
+        ("height={..170:0}", "height[..170]=0: input should be greater than 0"),
+        ("height={..170:inf}", "height[..170]=inf: input should be a finite number"),
+        ("ages={..17:3}", "ages: no such option; did you mean age?"),
+    ],
+)
+def test_a_wrong_range_is_told_before_anything_is_read(words, message):
+    with pytest.raises(ConfigError) as raised:
+        compose(split_words([f"data.oversample.{words}"]))
+    assert message in str(raised.value)
+    assert "data.oversample." in str(raised.value)
+
+
+def test_a_recipe_with_ranges_reads_back_as_it_was_written():
+    config = compose(split_words(["data.oversample.age={..17:3,18..64:0.5,65..:2}"]))
+    values = yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    assert changed_keys(values, validate(values).model_dump(mode="json")) == []
+    assert validate(values) == config
+    old = config.model_dump(mode="json")
+    old["data"]["oversample"] = {"rotated": 10.0, "sex": {}}  # of a run before there were ranges
+    assert changed_keys(old, validate(old).model_dump(mode="json")) == []
 
 
 def test_a_factor_that_applies_to_nothing_is_refused(turned, hands):

@@ -1,11 +1,12 @@
 """Bit-planes against one bool plane a class."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from phalanx.data.planes import Runs, one_class, pack, plane_count, swap_classes, unpack
+from phalanx.data.planes import CHUNK, Runs, one_class, pack, plane_count, swap_classes, unpack
 
 stacks = st.tuples(st.integers(1, 40), st.integers(1, 6), st.integers(1, 6)).flatmap(lambda s: hnp.arrays(bool, s))
 
@@ -42,6 +43,13 @@ def test_swap_exchanges_the_masks_and_leaves_the_planes_given_alone(stack, data)
     swapped = swap_classes(planes, pairs)
     np.testing.assert_array_equal(unpack(swapped, len(stack)), expected)
     np.testing.assert_array_equal(planes, pack(stack))
+
+
+@pytest.mark.parametrize("classes", [8, 16, 29])
+def test_swap_reaches_every_pixel_of_a_large_mask(classes):
+    stack = np.random.default_rng(0).random((classes, 300, CHUNK // 300 + 7)) < 0.5
+    swapped = unpack(swap_classes(pack(stack), [(0, classes - 1)]), classes)
+    np.testing.assert_array_equal(swapped, stack[[classes - 1, *range(1, classes - 1), 0]])
 
 
 @settings(deadline=None)

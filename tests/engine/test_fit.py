@@ -103,6 +103,51 @@ def test_stopped_and_continued_ends_the_same_bit_for_bit(stopped_often, records,
     assert sum(line["event"] == "stage" for line in told(folder)) == 1
 
 
+@pytest.fixture
+def gpu_stands_in(monkeypatch):
+    """The CPU computes what a recipe leaves to the GPU."""
+    monkeypatch.setattr("phalanx.tasks.segment.check_warp_device", lambda name, device: None)
+
+
+def test_a_run_that_warps_on_the_device_continues_bit_for_bit(recipe, records, gpu_stands_in):
+    """Killed or not, and whatever the workers: the same weights."""
+
+    def make(name, workers):
+        config = recipe("fpn", batch=2, checkpoint_minutes=1e-9, augment="affine", augment__device="cuda", epochs=2)
+        return config.model_copy(update={"name": name, "workers": workers})
+
+    whole = fit(make("whole", 0), 0, records, Segment)
+    with pytest.raises(Stopped):
+        fit(make("stopped", 2), 0, records, stopping(3))
+    stopped = fit(make("stopped", 2), 0, records, Segment)
+    for name in ("final/weights.safetensors", "oof.csv", "last/optimizer.safetensors"):
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("crop", ["null", 32])
+def test_the_network_sees_the_same_images_wherever_they_are_warped(recipe, records, gpu_stands_in, crop):
+    def seen(where):
+        config = recipe("unet", augment="affine", augment__device=where, data__crop=crop, epochs=2)
+        task, images = Segment(config, records, []), []
+        trainer = Trainer(config, config.runs, task)
+        trainer.began = trainer.saved = 0.0
+        trainer.network.register_forward_pre_hook(lambda _, given: images.append(given[0].clone()))
+        trainer.train_epoch(tqdm(disable=True))
+        return torch.cat(images).int()
+
+    here, there = seen("cpu"), seen("cuda")
+    assert here.shape[-1] == (64 if crop == "null" else crop)
+    assert (here - there).abs().max() <= 1
+
+
+def test_a_warp_on_a_gpu_that_is_not_there_is_refused_before_anything_is_written(recipe, records):
+    config = recipe(augment__device="cuda")
+    message = r"augment\.device=cuda: warps on the GPU that trains, and this run trains on cpu; use augment\.device=cpu"
+    with pytest.raises(ConfigError, match=message):
+        fit(config, 0, records, Segment)
+    assert not config.runs.exists()
+
+
 def test_the_log_tells_an_epoch_once_however_often_it_is_stopped(stopped_often, records, monkeypatch):
     """Stopped between the epoch's line in the log and the checkpoint behind it, and right after that checkpoint."""
     make, whole = stopped_often

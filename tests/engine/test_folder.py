@@ -60,6 +60,22 @@ def test_the_recipe_may_not_change_but_runtime_keys_may(recipe):
         check_recipe(folder, recipe(seed=4, epochs=9))
 
 
+def test_a_run_from_before_an_option_existed_continues_with_the_default_alone(recipe):
+    config = recipe()
+    folder = fold_folder(config, 0)
+    claim(folder, config)
+    values = yaml.safe_load((folder / "config.yaml").read_text())
+    del values["augment"]["device"], values["data"]["drop"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    check_recipe(folder, config)
+    changed = config.model_copy(update={"augment": config.augment.model_copy(update={"device": "cuda"})})
+    with pytest.raises(TrainingError, match=r"augment\.device=cpu, now it is cuda"):
+        check_recipe(folder, changed)
+    (folder / "config.yaml").write_text(yaml.safe_dump(values | {"gone": 1}))
+    with pytest.raises(TrainingError, match=r"gone=1, now it is None"):
+        check_recipe(folder, config)
+
+
 def test_keys_that_came_or_went_count_as_changes():
     assert changed_keys({"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}) == ["a.c"]
     assert changed_keys({"model": {"pointrend": {"points": 1}}}, {"model": {"pointrend": None}}) == [

@@ -15,7 +15,7 @@ from phalanx.config import Data
 from phalanx.data.planes import pack
 from phalanx.data.records import test_records as records_of_test
 from phalanx.data.truth import truth_of
-from phalanx.explain.eda_measure import noise_bands, overlaps_of
+from phalanx.explain.eda_measure import overlaps_of
 from phalanx.phantom.anatomy import HAND_CLASSES
 from phalanx.submit.rle import encode_planes
 from phalanx.submit.stack import Stack
@@ -100,6 +100,44 @@ def test_the_json_has_every_table_and_the_plots_are_pictures(found):
         assert picture.std() > 5
 
 
+def test_overlaps_are_means_over_the_images_with_both_classes(tmp_path, capsys):
+    """tooth-11 in three images, tooth-12 in two of them, shared in one; against masks painted in numpy."""
+    labels, images = tmp_path / "train" / "outputs_json" / "p", tmp_path / "train" / "DCM" / "p"
+    for folder in (labels, images):
+        folder.mkdir(parents=True)
+    boxes = [{"tooth-11": (5, 5, 24, 24)}, {"tooth-11": (5, 5, 24, 24), "tooth-12": (20, 5, 29, 14)}]
+    boxes.append({"tooth-11": (5, 5, 24, 24), "tooth-12": (30, 30, 39, 39)})
+    for i, box in enumerate(boxes):
+        cv2.imwrite(str(images / f"{i}.png"), np.full((40, 50), 100, np.uint8))
+        corners = {name: [[a, b], [c, b], [c, d], [a, d]] for name, (a, b, c, d) in box.items()}
+        items = [{"label": name, "points": points} for name, points in corners.items()]
+        (labels / f"{i}.json").write_text(json.dumps({"annotations": items}))
+    words = ["eda", "data=teeth", f"data.root={tmp_path}", "workers=1", "progress=false"]
+    assert main([*words, f"out={tmp_path / 'out'}"]) == 0
+    assert "not every image has every class; tooth-13 is in 0 of 3" in capsys.readouterr().out
+    (row,) = pd.read_csv(tmp_path / "out" / "overlap.csv").to_dict("records")
+    masks = np.zeros((2, 40, 50), bool)
+    for mask, (a, b, c, d) in zip(masks, boxes[1].values(), strict=True):
+        mask[b : d + 1, a : c + 1] = True
+    shared = (masks[0] & masks[1]).sum()
+    assert (row["class"], row["other"], row["images"], row["images_both"]) == ("tooth-11", "tooth-12", 1, 2)
+    assert row["area_mean"] == pytest.approx(shared / 2000 / 2)
+    assert row["of_smaller_mean"] == pytest.approx(shared / masks[1].sum() / 2)
+    # what lies in quarantine is not looked at
+    (tmp_path / "q.txt").write_text("1.png # seen\n")
+    assert main([*words, f"out={tmp_path / 'less'}", f"data.quarantine={tmp_path / 'q.txt'}"]) == 0
+    assert pd.read_csv(tmp_path / "less" / "images.csv")["image_name"].tolist() == ["0.png", "2.png"]
+    assert pd.read_csv(tmp_path / "less" / "overlap.csv").empty
+
+
+def test_the_blackout_told_hides_the_planted_bands(root, found):
+    bands = json.loads((found / "eda.json").read_text())["noise_bands"]
+    planted = [row for row in json.loads((root / "manifest.json").read_text())["images"] if row["faults"]]
+    with_band = sum("noise_band" in row["faults"] for row in planted)
+    assert (len(bands["images"]), bands["hidden"]) == (with_band, with_band)
+    assert round(bands["blackout"] * 128 / 2048) == bands["top_median"] > 0  # all bands are as deep
+
+
 def test_what_cannot_be_told_is_left_out_and_said(tmp_path, capsys):
     """No sheet, no test set, no bones of the rule, a broken image; and the pool gives what one process gives."""
     labels, images = tmp_path / "set" / "train" / "outputs_json", tmp_path / "set" / "train" / "DCM"
@@ -148,23 +186,11 @@ def test_a_csv_of_another_data_set_is_refused(root, tmp_path, capsys):
     assert "has no image of this data set (such as other.png)" in capsys.readouterr().err
 
 
-@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 200), st.integers(0, 9))
-def test_bands_of_noise_are_measured_to_the_pixel(top, left, low, seed):
-    rng = np.random.default_rng(seed)
-    ramp = np.add.outer(np.linspace(20, 120, 256), np.linspace(0, 80, 256)) + rng.normal(0, 3, (256, 256))
-    image = ramp.clip(0, 255).astype(np.uint8)
-    image[:top] = rng.integers(low, 256, (top, 256))
-    image[:, :left] = rng.integers(low, 256, (256, left))
-    rows, columns = noise_bands(image)
-    assert abs(rows - top) <= 1
-    assert abs(columns - left) <= 1
-
-
 @given(st.randoms())
 def test_overlaps_are_those_of_the_pixels(rng):
     masks = np.array(
         [[[rng.random() < 0.2 and (y // 4 == c % 2 or c > 2) for _ in range(9)] for y in range(8)] for c in range(5)]
     )
-    found = {(a, b): shared for a, b, shared in overlaps_of(Stack.parse(encode_planes(pack(masks), 5)))}
+    found = {(a, b): shared for a, b, shared in overlaps_of(Stack.parse(encode_planes(pack(masks), 5)), 9)}
     truth = {(a, b): int((masks[a] & masks[b]).sum()) for a in range(5) for b in range(a + 1, 5)}
     assert found == {pair: shared for pair, shared in truth.items() if shared}

@@ -64,7 +64,7 @@ def test_the_ledger_books_what_lives_and_what_lived_at_most():
 def test_the_estimate_is_what_a_ledger_of_the_real_step_counts(recipe, model, changes):
     """The same books kept over real steps, one a stage: real weights, real losses on the full grid."""
     config = recipe(model, batch=2, **changes)
-    loss, peaks = StagedLoss(config.loss), []
+    loss, peaks = StagedLoss(config.loss, config.data.classes), []
     for stage in range(len(config.loss.stages)):
         net = network(config)
         with Ledger() as ledger:

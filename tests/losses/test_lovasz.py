@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from phalanx.data.planes import pack
 from phalanx.losses.lovasz import lovasz_loss
@@ -131,3 +133,45 @@ def test_half_precision_logits_get_their_gradient_in_their_type():
     expected, _ = slow(half.detach().double(), truth)
     assert half.grad.dtype == torch.bfloat16
     assert value.item() == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_equal_errors_are_taken_by_pixel_in_float32_and_float64_alike():
+    """Which of two equal errors comes first is free, but must not depend on the type or on how it is sorted."""
+    rng = np.random.default_rng(0)
+    truth = torch.from_numpy(rng.random((1, 5, 40, 40)) < 0.3)
+    logits = torch.from_numpy(rng.integers(-6, 7, truth.shape) / 4)  # few values, exact in either type
+    gradients = []
+    for dtype in (torch.float32, torch.float64):
+        x = logits.to(dtype).requires_grad_()
+        value, _ = lovasz_loss(x, planes_of(truth))
+        gradients.append(torch.autograd.grad(value, x)[0].double())
+    torch.testing.assert_close(*gradients, rtol=1e-6, atol=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 2), st.integers(1, 19), st.integers(1, 9), st.integers(0, 99), st.sampled_from([1 / 64, 1 / 8, 1])
+)
+def test_any_shape_and_class_count_equals_the_authors(batch, classes, side, seed, spread):
+    """In float32, with its own way of sorting; no two errors are equal, or closer than float32 can tell."""
+    logits, truth = case(batch, classes, side, seed)
+    sizes = logits.detach().flatten(2).abs().argsort(2).view(logits.shape)
+    wide = ((sizes + 0.25) * spread * logits.detach().sign()).requires_grad_()
+    single = wide.detach().float().requires_grad_()
+    expected, parts = slow(wide, truth)
+    (gradient,) = torch.autograd.grad(expected, wide)
+    found, found_parts = lovasz_loss(single, planes_of(truth))
+    (found_gradient,) = torch.autograd.grad(found, single)
+    torch.testing.assert_close(found_parts.double(), parts.detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found_gradient.double(), gradient, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("tile", [1, 7, 1000])
+def test_the_search_by_tiles_finds_every_active_pixel(tile, monkeypatch):
+    logits, truth = case()
+    expected, _ = lovasz_loss(logits, planes_of(truth))
+    monkeypatch.setattr("phalanx.losses.lovasz.TILE", tile)
+    found, _ = lovasz_loss(logits, planes_of(truth))
+    (gradient,) = torch.autograd.grad(found, logits)
+    assert found.item() == expected.item()
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected, logits)[0], rtol=0, atol=0)

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from phalanx.config import Loss, validate
 from phalanx.data.planes import pack
 from phalanx.errors import ConfigError
-from phalanx.losses.area import area_loss
+from phalanx.losses.area import Options, area_loss
 from phalanx.losses.bits import bits_at, chunks, unpack
 from phalanx.losses.lovasz import lovasz_loss
 from phalanx.losses.points import point_loss
-from phalanx.losses.stages import StagedLoss, guilty
+from phalanx.losses.stages import StagedLoss
 
 
 @pytest.fixture
@@ -62,6 +62,7 @@ def test_point_loss_is_bce_at_the_points(truth, planes):
     torch.testing.assert_close(value, expected.mean(), rtol=1e-4, atol=1e-6)
 
 
+CLASSES = [f"c{i}" for i in range(29)]
 THREE = {
     "stages": [
         {"weights": {"bce": 1.0}, "until": {"epochs": 3}},
@@ -72,7 +73,7 @@ THREE = {
 
 
 def test_each_stage_is_the_weighted_sum_of_its_terms_and_reports_them(truth, planes):
-    loss = StagedLoss(validate(THREE, Loss))
+    loss = StagedLoss(validate(THREE, Loss), CLASSES)
     logits = torch.randn(truth.shape, dtype=torch.float64, requires_grad=True)
     coords, at = torch.rand(2, 20, 2), torch.randn(2, 29, 20)
     y = truth.double()
@@ -88,27 +89,72 @@ def test_each_stage_is_the_weighted_sum_of_its_terms_and_reports_them(truth, pla
         assert set(result.terms) == names[stage]
         gradients = [torch.autograd.grad(v, logits, retain_graph=True)[0] for v in (result.total, expected[stage])]
         torch.testing.assert_close(*gradients)
-        torch.testing.assert_close(result.dice, area_loss(logits, planes, bce=0, dice=0).dice_hard)
+        torch.testing.assert_close(result.dice, area_loss(logits, planes, {}).dice_hard)
 
 
 def test_without_a_point_heads_predictions_the_point_term_is_left_out(truth, planes):
     """Validation predicts no points."""
-    result = StagedLoss(validate(THREE, Loss))(1, torch.randn(truth.shape), None, planes)
+    result = StagedLoss(validate(THREE, Loss), CLASSES)(1, torch.randn(truth.shape), None, planes)
     assert set(result.terms) == {"bce", "dice"}
 
 
 def test_stages_end_by_epochs_by_dice_or_never():
-    loss = StagedLoss(validate(THREE, Loss))
+    loss = StagedLoss(validate(THREE, Loss), CLASSES)
     assert [loss.advance(0, epochs, 1.0) for epochs in (1, 2, 3, 4)] == [False, False, True, True]
     assert [loss.advance(1, 99, dice) for dice in (0.0, 0.899, 0.9, 0.95)] == [False, False, True, True]
     assert not loss.advance(2, 999, 1.0)
+
+
+def test_options_reach_the_terms_they_name(truth, planes):
+    """Each number told in the configuration, against the term called with it."""
+    options = {
+        "bce": {"smoothing": 0.1, "pos_weight": {"c2": 3.0}},
+        "focal": {"gamma": 1.0, "alpha": 0.25},
+        "tversky": {"alpha": 0.4, "beta": {"c1": 2.0}, "gamma": 1.5},
+    }
+    values = {"stages": [{"weights": dict.fromkeys(options, 1.0)}], "options": options, "class_weights": {"c0": 4.0}}
+    logits = torch.randn(truth.shape, dtype=torch.float64)
+    found = StagedLoss(validate(values, Loss), CLASSES)(0, logits, None, planes)
+    pos, fn = [1.0] * 29, [0.7] * 29
+    pos[2], fn[1] = 3.0, 2.0
+    told = Options(smoothing=0.1, pos_weight=pos, gamma=1.0, alpha=0.25, fp=0.4, fn=fn, root=1.5)
+    factors = torch.tensor([4.0] + [1.0] * 28) * 29 / 32
+    expected = area_loss(logits, planes, dict.fromkeys(options, 1.0), told, factors)
+    torch.testing.assert_close(found.total, expected.loss)
+    for name in options:
+        torch.testing.assert_close(found.terms[name], expected.terms[name])
+
+
+def test_class_weights_reach_the_point_term(truth, planes):
+    coords, at = torch.rand(2, 20, 2), torch.randn(2, 29, 20)
+    values = {"stages": [{"weights": {"point": 1.0}}], "class_weights": {"c0": 4.0}}
+    found = StagedLoss(validate(values, Loss), CLASSES)(0, torch.randn(truth.shape), (coords, at), planes)
+    parts = point_loss(at, coords, planes)[1]
+    torch.testing.assert_close(found.total, (parts[:, 0].sum() * 4 + parts[:, 1:].sum()) / (2 * 32))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"focal": {"gamma": 1}}, "options.focal: no stage weighs 'focal', so nothing would read it"),
+        ({"bce": {"smoothing": 1}}, "options.bce.smoothing=1: input should be less than 1"),
+        ({"bce": {"smoothin": 0.1}}, "options.bce.smoothin: no such option; did you mean smoothing"),
+        ({"bce": {"pos_weight": {"c0": 0}}}, "options.bce.pos_weight.c0=0: input should be greater than 0"),
+        ({"bce": {"pos_weight": -2}}, "options.bce.pos_weight.others=-2: input should be greater than 0"),
+        ({"bce": {"pos_weight": "high"}}, "options.bce.pos_weight='high': input should be a valid dict"),
+        ({"dice": {}}, "options.dice: no such option"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        validate({"stages": [{"weights": {"bce": 1.0}}], "options": options}, Loss)
 
 
 @pytest.mark.parametrize(("term", "nearest"), [("lovas", "lovasz"), ("bec", "bce"), ("points", "point")])
 def test_an_unknown_term_is_refused_naming_the_nearest(term, nearest):
     config = validate({"stages": [THREE["stages"][0], {"weights": {"bce": 1.0, term: 1.0}}]}, Loss)
     with pytest.raises(ConfigError, match=rf"^loss\.stages\[1\]\.weights\.{term}: no such.*mean {nearest}"):
-        StagedLoss(config)
+        StagedLoss(config, CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -126,10 +172,3 @@ def test_an_unknown_term_is_refused_naming_the_nearest(term, nearest):
 def test_stages_that_cannot_work_are_refused(stages, message):
     with pytest.raises(ConfigError, match=message):
         validate({"stages": stages}, Loss)
-
-
-def test_the_guilty_term_is_the_one_that_is_not_finite():
-    good, bad = torch.ones(2, 3), torch.tensor([[1.0, float("nan")]])
-    assert guilty({"bce": good, "dice": bad}) == "dice"
-    assert guilty({"bce": good, "dice": torch.tensor([float("inf")])}) == "dice"
-    assert guilty({"bce": good}) is None

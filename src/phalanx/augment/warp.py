@@ -4,38 +4,18 @@ The image is resampled bilinearly and all bit-planes together by nearest neighbo
 mask and image stay in step and 29 classes cost as much as 4 channels.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 
 from ..config import Augment
 from ..data.planes import swap_classes
+from .draw import Crop, Draw, Window, draw
 
+STRIP = 128  # rows of the map made at a time: they stay in a core's cache
 
-class Crop(NamedTuple):
-    """A square window of ``side`` pixels; the share ``foreground`` of them is laid around a pixel of some class."""
-
-    side: int
-    foreground: float
-
-
-class Stretch(NamedTuple):
-    """A grid distortion along one axis: piecewise linear, ``source`` = where the knots ``output`` come from."""
-
-    output: np.ndarray
-    source: np.ndarray
-
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Source coordinates of output pixels; beside the content nothing moves, and no border pixel fades."""
-        inside = (pixels > self.output[0]) & (pixels < self.output[-1])
-        moved = np.clip(np.interp(pixels, self.output, self.source), self.source[0] + 0.5, self.source[-1] - 0.5)
-        return np.where(inside, moved, pixels)
-
-    def inverse(self) -> "Stretch":
-        """From source to output."""
-        return Stretch(self.source, self.output)
+Source = tuple[np.ndarray, int]  # an array [H, W] or [H, W, C] and OpenCV's name of the interpolation
 
 
 def warp(
@@ -54,121 +34,78 @@ def warp(
         pairs: classes that a mirror exchanges.
         crop: the window of the warped image to give; only its pixels are computed.
     """
-    side = image.shape[0]
-    flipped, matrix = draw_affine(rng, augment, content)
-    bend = draw_elastic(rng, augment, side)
-    stretches = draw_grid(rng, augment, content)
-    top, left, size = 0, 0, side
-    if crop is not None:
-        size = crop.side
-        top, left = draw_corner(rng, crop, planes, content, matrix, stretches)
-    if bend is None and stretches is None and np.array_equal(matrix, np.eye(2, 3)):
-        if crop is None:
-            return image, planes
-        window = np.s_[top : top + size, left : left + size]
-        return np.ascontiguousarray(image[window]), planes[window]
-    x, y = affine_map(matrix, np.arange(top, top + size), np.arange(left, left + size), stretches)
-    if bend is not None:
-        x += bend[0, top : top + size, left : left + size]
-        y += bend[1, top : top + size, left : left + size]
-    image = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    # OpenCV remaps at most four channels at a time
-    quads = [np.ascontiguousarray(planes[:, :, i : i + 4]) for i in range(0, planes.shape[2], 4)]
-    parts = [cv2.remap(quad, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT) for quad in quads]
-    planes = np.concatenate([part.reshape(*image.shape, -1) for part in parts], axis=2)
-    return image, swap_classes(planes, pairs) if flipped else planes
+    return warp_drawn(draw(rng, augment, content, image.shape[0], planes, crop), image, planes, pairs)
 
 
-def draw_affine(rng: np.random.Generator, augment: Augment, content: tuple[int, int]) -> tuple[bool, np.ndarray]:
-    """Whether the image is mirrored, and the matrix float64[2, 3] from output to source pixels (x, y)."""
-    rows, columns = content
-    centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
-    flipped = rng.random() < augment.flip
-    linear = np.diag([-1.0 if flipped else 1.0, 1.0])
-    shift = np.zeros(2)
-    if rng.random() < augment.warp:
-        angle = np.deg2rad(rng.uniform(-augment.rotate, augment.rotate))
-        factor = rng.uniform(1 - augment.scale, 1 + augment.scale)
-        cos, sin = np.cos(angle) / factor, np.sin(angle) / factor
-        linear = linear @ np.array([[cos, -sin], [sin, cos]])
-        shift = rng.uniform(-augment.shift, augment.shift, 2) * (columns, rows)
-    # output p comes from source: linear (p - centre - shift) + centre
-    return flipped, np.column_stack([linear, centre - linear @ (centre + shift)])
-
-
-def draw_elastic(rng: np.random.Generator, augment: Augment, side: int) -> np.ndarray | None:
-    """Displacements float32[2, S, S] in pixels: a coarse random field, smoothly enlarged; None where none is due."""
-    elastic = augment.elastic
-    if rng.random() >= elastic.p:
-        return None
-    cells = max(2, round(1 / max(elastic.cell, 1 / side))) + 1
-    field = rng.normal(0, elastic.strength * side, (2, cells, cells)).astype(np.float32)
-    return np.stack([cv2.resize(part, (side, side), interpolation=cv2.INTER_CUBIC) for part in field])
-
-
-def draw_grid(rng: np.random.Generator, augment: Augment, content: tuple[int, int]) -> tuple[Stretch, Stretch] | None:
-    """Grid distortion of rows and of columns: every strip of the grid wider or narrower; None where none is due."""
-    grid = augment.grid
-    if not grid.p or rng.random() >= grid.p:  # recipes without it keep the draws they had before it existed
-        return None
-    rows, columns = (_stretch(rng.uniform(1 - grid.limit, 1 + grid.limit, grid.steps), n) for n in content)
-    return rows, columns
-
-
-def _stretch(widths: np.ndarray, length: int) -> Stretch:
-    """Strips of the relative widths drawn, together as long as before: the frame stays where it is."""
-    knots = np.concatenate([[0], np.cumsum(widths)]) / widths.sum()
-    return Stretch(np.linspace(0, 1, len(knots)) * length - 0.5, knots * length - 0.5)
-
-
-def draw_corner(
-    rng: np.random.Generator,
-    crop: Crop,
-    planes: np.ndarray,
-    content: tuple[int, int],
-    matrix: np.ndarray,
-    stretches: tuple[Stretch, Stretch] | None,
-) -> tuple[int, int]:
-    """Top and left of a crop within the content of the warped image.
-
-    A crop that prefers foreground lies around a random pixel of a random class that is there, so that small bones
-    are seen as often as large ones; the pixel falls into the crop's central half, as far as the frame allows.
-    """
-    target = None
-    if rng.random() < crop.foreground:
-        target = _foreground(rng, planes)
-    corner = []
-    if target is not None:
-        # where the warp takes the pixel; elastic deformation is left out, being small beside a quarter of a crop
-        x, y = np.linalg.solve(matrix[:, :2], target - matrix[:, 2])
-        if stretches is not None:
-            y, x = (float(one.inverse()(np.array(value))) for one, value in zip(stretches, (y, x), strict=True))
-        corner = [value - rng.uniform(0.25, 0.75) * crop.side for value in (y, x)]
-    else:
-        corner = [rng.uniform(0, max(0, length - crop.side) + 1) for length in content]
-    most = [max(0, length - crop.side) for length in content]
-    top, left = (int(np.clip(np.floor(value), 0, limit)) for value, limit in zip(corner, most, strict=True))
-    return top, left
-
-
-def _foreground(rng: np.random.Generator, planes: np.ndarray) -> np.ndarray | None:
-    """x, y of a random pixel of a random class of bit-planes uint8[S, S, P]; None where no class is there."""
-    present = np.bitwise_or.reduce(planes, axis=(0, 1))
-    classes = np.flatnonzero(np.unpackbits(present, bitorder="little"))
-    if not len(classes):
-        return None
-    plane, bit = divmod(int(rng.choice(classes)), 8)
-    places = np.flatnonzero(planes[:, :, plane] & (1 << bit))
-    y, x = divmod(int(rng.choice(places)), planes.shape[1])
-    return np.array([x, y], float)
-
-
-def affine_map(
-    matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray, stretches: tuple[Stretch, Stretch] | None = None
+def warp_drawn(
+    drawn: Draw, image: np.ndarray, planes: np.ndarray, pairs: Sequence[tuple[int, int]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Source coordinates x, y float32[rows, columns] of output pixels: stretched by axis, then float64[2, 3]."""
-    if stretches is not None:
-        rows, columns = stretches[0](rows), stretches[1](columns)
-    down, along = rows.astype(np.float32), columns.astype(np.float32)
-    (a, b, c), (d, e, f) = matrix.astype(np.float32)
-    return a * along + (b * down + c)[:, None], d * along + (e * down + f)[:, None]
+    """The warp that was drawn, of image uint8[S, S] and planes uint8[S, S, P]."""
+    image, planes = resample(drawn, [(image, cv2.INTER_LINEAR), (planes, cv2.INTER_NEAREST)])
+    return image, swap_classes(planes, pairs) if drawn.flipped and pairs else planes
+
+
+def resample(drawn: Draw, sources: Sequence[Source]) -> list[np.ndarray]:
+    """Arrays of one height and width through one map, to [height, width, ...] of the window; 0 beside them.
+
+    A warp that moves nothing gives the arrays themselves.
+    """
+    if drawn.stretches is None and not drawn.field.any():
+        columns = drawn.content[1]
+        if np.array_equal(drawn.matrix, np.eye(2, 3)):
+            return [_cut(drawn.window, array) for array, _ in sources]
+        if np.array_equal(drawn.matrix, [[-1, 0, columns - 1], [0, 1, 0]]):
+            return [_cut(drawn.window, _mirror(array, columns)) for array, _ in sources]
+    height, width = drawn.window[2:]
+    parts = [_quads(array) for array, _ in sources]
+    made = [[np.empty((height, width, *part.shape[2:]), part.dtype) for part in quads] for quads in parts]
+    for strip, x, y in _maps(drawn):
+        for (_, method), quads, out in zip(sources, parts, made, strict=True):
+            for part, into in zip(quads, out, strict=True):
+                cv2.remap(part, x, y, method, dst=into[strip], borderMode=cv2.BORDER_CONSTANT)
+    whole = (out[0] if len(out) == 1 else np.dstack(out) for out in made)
+    return [out.reshape(height, width, *array.shape[2:]) for out, (array, _) in zip(whole, sources, strict=True)]
+
+
+def _maps(drawn: Draw) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Strips of rows of the window with their source coordinates x, y float32[strip, width]; reused for the next."""
+    top, left, height, width = drawn.window
+    down, along = drawn.lines()
+    bend = None
+    if drawn.field.any():
+        # both displacements as channels of one picture: OpenCV enlarges two channels quicker than one
+        bend = cv2.resize(drawn.field.transpose(1, 2, 0), (drawn.side, drawn.side), interpolation=cv2.INTER_CUBIC)
+    buffer = np.empty((2, min(STRIP, height), width), np.float32)
+    for first in range(0, height, STRIP):
+        strip = slice(first, min(first + STRIP, height))
+        x, y = buffer[:, : strip.stop - first]
+        for part, axis in ((x, 0), (y, 1)):
+            np.add(down[axis, strip, None], along[axis], out=part)
+            if bend is not None:
+                part += bend[top + first : top + strip.stop, left : left + width, axis]
+        yield strip, x, y
+
+
+def _quads(array: np.ndarray) -> list[np.ndarray]:
+    """An array in parts of at most four channels, as many as OpenCV remaps at a time; one channel as [H, W]."""
+    if array.ndim == 2:
+        return [np.ascontiguousarray(array)]
+    parts = [array[:, :, first : first + 4] for first in range(0, array.shape[2], 4)]
+    return [np.ascontiguousarray(part[:, :, 0] if part.shape[2] == 1 else part) for part in parts]
+
+
+def _cut(window: Window, array: np.ndarray) -> np.ndarray:
+    """The window of an array, filled up with 0 where the array ends."""
+    top, left, height, width = window
+    if (top, left, height, width) == (0, 0, *array.shape[:2]):
+        return array
+    part = array[top : top + height, left : left + width]
+    missing = [(0, height - part.shape[0]), (0, width - part.shape[1]), *[(0, 0)] * (array.ndim - 2)]
+    return np.pad(part, missing) if np.any(missing) else np.ascontiguousarray(part)
+
+
+def _mirror(array: np.ndarray, columns: int) -> np.ndarray:
+    """Left and right of the content exchanged: what the map would do, a few times quicker."""
+    mirrored = np.zeros_like(array)
+    mirrored[:, :columns] = cv2.flip(array[:, :columns], 1).reshape(array[:, :columns].shape)
+    return mirrored

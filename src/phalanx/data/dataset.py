@@ -4,13 +4,16 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from ..augment.device import Maps, warp_batch
+from ..augment.draw import Crop, Draw, draw
 from ..augment.pixels import PixelTransforms
-from ..augment.warp import Crop, warp
+from ..augment.warp import warp_drawn
 from ..config import Augment, Data
 from ..errors import DataError
 from .cache import SampleCache
@@ -25,7 +28,20 @@ class Batch(NamedTuple):
     which: Tensor
 
 
-Sample = tuple[Tensor, Tensor, int]
+class Unwarped(NamedTuple):
+    """A batch whose warp is still to come, on the device (``augment.device=cuda``): as drawn for each image."""
+
+    images: Tensor
+    planes: Tensor
+    which: Tensor
+    maps: Maps
+
+    def warp(self, pairs: Sequence[tuple[int, int]]) -> Batch:
+        """The batch to train on, on the device of this one."""
+        return Batch(*warp_batch(self.images, self.planes, self.maps, pairs), self.which)
+
+
+Sample = tuple[Tensor, Tensor, int] | tuple[Tensor, Tensor, int, Draw]
 Key = tuple[int, ...]  # epoch, index and, from an image's second time in an epoch on, the times before
 
 
@@ -68,13 +84,16 @@ class TrainingSet(Dataset):
         except DataError as error:
             return error
         rng = np.random.default_rng((self.seed, *key))
-        image, planes = warp(image, runs.planes(), grid.content, rng, self.augment, self.pairs, self.crop)
+        planes = runs.planes()
+        drawn = draw(rng, self.augment, grid.content, image.shape[0], planes, self.crop)
+        later = self.augment.device == "cuda"
+        if not later:
+            image, planes = warp_drawn(drawn, image, planes, self.pairs)
         image = self.pixels(image, rng)
-        return (
-            torch.from_numpy(image)[None],
-            torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1))),
-            index,
-        )
+        apart = np.empty((planes.shape[2], *planes.shape[:2]), np.uint8)
+        cv2.split(planes, list(apart))  # three times as quick as numpy's transpose
+        sample = torch.from_numpy(image)[None], torch.from_numpy(apart), index
+        return (*sample, drawn) if later else sample
 
 
 class Batches(Sampler[list[Key]]):
@@ -115,12 +134,13 @@ class Batches(Sampler[list[Key]]):
         return [(self.epoch, int(drawn[i]), *([int(times[i])] if times[i] else [])) for i in order]
 
 
-def collate(samples: "list[Sample | DataError]") -> Batch | DataError:
+def collate(samples: "list[Sample | DataError]") -> Batch | Unwarped | DataError:
     """Stacks samples into a batch; where a sample could not be made, gives its error for the loop to raise."""
     whole = []
     for sample in samples:
         if isinstance(sample, DataError):
             return sample
         whole.append(sample)
-    images, planes, index = zip(*whole, strict=True)
-    return Batch(torch.stack(images), torch.stack(planes), torch.tensor(index))
+    images, planes, index, *draws = zip(*whole, strict=True)
+    batch = Batch(torch.stack(images), torch.stack(planes), torch.tensor(index))
+    return Unwarped(*batch, Maps.of(draws[0])) if draws else batch

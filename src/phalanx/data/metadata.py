@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import DataError
+from ..measures import POSSIBLE
 
 SHEETS = ("meta_data.xlsx", "meta_data.csv")  # below a data set's root, the first that is there
 COLUMNS = ("sex", "age", "height", "weight")
@@ -51,7 +52,6 @@ UNITS: dict[str, dict[str | None, float]] = {
     "height": {None: 1, "cm": 1, "m": 100, "mm": 0.1, "in": 2.54, "inch": 2.54, "inches": 2.54},
     "weight": {None: 1, "kg": 1, "kgs": 1, "lb": 0.45359237, "lbs": 0.45359237, "pounds": 0.45359237},
 }  # fmt: skip
-POSSIBLE = {"age": (0, 120), "height": (30, 260), "weight": (1, 400)}
 TALLEST_IN_METRES = 2.6  # an unmarked height up to this is metres: nobody measured here is 2.6 cm tall
 
 
@@ -85,6 +85,9 @@ def read_metadata(root: Path) -> pd.DataFrame | None:
     )
     if unnamed:
         notes.append(f"{path.name}: {unnamed} row(s) without a patient, left out")
+    absent = [column for column in COLUMNS if column not in headings]
+    if absent:
+        notes.append(f"{path.name}: no column for {', '.join(absent)}; all missing")
     table = pd.DataFrame({"patient": patients})
     for column in COLUMNS:
         values: list[Any] = [None] * len(table)
@@ -96,8 +99,6 @@ def read_metadata(root: Path) -> pd.DataFrame | None:
                 f"{path.name}: {column} {text!r} is not understood; missing for {_some(names)}"
                 for text, names in strange.items()
             ]
-        else:
-            notes.append(f"{path.name}: no column for {column}; all missing")
         table[column] = pd.Series(values, dtype=object if column == "sex" else float)
     table = table[table["patient"] != ""]
     doubled = table["patient"][table["patient"].duplicated()].unique()

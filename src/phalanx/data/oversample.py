@@ -10,6 +10,7 @@ import numpy as np
 from ..config import Data
 from ..errors import ConfigError, TrainingError
 from ..files import write_text
+from ..measures import Range
 from .records import Record
 from .traits import read_traits
 
@@ -29,7 +30,8 @@ def image_weights(records: Sequence[Record], data: Data) -> np.ndarray | None:
     traits = read_traits(records, data, sorted({trait for trait, _ in factors}))
     weights = np.ones(len(records))
     for (trait, value), factor in factors.items():
-        applies = (traits[trait] == value).to_numpy(bool)
+        column = traits[trait]
+        applies = (column.between(*value) if isinstance(value, Range) else column == value).to_numpy(bool)
         if not applies.any():
             raise ConfigError(f"data.oversample: no training image is {trait}={value}; correct the sheet, or drop it")
         weights[applies] *= factor

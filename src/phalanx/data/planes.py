@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+CHUNK = 1 << 16  # words that change places at a time: they stay in a core's cache
+
 
 def plane_count(classes: int) -> int:
     """Number of uint8 planes that hold ``classes`` classes.
@@ -68,11 +70,37 @@ def _words(pixels: np.ndarray) -> np.ndarray:
 
 
 def swap_classes(planes: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Bit-planes with the two classes of every pair exchanged: what a mirror does to left and right."""
-    swapped = planes.copy()
-    for a, b in pairs:
-        plane_a, bit_a, plane_b, bit_b = a // 8, a % 8, b // 8, b % 8
-        differs = (planes[..., plane_a] >> bit_a ^ planes[..., plane_b] >> bit_b) & 1
-        swapped[..., plane_a] ^= differs << bit_a
-        swapped[..., plane_b] ^= differs << bit_b
+    """Bit-planes with the two classes of every pair exchanged: what a mirror does to left and right.
+
+    No class may stand in two pairs.
+    """
+    swapped = np.array(planes, order="C")
+    width = next(size for size in (8, 4, 2, 1) if planes.shape[-1] % size == 0)  # as many planes at a time
+    words = swapped.reshape(-1, planes.shape[-1]).view(f"<u{width}")
+    steps = swap_steps(pairs, 8 * width)
+    for first in range(0, len(words), CHUNK):
+        part = words[first : first + CHUNK]
+        for a, b, shift, mask in steps:
+            low, high = part[:, a], part[:, b]
+            differs = (low >> shift if shift >= 0 else low << -shift) ^ high
+            differs &= mask
+            high ^= differs
+            low ^= differs << shift if shift >= 0 else differs >> -shift
     return swapped
+
+
+def swap_steps(pairs: Sequence[tuple[int, int]], bits: int) -> list[tuple[int, int, int, int]]:
+    """How to exchange classes in words of so many bits: (word a, word b, shift, mask of bits in b) a step.
+
+    A bit of word b changes places with the one ``shift`` higher in word a. Pairs of one distance share a step.
+
+    >>> swap_steps([(0, 4), (1, 5), (2, 11)], 8)
+    [(0, 0, 4, 3), (1, 0, 1, 4)]
+    """
+    masks: dict[tuple[int, int, int], int] = {}
+    for pair in pairs:
+        (b, low), (a, high) = (divmod(label, bits) for label in sorted(pair))
+        if (a, high) != (b, low):
+            key = (a, b, high - low)
+            masks[key] = masks.get(key, 0) | 1 << low
+    return [(*key, mask) for key, mask in masks.items()]

@@ -48,6 +48,19 @@ def open_device(name: str, precision: str) -> Device:
     return Device(device, precision)
 
 
+def check_warp_device(name: str, device: Device) -> None:
+    """Checks that the training device can compute the warp where ``augment.device`` wants it.
+
+    Raises:
+        ConfigError: it is no GPU.
+    """
+    if name == "cuda" and device.torch.type != "cuda":
+        raise ConfigError(
+            f"augment.device=cuda: warps on the GPU that trains, and this run trains on {device.torch}; "
+            "use augment.device=cpu, or train with device=cuda"
+        )
+
+
 def check_compiler(device: torch.device) -> None:
     """Compiles a line, since torch says only at the first step what it lacks."""
     try:

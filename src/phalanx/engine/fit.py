@@ -14,12 +14,13 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..config import Config
+from ..data import drop as dropping
 from ..data import folds as folding
-from ..data.dataset import Batch, Batches, collate
+from ..data.dataset import Batch, Batches, Unwarped, collate
 from ..data.oversample import keep_weights
 from ..data.records import Record
 from ..errors import TrainingError
-from ..files import write_json
+from ..files import write_json, write_text
 from ..models.depth import encoder_stages
 from . import checkpoint
 from .device import check_compiler, open_device
@@ -69,8 +70,10 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         if done.is_file():
             print(f"{folder}: finished{_dice_text(json.loads(done.read_text(encoding='utf-8')))}", flush=True)
             return folder
+        dropped = dropping.agreed(folder, records, config.data, config.runs)
         torch.manual_seed(config.seed)
-        task = make_task(config, train, held_out)
+        shown = dropping.kept(train, dropped)
+        task = make_task(config, shown, held_out)
         begun = begin(task.network, config, folder, fold, held_out)
         trainer = Trainer(config, folder, task)
         # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
@@ -78,7 +81,9 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         if begun:
             write_json(folder / "start.json", begun)
         folding.write(folder / "folds.csv", records, folds)
-        keep_weights(folder / "weights.csv", train, task.weights)
+        if dropped:
+            write_text(folder / "dropped.csv", dropping.to_csv(dropped))
+        keep_weights(folder / "weights.csv", shown, task.weights)
         result: dict[str, Any] = {"seconds_train": trainer.run()}
         if held_out:
             began = time.monotonic()
@@ -214,13 +219,13 @@ class Trainer:
             if state.batch < len(self.batches) and time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
                 self.save()
 
-    def _groups(self) -> Iterator[tuple[int, Iterator[Batch]]]:
+    def _groups(self) -> Iterator[tuple[int, Iterator[Batch | Unwarped]]]:
         """Each step's number of images and its micro-batches, from where the state stands."""
         config, state, count = self.config, self.state, self.batches.images
         self.batches.epoch, self.batches.start = state.epoch, state.batch
         stream = iter(self.loader)
 
-        def take(number: int) -> Iterator[Batch]:
+        def take(number: int) -> Iterator[Batch | Unwarped]:
             for _ in range(number):
                 batch = next(stream)
                 if isinstance(batch, Exception):

@@ -14,8 +14,8 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 
-from ..config import RUNTIME_KEYS, Config
-from ..errors import TrainingError
+from ..config import RUNTIME_KEYS, Config, validate
+from ..errors import ConfigError, TrainingError
 from ..files import write_json, write_text
 
 PACKAGES = (
@@ -64,7 +64,7 @@ def check_recipe(folder: Path, config: Config) -> None:
     path = folder / "config.yaml"
     new = config.model_dump(mode="json")
     if path.is_file():
-        old = yaml.safe_load(path.read_text(encoding="utf-8"))
+        old = read_recipe(path)
         differing = changed_keys(old, new)
         if differing:
             key = differing[0]
@@ -74,6 +74,15 @@ def check_recipe(folder: Path, config: Config) -> None:
                 f"{folder}: was started with {key}={was}, now it is {now}{more}. Give the new recipe another "
                 "name=, or delete the folder"
             )
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The recipe a run began with; options that came later have the values that change nothing."""
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        return validate(values).model_dump(mode="json")
+    except ConfigError:  # an option that is no more, which the comparison will name
+        return values
 
 
 def claim(folder: Path, config: Config) -> None:

@@ -4,12 +4,14 @@ Runs in worker processes and returns a few numbers an image, so memory does not 
 """
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from ..config import Data
+from ..data.brightness import brightness
 from ..data.images import read_grey
 from ..data.records import Record
 from ..data.rotation import has_rule, tilt_of_stack
@@ -18,10 +20,7 @@ from ..errors import DataError
 from ..submit.rle import area, encode_planes, intersection
 from ..submit.stack import Stack
 
-BRIGHT = 240  # grey value from which a pixel counts as bright: metal, nail art, burnt-out skin
-BAND_SHARE = 1 / 8  # of the side: how deep a band of noise may reach
-NOISE = 12.0  # mean step between neighbouring pixels from which a row is noise; white noise of 0..255 steps by 85
-NOISE_FACTOR = 1.5  # and this many times the step of the rows behind the band
+FAR = 2**62  # beyond any pixel
 
 
 class Measured(NamedTuple):
@@ -53,45 +52,36 @@ def measure(record: Record, *, split: str, data: Data) -> Measured:
             stack = Stack.parse(encode_planes(planes, len(data.classes)))
     except DataError as error:
         return Measured(record.name, record.group, split, 0, 0, math.nan, math.nan, 0, 0, (), (), str(error))
-    top, left = noise_bands(image)
-    inner = image[top:, left:]
+    bright, top, left = brightness(image)
     areas: tuple[float, ...] = ()
     overlaps: tuple[tuple[int, int, float], ...] = ()
     degrees = math.nan
     if stack is not None:
         areas = tuple((stack.areas / image.size).tolist())
-        overlaps = tuple((a, b, shared / image.size) for a, b, shared in overlaps_of(stack))
+        overlaps = tuple((a, b, shared / image.size) for a, b, shared in overlaps_of(stack, width))
         degrees = tilt_of_stack(stack, data.classes, width) if has_rule(data.classes) else math.nan
-    bright = cv2.countNonZero(cv2.inRange(inner, BRIGHT, 255)) / max(1, inner.size)
     return Measured(record.name, record.group, split, height, width, degrees, bright, top, left, areas, overlaps)
 
 
-def noise_bands(image: np.ndarray) -> tuple[int, int]:
-    """Rows of white noise at the top and columns at the left of uint8[H, W], 0 where there is none."""
-    rows = _band(image[: 2 * max(1, int(image.shape[0] * BAND_SHARE))])
-    deep = max(1, int(image.shape[1] * BAND_SHARE))
-    return rows, _band(np.ascontiguousarray(image[:, : 2 * deep].T))
-
-
-def overlaps_of(stack: Stack) -> list[tuple[int, int, int]]:
-    """Pairs of classes that share pixels, and how many."""
-    each = [stack.runs[a:b] for a, b in zip(stack.splits[:-1], stack.splits[1:], strict=True)]
+def overlaps_of(stack: Stack, width: int) -> list[tuple[int, int, int]]:
+    """Pairs of classes that share pixels of an image ``width`` pixels wide, and how many."""
+    each = [stack.runs[a:b] for a, b in pairwise(stack.splits)]
+    boxes = np.array([_box(runs, width) for runs in each])  # (C, 2, 2): first and last, of rows and columns
+    first, last = boxes[:, 0], boxes[:, 1]
+    meet = ((first[:, None] <= last) & (first <= last[:, None])).all(2)  # most pairs lie apart
     pairs = []
-    for a, first in enumerate(each):
-        for b in range(a + 1, len(each)):
-            other = each[b]
-            # pixels are numbered row by row: apart in rows means no run of the one lies between those of the other
-            if not len(first) or not len(other) or first[-1, 1] <= other[0, 0] or other[-1, 1] <= first[0, 0]:
-                continue
-            shared = area(intersection(first, other))
-            if shared:
-                pairs.append((a, b, shared))
+    for a, b in np.argwhere(np.triu(meet, 1)).tolist():
+        shared = area(intersection(each[a], each[b]))
+        if shared:
+            pairs.append((a, b, shared))
     return pairs
 
 
-def _band(strip: np.ndarray) -> int:
-    """Rows from the first on that are noise, in the upper half of a strip uint8[2 N, W]; the lower half compares."""
-    steps = cv2.absdiff(strip[:, 1:], strip[:, :-1]).mean(1)
-    half = len(strip) // 2
-    noisy = steps[:half] > max(NOISE, NOISE_FACTOR * float(np.median(steps[half:])))
-    return int(half if noisy.all() else noisy.argmin())
+def _box(runs: np.ndarray, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and last row and column, inclusive, of the pixels of runs int64[N, 2]; of none, one that meets nothing."""
+    if not len(runs):
+        return (FAR, FAR), (-1, -1)
+    rows, columns = np.divmod(runs - (0, 1), width)
+    if (rows[:, 0] < rows[:, 1]).any():  # a run that goes on in the next row
+        columns = np.array([[0, width - 1]])
+    return (rows[0, 0], columns[:, 0].min()), (rows[-1, 1], columns[:, 1].max())

@@ -11,10 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..files import write_bytes
+from ..measures import UNITS
 
 COLOURS = {"train": "#4477aa", "test": "#cc6677"}
 GREY = "#777777"
-UNITS = {"age": "years", "height": "cm", "weight": "kg"}
 PAIRS = 15  # overlaps shown
 
 
@@ -36,7 +36,7 @@ def rotation(images: pd.DataFrame, limit: float) -> Figure:
     """Tilt of the hands: share of the images a bin of three degrees, a row a source."""
     rows = []
     for split in ("train", "test"):
-        for column, source in (("degrees", "annotations"), ("degrees_csv", "predictions")):
+        for column, source in (("degrees", "annotations"), ("degrees_csv", "csv")):
             own = images[images["split"] == split]
             values = own[column].dropna().to_numpy() if column in images else np.zeros(0)
             if len(values):
@@ -50,7 +50,10 @@ def rotation(images: pd.DataFrame, limit: float) -> Figure:
         turned = (values >= limit).mean()
         axes.set_title(f"{split}, {source}: {len(values)} images, {turned:.1%} rotated", loc="left")
         axes.set_ylabel("% of images")
-    all_axes[-1].set_xlabel(f"tilt from vertical, Ulna to tip of the little finger (degrees); dashed: {limit:g}")
+    all_axes[-1].set_xlabel(
+        f"tilt from vertical, Ulna to tip of the little finger (degrees); rotated: from {limit:g} on"
+    )
+    all_axes[-1].set_xlim(0, bins[-1])
     return figure
 
 
@@ -100,45 +103,34 @@ def size(images: pd.DataFrame, table: pd.DataFrame) -> Figure:
 
 
 def overlap(table: pd.DataFrame) -> Figure:
-    """The pairs that share most of the smaller bone, mean over images."""
+    """The pairs that share most of the smaller one, mean over the images with both."""
     rows = table.head(PAIRS)
     figure, (axes,) = _figure(1, 1, width=7, height=0.28 * len(rows) + 1.2)
     names = [f"{a} & {b}" for a, b in zip(rows["class"], rows["other"], strict=True)]
     axes.barh(names, 100 * rows["of_smaller_mean"], color=COLOURS["train"], height=0.7)
     axes.margins(y=0.01)
     axes.invert_yaxis()
-    axes.set_xlabel("shared area (% of the smaller bone, mean over images)")
-    axes.set_title(f"Overlap of classes, the most of {len(table)} pairs", loc="left")
+    axes.set_xlabel("shared area (% of the smaller one, mean over images with both)")
+    axes.set_title(f"The {len(rows)} of {len(table)} overlapping pairs of classes that share most", loc="left")
     return figure
 
 
 def brightness(images: pd.DataFrame) -> Figure:
-    """Bright pixels, images in order, and the depth of noise bands at the top and the left."""
-    figure, (first, second) = _figure(1, 2, width=9, height=3.4)
+    """Bright pixels, images in order, and where there are any the depth of noise bands at the top and the left."""
+    banded = bool(images["noise_band"].any())
+    figure, (first, *others) = _figure(1, 1 + banded, width=9 if banded else 5, height=3.4)
     for split, rows in images.groupby("split", sort=False):
         values = np.sort(100 * rows["bright"].to_numpy())
         first.plot(np.linspace(0, 100, len(values)), values, color=COLOURS[str(split)], label=f"{split}, {len(values)}")
-        found = rows[rows["noise_band"]].groupby(["noise_left", "noise_top"]).size().reset_index(name="images")
-        hollow = split == "test"  # both may lie on one point
-        second.scatter(
-            found["noise_left"], found["noise_top"], s=(60 if hollow else 24) * np.sqrt(found["images"]),
-            edgecolors=COLOURS[str(split)], facecolors="none" if hollow else COLOURS[str(split)],
-            label=f"{split}, {found['images'].sum()} of {len(rows)}",
-        )  # fmt: skip
     out = images[images["bright_outlier"]]
     if len(out):
         first.axhline(100 * out["bright"].min(), color="black", linewidth=1, linestyle="--")
     first.set_title(f"Bright pixels: {len(out)} outliers from the dashed line up", loc="left")
     first.set_xlabel("images, darkest to brightest (%)")
-    first.set_ylabel("pixels ≥ 240 (% of the image)")
+    first.set_ylabel("pixels ≥ 240 (%, outside noise bands)")
     first.legend(frameon=False)
-    second.set_title("Bands of white noise", loc="left")
-    second.set_xlabel("columns at the left (pixels)")
-    second.set_ylabel("rows at the top (pixels)")
-    deepest = max(1.0, float(images[["noise_left", "noise_top"]].max().max()))
-    second.set_xlim(0, 1.4 * deepest)
-    second.set_ylim(0, 1.4 * deepest)
-    second.legend(frameon=False, loc="lower left", markerscale=0.7)
+    for axes in others:
+        _noise_bands(axes, images)
     return figure
 
 
@@ -147,6 +139,24 @@ def save(figure: Figure, path: Path) -> None:
     data = io.BytesIO()
     FigureCanvasAgg(figure).print_png(data)
     write_bytes(path, data.getvalue())
+
+
+def _noise_bands(axes: Axes, images: pd.DataFrame) -> None:
+    for split, rows in images.groupby("split", sort=False):
+        found = rows[rows["noise_band"]].groupby(["noise_left", "noise_top"]).size().reset_index(name="images")
+        hollow = split == "test"  # both may lie on one point
+        axes.scatter(
+            found["noise_left"], found["noise_top"], s=(60 if hollow else 24) * np.sqrt(found["images"]),
+            edgecolors=COLOURS[str(split)], facecolors="none" if hollow else COLOURS[str(split)],
+            label=f"{split}, {found['images'].sum()} of {len(rows)}",
+        )  # fmt: skip
+    axes.set_title("Bands of white noise", loc="left")
+    axes.set_xlabel("columns at the left (pixels)")
+    axes.set_ylabel("rows at the top (pixels)")
+    deepest = max(1.0, float(images[["noise_left", "noise_top"]].max().max()))
+    axes.set_xlim(0, 1.4 * deepest)
+    axes.set_ylim(0, 1.4 * deepest)
+    axes.legend(frameon=False, loc="lower left", markerscale=0.7)
 
 
 def _figure(rows: int, columns: int, *, width: float, height: float, share: bool = False) -> tuple[Figure, list[Axes]]:

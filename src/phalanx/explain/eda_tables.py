@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data.brightness import fence
 from ..data.metadata import COLUMNS
 from ..data.rotation import LIMIT
+from ..measures import UNITS
 from .eda_measure import Measured
 from .eda_stats import Effect, cohens_d, correlation, regression, share_difference
 
-FENCE = 1.5  # quartile distances above the upper quartile from which an image is an outlier (Tukey's fence)
 LEAST_BAND = 0.005  # of the side: thinner noise is no band
-MEASURES = ("age", "height", "weight")
 SHARES = "difference of shares"
 
 
@@ -30,8 +30,8 @@ def image_table(measured: Sequence[Measured], sheet: pd.DataFrame | None) -> pd.
             for row in measured
         ]
     )  # fmt: skip
-    low, high = np.quantile(table["bright"], [0.25, 0.75])
-    table["bright_outlier"] = table["bright"] > high + FENCE * max(high - low, 1e-4)
+    ours = table.loc[table["split"] == "train", "bright"]  # what is unusual is for the training images to say
+    table["bright_outlier"] = table["bright"] > fence((ours if len(ours) else table["bright"]).to_list())
     table["noise_band"] = (table["noise_top"] > LEAST_BAND * table["height_px"]) | (
         table["noise_left"] > LEAST_BAND * table["width_px"]
     )
@@ -66,7 +66,7 @@ def shift_table(images: pd.DataFrame) -> pd.DataFrame:
         if len(a) and len(b):
             effect = share_difference(int(a.sum()), len(a), int(b.sum()), len(b))
             rows.append(_shift_row(trait, SHARES, a.to_numpy(), b.to_numpy(), effect))
-    for trait in MEASURES:
+    for trait in UNITS:
         if trait in people:
             a, b = (side[trait].dropna().to_numpy(float) for side in sides)
             if len(a) > 1 and len(b) > 1:
@@ -82,7 +82,7 @@ def size_table(images: pd.DataFrame) -> pd.DataFrame:
     if "sex" not in people or not len(people):
         return pd.DataFrame(columns=columns)
     area = people["area"].to_numpy()
-    factors = {name: people[name].to_numpy(float) for name in MEASURES}
+    factors = {name: people[name].to_numpy(float) for name in UNITS}
     factors["male"] = people["sex"].map({"male": 1.0, "female": 0.0}).to_numpy(float)
     factors = {name: column for name, column in factors.items() if np.isfinite(column).any()}
     rows: list[dict[str, Any]] = []
@@ -112,7 +112,7 @@ def class_table(measured: Sequence[Measured], images: pd.DataFrame, classes: Seq
         row: dict[str, Any] = {"class": name, "images": len(present)}
         row["area_mean"] = present.mean() if len(present) else math.nan
         row["area_sd"] = present.std(ddof=1) if len(present) > 1 else math.nan
-        for trait in MEASURES:
+        for trait in UNITS:
             if trait in known:
                 row[f"r_{trait}"] = correlation(known[trait].to_numpy(float), own).value
         rows.append(row)
@@ -120,7 +120,13 @@ def class_table(measured: Sequence[Measured], images: pd.DataFrame, classes: Seq
 
 
 def overlap_table(measured: Sequence[Measured], classes: Sequence[str]) -> pd.DataFrame:
-    """Pairs of classes that share pixels in any image: in how many, and how much of the smaller bone, most first."""
+    """Pairs of classes that share pixels in any image, the most first.
+
+    ``images`` where they do and ``images_both`` that have both; the means, of the shared area and of its part of the
+    smaller one, are over the latter.
+    """
+    present = np.array([row.areas for row in measured if row.areas]).reshape(-1, len(classes)) > 0
+    both = present.astype(int).T @ present.astype(int)
     sums: dict[tuple[int, int], list[float]] = {}
     for row in measured:
         for a, b, shared in row.overlaps:
@@ -128,15 +134,14 @@ def overlap_table(measured: Sequence[Measured], classes: Sequence[str]) -> pd.Da
             found[0] += 1
             found[1] += shared
             found[2] += shared / min(row.areas[a], row.areas[b])
-    annotated = max(1, sum(bool(row.areas) for row in measured))
     rows = [
         {
-            "class": classes[a], "other": classes[b], "images": count, "share_of_images": count / annotated,
-            "area_mean": total / annotated, "of_smaller_mean": parts / annotated,
+            "class": classes[a], "other": classes[b], "images": count, "images_both": both[a, b],
+            "area_mean": total / both[a, b], "of_smaller_mean": parts / both[a, b],
         }
         for (a, b), (count, total, parts) in sums.items()
     ]  # fmt: skip
-    columns = ["class", "other", "images", "share_of_images", "area_mean", "of_smaller_mean"]
+    columns = ["class", "other", "images", "images_both", "area_mean", "of_smaller_mean"]
     return pd.DataFrame(rows, columns=columns).sort_values(["of_smaller_mean", "class"], ascending=False)
 
 

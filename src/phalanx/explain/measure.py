@@ -35,7 +35,7 @@ def measure_step(config: Config, network: Network, device: Device, *, size: int,
 
 
 def _measure(config: Config, network: Network, device: Device, *, size: int, batch: int) -> int:
-    loss = StagedLoss(config.loss)
+    loss = StagedLoss(config.loss, config.data.classes)
     gpu = device.torch.type == "cuda"
     _reset(device)
     before = torch.cuda.memory_allocated(device.torch) if gpu else _status("VmRSS") - _bytes_of(network)

@@ -39,7 +39,7 @@ def estimate_step(config: Config, network: Network, *, size: int, batch: int, pr
         precision: 32, bf16 or fp16.
         gpu: keep norms in 32 bit under 16-bit precision, as autocast does on a GPU.
     """
-    loss = StagedLoss(config.loss)
+    loss = StagedLoss(config.loss, config.data.classes)
     peaks = [
         _play(config, network, loss, stage, size=size, batch=batch, precision=precision, gpu=gpu)
         for stage in range(len(config.loss.stages))

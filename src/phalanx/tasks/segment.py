@@ -9,10 +9,11 @@ from torch.utils.data import DataLoader
 
 from ..config import Augment, Config
 from ..data.cache import SampleCache
-from ..data.dataset import Batch, TrainingSet, collate
+from ..data.dataset import Batch, TrainingSet, Unwarped, collate
 from ..data.oversample import image_weights
 from ..data.records import Record
 from ..data.truth import truth_of
+from ..engine.device import check_warp_device, open_device
 from ..losses.stages import Result, StagedLoss
 from ..metrics.dice import hard_dice
 from ..models.build import Network, build
@@ -27,7 +28,8 @@ class Segment:
 
     def __init__(self, config: Config, train: Sequence[Record], held_out: Sequence[Record]):
         self.config, self.held_out = config, list(held_out)
-        self.loss = StagedLoss(config.loss)  # first: a misspelt term should not wait for the images
+        check_warp_device(config.augment.device, open_device(config.device, config.precision))
+        self.loss = StagedLoss(config.loss, config.data.classes)  # first: wrong options should not wait for images
         first = config.model.start is None  # else a run's weights follow
         self.network = build(config.model, classes=len(config.data.classes), size=config.data.size, pretrained=first)
         self.weights = image_weights(train, config.data)  # how often an epoch shows each training image
@@ -37,10 +39,12 @@ class Segment:
         whole = data.model_copy(update={"crop": None})  # whole images are what counts
         self.validation_set = TrainingSet(held_out, data=whole, augment=Augment(), **common)
 
-    def step(self, network: Any, batch: Batch, stage: int) -> Result:
+    def step(self, network: Any, batch: Batch | Unwarped, stage: int) -> Result:
         """Loss and training Dice of a batch on the network's device."""
+        if isinstance(batch, Unwarped):
+            batch = batch.warp(self.training_set.pairs)
         logits, points = network(batch.images)
-        return self.loss(stage, logits.float(), points, batch.planes)
+        return self.loss(stage, logits, points, batch.planes)
 
     @torch.no_grad()
     def validate(self, network: Network, device: torch.device) -> float | None:

@@ -1,0 +1,175 @@
+"""What a warp is, drawn from a sample's generator alone; ``warp.py`` and ``device.py`` apply the same draw."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..config import Augment
+
+
+class Crop(NamedTuple):
+    """A square window of ``side`` pixels; the share ``foreground`` of them is laid around a pixel of some class."""
+
+    side: int
+    foreground: float
+
+
+class Window(NamedTuple):
+    """The part of the warped grid to compute, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Stretch(NamedTuple):
+    """A grid distortion along one axis: piecewise linear, ``source`` = where the knots ``output`` come from."""
+
+    output: np.ndarray
+    source: np.ndarray
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """Source coordinates of output pixels; beside the content nothing moves, and no border pixel fades."""
+        inside = (pixels > self.output[0]) & (pixels < self.output[-1])
+        moved = np.clip(np.interp(pixels, self.output, self.source), self.source[0] + 0.5, self.source[-1] - 0.5)
+        return np.where(inside, moved, pixels)
+
+    def inverse(self) -> "Stretch":
+        """From source to output."""
+        return Stretch(self.source, self.output)
+
+
+class Draw(NamedTuple):
+    """One warp: output pixel p shows source pixel matrix(stretches(p)) + field(p), for the pixels of the window.
+
+    ``matrix`` float64[2, 3] from output to source (x, y). ``field`` float32[2, K, K], displacements (x, y) in pixels
+    at control points spread over a square of ``side`` pixels: all 0 where no elastic deformation was due, K = 0
+    where the recipe has none. ``content``: rows and columns about whose centre all turns.
+    """
+
+    flipped: bool
+    matrix: np.ndarray
+    field: np.ndarray
+    stretches: tuple[Stretch, Stretch] | None
+    window: Window
+    side: int
+    content: tuple[int, int]
+
+    def lines(self) -> tuple[np.ndarray, np.ndarray]:
+        """Float32[2, height] and [2, width] of the window: without the field, source (x, y) = the sum of both."""
+        top, left, height, width = self.window
+        rows, columns = np.arange(top, top + height, dtype=float), np.arange(left, left + width, dtype=float)
+        if self.stretches is not None:
+            rows, columns = self.stretches[0](rows), self.stretches[1](columns)
+        a, b, c = (self.matrix[:, i : i + 1] for i in range(3))
+        return (b * rows + c).astype(np.float32), (a * columns).astype(np.float32)
+
+
+def draw(
+    rng: np.random.Generator,
+    augment: Augment,
+    content: tuple[int, int],
+    side: int,
+    planes: np.ndarray,
+    crop: Crop | None = None,
+) -> Draw:
+    """A warp of a grid of ``side`` pixels.
+
+    Args:
+        content: rows and columns of the grid that hold the image; flips and rotations turn about its centre.
+        planes: bit-planes uint8[H, W, P], in which a crop finds its foreground.
+    """
+    flipped, matrix = draw_affine(rng, augment, content)
+    field = draw_elastic(rng, augment, side)
+    stretches = draw_grid(rng, augment, content)
+    window = Window(0, 0, side, side)
+    if crop is not None:
+        top, left = draw_corner(rng, crop, planes, content, matrix, stretches)
+        window = Window(top, left, crop.side, crop.side)
+    return Draw(flipped, matrix, field, stretches, window, side, content)
+
+
+def draw_affine(rng: np.random.Generator, augment: Augment, content: tuple[int, int]) -> tuple[bool, np.ndarray]:
+    """Whether the image is mirrored, and the matrix float64[2, 3] from output to source pixels (x, y)."""
+    rows, columns = content
+    centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
+    flipped = rng.random() < augment.flip
+    linear = np.diag([-1.0 if flipped else 1.0, 1.0])
+    shift = np.zeros(2)
+    if rng.random() < augment.warp:
+        angle = np.deg2rad(rng.uniform(-augment.rotate, augment.rotate))
+        factor = rng.uniform(1 - augment.scale, 1 + augment.scale)
+        cos, sin = np.cos(angle) / factor, np.sin(angle) / factor
+        linear = linear @ np.array([[cos, -sin], [sin, cos]])
+        shift = rng.uniform(-augment.shift, augment.shift, 2) * (columns, rows)
+    # output p comes from source: linear (p - centre - shift) + centre
+    return flipped, np.column_stack([linear, centre - linear @ (centre + shift)])
+
+
+def draw_elastic(rng: np.random.Generator, augment: Augment, side: int) -> np.ndarray:
+    """Displacements float32[2, K, K] in pixels at control points; all 0 where none is due, K = 0 where never."""
+    elastic = augment.elastic
+    due = rng.random() < elastic.p
+    cells = max(2, round(1 / max(elastic.cell, 1 / side))) + 1 if elastic.p else 0
+    if not due:
+        return np.zeros((2, cells, cells), np.float32)
+    return rng.normal(0, elastic.strength * side, (2, cells, cells)).astype(np.float32)
+
+
+def draw_grid(rng: np.random.Generator, augment: Augment, content: tuple[int, int]) -> tuple[Stretch, Stretch] | None:
+    """Grid distortion of rows and of columns: every strip of the grid wider or narrower; None where none is due."""
+    grid = augment.grid
+    if not grid.p or rng.random() >= grid.p:  # recipes without it keep the draws they had before it existed
+        return None
+    rows, columns = (_stretch(rng.uniform(1 - grid.limit, 1 + grid.limit, grid.steps), n) for n in content)
+    return rows, columns
+
+
+def _stretch(widths: np.ndarray, length: int) -> Stretch:
+    """Strips of the relative widths drawn, together as long as before: the frame stays where it is."""
+    knots = np.concatenate([[0], np.cumsum(widths)]) / widths.sum()
+    return Stretch(np.linspace(0, 1, len(knots)) * length - 0.5, knots * length - 0.5)
+
+
+def draw_corner(
+    rng: np.random.Generator,
+    crop: Crop,
+    planes: np.ndarray,
+    content: tuple[int, int],
+    matrix: np.ndarray,
+    stretches: tuple[Stretch, Stretch] | None,
+) -> tuple[int, int]:
+    """Top and left of a crop within the content of the warped image.
+
+    A crop that prefers foreground lies around a random pixel of a random class that is there, so that small bones
+    are seen as often as large ones; the pixel falls into the crop's central half, as far as the frame allows.
+    """
+    target = None
+    if rng.random() < crop.foreground:
+        target = _foreground(rng, planes)
+    corner = []
+    if target is not None:
+        # where the warp takes the pixel; elastic deformation is left out, being small beside a quarter of a crop
+        x, y = np.linalg.solve(matrix[:, :2], target - matrix[:, 2])
+        if stretches is not None:
+            y, x = (float(one.inverse()(np.array(value))) for one, value in zip(stretches, (y, x), strict=True))
+        corner = [value - rng.uniform(0.25, 0.75) * crop.side for value in (y, x)]
+    else:
+        corner = [rng.uniform(0, max(0, length - crop.side) + 1) for length in content]
+    most = [max(0, length - crop.side) for length in content]
+    top, left = (int(np.clip(np.floor(value), 0, limit)) for value, limit in zip(corner, most, strict=True))
+    return top, left
+
+
+def _foreground(rng: np.random.Generator, planes: np.ndarray) -> np.ndarray | None:
+    """x, y of a random pixel of a random class of bit-planes uint8[H, W, P]; None where no class is there."""
+    # row upon row first: numpy is slow along short axes
+    present = np.bitwise_or.reduce(np.bitwise_or.reduce(planes.reshape(len(planes), -1)).reshape(planes.shape[1:]))
+    classes = np.flatnonzero(np.unpackbits(present, bitorder="little"))
+    if not len(classes):
+        return None
+    plane, bit = divmod(int(rng.choice(classes)), 8)
+    places = np.flatnonzero(planes[:, :, plane] & (1 << bit))
+    y, x = divmod(int(rng.choice(places)), planes.shape[1])
+    return np.array([x, y], float)
