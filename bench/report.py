@@ -16,6 +16,10 @@ TITLES = {
     "teeth": ("Real dental X-rays", "python bench/teeth.py --root DIR --json results/teeth.json"),
     "warp": ("The warp, on a CPU core and on a GPU", "python bench/warp.py --json results/warp.json"),
     "data": ("From files to a batch (baseline: the usual pipeline)", "python bench/data.py --json results/data.json"),
+    "check": (
+        "Faults planted into synthetic hands, found by `phalanx check`",
+        "python bench/check.py --keep DIR --json results/check.json",
+    ),
     "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),
     "eda": (
         "Looking at a data set (baseline: planted, dense masks, or a set a quarter as large)",

@@ -108,10 +108,11 @@ CHECK = """\
 phalanx check data=NAME data.root=DIR [--json FILE] [--quarantine FILE]
 
 Reads every image and annotation and lists what is wrong: unreadable, blank or doubled images, test images in train,
-look-alikes of other patients, bad polygons, unknown or missing labels, labels in each other's place, bones of odd
-place or size, files without partner, patients without metadata. Exits 1 where there are errors.
+look-alikes of other patients, bad polygons and masks, unknown or missing labels, labels in each other's place, bones
+of odd place or size, files without partner, patients without metadata. Notes rings, implants, collimator edges and
+bands of noise. Exits 1 where there are errors.
 
-  data.layout=           competition alone; look at COCO and masks with phalanx eda
+  data.layout=           competition, coco or masks, with their names as for training
   --json FILE            where every problem is written (default: check.json)
   --quarantine FILE      write the training images with errors there; must not exist. Train without them with
                          data.quarantine=FILE

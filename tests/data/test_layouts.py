@@ -500,11 +500,3 @@ def test_rotation_is_measured_in_every_layout(tilted, tmp_path):
         table = (tmp_path / "out" / config.layout / "images.csv").read_text().splitlines()
         degrees.append([float(line.split(",")[table[0].split(",").index("degrees")]) for line in table[1:]])
     np.testing.assert_allclose(degrees, [degrees[0]] * 3, atol=1.5)
-
-
-def test_check_refuses_the_other_layouts(three):
-    from phalanx.data.checks.run import check as check_data
-
-    for config in three[1:]:
-        with pytest.raises(ConfigError, match=f"data.layout={config.layout}: phalanx check .*use phalanx eda"):
-            check_data(config, workers=1, progress=False)

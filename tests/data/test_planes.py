@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from phalanx.data.planes import CHUNK, Runs, one_class, pack, plane_count, swap_classes, unpack
+from phalanx.data.planes import CHUNK, Runs, covered, one_class, pack, plane_count, swap_classes, unpack
 
 stacks = st.tuples(st.integers(1, 40), st.integers(1, 6), st.integers(1, 6)).flatmap(lambda s: hnp.arrays(bool, s))
 
@@ -68,3 +68,9 @@ def test_a_view_that_is_not_contiguous_has_runs_too():
     planes = np.random.default_rng(0).integers(0, 3, (8, 9, 4), np.uint8)
     for view in (planes[:, ::-1], planes[2:6, 3:7], planes.transpose(1, 0, 2)):
         np.testing.assert_array_equal(Runs.of(view).planes(), view)
+
+
+@settings(deadline=None)
+@given(stacks)
+def test_covered_is_where_any_class_is(stack):
+    np.testing.assert_array_equal(covered(pack(stack)), stack.any(axis=0))

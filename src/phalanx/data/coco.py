@@ -7,7 +7,6 @@ scaled to the grid and then filled; a run-length mask is brought there by neares
 import json
 from collections.abc import Collection
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +30,22 @@ class Entry(NamedTuple):
     shapes: list[tuple[int, Segmentation, str]]
 
 
+class Problem(NamedTuple):
+    """Something of a COCO file that cannot be used. ``image``: name of the image that it spoils, or nothing."""
+
+    kind: str
+    text: str
+    image: str
+
+
+class Gathered(NamedTuple):
+    """A COCO file: by image name what can be used, all that cannot, and the names of its categories."""
+
+    entries: dict[str, Entry]
+    problems: list[Problem]
+    categories: list[str]
+
+
 def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
     """Images of the training file, sorted by name. An image without annotations has none of the classes.
 
@@ -42,7 +57,7 @@ def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
     """
     options = _options(data)
     path = root_of(data) / options.train
-    entries = {name: entry for name, entry in _read(path, data).items() if name not in without}
+    entries = _read(path, data, without)
     if data.skip_unlabelled:
         entries = {name: entry for name, entry in entries.items() if entry.shapes}
     return [record._replace(labels=path) for record in _records(path, entries, data)]
@@ -50,7 +65,7 @@ def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
 
 def train_names(data: Data) -> set[str]:
     """Names of all images of the training file."""
-    return set(_read(root_of(data) / _options(data).train, data))
+    return set(gather(root_of(data) / _options(data).train, data).entries)
 
 
 def test_place(data: Data) -> Path | None:
@@ -73,7 +88,7 @@ def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
     from pycocotools import mask as api
 
     assert record.labels is not None
-    entry = _read(record.labels, data)[record.name]
+    entry = gather(record.labels, data).entries[record.name]
     result = np.zeros((grid.side, grid.side, plane_count(len(data.classes))), np.uint8)
     rows, columns = grid.content
     height, width = entry.size or (grid.height, grid.width)
@@ -82,7 +97,7 @@ def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
     for label, shape, where in entry.shapes:
         bit, plane = np.uint8(1 << label % 8), result[:rows, :columns, label // 8]
         if isinstance(shape, dict):
-            mask = _decode(shape, where)
+            mask = decode(shape, where)
             grid.same_frame(mask.shape, where)
             plane |= grid.sample(mask) * bit
             continue
@@ -98,9 +113,9 @@ def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
 def check(record: Record, data: Data) -> None:
     """Raises DataError where a mask of the record cannot be decoded; the rest was checked when the file was read."""
     assert record.labels is not None
-    for _, shape, where in _read(record.labels, data)[record.name].shapes:
+    for _, shape, where in gather(record.labels, data).entries[record.name].shapes:
         if isinstance(shape, dict):
-            _decode(shape, where)
+            decode(shape, where)
 
 
 def _records(path: Path, entries: dict[str, Entry], data: Data) -> list[Record]:
@@ -113,30 +128,47 @@ def _records(path: Path, entries: dict[str, Entry], data: Data) -> list[Record]:
                 f"{image}: no such image, but {path.name} lists it; add it, or correct data.coco.images (the folder "
                 "that file_name starts from)"
             )
-        if options.group == "image":
-            group = image.stem
-        elif options.group == "folder":
-            group = Path(entry.about["file_name"]).parent.name
-            if not group:
-                raise DataError(
-                    f"{path}: file_name {entry.about['file_name']!r} has no folder that names the patient; name a "
-                    "key of the images with data.coco.group=KEY, or say data.coco.group=image: each its own patient"
-                )
-        elif options.group in entry.about:
-            group = str(entry.about[options.group])
-        else:
-            raise DataError(
-                f"{path}: image {name} has no key {options.group!r} (data.coco.group)"
-                f"{nearest(options.group, [*entry.about, 'folder', 'image'])}"
-            )
-        records.append(Record(name, group, image, None))
+        records.append(Record(name, group_of(name, entry, path, options), image, None))
     if not records:
         raise DataError(f"{path}: no image{' with annotations' if data.skip_unlabelled else ''}")
     return sorted(records)
 
 
-def _read(path: Path, data: Data, annotated: bool = True) -> dict[str, Entry]:
-    """The entries of a COCO file by image name, parsed once a process."""
+def group_of(name: str, entry: Entry, path: Path, options: Coco) -> str:
+    """The patient of an image. Raises DataError where the file does not tell."""
+    file = Path(entry.about["file_name"])
+    if options.group == "image":
+        return file.stem
+    if options.group == "folder":
+        if not file.parent.name:
+            raise DataError(
+                f"{path}: file_name {entry.about['file_name']!r} has no folder that names the patient; name a "
+                "key of the images with data.coco.group=KEY, or say data.coco.group=image: each its own patient"
+            )
+        return file.parent.name
+    if options.group not in entry.about:
+        raise DataError(
+            f"{path}: image {name} has no key {options.group!r} (data.coco.group)"
+            f"{nearest(options.group, [*entry.about, 'folder', 'image'])}"
+        )
+    return str(entry.about[options.group])
+
+
+def _read(path: Path, data: Data, without: Collection[str] = (), annotated: bool = True) -> dict[str, Entry]:
+    """The entries of a COCO file by image name. Raises DataError for the first problem of an image not left out."""
+    found = gather(path, data, annotated)
+    for problem in found.problems:
+        if problem.image not in without:
+            raise DataError(problem.text)
+    return {name: entry for name, entry in found.entries.items() if name not in without}
+
+
+def gather(path: Path, data: Data, annotated: bool = True) -> Gathered:
+    """Reads a COCO file, once a process.
+
+    Raises:
+        DataError: the file is missing or is no COCO JSON.
+    """
     try:
         state = path.stat()
     except OSError:
@@ -145,41 +177,78 @@ def _read(path: Path, data: Data, annotated: bool = True) -> dict[str, Entry]:
 
 
 @lru_cache(maxsize=8)
-def _parse(path: Path, state: tuple[int, int], classes: tuple[str, ...], annotated: bool) -> dict[str, Entry]:
+def _parse(path: Path, state: tuple[int, int], classes: tuple[str, ...], annotated: bool) -> Gathered:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         images = values["images"]
         annotations = values["annotations"] if annotated else []
         categories = {item["id"]: item["name"] for item in values["categories"]} if annotated else {}
-        by_id = {image["id"]: image for image in images}
-        names = sorted(Path(image["file_name"]).name for image in images)
+        names = {image["id"]: Path(image["file_name"]).name for image in images}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path}: not a COCO file ({type(error).__name__}: {error}); expected JSON with images (id, file_name), "
             "annotations (image_id, category_id, segmentation) and categories (id, name)"
         ) from None
-    for one, other in pairwise(names):
-        if one == other:
-            raise DataError(f"{path}: two images are called {one}; rename one of them")
-    if len(by_id) < len(images):
-        raise DataError(f"{path}: two images have the same id; give each its own")
+    problems: list[Problem] = []
+    entries: dict[Any, Entry] = {}  # by id
+    taken: dict[str, Any] = {}
+    for image in images:
+        name = Path(image["file_name"]).name
+        if image["id"] in entries:
+            text = f"{path}: two images have the same id; give each its own"
+            problems.append(Problem("same-id", text, name))
+        elif name in taken:
+            problems.append(Problem("doubled-name", f"{path}: two images are called {name}; rename one of them", name))
+        else:
+            taken[name] = image["id"]
+            size = None
+            try:
+                size = _size(path, image)
+            except DataError as error:
+                problems.append(Problem("bad-size", str(error), name))
+            entries[image["id"]] = Entry(image, size, [])
     number = {name: i for i, name in enumerate(classes)}
-    entries: dict[Any, Entry] = {key: Entry(image, _size(path, image), []) for key, image in by_id.items()}
     for row, item in enumerate(annotations):
-        where = f"{path}: annotation {row}"
-        if not isinstance(item, dict) or not {"image_id", "category_id", "segmentation"} <= set(item):
-            raise DataError(f"{where}: needs the keys image_id, category_id and segmentation; correct or remove it")
-        where = f"{where} (id {item.get('id')}, image {item['image_id']})"
-        if item["image_id"] not in entries:
-            raise DataError(f"{where}: no image has that id; correct or remove it")
-        name = categories.get(item["category_id"])
-        if name not in number:
-            known = nearest(str(name), classes)
-            what = f"unknown class {name!r}" if name is not None else f"no category has the id {item['category_id']}"
-            raise DataError(f"{where}: {what}{known}. Correct it, or add the class to data.classes")
-        shape = _segmentation(item["segmentation"], where)
-        entries[item["image_id"]].shapes.append((number[name], shape, where))
-    return {Path(entry.about["file_name"]).name: entry for entry in entries.values()}
+        key = item.get("image_id") if isinstance(item, dict) else None
+        spoilt = names.get(key, "") if isinstance(key, int | str) else ""
+        try:
+            label, shape, where = _shape(item, f"{path}: annotation {row}", names, categories, number)
+        except _BadShape as error:
+            problems.append(Problem(error.kind, str(error), spoilt))
+            continue
+        if item["image_id"] in entries:
+            entries[item["image_id"]].shapes.append((label, shape, where))
+    found = {name: entries[key] for name, key in taken.items()}
+    return Gathered(found, problems, list(categories.values()))
+
+
+class _BadShape(DataError):
+    """An annotation that cannot be used, and what kind of problem that is."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+def _shape(
+    item: Any, where: str, images: Collection[Any], categories: dict[Any, str], number: dict[str, int]
+) -> tuple[int, Segmentation, str]:
+    """Class, segmentation and place of one annotation."""
+    if not isinstance(item, dict) or not {"image_id", "category_id", "segmentation"} <= set(item):
+        text = f"{where}: needs the keys image_id, category_id and segmentation; correct or remove it"
+        raise _BadShape("bad-annotation", text)
+    where = f"{where} (id {item.get('id')}, image {item['image_id']})"
+    if not isinstance(item["image_id"], int | str) or item["image_id"] not in images:
+        raise _BadShape("no-image", f"{where}: no image has that id; correct or remove it")
+    name = categories.get(item["category_id"]) if isinstance(item["category_id"], int | str) else None
+    if name is None or name not in number:
+        known = nearest(str(name), number)
+        what = f"unknown class {name!r}" if name is not None else f"no category has the id {item['category_id']}"
+        raise _BadShape("unknown-label", f"{where}: {what}{known}. Correct it, or add the class to data.classes")
+    try:
+        return number[name], _segmentation(item["segmentation"], where), where
+    except DataError as error:
+        raise _BadShape("bad-polygon", str(error)) from None
 
 
 def _size(path: Path, image: dict[str, Any]) -> tuple[int, int] | None:
@@ -223,7 +292,7 @@ def _segmentation(value: Any, where: str) -> Segmentation:
     return value
 
 
-def _decode(shape: dict[str, Any], where: str) -> np.ndarray:
+def decode(shape: dict[str, Any], where: str) -> np.ndarray:
     """An RLE, compressed (text) or not (a list), as uint8[h, w] of zeros and ones."""
     from pycocotools import mask as api
 

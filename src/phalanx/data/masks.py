@@ -4,7 +4,6 @@ A mask may have another size than its image: it is brought to the image's grid b
 the image's proportions, or it is the mask of something else.
 """
 
-from collections import defaultdict
 from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
@@ -34,19 +33,12 @@ def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
         raise DataError(f"{folder}: no such folder; {remedy}")
     found = scan(images, remedy)
     records, missing = [], []
-    masked = _class_files(found, images, folder, data.classes) if options.kind == "classes" else {}
+    masked = _class_files(found, images, folder, data.classes, without) if options.kind == "classes" else set()
     for record in found:
         if record.name in without:
             continue
-        stem = folder / record.image.relative_to(images).with_suffix("")
-        path = stem if options.kind == "classes" else stem.with_name(f"{stem.name}.png")
-        group = Path(record.name).stem if options.group == "image" else record.image.parent.name
-        if options.group == "folder" and record.image.parent == images:
-            raise DataError(
-                f"{record.image}: lies in no folder that names its patient; make one, or say with "
-                "data.masks.group=image that each image is a patient of its own"
-            )
-        if masked.get(stem) or (options.kind == "labels" and path.is_file()):
+        path, group = place_of(record, images, folder, options.kind), group_of(record, images, options)
+        if path in masked or (options.kind == "labels" and path.is_file()):
             records.append(record._replace(labels=path, group=group))
         else:
             missing.append(path)
@@ -59,6 +51,24 @@ def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
     if not records:
         raise DataError(f"{folder}: no mask of any image")
     return records
+
+
+def place_of(record: Record, images: Path, folder: Path, kind: str) -> Path:
+    """Where the mask of an image lies, or, of ``classes``, what the paths of its masks begin with."""
+    stem = folder / record.image.relative_to(images).with_suffix("")
+    return stem if kind == "classes" else stem.with_name(f"{stem.name}.png")
+
+
+def group_of(record: Record, images: Path, options: Masks) -> str:
+    """The patient of an image. Raises DataError where no folder names it."""
+    if options.group == "image":
+        return Path(record.name).stem
+    if record.image.parent == images:
+        raise DataError(
+            f"{record.image}: lies in no folder that names its patient; make one, or say with "
+            "data.masks.group=image that each image is a patient of its own"
+        )
+    return record.image.parent.name
 
 
 def train_names(data: Data) -> set[str]:
@@ -88,9 +98,9 @@ def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
     if options.kind == "labels":
         labels = read_labels(record.labels)
         grid.same_frame(labels.shape, record.labels)
-        result[:rows, :columns] = _table(record.labels, labels, data)[grid.sample(labels)]
+        result[:rows, :columns] = table_of(record.labels, labels, data)[grid.sample(labels)]
         return result
-    for number, path in _files(record.labels, data.classes):
+    for number, path in class_masks(record.labels, data.classes):
         mask = read_mask(path)
         grid.same_frame(mask.shape, path)
         result[:rows, :columns, number // 8] |= grid.sample(mask).astype(np.uint8) << (number % 8)
@@ -101,9 +111,9 @@ def check(record: Record, data: Data) -> None:
     """Raises DataError where a mask cannot be read or holds a value that is no class."""
     assert record.labels is not None
     if _options(data).kind == "labels":
-        _table(record.labels, read_labels(record.labels), data)
+        table_of(record.labels, read_labels(record.labels), data)
     else:
-        for _, path in _files(record.labels, data.classes):
+        for _, path in class_masks(record.labels, data.classes):
             read_mask(path)
 
 
@@ -112,7 +122,7 @@ def files(record: Record, data: Data) -> list[Path]:
     assert record.labels is not None
     if _options(data).kind == "labels":
         return [record.labels]
-    return [path for _, path in _files(record.labels, data.classes)]
+    return [path for _, path in class_masks(record.labels, data.classes)]
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -161,7 +171,7 @@ def _open(path: Path) -> Any:
     return image
 
 
-def _table(path: Path, labels: np.ndarray, data: Data) -> np.ndarray:
+def table_of(path: Path, labels: np.ndarray, data: Data) -> np.ndarray:
     """Bit-planes uint8[values, P] of each value of a label map; 0 is no class."""
     values = _options(data).values or {name: i for i, name in enumerate(data.classes, 1)}
     present = np.flatnonzero(np.bincount(labels.ravel()))
@@ -177,7 +187,7 @@ def _table(path: Path, labels: np.ndarray, data: Data) -> np.ndarray:
     return table
 
 
-def _files(stem: Path, classes: list[str]) -> list[tuple[int, Path]]:
+def class_masks(stem: Path, classes: list[str]) -> list[tuple[int, Path]]:
     """The masks of an image that are there, with their class's number; a class without one is absent."""
     found = []
     for number, name in enumerate(classes):
@@ -187,26 +197,40 @@ def _files(stem: Path, classes: list[str]) -> list[tuple[int, Path]]:
     return found
 
 
-def _class_files(records: list[Record], images: Path, folder: Path, classes: list[str]) -> dict[Path, list[Path]]:
-    """The masks of each image, by <masks>/<image without ending>; every file of an image must name a class."""
-    stems = {folder / record.image.relative_to(images).with_suffix("") for record in records}
-    known, found = set(classes), defaultdict(list)
+def _class_files(
+    records: list[Record], images: Path, folder: Path, classes: list[str], without: Collection[str]
+) -> set[Path]:
+    """Which images have masks, by <masks>/<image without ending>; every file of an image must name a class."""
+    stems = {place_of(record, images, folder, "classes"): record.name for record in records}
+    found = set()
     for path in sorted(folder.rglob("*.png")):
-        if path.parent in stems:
-            pairs = [(path.parent, path.stem)]
-        else:
-            cuts = [i for i, letter in enumerate(path.stem) if letter == "_"]
-            pairs = [(path.with_name(path.stem[:i]), path.stem[i + 1 :]) for i in cuts]
-            pairs = [(stem, name) for stem, name in pairs if stem in stems]
-        fitting = [stem for stem, name in pairs if name in known]
-        if pairs and not fitting:
-            name = pairs[-1][1]
-            raise DataError(f"{path}: {name!r} is no class{nearest(name, known)}; rename it, or add it to data.classes")
-        if len(fitting) > 1:
-            raise DataError(f"{path}: may belong to {fitting[0].name} or {fitting[1].name}; use <image>/<class>.png")
-        for stem in fitting:
-            found[stem].append(path)
+        if any(stems[stem] in without for stem, _ in readings(path, stems)):
+            continue
+        stem = owner(path, stems, classes)
+        if stem is not None:
+            found.add(stem)
     return found
+
+
+def readings(path: Path, stems: Collection[Path]) -> list[tuple[Path, str]]:
+    """The image's stem and the class that the path of a mask may mean, for each way to read it."""
+    if path.parent in stems:
+        return [(path.parent, path.stem)]
+    cuts = [i for i, letter in enumerate(path.stem) if letter == "_"]
+    pairs = [(path.with_name(path.stem[:i]), path.stem[i + 1 :]) for i in cuts]
+    return [(stem, name) for stem, name in pairs if stem in stems]
+
+
+def owner(path: Path, stems: Collection[Path], known: Collection[str]) -> Path | None:
+    """Which of the images' ``stems`` a mask of one class belongs to, if any. Raises DataError for a strange class."""
+    pairs = readings(path, stems)
+    fitting = [stem for stem, name in pairs if name in known]
+    if pairs and not fitting:
+        name = pairs[-1][1]
+        raise DataError(f"{path}: {name!r} is no class{nearest(name, known)}; rename it, or add it to data.classes")
+    if len(fitting) > 1:
+        raise DataError(f"{path}: may belong to {fitting[0].name} or {fitting[1].name}; use <image>/<class>.png")
+    return fitting[0] if fitting else None
 
 
 def _ranges(values: list[int]) -> str:

@@ -104,3 +104,11 @@ def swap_steps(pairs: Sequence[tuple[int, int]], bits: int) -> list[tuple[int, i
             key = (a, b, high - low)
             masks[key] = masks.get(key, 0) | 1 << low
     return [(*key, mask) for key, mask in masks.items()]
+
+
+def covered(planes: np.ndarray) -> np.ndarray:
+    """bool[H, W]: where any class of bit-planes uint8[H, W, P] is."""
+    found = planes[:, :, 0].copy()
+    for number in range(1, planes.shape[2]):  # numpy's reduction over so short an axis takes ten times as long
+        found |= planes[:, :, number]
+    return found.astype(bool)

@@ -125,7 +125,7 @@ class _SmallLoss:
         self.ledger, self.loss, self.stage = ledger, loss, stage
         batch, classes = shape[:2]
         self.factor = shape[2] * shape[3] / GRID**2
-        with unset_fake_temporarily():
+        with unset_fake_temporarily(), ledger.scaled(0.0):  # stand-ins for what is booked already
             self.weight = torch.tensor(0.5 if weighed else 1.0)
             self.logits = torch.full((batch, classes, GRID, GRID), PRIOR_LOGIT, requires_grad=True)
             self.planes = torch.randint(0, 256, (batch, -(-classes // 8), GRID, GRID), dtype=torch.uint8)

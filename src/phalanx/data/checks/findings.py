@@ -62,7 +62,7 @@ class Report(NamedTuple):
         lines = []
         for (severity, kind), found in kinds.items():
             lines += [f"{severity}: {kind}, {len(found)}x", f"  {found[0].remedy}"]
-            lines += [f"    {finding.file}: {finding.text}" for finding in found[:SHOWN]]
+            lines += [f"    {finding.file}: {finding.text}".replace("    : ", "    ") for finding in found[:SHOWN]]
             if len(found) > SHOWN:
                 lines.append(f"    ... and {len(found) - SHOWN} more")
         looked = ", ".join(f"{count} {split}" for split, count in self.images.items())

@@ -16,10 +16,8 @@ NEIGHBOURS = 12
 FEWEST = 8  # images below which nothing can be said
 COMMON = 4  # classes two images must share to be aligned
 TURN = np.deg2rad(60)  # most that an image may be turned against another
-FAR = 9.0  # deviations from where its neighbours have a bone that make a place or an area worth a look
 CLEAR = 4.0  # deviations by which a label must be wrong, and by which the new one must be less wrong
 MIRRORED = 0.4  # an image whose misfit falls below this share when left and right change places is mislabelled
-WRONG = 15.0  # deviations of a place that no patient has: an error
 CAP = 30.0  # deviations beyond which one is as wrong as any
 
 

@@ -8,16 +8,22 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
+import cv2
+import numpy as np
 from tqdm import tqdm
 
 from ...config import Data
-from ...errors import ConfigError, DataError, PhalanxError
+from ...errors import DataError, PhalanxError
+from ..images import Grid, read_grey
 from ..metadata import read_metadata
 from ..quarantine import read_quarantine
-from ..records import SUFFIXES, Record, listed
+from ..records import Record
+from .annotation import look_at_annotation
 from .compare import compare
-from .findings import Finding, Report, Severity, ranked
-from .look import Look, look
+from .files import find
+from .findings import Finding, Report, ranked
+from .look import REMOVE, SIDE, Look
+from .picture import look_at_picture
 
 
 def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
@@ -27,22 +33,14 @@ def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
         workers: processes; -1: one a core.
 
     Raises:
-        ConfigError: the data set lies in another layout than the competition's.
-        DataError: there is no training image at all.
+        DataError: there is no image at all, or no file or folder that tells of them.
     """
-    if data.layout != "competition":
-        raise ConfigError(
-            f"data.layout={data.layout}: phalanx check looks at polygons in the competition's layout alone; use "
-            "phalanx eda here, and let phalanx train, which tries every file first, refuse what it cannot read"
-        )
     assert data.root is not None
     root = data.root
     quarantine = read_quarantine(data.quarantine) if data.quarantine else {}
-    records, findings = find(root, data.skip_unlabelled)
-    if not records:
-        raise DataError(f"{root}: no images in train/DCM or test/DCM ({', '.join(SUFFIXES)})")
+    records, findings = find(data)
     left = [item for item in records if item[1] == "test" or item[0].name not in quarantine]
-    looks = look_at_all(left, data.classes, workers, progress)
+    looks = look_at_all(left, data, workers, progress)
     for seen in looks:
         findings += seen.findings
     findings += sheet(root, {item[0].group for item in records})
@@ -59,10 +57,10 @@ def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
     return Report(str(root), images, ranked(findings), passed)
 
 
-def look_at_all(items: Sequence[tuple[Record, str]], classes: list[str], workers: int, progress: bool) -> list[Look]:
+def look_at_all(items: Sequence[tuple[Record, str]], data: Data, workers: int, progress: bool) -> list[Look]:
     """A look at each image, in several processes, in the given order."""
     workers = min(len(items), (os.cpu_count() or 1) if workers < 0 else max(workers, 1))
-    one = partial(look, classes=classes)
+    one = partial(look, data=data)
     bar = partial(tqdm, total=len(items), unit="image", desc="check", leave=False, disable=not progress)
     if workers <= 1:
         return list(bar(map(one, items)))
@@ -75,29 +73,23 @@ def look_at_all(items: Sequence[tuple[Record, str]], classes: list[str], workers
         raise PhalanxError("a worker process ended while reading images: out of memory? Give workers=1") from None
 
 
-def find(root: Path, skip_unlabelled: bool) -> tuple[list[tuple[Record, str]], list[Finding]]:
-    """All images of train (with their annotations) and test, and what is wrong with names and folders."""
-    records: list[tuple[Record, str]] = []
-    findings: list[Finding] = []
-    labels = root / "train" / "outputs_json"
-    drawn = {path for path in labels.rglob("*.json") if path.is_file()}
-    for record in listed(root / "train" / "DCM"):
-        path = labels / record.group / f"{record.image.stem}.json"
-        if path in drawn:
-            drawn.discard(path)
-            records.append((record._replace(labels=path), "train"))
-            continue
-        records.append((record, "train"))
-        remedy = "Add the file, or leave such images out with data.skip_unlabelled=true"
-        severity: Severity = "note" if skip_unlabelled else "error"
-        text = "has no annotation file"
-        findings.append(Finding(str(record.image), severity, "unannotated", text, remedy, record.name))
-    for path in sorted(drawn):
-        remedy = "Add the image, or remove the annotation"
-        findings.append(Finding(str(path), "error", "no-image", "annotates an image that is not there", remedy))
-    records += [(record, "test") for record in listed(root / "test" / "DCM")]
-    findings += _doubled([record for record, _ in records])
-    return records, findings
+def look(item: tuple[Record, str], data: Data) -> Look:
+    """Reads the image and, where there is one, the annotation of ``(record, split)``; never raises for its files."""
+    cv2.setNumThreads(1)
+    record, split = item
+    seen, small = Look(record, split, np.full((len(data.classes), 6), np.nan)), None
+    try:
+        image = read_grey(record.image)
+        seen.shape = (image.shape[0], image.shape[1])
+        small = cv2.resize(image, Grid.of(image, SIDE).content[::-1], interpolation=cv2.INTER_AREA)
+        look_at_picture(seen, image, small)
+    except DataError as error:
+        seen.add(record.image, "error", "unreadable", str(error).removeprefix(f"{record.image}: "), REMOVE)
+    except MemoryError:
+        seen.add(record.image, "error", "unreadable", "does not fit into memory", REMOVE)
+    if record.labels is not None:
+        look_at_annotation(seen, data, small)
+    return seen
 
 
 def sheet(root: Path, groups: set[str]) -> Iterator[Finding]:
@@ -118,12 +110,3 @@ def sheet(root: Path, groups: set[str]) -> Iterator[Finding]:
     for group in sorted(set(table.index) - groups):
         text = f"patient {group} has a row, but no images"
         yield Finding(path, "warning", "no-images", text, "Restore the images, or delete the row")
-
-
-def _doubled(records: Sequence[Record]) -> Iterator[Finding]:
-    first: dict[str, Record] = {}
-    for record in records:
-        other = first.setdefault(record.name, record)
-        if other is not record:
-            text = f"the name also stands at {other.image}"
-            yield Finding(str(record.image), "error", "doubled-name", text, "Rename one of them: names are keys")
