@@ -78,7 +78,7 @@ def test_the_estimate_is_what_a_ledger_of_the_real_step_counts(recipe, model, ch
 
 def step(net, loss, stage, images, planes, accumulate):
     logits, points = net(images)
-    return loss(stage, logits.float(), points, planes).total / accumulate
+    return loss(stage, logits, points, planes).total / accumulate
 
 
 def test_memory_grows_and_shrinks_with_what_should_change_it(recipe):

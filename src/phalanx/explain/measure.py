@@ -49,7 +49,9 @@ def _measure(config: Config, network: Network, device: Device, *, size: int, bat
             images = torch.randint(0, 256, (batch, 1, size, size), dtype=torch.uint8, device=device.torch)
             planes = torch.zeros(batch, -(-classes // 8), size, size, dtype=torch.uint8, device=device.torch)
             with device.autocast():
-                total = _loss(network, loss, stage, images, planes)
+                logits, points = network(images)
+                total = loss(stage, logits, points, planes).total
+            del logits, points  # as they are gone behind a step's function
             (total / config.accumulate).backward()
         torch.nn.utils.clip_grad_norm_([p for p in network.parameters() if p.grad is not None], 1.0)
         optimizer.step()
@@ -58,11 +60,6 @@ def _measure(config: Config, network: Network, device: Device, *, size: int, bat
     if gpu:
         return torch.cuda.max_memory_allocated(device.torch) - before
     return _status("VmHWM") - before
-
-
-def _loss(network: Network, loss: StagedLoss, stage: int, images: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
-    logits, points = network(images)
-    return loss(stage, logits.float(), points, planes).total
 
 
 def _bytes_of(network: Network) -> int:

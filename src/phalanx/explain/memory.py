@@ -106,7 +106,7 @@ class _Losses(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, run: Any, logits: Tensor, points: Tensor | None) -> Tensor:
-        ctx.run, ctx.logits = run, logits.shape
+        ctx.run, ctx.logits = run, (logits.shape, logits.dtype)
         ctx.points = None if points is None else (points.shape, points.dtype)
         run.forward()
         return logits.new_zeros(())
@@ -115,19 +115,20 @@ class _Losses(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         ctx.run.backward()
         points = None if ctx.points is None else torch.empty(ctx.points[0], dtype=ctx.points[1])
-        return None, torch.empty(ctx.logits), points
+        return None, torch.empty(ctx.logits[0], dtype=ctx.logits[1]), points
 
 
 class _SmallLoss:
     """The losses of a stage on a small grid, forward and backward apart."""
 
-    def __init__(self, ledger: Ledger, loss: StagedLoss, stage: int, shape: torch.Size, *, points: int, weighed: bool):
+    def __init__(self, ledger: Ledger, loss: StagedLoss, stage: int, logits: Tensor, *, points: int, weighed: bool):
         self.ledger, self.loss, self.stage = ledger, loss, stage
-        batch, classes = shape[:2]
-        self.factor = shape[2] * shape[3] / GRID**2
+        batch, classes, height, width = logits.shape
+        self.factor = height * width / GRID**2
         with unset_fake_temporarily(), ledger.scaled(0.0):  # stand-ins for what is booked already
             self.weight = torch.tensor(0.5 if weighed else 1.0)
-            self.logits = torch.full((batch, classes, GRID, GRID), PRIOR_LOGIT, requires_grad=True)
+            shape, like = (batch, classes, GRID, GRID), logits.dtype
+            self.logits = torch.full(shape, PRIOR_LOGIT, dtype=like, requires_grad=True)
             self.planes = torch.randint(0, 256, (batch, -(-classes // 8), GRID, GRID), dtype=torch.uint8)
             few = max(1, round(points / self.factor))
             self.points = None
@@ -160,9 +161,8 @@ def _play(
         images = torch.zeros(batch, 1, size, size, dtype=torch.uint8)
         with torch.autocast("cpu", HALVES.get(precision, torch.bfloat16), precision in HALVES), wide:
             logits, found = shadow(images)
-        float_logits = logits.float()
-        run = _SmallLoss(ledger, loss, stage, logits.shape, points=points, weighed=weighed)
-        return _Losses.apply(run, float_logits, found.logits if found else None)
+        run = _SmallLoss(ledger, loss, stage, logits, points=points, weighed=weighed)
+        return _Losses.apply(run, logits, found.logits if found else None)
 
     with mode, ledger:
         for _ in range(min(2, config.accumulate)):  # from the second on, gradients are there already
