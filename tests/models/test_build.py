@@ -1,6 +1,8 @@
 """Pairs of decoder and encoder that must work; those that cannot say so in one line, before training."""
 
 import pytest
+import segmentation_models_pytorch as smp
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -214,3 +216,49 @@ def test_parts_of_a_network_have_one_name_each_in_a_checkpoint():
     assert isinstance(network, nn.Module)
     pointers = [p.data_ptr() for p in network.state_dict().values() if p.numel()]
     assert len(pointers) == len(set(pointers))
+
+
+def test_named_weights_of_timm_come_grey_by_summing_their_colours(tmp_path):
+    """timm reads its file through its own path, as after a download."""
+    torch.manual_seed(3)
+    colours = timm.create_model("test_resnet", num_classes=10).state_dict()
+    save_file(colours, tmp_path / "timm.safetensors")
+    overlay = {"pretrained_cfg_overlay": {"file": str(tmp_path / "timm.safetensors")}}
+    config = model("unet", "tu-test_resnet", norm="batch", options=overlay).model_copy(update={"weights": "imagenet"})
+    found = build(config, classes=3, size=64).core.encoder.model.state_dict()
+    torch.testing.assert_close(found["conv1.0.weight"], colours["conv1.0.weight"].sum(1, keepdim=True))
+    same = [key for key in found.keys() - {"conv1.0.weight"} if torch.equal(found[key], colours[key])]
+    assert len(same) == len(found) - 1
+
+
+def test_named_weights_of_smp_come_grey_by_summing_their_colours(monkeypatch):
+    torch.manual_seed(3)
+    colours = smp.encoders.get_encoder("resnet18").state_dict()
+    monkeypatch.setattr(smp.encoders, "hf_hub_download", lambda *_, **__: "downloaded")
+    monkeypatch.setattr(smp.encoders, "load_file", lambda *_, **__: colours)
+    config = model("unet", "resnet18").model_copy(update={"weights": "imagenet"})
+    found = build(config, classes=3, size=64).core.encoder.state_dict()
+    torch.testing.assert_close(found["conv1.weight"], colours["conv1.weight"].sum(1, keepdim=True))
+    assert torch.equal(found["layer1.0.conv1.weight"], colours["layer1.0.conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("weights", "encoder", "message"),
+    [
+        ("/no/such.safetensors", "tu-test_resnet", r"^model\.weights=/no/such\.safetensors: no such file"),
+        ("weights.pth", "resnet18", r"^model\.weights=weights\.pth: no such file"),
+        ("fcmae", "tu-test_resnet.r160_in1k", r"model\.encoder=tu-test_resnet\.fcmae model\.weights=imagenet"),
+    ],
+)
+def test_weights_that_would_be_taken_for_others_are_refused(weights, encoder, message):
+    """timm downloads its own for any name, that of a missing file included."""
+    with pytest.raises(ConfigError, match=message):
+        build(model("unet", encoder, weights="none").model_copy(update={"weights": weights}), classes=3, size=64)
+
+
+def test_norms_over_channels_and_places_are_built_and_tried():
+    for norm in ("instance", "layer"):
+        network = build(model("unet", "tu-test_resnet", norm=norm), classes=3, size=64)
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    with pytest.raises(ConfigError, match=r"model\.norm=instance would erase the 1 x 1 maps of this network"):
+        build(model("deeplabv3plus", "resnet18", norm="instance"), classes=3, size=64)

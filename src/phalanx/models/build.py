@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from ..config import Model, Strict, nearest, validate
 from ..errors import ConfigError
 from . import hrnet_ocr, lraspp, residual_unet, swin_unetr
+from .drop_path import constructor_options, set_drop_path
 from .film import Film
-from .norms import batch_to_group
+from .norms import exchange_norms
 from .pairs import DECODERS, advice, build_pair, check_encoder, other_sizes
 from .pointrend import PointRend, Points
+from .recompute import recompute_blocks
 from .segmenter import Auxiliary, Coarse, Segmenter, dry_run, enlarge
 
 # architectures of our own, beside smp's DECODERS: (encoder, *, weights, classes, **options) to a segmenter
@@ -85,12 +87,15 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
         ConfigError: an unknown decoder or encoder, a pair or size that does not work, weights that cannot be had.
     """
     from_file = Path(model.weights).is_file()
+    if pretrained:
+        check_weights(model)
     name = None if model.weights == "none" or from_file or not pretrained else model.weights
     segmenter = build_segmenter(model, weights=name, classes=classes, size=size)
     if from_file and pretrained:
         load_encoder(segmenter.encoder, Path(model.weights))
-    if model.norm == "group":
-        batch_to_group(segmenter)
+    exchange_norms(segmenter, model.norm)
+    if model.drop_path is not None and not set_drop_path(segmenter.encoder, model.drop_path, size):
+        raise no_drop_path(model)
     try:
         sizes = model.pointrend.model_dump() if model.pointrend else None
         if model.metadata:
@@ -107,6 +112,8 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
             + (f". It runs at {sides}" if sides else "")
             + advice(model.arch.lower(), model.encoder, size, model.options)
         ) from None
+    if model.checkpointing:
+        recompute_blocks(network)
     if model.channels_last:
         network = network.to(memory_format=torch.channels_last)
     return network.train()
@@ -131,7 +138,8 @@ def build_segmenter(model: Model, *, weights: str | None, classes: int, size: in
         if arch in OWN:
             return OWN[arch](model.encoder, **common, **typed_options(arch, model.options))
         check_encoder(model.encoder)
-        return build_pair(arch, model.encoder, **common, size=size, options=model.options)
+        options = model.options | constructor_options(model.encoder, model.drop_path)
+        return build_pair(arch, model.encoder, **common, size=size, options=options)
     except ConfigError:
         raise
     except OSError as error:
@@ -141,6 +149,8 @@ def build_segmenter(model: Model, *, weights: str | None, classes: int, size: in
             "model.weights=/path/to/file.safetensors"
         ) from None
     except Exception as error:  # whatever a third-party constructor raises is an answer to the user's choice
+        if model.drop_path is not None and "drop_path_rate" in str(error):
+            raise no_drop_path(model) from None
         raise ConfigError(
             f"model.arch={model.arch} with model.encoder={model.encoder}, weights={model.weights}, "
             f"options={model.options}: {one_line(error)}{advice(arch, model.encoder, size, model.options)}"
@@ -166,6 +176,26 @@ def typed_options(arch: str, options: dict[str, Any]) -> dict[str, Any]:
 def one_line(error: Exception) -> str:
     """The kind and text of a third party's error, cut to a readable length."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".removesuffix(": ").removesuffix(".")
+
+
+def check_weights(model: Model) -> None:
+    """Refuses a file that is not there and a name that timm would pass over in silence."""
+    if model.weights.endswith((".safetensors", ".pth", ".pt", ".bin")) or "/" in model.weights:
+        if not Path(model.weights).is_file():
+            raise ConfigError(f"model.weights={model.weights}: no such file")
+    elif model.encoder.startswith("tu-") and model.weights not in ("none", "imagenet"):
+        raise ConfigError(
+            f"model.weights={model.weights}: timm's weights are named behind the encoder, as in "
+            f"model.encoder={model.encoder.partition('.')[0]}.{model.weights} model.weights=imagenet"
+        )
+
+
+def no_drop_path(model: Model) -> ConfigError:
+    return ConfigError(
+        f"model.drop_path={model.drop_path}: {model.encoder} has no drop path and would pass it over; smp's MiT and "
+        "EfficientNet have it, and timm's (tu-) ConvNeXt, EfficientNet, ResNet, RegNet, Swin, ViT and others. Leave "
+        "it out with model.drop_path=null"
+    )
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:

@@ -61,7 +61,12 @@ class Segmenter(nn.Module):
 
     @property
     def in_channels(self) -> int:
-        return next(p for p in self.encoder.parameters() if p.ndim == 4).shape[1]
+        return input_channels(self.encoder)
+
+
+def input_channels(encoder: nn.Module) -> int:
+    """Channels of the images that an encoder takes: those of its first convolution."""
+    return next(p for p in encoder.parameters() if p.ndim == 4).shape[1]
 
 
 def expect_rare(head: nn.Module) -> None:

@@ -33,7 +33,8 @@ class Segment:
         self.config, self.held_out = config, list(held_out)
         check_warp_device(config.augment.device, open_device(config.device, config.precision))
         self.loss = StagedLoss(config.loss, config.data.classes)  # first: wrong options should not wait for images
-        self.network = build(config.model, classes=len(config.data.classes), size=config.data.size)
+        first = config.model.start is None  # else a run's weights follow
+        self.network = build(config.model, classes=len(config.data.classes), size=config.data.size, pretrained=first)
         self.traits = self.held_out_traits = None  # float32[N, T] of the images, where model.metadata asks for some
         if self.network.segmenter.film is not None:
             sheet = read_sheet(config.data, config.model.metadata)
