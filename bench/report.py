@@ -29,6 +29,10 @@ TITLES = {
         "Losses (baseline: segmentation-models-pytorch; boundary: exact distances at full size, plain PyTorch)",
         "python bench/losses.py --json results/losses.json",
     ),
+    "plan": (
+        "Memory of a training step (ours: estimated, baseline: measured on a CPU; ratio: estimated / measured)",
+        "python bench/plan.py --json results/plan.json",
+    ),
     "hand_geometry": (
         "Synthetic hands against real ones (baseline: the real statistic)",
         "python bench/hand_geometry.py --json results/hand_geometry.json",

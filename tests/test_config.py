@@ -88,6 +88,13 @@ def test_a_config_survives_being_written_and_read():
         ("optim.lr.x=1", "optim.lr={'x': 1}: input should be a valid number"),
         ("data.phantom.patient=3", "data.phantom.patient: no such option; did you mean patients?"),
         ("model.pointrend.pionts=5", "model.pointrend.pionts: no such option; did you mean points?"),
+        ("model.norm=batc", "model.norm='batc': input should be 'group', 'batch', 'instance' or 'layer'"),
+        ("model.start_head=new", "model.start_head=new: belongs to model.start"),
+        ("optim.freeze.stages=0", "optim.freeze.stages=0: input should be greater than or equal to 1"),
+        ("optim.freeze.epochs=3", "optim.freeze.stages: missing; give it as optim.freeze.stages=..."),
+        ("optim.freeze={stages:2,epochs:101}", "optim.freeze.epochs: 101 of 100 epochs; leave it out to freeze"),
+        ("optim.layer_decay=0", "optim.layer_decay=0: input should be greater than 0"),
+        ("model.drop_path=1", "model.drop_path=1: input should be less than 1"),
         (
             "loss.stages=[{weights:{bce:1},untill:{epochs:3}}]",
             "loss.stages.0.untill: no such option; did you mean until?",

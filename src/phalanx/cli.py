@@ -222,6 +222,36 @@ def check(words: Sequence[str]) -> int:
     return 1 if report.counts["error"] else 0
 
 
+def plan(words: Sequence[str]) -> None:
+    """``phalanx plan``."""
+    flags, places, pairs = split_flags(words, {"--json": True})
+    if places:
+        raise ConfigError(f"{places[0]}: expected key=value, as in experiment={places[0]}; see phalanx plan --help")
+    pairs.pop("fold", None)  # of a phalanx train that this asks about
+    measure = pairs.pop("measure", "false")
+    if measure not in ("true", "false"):
+        raise ConfigError(f"measure={measure}: expected true or false")
+    memory = pairs.pop("vram", None)
+    try:
+        vram = float(memory) if memory is not None else None
+    except ValueError:
+        vram = -1.0
+    if vram is not None and not 0 < vram < 10_000:
+        raise ConfigError(f"vram={memory}: expected the GPU's memory in GiB, as in vram=24")
+
+    from .compose import compose
+
+    config = compose(pairs)
+
+    from .explain.plan import make_plan
+    from .files import write_json
+
+    found = make_plan(config, vram=vram, measure=measure == "true")
+    print(found.to_text())
+    if "--json" in flags:
+        write_json(Path(flags["--json"]), found.to_json())
+
+
 def quarantine(words: Sequence[str]) -> None:
     """``phalanx quarantine``."""
     from .compose import compose, split_words
@@ -323,6 +353,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "eda": (eda, usage.EDA),
     "check": (check, usage.CHECK),
     "quarantine": (quarantine, usage.QUARANTINE),
+    "plan": (plan, usage.PLAN),
     "picture": (picture, usage.PICTURE),
     "demo": (demo, usage.DEMO),
 }

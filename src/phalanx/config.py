@@ -9,7 +9,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .errors import ConfigError
 from .measures import UNITS, parse_range
@@ -25,7 +33,7 @@ Ranges = Annotated[  # factor by range; YAML reads a lone 17 as a number, and th
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
 RUNTIME_KEYS = (
     "runs", "workers", "device", "checkpoint_minutes", "progress",
-    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch",
+    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "model.checkpointing",
 )  # fmt: skip
 
 
@@ -191,13 +199,34 @@ class PointRend(Strict):
 
 
 class Model(Strict):
-    arch: str
-    encoder: str
+    arch: str  # a decoder of segmentation-models-pytorch, hrnet_ocr, lraspp, residual_unet or swin_unetr
+    encoder: str  # of segmentation-models-pytorch, or timm's with tu- before the name
     weights: str = "imagenet"  # imagenet (or another name the encoder knows), none, or a local file
-    norm: Literal["group", "batch"] = "group"
+    norm: Literal["group", "batch", "instance", "layer"] = "group"  # what BatchNorm becomes; layer: over channels
+    drop_path: Annotated[float, Field(ge=0, lt=1)] | None = None  # of the encoder's last block; null: as published
+    start: str | None = None  # a finished run, or the folder of one of its folds, whose final weights to begin with
+    start_head: Literal["keep", "new"] = "keep"  # new: heads begin anew, as other classes need
+    checkpointing: bool = False  # blocks are computed again for backward: less memory, a third more time
+    compile: bool = False  # torch.compile around the training step's forward
     channels_last: bool = False
     pointrend: PointRend | None = None
-    options: dict[str, Any] = {}  # passed on to the decoder's constructor in segmentation-models-pytorch
+    metadata: list[Literal["sex", "age", "height", "weight"]] = []  # of the patient, told at the bottleneck (FiLM)
+    options: dict[str, Any] = {}  # numbers of the architecture: smp's constructor, or build() of ours
+
+    @field_validator("metadata")
+    @classmethod
+    def _told_once(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError("a trait stands twice")
+        return names
+
+    @model_validator(mode="after")
+    def _begun(self) -> "Model":
+        if self.start_head == "new" and self.start is None:
+            raise ValueError("start_head=new: belongs to model.start, which names the run to begin with")
+        if self.drop_path is not None and "drop_path_rate" in self.options:
+            raise ValueError("drop_path: stands in model.options.drop_path_rate too; give one of them")
+        return self
 
 
 class Until(Strict):
@@ -304,6 +333,13 @@ class Augment(Strict):
     device: Literal["cpu", "cuda"] = "cpu"
 
 
+class Freeze(Strict):
+    """The encoder's first stages keep their weights, and their norms and drop paths rest."""
+
+    stages: Count  # from the image; those a feature map of the encoder ends, five in most
+    epochs: Count | None = None  # from then on all learn; null: to the end
+
+
 class Optim(Strict):
     name: Literal["adamw", "sgd"] = "adamw"
     lr: Positive = 1e-4
@@ -312,6 +348,8 @@ class Optim(Strict):
     min_lr: Share = 0.0  # end of the cosine, as a share of lr
     clip: Annotated[float, Field(ge=0)] = 1.0  # largest gradient norm; 0 for none
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the weight average; 0 for none
+    freeze: Freeze | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # factor of the learning rate an encoder stage, from behind
 
 
 class Predict(Strict):
@@ -359,6 +397,11 @@ class Config(Strict):
                     raise ValueError(f"loss.{key}: {name!r} is no class{known}")
         if self.model.pointrend is not None and "point" not in terms:
             raise ValueError("model.pointrend: no loss stage weighs 'point', so the head would never learn")
+        freeze = self.optim.freeze
+        if freeze is not None and freeze.epochs is not None and freeze.epochs > self.epochs:
+            raise ValueError(
+                f"optim.freeze.epochs: {freeze.epochs} of {self.epochs} epochs; leave it out to freeze to the end"
+            )
         return self
 
 

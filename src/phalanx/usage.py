@@ -12,6 +12,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
   phalanx check data=NAME data.root=DIR [--quarantine FILE]          find what is wrong with a data set
   phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
+  phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE ANSWERS IMAGES --out FILE.png                 predictions beside truth
   phalanx demo [quick=true]                                          the whole job on synthetic hands
 
@@ -132,6 +133,19 @@ part of each fold alone; a quarantined image is left out of the scores too.)
     data.drop.dice.worst=20             the 20 lowest, or
     data.drop.dice.below=0.9            all below .9
   out=FILE                              must not exist; lines of data.quarantine=OTHER come along
+"""
+
+PLAN = """\
+phalanx plan experiment=NAME key=value ... [vram=24] [measure=true] [--json FILE]
+
+Tells what a recipe costs before it is trained, from the keys of phalanx train: parameters and multiply-adds of
+encoder, decoder and heads, and the peak memory of a training step. On a GPU real steps are measured; without one the
+step is played on tensors without data, and the text says which.
+
+  vram=24                GiB of a GPU: look for the largest batch at 512, 1024, 2048 and the recipe's size, and for
+                         the largest size at the recipe's batch
+  measure=true           run real steps on the CPU, too, where there is no GPU
+  --json FILE            write every number; memory in bytes
 """
 
 PICTURE = """\

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from phalanx.config import Optim
-from phalanx.engine.optim import build_optimizer, rate
+from phalanx.engine.optim import build_optimizer, rate, scales
 
 
 @given(st.integers(1, 500), st.floats(0, 1), st.floats(0, 1))
@@ -52,3 +52,17 @@ def test_vectors_and_norms_get_no_decay(name):
         "0.weight": 0.3, "0.bias": 0.0, "1.weight": 0.0, "1.bias": 0.0,
         "2.weight": None, "2.bias": 0.0, "3.weight": 0.0, "3.bias": 0.0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_rates_fall_by_a_factor_a_stage_from_the_decoder_to_the_image(name):
+    network = nn.ModuleDict({k: nn.Conv2d(1, 1, 1) for k in ("stem", "deep", "decoder")})
+    stages = {"stem.weight": 1, "stem.bias": 1, "deep.weight": 2, "deep.bias": 2}
+    optimizer = build_optimizer(network, Optim(name=name, layer_decay=0.5, weight_decay=0.3), stages)
+    found = {id(p): (g["scale"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+    assert {name: found[id(p)] for name, p in network.named_parameters()} == {
+        "stem.weight": (0.25, 0.3), "stem.bias": (0.25, 0.0), "deep.weight": (0.5, 0.3), "deep.bias": (0.5, 0.0),
+        "decoder.weight": (1.0, 0.3), "decoder.bias": (1.0, 0.0),
+    }  # fmt: skip
+    assert scales(optimizer) == [1.0, 0.5, 0.25]
+    assert optimizer.param_groups[0]["scale"] == 1.0  # the rate that the log tells

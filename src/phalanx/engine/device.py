@@ -59,3 +59,15 @@ def check_warp_device(name: str, device: Device) -> None:
             f"augment.device=cuda: warps on the GPU that trains, and this run trains on {device.torch}; "
             "use augment.device=cpu, or train with device=cuda"
         )
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compiles a line, since torch says only at the first step what it lacks."""
+    try:
+        torch.compile(lambda x: (x.sin() + 1).sum())(torch.zeros(64, device=device))
+    except Exception as error:  # of many kinds: no compiler, no Triton, a Python that it does not know
+        text = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"model.compile=true: torch cannot compile here ({type(error).__name__}: {text}). Install a C++ compiler "
+            "(on a GPU also Triton), or set model.compile=false"
+        ) from None

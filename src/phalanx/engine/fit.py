@@ -19,14 +19,18 @@ from ..data import folds as folding
 from ..data.dataset import Batch, Batches, Unwarped, collate
 from ..data.oversample import keep_weights
 from ..data.records import Record
+from ..data.traits import keep_traits
 from ..errors import TrainingError
 from ..files import write_json, write_text
+from ..models.depth import encoder_stages
 from . import checkpoint
-from .device import open_device
+from .device import check_compiler, open_device
 from .ema import Average
 from .folder import Log, check_recipe, claim, fold_folder, locked
+from .freeze import check_freeze, freeze
 from .guards import check_gradient, check_loss
-from .optim import build_optimizer, rate
+from .optim import build_optimizer, rate, scales
+from .start import begin
 
 FABRIC_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -71,13 +75,17 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         torch.manual_seed(config.seed)
         shown = dropping.kept(train, dropped)
         task = make_task(config, shown, held_out)
+        begun = begin(task.network, config, folder, fold, held_out)
         trainer = Trainer(config, folder, task)
         # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
         claim(folder, config)
+        if begun:
+            write_json(folder / "start.json", begun)
         folding.write(folder / "folds.csv", records, folds)
         if dropped:
             write_text(folder / "dropped.csv", dropping.to_csv(dropped))
         keep_weights(folder / "weights.csv", shown, task.weights)
+        keep_traits(folder / "traits.csv", shown, task.traits, config.model.metadata)
         result: dict[str, Any] = {"seconds_train": trainer.run()}
         if held_out:
             began = time.monotonic()
@@ -123,7 +131,16 @@ class Trainer:
         self.state = State()
         self.average = Average(task.network.to(device.torch), config.optim.ema)
         self.raw = task.network
-        self.network, self.optimizer = self.fabric.setup(task.network, build_optimizer(task.network, config.optim))
+        # after the average was copied, which is not compiled; weights keep their names
+        if config.model.compile:
+            check_compiler(device.torch)
+            self.raw.compile()
+        by_depth = config.optim.freeze is not None or config.optim.layer_decay < 1
+        self.stages = encoder_stages(self.raw, config.data.size) if by_depth else {}
+        if config.optim.freeze:
+            check_freeze(config.optim.freeze, self.stages)
+        optimizer = build_optimizer(self.raw, config.optim, self.stages if config.optim.layer_decay < 1 else None)
+        self.network, self.optimizer = self.fabric.setup(self.raw, optimizer)
         self.batches = Batches(len(task.training_set), config.batch, config.seed, task.weights)
         self.steps_an_epoch = -(-len(self.batches) // config.accumulate)
         self.steps = config.epochs * self.steps_an_epoch
@@ -145,7 +162,7 @@ class Trainer:
         self.restore()
         state, config = self.state, self.config
         log = Log(self.folder / "log.jsonl", state.step)
-        log("start", state.step, images=self.batches.images, steps=self.steps)
+        log("start", state.step, images=self.batches.images, steps=self.steps, lr_scales=scales(self.optimizer))
         self.began = self.saved = time.monotonic()
         with self._bar() as bar:
             while state.epoch < config.epochs:
@@ -168,9 +185,11 @@ class Trainer:
         """The rest of the current epoch: forward, loss, backward, step, average."""
         state, config = self.state, self.config
         self.network.train()
+        if config.optim.freeze:
+            freeze(self.raw, config.optim.freeze, self.stages, state.epoch)
         for images, micro_batches in self._groups():
             for group in self.optimizer.param_groups:
-                group["lr"] = rate(config.optim, state.step, self.steps)
+                group["lr"] = group["scale"] * rate(config.optim, state.step, self.steps)
             for batch in micro_batches:
                 # every draw of the step, such as PointRend's points, follows from its place alone
                 torch.manual_seed(
