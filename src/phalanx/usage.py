@@ -30,7 +30,7 @@ phalanx train key=value ...        (bash train.sh key=value ...)
   data.layout=competition|coco|masks   how they lie there; data.crop=1024 trains on windows
   data.oversample.rotated=10  data.drop.bright=1.5   how often training images are shown, and which not at all
   model= loss= augment= optim=   a file of that folder of configs/
-  any.key=value          every key of src/phalanx/config.py: epochs=50 batch=2 data.size=1024 model.weights=none
+  any.key=value          every key of src/phalanx/config/: epochs=50 batch=2 data.size=1024 model.weights=none
                          optim.lr=3e-4 precision=auto|32|bf16|fp16 device=auto|cpu|cuda:1 accumulate=4
 
 Killed at any moment, the same command continues; a finished fold is left as it is.

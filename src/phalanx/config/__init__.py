@@ -1,0 +1,81 @@
+"""The typed configuration: every key of a training run, its type, its range and its meaning.
+
+YAML files in ``configs/`` hold the values; these files hold the law, one for each folder there. An unknown key or an
+impossible value is refused before anything is loaded, by a message that names the key and the nearest valid one.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from .augment import Augment, Elastic, GridDistortion
+from .base import Count, Positive, Share, Strict, known_keys, nearest, validate_as
+from .data import Coco, Data, DropDice, Masks, Oversample
+from .loss import Loss, PerClass
+from .model import Model
+from .training import Freeze, Optim, Predict
+
+__all__ = [
+    "RUNTIME_KEYS", "Augment", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Freeze", "GridDistortion",
+    "Loss", "Masks", "Model", "Optim", "Oversample", "PerClass", "Predict", "Share", "Strict",
+    "known_keys", "nearest", "validate",
+]  # fmt: skip
+
+# Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
+RUNTIME_KEYS = (
+    "runs", "workers", "device", "checkpoint_minutes", "progress",
+    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "model.checkpointing",
+)  # fmt: skip
+
+
+class Config(Strict):
+    """One training recipe, resolved. ``data`` and ``model`` and the like are the folders of ``configs/``."""
+
+    name: str
+    data: Data
+    model: Model
+    loss: Loss
+    augment: Augment
+    optim: Optim
+    predict: Predict
+    seed: Annotated[int, Field(ge=0)] = 0
+    folds: Annotated[int, Field(ge=2)] = 5
+    epochs: Count = 100
+    batch: Count = 2
+    accumulate: Count = 1  # micro-batches of `batch` images a step
+    validate_every: Count = 5  # epochs
+    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    device: str = "auto"  # auto, cpu, cuda or cuda:1
+    workers: Annotated[int, Field(ge=-1)] = -1  # loader processes; -1: chosen for the machine
+    checkpoint_minutes: Positive = 5.0
+    progress: bool = True
+    runs: Path = Path("runs")
+
+    @model_validator(mode="after")
+    def _usable(self) -> "Config":
+        if self.data.drop and self.data.drop.dice and self.data.drop.dice.run == self.name:
+            raise ValueError(f"data.drop.dice.run: {self.name} is this very run; name an earlier one, or give name=")
+        terms = {term for stage in self.loss.stages for term in stage.weights}
+        if "point" in terms and self.model.pointrend is None:
+            raise ValueError("loss: weighs 'point', which needs a head: set model.pointrend, or drop the term")
+        named = {"class_weights": self.loss.class_weights}
+        named |= {f"options.{key}": values for key, values in self.loss.options.per_class().items()}
+        for key, values in named.items():
+            for name in values:
+                if name not in (*self.data.classes, "others"):
+                    known = nearest(name, [*self.data.classes, "others"])
+                    raise ValueError(f"loss.{key}: {name!r} is no class{known}")
+        if self.model.pointrend is not None and "point" not in terms:
+            raise ValueError("model.pointrend: no loss stage weighs 'point', so the head would never learn")
+        freeze = self.optim.freeze
+        if freeze is not None and freeze.epochs is not None and freeze.epochs > self.epochs:
+            raise ValueError(
+                f"optim.freeze.epochs: {freeze.epochs} of {self.epochs} epochs; leave it out to freeze to the end"
+            )
+        return self
+
+
+def validate(values: dict[str, Any], kind: type[BaseModel] = Config) -> Any:
+    """As :func:`validate_as`, a whole recipe unless another kind is asked for."""
+    return validate_as(kind, values)
