@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 
 from common import flags, keep, machine
+from hands import hand_set
 from phalanx.config import Data
 from phalanx.data.checks.findings import Report
 from phalanx.data.checks.run import check
 from phalanx.phantom.anatomy import HAND_CLASSES
-from phalanx.phantom.hand import make_hands
 
 Items = list[dict]
 NOTES = {"ring": "metal", "implant": "metal", "nail_art": "metal", "collimation": "collimation"}
@@ -117,12 +117,9 @@ def plant(root: Path) -> tuple[dict[str, str], set[str]]:
 
 def planted_set(folder: Path, kept: Path | None, patients: int, size: int, seed: int) -> Path:
     """A set to plant faults into, made anew or linked from what an earlier run kept."""
-    name = f"hands-{patients}-{size}-{seed}"
-    source = (kept or folder / "made") / name
-    if not source.exists():
-        make_hands(source, patients=patients, size=size, seed=seed, progress=False)
-    shutil.copytree(source, folder / name, copy_function=os.link)
-    return folder / name
+    source = hand_set(kept or folder / "made", patients, size, seed)
+    shutil.copytree(source, folder / source.name, copy_function=os.link)
+    return folder / source.name
 
 
 def look(root: Path) -> tuple[Report, dict[str, float]]:
@@ -203,7 +200,7 @@ def main() -> None:
     args = parser.parse_args()
     quick = args.quick
     small = [(70, 256, seed) for seed in ((201, 202) if quick else range(201, 209))]
-    seen = [[(20, 512, 211)]] if quick else [[(60, 512, s) for s in (211, 212)], [(40, 1024, 213)], [(40, 2048, 214)]]
+    seen = [[(20, 512, 211)]] if quick else [[(60, 512, s) for s in (211, 212)], [(40, 1024, 213)], [(80, 2048, 11)]]
     if args.keep:
         args.keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.keep) as name:  # on one file system: kept files are linked, not copied
@@ -211,7 +208,7 @@ def main() -> None:
         results = faults(small, folder, args.keep, costs=False)
         for sets in seen:
             results += pictures(sets, folder, args.keep)
-        for big in [] if quick else [(100, 2048, 215), (320, 2048, 215)]:
+        for big in [] if quick else [(80, 2048, 11), (320, 2048, 11)]:  # those of bench/eda.py
             results += faults([big], folder, args.keep, costs=True)
     width = max(len(row["claim"]) for row in results)
     for row in results:

@@ -9,7 +9,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .errors import ConfigError
 from .measures import UNITS, parse_range
@@ -191,8 +199,8 @@ class PointRend(Strict):
 
 
 class Model(Strict):
-    arch: str
-    encoder: str
+    arch: str  # a decoder of segmentation-models-pytorch, hrnet_ocr, lraspp, residual_unet or swin_unetr
+    encoder: str  # of segmentation-models-pytorch, or timm's with tu- before the name
     weights: str = "imagenet"  # imagenet (or another name the encoder knows), none, or a local file
     norm: Literal["group", "batch", "instance", "layer"] = "group"  # what BatchNorm becomes; layer: over channels
     drop_path: Annotated[float, Field(ge=0, lt=1)] | None = None  # of the encoder's last block; null: as published
@@ -202,7 +210,15 @@ class Model(Strict):
     compile: bool = False  # torch.compile around the training step's forward
     channels_last: bool = False
     pointrend: PointRend | None = None
-    options: dict[str, Any] = {}  # passed on to the decoder's constructor in segmentation-models-pytorch
+    metadata: list[Literal["sex", "age", "height", "weight"]] = []  # of the patient, told at the bottleneck (FiLM)
+    options: dict[str, Any] = {}  # numbers of the architecture: smp's constructor, or build() of ours
+
+    @field_validator("metadata")
+    @classmethod
+    def _told_once(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError("a trait stands twice")
+        return names
 
     @model_validator(mode="after")
     def _begun(self) -> "Model":

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from .errors import TrainingError
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replaces ``path`` by ``data`` such that a kill at any moment leaves the old file or the new one."""
@@ -38,3 +40,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def keep_text(path: Path, text: str, cause: str) -> None:
+    """Writes a text file that, once written, may never change.
+
+    Raises:
+        TrainingError: the file is there and says otherwise; ``cause`` tells what that means.
+    """
+    if not path.is_file():
+        write_text(path, text)
+    elif path.read_text(encoding="utf-8") != text:
+        raise TrainingError(f"{path}: {cause}. Restore them, or give another name=")

@@ -161,6 +161,7 @@ def predict_members(names: list[str], options: InferOptions, out: Path) -> Path:
             device=options.device,
             precision=options.precision,
             changes=options.changes(),
+            root=options.root,
         )
         for name in names
     ]

@@ -103,6 +103,25 @@ def test_stopped_and_continued_ends_the_same_bit_for_bit(stopped_often, records,
     assert sum(line["event"] == "stage" for line in told(folder)) == 1
 
 
+def test_with_metadata_and_helping_heads_a_stopped_run_ends_the_same_bit_for_bit(recipe, records):
+    """Traits are forgotten at random, and several losses are added up."""
+
+    def make(name):
+        changes = {"model__arch": "residual_unet", "model__encoder": "resenc", "model__metadata": "[sex,age,weight]"}
+        options = "{features:4,most:16}"
+        config = recipe("unet", checkpoint_minutes=1e-9, epochs=2, model__options=options, **changes)
+        return config.model_copy(update={"name": name})
+
+    whole = fit(make("whole"), 0, records, Segment)
+    for step in (2, 1):
+        with pytest.raises(Stopped):
+            fit(make("stopped"), 0, records, stopping(step))
+    folder = fit(make("stopped"), 0, records, Segment)
+    for name in ("final/weights.safetensors", "oof.csv", "traits.csv", "last/optimizer.safetensors"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+    assert told(folder) == told(whole)
+
+
 @pytest.fixture
 def gpu_stands_in(monkeypatch):
     """The CPU computes what a recipe leaves to the GPU."""

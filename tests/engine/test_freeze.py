@@ -43,7 +43,7 @@ def test_frozen_stages_keep_weights_and_statistics_and_the_others_learn(network)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.1, weight_decay=0.5)
     for _ in range(2):
-        logits, points = network(torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8))
+        logits, points, _ = network(torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8))
         (logits.square().mean() + points.logits.square().mean()).backward()
         optimizer.step()
     resting = {name.rpartition(".")[0] for name, stage in stages.items() if stage <= 2}

@@ -15,6 +15,7 @@ from phalanx.explain import plan
 from phalanx.explain.memory import Ledger, estimate_step, state_bytes
 from phalanx.losses.stages import StagedLoss
 from phalanx.models.build import build
+from phalanx.tasks.segment import loss_of
 
 
 @pytest.fixture
@@ -77,8 +78,7 @@ def test_the_estimate_is_what_a_ledger_of_the_real_step_counts(recipe, model, ch
 
 
 def step(net, loss, stage, images, planes, accumulate):
-    logits, points = net(images)
-    return loss(stage, logits, points, planes).total / accumulate
+    return loss_of(loss, stage, net(images), planes).total / accumulate
 
 
 def test_memory_grows_and_shrinks_with_what_should_change_it(recipe):

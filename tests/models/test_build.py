@@ -10,9 +10,12 @@ from torch import nn
 from phalanx.config import Model, validate
 from phalanx.errors import ConfigError
 from phalanx.models.build import build, normalise
-from phalanx.models.segmenter import PRIOR_LOGIT
+from phalanx.models.segmenter import PRIOR_LOGIT, dry_run
 
 HEAD = {"points": 32, "hidden": 16, "layers": 2, "subdivision_points": 64}
+
+
+IMAGES = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
 def model(arch, encoder, **more):
@@ -36,7 +39,7 @@ def test_a_pair_gives_logits_of_the_images_size_and_survives_saving(config, tmp_
     network = build(config, classes=5, size=64)
     images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
     assert network.training
-    logits, points = network(images)
+    logits, points, _ = network(images)
     assert logits.shape == (2, 5, 64, 64)
     assert (points is None) == (config.pointrend is None)
     if points is not None:
@@ -59,21 +62,74 @@ def test_a_pair_gives_logits_of_the_images_size_and_survives_saving(config, tmp_
         assert torch.equal(again.predict(images), expected)
 
 
-def test_dpt_of_a_fixed_size_says_what_else_to_choose_and_of_a_free_size_works():
-    """timm's transformers check their size by an assertion."""
-    vit = {"img_size": 32, "embed_dim": 32, "num_heads": 2}
-    vit |= {"decoder_intermediate_channels": [8, 8, 8, 8], "decoder_fusion_channels": 8}
-    with pytest.raises(ConfigError, match=r"^model\.arch=dpt .*does not run at data\.size=64: .*Choose another size"):
-        build(model("dpt", "tu-vit_tiny_patch16_224", options=vit), classes=3, size=64)
-    free = model("dpt", "tu-vit_tiny_patch16_224", options=vit | {"dynamic_img_size": True})
-    network = build(free, classes=3, size=64)
-    assert network(torch.zeros(1, 1, 64, 64, dtype=torch.uint8))[0].shape == (1, 3, 64, 64)
+@pytest.mark.parametrize(
+    ("arch", "encoder", "size", "message"),
+    [
+        ("dpt", "resnet18", 64, r"encoder=resnet18, .*Decoders that run with resnet18 at 64 pixels: fpn, unet, "),
+        ("unetplusplus", "mit_b0", 64, r"encoder=mit_b0, .*Decoders that run with mit_b0 at 64 pixels: fpn, unet"),
+        ("unet", "tu-vit_tiny_patch16_224", 64, r"Decoders that run with tu-vit_tiny_patch16_224 at 64 pixels: dpt$"),
+        ("deeplabv3", "tu-hrnet_w18_small", 64, r"Decoders that run with tu-hrnet_w18_small at 64 pixels: fpn"),
+        ("pan", "resnet18", 64, r"does not run at data\.size=64: .*It runs at \d+.* Decoders .*: fpn, unet, upernet"),
+        ("hrnet_ocr", "resnet18", 64, r"stands on an HRNet; did you mean tu-hrnet_w18\? .*model\.arch=fpn"),
+        ("lraspp", "tu-vit_tiny_patch16_224", 64, r"cannot be dilated.* tu-mobilenetv3_large_100, .*model\.arch \(fpn"),
+        ("residual_unet", "resnet18", 64, r"set model\.encoder=resenc model\.weights=none, or take model\.arch=unet$"),
+        ("residual_unet", "resenc", 96, r"does not run at data\.size=96: .*It runs at 64, 128$"),
+        ("swin_unetr", "resnet18", 64, r"set model\.encoder=swin model\.weights=none, or take model\.arch=upernet "),
+    ],
+)  # fmt: skip
+def test_a_pair_or_size_that_does_not_work_is_refused_naming_some_that_do(arch, encoder, size, message):
+    options = {"features": 4, "most": 16, "stages": 7} if arch == "residual_unet" else {}
+    with pytest.raises(ConfigError, match=message) as found:
+        build(model(arch, encoder, options=options), classes=3, size=size)
+    assert "\n" not in str(found.value)
+
+
+def test_what_a_refusal_names_does_work():
+    with pytest.raises(ConfigError) as found:
+        build(model("linknet", "mit_b0"), classes=3, size=64)
+    for name in str(found.value).rpartition(": ")[2].split(", "):
+        assert build(model(name, "mit_b0"), classes=3, size=64)(IMAGES).logits.shape == (2, 3, 64, 64)
+
+
+def test_without_its_options_a_pair_works_and_the_refusal_says_so():
+    wrong = model("dpt", "tu-vit_tiny_patch16_224", options=VIT | {"img_size": 32})
+    with pytest.raises(ConfigError, match=r"size=64: .*It runs at 32\. Without model\.options the two do go together$"):
+        build(wrong, classes=3, size=64)
+
+
+VIT = {"embed_dim": 32, "num_heads": 2, "decoder_intermediate_channels": [8, 8, 8, 8], "decoder_fusion_channels": 8}
+SWIN = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("arch", "encoder", "options"),
+    [("dpt", "tu-vit_tiny_patch16_224", VIT), ("upernet", "tu-swinv2_tiny_window8_256", SWIN)],
+)
+def test_timms_transformers_are_built_for_the_size_of_the_images(arch, encoder, options):
+    network = build(model(arch, encoder, options=options), classes=3, size=96)
+    assert network(torch.zeros(1, 1, 96, 96, dtype=torch.uint8)).logits.shape == (1, 3, 96, 96)
+
+
+def test_a_swin_runs_on_crops_too():
+    network = build(model("fpn", "tu-swin_tiny_patch4_window7_224", options=SWIN), classes=3, size=128)
+    assert network(IMAGES).logits.shape == (2, 3, 64, 64)
+
+
+def test_the_dry_run_tells_the_shapes_of_a_real_one_and_changes_nothing():
+    torch.manual_seed(0)
+    network = build(model("fpn", "tu-test_resnet", norm="batch", pointrend=HEAD), classes=3, size=64)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    dry = dry_run(network, IMAGES)
+    assert dry.logits.device.type == "meta"
+    assert network.training
+    assert dry.logits.shape == network.eval()(IMAGES).logits.shape
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
 def test_a_new_network_expects_classes_to_be_rare():
     torch.manual_seed(0)
     network = build(model("unet", "tu-test_resnet"), classes=29, size=64)
-    logits, _ = network(torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8))
+    logits, *_ = network(torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8))
     assert abs(float(logits.detach().mean()) - PRIOR_LOGIT) < 1.5
 
 
@@ -97,6 +153,16 @@ def test_grey_is_normalised_to_imagenets_luminance():
         (model("fpn", "tu-test_resnet", options={"bogus": 1}), r"bogus"),
         (model("fpn", "resnet18", options={"decoder_merge_policy": "sum"}), r"options=.*decoder_merge_policy"),
         (model("unet", "resnet18", options={"classes": 3}), "classes"),
+        (model("lraspp", "tu-test_resnet", options={"chanels": 3}),
+         r"^model\.options\.chanels: no such option; did you mean channels\?"),
+        (model("lraspp", "tu-test_resnet", options={"channels": 0}), r"^model\.options\.channels=0: .*greater than"),
+        (model("residual_unet", "resenc", options={"stages": 9}),
+         r"^model\.options\.stages=9: .*less than or equal to 8"),
+        (model("residual_unet", "resenc", options={"most": "wide"}), r"^model\.options\.most='wide': .*valid integer"),
+        (model("hrnet_ocr", "tu-hrnet_w18", options={"dropout": 2}),
+         r"^model\.options\.dropout=2: .*less than or equal"),
+        (model("swin_unetr", "swin", options={"feature_size": 20}),
+         r"^model\.options\.feature_size=20: .*multiple of 12"),
         (model("unet", "resnet18", weights="imagenett"), r"model\.arch=unet .*weights=imagenett"),
     ],
 )  # fmt: skip

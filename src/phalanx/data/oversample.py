@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..config import Data
-from ..errors import ConfigError, TrainingError
-from ..files import write_text
+from ..errors import ConfigError
+from ..files import keep_text
 from ..measures import Range
 from .records import Record
 from .traits import read_traits
@@ -50,10 +50,4 @@ def keep_weights(path: Path, records: Sequence[Record], weights: np.ndarray | No
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["image_name", "weight"])
     table.writerows((record.name, repr(float(weight))) for record, weight in zip(records, weights, strict=True))
-    if not path.is_file():
-        write_text(path, text.getvalue())
-    elif path.read_text(encoding="utf-8") != text.getvalue():
-        raise TrainingError(
-            f"{path}: this run began with other weights, so the metadata or annotations changed since. Restore "
-            "them, or give another name="
-        )
+    keep_text(path, text.getvalue(), "this run began with other weights, so the metadata or annotations changed since")

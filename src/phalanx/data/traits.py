@@ -1,11 +1,15 @@
 """What is known of each image besides its pixels: the patient's row of the sheet, and whether the hand is rotated."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..config import Data, nearest
 from ..errors import ConfigError, DataError
+from ..files import keep_text
 from ..submit.rle import encode_planes
 from ..submit.stack import Stack
 from .metadata import COLUMNS, SHEETS, read_metadata
@@ -34,11 +38,7 @@ def read_traits(records: Sequence[Record], data: Data, wanted: Sequence[str]) ->
             raise ConfigError(f"{name}: no such trait of an image{nearest(name, TRAITS)}")
     table = pd.DataFrame(index=pd.Index([record.name for record in records], name="image_name"))
     if set(wanted) & set(COLUMNS):
-        root = root_of(data)
-        sheet = read_metadata(root)
-        if sheet is None:
-            raise DataError(f"{root}: has no {' or '.join(SHEETS)}, so nothing tells the patients' {wanted[0]}")
-        rows = sheet.reindex([record.group for record in records])
+        rows = read_sheet(data, wanted).reindex([record.group for record in records])
         for name in wanted:
             if name in COLUMNS:
                 table[name] = rows[name].to_numpy()
@@ -47,6 +47,41 @@ def read_traits(records: Sequence[Record], data: Data, wanted: Sequence[str]) ->
             raise ConfigError(f"rotated: is measured from {BASE} to {TIP}, and data.classes has not both")
         table["rotated"] = [_rotated(record, data) for record in records]
     return table[list(wanted)]
+
+
+def read_sheet(data: Data, wanted: Sequence[str]) -> pd.DataFrame:
+    """The metadata sheet at ``data.root``, as :func:`metadata.read_metadata` gives it.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    root = root_of(data)
+    sheet = read_metadata(root)
+    if sheet is None:
+        raise DataError(f"{root}: has no {' or '.join(SHEETS)}, so nothing tells the patients' {wanted[0]}")
+    return sheet
+
+
+def sheet_values(records: Sequence[Record], sheet: pd.DataFrame, wanted: Sequence[str]) -> np.ndarray:
+    """float32[N, T] of the wanted columns of a sheet: male 1 and female 0, years, cm, kg; NaN where missing, also for
+    patients without a row."""
+    rows = sheet.reindex([record.group for record in records])
+    columns = [rows[name].map({"male": 1.0, "female": 0.0}) if name == "sex" else rows[name] for name in wanted]
+    return np.stack([column.to_numpy(np.float32) for column in columns], 1)
+
+
+def keep_traits(path: Path, records: Sequence[Record], values: Any, wanted: Sequence[str]) -> None:
+    """Writes ``image_name`` and the values float32[N, T] that a run trains with, where it does; a run that continues
+    must still have them.
+
+    Raises:
+        TrainingError: the file is there and says otherwise.
+    """
+    if values is None:
+        return
+    rows = pd.DataFrame(np.asarray(values), columns=list(wanted), index=[record.name for record in records])
+    text = rows.to_csv(index_label="image_name", lineterminator="\n")
+    keep_text(path, text, "this run began with other metadata, so the sheet changed since")
 
 
 def strata(traits: pd.DataFrame) -> pd.DataFrame:

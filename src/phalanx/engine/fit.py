@@ -19,6 +19,7 @@ from ..data import folds as folding
 from ..data.dataset import Batch, Batches, Unwarped, collate
 from ..data.oversample import keep_weights
 from ..data.records import Record
+from ..data.traits import keep_traits
 from ..errors import TrainingError
 from ..files import write_json, write_text
 from ..models.depth import encoder_stages
@@ -84,6 +85,7 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         if dropped:
             write_text(folder / "dropped.csv", dropping.to_csv(dropped))
         keep_weights(folder / "weights.csv", shown, task.weights)
+        keep_traits(folder / "traits.csv", shown, task.traits, config.model.metadata)
         result: dict[str, Any] = {"seconds_train": trainer.run()}
         if held_out:
             began = time.monotonic()

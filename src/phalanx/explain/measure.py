@@ -15,6 +15,7 @@ from ..engine.optim import build_optimizer
 from ..errors import ConfigError
 from ..losses.stages import StagedLoss
 from ..models.build import Network
+from ..tasks.segment import loss_of
 
 M_MMAP_THRESHOLD = -3  # of malloc.h
 STEPS = 2  # from the second on, gradients meet moments that are there already
@@ -49,9 +50,7 @@ def _measure(config: Config, network: Network, device: Device, *, size: int, bat
             images = torch.randint(0, 256, (batch, 1, size, size), dtype=torch.uint8, device=device.torch)
             planes = torch.zeros(batch, -(-classes // 8), size, size, dtype=torch.uint8, device=device.torch)
             with device.autocast():
-                logits, points = network(images)
-                total = loss(stage, logits, points, planes).total
-            del logits, points  # as they are gone behind a step's function
+                total = loss_of(loss, stage, network(images), planes).total
             (total / config.accumulate).backward()
         torch.nn.utils.clip_grad_norm_([p for p in network.parameters() if p.grad is not None], 1.0)
         optimizer.step()

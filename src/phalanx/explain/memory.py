@@ -20,8 +20,10 @@ from torch.utils._pytree import tree_leaves
 
 from ..config import Config
 from ..losses.stages import StagedLoss
-from ..models.build import Network
+from ..models.build import Network, Output
+from ..models.pointrend import Points
 from ..models.segmenter import PRIOR_LOGIT
+from ..tasks.segment import loss_of
 
 GRID = 32  # side on which the losses run for real
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -105,45 +107,49 @@ class _Losses(torch.autograd.Function):
     """Stands between the played network and the losses on their small grid."""
 
     @staticmethod
-    def forward(ctx: Any, run: Any, logits: Tensor, points: Tensor | None) -> Tensor:
-        ctx.run, ctx.logits = run, (logits.shape, logits.dtype)
-        ctx.points = None if points is None else (points.shape, points.dtype)
+    def forward(ctx: Any, run: Any, logits: Tensor, *others: Tensor) -> Tensor:
+        ctx.run, ctx.kinds = run, [(value.shape, value.dtype) for value in (logits, *others)]
         run.forward()
         return logits.new_zeros(())
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         ctx.run.backward()
-        points = None if ctx.points is None else torch.empty(ctx.points[0], dtype=ctx.points[1])
-        return None, torch.empty(ctx.logits[0], dtype=ctx.logits[1]), points
+        return None, *(torch.empty(shape, dtype=dtype) for shape, dtype in ctx.kinds)
 
 
 class _SmallLoss:
     """The losses of a stage on a small grid, forward and backward apart."""
 
-    def __init__(self, ledger: Ledger, loss: StagedLoss, stage: int, logits: Tensor, *, points: int, weighed: bool):
+    def __init__(self, ledger: Ledger, loss: StagedLoss, stage: int, output: Output, *, points: int, weighed: bool):
         self.ledger, self.loss, self.stage = ledger, loss, stage
-        batch, classes, height, width = logits.shape
+        batch, classes, height, width = output.logits.shape
         self.factor = height * width / GRID**2
+
+        def stand_in(logits: Tensor) -> Tensor:
+            side = max(1, GRID * logits.shape[-1] // width)
+            return torch.full((batch, classes, side, side), PRIOR_LOGIT, dtype=logits.dtype, requires_grad=True)
+
         with unset_fake_temporarily(), ledger.scaled(0.0):  # stand-ins for what is booked already
             self.weight = torch.tensor(0.5 if weighed else 1.0)
-            shape, like = (batch, classes, GRID, GRID), logits.dtype
-            self.logits = torch.full(shape, PRIOR_LOGIT, dtype=like, requires_grad=True)
             self.planes = torch.randint(0, 256, (batch, -(-classes // 8), GRID, GRID), dtype=torch.uint8)
-            few = max(1, round(points / self.factor))
-            self.points = None
+            found = None
             if points:
-                self.points = (torch.rand(batch, few, 2), torch.zeros(batch, classes, few, requires_grad=True))
+                few = max(1, round(points / self.factor))
+                found = Points(torch.rand(batch, few, 2), torch.zeros(batch, classes, few, requires_grad=True))
+            helping = [(weight, stand_in(logits)) for weight, logits in output.auxiliary]
+            self.output = Output(stand_in(output.logits), found, helping)
 
     def forward(self) -> None:
         with unset_fake_temporarily(), self.ledger.scaled(self.factor), torch.enable_grad():
-            self.result = self.loss(self.stage, self.logits, self.points, self.planes)
+            self.result = loss_of(self.loss, self.stage, self.output, self.planes)
 
     def backward(self) -> None:
         with unset_fake_temporarily(), self.ledger.scaled(self.factor):
             self.result.total.backward(self.weight)
             del self.result
-            self.logits.grad = None  # a tensor of the full size takes its place
+            for logits in (self.output.logits, *(part for _, part in self.output.auxiliary)):
+                logits.grad = None  # a tensor of the full size takes its place
 
 
 def _play(
@@ -160,9 +166,10 @@ def _play(
     def forward() -> Tensor:
         images = torch.zeros(batch, 1, size, size, dtype=torch.uint8)
         with torch.autocast("cpu", HALVES.get(precision, torch.bfloat16), precision in HALVES), wide:
-            logits, found = shadow(images)
-        run = _SmallLoss(ledger, loss, stage, logits, points=points, weighed=weighed)
-        return _Losses.apply(run, logits, found.logits if found else None)
+            output = shadow(images)
+        run = _SmallLoss(ledger, loss, stage, output, points=points, weighed=weighed)
+        others = [output.points.logits] if output.points else []
+        return _Losses.apply(run, output.logits, *others, *(logits for _, logits in output.auxiliary))
 
     with mode, ledger:
         for _ in range(min(2, config.accumulate)):  # from the second on, gradients are there already

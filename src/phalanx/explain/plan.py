@@ -26,7 +26,6 @@ GIB = 2**30
 SPARE = 0.1  # of a GPU's memory: its context, cuDNN's workspace, gaps between tensors
 SIZES = (512, 1024, 2048)
 NOT_OF_THIS_SIZE = (RuntimeError, ValueError, AssertionError)  # what networks raise at an image they cannot take
-TRIAL = 256  # pixels
 
 
 @dataclass
@@ -174,10 +173,8 @@ def largest(fits: Callable[[int], bool], guess: int) -> int:
 
 def parts(network: Network) -> dict[str, nn.Module]:
     """Encoder, decoder, heads: what a network is made of, by name."""
-    core = network.core
-    if isinstance(core, PointRend):
-        return {**dict(core.segmenter.named_children()), "point head": core.head}
-    return dict(core.named_children())
+    found = dict(network.segmenter.named_children())
+    return found | ({"point head": network.core.head} if isinstance(network.core, PointRend) else {})
 
 
 def parameters(network: Network) -> dict[str, int]:
@@ -208,15 +205,10 @@ def multiply_adds(network: Network, size: int) -> dict[str, int]:
 
 def _build(config: Config, size: int) -> Network:
     """The network as it trains when it takes most memory: stages that thaw count as thawed."""
-    side = min(size, TRIAL)  # at 2048 pixels the trial takes longer than all the rest
-    try:
-        network = build(config.model, classes=len(config.data.classes), size=side, pretrained=False)
-    except ConfigError:  # a network of one size alone
-        side = size
-        network = build(config.model, classes=len(config.data.classes), size=side, pretrained=False)
+    network = build(config.model, classes=len(config.data.classes), size=size, pretrained=False)
     resting = config.optim.freeze
     if resting is not None and resting.epochs is None:
-        stages = encoder_stages(network, side)
+        stages = encoder_stages(network, size)
         check_freeze(resting, stages)
         freeze(network, resting, stages, epoch=0)
     return network

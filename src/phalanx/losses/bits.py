@@ -28,3 +28,9 @@ def bits_at(planes: Tensor, coords: Tensor, classes: int) -> Tensor:
     y = (coords[..., 1] * height).long().clamp(0, height - 1)
     picked = planes.flatten(2).gather(2, (y * width + x)[:, None].expand(-1, planes.shape[1], -1))
     return unpack(picked[..., None], slice(0, classes))[..., 0]
+
+
+def thin(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bit-planes uint8[B, P, H, W] on a coarser grid [B, P, *size] that divides theirs: the pixel at each middle."""
+    high, wide = planes.shape[-2] // size[0], planes.shape[-1] // size[1]
+    return planes[..., high // 2 :: high, wide // 2 :: wide]

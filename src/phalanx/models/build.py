@@ -2,19 +2,40 @@
 
 import inspect
 import logging
-import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from pydantic import create_model
 from torch import Tensor, nn
 
-from ..config import Model, nearest
+from ..config import Model, Strict, nearest, validate
 from ..errors import ConfigError
+from . import hrnet_ocr, lraspp, residual_unet, swin_unetr
 from .drop_path import constructor_options, set_drop_path
+from .film import Film
 from .norms import exchange_norms
+from .pairs import DECODERS, advice, build_pair, check_encoder, other_sizes
 from .pointrend import PointRend, Points
 from .recompute import recompute_blocks
-from .segmenter import Coarse, Segmenter, enlarge
+from .segmenter import Auxiliary, Coarse, Segmenter, dry_run, enlarge
+
+# architectures of our own, beside smp's DECODERS: (encoder, *, weights, classes, **options) to a segmenter
+OWN: dict[str, Callable[..., Segmenter]] = {
+    "hrnet_ocr": hrnet_ocr.build,
+    "lraspp": lraspp.build,
+    "residual_unet": residual_unet.build,
+    "swin_unetr": swin_unetr.build,
+}
+
+
+class Output(NamedTuple):
+    """``logits`` float[B, C, S, S]; in training ``points`` of a PointRend head and ``auxiliary`` of :class:`Coarse`."""
+
+    logits: Tensor
+    points: Points | None
+    auxiliary: Auxiliary
 
 
 class Network(nn.Module):
@@ -25,23 +46,25 @@ class Network(nn.Module):
         # one owner for the weights, so that each has one name in a checkpoint
         self.core: Segmenter | PointRend = refiner if refiner is not None else segmenter
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Points | None]:
-        """uint8[B, 1, S, S] to logits float[B, C, S, S]; in training also the point head's predictions."""
+    def forward(self, images: Tensor, traits: Tensor | None = None) -> Output:
+        """uint8[B, 1, S, S], and traits float32[B, T] where ``model.metadata`` names some (NaN: missing), to logits
+        float[B, C, S, S] and what else training learns from."""
         x = normalise(images, self.dtype)
-        size = (images.shape[-2], images.shape[-1])
-        if isinstance(self.core, Segmenter):
-            return enlarge(self.core(x).logits, size), None
-        coarse, points = self.core(x)
-        return enlarge(coarse.logits, size), points
+        coarse, points = self.core(x, traits) if isinstance(self.core, PointRend) else (self.core(x, traits), None)
+        return Output(enlarge(coarse.logits, (images.shape[-2], images.shape[-1])), points, coarse.auxiliary)
 
-    def predict(self, images: Tensor) -> Tensor:
-        """uint8[B, 1, S, S] to final logits float32[B, C, S, S], refined where there is a PointRend head."""
+    def predict(self, images: Tensor, traits: Tensor | None = None) -> Tensor:
+        """As :meth:`forward`, to final logits float32[B, C, S, S], refined where there is a PointRend head."""
         x = normalise(images, self.dtype)
         size = (images.shape[-2], images.shape[-1])
         if isinstance(self.core, Segmenter):
-            return enlarge(self.core(x).logits, size).float()
-        coarse: Coarse = self.core.segmenter(x)
+            return enlarge(self.core(x, traits).logits, size).float()
+        coarse: Coarse = self.core.segmenter(x, traits)
         return self.core.refine(coarse, size).float()
+
+    @property
+    def segmenter(self) -> Segmenter:
+        return self.core.segmenter if isinstance(self.core, PointRend) else self.core
 
     @property
     def dtype(self) -> torch.dtype:
@@ -63,61 +86,31 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
     Raises:
         ConfigError: an unknown decoder or encoder, a pair or size that does not work, weights that cannot be had.
     """
-    import segmentation_models_pytorch as smp
-
-    known = smp.MODEL_ARCHITECTURES_MAPPING
-    if model.arch.lower() not in known:
-        raise ConfigError(f"model.arch={model.arch}: no such decoder{nearest(model.arch.lower(), known)}")
-    options = inspect.signature(known[model.arch.lower()].__init__).parameters
-    for key in model.options:  # smp takes any key, for timm's encoders, and drops it without a word for the others
-        if key not in options and (key.startswith("decoder_") or not model.encoder.startswith(("tu-", "timm-"))):
-            names = set(options) - {"self", "kwargs"}
-            raise ConfigError(f"model.options.{key}: no option of {model.arch}{nearest(key, names)}")
     from_file = Path(model.weights).is_file()
     if pretrained:
         check_weights(model)
     name = None if model.weights == "none" or from_file or not pretrained else model.weights
-    check_encoder(model.encoder)
-    # its retries fill the screen; the one line that matters is ours, below
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            whole = smp.create_model(
-                model.arch, model.encoder, encoder_weights=name, in_channels=1, classes=classes, **model.options,
-                **constructor_options(model.encoder, model.drop_path),
-            )  # fmt: skip
-    except OSError as error:
-        raise ConfigError(
-            f"model.weights={model.weights}: the weights of {model.encoder} could not be downloaded "
-            f"({type(error).__name__}). Train from scratch with model.weights=none, or name a local file with "
-            "model.weights=/path/to/file.safetensors"
-        ) from None
-    except Exception as error:  # whatever a third-party constructor raises is an answer to the user's choice
-        text = " ".join(str(error).split())
-        if model.drop_path is not None and "drop_path_rate" in text:
-            raise no_drop_path(model) from None
-        raise ConfigError(
-            f"model.arch={model.arch} with model.encoder={model.encoder}, weights={model.weights}, "
-            f"options={model.options}: {type(error).__name__}: {text}"
-        ) from None
+    segmenter = build_segmenter(model, weights=name, classes=classes, size=size)
     if from_file and pretrained:
-        load_encoder(whole.encoder, Path(model.weights))
-    exchange_norms(whole, model.norm)
-    if model.drop_path is not None and not set_drop_path(whole.encoder, model.drop_path, size):
+        load_encoder(segmenter.encoder, Path(model.weights))
+    exchange_norms(segmenter, model.norm)
+    if model.drop_path is not None and not set_drop_path(segmenter.encoder, model.drop_path, size):
         raise no_drop_path(model)
-    segmenter = Segmenter(model=whole, classes=classes)
     try:
         sizes = model.pointrend.model_dump() if model.pointrend else None
+        if model.metadata:
+            bottleneck = bottleneck_channels(segmenter, size)
+            segmenter.film = Film(names=list(model.metadata), channels=bottleneck)
         refiner = PointRend(segmenter=segmenter, size=size, **sizes) if sizes else None
-        network = Network(segmenter=segmenter, refiner=refiner).eval()
-        with torch.no_grad():
-            network(torch.zeros(1, 1, size, size, dtype=torch.uint8))
-    except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, StopIteration) as error:
-        text = " ".join(str(error).split())[:300]
+        network = Network(segmenter=segmenter, refiner=refiner)
+        dry_run(network, torch.zeros(1, 1, size, size, dtype=torch.uint8))
+    except Exception as error:  # a third party's assertion is an answer to the user's choice
+        sides = other_sizes(segmenter, size)
         raise ConfigError(
-            f"model.arch={model.arch} with model.encoder={model.encoder} does not run at data.size={size}: {text}. "
-            "Choose another size (a multiple of 32), decoder (fpn, unet) or encoder"
+            f"model.arch={model.arch} with model.encoder={model.encoder} does not run at data.size={size}: "
+            f"{one_line(error)}"
+            + (f". It runs at {sides}" if sides else "")
+            + advice(model.arch.lower(), model.encoder, size, model.options)
         ) from None
     if model.checkpointing:
         recompute_blocks(network)
@@ -126,20 +119,63 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
     return network.train()
 
 
-def check_encoder(name: str) -> None:
-    """Refuses an encoder that neither smp nor timm (``tu-`` before the name) knows, naming the nearest."""
-    import segmentation_models_pytorch as smp
-    import timm
+def build_segmenter(model: Model, *, weights: str | None, classes: int, size: int) -> Segmenter:
+    """The segmenter of ``model.arch``, ``model.encoder`` and ``model.options``, BatchNorm still in it.
 
-    before, _, model = name.partition("-")
-    if before in ("tu", "timm") and timm.is_model(model):
-        return
-    if before == "tu":
-        raise ConfigError(f"model.encoder={name}: timm has no such model{nearest(model, timm.list_models())}")
-    if name not in smp.encoders.encoders:
-        names = smp.encoders.get_encoder_names()
-        hint = " (timm's models are named with tu- before the name)" if timm.is_model(name) else ""
-        raise ConfigError(f"model.encoder={name}: no such encoder{nearest(name, names)}{hint}")
+    Args:
+        weights: a name that the encoder knows, or None to start from scratch.
+
+    Raises:
+        ConfigError: as :func:`build`.
+    """
+    arch = model.arch.lower()
+    if arch not in OWN and arch not in DECODERS:
+        raise ConfigError(f"model.arch={model.arch}: no such decoder{nearest(arch, [*DECODERS, *OWN])}")
+    # its retries fill the screen; the one line that matters is ours, below
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+    common: dict[str, Any] = {"weights": weights, "classes": classes}
+    try:
+        if arch in OWN:
+            return OWN[arch](model.encoder, **common, **typed_options(arch, model.options))
+        check_encoder(model.encoder)
+        options = model.options | constructor_options(model.encoder, model.drop_path)
+        return build_pair(arch, model.encoder, **common, size=size, options=options)
+    except ConfigError:
+        raise
+    except OSError as error:
+        raise ConfigError(
+            f"model.weights={model.weights}: the weights of {model.encoder} could not be downloaded "
+            f"({type(error).__name__}). Train from scratch with model.weights=none, or name a local file with "
+            "model.weights=/path/to/file.safetensors"
+        ) from None
+    except Exception as error:  # whatever a third-party constructor raises is an answer to the user's choice
+        if model.drop_path is not None and "drop_path_rate" in str(error):
+            raise no_drop_path(model) from None
+        raise ConfigError(
+            f"model.arch={model.arch} with model.encoder={model.encoder}, weights={model.weights}, "
+            f"options={model.options}: {one_line(error)}{advice(arch, model.encoder, size, model.options)}"
+        ) from None
+
+
+def bottleneck_channels(segmenter: Segmenter, size: int) -> int:
+    """Channels of the encoder's last map."""
+    found = dry_run(segmenter.encoder, torch.zeros(1, segmenter.in_channels, size, size))
+    return (found[0] if isinstance(found, tuple) else found)[-1].shape[1]
+
+
+def typed_options(arch: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Options for an architecture of our own, checked by the types in the signature that they go to."""
+    parameters = inspect.signature(OWN[arch]).parameters.values()
+    fields: dict[str, Any] = {p.name: (p.annotation, p.default) for p in parameters if p.default is not p.empty}
+    try:
+        return validate(options, create_model("Options", __base__=Strict, **fields)).model_dump()
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"model.options.{line}" for line in str(error).split("\n"))) from None
+
+
+def one_line(error: Exception) -> str:
+    """The kind and text of a third party's error, cut to a readable length."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".removesuffix(": ").removesuffix(".")
 
 
 def check_weights(model: Model) -> None:

@@ -104,9 +104,9 @@ class PointRend(nn.Module):
         self.points, self.oversample, self.importance = points, oversample, importance
         self.subdivision_points = subdivision_points
 
-    def forward(self, images: Tensor) -> tuple[Coarse, Points | None]:
+    def forward(self, images: Tensor, traits: Tensor | None = None) -> tuple[Coarse, Points | None]:
         """Coarse logits, and in training the predictions at sampled points."""
-        coarse = self.segmenter(images)
+        coarse = self.segmenter(images, traits)
         if not self.training:
             return coarse, None
         with torch.no_grad():

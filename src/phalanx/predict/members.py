@@ -13,10 +13,12 @@ from ..config import Config, nearest, validate
 from ..data.images import Grid
 from ..data.preprocess import preprocess
 from ..data.records import Record
+from ..data.traits import read_sheet, sheet_values
 from ..engine.checkpoint import load_weights
 from ..engine.device import Device, open_device
 from ..errors import ConfigError, DataError
 from ..models.build import build
+from ..models.film import Informed
 from .probability import probabilities
 
 
@@ -33,9 +35,18 @@ class SoftMember(Protocol):
 
 
 class FoldMember:
-    """One fold of a run, or a run trained on everything."""
+    """One fold of a run, or a run trained on everything.
 
-    def __init__(self, folder: Path, *, weights: str, device: Device, changes: dict[str, Any]):
+    Args:
+        root: the data set whose metadata sheet tells of the patients; None: that of training.
+
+    Raises:
+        ConfigError: the folder holds no such weights. DataError: there is no sheet, and the run was trained with one.
+    """
+
+    def __init__(
+        self, folder: Path, *, weights: str, device: Device, changes: dict[str, Any], root: Path | None = None
+    ):
         config = read_config(folder)
         predict = config.predict.model_copy(update=changes)
         found = load_weights(folder / weights)
@@ -49,13 +60,28 @@ class FoldMember:
         network = build(config.model, classes=len(self.classes), size=config.data.size, pretrained=False)
         network.load_state_dict(found[0])
         self.network = network.eval().to(device.torch)
+        self.sheet = None
+        if config.model.metadata:
+            data = config.data.model_copy(update={"root": root or config.data.root})
+            self.sheet = read_sheet(data, config.model.metadata)
+            self.strangers: set[str] = set()
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[np.ndarray]:
         ready = [preprocess(image, self.config.data) for image in images]  # as in training
         placed = np.stack([Grid.of(image, self.side).place(image) for image in ready])
         batch = torch.from_numpy(placed)[:, None].to(self.device.torch)
         with torch.inference_mode(), self.device.autocast():
-            return list(probabilities(self.network, batch, self.tta, self.pairs).cpu().numpy())
+            network = self.network if self.sheet is None else Informed(self.network, self._traits(records))
+            return list(probabilities(network, batch, self.tta, self.pairs).cpu().numpy())
+
+    def _traits(self, records: Sequence[Record]) -> torch.Tensor:
+        """float32[B, T] of the images' patients on the device."""
+        assert self.sheet is not None  # asked for only then
+        groups = {record.group for record in records} - set(self.sheet.index)
+        if groups and not self.strangers:
+            print(f"note: {self.name}: {min(groups)} has no row in the metadata sheet; taken as missing", flush=True)
+        self.strangers |= groups
+        return torch.from_numpy(sheet_values(records, self.sheet, self.config.model.metadata)).to(self.device.torch)
 
 
 class RunMember:
@@ -138,13 +164,14 @@ def open_member(
     device: str = "auto",
     precision: str = "auto",
     changes: dict[str, Any] | None = None,
+    root: Path | None = None,
 ) -> RunMember | MapsMember:
-    """A soft member by run name, run folder or probability-map folder."""
+    """A soft member by run name, run folder or probability-map folder. ``root``: as :class:`FoldMember`."""
     if (Path(name) / "maps.json").is_file():
         return MapsMember(Path(name))
     place = open_device(device, precision)
     folders = fold_folders(name, runs)
-    folds = [FoldMember(f, weights=weights, device=place, changes=changes or {}) for f in folders]
+    folds = [FoldMember(f, weights=weights, device=place, changes=changes or {}, root=root) for f in folders]
     other = next((fold for fold in folds if fold.classes != folds[0].classes), None)
     if other is not None:
         raise DataError(f"{other.name}: has other classes than {folds[0].name}; they cannot be averaged")

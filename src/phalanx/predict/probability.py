@@ -7,10 +7,11 @@ import ttach
 from torch import Tensor
 
 from ..models.build import Network
+from ..models.film import Informed
 
 
 def probabilities(
-    network: Network, images: Tensor, tta: Sequence[str] = (), pairs: Sequence[tuple[int, int]] = ()
+    network: Network | Informed, images: Tensor, tta: Sequence[str] = (), pairs: Sequence[tuple[int, int]] = ()
 ) -> Tensor:
     """Images uint8[B, 1, S, S] to probabilities float32[B, C, S, S].
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..config import Augment, Config
@@ -12,11 +13,13 @@ from ..data.cache import SampleCache
 from ..data.dataset import Batch, TrainingSet, Unwarped, collate
 from ..data.oversample import image_weights
 from ..data.records import Record
+from ..data.traits import read_sheet, sheet_values
 from ..data.truth import truth_of
 from ..engine.device import check_warp_device, open_device
+from ..losses.bits import thin
 from ..losses.stages import Result, StagedLoss
 from ..metrics.dice import hard_dice
-from ..models.build import Network, build
+from ..models.build import Network, Output, build
 from ..predict.members import open_member
 from ..predict.run import write_submission
 from ..submit.score import Score, score
@@ -32,6 +35,13 @@ class Segment:
         self.loss = StagedLoss(config.loss, config.data.classes)  # first: wrong options should not wait for images
         first = config.model.start is None  # else a run's weights follow
         self.network = build(config.model, classes=len(config.data.classes), size=config.data.size, pretrained=first)
+        self.traits = self.held_out_traits = None  # float32[N, T] of the images, where model.metadata asks for some
+        if self.network.segmenter.film is not None:
+            sheet = read_sheet(config.data, config.model.metadata)
+            self.traits, self.held_out_traits = (
+                torch.from_numpy(sheet_values(part, sheet, config.model.metadata)) for part in (train, held_out)
+            )
+            self.network.segmenter.film.standardise_by(self.traits)
         self.weights = image_weights(train, config.data)  # how often an epoch shows each training image
         data, cache = config.data, SampleCache(config.data)
         common: dict[str, Any] = {"seed": config.seed, "cache": cache, "progress": config.progress}
@@ -43,8 +53,7 @@ class Segment:
         """Loss and training Dice of a batch on the network's device."""
         if isinstance(batch, Unwarped):
             batch = batch.warp(self.training_set.pairs)
-        logits, points = network(batch.images)
-        return self.loss(stage, logits, points, batch.planes)
+        return loss_of(self.loss, stage, network(batch.images, traits_of(self.traits, batch)), batch.planes)
 
     @torch.no_grad()
     def validate(self, network: Network, device: torch.device) -> float | None:
@@ -57,7 +66,8 @@ class Segment:
         for batch in loader:
             if isinstance(batch, Exception):
                 raise batch
-            logits = network.predict(batch.images.to(device))
+            traits = traits_of(self.held_out_traits, batch)
+            logits = network.predict(batch.images.to(device), None if traits is None else traits.to(device))
             total += hard_dice(logits, batch.planes.to(device)).mean(1).sum().item()
         return total / len(self.held_out)
 
@@ -76,3 +86,19 @@ class Segment:
         truth = truth_of(self.held_out, config.data)
         patients = {record.name: record.group for record in self.held_out}
         return score(Submission.read(folder / "oof.csv"), truth, patients)
+
+
+def traits_of(values: Tensor | None, batch: Batch) -> Tensor | None:
+    """Rows float32[B, T] of the batch's images, beside them."""
+    return None if values is None else values[batch.which.cpu()].to(batch.images.device)
+
+
+def loss_of(loss: StagedLoss, stage: int, output: Output, planes: Tensor) -> Result:
+    """Loss and training Dice of a network's output against bit-planes uint8[B, P, S, S]. Heads that only help to learn
+    see the loss of the stage at their own size."""
+    result = loss(stage, output.logits, output.points, planes)
+    total = result.total
+    for weight, logits in output.auxiliary:
+        small = thin(planes, (logits.shape[-2], logits.shape[-1]))
+        total = total + weight * loss(stage, logits, None, small).total
+    return result._replace(total=total)

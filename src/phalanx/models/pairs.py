@@ -1,0 +1,134 @@
+"""The decoders of segmentation-models-pytorch on its own and timm's encoders."""
+
+import inspect
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..config import nearest
+from ..errors import ConfigError
+from .segmenter import Segmenter, dry_run
+
+# those that take nearly any encoder first: they are offered where another does not work
+DECODERS = (
+    "fpn", "unet", "upernet", "segformer", "manet", "pspnet", "linknet", "unetplusplus", "deeplabv3plus", "deeplabv3",
+    "pan", "dpt",
+)  # fmt: skip
+
+
+def build_pair(
+    arch: str, encoder: str, *, weights: str | None, classes: int, size: int, options: dict[str, Any]
+) -> Segmenter:
+    """A decoder of smp on an encoder, whose published head would enlarge its logits at once.
+
+    Args:
+        weights: a name that the encoder knows, or None to start from scratch.
+        size: side of the images; timm's transformers are built for one size.
+        options: of the decoder, and of timm's encoder.
+
+    Raises:
+        ConfigError: an option that nothing would read. OSError: weights cannot be downloaded.
+        Exception: whatever smp or timm raise where the two do not go together.
+    """
+    import segmentation_models_pytorch as smp
+
+    known = inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[arch].__init__).parameters
+    for key in options:  # smp takes any key, for timm's encoders, and drops it without a word for the others
+        if key not in known and (key.startswith("decoder_") or not encoder.startswith(("tu-", "timm-"))):
+            raise ConfigError(
+                f"model.options.{key}: no option of {arch}{nearest(key, set(known) - {'self', 'kwargs'})}"
+            )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole: Any = smp.create_model(
+            arch, encoder, encoder_weights=weights, in_channels=1, classes=classes, **sized(encoder, size, options)
+        )
+    head = whole.segmentation_head
+    # all heads but DPT's are (convolution, enlargement, activation)
+    bare = head[0] if isinstance(head, nn.Sequential) and isinstance(head[0], nn.Conv2d) else head
+    return Segmenter(encoder=whole.encoder, decoder=whole.decoder, head=bare, classes=classes)
+
+
+def build_encoder(name: str, *, weights: str | None, **options: Any) -> Any:
+    """An encoder alone, for the architectures of our own: grey images to feature maps of falling size, the image
+    itself first. Raises as :func:`build_pair`."""
+    from segmentation_models_pytorch.encoders import get_encoder
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return get_encoder(name, in_channels=1, weights=weights, **options)
+
+
+def sized(encoder: str, size: int, options: dict[str, Any]) -> dict[str, Any]:
+    """Options, and the image size for those encoders of timm that are built for one."""
+    import timm
+
+    before, _, name = encoder.partition("-")
+    if before != "tu" or {"img_size", "dynamic_img_size"} & set(options):
+        return options
+    published = timm.get_pretrained_cfg(name)
+    if published is None or not published.fixed_input_size:
+        return options
+    # Swin's windows fit any size then, so that crops train what predicts whole images
+    return options | {"img_size": size} | ({"strict_img_size": False} if name.startswith("swin") else {})
+
+
+def check_encoder(name: str) -> None:
+    """Refuses an encoder that neither smp nor timm (``tu-`` before the name) knows, naming the nearest."""
+    import segmentation_models_pytorch as smp
+    import timm
+
+    before, _, model = name.partition("-")
+    if before in ("tu", "timm") and timm.is_model(model):
+        return
+    if before == "tu":
+        raise ConfigError(f"model.encoder={name}: timm has no such model{nearest(model, timm.list_models())}")
+    if name not in smp.encoders.encoders:
+        names = smp.encoders.get_encoder_names()
+        hint = " (timm's models are named with tu- before the name)" if timm.is_model(name) else ""
+        raise ConfigError(f"model.encoder={name}: no such encoder{nearest(name, names)}{hint}")
+
+
+def runs(arch: str, encoder: str, size: int) -> bool:
+    """Whether a decoder and an encoder go together at a size, with the options they have by themselves."""
+    try:
+        segmenter = build_pair(arch, encoder, weights=None, classes=1, size=size, options={})
+        dry_run(segmenter, torch.zeros(1, 1, size, size))
+    except Exception:
+        return False
+    return True
+
+
+def advice(arch: str, encoder: str, size: int, options: Any) -> str:
+    """What else to choose where a decoder and an encoder fail, for the end of a message: found by trying."""
+    if arch not in DECODERS:
+        return ""
+    if runs(arch, encoder, size):  # then something else that was asked of it is at fault
+        return ". Without model.options the two do go together" if options else ""
+    found = _first(4, (name for name in DECODERS if name != arch and runs(name, encoder, size)))
+    if not found:
+        return f". No decoder runs with {encoder} at {size} pixels: choose another model.encoder, such as resnet34"
+    return f". Decoders that run with {encoder} at {size} pixels: {', '.join(found)}"
+
+
+def other_sizes(segmenter: nn.Module, size: int) -> str:
+    """Sizes near ``size`` at which the segmenter does run, for a message; empty where there is none."""
+    near = {size // 32 * 32 + 32 * step for step in range(-4, 5)} | {2**power for power in range(5, 12)}
+    ordered = sorted((side for side in near if side >= 32 and side != size), key=lambda side: (abs(side - size), side))
+
+    def works(side: int) -> bool:
+        try:
+            dry_run(segmenter, torch.zeros(1, 1, side, side))
+        except Exception:
+            return False
+        return True
+
+    return ", ".join(map(str, sorted(map(int, _first(2, (side for side in ordered if works(side)))))))
+
+
+def _first(count: int, found: Iterable[Any]) -> list[Any]:
+    stream: Iterator[Any] = iter(found)
+    return [value for _, value in zip(range(count), stream, strict=False)]
