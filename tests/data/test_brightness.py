@@ -32,3 +32,21 @@ def test_bright_pixels_are_counted_outside_the_bands():
 def test_the_fence_is_tukeys_and_forgives_a_few_pixels():
     assert fence([0.1, 0.2, 0.3, 0.4, 0.5], 2) == pytest.approx(0.4 + 2 * 0.2)
     assert fence([0.0] * 9) == pytest.approx(0.00015)
+
+
+def test_the_width_of_a_noise_band():
+    rng = np.random.default_rng(0)
+    picture = np.full((400, 300), 90, np.uint8)
+    assert noise_bands(picture) == (0, 0)
+    picture[:16], picture[:, :9] = rng.integers(0, 256, (16, 300)), rng.integers(0, 256, (400, 9))
+    assert noise_bands(picture) == (16, 9)
+
+
+def test_noise_of_the_whole_picture_is_no_band():
+    rng = np.random.default_rng(0)
+    picture = rng.normal(60, 20, (400, 300)).clip(0, 255).astype(np.uint8)
+    assert noise_bands(picture) == (0, 0)
+    picture[:9] = rng.normal(110, 20, (9, 300)).clip(0, 255)  # a brighter margin, as rough as the rest
+    assert noise_bands(picture) == (0, 0)
+    picture[:9] = rng.integers(100, 256, (9, 300))
+    assert noise_bands(picture) == (9, 0)

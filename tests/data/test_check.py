@@ -12,7 +12,7 @@ import pytest
 from phalanx.cli import main
 from phalanx.compose import compose
 from phalanx.data.checks.geometry import expect, relabel
-from phalanx.data.checks.picture import noise_band, perceptual_hash
+from phalanx.data.checks.picture import perceptual_hash
 from phalanx.data.checks.run import check
 from phalanx.data.quarantine import kept_records, read_quarantine, write_quarantine
 from phalanx.errors import DataError
@@ -415,21 +415,3 @@ def test_the_hash_forgives_exposure_and_tells_pictures_apart():
     brighter = perceptual_hash(cv2.normalize(pictures[0], None, 40, 250, cv2.NORM_MINMAX))[0]
     assert (one ^ brighter).bit_count() <= 4
     assert (one ^ other).bit_count() > 12
-
-
-def test_the_width_of_a_noise_band():
-    rng = np.random.default_rng(0)
-    picture = np.full((400, 300), 90, np.uint8)
-    assert noise_band(picture) == (0, 0)
-    picture[:16], picture[:, :9] = rng.integers(0, 256, (16, 300)), rng.integers(0, 256, (400, 9))
-    assert noise_band(picture) == (16, 9)
-
-
-def test_noise_of_the_whole_picture_is_no_band():
-    rng = np.random.default_rng(0)
-    picture = rng.normal(60, 20, (400, 300)).clip(0, 255).astype(np.uint8)
-    assert noise_band(picture) == (0, 0)
-    picture[:9] = rng.normal(110, 20, (9, 300)).clip(0, 255)  # a brighter margin, as rough as the rest
-    assert noise_band(picture) == (0, 0)
-    picture[:9] = rng.integers(100, 256, (9, 300))
-    assert noise_band(picture) == (9, 0)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from phalanx.data.checks.likelihood import align, cycles, deviations, exchange_ratios, fit, judge
+from phalanx.data.checks.likelihood import align, cycles, judge
+from phalanx.data.checks.normal import best_exchanges, deviations, energies, exchange_ratios, fit
 
 CLASSES = 12
 
@@ -30,6 +31,44 @@ def test_exchange_ratios_are_differences_of_log_densities(k):
             order[[a, b]] = b, a
             expected = density.logpdf(x[order].ravel()) - density.logpdf(x.ravel())
             np.testing.assert_allclose(ratios[a, b], expected, rtol=1e-8, atol=1e-8)
+
+
+def test_exchanges_together_gain_the_difference_of_log_densities_and_at_least_the_best_pair():
+    for seed in range(8):
+        kinds, before, after = [], 0.0, 0.0
+        drawn = [model(k, seed) for k in (1, 2)]
+        order = np.random.default_rng(seed).permutation(CLASSES) if seed % 2 else np.arange(CLASSES)
+        for mean, covariance, x in drawn:
+            k = mean.shape[1]
+            kinds.append((x[order] - mean, np.linalg.inv(covariance).reshape(CLASSES, k, CLASSES, k), mean))
+        gain, pairs = best_exchanges(kinds)
+        assert len(set(pairs.ravel().tolist())) == pairs.size  # no bone twice
+        changed = order.copy()
+        for a, b in pairs:
+            changed[[a, b]] = changed[[b, a]]
+        for mean, covariance, x in drawn:
+            density = multivariate_normal(mean.ravel(), covariance)
+            before, after = before + density.logpdf(x[order].ravel()), after + density.logpdf(x[changed].ravel())
+        np.testing.assert_allclose(gain, after - before)
+        ratios = sum(exchange_ratios(*kind) for kind in kinds)
+        assert gain >= (ratios - 1e9 * np.eye(CLASSES)).max() - 1e-6
+
+
+def test_exchanges_together_find_what_no_single_one_gains():
+    """Two rows of bones that keep together: one bone in the other row fits worse than the whole row there."""
+    covariance = np.kron(np.eye(2), np.full((4, 4), 4.0)) + np.eye(8)
+    mean = np.repeat([[0.0], [9.0]], 4, axis=0)
+    kind = (
+        mean[::-1] - mean,
+        np.linalg.inv(covariance).reshape(8, 1, 8, 1),
+        mean,
+    )  # each row where the other should be
+    singly = exchange_ratios(*kind)
+    assert singly[0, 4] < -50
+    gain, pairs = best_exchanges([kind])
+    assert gain == pytest.approx(energies(*kind).sum() / 2)
+    assert gain > singly.max() + 10
+    assert sorted((a // 4, b // 4) for a, b in pairs.tolist()) == [(0, 1)] * 4
 
 
 @pytest.mark.parametrize("k", [1, 2])

@@ -9,9 +9,9 @@ import numpy as np
 BRIGHT = 240  # grey value from which a pixel counts as bright: metal, nail art, burnt-out skin
 FENCE = 1.5  # quartile distances above the upper quartile from which an image is an outlier (Tukey's fence)
 LEAST_SPREAD = 1e-4  # of the share: where most images have no bright pixel, one with a few is no outlier
-BAND_SHARE = 1 / 8  # of the side: how deep a band of noise may reach
-NOISE = 12.0  # mean step between neighbouring pixels from which a row is noise; white noise of 0..255 steps by 85
-NOISE_FACTOR = 1.5  # and this many times the step of the rows behind the band
+NOISE = 12.0  # median step between neighbouring pixels of a line, from which on it is white noise and no picture
+ROUGHER, BRIGHTER = 1.5, 40.0  # a band against the lines behind it: times as rough, or grey levels brighter
+UP_TO_WHITE = 0.4  # least median step of what is brighter, over its distance from white: .58 for evenly spread levels
 
 
 class Brightness(NamedTuple):
@@ -40,15 +40,24 @@ def fence(shares: Sequence[float], distances: float = FENCE) -> float:
 
 
 def noise_bands(image: np.ndarray) -> tuple[int, int]:
-    """Rows of white noise at the top and columns at the left of uint8[H, W], 0 where there is none."""
-    deep = [2 * max(1, int(side * BAND_SHARE)) for side in image.shape]
-    rows, columns = image[: deep[0]], image[:, : deep[1]]
-    steps = cv2.absdiff(rows[:, 1:], rows[:, :-1]), cv2.absdiff(columns[1:], columns[:-1])
-    return _band(steps[0].mean(1)), _band(cv2.reduce(steps[1], 0, cv2.REDUCE_AVG, dtype=cv2.CV_64F)[0])
+    """Rows at the top and columns at the left of uint8[H, W] that hold white noise, as broken detector borders do.
+
+    Noise of the whole picture is none: a band is rougher or brighter than the lines behind it.
+    """
+    widths = []
+    for lines in (image, image.T):
+        deep = max(1, len(lines) // 8)
+        steps, levels = _texture(lines[:deep])
+        usual_steps, usual_levels = (np.median(values) for values in _texture(lines[deep : 2 * deep + 1 : 4]))
+        brighter = (levels > usual_levels + BRIGHTER) & (steps > UP_TO_WHITE * (255 - levels))
+        noisy = (steps > NOISE) & ((steps > ROUGHER * usual_steps) | brighter)
+        noisy[1:-1] |= noisy[:-2] & noisy[2:]  # a smooth line by chance
+        widths.append(len(steps) if noisy.all() else int(np.argmin(noisy)))
+    return widths[0], widths[1]
 
 
-def _band(steps: np.ndarray) -> int:
-    """Lines from the first on that are noise, in the first half of their mean steps float64[2 N]; the rest compares."""
-    half = len(steps) // 2
-    noisy = steps[:half] > max(NOISE, NOISE_FACTOR * float(np.median(steps[half:])))
-    return int(half if noisy.all() else noisy.argmin())
+def _texture(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median step between neighbours, and median level, of each of uint8[N, W]; 512 pixels a line tell enough."""
+    every = max(1, lines.shape[1] // 512)
+    ones, others = lines[:, :-1:every], lines[:, 1::every]
+    return np.median(cv2.absdiff(ones, others), axis=1), np.median(ones, axis=1)

@@ -5,20 +5,21 @@ transform. What is learned is how bones move together, so that a pose of its own
 against all others is one. Patients are judged by the others' statistics alone, a tenth of them at a time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from .normal import Measure, best_exchanges, deviations, energies, exchange_ratios, fit, median
 
 FOLDS = 10
 PATIENTS = 4  # below so many, each image is judged by all others, its patient's too
 KINDS = ("place", "size", "shape")
 SHRINK = {"place": 0.15, "size": 0.3, "shape": 0.3}  # of correlations, which few images tell badly
-FLOOR = 0.15  # least deviation of a value, of the median one
 STEPS = (300.0, 100.0, 40.0, 20.0, 12.0)  # log likelihood ratios that suffice: the surest exchanges are made first
+TOGETHER = 25.0  # ratio that suffices for several exchanges at once, of which there are many to choose from
 TRIES = 6  # exchanges an image at each step
 FIT = 4  # rounds of alignment, and of its weights
-LEAST = 3  # images that tell of a class
 ODD = 9.0  # usual deviations from which on a bone is set aside before the others are looked at
 FITS = 8.0  # deviations of a bone that is at home
 FEW = 10  # images of which half as much is believed as of many
@@ -26,13 +27,7 @@ ASIDE = 8  # bones set aside at most
 TINY = 1e-9
 
 Values = dict[str, np.ndarray]
-
-
-class Model(NamedTuple):
-    """A normal distribution: mean float[C, k] and covariance float[C, k, C, k]; NaN means for unknown classes."""
-
-    mean: np.ndarray
-    covariance: np.ndarray
+Rows = np.ndarray | None
 
 
 class Judged(NamedTuple):
@@ -77,6 +72,9 @@ def judge(bones: np.ndarray, groups: Sequence[str], start: np.ndarray, *, flip: 
             for i in sure:
                 pair = list(divmod(int(flat[i].argmax()), classes))
                 bearing[i, pair] = bearing[i, pair[::-1]]
+    for _ in range(TRIES):
+        if not _exchange_together(values, bearing, fold):
+            break
     for _ in range(2):
         borne = {kind: np.take_along_axis(values[kind], bearing[..., None], axis=1) for kind in KINDS}
         place, size = (_odd(borne[kind], fold, SHRINK[kind]) for kind in ("place", "size"))
@@ -86,6 +84,25 @@ def judge(bones: np.ndarray, groups: Sequence[str], start: np.ndarray, *, flip: 
                 if odd[cycle].any():
                     row[cycle] = cycle
     return Judged(bearing, place, size)
+
+
+def _exchange_together(values: Values, bearing: np.ndarray, fold: np.ndarray) -> int:
+    """Undoes exchanges of several bones each, such as two fingers', in place; returns in how many images."""
+    borne = {kind: np.take_along_axis(values[kind], bearing[..., None], axis=1) for kind in KINDS}
+    energy = np.nansum([np.nansum(_each(borne[kind], fold, SHRINK[kind], energies), axis=1) for kind in KINDS], axis=0)
+    # an exchange cannot gain more than makes the image as likely as any
+    odd = np.flatnonzero((energy - np.quantile(energy, 0.1)) / 2 > TOGETHER)
+    changed = 0
+    standing = (_standing(borne[kind], fold, SHRINK[kind], odd) for kind in KINDS)
+    for one in zip(*standing, strict=True):
+        i, there = one[0][:2]
+        bones = np.flatnonzero(there)
+        gain, pairs = best_exchanges([(rest, inverse, mean) for _, _, rest, inverse, mean in one])
+        if gain > TOGETHER and len(pairs) > 1:
+            for a, b in bones[pairs]:
+                bearing[i, [a, b]] = bearing[i, [b, a]]
+            changed += 1
+    return changed
 
 
 def cycles(bearing: np.ndarray) -> list[list[int]]:
@@ -120,10 +137,10 @@ def align(bones: np.ndarray, *, flip: bool) -> Values:
             other, other_factor, other_misfit = _onto(usual, -place.conj())
             mirrored = other_misfit < misfit
             moved[mirrored], factor[mirrored] = other[mirrored], other_factor[mirrored]
-        usual = _median(moved.real) + 1j * _median(moved.imag)
+        usual = median(moved.real) + 1j * median(moved.imag)
     shape = np.where(mirrored[:, None], shape.conj(), shape) * np.exp(2j * np.angle(factor))[:, None]
     size = np.log(np.maximum(area, TINY))
-    size = size - _median((size - _median(size)).T)[:, None]
+    size = size - median((size - median(size)).T)[:, None]
     return {
         "place": np.stack([moved.real, moved.imag], axis=-1),
         "size": size[..., None],
@@ -146,60 +163,19 @@ def _onto(usual: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray,
         factor = (weight * a.conj() * b).sum(1) / np.maximum((weight * np.abs(a) ** 2).sum(1), TINY**2)
         moved = (place - middle_p) * factor[:, None] + middle_z
         rest = np.where(common, np.abs(moved - usual), np.nan)
-        misfit = np.nan_to_num(_median(rest.T), nan=np.inf)
+        misfit = np.nan_to_num(median(rest.T), nan=np.inf)
         weight = np.where(common, 1 / (1 + (np.nan_to_num(rest) / (2 * misfit[:, None] + TINY)) ** 2), 0)
     return moved, factor, misfit
-
-
-def fit(values: np.ndarray, shrink: float) -> Model:
-    """A normal distribution of float[N, C, k]; its correlations shrunk towards none, its deviations kept from 0."""
-    count, classes, k = values.shape
-    flat = values.reshape(count, classes * k)
-    mean = np.where(np.isfinite(flat).sum(axis=0) >= LEAST, _median(flat), np.nan)
-    there = np.isfinite(flat - mean)
-    rest = np.where(there, flat - mean, 0)
-    covariance = rest.T @ rest / np.maximum(there.T.astype(float) @ there, 1)
-    if not there.all():  # each pair comes from other images: what no distribution has is cut off
-        own, axes = np.linalg.eigh(covariance)
-        covariance = (axes * np.maximum(own, 0)) @ axes.T
-    own = np.diag(covariance).copy()
-    covariance *= 1 - shrink
-    covariance[np.diag_indices(len(own))] = own + FLOOR**2 * np.median(own[own > 0]) if (own > 0).any() else 1.0
-    return Model(mean.reshape(classes, k), covariance.reshape(classes, k, classes, k))
-
-
-def exchange_ratios(rest: np.ndarray, inverse: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """float[C, C]: log likelihood ratio for bones a and b exchanged, against as they are.
-
-    Args:
-        rest: float[C, k], values less their means.
-        inverse: float[C, k, C, k], of the covariance.
-        mean: float[C, k].
-    """
-    x = rest + mean
-    pull = np.einsum("aibj,bj->ai", inverse, rest)
-    d = x[None] - x[:, None]  # what a would change by if it stood where b does
-    own = np.einsum("aiaj->aij", inverse)
-    both = own[:, None] + own[None] - inverse.transpose(0, 2, 1, 3) - inverse.transpose(2, 0, 3, 1)
-    linear = np.einsum("abi,abi->ab", pull[:, None] - pull[None], d)
-    return -linear - np.einsum("abi,abij,abj->ab", d, both, d) / 2
-
-
-def deviations(rest: np.ndarray, inverse: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """float[C]: how far each bone lies from what all the others let expect, in deviations; as exchange_ratios."""
-    pull = np.einsum("aibj,bj->ai", inverse, rest)
-    own = np.einsum("aiaj->aij", inverse)
-    return np.sqrt(np.einsum("ai,ai->a", pull, np.linalg.solve(own, pull[..., None])[..., 0]))
 
 
 def _odd(values: np.ndarray, fold: np.ndarray, shrink: float) -> np.ndarray:
     """float[N, C]: usual deviations, the worst bone of an image set aside before its neighbours are judged."""
     told = _each(values, fold, shrink, deviations)
-    usual = np.fmax(_median(told), TINY)
+    usual = np.fmax(median(told), TINY)
     found, left, rows = np.full(told.shape, np.nan), values.copy(), np.arange(len(values))
     for _ in range(ASIDE):
         now = told[rows] / usual
-        now *= len(values) / (len(values) + FEW) / np.fmax(_median(now.T), 1)[:, None]  # odd images tell less
+        now *= len(values) / (len(values) + FEW) / np.fmax(median(now.T), 1)[:, None]  # odd images tell less
         found[rows] = np.where(np.isfinite(now), now, found[rows])
         high, worst = np.nan_to_num(now).max(axis=1) > ODD, np.nan_to_num(now).argmax(axis=1)
         rows = rows[high]
@@ -210,16 +186,23 @@ def _odd(values: np.ndarray, fold: np.ndarray, shrink: float) -> np.ndarray:
     return found
 
 
-def _each(
-    values: np.ndarray,
-    fold: np.ndarray,
-    shrink: float,
-    measure: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
-    only: np.ndarray | None = None,
-) -> np.ndarray:
+def _each(values: np.ndarray, fold: np.ndarray, shrink: float, measure: Measure, only: Rows = None) -> np.ndarray:
     """A measure of each image, by the statistics of the other folds; NaN where bones are absent."""
-    count, classes, k = values.shape
     result: np.ndarray | None = None
+    for i, there, rest, inverse, mean in _standing(values, fold, shrink, only):
+        told = measure(rest, inverse, mean)
+        if result is None:
+            result = np.full((len(values), *(values.shape[1] for _ in told.shape)), np.nan)
+        result[i][np.ix_(*(there for _ in told.shape))] = told
+    assert result is not None
+    return result
+
+
+def _standing(
+    values: np.ndarray, fold: np.ndarray, shrink: float, only: Rows = None
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Each image, which bones are there bool[C], and of these the rest, inverse and mean of `exchange_ratios`."""
+    k = values.shape[2]
     for number in np.unique(fold):
         rows = np.flatnonzero(fold == number)
         rows = rows if only is None else np.intersect1d(rows, only)
@@ -233,17 +216,4 @@ def _each(
             if there.tobytes() not in inverses:
                 part = model.covariance[there][:, :, there].reshape(bones * k, bones * k)
                 inverses[there.tobytes()] = np.linalg.inv(part).reshape(bones, k, bones, k)
-            told = measure((values[i] - model.mean)[there], inverses[there.tobytes()], model.mean[there])
-            if result is None:
-                result = np.full((count, *(classes for _ in told.shape)), np.nan)
-            result[i][np.ix_(*(there for _ in told.shape))] = told
-    assert result is not None
-    return result
-
-
-def _median(values: np.ndarray) -> np.ndarray:
-    """Median over the first axis, NaN where nothing is known."""
-    middle = np.full(values.shape[1:], np.nan)
-    some = np.isfinite(values).any(axis=0)
-    middle[some] = np.nanmedian(values[:, some], axis=0)
-    return middle
+            yield int(i), there, (values[i] - model.mean)[there], inverses[there.tobytes()], model.mean[there]
