@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from phalanx.compose import compose
-from phalanx.data.checks.metal import collimation, metal
+from phalanx.data.checks.compare import spots
+from phalanx.data.checks.look import Look
+from phalanx.data.checks.metal import collimation, metal, peaks
 from phalanx.data.checks.run import check
 from phalanx.data.planes import pack
+from phalanx.data.records import Record
 from phalanx.phantom.hand import make_hands
 
 
@@ -43,6 +46,25 @@ def test_few_images_without_metal_are_noted(noted):
     assert sum("metal" in kinds for kinds in plain) <= 1  # a sesamoid, which nobody annotates
 
 
+def test_a_small_spot_is_told_by_the_same_bone_of_other_images(bones):
+    """Darker than where two bones overlap, and far brighter than this bone ever is."""
+    picture, planes, boxes = bones
+    rng = np.random.default_rng(0)
+    looks = []
+    for number in range(20):
+        image = picture + rng.integers(0, 8, picture.shape, np.uint8)
+        if number == 7:
+            image[80:84, 98:102] += 60
+        seen = Look(Record(f"{number}.png", "p", Path(f"{number}.png"), Path("x.json")), "train", np.zeros((2, 6)))
+        for label, peak in peaks(image, planes, boxes).items():
+            seen.peaks[label] = peak
+        looks.append(seen)
+    assert metal(image, planes, boxes) is None
+    assert spots(looks) == {7: 0}
+    assert spots(looks[:7]) == {}  # too few to know what is usual
+    assert peaks(image, planes, boxes, bands=(0, 200)) == {}  # where noise is, no spot is sought
+
+
 @pytest.fixture
 def bones() -> tuple[np.ndarray, np.ndarray, dict[int, tuple[slice, slice]]]:
     """Two bones that overlap in flesh: a picture, its bit-planes and boxes."""
@@ -52,7 +74,7 @@ def bones() -> tuple[np.ndarray, np.ndarray, dict[int, tuple[slice, slice]]]:
     picture[30:190, 70:130] = 60
     picture[masks[0]] = picture[masks[1]] = 140
     picture[masks.all(axis=0)] = 250
-    whole = (slice(None), slice(None))
+    whole = (slice(0, 200), slice(0, 200))
     return picture, pack(masks), {0: whole, 1: whole}
 
 

@@ -13,7 +13,7 @@ from ..images import Grid
 from ..planes import covered, one_class, plane_count
 from ..polygons import Polygon, outlines_of, rasterise, read_items
 from .look import REDRAW, SIDE, Look
-from .metal import metal
+from .metal import metal, peaks
 
 CROSSED = 0.15  # share of a bone that its outline does not enclose by the shoelace formula
 RING = 25  # pixels of that grid: the ring around the bones reaches half of it
@@ -185,6 +185,8 @@ def _measure(
         cut[label] = (slice(y0, y1), slice(x0, x1))
     _find_same(seen, planes, classes)
     seen.contrast = contrast(small, planes)
+    for label, peak in peaks(small, planes, cut, seen.bands).items():
+        seen.peaks[label] = peak
     spot = metal(small, planes, cut, seen.bands)
     seen.bright = None if spot is None else (round((spot.x + 0.5) / scale), round((spot.y + 0.5) / scale))
 

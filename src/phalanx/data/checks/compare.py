@@ -7,10 +7,13 @@ import numpy as np
 
 from .bones import RELABEL, compare_bones
 from .findings import Finding
+from .geometry import FEWEST
 from .look import Look
+from .normal import median
 
 NEAR_BITS = 12  # of 64 that may differ between near-duplicates' hashes: a first sieve
 COMMON, FEW = 0.3, 3  # share, and number, of images with something bright from which on it is no news
+PEAK = 4.0  # deviations from which a bone's brightest spot is no bone
 NEAR = 0.99  # correlation of their thumbnails; different people's images stay below .98
 
 
@@ -21,7 +24,7 @@ def compare(looks: Sequence[Look], classes: Sequence[str], pairs: Sequence[tuple
     yield from same_patients(looks)
     yield from same_annotations(looks)
     yield from forms(looks)
-    yield from bright(looks)
+    yield from bright(looks, classes)
     yield from compare_bones(looks, classes, pairs)
 
 
@@ -93,18 +96,30 @@ def forms(looks: Sequence[Look]) -> Iterator[Finding]:
             yield Finding("", "note", kind, text, "Nothing to do: all are read as grey, on one grid")
 
 
-def bright(looks: Sequence[Look]) -> Iterator[Finding]:
+def bright(looks: Sequence[Look], classes: Sequence[str]) -> Iterator[Finding]:
     """Images with something bright that no bone explains; one note for all where it is common, as crowns of teeth."""
-    shining = [seen for seen in looks if seen.bright is not None]
+    shining = {i: f"something bright at {s.bright} that no bone explains" for i, s in enumerate(looks) if s.bright}
+    for i, label in spots(looks).items():
+        shining.setdefault(i, f"a spot near {classes[label]}, brighter than that bone has in the other images")
     annotated = sum(seen.record.labels is not None for seen in looks)
     if len(shining) > max(COMMON * annotated, FEW):
         text = f"something bright that no bone explains in {len(shining)} of {annotated} images: usual here"
         yield Finding("", "note", "metal", text, "Nothing to do")
         return
-    for seen in shining:
-        text = f"something bright at {seen.bright} that no bone explains: a ring, an implant, a stone?"
-        remedy = "Nothing to do; such images may be worth a look of their own"
-        yield Finding(str(seen.record.image), "note", "metal", text, remedy, seen.record.name)
+    for i, text in shining.items():
+        seen, remedy = looks[i], "Nothing to do; such images may be worth a look of their own"
+        yield Finding(str(seen.record.image), "note", "metal", f"{text}: a ring, an implant, a stone?", remedy,
+                      seen.record.name)  # fmt: skip
+
+
+def spots(looks: Sequence[Look]) -> dict[int, int]:
+    """Images in which a bone has a far brighter spot than in the others, and the class of the brightest."""
+    peaks = np.stack([seen.peaks for seen in looks])
+    peaks[:, np.isfinite(peaks).sum(axis=0) < FEWEST] = np.nan
+    usual = median(peaks)
+    deviations = (peaks - usual) / np.fmax(1.4826 * median(np.abs(peaks - usual)), 0.05)
+    high = np.nan_to_num(deviations)
+    return {int(i): int(high[i].argmax()) for i in np.flatnonzero(high.max(axis=1) > PEAK)}
 
 
 def _correlation(one: Look, other: Look) -> float:

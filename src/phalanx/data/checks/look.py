@@ -36,6 +36,9 @@ class Look:
     bright: tuple[int, int] | None = None  # x and y of something bright that no bone explains
     findings: list[Finding] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.peaks = np.full(len(self.bones), np.nan)  # float[C]: as `metal.peaks`
+
     @property
     def truth(self) -> Path:
         """The file to name where the annotation is at fault; the image, where one file annotates them all."""

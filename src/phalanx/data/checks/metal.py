@@ -1,5 +1,6 @@
 """Bright things that no bone explains: rings, implants, stones on nails; and the edges of the collimator.
 
+What is far brighter than bone shows in an image by itself; a small stone, by comparing a bone with that of others.
 Metal is sought where one bone lies or none, near the bones: where two overlap, bone alone is as bright. Sesamoids,
 which nobody annotates, can look like a small implant. All lengths are pixels of the grid of `look.SIDE`.
 """
@@ -15,6 +16,8 @@ from ..planes import covered, one_class
 OPEN = 21  # what is narrower stands out against what lies around it
 NEAR, AROUND, OVERLAP = 41, 25, 5  # sides of the search around the bones, of the flesh, and of what overlaps hide
 STANDS_OUT = 0.5  # of the difference between bone and flesh, where the picture is nearly white
+SPOT, REACH, PIXELS = 9, 7, 4  # a spot is narrower; side of the search around a bone; pixels that make it up
+FAINT = 0.05  # of the difference between bone and flesh: fainter spots are all alike
 ALONE = 0.9  # of that difference, whatever the brightness
 WHITE = 235
 LEAST = 6  # pixels
@@ -67,6 +70,37 @@ def metal(
             if row[cv2.CC_STAT_AREA] >= LEAST and (best is None or row[cv2.CC_STAT_AREA] > best.pixels):
                 best = Spot(int(row[cv2.CC_STAT_AREA]), float(x), float(y))
     return best
+
+
+def peaks(
+    image: np.ndarray, planes: np.ndarray, boxes: Mapping[int, tuple[slice, slice]], bands: tuple[int, int] = (0, 0)
+) -> dict[int, float]:
+    """How bright the brightest small spot on or close to each bone is: to compare with the same bone of other images.
+
+    The log of what it stands out by, over the difference between bone and flesh. Arguments as in :func:`metal`;
+    bones that others hide are left out.
+    """
+    count = np.zeros(image.shape, np.uint8)
+    for label, box in boxes.items():
+        count[box] += one_class(planes[box], label)
+    inside = (count > 0).astype(np.uint8)
+    flesh = (_grown(inside, AROUND) > 0) & (count == 0)
+    if not inside.any() or not flesh.any():
+        return {}
+    smooth = cv2.GaussianBlur(image, (3, 3), 0)
+    usual = max(float(np.median(smooth[count > 0]) - np.median(smooth[flesh])), 4)
+    spots = cv2.morphologyEx(smooth, cv2.MORPH_TOPHAT, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SPOT, SPOT)))
+    usable = _grown((count > 1).astype(np.uint8), OVERLAP) == 0
+    usable[: bands[0]] = usable[:, : bands[1]] = False
+    found = {}
+    for label, (rows, columns) in boxes.items():
+        wide = tuple(slice(max(part.start - REACH, 0), part.stop + REACH) for part in (rows, columns))
+        own = one_class(planes[wide], label)
+        near = (_grown(own.astype(np.uint8), REACH) > 0) & usable[wide] & ((count[wide] == 0) | own)
+        if near.sum() > 5 * PIXELS:
+            brightest = np.partition(spots[wide][near], -PIXELS)[-PIXELS:]
+            found[label] = float(np.log(brightest.mean() / usual + FAINT))
+    return found
 
 
 def collimation(image: np.ndarray, bands: tuple[int, int] = (0, 0)) -> list[str]:
