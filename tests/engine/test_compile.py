@@ -55,8 +55,16 @@ def test_a_compiler_that_is_missing_is_told_before_anything_is_written(make, rec
 
 
 @pytest.mark.slow
-def test_compiled_for_real_it_learns_the_same_but_for_rounding(make, records):
-    plain, folder = fit(make("plain"), 0, records, Segment), fit(make("real", model__compile=True), 0, records, Segment)
-    found = weights(folder)
+def test_compiled_for_real_it_learns_the_same_but_for_rounding(recipe, records):
+    """By SGD: Adam's first steps are as long as the rate whatever the gradient, and rounding decides their sign.
+
+    And without a point head, whose points a compiler draws in its own way.
+    """
+    config = recipe("unet", epochs=1, optim__name="sgd")
+    start = Segment(config, records, []).network.state_dict()
+    plain = fit(config.model_copy(update={"name": "plain"}), 0, records, Segment)
+    compiled = config.model_copy(update={"name": "real", "model": config.model.model_copy(update={"compile": True})})
+    found = weights(fit(compiled, 0, records, Segment))
     for key, value in weights(plain).items():
-        assert (found[key] - value).abs().max() <= 0.05 * value.abs().max() + 1e-3, key
+        assert (found[key] - value).abs().max() <= 0.01 * value.abs().max() + 1e-5, key
+    assert max((found[key] - value).abs().max() for key, value in start.items()) > 1e-3
