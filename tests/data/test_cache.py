@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -55,6 +56,16 @@ def counted(monkeypatch):
     seen = []
     monkeypatch.setattr(module, "prepare", lambda record, data: (seen.append(record.name), prepare(record, data))[1])
     return seen
+
+
+@pytest.mark.parametrize("kind", ["ram", "disk", "none"])
+def test_a_spawned_worker_can_be_sent_it(make, counted, kind):
+    cache, records, data = make(kind)
+    sent = pickle.loads(pickle.dumps(cache))
+    counted.clear()
+    for record in records:
+        same(sent(record), prepare(record, data))
+    assert len(counted) == (6 if kind == "none" else 0)
 
 
 @pytest.mark.parametrize("kind", ["ram", "disk"])

@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from phalanx.data import folds as folding
 from phalanx.engine import checkpoint
-from phalanx.engine.fit import Trainer, agreed_folds, fit
+from phalanx.engine.fit import Trainer, fit
+from phalanx.engine.folder import agreed_folds
 from phalanx.errors import ConfigError, DataError, TrainingError
 from phalanx.tasks.segment import Segment
 

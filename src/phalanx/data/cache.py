@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -53,9 +53,11 @@ class SampleCache:
         Raises:
             DataError: of the first record, in their order, that cannot be used.
         """
+        bar = partial(tqdm, total=len(records), leave=False, disable=not progress)
         with ThreadPoolExecutor() as pool:
-            for what, step in (("hash", self._know), ("read", self._make)):
-                list(tqdm(pool.map(step, records), what, len(records), leave=False, disable=not progress))
+            list(bar(pool.map(self._know, records), "hash"))
+            wanted, lock = {key for _, key in self.known.values()}, Lock()
+            list(bar(pool.map(partial(self._make, wanted=wanted, lock=lock), records), "read"))
 
     def __call__(self, record: Record) -> Prepared:
         """The sample of a record.
@@ -81,14 +83,15 @@ class SampleCache:
             states = self._states(record)
             self.known[record] = states, self._key(record, states)
 
-    def _make(self, record: Record) -> None:
+    def _make(self, record: Record, wanted: set[str], lock: Lock) -> None:
         if self.store is None or (self.store.full and self.known[record][1] not in self.store):
             return check(record, self.data)
         states, key = self.known[record]
         if key not in self.store:
             prepared = prepare(record, self.data)
             if self._states(record) == states:  # else it is of a file just written, and not of this key
-                self.store.put(key, prepared, {key for _, key in self.known.values()})
+                with lock:  # not held by the store, which spawned workers are sent
+                    self.store.put(key, prepared, wanted)
         return None
 
     def _states(self, record: Record) -> list[State]:
@@ -125,7 +128,6 @@ class Folder:
 
     def __init__(self, place: Path, limit: int):
         self.place, self.limit, self.full = place, limit, False
-        self.lock = Lock()
 
     def __contains__(self, key: str) -> bool:
         there = self._path(key).is_file()
@@ -165,7 +167,7 @@ class Folder:
         np.savez(content, image=image, starts=runs.starts, values=runs.values, frame=frame)
         try:
             self.place.mkdir(parents=True, exist_ok=True)
-            with self.lock, FileLock(self.place / ".lock"):  # threads first: the file's lock is waited for in naps
+            with FileLock(self.place / ".lock"):
                 if self._make_room(content.tell(), wanted):
                     write_bytes(self._path(key), content.getvalue())
                 else:

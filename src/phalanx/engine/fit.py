@@ -20,13 +20,12 @@ from ..data.dataset import Batch, Batches, Unwarped, collate
 from ..data.oversample import keep_weights
 from ..data.records import Record
 from ..data.traits import keep_traits
-from ..errors import TrainingError
 from ..files import write_json, write_text
 from ..models.depth import encoder_stages
 from . import checkpoint
 from .device import check_compiler, open_device
 from .ema import Average
-from .folder import Log, check_recipe, claim, fold_folder, locked
+from .folder import Log, agreed_folds, check_recipe, claim, fold_folder, locked
 from .freeze import check_freeze, freeze
 from .guards import check_gradient, check_loss
 from .optim import build_optimizer, rate, scales
@@ -96,23 +95,6 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         write_json(done, result)
         print(f"{folder}: finished{_dice_text(result)}", flush=True)
     return folder
-
-
-def agreed_folds(folder: Path, config: Config, records: Sequence[Record]) -> folding.Folds:
-    """The fold of each image. Each fold's folder keeps its own copy, and all of a run must agree.
-
-    Raises:
-        TrainingError: the data set's images changed since the run began, or another fold was drawn otherwise.
-    """
-    shared = config.data.folds_file
-    folds = folding.read(shared, records, config.folds) if shared else folding.draw(records, config.folds, config.seed)
-    for other in sorted(folder.parent.glob("*/folds.csv")):
-        if folding.read_plain(other) != folds:
-            raise TrainingError(
-                f"{other}: this run began with other images or folds; a mix would validate on images it trained "
-                "on. Restore the data set, or give another name="
-            )
-    return folds
 
 
 class Trainer:

@@ -1,10 +1,10 @@
-"""A run's folder: its lock, its recipe, its log and what it was made with."""
+"""A run's folder: its lock, its recipe, its folds, its log and what it was made with."""
 
 import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ..config import RUNTIME_KEYS, Config, validate
+from ..data import folds as folding
+from ..data.records import Record
 from ..errors import ConfigError, TrainingError
 from ..files import write_json, write_text
 
@@ -83,6 +85,23 @@ def read_recipe(path: Path) -> dict[str, Any]:
         return validate(values).model_dump(mode="json")
     except ConfigError:  # an option that is no more, which the comparison will name
         return values
+
+
+def agreed_folds(folder: Path, config: Config, records: Sequence[Record]) -> folding.Folds:
+    """The fold of each image. Each fold's folder keeps its own copy, and all of a run must agree.
+
+    Raises:
+        TrainingError: the data set's images changed since the run began, or another fold was drawn otherwise.
+    """
+    shared = config.data.folds_file
+    folds = folding.read(shared, records, config.folds) if shared else folding.draw(records, config.folds, config.seed)
+    for other in sorted(folder.parent.glob("*/folds.csv")):
+        if folding.read_plain(other) != folds:
+            raise TrainingError(
+                f"{other}: this run began with other images or folds; a mix would validate on images it trained "
+                "on. Restore the data set, or give another name="
+            )
+    return folds
 
 
 def claim(folder: Path, config: Config) -> None:

@@ -46,7 +46,7 @@ def build(encoder: str, *, weights: str | None, classes: int, channels: Count = 
         body = build_encoder(encoder, weights=weights, output_stride=16)
     except OSError:
         raise
-    except Exception:
+    except Exception:  # whatever a third-party encoder raises is an answer to the user's choice
         raise ConfigError(
             f"model.arch=lraspp with model.encoder={encoder}: this encoder cannot be dilated to stride 16. "
             "Choose tu-mobilenetv3_large_100, mobilenet_v2, efficientnet-b0 or resnet34, or another model.arch (fpn)"

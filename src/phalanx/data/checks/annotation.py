@@ -9,6 +9,7 @@ import numpy as np
 from ...config import Data, Masks
 from ...errors import DataError
 from .. import coco, masks
+from ..coco_rle import decode
 from ..images import Grid
 from ..planes import covered, one_class, plane_count
 from ..polygons import Polygon, outlines_of, rasterise, read_items
@@ -82,7 +83,7 @@ def _of_coco(seen: Look, data: Data, grid: Grid | None) -> tuple[list[Polygon], 
             polygons += [Polygon(label, np.reshape(flat, (-1, 2)) * scale - 0.5) for flat in shape]
             continue
         try:
-            mask = coco.decode(shape, where)
+            mask = decode(shape, where)
             grid.same_frame(mask.shape, where)
         except DataError as error:
             kind = "other-frame" if "proportions" in str(error) else "bad-mask"
