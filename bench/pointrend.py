@@ -57,7 +57,9 @@ def main() -> None:
         sizes = ["--patients", patients, "--test-patients", "10" if not args.quick else "2", "--size", str(size)]
         call("phantom", "hand", *sizes, "--seed", "11", "--out", str(root))
     recipe = [f"data.size={size}", f"epochs={epochs}", "data.oversample=null", "augment=affine"]
-    found = {v: [one(root, runs, v, seed, recipe) for seed in seeds] for v in ("without", "with")}
+    # side by side: a seed's two runs follow each other, so that what else the machine does falls on both
+    pairs = [{variant: one(root, runs, variant, seed, recipe) for variant in VARIANTS} for seed in seeds]
+    found = {variant: [pair[variant] for pair in pairs] for variant in VARIANTS}
     gains = [a["dice"] - b["dice"] for a, b in zip(found["with"], found["without"], strict=True)]
 
     def mean(variant: str, key: str) -> float:
