@@ -27,7 +27,8 @@ from .feed import Feed
 from .folder import Log, agreed_folds, check_recipe, claim, fold_folder, locked
 from .freeze import check_freeze, freeze
 from .guards import check_gradient, check_loss
-from .optim import build_optimizer, rate, scales
+from .optim import build_optimizer, check_optimizer, scales
+from .schedule import check_schedule, set_rate
 from .start import begin
 from .state import State
 
@@ -54,6 +55,7 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         if done.is_file():
             print(f"{folder}: finished{_dice_text(json.loads(done.read_text(encoding='utf-8')))}", flush=True)
             return folder
+        check_optimizer(config.optim)
         dropped = dropping.agreed(folder, records, config.data, config.runs)
         torch.manual_seed(config.seed)
         shown = dropping.kept(train, dropped)
@@ -109,6 +111,7 @@ class Trainer:
         self.network, self.optimizer = self.fabric.setup(self.raw, optimizer)
         self.feed = Feed(task, config, device.torch)
         self.steps = config.epochs * self.feed.steps_an_epoch
+        check_schedule(optimizer, config.optim, self.steps)
 
     def run(self) -> float:
         """Trains to the end and writes ``final``; returns the seconds of training over all calls."""
@@ -143,8 +146,7 @@ class Trainer:
         if config.optim.freeze:
             freeze(self.raw, config.optim.freeze, self.stages, state.epoch)
         for images, micro_batches in self.feed.steps(state.epoch, state.batch):
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["scale"] * rate(config.optim, state.step, self.steps)
+            set_rate(self.optimizer, config.optim, state.step, self.steps, state.cuts)
             for batch in micro_batches:
                 # every draw of the step, such as PointRend's points, follows from its place alone
                 torch.manual_seed(

@@ -17,3 +17,7 @@ class State:
     images: int = 0
     best: float = -1.0
     seconds: float = 0.0  # spent training, over all calls
+    watched_best: float = -1.0  # watched Dice, as plateau and early_stop see it
+    watched_epoch: int = 0  # when it was reached
+    cuts: int = 0  # of the rate by plateau
+    cut_epoch: int = 0  # when the last one came

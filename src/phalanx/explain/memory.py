@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..config import Config
+from ..engine.optim import state_share
 from ..losses.stages import StagedLoss
 from ..models.build import Network, Output
 from ..models.pointrend import Points
@@ -53,7 +54,7 @@ def state_bytes(config: Config, network: nn.Module) -> int:
     """Weights, their average and the optimizer's moments."""
     weights = sum(value.nbytes for value in network.state_dict().values())
     learning = sum(p.nbytes for p in network.parameters() if p.requires_grad)
-    return 2 * weights + (2 if config.optim.name == "adamw" else 1) * learning
+    return 2 * weights + int(state_share(config.optim) * learning)
 
 
 class Ledger(TorchDispatchMode):
