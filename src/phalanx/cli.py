@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def train(words: Sequence[str]) -> None:
     """``phalanx train``."""
     from .compose import compose, parse_folds, split_words
 
+    began = time.monotonic()
     pairs = split_words(words)
     wanted = pairs.pop("fold", "0")
     config = compose(pairs)
@@ -64,8 +66,9 @@ def train(words: Sequence[str]) -> None:
 
     config.data = resolve_root(config.data)
     records = kept_records(config.data)
+    deadline = began + 3600 * config.max_hours if config.max_hours else None
     for fold in folds:
-        fit(config, fold, records, Segment)
+        fit(config, fold, records, Segment, deadline)
 
 
 def infer(words: Sequence[str]) -> None:
@@ -80,7 +83,7 @@ def infer(words: Sequence[str]) -> None:
     options = typed(InferOptions, pairs)
     if options.out is not None and len(names) > 1:
         raise ConfigError("out=: fits one run; several runs go to submissions/<run>.csv each")
-    check_members(names, options.runs)
+    check_members(names, options.runs, options.weights)
     for name in names:
         print(infer_run(name, options), flush=True)
 

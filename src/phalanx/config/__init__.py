@@ -25,7 +25,7 @@ __all__ = [
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
 RUNTIME_KEYS = (
     "runs", "workers", "device", "checkpoint_minutes", "progress",
-    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "model.checkpointing",
+    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "model.checkpointing", "max_hours",
 )  # fmt: skip
 
 
@@ -51,6 +51,7 @@ class Config(Strict):
     checkpoint_minutes: Positive = 5.0
     progress: bool = True
     runs: Path = Path("runs")
+    max_hours: Positive | None = None  # for this call, all its folds together; then it stops, to be continued
 
     @model_validator(mode="after")
     def _usable(self) -> "Config":

@@ -20,27 +20,38 @@ from ..data.records import Record
 from ..data.traits import keep_traits
 from ..files import write_json, write_text
 from ..models.depth import encoder_stages
-from . import checkpoint
+from . import checkpoint, top
+from .budget import check_deadline, is_over
 from .device import check_compiler, open_device
 from .ema import Average
 from .feed import Feed
 from .folder import Log, agreed_folds, check_recipe, claim, fold_folder, locked
 from .freeze import check_freeze, freeze
 from .guards import check_gradient, check_loss
+from .judge import Judge
 from .optim import build_optimizer, check_optimizer, scales
 from .schedule import check_schedule, set_rate
 from .start import begin
 from .state import State
+from .swa import WeightMean, estimate_norms
+from .watch import check_held_out, inner_part
 
 FABRIC_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
-def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: Callable[..., Any]) -> Path:
+def fit(
+    config: Config,
+    fold: int | None,
+    records: Sequence[Record],
+    make_task: Callable[..., Any],
+    deadline: float | None = None,
+) -> Path:
     """Trains fold number ``fold`` (None: on everything) and predicts its held-out images; returns its folder.
 
     Args:
         records: all annotated images.
-        make_task: builds the task from (config, training records, held-out records).
+        make_task: builds the task from (config, training records, held-out records, watched records).
+        deadline: moment of ``time.monotonic()`` at which training stops, to be continued.
 
     Raises:
         TrainingError: the folder is in use or holds another recipe, or training cannot go on.
@@ -55,13 +66,15 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         if done.is_file():
             print(f"{folder}: finished{_dice_text(json.loads(done.read_text(encoding='utf-8')))}", flush=True)
             return folder
+        check_deadline(folder, config, deadline)
         check_optimizer(config.optim)
+        check_held_out(config, held_out)
         dropped = dropping.agreed(folder, records, config.data, config.runs)
         torch.manual_seed(config.seed)
-        shown = dropping.kept(train, dropped)
-        task = make_task(config, shown, held_out)
+        shown, watched = inner_part(config, dropping.kept(train, dropped))
+        task = make_task(config, shown, held_out, watched)
         begun = begin(task.network, config, folder, fold, held_out)
-        trainer = Trainer(config, folder, task)
+        trainer = Trainer(config, folder, task, deadline)
         # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
         claim(folder, config)
         if begun:
@@ -69,6 +82,8 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         folding.write(folder / "folds.csv", records, folds)
         if dropped:
             write_text(folder / "dropped.csv", dropping.to_csv(dropped))
+        if watched:
+            write_text(folder / "watched.csv", "\n".join(["image_name", *sorted(r.name for r in watched)]) + "\n")
         keep_weights(folder / "weights.csv", shown, task.weights)
         keep_traits(folder / "traits.csv", shown, task.traits, config.model.metadata)
         result: dict[str, Any] = {"seconds_train": trainer.run()}
@@ -86,8 +101,8 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
 class Trainer:
     """The loop over epochs and steps, with its state on disk."""
 
-    def __init__(self, config: Config, folder: Path, task: Any):
-        self.config, self.folder, self.task = config, folder, task
+    def __init__(self, config: Config, folder: Path, task: Any, deadline: float | None = None):
+        self.config, self.folder, self.task, self.deadline = config, folder, task, deadline
         device = open_device(config.device, config.precision)
         where = [device.torch.index or 0] if device.torch.type == "cuda" else 1
         self.fabric = Fabric(
@@ -98,6 +113,8 @@ class Trainer:
         self.fabric.launch()
         self.state = State()
         self.average = Average(task.network.to(device.torch), config.optim.ema)
+        self.swa = WeightMean(self.average.network) if config.optim.swa else None
+        self.judge = Judge(config, folder, task, self.average.network)
         self.raw = task.network
         # after the average was copied, which is not compiled; weights keep their names
         if config.model.compile:
@@ -116,6 +133,7 @@ class Trainer:
     def run(self) -> float:
         """Trains to the end and writes ``final``; returns the seconds of training over all calls."""
         if (self.folder / "final").is_dir():
+            top.tidy(self.folder, [])
             return self._final_seconds()
         self.restore()
         state, config = self.state, self.config
@@ -123,7 +141,7 @@ class Trainer:
         log("start", state.step, images=self.feed.batches.images, steps=self.steps, lr_scales=scales(self.optimizer))
         self.began = self.saved = time.monotonic()
         with self._bar() as bar:
-            while state.epoch < config.epochs:
+            while state.epoch < config.epochs and not state.stopped:
                 self.train_epoch(bar)
                 loss, dice = state.loss_sum / state.images, state.dice_sum / state.images
                 log("epoch", state.step, epoch=state.epoch, stage=state.stage, loss=loss, dice=dice,
@@ -133,10 +151,14 @@ class Trainer:
                 if self.task.loss.advance(state.stage, state.epoch - state.stage_began, dice):
                     state.stage, state.stage_began = state.stage + 1, state.epoch
                     log("stage", state.step, stage=state.stage)
-                if state.epoch % config.validate_every == 0 or state.epoch == config.epochs:
-                    self.validate(log, bar)
+                if self.swa and config.optim.swa and state.epoch > config.optim.swa.start * config.epochs:
+                    state.averaged += 1
+                    self.swa.add(self.raw, state.averaged)
+                self.judge(state, dice, log, bar.write)
                 self.save()
-        checkpoint.save(self.folder / "final", self._weights(), asdict(state))
+                if state.epoch < config.epochs and not state.stopped:
+                    check_deadline(self.folder, config, self.deadline, f"step {state.step} of {self.steps}")
+            self.finish()
         return state.seconds
 
     def train_epoch(self, bar: tqdm) -> None:
@@ -175,19 +197,29 @@ class Trainer:
             bar.update()
             bar.set_postfix_str(self._postfix(), refresh=False)
             # an epoch's last step is saved with the epoch: of a state between the two, the log would tell twice
-            if state.batch < len(self.feed.batches) and time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
-                self.save()
+            if state.batch < len(self.feed.batches):
+                over = is_over(self.deadline)
+                if over or time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
+                    self.save()
+                if over:
+                    check_deadline(self.folder, config, self.deadline, f"step {state.step} of {self.steps}")
 
-    def validate(self, log: Log, bar: tqdm) -> None:
-        """Dice of the averaged weights on the held-out fold; keeps the best, which is optimistic by that choice."""
-        dice = self.task.validate(self.average.network, self.fabric.device)
-        if dice is None:
-            return
-        log("validate", self.state.step, epoch=self.state.epoch, dice=dice)
-        bar.write(f"epoch {self.state.epoch}/{self.config.epochs}: held-out Dice {dice:.4f}")
-        if dice > self.state.best:
-            self.state.best = dice
-            checkpoint.save(self.folder / "best", self._weights(), asdict(self.state))
+    def finish(self) -> None:
+        """Writes ``final``, and with ``average_best`` the mean of the best as ``best``."""
+        state, config, weights = self.state, self.config, self._weights()
+        if self.swa:
+            network = self.swa.network
+            weights = {"weights": network.state_dict()}
+            self.network.train()
+            if config.optim.freeze:
+                freeze(self.raw, config.optim.freeze, self.stages, config.epochs)
+            batches = (self.fabric.to_device(b) for _, part in self.feed.steps(config.epochs, 0) for b in part)
+            with self.fabric.autocast():
+                estimate_norms(network, self.raw, batches, lambda b: self.task.step(network, b, state.stage))
+        if state.top:
+            checkpoint.save(self.folder / "best", {"weights": top.mean(self.folder, state.top)}, asdict(state))
+        checkpoint.save(self.folder / "final", weights, asdict(state))
+        top.tidy(self.folder, [])
 
     def save(self) -> None:
         """The state as ``last``, from which the same command goes on."""
@@ -199,9 +231,12 @@ class Trainer:
             **self._weights(),
             "optimizer": checkpoint.optimizer_tensors(self.raw, self.optimizer),
         }
+        if self.swa and self.state.averaged:
+            tensors["swa"] = self.swa.network.state_dict()
         scaler = self._scaler()
         scalars = {"scaler": scaler.state_dict()} if scaler is not None else {}
         checkpoint.save(self.folder / "last", tensors, asdict(self.state) | scalars)
+        top.tidy(self.folder, self.state.top)
 
     def restore(self) -> None:
         """Takes up ``last``, if there is one."""
@@ -215,6 +250,8 @@ class Trainer:
         self.state = State(**scalars)
         self.raw.load_state_dict(tensors["model"])
         self.average.network.load_state_dict(tensors["weights"])
+        if self.swa and "swa" in tensors:
+            self.swa.network.load_state_dict(tensors["swa"])
         checkpoint.restore_optimizer(self.raw, self.optimizer, tensors["optimizer"])
         print(f"{self.folder}: continues at step {self.state.step} of {self.steps}", flush=True)
 

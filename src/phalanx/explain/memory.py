@@ -51,10 +51,10 @@ def estimate_step(config: Config, network: Network, *, size: int, batch: int, pr
 
 
 def state_bytes(config: Config, network: nn.Module) -> int:
-    """Weights, their average and the optimizer's moments."""
+    """Weights, their averages and the optimizer's moments."""
     weights = sum(value.nbytes for value in network.state_dict().values())
     learning = sum(p.nbytes for p in network.parameters() if p.requires_grad)
-    return 2 * weights + int(state_share(config.optim) * learning)
+    return (3 if config.optim.swa else 2) * weights + int(state_share(config.optim) * learning)
 
 
 class Ledger(TorchDispatchMode):
