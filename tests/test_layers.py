@@ -11,7 +11,7 @@ import pytest
 import phalanx
 
 ROOT = Path(phalanx.__file__).parent
-COMMON = {"config", "errors", "files", "measures"}
+COMMON = {"config", "errors", "files", "measures", "processes"}
 COMMANDS = {"cli", "__main__", "demo", "scoring", "votes", "usage", "compose", "roots"}
 BASE = {"data", "augment", "metrics", "models", "losses", "submit"}
 
