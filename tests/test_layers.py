@@ -12,7 +12,7 @@ import phalanx
 
 ROOT = Path(phalanx.__file__).parent
 COMMON = {"config", "errors", "files", "measures", "processes"}
-COMMANDS = {"cli", "__main__", "demo", "scoring", "votes", "usage", "compose", "roots"}
+COMMANDS = {"cli", "__main__", "demo", "fanout", "scoring", "votes", "usage", "compose", "roots"}
 BASE = {"data", "augment", "metrics", "models", "losses", "submit"}
 
 # what each package may import beside itself and COMMON

@@ -12,7 +12,7 @@ from .errors import ConfigError, PhalanxError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 1 where a check found errors, or 2 for a user's mistake."""
+    """Runs one command; returns the exit code: 0, 1 where a check found errors or a fold failed, 2 for a mistake."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage.MAIN, end="")
@@ -48,14 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def train(words: Sequence[str]) -> None:
-    """``phalanx train``."""
+def train(words: Sequence[str]) -> int:
+    """``phalanx train``: 1 where one of several folds failed."""
     from .compose import compose, parse_folds, split_words
 
     pairs = split_words(words)
     wanted = pairs.pop("fold", "0")
     config = compose(pairs)
     folds = parse_folds(wanted, config.folds)
+    if config.devices and not config.ddp:
+        from .fanout import side_by_side
+
+        return side_by_side(train, pairs, folds, config)
 
     from .data.quarantine import kept_records
     from .engine.fit import fit
@@ -66,6 +70,7 @@ def train(words: Sequence[str]) -> None:
     records = kept_records(config.data)
     for fold in folds:
         fit(config, fold, records, Segment)
+    return 0
 
 
 def infer(words: Sequence[str]) -> None:

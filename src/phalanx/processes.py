@@ -19,21 +19,31 @@ class Child:
     """A new Python process that calls ``function(*arguments)``, in a process group of its own.
 
     It is killed with all its own processes when the one that started it ends, be it by SIGKILL.
+
+    Args:
+        environment: variables it has from its first line on, when libraries read them.
     """
 
-    def __init__(self, name: str, function: Callable[..., Any], *arguments: Any):
+    def __init__(
+        self, name: str, function: Callable[..., Any], *arguments: Any, environment: dict[str, str] | None = None
+    ):
         context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
         self.name = name
         self.report, theirs = context.Pipe(duplex=False)
         self.process = context.Process(target=_run, args=(theirs, function, arguments), name=name)
         # Ctrl-C comes to the process that started this one, which then ends it
         main = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+        variables = dict(os.environ)
+        os.environ.update(environment or {})
         try:
             self.process.start()
         finally:
+            for key in environment or {}:
+                del os.environ[key]
+            os.environ.update(variables)
             if main:
-                signal.signal(signal.SIGINT, before)
+                signal.signal(signal.SIGINT, handler)
         theirs.close()
 
     def end(self) -> None:
@@ -52,6 +62,11 @@ class Child:
         return None
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def together(children: Sequence[Child]) -> None:
     """Waits until all have ended well. When one fails, or this call is interrupted, all are ended.
 
@@ -66,14 +81,14 @@ def together(children: Sequence[Child]) -> None:
                 child = left.pop(sentinel)  # type: ignore[arg-type]
                 child.process.join()
                 if child.process.exitcode:
-                    raise _cause(children)
+                    raise cause(children)
     finally:
         for child in children:
             child.end()
 
 
-def _cause(children: Sequence[Child]) -> BaseException:
-    """What went wrong first: when one ends, its partners soon fail as well, for want of it."""
+def cause(children: Sequence[Child]) -> BaseException:
+    """What went wrong first, of children of which one ended badly: its partners soon fail as well, for want of it."""
     killed = [(child, child.process.exitcode) for child in children if (child.process.exitcode or 0) < 0]
     if killed:
         child, code = killed[0]

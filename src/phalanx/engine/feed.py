@@ -1,6 +1,5 @@
 """Brings the batches of an epoch to the device, step by step, from any place on, and knows how long that took."""
 
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from ..config import Config
 from ..data.dataset import Batch, Batches, Unwarped, collate
+from ..processes import cores
 from .ranks import Ranks
 
 Group = tuple[int, Iterator[Batch | Unwarped]]
@@ -105,9 +105,8 @@ def loader_workers(config: Config, device: torch.device, processes: int = 1) -> 
     eight beside a GPU."""
     if config.workers >= 0:
         return config.workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = max(1, cores // processes)
-    return min(8, max(1, cores - 1)) if device.type == "cuda" else min(1, cores - 1)
+    own = max(1, cores() // processes)
+    return min(8, max(1, own - 1)) if device.type == "cuda" else min(1, own - 1)
 
 
 def waiting_advice(config: Config, device: torch.device, share: float) -> str:
