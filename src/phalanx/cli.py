@@ -335,6 +335,22 @@ def sweep(words: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
+def claims(words: Sequence[str]) -> None:
+    """``phalanx claims``."""
+    from .compose import split_words
+
+    pairs = split_words(words)
+    out = Path(pairs.pop("out", "docs/results.md"))
+    if pairs or out.suffix != ".md":
+        raise ConfigError(f"{' '.join(words)}: expected out=FILE.md or nothing")
+
+    from .files import write_text
+    from .sweep.claims import document
+
+    write_text(out, document())
+    print(out)
+
+
 def demo(words: Sequence[str]) -> None:
     """``phalanx demo``."""
     from .compose import split_words
@@ -362,6 +378,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "plan": (plan, usage.PLAN),
     "picture": (picture, usage.PICTURE),
     "sweep": (sweep, usage.SWEEP),
+    "claims": (claims, usage.CLAIMS),
     "demo": (demo, usage.DEMO),
 }
 

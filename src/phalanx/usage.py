@@ -15,6 +15,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE ANSWERS IMAGES --out FILE.png                 predictions beside truth
   phalanx sweep TABLE [scale=small] [seeds=0,1]                      train the published variants that have no result
+  phalanx claims                                                     published beside ours: docs/results.md
   phalanx demo [quick=true]                                          the whole job on synthetic hands
 
 `phalanx COMMAND --help` tells the options of each. The scripts train.sh, infer.sh, ensemble.sh and demo.sh prepare
@@ -170,6 +171,16 @@ told, the others go on; exits 1 then. Writes results/sweep/<scale>/<data set>/<t
   fold=0..4              held-out folds a seed (default: 0)
   device= workers= data.root= progress= ...      runtime keys of phalanx train
   runs=DIR               where the runs lie (default: runs/sweep)
+"""
+
+CLAIMS = """\
+phalanx claims [out=docs/results.md]
+
+Writes what was published about each row of configs/sweep/ beside what results/sweep/ holds: Dice with its spread over
+seeds, the gain over the row it is against with an interval over seeds and patients, and the verdict: agrees,
+disagrees, undecided or not run. A result by another recipe than the present one is listed and not counted.
+
+  out=FILE.md            another file
 """
 
 DEMO = """\
