@@ -14,6 +14,8 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE ANSWERS IMAGES --out FILE.png                 predictions beside truth
+  phalanx sweep TABLE [scale=small] [seeds=0,1]                      train the published variants that have no result
+  phalanx claims                                                     published beside ours: docs/results.md
   phalanx demo [quick=true]                                          the whole job on synthetic hands
 
 `phalanx COMMAND --help` tells the options of each. The scripts train.sh, infer.sh, ensemble.sh and demo.sh prepare
@@ -155,6 +157,32 @@ phalanx picture FILE.csv ANSWERS IMAGES --out FILE.png [--rows N]
 
   IMAGES                 folder with the images (searched below)
   --rows N               images shown, the worst, the best and between (default 4): image, truth, prediction
+"""
+
+SWEEP = """\
+phalanx sweep TABLE ... [scale=small] [seeds=0,1] [rows=A,B] [fold=0] key=value ...
+
+Trains the rows of configs/sweep/TABLE.yaml (or `all`) that have no result yet, on a baseline that all tables share:
+all rows with the first seed, then with the next. Killed anywhere, the same command continues. A row that fails is
+told, the others go on; exits 1 then. Writes results/sweep/<scale>/<data set>/<table>/<row>.seed<s>.fold<k>.json.
+
+  scale=NAME             the baseline, configs/experiment/claims_NAME.yaml: small takes 100 s a training on one core,
+                         full is the published size, on data.root=DIR
+  seeds=0,1,2            each draws its own folds, start and augmentation
+  rows=A,B               only these rows (of one table)
+  fold=0..4              held-out folds a seed (default: 0)
+  device= workers= data.root= progress= ...      runtime keys of phalanx train
+  runs=DIR               where the runs lie (default: runs/sweep)
+"""
+
+CLAIMS = """\
+phalanx claims [out=docs/results.md]
+
+Writes what was published about each row of configs/sweep/ beside what results/sweep/ holds: Dice with its spread over
+seeds, the gain over the row it is against with an interval over seeds and patients, and the verdict: agrees,
+disagrees, undecided or not run. A result by another recipe than the present one is listed and not counted.
+
+  out=FILE.md            another file
 """
 
 DEMO = """\

@@ -48,6 +48,7 @@ def in_each(device, out, configs, records):
     ranks = Ranks()
     torch.set_num_threads(1)
     found = {"sum": ranks.sum(1.0, ranks.rank), "any": [ranks.any(ranks.rank == 2), ranks.any(False)]}
+    found["gather"] = ranks.gather(f"process {ranks.rank}")
     torch.manual_seed(0)
     network, images = Small(), torch.randn(9, 3)
     own = [images[:6], images[6:], images[9:]][ranks.rank]
@@ -80,7 +81,10 @@ def epochs(tiny, hands, tmp_path_factory):
 
 
 def test_sums_reach_all(epochs):
-    assert all(found["sum"] == [3.0, 3.0] and found["any"] == [True, False] for found in epochs[0])
+    for found in epochs[0]:
+        assert found["sum"] == [3.0, 3.0]
+        assert found["any"] == [True, False]
+        assert found["gather"] == ["process 0", "process 1", "process 2"]
 
 
 def test_gradients_of_unequal_shares_are_those_of_each_share_by_its_images(epochs):

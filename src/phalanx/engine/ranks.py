@@ -41,6 +41,13 @@ class Ranks:
         """Whether the flag is up in one of them."""
         return self.sum(float(flag))[0] > 0
 
+    def gather(self, value: Any) -> list[Any]:
+        """What each of them gives, in their order."""
+        found = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(found, value)
+        return found
+
     def barrier(self) -> None:
         """Waits until all are here."""
         self.sum(0.0)
