@@ -47,7 +47,7 @@ def stopping(step, kind=Segment):
 def told(folder: Path) -> list[dict]:
     """The log without times and starts."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "time"} for line in lines if line["event"] != "start"]
+    return [{k: v for k, v in line.items() if k not in ("time", "waiting")} for line in lines if line["event"] != "start"]
 
 
 def events(folder, name):
@@ -96,8 +96,8 @@ HELD_OUT, WATCHED = [0.1, 0.4, 0.6, 0.5, 0.2, 0.2, 0.2], [0.1, 0.3, 0.3, 0.3, 0.
 class Told(Segment):
     """The watched Dice stalls from the second epoch on, the held-out one is best in the third."""
 
-    def validate(self, network, device, watched=False):
-        assert super().validate(network, device, watched) is not None
+    def validate(self, network, device, ranks, watched=False):
+        assert super().validate(network, device, ranks, watched) is not None
         return (WATCHED if watched else HELD_OUT)[
             len(events(self.config.runs / self.config.name / "fold0", "epoch")) - 1
         ]

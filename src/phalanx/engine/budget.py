@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from ..config import Config
 from ..errors import TrainingError
@@ -12,14 +13,13 @@ def is_over(deadline: float | None) -> bool:
     return deadline is not None and time.monotonic() >= deadline
 
 
-def check_deadline(folder: Path, config: Config, deadline: float | None, place: str = "its beginning") -> None:
-    """Ends the call when its time is up, once the state at ``place`` is on disk.
+def stop(folder: Path, config: Config, place: str = "its beginning") -> NoReturn:
+    """Ends the call whose time is up, once the state at ``place`` is on disk.
 
     Raises:
-        TrainingError: it is; the text tells how to go on, and how to use the weights so far.
+        TrainingError: always; the text tells how to go on, and how to use the weights so far.
     """
-    if is_over(deadline):
-        raise TrainingError(
-            f"{folder}: unfinished: max_hours={config.max_hours:g} are over at {place}. The same command continues; "
-            "phalanx infer weights=last predicts with the weights so far"
-        )
+    raise TrainingError(
+        f"{folder}: unfinished: max_hours={config.max_hours:g} are over at {place}. The same command continues; "
+        "phalanx infer weights=last predicts with the weights so far"
+    )

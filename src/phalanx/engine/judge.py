@@ -10,6 +10,7 @@ from torch import nn
 from ..config import Config
 from . import checkpoint, top
 from .folder import Log
+from .ranks import Ranks
 from .state import State
 from .watch import look, watched
 
@@ -19,10 +20,11 @@ class Judge:
 
     Args:
         network: the average, on the device that trains.
+        ranks: the processes that train together, of which the first writes.
     """
 
-    def __init__(self, config: Config, folder: Path, task: Any, network: nn.Module):
-        self.config, self.folder, self.task, self.network = config, folder, task, network
+    def __init__(self, config: Config, folder: Path, task: Any, network: nn.Module, ranks: Ranks):
+        self.config, self.folder, self.task, self.network, self.ranks = config, folder, task, network, ranks
         self.of = getattr(watched(config.optim), "of", None)
 
     def __call__(self, state: State, dice: float, log: Log, say: Callable[[str], Any]) -> None:
@@ -32,13 +34,13 @@ class Judge:
             self._look(state, dice, log, say)
         if state.epoch % self.config.validate_every and state.epoch < self.config.epochs and not state.stopped:
             return
-        held_out = self.task.validate(self.network, device)
+        held_out = self.task.validate(self.network, device, self.ranks)
         if held_out is not None:
             self._keep(state, held_out, log, say)
         if self.of == "held_out":
             self._look(state, held_out, log, say)
         elif self.of == "inner":
-            self._look(state, self.task.validate(self.network, device, watched=True), log, say)
+            self._look(state, self.task.validate(self.network, device, self.ranks, watched=True), log, say)
 
     def _keep(self, state: State, dice: float, log: Log, say: Callable[[str], Any]) -> None:
         """Keeps the best by the held-out Dice, optimistic by that choice."""
@@ -46,10 +48,11 @@ class Judge:
         say(f"epoch {state.epoch}/{self.config.epochs}: held-out Dice {dice:.4f}")
         weights, count = self.network.state_dict(), self.config.optim.average_best
         if count:
-            state.top = top.enter(self.folder, state.top, count, dice, state.epoch, weights)
+            state.top = top.enter(self.folder, state.top, count, dice, state.epoch, weights, self.ranks.first)
         if dice > state.best:
             state.best = dice
-            checkpoint.save(self.folder / "best", {"weights": weights}, asdict(state))
+            if self.ranks.first:
+                checkpoint.save(self.folder / "best", {"weights": weights}, asdict(state))
 
     def _look(self, state: State, dice: float, log: Log, say: Callable[[str], Any]) -> None:
         log("watch", state.step, epoch=state.epoch, dice=dice)

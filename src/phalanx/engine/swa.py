@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .ema import blend
+from .ranks import Ranks, running_statistics
 
 
 class WeightMean:
@@ -23,7 +24,13 @@ class WeightMean:
 
 
 @torch.no_grad()
-def estimate_norms(network: nn.Module, like: nn.Module, batches: Iterable[Any], step: Callable[[Any], Any]) -> None:
+def estimate_norms(
+    network: nn.Module,
+    like: nn.Module,
+    batches: Iterable[Any],
+    step: Callable[[Any], Any],
+    ranks: Ranks | None = None,
+) -> None:
     """Gives a network's BatchNorm layers the statistics of the batches under its weights as they are.
 
     The statistics of a mean of weights are not the mean of their statistics. Other norms have none: without
@@ -32,6 +39,7 @@ def estimate_norms(network: nn.Module, like: nn.Module, batches: Iterable[Any], 
     Args:
         like: the network as it trained; layers in evaluation mode there, of frozen stages, keep their statistics.
         step: the forward pass of a batch.
+        ranks: the processes that train together; each goes over its own batches.
     """
     learning = {name for name, module in like.named_modules() if module.training}
     norms = [m for name, m in network.named_modules() if name in learning and isinstance(m, _BatchNorm)]
@@ -42,8 +50,10 @@ def estimate_norms(network: nn.Module, like: nn.Module, batches: Iterable[Any], 
         norm.reset_running_stats()
         norm.momentum = None  # which means a plain mean over the batches
         norm.train()
-    for batch in batches:
+    count = 0
+    for count, batch in enumerate(batches, start=1):  # noqa: B007
         step(batch)
+    (ranks or Ranks()).average(running_statistics(network), count)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

@@ -11,11 +11,24 @@ from . import checkpoint
 Top = list[list[float]]  # Dice and epoch, the best first
 
 
-def enter(folder: Path, top: Top, count: int, dice: float, epoch: int, weights: checkpoint.Tensors) -> Top:
-    """The ``count`` best with a newly validated one, whose weights are kept as ``top/<epoch>`` if it is among them."""
+def enter(
+    folder: Path,
+    top: Top,
+    count: int,
+    dice: float,
+    epoch: int,
+    weights: checkpoint.Tensors,
+    write: bool = True,
+) -> Top:
+    """The ``count`` best with a newly validated one, whose weights are kept as ``top/<epoch>`` if it is among them.
+
+    Args:
+        write: False in all but the first of the processes that train together.
+    """
     if len(top) == count and dice <= top[-1][0]:
         return top
-    checkpoint.save(folder / "top" / str(epoch), {"weights": weights}, {"dice": dice})
+    if write:
+        checkpoint.save(folder / "top" / str(epoch), {"weights": weights}, {"dice": dice})
     return sorted([*top, [dice, epoch]], key=lambda entry: -entry[0])[:count]
 
 

@@ -16,6 +16,7 @@ from ..data.records import Record
 from ..data.traits import read_sheet, sheet_values
 from ..data.truth import truth_of
 from ..engine.device import check_warp_device, open_device
+from ..engine.ranks import Ranks
 from ..losses.bits import thin
 from ..losses.stages import Result, StagedLoss
 from ..metrics.dice import hard_dice
@@ -62,15 +63,15 @@ class Segment:
         return loss_of(self.loss, stage, network(batch.images, traits_of(self.traits, batch)), batch.planes)
 
     @torch.no_grad()
-    def validate(self, network: Network, device: torch.device, watched: bool = False) -> float | None:
+    def validate(self, network: Network, device: torch.device, ranks: Ranks, watched: bool = False) -> float | None:
         """Mean Dice of the held-out images, or of the watched ones, on the working grid: quicker than the score, and
-        close to it. None where there are no such images."""
+        close to it. None where there are no such images. Processes that train together share the work."""
         examined = self.watched_set if watched else self.validation_set
         values = self.watched_traits if watched else self.held_out_traits
         count = len(examined.records)
         if not count:
             return None
-        keys = [(0, i) for i in range(count)]
+        keys = [(0, i) for i in range(ranks.rank, count, ranks.size)]
         loader = DataLoader(examined, self.config.predict.batch, sampler=keys, collate_fn=collate)
         total = 0.0
         for batch in loader:
@@ -79,7 +80,7 @@ class Segment:
             traits = traits_of(values, batch)
             logits = network.predict(batch.images.to(device), None if traits is None else traits.to(device))
             total += hard_dice(logits, batch.planes.to(device)).mean(1).sum().item()
-        return total / count
+        return ranks.sum(total)[0] / count
 
     def out_of_fold(self, folder: Path) -> Score:
         """Predicts the held-out images by the path of a submission, writes ``oof.csv`` and scores it."""
