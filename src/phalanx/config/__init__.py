@@ -18,8 +18,8 @@ from .training import Freeze, OneCycle, Optim, Plateau, Predict, Restarts, Watch
 
 __all__ = [
     "RUNTIME_KEYS", "Augment", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Freeze", "GridDistortion",
-    "Loss", "Masks", "Model", "Optim", "Oversample", "PerClass", "Predict", "Share", "Strict",
-    "OneCycle", "Plateau", "Restarts", "Watch", "known_keys", "nearest", "validate",
+    "Loss", "Masks", "Model", "OneCycle", "Optim", "Oversample", "PerClass", "Plateau", "Predict", "Restarts", "Share",
+    "Strict", "Watch", "known_keys", "nearest", "validate",
 ]  # fmt: skip
 
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
