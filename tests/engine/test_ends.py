@@ -186,6 +186,7 @@ def test_what_needs_the_held_out_fold_is_refused_without_one_before_anything_is_
     assert not list(config.runs.rglob("*"))
 
 
+@pytest.mark.slow
 def test_fp16_skips_steps_that_overflow_and_continues_its_scaler(recipe, records, monkeypatch):
     """On a CPU, which has a scaler too. Its first scale is far too large, and grows again while training goes on."""
 
