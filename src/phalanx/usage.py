@@ -35,7 +35,7 @@ phalanx train key=value ...        (bash train.sh key=value ...)
   any.key=value          every key of src/phalanx/config/: epochs=50 batch=2 data.size=1024 model.weights=none
                          optim.lr=3e-4 precision=auto|32|bf16|fp16 device=auto|cpu|cuda:1 accumulate=4
   devices=0,1,2,3        folds side by side, one a GPU (or devices=cpu,cpu), and a table; exit code 1 if one fails
-  max_hours=10           stop this call in time, whole; exit code 2, and the same command continues
+  max_hours=10           stop this call in time, whole, with an exit code above 0; the same command continues
   devices=0,1 ddp=true   each fold on all these GPUs: every step's images are shared out, `batch` keeps its meaning
 
 Killed at any moment, the same command continues; a finished fold is left as it is.
