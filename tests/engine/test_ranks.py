@@ -209,6 +209,11 @@ def test_devices_that_cannot_train_together_are_refused(recipe, devices, message
         recipe(devices=devices, ddp="true")
 
 
+def test_devices_that_nothing_would_use_are_refused(recipe, records):
+    with pytest.raises(ConfigError, match="devices: folds side by side are for phalanx train; here give ddp=true"):
+        fit(recipe(devices="cpu,cpu"), 0, records, Segment)
+
+
 def test_a_gpu_that_is_not_there_is_refused_before_anything_starts(recipe, records):
     config = recipe(devices="76,77", ddp="true")
     with pytest.raises(ConfigError, match="device=cuda:76: this machine has"):

@@ -19,6 +19,7 @@ from ..data import folds as folding
 from ..data.oversample import keep_weights
 from ..data.records import Record
 from ..data.traits import keep_traits
+from ..errors import ConfigError
 from ..files import write_json, write_text
 from ..models.depth import encoder_stages
 from . import checkpoint
@@ -46,8 +47,11 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         make_task: builds the task from (config, training records, held-out records).
 
     Raises:
+        ConfigError: several devices, but not to train together.
         TrainingError: the folder is in use or holds another recipe, or training cannot go on.
     """
+    if config.devices and not config.ddp:
+        raise ConfigError("devices: folds side by side are for phalanx train; here give ddp=true, or one device=")
     folder, ranks = fold_folder(config, fold), Ranks()
     if config.ddp and ranks.size == 1 and not (folder / "done.json").is_file():
         for name in config.devices:
