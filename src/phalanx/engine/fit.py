@@ -236,6 +236,7 @@ class Trainer:
                 if over or time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
                     self.save()
                 if over:
+                    self.ranks.barrier()  # one that ends ends all, and the first may still be writing
                     stop(self.folder, config, self._place())
         waited, spent = self.ranks.sum(self.feed.waited, time.monotonic() - began)
         self.waiting = waited / max(1e-9, spent)
