@@ -144,7 +144,7 @@ phalanx plan experiment=NAME key=value ... [vram=24] [measure=true] [--json FILE
 
 Tells what a recipe costs before it is trained, from the keys of phalanx train: parameters and multiply-adds of
 encoder, decoder and heads, and the peak memory of a training step. On a GPU real steps are measured; without one the
-step is played on tensors without data, and the text says which.
+step is played on tensors without data, and the text says which. With ddp=true it is that of one of the devices.
 
   vram=24                GiB of a GPU: look for the largest batch at 512, 1024, 2048 and the recipe's size, and for
                          the largest size at the recipe's batch
