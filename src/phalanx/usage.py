@@ -37,6 +37,7 @@ phalanx train key=value ...        (bash train.sh key=value ...)
   devices=0,1,2,3        folds side by side, one a GPU (or devices=cpu,cpu), and a table; exit code 1 if one fails
   max_hours=10           stop this call in time, whole; exit code 2, and the same command continues
   devices=0,1 ddp=true   each fold on all these GPUs: every step's images are shared out, `batch` keeps its meaning
+                         (each process has its own data.cache=ram; data.cache=disk is one for all)
 
 Killed at any moment, the same command continues; a finished fold is left as it is.
 Writes runs/<name>/fold<k>/: config.yaml folds.csv log.jsonl last/ best/ final/ oof.csv oof_score.json
