@@ -37,6 +37,7 @@ phalanx train key=value ...        (bash train.sh key=value ...)
   devices=0,1,2,3        folds side by side, one a GPU (or devices=cpu,cpu), and a table; exit code 1 if one fails
   max_hours=10           stop this call in time, whole, with an exit code above 0; the same command continues
   devices=0,1 ddp=true   each fold on all these GPUs: every step's images are shared out, `batch` keeps its meaning
+                         (each process has its own data.cache=ram; data.cache=disk is one for all)
 
 Killed at any moment, the same command continues; a finished fold is left as it is.
 Writes runs/<name>/fold<k>/: config.yaml folds.csv log.jsonl last/ best/ final/ oof.csv oof_score.json
@@ -146,7 +147,7 @@ phalanx plan experiment=NAME key=value ... [vram=24] [measure=true] [--json FILE
 
 Tells what a recipe costs before it is trained, from the keys of phalanx train: parameters and multiply-adds of
 encoder, decoder and heads, and the peak memory of a training step. On a GPU real steps are measured; without one the
-step is played on tensors without data, and the text says which.
+step is played on tensors without data, and the text says which. With ddp=true it is that of one of the devices.
 
   vram=24                GiB of a GPU: look for the largest batch at 512, 1024, 2048 and the recipe's size, and for
                          the largest size at the recipe's batch
