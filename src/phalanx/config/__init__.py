@@ -7,7 +7,7 @@ impossible value is refused before anything is loaded, by a message that names t
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from .augment import Augment, Elastic, GridDistortion
 from .base import Count, Positive, Share, Strict, known_keys, nearest, validate_as
@@ -45,7 +45,9 @@ class Config(Strict):
     batch: Count = 2
     accumulate: Count = 1  # micro-batches of `batch` images a step
     validate_every: Count = 5  # epochs
-    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    precision: Annotated[Literal["auto", "32", "bf16", "fp16"], BeforeValidator(str)] = (
+        "auto"  # YAML reads 32 as a number
+    )
     device: str = "auto"  # auto, cpu, cuda or cuda:1
     workers: Annotated[int, Field(ge=-1)] = -1  # loader processes; -1: chosen for the machine
     checkpoint_minutes: Positive = 5.0
