@@ -306,7 +306,7 @@ def test_an_image_that_breaks_later_stops_with_its_name(recipe, records, tmp_pat
 
 
 def test_state_survives_json_exactly():
-    from phalanx.engine.fit import State
+    from phalanx.engine.state import State
 
     state = State(epoch=3, loss_sum=0.1 + 0.2, dice_sum=1 / 3, best=-1.0)
     assert State(**json.loads(json.dumps(asdict(state)))) == state

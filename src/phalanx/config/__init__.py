@@ -60,7 +60,10 @@ class Config(Strict):
             raise ValueError(f"data.drop.dice.run: {self.name} is this very run; name an earlier one, or give name=")
         terms = {term for stage in self.loss.stages for term in stage.weights}
         if "point" in terms and self.model.pointrend is None:
-            raise ValueError("loss: weighs 'point', which needs a head: set model.pointrend, or drop the term")
+            raise ValueError(
+                "loss: weighs 'point', which needs a head: set model.pointrend, or drop the term, as "
+                "loss=bce3_dice4_focal3 does"
+            )
         named = {"class_weights": self.loss.class_weights}
         named |= {f"options.{key}": values for key, values in self.loss.options.per_class().items()}
         for key, values in named.items():

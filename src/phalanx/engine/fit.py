@@ -2,21 +2,19 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..config import Config
 from ..data import drop as dropping
 from ..data import folds as folding
-from ..data.dataset import Batch, Batches, Unwarped, collate
 from ..data.oversample import keep_weights
 from ..data.records import Record
 from ..data.traits import keep_traits
@@ -25,29 +23,15 @@ from ..models.depth import encoder_stages
 from . import checkpoint
 from .device import check_compiler, open_device
 from .ema import Average
+from .feed import Feed
 from .folder import Log, agreed_folds, check_recipe, claim, fold_folder, locked
 from .freeze import check_freeze, freeze
 from .guards import check_gradient, check_loss
 from .optim import build_optimizer, rate, scales
 from .start import begin
+from .state import State
 
 FABRIC_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-
-
-@dataclass
-class State:
-    """Where training stands: every scalar that the next step depends on."""
-
-    epoch: int = 0
-    batch: int = 0  # batches of this epoch done
-    step: int = 0  # optimizer steps done
-    stage: int = 0
-    stage_began: int = 0  # epoch
-    loss_sum: float = 0.0  # over the images of this epoch so far
-    dice_sum: float = 0.0
-    images: int = 0
-    best: float = -1.0
-    seconds: float = 0.0  # spent training, over all calls
 
 
 def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: Callable[..., Any]) -> Path:
@@ -123,19 +107,8 @@ class Trainer:
             check_freeze(config.optim.freeze, self.stages)
         optimizer = build_optimizer(self.raw, config.optim, self.stages if config.optim.layer_decay < 1 else None)
         self.network, self.optimizer = self.fabric.setup(self.raw, optimizer)
-        self.batches = Batches(len(task.training_set), config.batch, config.seed, task.weights)
-        self.steps_an_epoch = -(-len(self.batches) // config.accumulate)
-        self.steps = config.epochs * self.steps_an_epoch
-        workers = loader_workers(config, device.torch)
-        self.loader: DataLoader = DataLoader(
-            task.training_set,
-            batch_sampler=self.batches,
-            num_workers=workers,
-            collate_fn=collate,
-            persistent_workers=workers > 0,
-            pin_memory=device.torch.type == "cuda",
-            worker_init_fn=_one_thread,
-        )
+        self.feed = Feed(task, config, device.torch)
+        self.steps = config.epochs * self.feed.steps_an_epoch
 
     def run(self) -> float:
         """Trains to the end and writes ``final``; returns the seconds of training over all calls."""
@@ -144,7 +117,7 @@ class Trainer:
         self.restore()
         state, config = self.state, self.config
         log = Log(self.folder / "log.jsonl", state.step)
-        log("start", state.step, images=self.batches.images, steps=self.steps, lr_scales=scales(self.optimizer))
+        log("start", state.step, images=self.feed.batches.images, steps=self.steps, lr_scales=scales(self.optimizer))
         self.began = self.saved = time.monotonic()
         with self._bar() as bar:
             while state.epoch < config.epochs:
@@ -169,7 +142,7 @@ class Trainer:
         self.network.train()
         if config.optim.freeze:
             freeze(self.raw, config.optim.freeze, self.stages, state.epoch)
-        for images, micro_batches in self._groups():
+        for images, micro_batches in self.feed.steps(state.epoch, state.batch):
             for group in self.optimizer.param_groups:
                 group["lr"] = group["scale"] * rate(config.optim, state.step, self.steps)
             for batch in micro_batches:
@@ -200,26 +173,8 @@ class Trainer:
             bar.update()
             bar.set_postfix_str(self._postfix(), refresh=False)
             # an epoch's last step is saved with the epoch: of a state between the two, the log would tell twice
-            if state.batch < len(self.batches) and time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
+            if state.batch < len(self.feed.batches) and time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
                 self.save()
-
-    def _groups(self) -> Iterator[tuple[int, Iterator[Batch | Unwarped]]]:
-        """Each step's number of images and its micro-batches, from where the state stands."""
-        config, state, count = self.config, self.state, self.batches.images
-        self.batches.epoch, self.batches.start = state.epoch, state.batch
-        stream = iter(self.loader)
-
-        def take(number: int) -> Iterator[Batch | Unwarped]:
-            for _ in range(number):
-                batch = next(stream)
-                if isinstance(batch, Exception):
-                    raise batch
-                yield batch
-
-        span = config.batch * config.accumulate
-        for first in range(state.batch * config.batch, count, span):
-            images = min(span, count - first)
-            yield images, take(-(-images // config.batch))
 
     def validate(self, log: Log, bar: tqdm) -> None:
         """Dice of the averaged weights on the held-out fold; keeps the best, which is optimistic by that choice."""
@@ -287,22 +242,6 @@ class Trainer:
 
     def _elapsed(self) -> float:
         return self.state.seconds + time.monotonic() - self.began
-
-
-def loader_workers(config: Config, device: torch.device) -> int:
-    """Loader processes: as configured, else one beside a computing CPU, and up to eight beside a GPU."""
-    import os
-
-    if config.workers >= 0:
-        return config.workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, max(1, cores - 1)) if device.type == "cuda" else min(1, cores - 1)
-
-
-def _one_thread(worker: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
 
 
 def _terminal() -> bool:

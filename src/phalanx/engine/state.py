@@ -1,0 +1,19 @@
+"""Where training stands, as scalars; the tensors are the model's, the average's and the optimizer's."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class State:
+    """Where training stands: every scalar that the next step depends on."""
+
+    epoch: int = 0
+    batch: int = 0  # batches of this epoch done
+    step: int = 0  # optimizer steps done
+    stage: int = 0
+    stage_began: int = 0  # epoch
+    loss_sum: float = 0.0  # over the images of this epoch so far
+    dice_sum: float = 0.0
+    images: int = 0
+    best: float = -1.0
+    seconds: float = 0.0  # spent training, over all calls
