@@ -5,10 +5,11 @@ renew the file, and say in the commit why the curve moved:
 
     PYTHONPATH=src python tests/engine/test_golden.py
 
-Other processors and thread counts round otherwise, and a point or a sorted pixel chosen otherwise makes more of it.
-Measured: two threads, AVX2 and no vector instructions instead of AVX-512 move the losses by 0.12% in the mean and by
-0.7% at most, and the Dice by .003; a learning rate off by 3% moves them by 0.28% in the mean, a warm-up of .12 instead
-of .1 by 0.5%, a weight average of .8 instead of .9 the Dice by .008.
+Other processors and thread counts round otherwise, and a point or a sorted pixel chosen otherwise makes more of it, so
+the first steps are held tightly and all of them loosely. Measured, in the mean of the first 20 and of all 60 losses:
+two threads .001% and .06%, AVX2 instead of AVX-512 .01% and .05%, no vector instructions .14% and .21%; against that,
+a learning rate off by 3% .29% and .49%, a warm-up of .12 instead of .1 .61% and .89%. The distance of the average
+moves by .6% at most, and by 11% where its decay is .79 instead of .8.
 """
 
 import json
@@ -23,10 +24,10 @@ import torch
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 FILE = Path(__file__).with_name("golden.json")
-STAGES = "[{weights:{bce:0.4,dice:0.4,focal:0.2,point:0.5},until:{epochs:10}},{weights:{bce:0.5,lovasz:0.5,point:1}}]"
+STAGES = "[{weights:{bce:0.4,dice:0.4,focal:0.2,point:0.5},until:{epochs:8}},{weights:{bce:0.5,lovasz:0.5,point:1}}]"
 WORDS = [
-    "data.size=96", "folds=6", "epochs=12", "batch=2", "workers=0", "progress=false", "validate_every=12", "device=cpu",
-    "precision=32", "name=golden", "optim.lr=1e-3", "optim.ema=0.9", "augment=affine", "model.arch=fpn",
+    "data.size=96", "epochs=10", "batch=2", "workers=0", "progress=false", "device=cpu",
+    "precision=32", "name=golden", "optim.lr=5e-4", "optim.ema=0.8", "augment=affine", "model.arch=fpn",
     "model.encoder=tu-test_efficientnet", "model.weights=none", f"loss.stages={STAGES}",
     "model.options={decoder_pyramid_channels:32,decoder_segmentation_channels:32,decoder_dropout:0.0}",
     "model.pointrend={points:64,hidden:16,layers:1,subdivision_points:64}",
@@ -34,9 +35,10 @@ WORDS = [
 
 
 def golden_run(place: Path) -> dict[str, Any]:
-    """The loss of each step, and the out-of-fold Dice of the averaged weights; six patients, one held out."""
+    """The loss of each step, and how far the averaged weights are behind the last, as a share of their length."""
     from phalanx.compose import compose, split_words
     from phalanx.data.layouts import train_records
+    from phalanx.engine import checkpoint
     from phalanx.engine.fit import fit
     from phalanx.phantom.hand import make_hands
     from phalanx.tasks.segment import Segment
@@ -54,10 +56,15 @@ def golden_run(place: Path) -> dict[str, Any]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        folder = fit(config, 0, train_records(config.data), Told)
+        folder = fit(config, None, train_records(config.data), Told)
     finally:
         torch.set_num_threads(before)
-    return {"losses": losses, "dice": json.loads((folder / "done.json").read_text(encoding="utf-8"))["dice"]}
+    tensors = checkpoint.load(folder / "last")[0]
+    last, average = (
+        torch.cat([tensors[part][key].flatten().float() for key in sorted(tensors["model"])])
+        for part in ("model", "weights")
+    )
+    return {"losses": losses, "lag": ((last - average).norm() / last.norm()).item()}
 
 
 def test_the_golden_run_is_as_it_was(tmp_path):
@@ -65,9 +72,9 @@ def test_the_golden_run_is_as_it_was(tmp_path):
     assert len(found["losses"]) == len(golden["losses"]) == 60
     apart = np.abs(np.array(found["losses"]) / np.array(golden["losses"]) - 1)
     renew = "; if the change is meant: PYTHONPATH=src python tests/engine/test_golden.py"
-    assert apart.mean() < 2e-3, f"in the mean, from step {int((apart > 2e-3).argmax())} on{renew}"
-    assert apart.max() < 2e-2, f"at step {int(apart.argmax())}{renew}"
-    assert found["dice"] == pytest.approx(golden["dice"], abs=5e-3), f"out-of-fold Dice{renew}"
+    assert apart[:20].mean() < 2e-3, f"from step {int((apart > 2e-3).argmax())} on{renew}"
+    assert apart.mean() < 5e-3, f"in the mean{renew}"
+    assert found["lag"] == pytest.approx(golden["lag"], rel=0.02), f"the average's distance{renew}"
 
 
 if __name__ == "__main__":
