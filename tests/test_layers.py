@@ -11,8 +11,8 @@ import pytest
 import phalanx
 
 ROOT = Path(phalanx.__file__).parent
-COMMON = {"config", "errors", "files", "measures"}
-COMMANDS = {"cli", "__main__", "demo", "scoring", "votes", "usage", "compose", "roots", "sweep", "words"}
+COMMON = {"config", "errors", "files", "measures", "processes"}
+COMMANDS = {"cli", "__main__", "demo", "fanout", "scoring", "votes", "usage", "compose", "roots", "sweep", "words"}
 BASE = {"data", "augment", "metrics", "models", "losses", "submit"}
 
 # what each package may import beside itself and COMMON

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from .words import split_flags, whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 1 where a check found errors, or 2 for a user's mistake."""
+    """Runs one command; returns the exit code: 0, 1 where a check found errors or a fold failed, 2 for a mistake."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage.MAIN, end="")
@@ -50,14 +51,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def train(words: Sequence[str]) -> None:
-    """``phalanx train``."""
+def train(words: Sequence[str]) -> int:
+    """``phalanx train``: 1 where one of several folds failed."""
     from .compose import compose, parse_folds, split_words
 
+    began = time.monotonic()
     pairs = split_words(words)
     wanted = pairs.pop("fold", "0")
     config = compose(pairs)
     folds = parse_folds(wanted, config.folds)
+    deadline = began + 3600 * config.max_hours if config.max_hours else None
+    if config.devices and not config.ddp:
+        from .fanout import side_by_side
+
+        return side_by_side(train, pairs, folds, config, deadline)
 
     from .data.quarantine import kept_records
     from .engine.fit import fit
@@ -67,7 +74,8 @@ def train(words: Sequence[str]) -> None:
     config.data = resolve_root(config.data)
     records = kept_records(config.data)
     for fold in folds:
-        fit(config, fold, records, Segment)
+        fit(config, fold, records, Segment, deadline)
+    return 0
 
 
 def infer(words: Sequence[str]) -> None:
@@ -82,7 +90,7 @@ def infer(words: Sequence[str]) -> None:
     options = typed(InferOptions, pairs)
     if options.out is not None and len(names) > 1:
         raise ConfigError("out=: fits one run; several runs go to submissions/<run>.csv each")
-    check_members(names, options.runs)
+    check_members(names, options.runs, options.weights)
     for name in names:
         print(infer_run(name, options), flush=True)
 

@@ -24,9 +24,16 @@ __all__ = [
 
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
 RUNTIME_KEYS = (
-    "runs", "workers", "device", "checkpoint_minutes", "progress",
+    "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "max_hours",
     "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "model.checkpointing",
 )  # fmt: skip
+
+
+DeviceName = Annotated[
+    str,
+    BeforeValidator(lambda name: f"cuda:{name}" if str(name).isdigit() else name),
+    Field(pattern=r"^(cpu|cuda:\d+)$"),
+]
 
 
 class Config(Strict):
@@ -53,6 +60,9 @@ class Config(Strict):
     checkpoint_minutes: Positive = 5.0
     progress: bool = True
     runs: Path = Path("runs")
+    devices: list[DeviceName] = []  # 0 or cuda:0, 1, ... or cpu: a fold each, or with ddp=true one fold on all
+    ddp: bool = False
+    max_hours: Positive | None = None  # for this call, all its folds together; then it stops, to be continued
 
     @model_validator(mode="after")
     def _usable(self) -> "Config":
@@ -73,6 +83,12 @@ class Config(Strict):
                     raise ValueError(f"loss.{key}: {name!r} is no class{known}")
         if self.model.pointrend is not None and "point" not in terms:
             raise ValueError("model.pointrend: no loss stage weighs 'point', so the head would never learn")
+        if self.ddp:
+            kinds = {name.partition(":")[0] for name in self.devices}
+            if len(self.devices) < 2 or len(kinds) > 1:
+                raise ValueError("ddp=true: needs two devices or more, all GPUs or all cpu, as in devices=0,1")
+            if kinds == {"cuda"} and len(set(self.devices)) < len(self.devices):
+                raise ValueError(f"devices={','.join(self.devices)}: with ddp=true each GPU can serve one process only")
         freeze = self.optim.freeze
         if freeze is not None and freeze.epochs is not None and freeze.epochs > self.epochs:
             raise ValueError(

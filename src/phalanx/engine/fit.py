@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,32 +21,53 @@ from ..data.records import Record
 from ..data.traits import keep_traits
 from ..files import write_json, write_text
 from ..models.depth import encoder_stages
-from . import checkpoint
+from . import checkpoint, top
+from .budget import is_over, stop
 from .device import check_compiler, open_device
 from .ema import Average
-from .feed import Feed
+from .feed import Feed, waiting_advice
 from .folder import Log, agreed_folds, check_recipe, claim, fold_folder, locked
 from .freeze import check_freeze, freeze
 from .guards import check_gradient, check_loss
-from .optim import build_optimizer, rate, scales
+from .judge import Judge
+from .optim import build_optimizer, check_optimizer, scales
+from .ranks import Ranks, launch
+from .schedule import check_schedule, set_rate
 from .start import begin
 from .state import State
+from .swa import WeightMean, estimate_norms
+from .watch import check_held_out, inner_part
 
 FABRIC_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
-def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: Callable[..., Any]) -> Path:
+def fit(
+    config: Config,
+    fold: int | None,
+    records: Sequence[Record],
+    make_task: Callable[..., Any],
+    deadline: float | None = None,
+) -> Path:
     """Trains fold number ``fold`` (None: on everything) and predicts its held-out images; returns its folder.
+
+    With ``config.ddp`` a process on each of ``config.devices`` does so, and only the first of them writes.
 
     Args:
         records: all annotated images.
-        make_task: builds the task from (config, training records, held-out records).
+        make_task: builds the task from (config, training records, held-out records, watched records).
+        deadline: moment of ``time.monotonic()`` at which training stops, to be continued.
 
     Raises:
         TrainingError: the folder is in use or holds another recipe, or training cannot go on.
     """
-    folder = fold_folder(config, fold)
-    with locked(folder):
+    folder, ranks = fold_folder(config, fold), Ranks()
+    if config.ddp and ranks.size == 1 and not (folder / "done.json").is_file():
+        for name in config.devices:
+            open_device(name, config.precision)
+        launch(config.devices, _fit_on, config, fold, records, make_task, deadline)
+        return folder
+    with locked(folder) if ranks.first else nullcontext():
+        ranks.barrier()
         check_recipe(folder, config)
         folds = agreed_folds(folder, config, records)
         train = [record for record in records if fold is None or folds[record.name] != fold]
@@ -54,22 +76,32 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         if done.is_file():
             print(f"{folder}: finished{_dice_text(json.loads(done.read_text(encoding='utf-8')))}", flush=True)
             return folder
+        if ranks.any(is_over(deadline)):
+            stop(folder, config)
+        check_optimizer(config.optim)
+        check_held_out(config, held_out)
         dropped = dropping.agreed(folder, records, config.data, config.runs)
         torch.manual_seed(config.seed)
-        shown = dropping.kept(train, dropped)
-        task = make_task(config, shown, held_out)
+        shown, watched = inner_part(config, dropping.kept(train, dropped))
+        task = make_task(config, shown, held_out, watched)
         begun = begin(task.network, config, folder, fold, held_out)
-        trainer = Trainer(config, folder, task)
+        trainer = Trainer(config, folder, task, deadline)
         # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
-        claim(folder, config)
-        if begun:
-            write_json(folder / "start.json", begun)
-        folding.write(folder / "folds.csv", records, folds)
-        if dropped:
-            write_text(folder / "dropped.csv", dropping.to_csv(dropped))
-        keep_weights(folder / "weights.csv", shown, task.weights)
-        keep_traits(folder / "traits.csv", shown, task.traits, config.model.metadata)
+        ranks.barrier()
+        if ranks.first:
+            claim(folder, config)
+            if begun:
+                write_json(folder / "start.json", begun)
+            folding.write(folder / "folds.csv", records, folds)
+            if dropped:
+                write_text(folder / "dropped.csv", dropping.to_csv(dropped))
+            if watched:
+                write_text(folder / "watched.csv", "\n".join(["image_name", *sorted(r.name for r in watched)]) + "\n")
+            keep_weights(folder / "weights.csv", shown, task.weights)
+            keep_traits(folder / "traits.csv", shown, task.traits, config.model.metadata)
         result: dict[str, Any] = {"seconds_train": trainer.run()}
+        if not ranks.first:
+            return folder
         if held_out:
             began = time.monotonic()
             score = task.out_of_fold(folder)
@@ -81,11 +113,16 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
     return folder
 
 
+def _fit_on(device: str, config: Config, *arguments: Any) -> None:
+    fit(config.model_copy(update={"device": device}), *arguments)
+
+
 class Trainer:
     """The loop over epochs and steps, with its state on disk."""
 
-    def __init__(self, config: Config, folder: Path, task: Any):
-        self.config, self.folder, self.task = config, folder, task
+    def __init__(self, config: Config, folder: Path, task: Any, deadline: float | None = None):
+        self.config, self.folder, self.task, self.deadline = config, folder, task, deadline
+        self.ranks = Ranks()
         device = open_device(config.device, config.precision)
         where = [device.torch.index or 0] if device.torch.type == "cuda" else 1
         self.fabric = Fabric(
@@ -96,6 +133,8 @@ class Trainer:
         self.fabric.launch()
         self.state = State()
         self.average = Average(task.network.to(device.torch), config.optim.ema)
+        self.swa = WeightMean(self.average.network) if config.optim.swa else None
+        self.judge = Judge(config, folder, task, self.average.network, self.ranks)
         self.raw = task.network
         # after the average was copied, which is not compiled; weights keep their names
         if config.model.compile:
@@ -107,33 +146,42 @@ class Trainer:
             check_freeze(config.optim.freeze, self.stages)
         optimizer = build_optimizer(self.raw, config.optim, self.stages if config.optim.layer_decay < 1 else None)
         self.network, self.optimizer = self.fabric.setup(self.raw, optimizer)
-        self.feed = Feed(task, config, device.torch)
+        self.feed = Feed(task, config, device.torch, self.ranks)
         self.steps = config.epochs * self.feed.steps_an_epoch
+        check_schedule(optimizer, config.optim, self.steps)
+        self.waiting, self.advised = 0.0, False  # share of the last epoch's time, and whether the user was told
 
     def run(self) -> float:
         """Trains to the end and writes ``final``; returns the seconds of training over all calls."""
         if (self.folder / "final").is_dir():
+            top.tidy(self.folder, [])
             return self._final_seconds()
         self.restore()
+        self.ranks.barrier()  # all have read before the first writes
         state, config = self.state, self.config
-        log = Log(self.folder / "log.jsonl", state.step)
-        log("start", state.step, images=self.feed.batches.images, steps=self.steps, lr_scales=scales(self.optimizer))
+        log = Log(self.folder / "log.jsonl", state.step, silent=not self.ranks.first)
+        log("start", state.step, images=self.feed.batches.images, steps=self.steps, lr_scales=scales(self.optimizer),
+            processes=self.ranks.size)  # fmt: skip
         self.began = self.saved = time.monotonic()
         with self._bar() as bar:
-            while state.epoch < config.epochs:
+            while state.epoch < config.epochs and not state.stopped:
                 self.train_epoch(bar)
                 loss, dice = state.loss_sum / state.images, state.dice_sum / state.images
                 log("epoch", state.step, epoch=state.epoch, stage=state.stage, loss=loss, dice=dice,
-                    lr=self.optimizer.param_groups[0]["lr"])  # fmt: skip
+                    lr=self.optimizer.param_groups[0]["lr"], waiting=round(self.waiting, 4))  # fmt: skip
                 state.epoch, state.batch = state.epoch + 1, 0
                 state.loss_sum, state.dice_sum, state.images = 0.0, 0.0, 0
                 if self.task.loss.advance(state.stage, state.epoch - state.stage_began, dice):
                     state.stage, state.stage_began = state.stage + 1, state.epoch
                     log("stage", state.step, stage=state.stage)
-                if state.epoch % config.validate_every == 0 or state.epoch == config.epochs:
-                    self.validate(log, bar)
+                if self.swa and config.optim.swa and state.epoch > config.optim.swa.start * config.epochs:
+                    state.averaged += 1
+                    self.swa.add(self.raw, state.averaged)
+                self.judge(state, dice, log, bar.write)
                 self.save()
-        checkpoint.save(self.folder / "final", self._weights(), asdict(state))
+                if state.epoch < config.epochs and not state.stopped and self.ranks.any(is_over(self.deadline)):
+                    stop(self.folder, config, self._place())
+            self.finish()
         return state.seconds
 
     def train_epoch(self, bar: tqdm) -> None:
@@ -142,24 +190,31 @@ class Trainer:
         self.network.train()
         if config.optim.freeze:
             freeze(self.raw, config.optim.freeze, self.stages, state.epoch)
+        began, self.feed.waited = time.monotonic(), 0.0
         for images, micro_batches in self.feed.steps(state.epoch, state.batch):
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["scale"] * rate(config.optim, state.step, self.steps)
+            first, names, own, loss, dice = state.batch, [], 0, 0.0, 0.0
+            set_rate(self.optimizer, config.optim, state.step, self.steps, state.cuts)
             for batch in micro_batches:
-                # every draw of the step, such as PointRend's points, follows from its place alone
-                torch.manual_seed(
-                    int(np.random.SeedSequence((config.seed, state.epoch, state.batch)).generate_state(1)[0])
-                )
+                # every draw of the step, such as PointRend's points, follows from its place alone (rank 0 is no word
+                # of entropy to numpy: the first process draws what one alone draws)
+                place = (config.seed, state.epoch, state.batch, self.ranks.rank)
+                torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
                 names = [self.task.training_set.records[i].name for i in batch.which.tolist()]
                 with self.fabric.autocast():
-                    result = self.task.step(self.network, self.fabric.to_device(batch), state.stage)
+                    result = self.task.step(self.network, batch, state.stage)
                 check_loss(result.total, result.terms, names, config.data.classes, state.step)
                 # a mean over the images of the whole step, however it is cut into micro-batches
                 self.fabric.backward(result.total * (len(names) / images))
-                state.loss_sum += result.total.item() * len(names)
-                state.dice_sum += result.dice.mean(1).sum().item()
-                state.images += len(names)
+                loss += result.total.item() * len(names)
+                dice += result.dice.mean(1).sum().item()
+                own += len(names)
                 state.batch += 1
+            # gradients, and what the log tells, are those of the whole step, wherever its images were
+            self.ranks.sum_gradients(self.raw, own / images)
+            loss, dice, over = self.ranks.sum(loss, dice, float(is_over(self.deadline)))
+            state.loss_sum, state.dice_sum = state.loss_sum + loss, state.dice_sum + dice
+            state.images += images
+            state.batch = first + -(-images // config.batch)
             if config.optim.clip:
                 norm = self.fabric.clip_gradients(
                     self.network, self.optimizer, max_norm=config.optim.clip, error_if_nonfinite=False
@@ -173,33 +228,55 @@ class Trainer:
             bar.update()
             bar.set_postfix_str(self._postfix(), refresh=False)
             # an epoch's last step is saved with the epoch: of a state between the two, the log would tell twice
-            if state.batch < len(self.feed.batches) and time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
-                self.save()
+            if state.batch < len(self.feed.batches):
+                if over or time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
+                    self.save()
+                if over:
+                    stop(self.folder, config, self._place())
+        waited, spent = self.ranks.sum(self.feed.waited, time.monotonic() - began)
+        self.waiting = waited / max(1e-9, spent)
+        if self.waiting > 0.1 and waited > 5 and not self.advised:
+            self.advised = True
+            bar.write(waiting_advice(config, self.fabric.device, self.waiting))
 
-    def validate(self, log: Log, bar: tqdm) -> None:
-        """Dice of the averaged weights on the held-out fold; keeps the best, which is optimistic by that choice."""
-        dice = self.task.validate(self.average.network, self.fabric.device)
-        if dice is None:
-            return
-        log("validate", self.state.step, epoch=self.state.epoch, dice=dice)
-        bar.write(f"epoch {self.state.epoch}/{self.config.epochs}: held-out Dice {dice:.4f}")
-        if dice > self.state.best:
-            self.state.best = dice
-            checkpoint.save(self.folder / "best", self._weights(), asdict(self.state))
+    def finish(self) -> None:
+        """Writes ``final``, and with ``average_best`` the mean of the best as ``best``."""
+        state, config, weights = self.state, self.config, self._weights()
+        if self.swa:
+            network = self.swa.network
+            weights = {"weights": network.state_dict()}
+            self.network.train()
+            if config.optim.freeze:
+                freeze(self.raw, config.optim.freeze, self.stages, config.epochs)
+            batches = (batch for _, part in self.feed.steps(config.epochs, 0) for batch in part)
+            with self.fabric.autocast():
+                estimate_norms(
+                    network, self.raw, batches, lambda b: self.task.step(network, b, state.stage), self.ranks
+                )
+        if self.ranks.first:
+            if state.top:
+                checkpoint.save(self.folder / "best", {"weights": top.mean(self.folder, state.top)}, asdict(state))
+            checkpoint.save(self.folder / "final", weights, asdict(state))
+            top.tidy(self.folder, [])
 
     def save(self) -> None:
         """The state as ``last``, from which the same command goes on."""
         now = time.monotonic()
         self.state.seconds += now - self.began
         self.began = self.saved = now
+        if not self.ranks.first:
+            return
         tensors = {
             "model": self.raw.state_dict(),
             **self._weights(),
             "optimizer": checkpoint.optimizer_tensors(self.raw, self.optimizer),
         }
+        if self.swa and self.state.averaged:
+            tensors["swa"] = self.swa.network.state_dict()
         scaler = self._scaler()
         scalars = {"scaler": scaler.state_dict()} if scaler is not None else {}
         checkpoint.save(self.folder / "last", tensors, asdict(self.state) | scalars)
+        top.tidy(self.folder, self.state.top)
 
     def restore(self) -> None:
         """Takes up ``last``, if there is one."""
@@ -213,6 +290,8 @@ class Trainer:
         self.state = State(**scalars)
         self.raw.load_state_dict(tensors["model"])
         self.average.network.load_state_dict(tensors["weights"])
+        if self.swa and "swa" in tensors:
+            self.swa.network.load_state_dict(tensors["swa"])
         checkpoint.restore_optimizer(self.raw, self.optimizer, tensors["optimizer"])
         print(f"{self.folder}: continues at step {self.state.step} of {self.steps}", flush=True)
 
@@ -227,17 +306,21 @@ class Trainer:
         return found[1]["seconds"] if found else 0.0
 
     def _bar(self) -> tqdm:
+        shown = self.config.progress and self.ranks.first
         return tqdm(
             total=self.steps, initial=self.state.step, desc=str(self.folder), unit="step", dynamic_ncols=True,
-            disable=not self.config.progress, mininterval=0.5 if _terminal() else 30, smoothing=0.1,
+            disable=not shown, mininterval=0.5 if _terminal() else 30, smoothing=0.1,
         )  # fmt: skip
+
+    def _place(self) -> str:
+        return f"step {self.state.step} of {self.steps}"
 
     def _postfix(self) -> str:
         state = self.state
         speed = (state.step * self.config.batch * self.config.accumulate) / max(1e-9, self._elapsed())
         return (
             f"epoch {state.epoch + 1}/{self.config.epochs}, loss {state.loss_sum / state.images:.3f}, "
-            f"Dice {state.dice_sum / state.images:.3f}, {speed:.1f} images/s"
+            f"Dice {state.dice_sum / state.images:.3f}, {speed:.1f} images/s, {self.waiting:.0%} waiting for data"
         )
 
     def _elapsed(self) -> float:
