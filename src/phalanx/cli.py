@@ -321,6 +321,10 @@ def sweep(words: Sequence[str]) -> int:
     if not re.fullmatch(r"\d+(,\d+)*", seeds):
         raise ConfigError(f"seeds={seeds}: expected whole numbers, as in seeds=0,1")
     for key in pairs:
+        if key in ("devices", "ddp", "max_hours"):
+            raise ConfigError(
+                f"{key}: a sweep trains on one device to the end; give device=, and run one sweep on each"
+            )
         if key not in RUNTIME_KEYS:
             raise ConfigError(f"{key}: would make another recipe; write a row for it in configs/sweep/")
     tables = [read_table(name) for name in names]
