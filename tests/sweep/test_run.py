@@ -19,7 +19,7 @@ def sweep(hands, *words):
 def test_a_sweep_trains_what_is_missing_once(place, hands, capsys):
     assert sweep(hands, "one", "seeds=0") == 1
     told = capsys.readouterr().out
-    assert "failed: one/broken seed 0: loss.stages[0].weights.dise: no such term; did you mean dice?" in told
+    assert "failed: one/broken seed 0 fold 0: loss.stages[0].weights.dise: no such term; did you mean dice?" in told
     assert "one/same seed 0 fold 0: Dice" in told
     assert told.count("the recipe of one/plain") == 1
     assert len(list(Path("runs/sweep/tiny/hands").iterdir())) == 2  # plain and faster
