@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -307,40 +306,14 @@ def picture(words: Sequence[str]) -> None:
 def sweep(words: Sequence[str]) -> int:
     """``phalanx sweep``: 1 where a training failed."""
     _, places, pairs = split_flags(words, {})
-    scale, seeds, rows = pairs.pop("scale", "small"), pairs.pop("seeds", "0,1"), pairs.pop("rows", "")
-    wanted, runs = pairs.pop("fold", "0"), Path(pairs.pop("runs", "runs/sweep"))
 
-    from .config import RUNTIME_KEYS, nearest
-    from .sweep.table import read_table, scales, table_names
+    from .sweep.options import SweepOptions
 
-    names = table_names() if places == ["all"] else places
-    if not names or (rows and len(names) > 1):
-        raise ConfigError(f"expected one table, several, or all: {', '.join(table_names())} (rows= goes with one)")
-    if scale not in scales():
-        raise ConfigError(f"scale={scale}: no configs/experiment/claims_{scale}.yaml{nearest(scale, scales())}")
-    if not re.fullmatch(r"\d+(,\d+)*", seeds):
-        raise ConfigError(f"seeds={seeds}: expected whole numbers, as in seeds=0,1")
-    for key in pairs:
-        if key not in RUNTIME_KEYS:
-            raise ConfigError(f"{key}: would make another recipe; write a row for it in configs/sweep/")
-    tables = [read_table(name) for name in names]
-    for name in filter(None, rows.split(",")):
-        tables[0].row(name)
+    options = SweepOptions.read(places, pairs)
 
     from .sweep.run import sweep as run_sweep
 
-    failed = 0
-    for table in tables:
-        failed += run_sweep(
-            table,
-            scale=scale,
-            seeds=[int(seed) for seed in dict.fromkeys(seeds.split(","))],
-            folds=wanted,
-            rows=list(filter(None, rows.split(","))),
-            extra=pairs,
-            runs=runs,
-        )
-    return 1 if failed else 0
+    return 1 if run_sweep(options) else 0
 
 
 def claims(words: Sequence[str]) -> None:

@@ -49,7 +49,8 @@ class Config(Strict):
     batch: Count = 2
     accumulate: Count = 1  # micro-batches of `batch` images a step
     validate_every: Count = 5  # epochs
-    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    # YAML reads 32 as a number
+    precision: Annotated[Literal["auto", "32", "bf16", "fp16"], BeforeValidator(str)] = "auto"
     device: str = "auto"  # auto, cpu, cuda or cuda:1
     workers: Annotated[int, Field(ge=-1)] = -1  # loader processes; -1: chosen for the machine
     checkpoint_minutes: Positive = 5.0
