@@ -53,12 +53,15 @@ phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=
 ENSEMBLE = """\
 phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        (bash ensemble.sh key=value ...)
 
-  mode=soft              mean of probabilities (a run's folds first, then members); members: run names, run
-                         folders, folders of probability maps
+  mode=soft              mean of probabilities; members: run names, run folders, folders of probability maps
+  average=members|flat   a run's folds first, then members (default), or every fold the same (soft)
   mode=hard              majority of masks; members: all of those, and submission CSVs
-  quorum=K               votes a pixel needs (hard; default: more than half, so a tie is background)
+  quorum=K               votes a pixel needs (hard; default: more than half, so a tie is background; quorum=1 is the
+                         union, the number of members the intersection)
+  weights=2,1,1          votes of each member, whole numbers (votes=2,1,1 is the same; weights=best: see below)
+  anyway=true            go on although a member is misaligned: shifted, mirrored, under other classes or image names
   out=FILE.csv           default: submissions/<mode>.csv
-  size=HxW               image size of CSV members without a sidecar
+  size=HxW               image size of CSV members without a sidecar, or images=DIR to look there (hard)
   data.root= images= maps= weights= tta= threshold= batch= device= precision= runs= progress=      as for infer
 """
 

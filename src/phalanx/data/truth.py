@@ -9,7 +9,7 @@ from ..config import Data
 from ..errors import DataError
 from ..submit.rle import encode_planes
 from ..submit.table import Submission
-from .images import Grid, read_grey
+from .images import Grid, image_size
 from .layouts import truth
 from .polygons import rasterise, read_annotations
 from .records import SUFFIXES, Record
@@ -21,7 +21,7 @@ def truth_of(records: Sequence[Record], data: Data, name: str = "truth") -> Subm
     for record in records:
         if record.labels is None:
             raise DataError(f"{record.image}: has no annotation to score against")
-        shape = image_shape(record.image)
+        shape = image_size(record.image)
         planes = planes_of(record, data, shape)
         rles[record.name], sizes[record.name] = encode_planes(planes, len(data.classes)), shape
     return Submission.of(rles, data.classes, sizes, name)
@@ -65,9 +65,3 @@ def answers(
             "them too, or score what is there with --partial"
         )
     return Submission.of(rles, classes, sizes, str(folder)), patients
-
-
-def image_shape(path: Path) -> tuple[int, int]:
-    """Height and width of an image file."""
-    image: np.ndarray = read_grey(path)
-    return image.shape[0], image.shape[1]
