@@ -209,12 +209,15 @@ class Agreement:
 
     def _other_classes(self, a: int, b: int, near: float) -> str:
         """Classes whose masks lie where the other member has another class."""
-        from scipy.optimize import linear_sum_assignment
-
         cost = _typical(self._centres[a][:, :, None], self._centres[b][:, None])
-        own, best = cost.diagonal(), linear_sum_assignment(cost)[1]
-        fit = cost[np.arange(len(best)), best]
-        wrong = np.flatnonzero((own < _NOWHERE) & (own >= near) & (fit <= np.minimum(own / 2, near)))
+        own = cost.diagonal()
+        away = (own < _NOWHERE) & (own >= near)
+        if not away.any():
+            return ""
+        from scipy.optimize import linear_sum_assignment  # a quarter of a second, which few votes need
+
+        best = linear_sum_assignment(cost)[1]
+        wrong = np.flatnonzero(away & (cost[np.arange(len(best)), best] <= np.minimum(own / 2, near)))
         if len(wrong) < 2:
             return ""
         pairs = [f"{self.classes[c]} of {self.names[a]} is {self.classes[best[c]]} of {self.names[b]}" for c in wrong]
