@@ -96,13 +96,30 @@ def ensemble(words: Sequence[str]) -> None:
 def score(words: Sequence[str]) -> None:
     """``phalanx score``."""
     flags, places, pairs = split_flags(words, {"--json": True, "--partial": False})
-    if len(places) != 2:
+    if not 1 <= len(places) <= 2:
         raise ConfigError(f"expected FILE.csv ANSWERS, got {' '.join(places) or 'nothing'}; see phalanx score --help")
 
     from .files import write_json
     from .scoring import score_file
 
-    result = score_file(Path(places[0]), Path(places[1]), pairs, partial="--partial" in flags)
+    truth = Path(places[1]) if places[1:] else None
+    result = score_file(Path(places[0]), truth, pairs, partial="--partial" in flags)
+    print(result.to_text())
+    if "--json" in flags:
+        write_json(Path(flags["--json"]), result.to_json())
+
+
+def compare(words: Sequence[str]) -> None:
+    """``phalanx compare``."""
+    flags, places, pairs = split_flags(words, {"--json": True, "--partial": False})
+    if not 2 <= len(places) <= 3:
+        raise ConfigError(f"expected A B ANSWERS, got {' '.join(places) or 'nothing'}; see phalanx compare --help")
+
+    from .files import write_json
+    from .scoring import compare_files
+
+    first, second, *truth = map(Path, places)
+    result = compare_files(first, second, truth[0] if truth else None, pairs, partial="--partial" in flags)
     print(result.to_text())
     if "--json" in flags:
         write_json(Path(flags["--json"]), result.to_json())
@@ -348,6 +365,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "infer": (infer, usage.INFER),
     "ensemble": (ensemble, usage.ENSEMBLE),
     "score": (score, usage.SCORE),
+    "compare": (compare, usage.COMPARE),
     "phantom": (phantom, usage.PHANTOM),
     "folds": (folds, usage.FOLDS),
     "eda": (eda, usage.EDA),

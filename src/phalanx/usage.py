@@ -7,6 +7,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx infer experiment=NAME[,NAME...] key=value ...              predict the test set: one CSV a run
   phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv ...     vote runs, maps and CSVs
   phalanx score FILE ANSWERS [--json FILE]                           mean Dice, per class, patient bootstrap
+  phalanx compare A B ANSWERS                                        the difference of two, paired by patient
   phalanx phantom hand --patients N --size S --seed K --out DIR      make a synthetic data set
   phalanx folds data=NAME out=FILE.csv                               fix the folds of a data set in a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
@@ -66,13 +67,26 @@ phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        
 """
 
 SCORE = """\
-phalanx score FILE.csv ANSWERS [data=NAME] [--json FILE] [--partial]
+phalanx score FILE.csv [ANSWERS] [key=value ...] [--json FILE] [--partial]
 
-  ANSWERS                a folder of polygon JSON, <patient>/<image>.json, or another submission CSV
+  ANSWERS                polygon JSON (<patient>/<image>.json below a folder), a COCO file, a folder of PNG masks, or
+                         another submission CSV; without it the annotated images of data.root=DIR
   data=NAME              classes of a CSV without sidecar (configs/data/)
+  data.layout= data.coco.group= data.masks.kind= ...     how answers of these kinds lie, as for training
   size=HxW               image size of a CSV without sidecar
+  surface=2              also surface Dice at this tolerance in pixels, and the 95% Hausdorff distance
+  spacing=0.14           mm a pixel, to tell these in mm too
   --json FILE            write every number
   --partial              FILE holds some of the answered images (an out-of-fold CSV): score those
+"""
+
+COMPARE = """\
+phalanx compare A.csv B.csv ANSWERS [key=value ...] [--json FILE] [--partial]
+phalanx compare runs/A runs/B [--json FILE]
+
+Scores both as phalanx score does (same options), or takes two runs' out-of-fold scores, and compares them in pairs:
+difference by class and in all with a 95% interval over patients, and the chance of so large a difference between
+equals, by patients' signs drawn anew.
 """
 
 PHANTOM = """\
