@@ -8,6 +8,8 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv ...     vote runs, maps and CSVs
   phalanx score FILE ANSWERS [--json FILE]                           mean Dice, per class, patient bootstrap
   phalanx compare A B ANSWERS                                        the difference of two, paired by patient
+  phalanx ledger add RUN|FILE.csv [score=0.976]                      keep a run or submission in submissions/ledger.csv
+  phalanx leaderboard                                                what the ledger holds, the best first
   phalanx phantom hand --patients N --size S --seed K --out DIR      make a synthetic data set
   phalanx folds data=NAME out=FILE.csv                               fix the folds of a data set in a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
@@ -87,6 +89,23 @@ phalanx compare runs/A runs/B [--json FILE]
 Scores both as phalanx score does (same options), or takes two runs' out-of-fold scores, and compares them in pairs:
 difference by class and in all with a 95% interval over patients, and the chance of so large a difference between
 equals, by patients' signs drawn anew.
+"""
+
+LEDGER = """\
+phalanx ledger add RUN|FILE.csv [score=0.976] [note=TEXT] [ledger=FILE]
+
+Adds a run's folder (all folds finished) or a submission to submissions/ledger.csv. Runs in runs/ and votes into
+submissions/ are added by themselves. What stands there already takes the score or note.
+
+  score=0.976            what the leaderboard said
+  note=TEXT              in your words
+  ledger=FILE            another ledger
+"""
+
+LEADERBOARD = """\
+phalanx leaderboard [ledger=FILE]
+
+Prints submissions/ledger.csv: by the leaderboard's score where it was told, then by out-of-fold Dice.
 """
 
 PHANTOM = """\

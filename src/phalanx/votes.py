@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from .config import Count, Data, Predict, Strict, known_keys, nearest, validate
 from .errors import ConfigError, DataError
+from .submit.ledger import note_vote
 
 if TYPE_CHECKING:
     from .submit.agreement import Agreement
@@ -110,23 +111,33 @@ def infer_run(name: str, options: InferOptions) -> Path:
 
 
 def vote(options: EnsembleOptions) -> Path:
-    """Votes members into a CSV; returns its path."""
+    """Votes members into a CSV; returns its path. A vote into ``submissions/`` gets a row in the ledger there."""
     out = options.out or Path("submissions") / f"{options.mode}.csv"
     check_members(options.members, options.runs)
-    if options.mode == "soft":
-        return soft_vote(options, out)
-    return hard_vote(options, out)
+    voted = soft_vote(options, out) if options.mode == "soft" else hard_vote(options, out)
+    note_vote(voted, options.members, described(options))
+    return voted
+
+
+def described(options: EnsembleOptions) -> str:
+    """How a vote was given, for the ledger."""
+    told = {
+        "weights": ",".join(map(str, options.votes)) if options.votes else None,
+        "quorum": options.quorum,
+        "average": options.average if options.mode == "soft" else None,
+    }
+    return " ".join([options.mode, *(f"{key}={value}" for key, value in told.items() if value is not None)])
 
 
 def check_members(names: list[str], runs: Path) -> None:
     """Refuses a member that is not there: found now, and not after the others have been predicted."""
-    from .predict.members import fold_folders
-
     for name in names:
         if name.endswith(".csv"):
             if not Path(name).is_file():
                 raise ConfigError(f"members: {name}: no such file")
         elif not (Path(name) / "maps.json").is_file():
+            from .predict.members import fold_folders  # loads torch, which a vote of CSVs does without
+
             fold_folders(name, runs)
 
 
