@@ -19,8 +19,9 @@ from .vote import coverage
 SAMPLE = 16  # images looked at, spread evenly over the sorted names
 BLOCK = 300  # images searched for the right ones, where names seem exchanged
 LIMIT = 0.001  # of the long side: masks that lie closer are aligned (2 pixels of 2048); a pixel at least
-NEAR = 0.01  # of the long side: what an exchange must bring the masks to; two pixels at least
+NEAR = 0.01  # of the long side: what an exchange must bring the masks to (two pixels at least), or to a third
 FEWEST = 10  # masks that both members have, to judge a pair
+CLEAR = 0.02  # difference in Dice with the others that tells which of two is wrong
 UNITED = 0.9  # Dice that the others must have with each other, to say that a member agrees with nobody
 
 Centres = np.ndarray  # float64[S, C, 2]: x, y of each image and class in shares of the long side; NaN for none
@@ -127,16 +128,18 @@ class Agreement:
     def misaligned(self) -> list[str]:
         """What is wrong with which member, a text each; empty where all is well.
 
-        A member with several misaligned pairs is at fault for them; of a single pair nobody can tell which is wrong.
-        Without images' sizes only members that agree with nobody are found.
+        A member with several misaligned pairs is at fault for them; of a single pair the one that agrees less with the
+        others, where there are any. Without images' sizes only members that agree with nobody are found.
         """
         faults = {pair: why for pair in combinations(range(len(self.names)), 2) if (why := self._fault(*pair))}
         texts, wrong = [], set[int]()
         while faults:
             counts = np.bincount(np.array(list(faults)).ravel(), minlength=len(self.names))
-            worst = int(counts.argmax())
+            worst: int | None = int(counts.argmax())
             a, b = next(pair for pair in faults if worst in pair)
             if counts[worst] == 1:
+                worst = self._apart(a, b)
+            if worst is None:
                 texts.append(f"{self.names[a]} or {self.names[b]} is misaligned: {faults[a, b]}")
                 wrong |= {a, b}
             else:
@@ -157,6 +160,14 @@ class Agreement:
                 )
         return texts
 
+    def _apart(self, a: int, b: int) -> int | None:
+        """Which of two members agrees clearly less with the others; None where that does not tell."""
+        rest = [other for other in range(len(self.names)) if other not in (a, b)]
+        if not rest:
+            return None
+        one, other = self.mean[[a, b]][:, rest].mean(axis=1)
+        return None if abs(one - other) < CLEAR else (a if one < other else b)
+
     def _fault(self, a: int, b: int) -> str:
         """The exchange that brings member ``a``'s masks onto member ``b``'s, in words; empty where none does."""
         one, other = self._centres[a], self._centres[b]
@@ -165,12 +176,17 @@ class Agreement:
             return ""
         shortest = self._sizes.max(axis=1).min()
         near, away = max(NEAR, 2 / shortest), _distance(one[both] - other[both])
-        text = self._moved(a, b, both, near) if away >= max(LIMIT, 1 / shortest) else ""
-        text = text or self._other_classes(a, b, near)
-        return text or (self._other_images(a, b, near) if away >= near else "")
+        moved, rest = self._moved(a, b, both, near) if away >= max(LIMIT, 1 / shortest) else ("", 0.0)
+        if moved and rest <= near:
+            return moved
+        return (self._other_images(a, b, near) if away >= near else "") or self._other_classes(a, b, near) or moved
 
-    def _moved(self, a: int, b: int, both: np.ndarray, near: float) -> str:
-        """Masks mirrored, turned, shifted or scaled as a whole. ``both``: bool[S, C], what both members have."""
+    def _moved(self, a: int, b: int, both: np.ndarray, near: float) -> tuple[str, float]:
+        """Masks mirrored, turned, shifted or scaled as a whole, and how far from the other member's they are then.
+
+        Args:
+            both: bool[S, C], what both members have.
+        """
         one, long = self._centres[a], self._sizes.max(axis=1)
         end = self._centres[b][both]
         away = _distance(one[both] - end)
@@ -205,7 +221,9 @@ class Agreement:
             if scaled <= min(away / 2, 0.7 * rest):
                 found[f"scaled by {' x '.join(f'{1 / slope:.3f}' for slope, _ in lines)} against"] = scaled
         how = min(found, key=found.__getitem__, default="")
-        return f"{self.names[a]} has its masks {how} those of {self.names[b]}" if how and found[how] <= near else ""
+        if not how or found[how] > max(near, away / 3):
+            return "", 0.0
+        return f"{self.names[a]} has its masks {how} those of {self.names[b]}", found[how]
 
     def _other_classes(self, a: int, b: int, near: float) -> str:
         """Classes whose masks lie where the other member has another class."""
@@ -217,7 +235,9 @@ class Agreement:
         from scipy.optimize import linear_sum_assignment  # a quarter of a second, which few votes need
 
         best = linear_sum_assignment(cost)[1]
-        wrong = np.flatnonzero(away & (cost[np.arange(len(best)), best] <= np.minimum(own / 2, near)))
+        wrong = np.flatnonzero(
+            away & (cost[np.arange(len(best)), best] <= np.minimum(own / 2, np.maximum(own / 3, near)))
+        )
         if len(wrong) < 2:
             return ""
         pairs = [f"{self.classes[c]} of {self.names[a]} is {self.classes[best[c]]} of {self.names[b]}" for c in wrong]
