@@ -63,6 +63,9 @@ def out_of_fold(run: Path) -> tuple[dict[str, float], dict[str, str]]:
             raise DataError(
                 f"{path.parent}: no readable run ({type(error).__name__}: {error}); train it anew"
             ) from None
+    without = sorted(dice.keys() - patients.keys())
+    if without:
+        raise DataError(f"{run}: its folds.csv does not know {without[0]}, which was scored; train it anew")
     if not dice:
         raise DataError(
             f"{run}: holds no finished fold (fold<k>/oof_score.json); name runs, or CSVs with their answers"
@@ -86,9 +89,9 @@ def open_pair(
     submission = Submission.read(file, data.classes if data else None, size)
     if truth_place is None:
         assert data is not None  # or there would be nothing to score against
-        from .data.layouts import train_records
+        from .data.quarantine import kept_records
 
-        records = train_records(data)
+        records = kept_records(data)
         if partial:
             records = [record for record in records if record.name in set(submission.images)]
         return submission, truth_of(records, data, str(data.root)), {record.name: record.group for record in records}
@@ -117,7 +120,7 @@ def _data(truth_place: Path | None, pairs: dict[str, str]) -> Data | None:
 
     guessed = {}
     if truth_place is not None:
-        guessed = {"data.root": str(truth_place), "data.layout": _layout(truth_place)}
+        guessed = {"data.root": ".", "data.layout": _layout(truth_place)}  # the root is not looked at
     return compose(guessed | pairs).data
 
 

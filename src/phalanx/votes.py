@@ -224,10 +224,11 @@ def predict_members(
     Args:
         votes: weight of each member; one by default.
         flat: a member counts once for each of its folds, so that all folds weigh the same.
-        tell: see `write_submission`.
+        tell: gets the agreement of several members over the first images, and may raise to stop the vote.
     """
     from .predict.members import open_member, read_config
     from .predict.run import write_submission
+    from .submit.agreement import Watch
 
     members = [
         open_member(
@@ -244,16 +245,17 @@ def predict_members(
     folders = [Path(folder) for member in members for folder in member.hashes]
     config = next((read_config(folder) for folder in folders if (folder / "config.yaml").is_file()), None)
     predict = (config.predict if config else Predict()).model_copy(update=options.changes())
+    records = find_records(config.data if config else None, options)
     write_submission(
         out,
         members,
-        find_records(config.data if config else None, options),
+        records,
         threshold=predict.threshold,
         batch=predict.batch,
         weights=[
             n * (max(1, len(m.hashes)) if flat else 1) for n, m in zip(votes or [1] * len(names), members, strict=True)
         ],
-        tell=tell,
+        watch=Watch(names, members[0].classes, len(records), tell) if tell and names[1:] else None,
         maps_folder=out.with_suffix(".maps") if options.maps else None,
         progress=options.progress,
     )

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phalanx.submit import rle
-from phalanx.submit.agreement import SAMPLE, centres, look, pair_dice, spread
+from phalanx.submit.agreement import SAMPLE, look, pair_dice, spread
+from phalanx.submit.exchange import centres
 from phalanx.submit.stack import Stack
 from phalanx.submit.table import Submission
 
@@ -114,6 +115,7 @@ def weak_members():
         "too small": shrunk,
         "noise": noisy,
         "two classes never learned": np.where(np.isin(np.arange(CLASSES), [2, 3])[:, None, None], False, made(13)),
+        "classes on the next one's place": made(15)[:, [0, 2, 3, 3, *range(4, CLASSES)]],
         "one class on another's place": made(14)[:, [0, 1, 1, *range(3, CLASSES)]],
     }
 

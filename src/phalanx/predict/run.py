@@ -1,7 +1,7 @@
 """From images to a submission: members streamed image by image into one average, then threshold and RLE."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -13,33 +13,9 @@ from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..files import write_bytes, write_json
 from ..submit import table
-from ..submit.agreement import SAMPLE, Agreement, Sample
+from ..submit.agreement import Watch
 from ..submit.rle import encode
-from ..submit.stack import Stack
 from .members import SoftMember
-
-
-class Watch:
-    """Compares the members of a soft vote over its first images, by the very masks each would submit.
-
-    Args:
-        tell: gets their agreement, once, before any later image is predicted; may raise to stop the vote.
-    """
-
-    def __init__(self, members: Sequence[SoftMember], total: int, threshold: float, tell: Callable[[Agreement], None]):
-        self.members, self.total, self.threshold, self.tell = members, total, threshold, tell
-        self.samples: list[Sample] = []
-        self.wanted = min(SAMPLE, total)
-
-    def __call__(self, record: Record, image: np.ndarray, maps: Sequence[np.ndarray]) -> None:
-        """Takes the maps float32[C, n, n] of every member of an image uint8[H, W]."""
-        if len(self.samples) == self.wanted:
-            return
-        stacks = [Stack.parse(masks_to_rles(one, Grid.of(image, one.shape[1]), self.threshold)) for one in maps]
-        self.samples.append(Sample(record.name, stacks, (image.shape[0], image.shape[1])))
-        if len(self.samples) == self.wanted:
-            names = [member.name for member in self.members]
-            self.tell(Agreement(names, self.members[0].classes, self.samples, self.total))
 
 
 def average(
@@ -49,6 +25,7 @@ def average(
     batch: int,
     weights: Sequence[int] | None = None,
     watch: Watch | None = None,
+    threshold: float = 0.5,
     progress: bool = True,
     title: str = "",
 ) -> Iterator[tuple[Record, Grid, np.ndarray]]:
@@ -58,7 +35,7 @@ def average(
 
     Args:
         weights: of each member in the mean; equal by default.
-        watch: sees every member's maps of the first images.
+        watch: sees what each member alone would submit of the first images, at ``threshold``.
 
     Raises:
         DataError: members of different classes, an image that cannot be read.
@@ -84,7 +61,8 @@ def average(
                 totals = parts if totals is None else [add(a, b) for a, b in zip(totals, parts, strict=True)]
             for record, image, total, of_image in zip(part, images, totals or [], seen, strict=True):
                 if watch is not None and of_image:
-                    watch(record, image, of_image)
+                    rles = [masks_to_rles(one, Grid.of(image, one.shape[1]), threshold) for one in of_image]
+                    watch(record.name, (image.shape[0], image.shape[1]), rles)
                 yield record, Grid.of(image, total.shape[1]), total
             bar.update(len(part))
 
@@ -119,7 +97,7 @@ def write_submission(
     threshold: float,
     batch: int,
     weights: Sequence[int] | None = None,
-    tell: Callable[[Agreement], None] | None = None,
+    watch: Watch | None = None,
     maps_folder: Path | None = None,
     progress: bool = True,
 ) -> None:
@@ -127,7 +105,7 @@ def write_submission(
 
     Args:
         weights: of each member in the mean; equal by default.
-        tell: gets the agreement of several members over the first images, and may raise to stop the vote.
+        watch: sees what each member alone would submit of the first images, and may raise to stop the vote.
         maps_folder: also store the averaged maps there, for soft votes later; replaces those of an earlier call.
 
     Raises:
@@ -137,13 +115,13 @@ def write_submission(
         raise ConfigError(f"{maps_folder}: exists and is no folder of probability maps; move it away, or change out=")
     sizes: dict[str, tuple[int, int]] = {}
     classes = members[0].classes
-    watch = Watch(members, len(records), threshold, tell) if tell is not None and len(members) > 1 else None
     hashes = {key: value for member in members for key, value in member.hashes.items()}
 
     def rows() -> Iterator[tuple[str, list[str]]]:
         for record, grid, maps in average(
-            members, records, batch=batch, weights=weights, watch=watch, progress=progress, title=path.stem
-        ):
+            members, records, batch=batch, weights=weights, watch=watch, threshold=threshold,
+            progress=progress, title=path.stem,
+        ):  # fmt: skip
             sizes[record.name] = (grid.height, grid.width)
             if aside is not None:
                 store_map(aside, record.name, maps)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .exchange import Block, Centres, Pair, centres, fault
 from .sidecar import Size
 from .stack import Stack, pitch_of
 from .table import Submission, check_alike, known_sizes
@@ -18,13 +19,8 @@ from .vote import coverage
 
 SAMPLE = 16  # images looked at, spread evenly over the sorted names
 BLOCK = 300  # images searched for the right ones, where names seem exchanged
-LIMIT = 0.001  # of the long side: masks that lie closer are aligned (2 pixels of 2048); a pixel at least
-NEAR = 0.01  # of the long side: what an exchange must bring the masks to (two pixels at least), or to a third
-FEWEST = 10  # masks that both members have, to judge a pair
 CLEAR = 0.02  # difference in Dice with the others that tells which of two is wrong
 UNITED = 0.9  # Dice that the others must have with each other, to say that a member agrees with nobody
-
-Centres = np.ndarray  # float64[S, C, 2]: x, y of each image and class in shares of the long side; NaN for none
 
 
 class Sample(NamedTuple):
@@ -46,19 +42,6 @@ def pair_dice(stacks: Sequence[Stack]) -> np.ndarray:
     areas = np.einsum("mmc->mc", shared)
     total = areas[:, None] + areas
     return np.divide(2 * shared, total, out=np.full(shared.shape, np.nan), where=total > 0)
-
-
-def centres(stack: Stack, size: Size) -> np.ndarray:
-    """float64[C, 2]: x and y of each class's centre of mass, in shares of the image's long side; NaN for none."""
-    width = size[1]
-    rows, columns = np.divmod(stack.runs, width)
-    # Of a run, the sums over all pixels before its end, less those before its start: it may cross rows.
-    x = rows * (width * (width - 1) // 2) + columns * (columns - 1) // 2
-    y = width * (rows * (rows - 1) // 2) + rows * columns
-    sums = [np.bincount(stack.labels, weights=v[:, 1] - v[:, 0], minlength=stack.classes) for v in (x, y)]
-    areas = stack.areas[:, None]
-    full = np.full((stack.classes, 2), np.nan)
-    return np.divide(np.stack(sums, axis=1), areas * max(size), out=full, where=areas > 0)
 
 
 class Agreement:
@@ -170,106 +153,36 @@ class Agreement:
 
     def _fault(self, a: int, b: int) -> str:
         """The exchange that brings member ``a``'s masks onto member ``b``'s, in words; empty where none does."""
-        one, other = self._centres[a], self._centres[b]
-        both = np.isfinite(one[..., 0]) & np.isfinite(other[..., 0])
-        if both.sum() < FEWEST:
-            return ""
-        shortest = self._sizes.max(axis=1).min()
-        near, away = max(NEAR, 2 / shortest), _distance(one[both] - other[both])
-        moved, rest = self._moved(a, b, both, near) if away >= max(LIMIT, 1 / shortest) else ("", 0.0)
-        if moved and rest <= near:
-            return moved
-        return (self._other_images(a, b, near) if away >= near else "") or self._other_classes(a, b, near) or moved
 
-    def _moved(self, a: int, b: int, both: np.ndarray, near: float) -> tuple[str, float]:
-        """Masks mirrored, turned, shifted or scaled as a whole, and how far from the other member's they are then.
+        def block() -> Block:
+            (names, one), (_, other) = self._more(a), self._more(b)
+            return names, one, other
 
-        Args:
-            both: bool[S, C], what both members have.
-        """
-        one, long = self._centres[a], self._sizes.max(axis=1)
-        end = self._centres[b][both]
-        away = _distance(one[both] - end)
-        far = ((self._sizes[:, ::-1] - 1) / long[:, None])[:, None]  # the last column and row, (S, 1, 2)
-        across, down = np.array([1, 0]), np.array([0, 1])
-        turned = {
-            "mirrored left to right of": one * (down - across) + far * across,
-            "upside down of": one * (across - down) + far * down,
-            "turned by 180 degrees from": far - one,
-            "with rows and columns exchanged (an RLE along columns?) against": one[..., ::-1],
-        }
-        left = {how: _distance(places[both] - end) for how, places in turned.items()}
-        found = {how: rest for how, rest in left.items() if rest <= away / 2}
-        gaps = one[both] - end
-        move = np.median(gaps, axis=0)
-        rest = _distance(gaps - move)
-        if np.hypot(*move) >= max(away / 2, LIMIT, 1 / long.min()):
-            x, y = move * np.median(long)
-            sides = (
-                f"{abs(x):.1f} px {'right' if x > 0 else 'left'} of",
-                f"{abs(y):.1f} px {'below' if y > 0 else 'above'}",
-            )
-            found[" and ".join(sides)] = rest
-        # Scale: a line a coordinate, without the masks far off it. Weak members that shrink towards the middle are
-        # no case of it.
-        start = one[both]
-        close = np.hypot(*(gaps - move).T) <= 3 * rest
-        spread_out = close.sum() >= FEWEST and np.ptp(start[close], axis=0).min() > 0.1
-        lines = [np.polyfit(start[close, i], end[close, i], 1) for i in range(2)] if spread_out else []
-        if lines and all(0.9 < slope < 1.1 for slope, _ in lines):
-            scaled = _distance(np.stack([np.polyval(line, start[:, i]) for i, line in enumerate(lines)], 1) - end)
-            if scaled <= min(away / 2, 0.7 * rest):
-                found[f"scaled by {' x '.join(f'{1 / slope:.3f}' for slope, _ in lines)} against"] = scaled
-        how = min(found, key=found.__getitem__, default="")
-        if not how or found[how] > max(near, away / 3):
-            return "", 0.0
-        return f"{self.names[a]} has its masks {how} those of {self.names[b]}", found[how]
-
-    def _other_classes(self, a: int, b: int, near: float) -> str:
-        """Classes whose masks lie where the other member has another class."""
-        cost = _typical(self._centres[a][:, :, None], self._centres[b][:, None])
-        own = cost.diagonal()
-        away = (own < _NOWHERE) & (own >= near)
-        if not away.any():
-            return ""
-        from scipy.optimize import linear_sum_assignment  # a quarter of a second, which few votes need
-
-        best = linear_sum_assignment(cost)[1]
-        wrong = np.flatnonzero(
-            away & (cost[np.arange(len(best)), best] <= np.minimum(own / 2, np.maximum(own / 3, near)))
-        )
-        if len(wrong) < 2:
-            return ""
-        pairs = [f"{self.classes[c]} of {self.names[a]} is {self.classes[best[c]]} of {self.names[b]}" for c in wrong]
-        return f"classes are exchanged: {', '.join(pairs[:3])}{f' and {len(pairs) - 3} more' if pairs[3:] else ''}"
-
-    def _other_images(self, a: int, b: int, near: float) -> str:
-        """Images that lie under other names."""
-        (names, one), (_, other) = self._more(a), self._more(b)
-        asked = np.unique(np.linspace(0, len(names) - 1, 24).round().astype(int))
-        cost = _typical(one[asked].swapaxes(0, 1)[:, :, None], other.swapaxes(0, 1)[:, None])  # over classes
-        best, own = cost.argmin(axis=1), cost[np.arange(len(asked)), asked]
-        fits = cost.min(axis=1) <= np.minimum(own / 2, near)
-        # A single image that fits all others is the typical one, and the member one that always predicts it.
-        if fits.sum() * 2 <= len(asked) or len(set(best[fits].tolist())) * 3 < fits.sum() * 2:
-            return ""
-        first = int(fits.argmax())
-        return (
-            f"images lie under other names: {names[asked[first]]} of {self.names[a]} is {names[best[first]]} of "
-            f"{self.names[b]}"
-        )
+        pair = Pair((self.names[a], self.names[b]), self._centres[a], self._centres[b], self._sizes)
+        return fault(pair, self.classes, block)
 
 
-_NOWHERE = 9.0  # farther than anything in a frame of side 1
+class Watch:
+    """Compares the members of a soft vote over its first images, by the very masks each would submit.
 
+    Args:
+        names: of the members.
+        total: images there will be.
+        tell: gets their agreement, once, when enough was seen; may raise to stop the vote.
+    """
 
-def _typical(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """float64[P, Q]: median over the first axis of the distances between places [N, P, 1, 2] and [N, 1, Q, 2]."""
-    gaps = np.hypot(*np.moveaxis(one - other, -1, 0))
-    some = np.isfinite(gaps).sum(axis=0) * 4 > len(gaps)  # a fourth at least, or chance decides
-    cost = np.full(gaps.shape[1:], _NOWHERE)
-    cost[some] = np.nanmedian(gaps[:, some], axis=0)
-    return cost
+    def __init__(self, names: Sequence[str], classes: Sequence[str], total: int, tell: Callable[[Agreement], None]):
+        self.names, self.classes, self.total, self.tell = names, classes, total, tell
+        self.wanted = min(SAMPLE, total)
+        self._seen: list[Sample] = []
+
+    def __call__(self, image: str, size: Size, rles: Sequence[Sequence[str]]) -> None:
+        """``rles``: of an image, one a class and member. More images than are wanted are passed over."""
+        if len(self._seen) == self.wanted:
+            return
+        self._seen.append(Sample(image, [Stack.parse(texts) for texts in rles], size))
+        if len(self._seen) == self.wanted:
+            self.tell(Agreement(self.names, self.classes, self._seen, self.total))
 
 
 def look(members: Sequence[Submission]) -> Agreement:
@@ -306,11 +219,6 @@ def spread(images: Sequence[str], count: int = SAMPLE) -> list[str]:
     """
     places = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
     return [images[place] for place in places]
-
-
-def _distance(gaps: np.ndarray) -> float:
-    """Median length of vectors [N, 2]."""
-    return float(np.median(np.hypot(gaps[:, 0], gaps[:, 1])))
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

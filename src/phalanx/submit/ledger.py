@@ -64,7 +64,7 @@ def run_row(run: Path, experiment: str = "") -> Row | None:
         made_by = _json(folders[0] / "environment.json")["commit"]
     except FileNotFoundError as error:
         raise DataError(f"{run}: no run with finished folds ({error.filename} is missing)") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{run}: not a readable run ({type(error).__name__}: {error})") from None
     return Row(
         time=_now(), kind="run", name=run.name, experiment=experiment, commit=made_by or "", folds=" ".join(folds),
