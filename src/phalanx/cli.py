@@ -141,7 +141,7 @@ def ledger(words: Sequence[str]) -> None:
     from .submit.ledger import LEDGER, add, csv_row, run_row
 
     what, where = Path(places[1]), Path(pairs.pop("ledger", LEDGER))
-    row = run_row(what) if what.is_dir() else csv_row(what)
+    row = run_row(what, every=False) if what.is_dir() else csv_row(what)
     if row is None:
         raise ConfigError(f"{what}: has folds that are not finished; train them first")
     score_told = pairs.get("score", "")

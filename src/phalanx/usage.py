@@ -94,8 +94,8 @@ equals, by patients' signs drawn anew.
 LEDGER = """\
 phalanx ledger add RUN|FILE.csv [score=0.976] [note=TEXT] [ledger=FILE]
 
-Adds a run's folder (all folds finished) or a submission to submissions/ledger.csv. Runs in runs/ and votes into
-submissions/ are added by themselves. What stands there already takes the score or note.
+Adds a run's folder (no fold half done) or a submission to submissions/ledger.csv. Runs in runs/ with all their folds,
+and votes into submissions/, are added by themselves. What stands there already takes the score or note.
 
   score=0.976            what the leaderboard said
   note=TEXT              in your words

@@ -71,6 +71,10 @@ SPOILT = {
     "transposed": (lambda m: m.swapaxes(2, 3), "rows and columns exchanged"),
     "two classes": (lambda m: m[:, [0, 1, 3, 2, *range(4, CLASSES)]], "exchanged: bone-2 of C is bone-3 of"),
     "all classes": (lambda m: np.roll(m, 1, axis=1), "classes are exchanged: bone-0 of C is bone-11 of .* and 9 more"),
+    "all classes, some missing": (
+        lambda m: np.roll(m & (np.arange(CLASSES) > 1)[:, None, None], 1, axis=1),
+        "classes are exchanged: bone-0 of C is bone-11 of A, .* and 7 more",
+    ),
     "images": (lambda m: np.roll(m, 1, axis=0), "images lie under other names: i00 of C is i19 of"),
     "other images": (lambda m: m[np.random.default_rng(0).permutation(IMAGES)], "images lie under other names"),
 }

@@ -42,6 +42,11 @@ def test_an_unfinished_run_has_no_row(runs, here):
     shutil.copytree(runs / "unet", here / "unet")
     (here / "unet" / "fold1" / "done.json").unlink()
     assert run_row(here / "unet") is None
+    assert run_row(here / "unet", every=False) is None
+    shutil.rmtree(here / "unet" / "fold1")
+    assert run_row(here / "unet") is None
+    alone = run_row(here / "unet", every=False)
+    assert alone.folds == f"0:{float(alone.out_of_fold):.4f}"
     with pytest.raises(DataError, match="no run with finished folds"):
         run_row(here)
 

@@ -118,13 +118,31 @@ def _other_classes(pair: Pair, classes: Sequence[str], near: float) -> str:
     from scipy.optimize import linear_sum_assignment  # a quarter of a second, which few votes need
 
     best = linear_sum_assignment(cost)[1].tolist()
-    wrong = {c for c, to in enumerate(best) if away[c] and _settled(cost[c, to], own[c], near)}
-    while gone := {c for c in wrong if best[c] not in wrong}:  # what is exchanged stands in its own circle
-        wrong -= gone
+    wrong: set[int] = set()
+    for circle in _circles(best):
+        those = {c for c in circle if away[c] and _settled(cost[c, best[c]], own[c], near)}
+        # Members that confuse neighbours leave the circle open; of a long one, some mask may be missing.
+        wrong |= those if len(those) >= max(2, 0.75 * len(circle)) else set()
     if not wrong:
         return ""
     told = [f"{classes[c]} of {pair.names[0]} is {classes[best[c]]} of {pair.names[1]}" for c in sorted(wrong)]
     return f"classes are exchanged: {', '.join(told[:3])}{f' and {len(told) - 3} more' if told[3:] else ''}"
+
+
+def _circles(to: list[int]) -> list[list[int]]:
+    """The circles of a permutation.
+
+    >>> _circles([1, 0, 2])
+    [[0, 1], [2]]
+    """
+    circles, left = [], set(range(len(to)))
+    while left:
+        circle = [min(left)]
+        while to[circle[-1]] != circle[0]:
+            circle.append(to[circle[-1]])
+        circles.append(circle)
+        left -= set(circle)
+    return circles
 
 
 def _other_images(pair: Pair, block: Block, near: float) -> str:

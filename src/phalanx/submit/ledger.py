@@ -41,8 +41,11 @@ class Row:
 COLUMNS = tuple(field.name for field in fields(Row))
 
 
-def run_row(run: Path, experiment: str = "") -> Row | None:
+def run_row(run: Path, experiment: str = "", *, every: bool = True) -> Row | None:
     """The row of a run's folder; None while one of its folds is not finished.
+
+    Args:
+        every: all folds that were drawn must be there, and not only those that were begun.
 
     Raises:
         DataError: no run there, or one that cannot be read.
@@ -51,6 +54,7 @@ def run_row(run: Path, experiment: str = "") -> Row | None:
         with min(run.glob("*/folds.csv"), default=run / "fold0" / "folds.csv").open(encoding="utf-8") as file:
             numbers = sorted({int(row["fold"]) for row in csv.DictReader(file)})
         folders = [run / f"fold{number}" for number in numbers] if any(run.glob("fold*")) else []
+        folders = [folder for folder in folders if every or folder.is_dir()]
         folders += [run / "all"] if (run / "all").is_dir() else []
         if not all((folder / "done.json").is_file() for folder in folders):
             return None
