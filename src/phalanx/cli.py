@@ -74,11 +74,11 @@ def train(words: Sequence[str]) -> int:
     records = kept_records(config.data)
     for fold in folds:
         fit(config, fold, records, Segment, deadline)
-    return 0
 
     from .submit.ledger import note_run
 
     note_run(config.runs / config.name, pairs.get("experiment", "base"))
+    return 0
 
 
 def infer(words: Sequence[str]) -> None:
