@@ -233,3 +233,8 @@ def test_oversampling_is_composed_from_words_and_experiments():
     for key, message in (("rotatd", "did you mean rotated"), ("sex.man", "'male' or 'female'")):
         with pytest.raises(ConfigError, match=message):
             compose(root | {f"data.oversample.{key}": "2"})
+
+
+@pytest.mark.parametrize("value", ["32", "bf16"])
+def test_precision_is_given_as_it_is_written(value):
+    assert compose({"precision": value}).precision == value
