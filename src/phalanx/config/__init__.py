@@ -25,7 +25,7 @@ __all__ = [
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
 RUNTIME_KEYS = (
     "runs", "workers", "device", "checkpoint_minutes", "progress",
-    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "model.checkpointing",
+    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "model.checkpointing", "on_nan",
 )  # fmt: skip
 
 
@@ -51,6 +51,7 @@ class Config(Strict):
     checkpoint_minutes: Positive = 5.0
     progress: bool = True
     runs: Path = Path("runs")
+    on_nan: Literal["stop", "skip", "halve"] = "stop"  # a step that is not finite: left out, the rate halved as well
 
     @model_validator(mode="after")
     def _usable(self) -> "Config":

@@ -1,8 +1,9 @@
 """Trains one fold: read this first. One call is idempotent: it begins, continues or finds the fold finished."""
 
 import json
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ..data import folds as folding
 from ..data.oversample import keep_weights
 from ..data.records import Record
 from ..data.traits import keep_traits
+from ..errors import TrainingError
 from ..files import write_json, write_text
 from ..models.depth import encoder_stages
 from . import checkpoint
@@ -26,7 +28,8 @@ from .ema import Average
 from .feed import Feed
 from .folder import Log, agreed_folds, check_recipe, claim, fold_folder, locked
 from .freeze import check_freeze, freeze
-from .guards import check_gradient, check_loss
+from .guards import ANEW, Part, find_trouble, gradient_norm, leave_out, to_host
+from .memory import Replay, Statistics, halve, out_of_memory, pieces, release
 from .optim import build_optimizer, rate, scales
 from .start import begin
 from .state import State
@@ -107,6 +110,7 @@ class Trainer:
             check_freeze(config.optim.freeze, self.stages)
         optimizer = build_optimizer(self.raw, config.optim, self.stages if config.optim.layer_decay < 1 else None)
         self.network, self.optimizer = self.fabric.setup(self.raw, optimizer)
+        self.statistics = Statistics(self.raw)
         self.feed = Feed(task, config, device.torch)
         self.steps = config.epochs * self.feed.steps_an_epoch
 
@@ -116,12 +120,14 @@ class Trainer:
             return self._final_seconds()
         self.restore()
         state, config = self.state, self.config
-        log = Log(self.folder / "log.jsonl", state.step)
+        self.log = log = Log(self.folder / "log.jsonl", state.step)
         log("start", state.step, images=self.feed.batches.images, steps=self.steps, lr_scales=scales(self.optimizer))
         self.began = self.saved = time.monotonic()
         with self._bar() as bar:
             while state.epoch < config.epochs:
                 self.train_epoch(bar)
+                if not state.images:
+                    raise TrainingError(f"{self.folder}: every step of epoch {state.epoch + 1} was left out; {ANEW}")
                 loss, dice = state.loss_sum / state.images, state.dice_sum / state.images
                 log("epoch", state.step, epoch=state.epoch, stage=state.stage, loss=loss, dice=dice,
                     lr=self.optimizer.param_groups[0]["lr"])  # fmt: skip
@@ -142,39 +148,78 @@ class Trainer:
         self.network.train()
         if config.optim.freeze:
             freeze(self.raw, config.optim.freeze, self.stages, state.epoch)
-        for images, micro_batches in self.feed.steps(state.epoch, state.batch):
+        for images, stream in self.feed.steps(state.epoch, state.batch):
             for group in self.optimizer.param_groups:
-                group["lr"] = group["scale"] * rate(config.optim, state.step, self.steps)
-            for batch in micro_batches:
-                # every draw of the step, such as PointRend's points, follows from its place alone
-                torch.manual_seed(
-                    int(np.random.SeedSequence((config.seed, state.epoch, state.batch)).generate_state(1)[0])
-                )
-                names = [self.task.training_set.records[i].name for i in batch.which.tolist()]
-                with self.fabric.autocast():
-                    result = self.task.step(self.network, self.fabric.to_device(batch), state.stage)
-                check_loss(result.total, result.terms, names, config.data.classes, state.step)
-                # a mean over the images of the whole step, however it is cut into micro-batches
-                self.fabric.backward(result.total * (len(names) / images))
-                state.loss_sum += result.total.item() * len(names)
-                state.dice_sum += result.dice.mean(1).sum().item()
-                state.images += len(names)
-                state.batch += 1
-            if config.optim.clip:
-                norm = self.fabric.clip_gradients(
-                    self.network, self.optimizer, max_norm=config.optim.clip, error_if_nonfinite=False
-                )
-                if norm is not None and self._scaler() is None:  # fp16's scaler skips such steps by itself
-                    check_gradient(norm, names, state.step)
-            self.optimizer.step()
+                group["lr"] = group["scale"] * rate(config.optim, state.step, self.steps) * state.rate_factor
+            batches = Replay(stream)
+            self.statistics.keep()
+            while (parts := self.gradient(batches, images)) is None:
+                self.shrink(bar)
+            scaler = self._scaler()
+            norm = gradient_norm(self.raw, self.optimizer.optimizer, scaler)
+            losses, dices, size = to_host(parts, norm)
+            # fp16's scaler leaves out steps whose gradient is not finite by itself, while it looks for its scale
+            if math.isfinite(sum(losses)) and (math.isfinite(size) or scaler is not None):
+                if config.optim.clip:
+                    torch.nn.utils.clip_grads_with_norm_(self.raw.parameters(), config.optim.clip, norm)
+                self.optimizer.step()
+                self.average.update(self.raw, state.step + 1)
+                state.skipped_in_row = 0
+                for part, loss, dice in zip(parts, losses, dices, strict=True):
+                    state.loss_sum += loss * len(part.names)
+                    state.dice_sum += dice
+                    state.images += len(part.names)
+            else:
+                self.leave_out(parts, losses, bar)
             self.optimizer.zero_grad(set_to_none=True)
-            state.step += 1
-            self.average.update(self.raw, state.step)
+            state.step, state.batch = state.step + 1, state.batch + len(batches.seen)
             bar.update()
             bar.set_postfix_str(self._postfix(), refresh=False)
             # an epoch's last step is saved with the epoch: of a state between the two, the log would tell twice
             if state.batch < len(self.feed.batches) and time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
                 self.save()
+
+    def gradient(self, batches: Iterable[Any], images: int) -> list[Part] | None:
+        """Adds up the gradient of the mean loss over the ``images`` of a step; None where memory did not suffice."""
+        config, state, parts = self.config, self.state, []
+        try:
+            for number, batch in enumerate(batches, state.batch):
+                # every draw of the step, such as PointRend's points, follows from its place alone
+                torch.manual_seed(int(np.random.SeedSequence((config.seed, state.epoch, number)).generate_state(1)[0]))
+                for piece in pieces(batch, state.micro):
+                    names = [self.task.training_set.records[i].name for i in piece.which.tolist()]
+                    with self.fabric.autocast():
+                        result = self.task.step(self.network, self.fabric.to_device(piece), state.stage)
+                    # a mean over the images of the whole step, however it is cut into pieces
+                    self.fabric.backward(result.total * (len(names) / images))
+                    parts.append(Part(number, names, piece, result.total.detach(), result.terms, result.dice))
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            return None
+        return parts
+
+    def shrink(self, bar: tqdm) -> None:
+        """Memory did not suffice: forgets the step, and computes half as many images at a time from here on."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.statistics.restore()
+        release()
+        told = halve(self.state, self.config.batch, self.statistics)
+        self.tell(bar, "memory", told, micro=self.state.micro)
+
+    def leave_out(self, parts: list[Part], losses: list[float], bar: tqdm) -> None:
+        """Ends a step that is not finite without changing a weight, or ends training, as ``on_nan`` has it."""
+        self.statistics.restore()
+        trouble = find_trouble(parts, losses, self.raw, self.config.data.classes, self.task.inputs)
+        told = leave_out(trouble, self.config.on_nan, self.state)
+        if (scaler := self._scaler()) is not None:
+            scaler.update()
+        self.tell(bar, "skipped", told, rate_factor=self.state.rate_factor)
+
+    def tell(self, bar: tqdm, event: str, text: str, **values: Any) -> None:
+        """Of the step under way, in the log and on the terminal."""
+        self.log(event, self.state.step + 1, text=text, **values)
+        bar.write(f"{self.folder}: {text}")
 
     def validate(self, log: Log, bar: tqdm) -> None:
         """Dice of the averaged weights on the held-out fold; keeps the best, which is optimistic by that choice."""
@@ -236,8 +281,8 @@ class Trainer:
         state = self.state
         speed = (state.step * self.config.batch * self.config.accumulate) / max(1e-9, self._elapsed())
         return (
-            f"epoch {state.epoch + 1}/{self.config.epochs}, loss {state.loss_sum / state.images:.3f}, "
-            f"Dice {state.dice_sum / state.images:.3f}, {speed:.1f} images/s"
+            f"epoch {state.epoch + 1}/{self.config.epochs}, loss {state.loss_sum / max(1, state.images):.3f}, "
+            f"Dice {state.dice_sum / max(1, state.images):.3f}, {speed:.1f} images/s"
         )
 
     def _elapsed(self) -> float:

@@ -17,3 +17,7 @@ class State:
     images: int = 0
     best: float = -1.0
     seconds: float = 0.0  # spent training, over all calls
+    micro: int = 0  # images at a time, once memory did not suffice for config.batch; 0: config.batch
+    skipped: int = 0  # steps left out, as they were not finite
+    skipped_in_row: int = 0
+    rate_factor: float = 1.0  # of the learning rate; halved with on_nan=halve
