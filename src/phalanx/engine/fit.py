@@ -19,6 +19,7 @@ from ..data import folds as folding
 from ..data.oversample import keep_weights
 from ..data.records import Record
 from ..data.traits import keep_traits
+from ..data.worker import worker_errors
 from ..errors import TrainingError
 from ..files import write_json, write_text
 from ..models.depth import encoder_stages
@@ -123,7 +124,8 @@ class Trainer:
         self.log = log = Log(self.folder / "log.jsonl", state.step)
         log("start", state.step, images=self.feed.batches.images, steps=self.steps, lr_scales=scales(self.optimizer))
         self.began = self.saved = time.monotonic()
-        with self._bar() as bar:
+        shown = self.task.training_set
+        with self._bar() as bar, worker_errors(shown.records, shown.trail):
             while state.epoch < config.epochs:
                 self.train_epoch(bar)
                 if not state.images:
