@@ -1,7 +1,11 @@
 """The run's folder: one process at a time, one recipe for ever, a log without undone work."""
 
+import errno
 import json
+import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -26,14 +30,28 @@ def test_a_folder_in_use_is_refused_and_a_kill_releases_it(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, folder / ".lock"], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(TrainingError, match="fold0: another process is training here"), locked(folder):
-            pass
+        for who in ("", " (process 12 on that)"):
+            said = re.escape(f"fold0: another process is training here{who}; wait for it, or give another name=")
+            with pytest.raises(TrainingError, match=said), locked(folder):
+                pass
+            (folder / ".holder").write_text("process 12 on that")
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
         holder.stdout.close()
     with locked(folder):
-        pass
+        assert (folder / ".holder").read_text() == f"process {os.getpid()} on {socket.gethostname()}"
+    assert not (folder / ".holder").exists()
+
+
+def test_without_locks_it_says_so_and_goes_on(tmp_path, monkeypatch, capsys):
+    def none(fd, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with locked(tmp_path / "fold0"):
+        (tmp_path / "fold0" / "kept").write_text("")
+    assert "fold0: its file system has no locks (No locks available); start no second" in capsys.readouterr().out
 
 
 def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path):

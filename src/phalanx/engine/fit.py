@@ -1,6 +1,5 @@
 """Trains one fold: read this first. One call is idempotent: it begins, continues or finds the fold finished."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -21,12 +20,13 @@ from ..data.records import Record
 from ..data.traits import keep_traits
 from ..data.worker import worker_errors
 from ..errors import TrainingError
-from ..files import write_json, write_text
+from ..files import whole_disk, write_json, write_text
 from ..models.depth import encoder_stages
 from . import checkpoint
 from .device import check_compiler, open_device
 from .ema import Average
 from .feed import Feed
+from .finished import finished
 from .folder import Log, agreed_folds, check_recipe, claim, fold_folder, locked
 from .freeze import check_freeze, freeze
 from .guards import ANEW, Part, find_trouble, gradient_norm, leave_out, to_host
@@ -49,14 +49,13 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         TrainingError: the folder is in use or holds another recipe, or training cannot go on.
     """
     folder = fold_folder(config, fold)
-    with locked(folder):
+    with whole_disk(folder), locked(folder):
         check_recipe(folder, config)
         folds = agreed_folds(folder, config, records)
         train = [record for record in records if fold is None or folds[record.name] != fold]
         held_out = [record for record in records if fold is not None and folds[record.name] == fold]
-        done = folder / "done.json"
-        if done.is_file():
-            print(f"{folder}: finished{_dice_text(json.loads(done.read_text(encoding='utf-8')))}", flush=True)
+        if (done := finished(folder)) is not None:
+            print(f"{folder}: finished{_dice_text(done)}", flush=True)
             return folder
         dropped = dropping.agreed(folder, records, config.data, config.runs)
         torch.manual_seed(config.seed)
@@ -80,7 +79,7 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
             write_json(folder / "oof_score.json", score.to_json())  # oof.json is the sidecar of oof.csv
             print(score.to_text(), flush=True)
             result |= {"dice": score.mean, "seconds_oof": time.monotonic() - began}
-        write_json(done, result)
+        write_json(folder / "done.json", result)
         print(f"{folder}: finished{_dice_text(result)}", flush=True)
     return folder
 
@@ -117,9 +116,11 @@ class Trainer:
 
     def run(self) -> float:
         """Trains to the end and writes ``final``; returns the seconds of training over all calls."""
-        if (self.folder / "final").is_dir():
+        final = self.folder / "final"
+        if checkpoint.whole(final):
             return self._final_seconds()
         self.restore()
+        checkpoint.remove(final)
         state, config = self.state, self.config
         self.log = log = Log(self.folder / "log.jsonl", state.step)
         log("start", state.step, images=self.feed.batches.images, steps=self.steps, lr_scales=scales(self.optimizer))
@@ -141,7 +142,7 @@ class Trainer:
                 if state.epoch % config.validate_every == 0 or state.epoch == config.epochs:
                     self.validate(log, bar)
                 self.save()
-        checkpoint.save(self.folder / "final", self._weights(), asdict(state))
+        checkpoint.save(final, self._weights(), self._scalars())
         return state.seconds
 
     def train_epoch(self, bar: tqdm) -> None:
@@ -232,7 +233,7 @@ class Trainer:
         bar.write(f"epoch {self.state.epoch}/{self.config.epochs}: held-out Dice {dice:.4f}")
         if dice > self.state.best:
             self.state.best = dice
-            checkpoint.save(self.folder / "best", self._weights(), asdict(self.state))
+            checkpoint.save(self.folder / "best", self._weights(), self._scalars())
 
     def save(self) -> None:
         """The state as ``last``, from which the same command goes on."""
@@ -246,14 +247,22 @@ class Trainer:
         }
         scaler = self._scaler()
         scalars = {"scaler": scaler.state_dict()} if scaler is not None else {}
-        checkpoint.save(self.folder / "last", tensors, asdict(self.state) | scalars)
+        checkpoint.save(self.folder / "last", tensors, self._scalars() | scalars)
 
     def restore(self) -> None:
         """Takes up ``last``, if there is one."""
-        found = checkpoint.load(self.folder / "last")
+        last = self.folder / "last"
+        found = checkpoint.load(last, parts=("model", "weights", "optimizer"), run=self._run())
         if found is None:
+            if any((self.folder / name).exists() for name in ("final", "done.json")):
+                raise TrainingError(
+                    f"{self.folder}: trained to its end, but final is damaged and last is gone. Restore one of them "
+                    "from a copy, or delete the folder to train anew"
+                )
             return
         tensors, scalars = found
+        checkpoint.check_fit(last, tensors["model"], self.raw)
+        scalars.pop("run", None)
         scaler = self._scaler()
         if scaler is not None:
             scaler.load_state_dict(scalars.pop("scaler"))
@@ -262,6 +271,13 @@ class Trainer:
         self.average.network.load_state_dict(tensors["weights"])
         checkpoint.restore_optimizer(self.raw, self.optimizer, tensors["optimizer"])
         print(f"{self.folder}: continues at step {self.state.step} of {self.steps}", flush=True)
+
+    def _run(self) -> str:
+        """The run's name and fold, by which a checkpoint of another is told."""
+        return f"{self.config.name}/{self.folder.name}"
+
+    def _scalars(self) -> dict[str, Any]:
+        return asdict(self.state) | {"run": self._run()}
 
     def _weights(self) -> dict[str, checkpoint.Tensors]:
         return {"weights": self.average.network.state_dict()}
