@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +36,21 @@ def keep(rows: Sequence[dict[str, Any]], path: Path | None) -> None:
         full.append({"ratio": ratio, "machine": machine()} | row)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
+
+
+def smp_mixture() -> Callable[[Any, Any], Any]:
+    """BCE 3 : Dice 4 : Focal 3 of logits and a float target, by segmentation-models-pytorch."""
+    from segmentation_models_pytorch import losses
+
+    terms = [
+        (0.3, losses.SoftBCEWithLogitsLoss()),
+        (0.4, losses.DiceLoss("multilabel")),
+        (0.3, losses.FocalLoss("multilabel")),
+    ]
+    return lambda logits, target: sum(weight * term(logits, target) for weight, term in terms)
+
+
+def memory(field: str) -> float:
+    """VmRSS (now) or VmHWM (highest) of this process in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))

@@ -2,10 +2,11 @@
 
 Every case runs in a process of its own, forward and backward, after a small warm-up: CPU seconds of the best run, and
 the highest memory during the first one beyond what the logits and the truth take (theirs is a float32 target, which
-is not counted either). Truth is a synthetic hand. The logits of "a trained model" are made, not trained: the truth,
-moved along a smooth random field by up to about 1% of the side, blurred, as log odds within 9, with noise of 0.3.
+is not counted either). Truth is a synthetic hand. With ``--run`` (such as bench/pointrend.py's), Lovasz is measured on
+that run's logits of a test hand, enlarged to the side. Without, they are made: the truth, moved along a smooth random
+field by up to about 1% of the side, blurred, as log odds within 9, with noise of 0.3.
 
-    python bench/losses.py [--quick] [--json FILE]
+    python bench/losses.py [--run FOLDER] [--quick] [--json FILE]
 """
 
 import json
@@ -22,10 +23,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from common import flags, keep, machine
-from phalanx.data.polygons import outlines_of, rasterise
+from common import flags, keep, machine, memory, smp_mixture
+from phalanx.data.polygons import outlines_of, rasterise, read_annotations
 from phalanx.losses.bits import unpack
 from phalanx.losses.stages import StagedLoss
 from phalanx.phantom.anatomy import HAND_CLASSES, pose_hand
@@ -59,22 +61,30 @@ def trained_logits(planes: np.ndarray) -> Tensor:
     return logits
 
 
+def of_run(folder: Path, side: int) -> tuple[np.ndarray, Tensor]:
+    """Bit-planes of the first test hand of a run's data set at ``side``, and the run's logits of it, enlarged."""
+    from phalanx.data.images import Grid, read_grey
+    from phalanx.engine.device import open_device
+    from phalanx.predict.members import FoldMember
+
+    fold = FoldMember(folder, weights="final", device=open_device("cpu", "32"), changes={})
+    test = Path(fold.config.data.root) / "test"
+    path = min((test / "DCM").rglob("*.png"))
+    image = read_grey(path)
+    answers = (test / "answers_json" / path.relative_to(test / "DCM")).with_suffix(".json")
+    polygons = read_annotations(answers, CLASSES)
+    planes = rasterise(polygons, (side, side), len(CLASSES), scale=side / image.shape[0]).transpose(2, 0, 1)
+    placed = torch.from_numpy(Grid.of(image, fold.side).place(image))[None, None]
+    with torch.no_grad():
+        logits = fold.network(placed).logits
+    return np.ascontiguousarray(planes), F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
+
+
 def ours(weights: dict[str, float]) -> Callable[[Tensor, Tensor], Tensor]:
     from phalanx.config import Loss, validate
 
     loss = StagedLoss(validate({"stages": [{"weights": weights}]}, Loss), CLASSES)
     return lambda logits, planes: loss(0, logits, None, planes).total
-
-
-def smp_mixture() -> Callable[[Tensor, Tensor], Tensor]:
-    from segmentation_models_pytorch import losses
-
-    terms = [
-        (0.3, losses.SoftBCEWithLogitsLoss()),
-        (0.4, losses.DiceLoss("multilabel")),
-        (0.3, losses.FocalLoss("multilabel")),
-    ]
-    return lambda logits, target: sum(weight * term(logits, target) for weight, term in terms)
 
 
 def smp_lovasz() -> Callable[[Tensor, Tensor], Tensor]:
@@ -92,13 +102,7 @@ def full_boundary(logits: Tensor, target: Tensor) -> Tensor:
     return (torch.sigmoid(logits) * torch.from_numpy(far)).mean()
 
 
-def memory(field: str) -> float:
-    """VmRSS (now) or VmHWM (highest) of this process in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
-
-
-def measure(case: str, who: str, side: int, repeats: int) -> dict[str, float]:
+def measure(case: str, who: str, side: int, repeats: int, run: str) -> dict[str, float]:
     """CPU seconds and extra MB of one case, and for Lovasz the gradient's relative error."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -111,8 +115,11 @@ def measure(case: str, who: str, side: int, repeats: int) -> dict[str, float]:
         ("boundary", "baseline"): lambda: full_boundary,
     }
     loss = build[case.removesuffix("_untrained"), who]()
-    planes = truth(side)
-    logits = trained_logits(planes)
+    if case == "lovasz" and run:
+        planes, logits = of_run(Path(run), side)
+    else:
+        planes = truth(side)
+        logits = trained_logits(planes)
     if case.endswith("_untrained"):
         logits = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
     bits = torch.from_numpy(planes)[None]
@@ -121,16 +128,16 @@ def measure(case: str, who: str, side: int, repeats: int) -> dict[str, float]:
     small = logits[:, :, :64, :64].detach().requires_grad_()
     torch.autograd.grad(loss(small, target[:, :, :64, :64].contiguous()), small)
     best: dict[str, float] = {}
-    for run in range(repeats):
-        if run == 0:
+    for turn in range(repeats):
+        if turn == 0:
             Path("/proc/self/clear_refs").write_text("5")  # from here on, the highest counts anew
         before, began = memory("VmRSS"), time.process_time()
         (gradient,) = torch.autograd.grad(loss(logits, target), logits)
         seconds = time.process_time() - began
-        if run == 0:
+        if turn == 0:
             best["mb"] = memory("VmHWM") - before
         best["seconds"] = min(best.get("seconds", seconds), seconds)
-        if run < repeats - 1:
+        if turn < repeats - 1:
             del gradient
     if case == "lovasz":
         best["error"] = gradient_error(logits.detach(), bits, gradient, one_vector=who != "ours")
@@ -162,9 +169,9 @@ def gradient_error(logits: Tensor, bits: Tensor, found: Tensor, *, one_vector: b
     return (square / total) ** 0.5
 
 
-def fresh(case: str, who: str, side: int, repeats: int) -> dict[str, float]:
+def fresh(case: str, who: str, side: int, repeats: int, run: str) -> dict[str, float]:
     """``measure`` in a new process."""
-    words = [sys.executable, __file__, "--case", json.dumps([case, who, side, repeats])]
+    words = [sys.executable, __file__, "--case", json.dumps([case, who, side, repeats, run])]
     done = subprocess.run(words, check=True, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -172,13 +179,14 @@ def fresh(case: str, who: str, side: int, repeats: int) -> dict[str, float]:
 def main() -> None:
     parser = flags(__doc__, "29x1024x1024 alone, and no boundary loss")
     parser.add_argument("--case", help="one case, in this process; for the script itself")
+    parser.add_argument("--run", type=Path, help="a trained fold's folder, on whose logits Lovasz is measured")
     args = parser.parse_args()
     if args.case:
         print(json.dumps(measure(*json.loads(args.case))))
         return
     names = {
         "mixture": "BCE 3 : Dice 4 : Focal 3",
-        "lovasz": "Lovasz, logits like a trained model's",
+        "lovasz": "Lovasz, logits of a trained model" if args.run else "Lovasz, logits like a trained model's",
         "lovasz_untrained": "Lovasz, logits around 0",
         "boundary": "Boundary, distances included",
     }
@@ -188,7 +196,7 @@ def main() -> None:
         plan += [("lovasz", 2048, 1), ("boundary", 2048, 2)]
     rows: list[dict[str, Any]] = []
     for case, side, repeats in plan:
-        left, right = (fresh(case, who, side, repeats) for who in ("ours", "baseline"))
+        left, right = (fresh(case, who, side, repeats, str(args.run or "")) for who in ("ours", "baseline"))
         shape = f"29x{side}x{side}"
         for key, what, unit in (
             ("seconds", "forward and backward", "CPU s"),

@@ -27,7 +27,15 @@ TITLES = {
     ),
     "losses": (
         "Losses (baseline: segmentation-models-pytorch; boundary: exact distances at full size, plain PyTorch)",
-        "python bench/losses.py --json results/losses.json",
+        "python bench/losses.py --run runs/bench_pointrend/full/with-seed0/fold0 --json results/losses.json",
+    ),
+    "pointrend": (
+        "The PointRend head (ours: with it, baseline: the same network without; three seeds)",
+        "python bench/pointrend.py --json results/pointrend.json",
+    ),
+    "models": (
+        "A training step (baseline: segmentation-models-pytorch's losses), and models as ONNX",
+        "python bench/models.py --onnx --json results/models.json",
     ),
     "plan": (
         "Memory of a training step (ours: estimated, baseline: measured on a CPU; ratio: estimated / measured)",

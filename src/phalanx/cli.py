@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 from . import usage
 from .errors import ConfigError, PhalanxError
+from .words import split_flags, whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 1 where a check found errors, or 2 for a user's mistake."""
+    """Runs one command; returns the exit code: 0, 1 where a check found errors or a fold failed, 2 for a mistake."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage.MAIN, end="")
@@ -48,14 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def train(words: Sequence[str]) -> None:
-    """``phalanx train``."""
+def train(words: Sequence[str]) -> int:
+    """``phalanx train``: 1 where one of several folds failed."""
     from .compose import compose, parse_folds, split_words
 
     pairs = split_words(words)
     wanted = pairs.pop("fold", "0")
     config = compose(pairs)
     folds = parse_folds(wanted, config.folds)
+    if config.devices and not config.ddp:
+        from .fanout import side_by_side
+
+        return side_by_side(train, pairs, folds, config)
 
     from .data.quarantine import kept_records
     from .engine.fit import fit
@@ -66,6 +72,7 @@ def train(words: Sequence[str]) -> None:
     records = kept_records(config.data)
     for fold in folds:
         fit(config, fold, records, Segment)
+    return 0
 
 
 def infer(words: Sequence[str]) -> None:
@@ -294,6 +301,61 @@ def picture(words: Sequence[str]) -> None:
     print(flags["--out"])
 
 
+def sweep(words: Sequence[str]) -> int:
+    """``phalanx sweep``: 1 where a training failed."""
+    _, places, pairs = split_flags(words, {})
+    scale, seeds, rows = pairs.pop("scale", "small"), pairs.pop("seeds", "0,1"), pairs.pop("rows", "")
+    wanted, runs = pairs.pop("fold", "0"), Path(pairs.pop("runs", "runs/sweep"))
+
+    from .config import RUNTIME_KEYS, nearest
+    from .sweep.table import read_table, scales, table_names
+
+    names = table_names() if places == ["all"] else places
+    if not names or (rows and len(names) > 1):
+        raise ConfigError(f"expected one table, several, or all: {', '.join(table_names())} (rows= goes with one)")
+    if scale not in scales():
+        raise ConfigError(f"scale={scale}: no configs/experiment/claims_{scale}.yaml{nearest(scale, scales())}")
+    if not re.fullmatch(r"\d+(,\d+)*", seeds):
+        raise ConfigError(f"seeds={seeds}: expected whole numbers, as in seeds=0,1")
+    for key in pairs:
+        if key not in RUNTIME_KEYS:
+            raise ConfigError(f"{key}: would make another recipe; write a row for it in configs/sweep/")
+    tables = [read_table(name) for name in names]
+    for name in filter(None, rows.split(",")):
+        tables[0].row(name)
+
+    from .sweep.run import sweep as run_sweep
+
+    failed = 0
+    for table in tables:
+        failed += run_sweep(
+            table,
+            scale=scale,
+            seeds=[int(seed) for seed in dict.fromkeys(seeds.split(","))],
+            folds=wanted,
+            rows=list(filter(None, rows.split(","))),
+            extra=pairs,
+            runs=runs,
+        )
+    return 1 if failed else 0
+
+
+def claims(words: Sequence[str]) -> None:
+    """``phalanx claims``."""
+    from .compose import split_words
+
+    pairs = split_words(words)
+    out = Path(pairs.pop("out", "docs/results.md"))
+    if pairs or out.suffix != ".md":
+        raise ConfigError(f"{' '.join(words)}: expected out=FILE.md or nothing")
+
+    from .files import write_text
+    from .sweep.claims import document
+
+    write_text(out, document())
+    print(out)
+
+
 def demo(words: Sequence[str]) -> None:
     """``phalanx demo``."""
     from .compose import split_words
@@ -308,41 +370,6 @@ def demo(words: Sequence[str]) -> None:
     run_demo(quick=quick == "true", call=main)
 
 
-def split_flags(words: Sequence[str], known: dict[str, bool]) -> tuple[dict[str, str], list[str], dict[str, str]]:
-    """Flags (with their values), other words, and key=value pairs. ``known``: flag to whether it takes a value."""
-    flags: dict[str, str] = {}
-    places: list[str] = []
-    pairs: dict[str, str] = {}
-    stream = iter(words)
-    for word in stream:
-        name, equals, value = word.partition("=")
-        if word.startswith("--"):
-            if name not in known:
-                from .config import nearest
-
-                raise ConfigError(f"{name}: no such flag{nearest(name, known)}")
-            if known[name] and not equals:
-                value = next(stream, "")
-                if not value:
-                    raise ConfigError(f"{name}: needs a value")
-            flags[name] = value
-        elif equals and not Path(word).exists():
-            pairs[name] = value
-        else:
-            places.append(word)
-    return flags, places, pairs
-
-
-def whole(flags: dict[str, str], name: str, default: int | None) -> int | None:
-    """A flag's whole number."""
-    if name not in flags:
-        return default
-    try:
-        return int(flags[name])
-    except ValueError:
-        raise ConfigError(f"{name} {flags[name]}: expected a whole number") from None
-
-
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "train": (train, usage.TRAIN),
     "infer": (infer, usage.INFER),
@@ -355,6 +382,8 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "quarantine": (quarantine, usage.QUARANTINE),
     "plan": (plan, usage.PLAN),
     "picture": (picture, usage.PICTURE),
+    "sweep": (sweep, usage.SWEEP),
+    "claims": (claims, usage.CLAIMS),
     "demo": (demo, usage.DEMO),
 }
 

@@ -14,6 +14,8 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE ANSWERS IMAGES --out FILE.png                 predictions beside truth
+  phalanx sweep TABLE [scale=small] [seeds=0,1]                      train the published variants that have no result
+  phalanx claims                                                     published beside ours: docs/results.md
   phalanx demo [quick=true]                                          the whole job on synthetic hands
 
 `phalanx COMMAND --help` tells the options of each. The scripts train.sh, infer.sh, ensemble.sh and demo.sh prepare
@@ -32,6 +34,8 @@ phalanx train key=value ...        (bash train.sh key=value ...)
   model= loss= augment= optim=   a file of that folder of configs/
   any.key=value          every key of src/phalanx/config/: epochs=50 batch=2 data.size=1024 model.weights=none
                          optim.lr=3e-4 precision=auto|32|bf16|fp16 device=auto|cpu|cuda:1 accumulate=4
+  devices=0,1,2,3        folds side by side, one a GPU (or devices=cpu,cpu), and a table; exit code 1 if one fails
+  devices=0,1 ddp=true   each fold on all these GPUs: every step's images are shared out, `batch` keeps its meaning
 
 Killed at any moment, the same command continues; a finished fold is left as it is.
 Writes runs/<name>/fold<k>/: config.yaml folds.csv log.jsonl last/ best/ final/ oof.csv oof_score.json
@@ -153,6 +157,32 @@ phalanx picture FILE.csv ANSWERS IMAGES --out FILE.png [--rows N]
 
   IMAGES                 folder with the images (searched below)
   --rows N               images shown, the worst, the best and between (default 4): image, truth, prediction
+"""
+
+SWEEP = """\
+phalanx sweep TABLE ... [scale=small] [seeds=0,1] [rows=A,B] [fold=0] key=value ...
+
+Trains the rows of configs/sweep/TABLE.yaml (or `all`) that have no result yet, on a baseline that all tables share:
+all rows with the first seed, then with the next. Killed anywhere, the same command continues. A row that fails is
+told, the others go on; exits 1 then. Writes results/sweep/<scale>/<data set>/<table>/<row>.seed<s>.fold<k>.json.
+
+  scale=NAME             the baseline, configs/experiment/claims_NAME.yaml: small takes 100 s a training on one core,
+                         full is the published size, on data.root=DIR
+  seeds=0,1,2            each draws its own folds, start and augmentation
+  rows=A,B               only these rows (of one table)
+  fold=0..4              held-out folds a seed (default: 0)
+  device= workers= data.root= progress= ...      runtime keys of phalanx train
+  runs=DIR               where the runs lie (default: runs/sweep)
+"""
+
+CLAIMS = """\
+phalanx claims [out=docs/results.md]
+
+Writes what was published about each row of configs/sweep/ beside what results/sweep/ holds: Dice with its spread over
+seeds, the gain over the row it is against with an interval over seeds and patients, and the verdict: agrees,
+disagrees, undecided or not run. A result by another recipe than the present one is listed and not counted.
+
+  out=FILE.md            another file
 """
 
 DEMO = """\

@@ -196,7 +196,9 @@ def test_the_log_tells_an_epoch_once_however_often_it_is_stopped(stopped_often, 
 def told(folder: Path) -> list[dict]:
     """The log without times and starts."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "time"} for line in lines if line["event"] != "start"]
+    return [
+        {k: v for k, v in line.items() if k not in ("time", "waiting")} for line in lines if line["event"] != "start"
+    ]
 
 
 def test_a_damaged_checkpoint_costs_a_step_and_not_the_result(stopped_often, records, capsys):

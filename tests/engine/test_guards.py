@@ -11,7 +11,15 @@ from tqdm import tqdm
 from phalanx.data.dataset import Batches
 from phalanx.engine import checkpoint
 from phalanx.engine.fit import Trainer, fit
-from phalanx.engine.guards import PATIENCE, Part, find_trouble, leave_out, to_host
+from phalanx.engine.guards import (
+    PATIENCE,
+    Part,
+    check_weights,
+    gradient_trouble,
+    leave_out,
+    loss_trouble,
+    to_host,
+)  # fmt: skip
 from phalanx.engine.state import State
 from phalanx.errors import TrainingError
 from phalanx.tasks.segment import Segment
@@ -31,8 +39,8 @@ def at(row, column, value):
     return values
 
 
-def trouble(*parts, network=None, inputs=lambda batch: {}):
-    return find_trouble(parts, [p.total.item() for p in parts], network or nn.Linear(2, 1), CLASSES, inputs)
+def trouble(*parts, inputs=lambda batch: {}):
+    return loss_trouble(parts, [p.total.item() for p in parts], CLASSES, inputs)
 
 
 def test_all_numbers_come_at_once_and_exactly():
@@ -61,21 +69,26 @@ def test_an_input_is_blamed_before_the_terms_that_it_spoilt():
     assert text.startswith("batch 1: the metadata of b.png given to the network is not finite")
 
 
-def test_a_gradient_names_its_tensor_and_all_images_of_the_step():
+def test_a_finite_loss_is_no_trouble():
+    assert trouble(part(0), part(1, bce=at(0, 0, NAN))) is None
+    assert trouble() is None
+
+
+@pytest.mark.parametrize(("batches", "which"), [(1, "batch 7"), (2, "batches 7 to 8")])
+def test_a_gradient_names_its_tensor_and_all_images_of_the_step(batches, which):
     network = nn.Linear(2, 1)
     network.weight.grad, network.bias.grad = torch.zeros(1, 2), torch.tensor([INF])
-    assert trouble(part(0), part(1, names=["c.png", "d.png"]), network=network) == (
-        "batch 2: the gradient is not finite, first in bias (images: a.png, b.png, c.png, d.png)"
+    assert gradient_trouble(network, 6, batches, ["a.png", "b.png"]) == (
+        f"{which}: the gradient is not finite, first in bias (images: a.png, b.png)"
     )
 
 
 def test_weights_end_training_whatever_is_asked_for():
     network = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
+    check_weights(network, State())
     network[1].running_var.fill_(INF)
-    with pytest.raises(
-        TrainingError, match=r"batch 1: the weights were not finite before it \(first in 1\.running_var"
-    ):
-        trouble(part(0, NAN), network=network)
+    with pytest.raises(TrainingError, match=r"step 4: the weights were not finite before it \(first in 1\.running_var"):
+        check_weights(network, State(step=3))
 
 
 def test_stop_says_how_to_go_on():
@@ -205,7 +218,7 @@ def test_poisoned_weights_are_named_and_never_saved_even_with_skip(recipe, recor
             return super().step(*arguments)
 
     config = recipe("fpn", batch=2, checkpoint_minutes=1e-9, on_nan="skip", epochs=2)
-    with pytest.raises(TrainingError, match=r"batch 3: the weights were not finite before it .first in core"):
+    with pytest.raises(TrainingError, match=r"step 3: the weights were not finite before it .first in core"):
         fit(config, 0, records, Poisoned)
     folder = config.runs / "r" / "fold0"
     for place in folder.glob("*/*.safetensors"):

@@ -176,3 +176,10 @@ def test_what_it_cannot_read_is_refused(words, message, capsys):
 def test_a_gpu_that_is_not_there_is_not_measured(recipe):
     with pytest.raises(ConfigError, match="there is no GPU here to measure on"):
         plan.make_plan(recipe(), vram=24, measure=True)
+
+
+@pytest.mark.parametrize(("changes", "images"), [({"accumulate": 4}, 2), ({}, 1), ({"ddp": "false"}, 2)])
+def test_of_several_devices_one_is_planned(recipe, changes, images):
+    """Two images a micro-batch: two devices share a step of two, and a step of eight leaves each its micro-batches."""
+    options = {"batch": 2, "devices": "cpu,cpu", "ddp": "true"} | changes
+    assert plan.make_plan(recipe(**options), vram=None, measure=False).batch == images

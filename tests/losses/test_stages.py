@@ -62,6 +62,19 @@ def test_point_loss_is_bce_at_the_points(truth, planes):
     torch.testing.assert_close(value, expected.mean(), rtol=1e-4, atol=1e-6)
 
 
+def test_point_loss_takes_a_share_of_dice_over_the_points_of_an_image_and_class(truth, planes):
+    coords, logits = torch.rand(2, 20, 2), torch.randn(2, 29, 20)
+    y, p = bits_at(planes, coords, 29).float(), torch.sigmoid(logits)
+    dice = torch.empty(2, 29)
+    for b in range(2):
+        for c in range(29):
+            shared = sum(float(p[b, c, n]) for n in range(20) if y[b, c, n])
+            dice[b, c] = 1 - (2 * shared + 1) / (float(p[b, c].sum() + y[b, c].sum()) + 1)
+    bce = point_loss(logits, coords, planes)[1]
+    torch.testing.assert_close(point_loss(logits, coords, planes, dice=1.0)[1], dice)
+    torch.testing.assert_close(point_loss(logits, coords, planes, dice=0.3)[1], 0.7 * bce + 0.3 * dice)
+
+
 CLASSES = [f"c{i}" for i in range(29)]
 THREE = {
     "stages": [
@@ -80,7 +93,7 @@ def test_each_stage_is_the_weighted_sum_of_its_terms_and_reports_them(truth, pla
     p = torch.sigmoid(logits)
     bce = F.binary_cross_entropy(p, y)
     dice = (1 - (2 * (p * y).sum((2, 3)) + 1) / (p.sum((2, 3)) + y.sum((2, 3)) + 1)).mean()
-    lovasz, point = lovasz_loss(logits, planes)[0], point_loss(at, coords, planes)[0]
+    lovasz, point = lovasz_loss(logits, planes)[0], point_loss(at, coords, planes, dice=0.5)[0]
     expected = [bce, 0.5 * bce + 0.25 * dice + 2 * point, 0.75 * lovasz + 0.5 * dice]
     names = [{"bce"}, {"bce", "dice", "point"}, {"lovasz", "dice"}]
     for stage in range(3):
@@ -129,7 +142,7 @@ def test_class_weights_reach_the_point_term(truth, planes):
     coords, at = torch.rand(2, 20, 2), torch.randn(2, 29, 20)
     values = {"stages": [{"weights": {"point": 1.0}}], "class_weights": {"c0": 4.0}}
     found = StagedLoss(validate(values, Loss), CLASSES)(0, torch.randn(truth.shape), (coords, at), planes)
-    parts = point_loss(at, coords, planes)[1]
+    parts = point_loss(at, coords, planes, dice=0.5)[1]
     torch.testing.assert_close(found.total, (parts[:, 0].sum() * 4 + parts[:, 1:].sum()) / (2 * 32))
 
 

@@ -131,6 +131,13 @@ def slow_at(head, coarse, coords):
 
 
 @torch.no_grad()
+def test_an_untrained_head_gives_the_coarse_logits_back(head):
+    coarse = Coarse(torch.randn(2, 3, 8, 8), [torch.randn(2, 4, 16, 16)])
+    coords = torch.rand(2, 25, 2)
+    torch.testing.assert_close(head.at(coarse, coords), slow_sample(coarse.logits, coords), rtol=0, atol=0.05)
+
+
+@torch.no_grad()
 def test_subdivision_predicts_anew_exactly_the_least_certain_pixels(head):
     """From 5 x 7 to 20 x 25: doubled to 10 x 14, then to 20 x 25, and at each grid 30 pixels are replaced."""
     coarse = Coarse(torch.randn(2, 3, 5, 7), [torch.randn(2, 4, 10, 13)])

@@ -7,7 +7,7 @@ impossible value is refused before anything is loaded, by a message that names t
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from .augment import Augment, Elastic, GridDistortion
 from .base import Count, Positive, Share, Strict, known_keys, nearest, validate_as
@@ -24,9 +24,16 @@ __all__ = [
 
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
 RUNTIME_KEYS = (
-    "runs", "workers", "device", "checkpoint_minutes", "progress",
-    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "model.checkpointing", "on_nan",
+    "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "on_nan",
+    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "model.checkpointing",
 )  # fmt: skip
+
+
+DeviceName = Annotated[
+    str,
+    BeforeValidator(lambda name: f"cuda:{name}" if str(name).isdigit() else name),
+    Field(pattern=r"^(cpu|cuda:\d+)$"),
+]
 
 
 class Config(Strict):
@@ -52,6 +59,8 @@ class Config(Strict):
     progress: bool = True
     runs: Path = Path("runs")
     on_nan: Literal["stop", "skip", "halve"] = "stop"  # a step that is not finite: left out, the rate halved as well
+    devices: list[DeviceName] = []  # 0 or cuda:0, 1, ... or cpu: a fold each, or with ddp=true one fold on all
+    ddp: bool = False
 
     @model_validator(mode="after")
     def _usable(self) -> "Config":
@@ -59,7 +68,10 @@ class Config(Strict):
             raise ValueError(f"data.drop.dice.run: {self.name} is this very run; name an earlier one, or give name=")
         terms = {term for stage in self.loss.stages for term in stage.weights}
         if "point" in terms and self.model.pointrend is None:
-            raise ValueError("loss: weighs 'point', which needs a head: set model.pointrend, or drop the term")
+            raise ValueError(
+                "loss: weighs 'point', which needs a head: set model.pointrend, or drop the term, as "
+                "loss=bce3_dice4_focal3 does"
+            )
         named = {"class_weights": self.loss.class_weights}
         named |= {f"options.{key}": values for key, values in self.loss.options.per_class().items()}
         for key, values in named.items():
@@ -69,6 +81,12 @@ class Config(Strict):
                     raise ValueError(f"loss.{key}: {name!r} is no class{known}")
         if self.model.pointrend is not None and "point" not in terms:
             raise ValueError("model.pointrend: no loss stage weighs 'point', so the head would never learn")
+        if self.ddp:
+            kinds = {name.partition(":")[0] for name in self.devices}
+            if len(self.devices) < 2 or len(kinds) > 1:
+                raise ValueError("ddp=true: needs two devices or more, all GPUs or all cpu, as in devices=0,1")
+            if kinds == {"cuda"} and len(set(self.devices)) < len(self.devices):
+                raise ValueError(f"devices={','.join(self.devices)}: with ddp=true each GPU can serve one process only")
         freeze = self.optim.freeze
         if freeze is not None and freeze.epochs is not None and freeze.epochs > self.epochs:
             raise ValueError(

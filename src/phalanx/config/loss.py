@@ -48,10 +48,15 @@ class Tversky(Strict):
     gamma: Annotated[float, Field(ge=1, le=10)] = 1.0  # focal Tversky: (1 - index)^(1 / gamma)
 
 
+class Point(Strict):
+    dice: Share = 0.5  # share of soft Dice over an image's points, the rest being BCE; 0: the paper's loss
+
+
 class LossOptions(Strict):
     bce: Bce | None = None  # null: the defaults, where a stage weighs the term
     focal: Focal | None = None
     tversky: Tversky | None = None
+    point: Point | None = None
 
     def per_class(self) -> dict[str, PerClass]:
         """Every option that names classes, by its key."""
@@ -69,7 +74,7 @@ class Loss(Strict):
     @model_validator(mode="after")
     def _read(self) -> "Loss":
         weighed = {term for stage in self.stages for term in stage.weights}
-        for name, kind in (("bce", Bce), ("focal", Focal), ("tversky", Tversky)):
+        for name, kind in (("bce", Bce), ("focal", Focal), ("tversky", Tversky), ("point", Point)):
             if name in weighed:
                 setattr(self.options, name, getattr(self.options, name) or kind())
             elif getattr(self.options, name) is not None:

@@ -110,12 +110,26 @@ class Batches(Sampler[list[Key]]):
     The last batch of an epoch may be smaller. Without weights no image is dropped or doubled. With them an image of
     weight w comes w times on average and never fewer than floor(w); every epoch is as long (``images``).
 
+    Where several processes train together, each step's images are the same and each process has its share of them,
+    in batches of its own; its length (``len``) stays that of one process alone.
+
     Args:
         weights: float64[count], how often each image shall come; None: once.
+        accumulate: batches a step.
+        share: number of this process and how many there are.
     """
 
-    def __init__(self, count: int, batch: int, seed: int, weights: np.ndarray | None = None):
-        self.batch, self.seed = batch, seed
+    def __init__(
+        self,
+        count: int,
+        batch: int,
+        seed: int,
+        weights: np.ndarray | None = None,
+        *,
+        accumulate: int = 1,
+        share: tuple[int, int] = (0, 1),
+    ):
+        self.batch, self.seed, self.accumulate, self.share = batch, seed, accumulate, share
         self.ends = None if weights is None else np.cumsum(weights)
         self.count = count
         self.images = count if self.ends is None else math.ceil(self.ends[-1] - 1e-9)
@@ -126,8 +140,20 @@ class Batches(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         keys = self._keys()
-        for first in range(self.start * self.batch, self.images, self.batch):
-            yield keys[first : first + self.batch]
+        for _, own in self.steps():
+            for low, high in own:
+                yield keys[low:high]
+
+    def steps(self) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+        """Each step's number of images, from ``start`` on, and where in the epoch's order this process's batches lie.
+
+        The first process has the largest share; a short step may leave the last ones none.
+        """
+        (rank, size), span = self.share, self.batch * self.accumulate
+        for first in range(self.start * self.batch, self.images, span):
+            images = min(span, self.images - first)
+            low, high = (first + -(-images * number // size) for number in (rank, rank + 1))
+            yield images, [(at, min(at + self.batch, high)) for at in range(low, high, self.batch)]
 
     def _keys(self) -> list[Key]:
         """All keys of the epoch in order."""

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,23 @@ from ..models.depth import encoder_stages
 from . import checkpoint
 from .device import check_compiler, open_device
 from .ema import Average
-from .feed import Feed
+from .feed import Feed, waiting_advice
 from .finished import finished
 from .folder import Log, agreed_folds, check_recipe, claim, fold_folder, locked
 from .freeze import check_freeze, freeze
-from .guards import ANEW, Part, find_trouble, gradient_norm, leave_out, to_host
+from .guards import (
+    ANEW,
+    Part,
+    check_weights,
+    gradient_norm,
+    gradient_trouble,
+    leave_out,
+    loss_trouble,
+    to_host,
+)  # fmt: skip
 from .memory import Replay, Statistics, halve, out_of_memory, pieces, release
 from .optim import build_optimizer, rate, scales
+from .ranks import Ranks, launch
 from .start import begin
 from .state import State
 
@@ -41,6 +52,8 @@ FABRIC_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: Callable[..., Any]) -> Path:
     """Trains fold number ``fold`` (None: on everything) and predicts its held-out images; returns its folder.
 
+    With ``config.ddp`` a process on each of ``config.devices`` does so, and only the first of them writes.
+
     Args:
         records: all annotated images.
         make_task: builds the task from (config, training records, held-out records).
@@ -48,8 +61,14 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
     Raises:
         TrainingError: the folder is in use or holds another recipe, or training cannot go on.
     """
-    folder = fold_folder(config, fold)
-    with whole_disk(folder), locked(folder):
+    folder, ranks = fold_folder(config, fold), Ranks()
+    if config.ddp and ranks.size == 1 and not (folder / "done.json").is_file():
+        for name in config.devices:
+            open_device(name, config.precision)
+        launch(config.devices, _fit_on, config, fold, records, make_task)
+        return folder
+    with whole_disk(folder), locked(folder) if ranks.first else nullcontext():
+        ranks.barrier()
         check_recipe(folder, config)
         folds = agreed_folds(folder, config, records)
         train = [record for record in records if fold is None or folds[record.name] != fold]
@@ -64,15 +83,19 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         begun = begin(task.network, config, folder, fold, held_out)
         trainer = Trainer(config, folder, task)
         # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
-        claim(folder, config)
-        if begun:
-            write_json(folder / "start.json", begun)
-        folding.write(folder / "folds.csv", records, folds)
-        if dropped:
-            write_text(folder / "dropped.csv", dropping.to_csv(dropped))
-        keep_weights(folder / "weights.csv", shown, task.weights)
-        keep_traits(folder / "traits.csv", shown, task.traits, config.model.metadata)
+        ranks.barrier()
+        if ranks.first:
+            claim(folder, config)
+            if begun:
+                write_json(folder / "start.json", begun)
+            folding.write(folder / "folds.csv", records, folds)
+            if dropped:
+                write_text(folder / "dropped.csv", dropping.to_csv(dropped))
+            keep_weights(folder / "weights.csv", shown, task.weights)
+            keep_traits(folder / "traits.csv", shown, task.traits, config.model.metadata)
         result: dict[str, Any] = {"seconds_train": trainer.run()}
+        if not ranks.first:
+            return folder
         if held_out:
             began = time.monotonic()
             score = task.out_of_fold(folder)
@@ -84,11 +107,15 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
     return folder
 
 
+def _fit_on(device: str, config: Config, *arguments: Any) -> None:
+    fit(config.model_copy(update={"device": device}), *arguments)
+
+
 class Trainer:
     """The loop over epochs and steps, with its state on disk."""
 
     def __init__(self, config: Config, folder: Path, task: Any):
-        self.config, self.folder, self.task = config, folder, task
+        self.config, self.folder, self.task, self.ranks = config, folder, task, Ranks()
         device = open_device(config.device, config.precision)
         where = [device.torch.index or 0] if device.torch.type == "cuda" else 1
         self.fabric = Fabric(
@@ -111,8 +138,9 @@ class Trainer:
         optimizer = build_optimizer(self.raw, config.optim, self.stages if config.optim.layer_decay < 1 else None)
         self.network, self.optimizer = self.fabric.setup(self.raw, optimizer)
         self.statistics = Statistics(self.raw)
-        self.feed = Feed(task, config, device.torch)
+        self.feed = Feed(task, config, device.torch, self.ranks)
         self.steps = config.epochs * self.feed.steps_an_epoch
+        self.waiting, self.advised = 0.0, False  # share of the last epoch's time, and whether the user was told
 
     def run(self) -> float:
         """Trains to the end and writes ``final``; returns the seconds of training over all calls."""
@@ -120,10 +148,13 @@ class Trainer:
         if checkpoint.whole(final):
             return self._final_seconds()
         self.restore()
-        checkpoint.remove(final)
+        self.ranks.barrier()  # all have read before the first writes
+        if self.ranks.first:
+            checkpoint.remove(final)
         state, config = self.state, self.config
-        self.log = log = Log(self.folder / "log.jsonl", state.step)
-        log("start", state.step, images=self.feed.batches.images, steps=self.steps, lr_scales=scales(self.optimizer))
+        self.log = log = Log(self.folder / "log.jsonl", state.step, silent=not self.ranks.first)
+        log("start", state.step, images=self.feed.batches.images, steps=self.steps, lr_scales=scales(self.optimizer),
+            processes=self.ranks.size)  # fmt: skip
         self.began = self.saved = time.monotonic()
         shown = self.task.training_set
         with self._bar() as bar, worker_errors(shown.records, shown.trail):
@@ -133,7 +164,7 @@ class Trainer:
                     raise TrainingError(f"{self.folder}: every step of epoch {state.epoch + 1} was left out; {ANEW}")
                 loss, dice = state.loss_sum / state.images, state.dice_sum / state.images
                 log("epoch", state.step, epoch=state.epoch, stage=state.stage, loss=loss, dice=dice,
-                    lr=self.optimizer.param_groups[0]["lr"])  # fmt: skip
+                    lr=self.optimizer.param_groups[0]["lr"], waiting=round(self.waiting, 4))  # fmt: skip
                 state.epoch, state.batch = state.epoch + 1, 0
                 state.loss_sum, state.dice_sum, state.images = 0.0, 0.0, 0
                 if self.task.loss.advance(state.stage, state.epoch - state.stage_began, dice):
@@ -142,7 +173,8 @@ class Trainer:
                 if state.epoch % config.validate_every == 0 or state.epoch == config.epochs:
                     self.validate(log, bar)
                 self.save()
-        checkpoint.save(final, self._weights(), self._scalars())
+        if self.ranks.first:
+            checkpoint.save(final, self._weights(), self._scalars())
         return state.seconds
 
     def train_epoch(self, bar: tqdm) -> None:
@@ -151,56 +183,69 @@ class Trainer:
         self.network.train()
         if config.optim.freeze:
             freeze(self.raw, config.optim.freeze, self.stages, state.epoch)
+        began, self.feed.waited = time.monotonic(), 0.0
         for images, stream in self.feed.steps(state.epoch, state.batch):
             for group in self.optimizer.param_groups:
                 group["lr"] = group["scale"] * rate(config.optim, state.step, self.steps) * state.rate_factor
-            batches = Replay(stream)
+            batches, parts = Replay(stream), list[Part]()
             self.statistics.keep()
-            while (parts := self.gradient(batches, images)) is None:
+            while self.ranks.any(not self.gradient(batches, images, parts)):
                 self.shrink(bar)
+            # gradients, and what the log tells, are those of the whole step, wherever its images were
+            self.ranks.sum_gradients(self.raw, sum(len(part.names) for part in parts) / images)
             scaler = self._scaler()
             norm = gradient_norm(self.raw, self.optimizer.optimizer, scaler)
             losses, dices, size = to_host(parts, norm)
             # fp16's scaler leaves out steps whose gradient is not finite by itself, while it looks for its scale
-            if math.isfinite(sum(losses)) and (math.isfinite(size) or scaler is not None):
+            fine = math.isfinite(sum(losses)) and (math.isfinite(size) or scaler is not None)
+            loss = sum(value * len(part.names) for value, part in zip(losses, parts, strict=True))
+            loss, dice, bad = self.ranks.sum(loss, sum(dices), not fine)
+            if bad:
+                self.leave_out(parts, losses, images, bar)
+            else:
                 if config.optim.clip:
                     torch.nn.utils.clip_grads_with_norm_(self.raw.parameters(), config.optim.clip, norm)
                 self.optimizer.step()
                 self.average.update(self.raw, state.step + 1)
+                state.loss_sum, state.dice_sum = state.loss_sum + loss, state.dice_sum + dice
+                state.images += images
                 state.skipped_in_row = 0
-                for part, loss, dice in zip(parts, losses, dices, strict=True):
-                    state.loss_sum += loss * len(part.names)
-                    state.dice_sum += dice
-                    state.images += len(part.names)
-            else:
-                self.leave_out(parts, losses, bar)
             self.optimizer.zero_grad(set_to_none=True)
-            state.step, state.batch = state.step + 1, state.batch + len(batches.seen)
+            state.step, state.batch = state.step + 1, state.batch + -(-images // config.batch)
             bar.update()
             bar.set_postfix_str(self._postfix(), refresh=False)
             # an epoch's last step is saved with the epoch: of a state between the two, the log would tell twice
             if state.batch < len(self.feed.batches) and time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
                 self.save()
+        waited, spent = self.ranks.sum(self.feed.waited, time.monotonic() - began)
+        self.waiting = waited / max(1e-9, spent)
+        if self.waiting > 0.1 and waited > 5 and not self.advised:
+            self.advised = True
+            bar.write(waiting_advice(config, self.fabric.device, self.waiting))
 
-    def gradient(self, batches: Iterable[Any], images: int) -> list[Part] | None:
-        """Adds up the gradient of the mean loss over the ``images`` of a step; None where memory did not suffice."""
-        config, state, parts = self.config, self.state, []
+    def gradient(self, batches: Iterable[Any], images: int, parts: list[Part]) -> bool:
+        """Adds up this process's share of the gradient of the mean loss over the ``images`` of a step; False where
+        memory did not suffice. ``parts`` becomes what each forward gave."""
+        config, state = self.config, self.state
+        parts.clear()
         try:
             for number, batch in enumerate(batches, state.batch):
-                # every draw of the step, such as PointRend's points, follows from its place alone
-                torch.manual_seed(int(np.random.SeedSequence((config.seed, state.epoch, number)).generate_state(1)[0]))
+                # every draw of the step, such as PointRend's points, follows from its place alone (rank 0 is no word
+                # of entropy to numpy: the first process draws what one alone draws)
+                place = (config.seed, state.epoch, number, self.ranks.rank)
+                torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
                 for piece in pieces(batch, state.micro):
                     names = [self.task.training_set.records[i].name for i in piece.which.tolist()]
                     with self.fabric.autocast():
-                        result = self.task.step(self.network, self.fabric.to_device(piece), state.stage)
-                    # a mean over the images of the whole step, however it is cut into pieces
+                        result = self.task.step(self.network, piece, state.stage)
+                    # a mean over the images of the whole step, however it is cut
                     self.fabric.backward(result.total * (len(names) / images))
                     parts.append(Part(number, names, piece, result.total.detach(), result.terms, result.dice))
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            return None
-        return parts
+            return False
+        return True
 
     def shrink(self, bar: tqdm) -> None:
         """Memory did not suffice: forgets the step, and computes half as many images at a time from here on."""
@@ -210,14 +255,21 @@ class Trainer:
         told = halve(self.state, self.config.batch, self.statistics)
         self.tell(bar, "memory", told, micro=self.state.micro)
 
-    def leave_out(self, parts: list[Part], losses: list[float], bar: tqdm) -> None:
+    def leave_out(self, parts: list[Part], losses: list[float], images: int, bar: tqdm) -> None:
         """Ends a step that is not finite without changing a weight, or ends training, as ``on_nan`` has it."""
+        state, config = self.state, self.config
         self.statistics.restore()
-        trouble = find_trouble(parts, losses, self.raw, self.config.data.classes, self.task.inputs)
-        told = leave_out(trouble, self.config.on_nan, self.state)
+        check_weights(self.raw, state)
+        seen = self.ranks.gather((
+            loss_trouble(parts, losses, config.data.classes, self.task.inputs), [n for p in parts for n in p.names]
+        ))  # fmt: skip
+        trouble = next((found for found, _ in seen if found), None) or gradient_trouble(
+            self.raw, state.batch, -(-images // config.batch), [name for _, names in seen for name in names]
+        )
+        told = leave_out(trouble, config.on_nan, state)
         if (scaler := self._scaler()) is not None:
             scaler.update()
-        self.tell(bar, "skipped", told, rate_factor=self.state.rate_factor)
+        self.tell(bar, "skipped", told, rate_factor=state.rate_factor)
 
     def tell(self, bar: tqdm, event: str, text: str, **values: Any) -> None:
         """Of the step under way, in the log and on the terminal."""
@@ -226,20 +278,23 @@ class Trainer:
 
     def validate(self, log: Log, bar: tqdm) -> None:
         """Dice of the averaged weights on the held-out fold; keeps the best, which is optimistic by that choice."""
-        dice = self.task.validate(self.average.network, self.fabric.device)
+        dice = self.task.validate(self.average.network, self.fabric.device, self.ranks)
         if dice is None:
             return
         log("validate", self.state.step, epoch=self.state.epoch, dice=dice)
         bar.write(f"epoch {self.state.epoch}/{self.config.epochs}: held-out Dice {dice:.4f}")
         if dice > self.state.best:
             self.state.best = dice
-            checkpoint.save(self.folder / "best", self._weights(), self._scalars())
+            if self.ranks.first:
+                checkpoint.save(self.folder / "best", self._weights(), self._scalars())
 
     def save(self) -> None:
         """The state as ``last``, from which the same command goes on."""
         now = time.monotonic()
         self.state.seconds += now - self.began
         self.began = self.saved = now
+        if not self.ranks.first:
+            return
         tensors = {
             "model": self.raw.state_dict(),
             **self._weights(),
@@ -290,9 +345,10 @@ class Trainer:
         return found[1]["seconds"] if found else 0.0
 
     def _bar(self) -> tqdm:
+        shown = self.config.progress and self.ranks.first
         return tqdm(
             total=self.steps, initial=self.state.step, desc=str(self.folder), unit="step", dynamic_ncols=True,
-            disable=not self.config.progress, mininterval=0.5 if _terminal() else 30, smoothing=0.1,
+            disable=not shown, mininterval=0.5 if _terminal() else 30, smoothing=0.1,
         )  # fmt: skip
 
     def _postfix(self) -> str:
@@ -300,7 +356,8 @@ class Trainer:
         speed = (state.step * self.config.batch * self.config.accumulate) / max(1e-9, self._elapsed())
         return (
             f"epoch {state.epoch + 1}/{self.config.epochs}, loss {state.loss_sum / max(1, state.images):.3f}, "
-            f"Dice {state.dice_sum / max(1, state.images):.3f}, {speed:.1f} images/s"
+            f"Dice {state.dice_sum / max(1, state.images):.3f}, {speed:.1f} images/s, "
+            f"{self.waiting:.0%} waiting for data"
         )
 
     def _elapsed(self) -> float:

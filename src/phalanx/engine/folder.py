@@ -167,14 +167,17 @@ def environment() -> dict[str, Any]:
 class Log:
     """``log.jsonl``: one JSON object a line, with the step it belongs to."""
 
-    def __init__(self, path: Path, step: int):
-        """Goes on after step ``step``: later lines, of work that a kill undid, are dropped."""
-        self.path = path
-        if path.is_file():
+    def __init__(self, path: Path, step: int, silent: bool = False):
+        """Goes on after step ``step``: later lines, of work that a kill undid, are dropped. Of several processes only
+        one is not ``silent``."""
+        self.path, self.silent = path, silent
+        if path.is_file() and not silent:
             kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
             write_text(path, "".join(f"{line}\n" for line in kept))
 
     def __call__(self, event: str, step: int, **values: Any) -> None:
+        if self.silent:
+            return
         line = json.dumps({"event": event, "step": step, "time": round(time.time(), 1), **values})
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")

@@ -43,35 +43,30 @@ def to_host(parts: Sequence[Part], norm: Tensor) -> tuple[list[float], list[floa
     return found[: len(parts)], found[len(parts) :], last
 
 
-def find_trouble(
+def check_weights(network: nn.Module, state: State) -> None:
+    """Raises TrainingError where a weight or buffer of the network is not finite: leaving out steps would not help."""
+    if (name := _first(network.state_dict())) is not None:
+        raise TrainingError(
+            f"{_place_of(state)}: the weights were not finite before it (first in {name}). They are not saved: the "
+            f"same command goes on from the last checkpoint. Should it happen again, {ANEW}"
+        )
+
+
+def loss_trouble(
     parts: Sequence[Part],
     losses: Sequence[float],
-    network: nn.Module,
     classes: Sequence[str],
     inputs: Callable[[Any], Mapping[str, Tensor]],
-) -> str:
-    """Where something that is not finite came in: by an input, a loss term or the gradient, and of which images.
+) -> str | None:
+    """By which input, or else by which loss term of which class, the loss of which image is not finite, if one is.
 
     Args:
         losses: of the parts.
-        network: with its buffers as they were before the step, and the step's gradients.
         inputs: what the network was given with a part's batch, [B, ...] by name.
-
-    Raises:
-        TrainingError: the weights themselves are not finite, so leaving out steps would not help.
     """
     bad = next((part for part, loss in zip(parts, losses, strict=True) if not math.isfinite(loss)), None)
-    number = (bad or parts[-1]).number + 1
-    weights = network.state_dict()
-    if (name := _first(weights)) is not None:
-        raise TrainingError(
-            f"batch {number}: the weights were not finite before it (first in {name}). They are not saved: the same "
-            f"command goes on from the last checkpoint. Should it happen again, {ANEW}"
-        )
     if bad is None:
-        names = ", ".join(name for part in parts for name in part.names)
-        gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-        return f"batch {number}: the gradient is not finite, first in {_first(gradients)} (images: {names})"
+        return None
     what = "the loss is not finite though its terms are"
     for term, values in reversed(bad.terms.items()):
         if (place := _place(values)) is not None:
@@ -80,7 +75,14 @@ def find_trouble(
     for field, values in inputs(bad.batch).items():
         if (place := _place(values)) is not None:
             what = f"the {field} of {bad.names[place[0]]} given to the network is not finite"
-    return f"batch {number}: {what} (images: {', '.join(bad.names)})"
+    return f"batch {bad.number + 1}: {what} (images: {', '.join(bad.names)})"
+
+
+def gradient_trouble(network: nn.Module, first: int, batches: int, names: Sequence[str]) -> str:
+    """In which tensor the gradient is not finite, after the batches from number ``first`` on of these images."""
+    gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    which = f"batch {first + 1}" if batches == 1 else f"batches {first + 1} to {first + batches}"
+    return f"{which}: the gradient is not finite, first in {_first(gradients)} (images: {', '.join(names)})"
 
 
 def leave_out(trouble: str, on_nan: str, state: State) -> str:
@@ -89,7 +91,7 @@ def leave_out(trouble: str, on_nan: str, state: State) -> str:
     Raises:
         TrainingError: ``on_nan`` is stop, or too many in a row were left out.
     """
-    where = f"epoch {state.epoch + 1}, step {state.step + 1}, {trouble}"
+    where = f"{_place_of(state)}, {trouble}"
     if on_nan == "stop":
         raise TrainingError(
             f"{where}. Nothing of it is saved, the last checkpoint is whole. The same command with on_nan=skip leaves "
@@ -102,6 +104,10 @@ def leave_out(trouble: str, on_nan: str, state: State) -> str:
         state.rate_factor /= 2
         return f"{where}; left out, the learning rate is halved from here on"
     return f"{where}; left out"
+
+
+def _place_of(state: State) -> str:
+    return f"epoch {state.epoch + 1}, step {state.step + 1}"
 
 
 def _first(tensors: Mapping[str, Tensor]) -> str | None:

@@ -82,6 +82,8 @@ def make_plan(config: Config, *, vram: float | None, measure: bool) -> Plan:
     Raises:
         ConfigError: the recipe cannot be built, or asks for what this machine cannot measure.
     """
+    if config.devices:
+        config = _of_one_device(config)
     size, batch = config.data.size, config.batch
     there = torch.cuda.is_available() and config.device != "cpu"
     for_gpu = there or vram is not None or config.device.startswith("cuda") or config.precision == "fp16"
@@ -201,6 +203,12 @@ def multiply_adds(network: Network, size: int) -> dict[str, int]:
         with torch.no_grad():
             shadow.predict(torch.zeros(1, 1, size, size, dtype=torch.uint8))
     return work
+
+
+def _of_one_device(config: Config) -> Config:
+    """What one of ``devices`` has to do: with ``ddp`` at most its share of a step's images at once."""
+    own = -(-config.batch * config.accumulate // len(config.devices)) if config.ddp else config.batch
+    return config.model_copy(update={"device": config.devices[0], "batch": min(config.batch, own)})
 
 
 def _build(config: Config, size: int) -> Network:

@@ -54,6 +54,7 @@ class StagedLoss:
         if tversky:
             fp, fn = by_class(tversky.alpha, classes, 0.3), by_class(tversky.beta, classes, 0.7)
             self.options = self.options._replace(fp=fp, fn=fn, root=tversky.gamma)
+        self.point_dice = config.options.point.dice if config.options.point else 0.0
         shares = torch.tensor(by_class(config.class_weights, classes, 1.0))
         self.factors = shares / shares.mean()
 
@@ -80,7 +81,7 @@ class StagedLoss:
         total, hard, *parts = explicit(logits, work)
         terms = dict(zip([*area, *alone], parts, strict=True))
         if "point" in weights and points is not None:
-            value, terms["point"] = point_loss(points[1], points[0], planes, self.factors)
+            value, terms["point"] = point_loss(points[1], points[0], planes, self.factors, self.point_dice)
             total = total + weights["point"] * value
         return Result(total, terms, hard)
 

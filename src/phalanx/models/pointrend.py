@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .segmenter import PRIOR_LOGIT, Coarse, Segmenter, enlarge
+from .segmenter import Coarse, Segmenter, enlarge
 
 
 class Points(NamedTuple):
@@ -59,7 +59,9 @@ def uncertain_pixels(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 class PointHead(nn.Module):
-    """The paper's small MLP over fine features and coarse logits, the logits fed in again at each layer."""
+    """The paper's small MLP over fine features and coarse logits, the logits fed in again at each layer.
+
+    Untrained, it gives the coarse logits back, so that what it learns is how they are wrong."""
 
     def __init__(self, *, fine: int, classes: int, hidden: int, layers: int):
         super().__init__()
@@ -70,7 +72,9 @@ class PointHead(nn.Module):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.constant_(cast(Tensor, layer.bias), 0.0)
         nn.init.normal_(self.out.weight, std=0.001)
-        nn.init.constant_(cast(Tensor, self.out.bias), PRIOR_LOGIT)
+        with torch.no_grad():
+            self.out.weight[:, -classes:, 0] += torch.eye(classes)
+        nn.init.constant_(cast(Tensor, self.out.bias), 0.0)
         self.layers = nn.ModuleList(convolutions)
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:

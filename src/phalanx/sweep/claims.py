@@ -1,0 +1,188 @@
+"""docs/results.md from the tables and what their rows left: published beside ours, and whether they agree."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .results import RESULTS, Result, changed, read_results
+from .table import Row, Table, read_table, runs_at, table_names
+from .verdict import PRIOR, Gain, Paired, gain_of, verdict
+
+INTRO = f"""\
+# Published claims beside ours
+
+Made by `phalanx claims` from `configs/sweep/` and `results/sweep/`; no number here is typed by hand. `phalanx sweep
+TABLE` runs what is missing.
+
+The published numbers were measured on private X-rays at 2048 pixels, ours on the data and at the scale that stand
+above each table, so the values do not compare; the *gains* do: a row's Dice minus that of the row it is against, on
+the same held-out patients, with the same seed. Dice is out of fold, by the path of a submission, at the original size;
+± is the standard deviation over seeds. A row that names classes is about their mean alone.
+
+**The interval** (95%) counts seeds and patients. Its variance is the sum of two: that of the gain over seeds, divided
+by their number, and that of the mean over patients, where a patient that several seeds hold out is one draw. As two
+seeds tell little of their spread, a row's variance over seeds is averaged with that of all other comparisons at the
+scale, which count {PRIOR} degrees of freedom at most (a moderated t-interval; Smyth, 2004). Each seed draws its own
+folds, so the first part holds some of the second: the intervals are rather too wide. Of twenty rows without any
+effect, one is still expected to be decided.
+
+**The verdict.** *agrees*: published as "worked" and our interval lies above zero, or as "did not help" and it lies
+below. *disagrees*: the other way round. *undecided*: the interval holds zero; a difference within noise is neither.
+"Did not help" so agrees only where we find harm: no effect at all cannot be told from a small one by a few seeds.
+*open: better* or *worse*: the source left it open or contradicts itself, and this is what we see. *not run*: no result
+by the present recipe.
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A scale with a data set, and the valid results there by (table, row)."""
+
+    scale: str
+    data: str
+    results: dict[tuple[str, str], list[Result]]
+    stale: list[str]
+
+    def paired(self, table: Table, row: Row) -> Paired | None:
+        """The row beside the one it is against; None where nothing is to be paired."""
+        ours, other = (self.results.get((table.name, name or ""), []) for name in (row.name, row.against))
+        pair = Paired.of(ours, other)
+        return pair if pair.values else None
+
+
+def places(tables: list[Table], results: Path = RESULTS) -> list[Place]:
+    """Every scale and data set with results; those by another recipe than the present one are stale."""
+    by_name = {table.name: table for table in tables}
+    found: dict[tuple[str, str], Place] = {}
+    for result in read_results(results):
+        place = found.setdefault((result.scale, result.data), Place(result.scale, result.data, {}, []))
+        table = by_name.get(result.table)
+        row = next((row for row in table.rows if row.name == result.row), None) if table else None
+        if table is None or row is None:
+            why: str | None = "no such row any more"
+        elif not runs_at(row, result.scale):
+            why = "the row makes no sense at this scale any more"
+        else:
+            why = changed(result, table.recipe(row, result.scale, result.seed))
+        if why is None:
+            place.results.setdefault((result.table, result.row), []).append(result)
+        else:
+            place.stale.append(f"`{result.path(results).relative_to(results)}`: {why}")
+    return [found[key] for key in sorted(found, key=lambda key: (key[0] != "small", key))]
+
+
+def dice_text(results: list[Result], classes: list[str]) -> str:
+    """Mean over seeds, and their standard deviation."""
+    if not results:
+        return ""
+    seeds: dict[int, list[tuple[int, float]]] = {}
+    for result in results:
+        chosen = [result.classes.index(name) for name in classes or result.classes]
+        for name, images in result.images.items():
+            seeds.setdefault(result.seed, []).append((images, float(np.mean(np.take(result.patients[name], chosen)))))
+    means = [np.average([dice for _, dice in rows], weights=[n for n, _ in rows]) for rows in seeds.values()]
+    spread = f" ± {np.std(means, ddof=1):.4f}" if len(means) > 1 else ""
+    return f"{np.mean(means):.4f}{spread} ({len(means)})"
+
+
+def gain_text(gain: Gain | None) -> str:
+    """Mean, interval and the single seeds."""
+    if gain is None:
+        return ""
+    interval = f" [{gain.interval[0]:+.4f}, {gain.interval[1]:+.4f}]" if gain.interval else ""
+    return f"{gain.mean:+.4f}{interval}; {', '.join(f'{value:+.4f}' for value in gain.by_seed)}"
+
+
+def section(table: Table, place: Place | None, others: dict[tuple[str, str], Paired]) -> tuple[list[str], Counter]:
+    """The Markdown table of a table's rows at a place (None: nothing was run), and its verdicts."""
+    head = [
+        "row",
+        "against",
+        "published",
+        "published gain",
+        "outcome",
+        "our Dice (seeds)",
+        "our gain; by seed",
+        "verdict",
+    ]
+    lines, verdicts = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)], Counter[str]()
+    for row in table.rows:
+        ours = place.results.get((table.name, row.name), []) if place else []
+        gain = None
+        if place and row.against and (pair := others.get((table.name, row.name))):
+            chosen = [ours[0].classes.index(name) for name in row.classes or ours[0].classes]
+            rest = [other for key, other in others.items() if key != (table.name, row.name)]
+            gain = gain_of(pair, rest, chosen)
+        told: str = verdict(row.outcome, gain) if row.outcome else ("" if ours else "not run")
+        if told == "not run" and place and not runs_at(row, place.scale):
+            told = f"not run (scale {', '.join(row.scales or [])})"
+        elif row.outcome:
+            verdicts[told] += 1
+        published = table.published_gain(row)
+        cells = [
+            row.name + (f" ({', '.join(row.classes)})" if row.classes else ""),
+            row.against or "",
+            "" if row.published is None else f"{row.published:.4f}",
+            "" if published is None else f"{published:+.4f}",
+            row.outcome or "",
+            dice_text(ours, row.classes),
+            gain_text(gain),
+            told,
+        ]
+        lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
+    return lines, verdicts
+
+
+def document(results: Path = RESULTS) -> str:
+    """The whole of docs/results.md.
+
+    Raises:
+        ConfigError: a table is wrong. DataError: a result is no such file.
+    """
+    tables = [read_table(name) for name in table_names()]
+    found = places(tables, results)
+    pairs = [
+        {(t.name, row.name): pair for t in tables for row in t.rows if row.against and (pair := place.paired(t, row))}
+        for place in found
+    ]
+    body: list[str] = []
+    totals = [Counter[str]() for _ in found]
+    for table in tables:
+        body += ["", f"## {table.title}", "", " ".join(table.why.split()), ""]
+        body += [f"- {row.name}: {row.source}" for row in table.rows]
+        shown = [i for i, place in enumerate(found) if any(name == table.name for name, _ in place.results)]
+        for i in shown:
+            lines, verdicts = section(table, found[i], pairs[i])
+            totals[i] += verdicts
+            body += ["", f"Scale {found[i].scale}, on {found[i].data}:", "", *lines]
+        if not shown:
+            body += ["", *section(table, None, {})[0]]
+            for place, total in zip(found, totals, strict=True):
+                total["not run"] += sum(row.outcome is not None and runs_at(row, place.scale) for row in table.rows)
+    return "\n".join([INTRO.rstrip(), *summary(found, totals), *body]) + "\n"
+
+
+def summary(found: list[Place], totals: list[Counter]) -> list[str]:
+    """What was run, where, and how many claims came out how."""
+    lines = ["", "## What was run", ""]
+    if not found:
+        return [*lines, "Nothing yet."]
+    lines += ["| scale | data | trainings | seeds | verdicts | machine | commit |", "|" + "---|" * 7]
+    for place, total in zip(found, totals, strict=True):
+        results = [result for rows in place.results.values() for result in rows]
+        trained = {(str(result.recipe), result.fold) for result in results}
+        cells = [
+            place.scale,
+            place.data,
+            str(len(trained)),
+            str(len({result.seed for result in results})),
+            ", ".join(f"{count} {name}" for name, count in sorted(total.items())),
+            "; ".join(sorted({result.machine for result in results})),
+            ", ".join(sorted({(result.commit or "unknown")[:7] for result in results})),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    stale = [line for place in found for line in place.stale]
+    return [*lines, *(["", "Results by another recipe than the present one, not counted:", ""] if stale else []),
+            *(f"- {line}" for line in stale)]  # fmt: skip

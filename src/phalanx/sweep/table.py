@@ -1,0 +1,128 @@
+"""Tables of variants: a file of configs/sweep/ each, a row a published claim, and the recipe it makes at a scale."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from ..compose import compose, config_folder, split_words
+from ..config import Config, Strict, nearest, validate
+from ..errors import ConfigError
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Outcome = Literal["worked", "did not help", "open"]  # open: untested, unclear, or the source contradicts itself
+
+
+class Row(Strict):
+    """A variant, and what was published about it."""
+
+    name: Name
+    source: str = Field(min_length=1)
+    overrides: list[str] = []  # key=value words of `phalanx train`
+    at: dict[str, list[str]] = {}  # more of them at one scale, behind the others
+    scales: list[str] | None = None  # where the row makes sense; null: everywhere
+    against: str | None = None  # the row it is compared with; null: it is only compared with
+    outcome: Outcome | None = None  # published, of the comparison
+    published: Annotated[float, Field(gt=0, lt=1)] | None = None  # Dice
+    gain: Annotated[float, Field(gt=-1, lt=1)] | None = None  # Dice above `against`, where no values were published
+    classes: list[str] = []  # the claim is about the mean Dice of these; empty: of all
+
+
+class Table(Strict):
+    """Variants of one choice. ``overrides`` and ``at`` are shared by its rows."""
+
+    name: Name
+    title: str = Field(min_length=1)
+    why: str = Field(min_length=1)
+    overrides: list[str] = []
+    at: dict[str, list[str]] = {}
+    rows: list[Row] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "Table":
+        names = [row.name for row in self.rows]
+        known = scales()
+        for row in self.rows:
+            if names.count(row.name) > 1:
+                raise ValueError(f"rows: {row.name} stands there twice")
+            if row.against is not None and (row.against not in names or row.against == row.name):
+                raise ValueError(f"rows: {row.name} is against {row.against!r}, which is no other row")
+            if (row.against is None) != (row.outcome is None):
+                raise ValueError(f"rows: {row.name} needs both 'against' and 'outcome', or neither")
+            if row.against is None and (row.gain is not None or row.classes):
+                raise ValueError(f"rows: {row.name} is against no row, so it has no gain and no classes")
+            if row.outcome == "worked" and (self.published_gain(row) or 0) < 0:
+                raise ValueError(f"rows: {row.name} worked, but its published numbers say that it lost")
+            for scale in [*(row.scales or []), *row.at, *self.at]:
+                if scale not in known:
+                    raise ValueError(f"rows: {row.name}: {scale!r} is no scale{nearest(scale, known)}")
+        return self
+
+    def row(self, name: str) -> Row:
+        """The row of a name.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise ConfigError(f"rows={name}: no such row in {self.name}{nearest(name, [r.name for r in self.rows])}")
+
+    def published_gain(self, row: Row) -> float | None:
+        """Published Dice above the row it is compared with; None where nothing was published."""
+        if row.gain is not None or row.against is None:
+            return row.gain
+        other = self.row(row.against).published
+        return None if other is None or row.published is None else row.published - other
+
+    def recipe(self, row: Row, scale: str, seed: int, extra: dict[str, str] | None = None) -> Config:
+        """The row's recipe at a scale, checked.
+
+        Raises:
+            ConfigError: an override that cannot work; names the table and the row.
+        """
+        pairs = {"experiment": f"claims_{scale}"}
+        for words in (self.overrides, self.at.get(scale, []), row.overrides, row.at.get(scale, [])):
+            pairs |= split_words(words)
+        try:
+            return compose(pairs | (extra or {}) | {"seed": str(seed)})
+        except ConfigError as error:
+            raise ConfigError(f"configs/sweep/{self.name}.yaml, {row.name} at scale {scale}: {error}") from None
+
+
+def runs_at(row: Row, scale: str) -> bool:
+    """Whether the row makes sense at a scale."""
+    return row.scales is None or scale in row.scales
+
+
+def scales() -> list[str]:
+    """The scales there are: each is a recipe, configs/experiment/claims_<scale>.yaml, that all tables share."""
+    return sorted(path.stem.removeprefix("claims_") for path in config_folder().glob("experiment/claims_*.yaml"))
+
+
+def table_names() -> list[str]:
+    """The tables of configs/sweep/."""
+    return sorted(path.stem for path in config_folder().glob("sweep/*.yaml"))
+
+
+def read_table(name: str) -> Table:
+    """The table of configs/sweep/<name>.yaml.
+
+    Raises:
+        ConfigError: there is none, or its rows contradict each other.
+    """
+    path: Path = config_folder() / "sweep" / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{name}: no configs/sweep/{name}.yaml{nearest(name, table_names())}")
+    try:
+        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: no YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected title, why and rows")
+    try:
+        return validate(values | {"name": name}, Table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None

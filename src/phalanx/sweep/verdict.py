@@ -1,0 +1,117 @@
+"""Whether a difference between two recipes is more than chance, and what that says of a published claim."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.special import stdtrit
+
+from .results import Result
+from .table import Outcome
+
+PRIOR = 4  # degrees of freedom that the other comparisons lend to a row's variance over seeds
+Verdict = Literal["agrees", "disagrees", "undecided", "not run", "open: better", "open: worse"]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Differences in Dice of two recipes on the same held-out patients, by seed."""
+
+    patients: tuple[tuple[str, ...], ...]  # of each seed
+    images: tuple[np.ndarray, ...]  # int64[P]
+    values: tuple[np.ndarray, ...]  # float64[P, C], first recipe minus second, mean over a patient's images
+
+    @classmethod
+    def of(cls, ours: Sequence[Result], against: Sequence[Result]) -> "Paired":
+        """Pairs the seeds and folds that both recipes have; a seed's folds are joined."""
+        others = {(result.seed, result.fold): result for result in against}
+        seeds: dict[int, list[tuple[str, int, np.ndarray]]] = {}
+        for result in ours:
+            other = others.get((result.seed, result.fold))
+            if other is not None and other.images == result.images:
+                seeds.setdefault(result.seed, []).extend(
+                    (name, images, np.subtract(result.patients[name], other.patients[name]))
+                    for name, images in result.images.items()
+                )
+        return cls(
+            tuple(tuple(name for name, _, _ in rows) for rows in seeds.values()),
+            tuple(np.array([images for _, images, _ in rows]) for rows in seeds.values()),
+            tuple(np.stack([value for _, _, value in rows]) for rows in seeds.values()),
+        )
+
+    def by_seed(self, classes: Sequence[int]) -> np.ndarray:
+        """float64[S]: mean over each seed's images and the given classes."""
+        pairs = zip(self.values, self.images, strict=True)
+        return np.array([np.average(value[:, classes].mean(1), weights=images) for value, images in pairs])
+
+    def patient_variance(self, classes: Sequence[int]) -> float:
+        """Variance of the mean over seeds that comes from which patients were drawn. A patient held out under several
+        seeds counts as one draw (cluster-robust variance)."""
+        parts: dict[str, float] = {}
+        means = self.by_seed(classes)
+        for names, images, value, mean in zip(self.patients, self.images, self.values, means, strict=True):
+            shares = images / images.sum() / len(means) * (value[:, classes].mean(1) - mean)
+            for name, share in zip(names, shares, strict=True):
+                parts[name] = parts.get(name, 0.0) + float(share)
+        count = len(parts)
+        return sum(part**2 for part in parts.values()) * count / (count - 1) if count > 1 else float("inf")
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A mean difference over seeds with its 95% interval; no interval where nothing tells the spread over seeds."""
+
+    mean: float
+    by_seed: tuple[float, ...]
+    interval: tuple[float, float] | None
+
+    @property
+    def sign(self) -> int:
+        """1 where the interval lies above zero, -1 below, 0 where it holds zero or is not known."""
+        if self.interval is None:
+            return 0
+        return int(self.interval[0] > 0) - int(self.interval[1] < 0)
+
+
+def gain_of(pair: Paired, others: Sequence[Paired], classes: Sequence[int]) -> Gain:
+    """The gain of one comparison, by seeds and by patients.
+
+    Its variance is that over seeds, divided by their number, plus that over patients. Two seeds tell little of their
+    spread, so the variance over seeds is moderated (Smyth, 2004): the mean of the row's own and that of all other
+    comparisons at this scale, weighted by their degrees of freedom, of which the others have at most ``PRIOR``. Where
+    seeds draw folds of their own, the first part holds some of the second, and the interval is rather too wide.
+
+    Args:
+        others: the other comparisons at this scale, for the spread over seeds.
+        classes: numbers of the classes that the claim is about.
+    """
+    own = pair.by_seed(classes)
+    freedom, squares = len(own) - 1, float(((own - own.mean()) ** 2).sum())
+    spreads = [other.by_seed(classes) for other in others]
+    lent = sum(len(values) - 1 for values in spreads)
+    if lent:
+        pooled = sum(float(((values - values.mean()) ** 2).sum()) for values in spreads) / lent
+        freedom, squares = freedom + min(PRIOR, lent), squares + min(PRIOR, lent) * pooled
+    if freedom == 0:
+        return Gain(float(own.mean()), tuple(own.tolist()), None)
+    variance = squares / freedom / len(own) + pair.patient_variance(classes)
+    reach = float(stdtrit(freedom, 0.975)) * variance**0.5
+    return Gain(float(own.mean()), tuple(own.tolist()), (float(own.mean()) - reach, float(own.mean()) + reach))
+
+
+def verdict(outcome: Outcome, gain: Gain | None) -> Verdict:
+    """What our gain says of a published outcome.
+
+    >>> verdict("worked", Gain(0.02, (0.01, 0.03), (0.005, 0.035)))
+    'agrees'
+    >>> verdict("did not help", Gain(0.02, (0.01, 0.03), (-0.005, 0.045)))
+    'undecided'
+    """
+    if gain is None:
+        return "not run"
+    if gain.sign == 0:
+        return "undecided"
+    if outcome == "open":
+        return "open: better" if gain.sign > 0 else "open: worse"
+    return "agrees" if (gain.sign > 0) == (outcome == "worked") else "disagrees"

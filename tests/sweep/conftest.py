@@ -1,0 +1,55 @@
+"""Results of trainings that never were, and a scale tiny enough to train in a test."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from phalanx.compose import config_folder
+from phalanx.sweep.results import Result
+
+CLASSES = ["Radius", "Ulna", "Pisiform"]
+
+
+@pytest.fixture
+def invented():
+    """invented(row, seed, dice): a result whose patients' Dice by class is float[P, 3]."""
+
+    def make(row: str, seed: int, dice: np.ndarray, **changes: object) -> Result:
+        names = [f"p{seed}-{number}" for number in range(len(dice))]
+        values = {
+            "table": "t", "row": row, "scale": "small", "data": "d", "seed": seed, "fold": 0,
+            "dice": float(np.mean(dice)), "seconds": 1.0, "curve": [[5, 0.5]],
+            "patients": dict(zip(names, np.asarray(dice).tolist(), strict=True)),
+            "images": dict.fromkeys(names, 2), "overrides": [], "recipe": {"seed": seed, "data": {"classes": CLASSES}},
+            "command": "phalanx sweep t", "commit": "c0ffee0", "machine": "a machine",
+        }  # fmt: skip
+        return Result(**(values | changes))
+
+    return make
+
+
+TABLE = """
+title: Tiny
+why: To see that it works.
+overrides: {overrides}
+rows:
+  - {{name: plain, source: a report}}
+  - {{name: same, source: a report, overrides: [optim.lr=1e-2], against: plain, outcome: open}}
+  - {{name: faster, source: a report, overrides: [optim.lr=2e-2], against: plain, outcome: worked, gain: 0.01}}
+  - {{name: broken, source: a report, overrides: ["loss.stages=[{{weights:{{dise:1}}}}]"]}}
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, hands, tiny):
+    """A working folder with its own configs: a scale ``tiny`` and tables ``one`` and ``two``, which begin alike."""
+    shutil.copytree(config_folder(), tmp_path / "configs", ignore=lambda folder, names: ["sweep"] * ("sweep" in names))
+    (tmp_path / "configs/experiment/claims_tiny.yaml").write_text("# @package _global_\nepochs: 2\n")
+    words = [word for word in tiny("unet", epochs=2) if not word.startswith("data.root")]
+    (tmp_path / "configs/sweep").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / f"configs/sweep/{name}.yaml").write_text(TABLE.format(overrides=json.dumps(words)))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,0 +1,105 @@
+"""The tables of claims: every row makes a recipe, and every published word of a config is in a row."""
+
+import re
+
+import pytest
+
+from phalanx.compose import config_folder
+from phalanx.config import validate
+from phalanx.errors import ConfigError
+from phalanx.sweep.table import Table, read_table, runs_at, scales, table_names
+
+TABLES = {name: read_table(name) for name in table_names()}
+PUBLISHED = r"(?i)# published: (yes|no|adding|worse)|published \(competition|competition report"
+ROWS = [(table, row) for table in TABLES.values() for row in table.rows]
+
+
+def test_there_are_tables_and_both_scales():
+    assert {"losses", "stages", "ema_pointrend", "norms", "resolution", "augmentation"} <= set(TABLES)
+    assert {"small", "full"} <= set(scales())
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_row_makes_a_recipe_of_its_own_at_every_scale_it_names(name):
+    table = TABLES[name]
+    for scale in scales():
+        made = {row.name: table.recipe(row, scale, 3) for row in table.rows if runs_at(row, scale)}
+        assert all(config.seed == 3 for config in made.values())
+        kept = {name: config.model_dump_json() for name, config in made.items()}
+        assert len(set(kept.values())) == len(kept)
+        for row in table.rows:
+            if runs_at(row, scale) and row.against:
+                assert row.against in made
+
+
+def test_the_baseline_is_shared():
+    """Tables that begin with the scale's own recipe train it once."""
+    dumps = [table.recipe(row, "small", 0).model_dump_json() for table, row in ROWS if runs_at(row, "small")]
+    assert max(map(dumps.count, dumps)) >= 5
+
+
+def test_every_loss_and_augmentation_that_was_published_is_in_a_row():
+    """But for the base recipe's own, which joins two rows of the augmentation table."""
+    words = {word for _, row in ROWS for word in row.overrides}
+    for group in ("loss", "augment"):
+        for path in sorted((config_folder() / group).glob("*.yaml")):
+            if re.search(PUBLISHED, path.read_text()) and path.stem != "affine":
+                same = {"bce_dice_then_lovasz": "bce5_dice5_then_bce5_lovasz5"}.get(path.stem, path.stem)
+                assert f"{group}={same}" in words, path
+
+
+def table(**changes):
+    rows = [{"name": "a", "source": "s"}, {"name": "b", "source": "s", "against": "a", "outcome": "worked"} | changes]
+    return validate({"name": "t", "title": "T", "why": "w", "rows": rows}, Table)
+
+
+def test_published_gain_is_a_difference_of_values_or_told():
+    assert table().published_gain(table().row("b")) is None
+    assert table(gain=0.25).published_gain(table(gain=0.25).row("b")) == 0.25
+    for t in TABLES.values():
+        for row in t.rows:
+            if row.gain is None and row.against and row.published and t.row(row.against).published:
+                assert t.published_gain(row) == row.published - t.row(row.against).published
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"against": "c"}, "b is against 'c', which is no other row"),
+        ({"against": "b"}, "b is against 'b'"),
+        ({"against": None}, "b needs both 'against' and 'outcome'"),
+        ({"name": "a", "against": None, "outcome": None}, "a stands there twice"),
+        ({"gain": -0.1}, "b worked, but its published numbers say that it lost"),
+        ({"scales": ["smal"]}, "'smal' is no scale; did you mean small?"),
+        ({"at": {"huge": []}}, "'huge' is no scale"),
+        ({"published": 97.2}, "published=97.2"),
+        ({"outcome": "maybe"}, "outcome='maybe'"),
+        ({"override": []}, "no such option; did you mean overrides?"),
+        ({"against": None, "outcome": None, "classes": ["Ulna"]}, "has no gain and no classes"),
+    ],
+)
+def test_a_row_that_contradicts_itself_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        table(**changes)
+
+
+def test_a_mistake_in_an_override_names_table_and_row():
+    bad = table(overrides=["optim.lrr=1"])
+    with pytest.raises(ConfigError, match=r"configs/sweep/t\.yaml, b at scale small: optim\.lrr: no such option"):
+        bad.recipe(bad.row("b"), "small", 0)
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "configs" / "sweep").mkdir(parents=True)
+    (tmp_path / "configs" / "config.yaml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    for text, message in (
+        ("[", "no YAML"),
+        ("- 1", "expected title"),
+        ("rows: []", "title: missing"),
+    ):
+        (tmp_path / "configs" / "sweep" / "t.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            read_table("t")
+    with pytest.raises(ConfigError, match=r"no configs/sweep/tt\.yaml; did you mean t"):
+        read_table("tt")
