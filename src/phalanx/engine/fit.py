@@ -40,7 +40,7 @@ from .guards import (
     loss_trouble,
     to_host,
 )  # fmt: skip
-from .memory import Replay, Statistics, halve, out_of_memory, pieces, release
+from .memory import Replay, Statistics, halve, out_of_memory, pieces, predicting, release
 from .optim import build_optimizer, rate, scales
 from .ranks import Ranks, launch
 from .start import begin
@@ -98,7 +98,8 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
             return folder
         if held_out:
             began = time.monotonic()
-            score = task.out_of_fold(folder)
+            with predicting():
+                score = task.out_of_fold(folder)
             write_json(folder / "oof_score.json", score.to_json())  # oof.json is the sidecar of oof.csv
             print(score.to_text(), flush=True)
             result |= {"dice": score.mean, "seconds_oof": time.monotonic() - began}
@@ -278,7 +279,8 @@ class Trainer:
 
     def validate(self, log: Log, bar: tqdm) -> None:
         """Dice of the averaged weights on the held-out fold; keeps the best, which is optimistic by that choice."""
-        dice = self.task.validate(self.average.network, self.fabric.device, self.ranks)
+        with predicting():
+            dice = self.task.validate(self.average.network, self.fabric.device, self.ranks)
         if dice is None:
             return
         log("validate", self.state.step, epoch=self.state.epoch, dice=dice)

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +19,24 @@ SIGNS = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAIL
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether torch, cuBLAS or cuDNN wanted memory that was not there."""
     return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in SIGNS)
+
+
+@contextmanager
+def predicting() -> Iterator[None]:
+    """Tells what to lower where memory does not suffice for predictions, which change no state.
+
+    Raises:
+        TrainingError: it did not.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise TrainingError(
+            "out of memory while predicting held-out images. Nothing is lost: the same command with a smaller "
+            "predict.batch goes on, as in predict.batch=1"
+        ) from None
 
 
 class Replay:
