@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,16 @@ def train(words: Sequence[str]) -> int:
     """``phalanx train``: 1 where one of several folds failed."""
     from .compose import compose, parse_folds, split_words
 
+    began = time.monotonic()
     pairs = split_words(words)
     wanted = pairs.pop("fold", "0")
     config = compose(pairs)
     folds = parse_folds(wanted, config.folds)
+    deadline = began + 3600 * config.max_hours if config.max_hours else None
     if config.devices and not config.ddp:
         from .fanout import side_by_side
 
-        return side_by_side(train, pairs, folds, config)
+        return side_by_side(train, pairs, folds, config, deadline)
 
     from .data.quarantine import kept_records
     from .engine.fit import fit
@@ -71,7 +74,7 @@ def train(words: Sequence[str]) -> int:
     config.data = resolve_root(config.data)
     records = kept_records(config.data)
     for fold in folds:
-        fit(config, fold, records, Segment)
+        fit(config, fold, records, Segment, deadline)
     return 0
 
 
@@ -87,7 +90,7 @@ def infer(words: Sequence[str]) -> None:
     options = typed(InferOptions, pairs)
     if options.out is not None and len(names) > 1:
         raise ConfigError("out=: fits one run; several runs go to submissions/<run>.csv each")
-    check_members(names, options.runs)
+    check_members(names, options.runs, options.weights)
     for name in names:
         print(infer_run(name, options), flush=True)
 

@@ -16,6 +16,7 @@ import torch
 
 from .config import Config
 from .data.quarantine import kept_records
+from .engine.budget import is_over
 from .engine.device import open_device
 from .engine.feed import loader_workers
 from .engine.folder import fold_folder
@@ -45,12 +46,19 @@ class Running(NamedTuple):
     echo: threading.Thread
 
 
-def side_by_side(train: Train, pairs: dict[str, str], folds: Sequence[int | None], config: Config) -> int:
+def side_by_side(
+    train: Train,
+    pairs: dict[str, str],
+    folds: Sequence[int | None],
+    config: Config,
+    deadline: float | None = None,
+) -> int:
     """Trains folds on ``config.devices``, as many at once; prints what each says behind its name, and a table.
 
     Args:
         train: the command, called for a fold each.
         pairs: the words of the call but ``fold``.
+        deadline: moment of ``time.monotonic()`` from which no fold is begun; each child stops by then.
 
     Returns:
         the exit code: 0, or 1 where a fold failed. The others went on to their ends.
@@ -65,6 +73,12 @@ def side_by_side(train: Train, pairs: dict[str, str], folds: Sequence[int | None
     try:
         while waiting or running:
             while waiting and idle:
+                if is_over(deadline):
+                    rows += [Row(fold, "-", 0, error="not begun: max_hours are over") for fold in waiting]
+                    waiting.clear()
+                    break
+                if deadline is not None:
+                    pairs = pairs | {"max_hours": str((deadline - time.monotonic()) / 3600)}
                 one = start(train, pairs, waiting.popleft(), idle.popleft(), config)
                 running[one.child.process.sentinel] = one
             for sentinel in wait(list(running)):

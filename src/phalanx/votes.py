@@ -20,7 +20,7 @@ class InferOptions(Strict):
     images: Path | None = None
     out: Path | None = None
     maps: bool = False
-    weights: Literal["final", "best"] = "final"
+    weights: Literal["final", "best", "last"] = "final"
     tta: list[Literal["hflip"]] | None = None
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     batch: Count | None = None
@@ -91,13 +91,13 @@ def infer_run(name: str, options: InferOptions) -> Path:
 def vote(options: EnsembleOptions) -> Path:
     """Votes members into a CSV; returns its path."""
     out = options.out or Path("submissions") / f"{options.mode}.csv"
-    check_members(options.members, options.runs)
+    check_members(options.members, options.runs, options.weights)
     if options.mode == "soft":
         return soft_vote(options, out)
     return hard_vote(options, out)
 
 
-def check_members(names: list[str], runs: Path) -> None:
+def check_members(names: list[str], runs: Path, weights: str) -> None:
     """Refuses a member that is not there: found now, and not after the others have been predicted."""
     from .predict.members import fold_folders
 
@@ -106,7 +106,7 @@ def check_members(names: list[str], runs: Path) -> None:
             if not Path(name).is_file():
                 raise ConfigError(f"members: {name}: no such file")
         elif not (Path(name) / "maps.json").is_file():
-            fold_folders(name, runs)
+            fold_folders(name, runs, weights)
 
 
 def soft_vote(options: EnsembleOptions, out: Path) -> Path:

@@ -1,44 +1,109 @@
-"""The learning rate and the parameter groups."""
-
-import math
+"""Optimizers by name: groups, options, and that each can be stopped and continued to the same bits."""
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from phalanx.config import Optim
-from phalanx.engine.optim import build_optimizer, rate, scales
+from phalanx.config.training import OPTIMIZERS
+from phalanx.engine import checkpoint
+from phalanx.engine.optim import build_optimizer, scales, state_share
+from phalanx.errors import ConfigError
 
 
-@given(st.integers(1, 500), st.floats(0, 1), st.floats(0, 1))
-def test_rate_rises_in_a_line_then_falls_to_the_floor(steps, warmup, floor):
-    optim = Optim(lr=2.0, warmup=warmup, min_lr=floor)
-    rates = [rate(optim, step, steps) for step in range(steps)]
-    warm = round(warmup * steps)
-    assert rates[:warm] == pytest.approx([2.0 * (step + 1) / warm for step in range(warm)])
-    assert all(a >= b for a, b in zip(rates[warm:], rates[warm + 1 :], strict=False))
-    assert all(2.0 * floor - 1e-12 <= r <= 2.0 for r in rates[warm:])
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(4 * 36, 3), nn.Linear(3, 3))
 
 
-def test_rate_is_torchs_cosine_after_the_warm_up():
-    optim = Optim(lr=1e-3, warmup=0.1, min_lr=0.01)
-    weight = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], lr=1e-3)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=90, eta_min=1e-5)
-    for step in range(10, 100):
-        assert rate(optim, step, 100) == pytest.approx(cosine.get_last_lr()[0])
-        optimizer.step()
-        cosine.step()
+def one_step(net, optimizer, number):
+    """A step at a rate of its own, with something to learn."""
+    torch.manual_seed(number)
+    for group in optimizer.param_groups:
+        group["lr"] = group["scale"] * 0.01 / (1 + number)
+    images = torch.randn(8, 1, 8, 8)
+    loss = (net(images) - 3 * images.mean((1, 2, 3))[:, None]).square().mean()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
 
 
-def test_rate_at_known_places():
-    optim = Optim(lr=1.0, warmup=0.0, min_lr=0.2)
-    assert rate(optim, 0, 10) == 1.0
-    assert rate(optim, 5, 10) == pytest.approx(0.6)
-    assert rate(optim, 9, 10) == pytest.approx(0.2 + 0.8 * (1 + math.cos(0.9 * math.pi)) / 2)
-    assert rate(Optim(lr=1.0, warmup=1.0), 9, 10) == 1.0
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_moves_all_weights_and_continues_to_the_same_bits(tmp_path, name):
+    config = Optim(name=name, lr=0.01, layer_decay=0.5)
+    stages = {"0.weight": 1, "0.bias": 1, "3.weight": 2}
+    net = network()
+    optimizer = build_optimizer(net, config, stages)
+    rests = net[4].weight.detach().clone()
+    net[4].weight.requires_grad_(False)  # as a frozen stage: in the optimizer, without a gradient
+    for number in range(7):  # past RAdam's five steps without a rectified rate
+        one_step(net, optimizer, number)
+    net[4].weight.requires_grad_(True)
+    state = checkpoint.optimizer_tensors(net, optimizer)
+    checkpoint.save(tmp_path / "last", {"model": net.state_dict(), "optimizer": state}, {})
+    assert torch.equal(net[4].weight, rests)
+
+    again = network(1)
+    other = build_optimizer(again, config, stages)
+    tensors, _ = checkpoint.load(tmp_path / "last")
+    again.load_state_dict(tensors["model"])
+    checkpoint.restore_optimizer(again, other, tensors["optimizer"])
+    for number in range(7, 12):
+        assert one_step(net, optimizer, number) == one_step(again, other, number)
+    for (key, a), b in zip(net.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b), key
+        assert torch.isfinite(a).all()
+    mine, others = (checkpoint.optimizer_tensors(*pair) for pair in ((net, optimizer), (again, other)))
+    assert mine.keys() == others.keys()  # which tell Python numbers from tensors
+    assert all(torch.equal(value, others[key]) and value.dtype == others[key].dtype for key, value in mine.items())
+    assert not torch.equal(net[4].weight, rests)
+    begun = network()
+    assert all(not torch.equal(a, b) for a, b in zip(net.parameters(), begun.parameters(), strict=True))
+
+
+def test_the_default_is_torchs_adamw_and_sgd_has_nesterovs_momentum():
+    adamw = build_optimizer(network(), Optim())
+    assert type(adamw) is torch.optim.AdamW
+    assert adamw.defaults["betas"] == (0.9, 0.999)
+    sgd = build_optimizer(network(), Optim(name="sgd"))
+    assert type(sgd) is torch.optim.SGD
+    assert (sgd.defaults["momentum"], sgd.defaults["nesterov"]) == (0.9, True)
+
+
+def test_options_reach_the_optimizer():
+    optimizer = build_optimizer(network(), Optim(name="sgd", options={"momentum": 0.99, "nesterov": False}))
+    assert all((g["momentum"], g["nesterov"]) == (0.99, False) for g in optimizer.param_groups)
+    optimizer = build_optimizer(network(), Optim(name="adamp", options={"betas": [0.8, 0.9], "eps": 1e-6}))
+    assert all((g["betas"], g["eps"]) == ((0.8, 0.9), 1e-6) for g in optimizer.param_groups)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("sgd", {"momentun": 0.9}, r"optim\.options\.momentun: no such option; did you mean momentum\? sgd has damp"),
+        ("sgd", {"eps": 1e-8}, r"optim\.options\.eps: no such option.* sgd has dampening, momentum, nesterov"),
+        ("adamw", {"lr": 1.0}, r"optim\.options\.lr: no such option"),
+        ("adamw", {"fused": True}, r"optim\.options\.fused: no such option"),
+        ("adamw", {"betas": 0.9}, r"optim\.options=\{'betas': 0\.9\}: adamw cannot work so \(TypeError"),
+        ("adamw", {"betas": [0.9]}, r"adamw cannot work so"),
+        ("adamw", {"betas": [0.9, 2.0]}, r"adamw cannot work so \(ValueError: Invalid beta parameter at index 1"),
+        ("adamp", {"betas": "high"}, r"adamp cannot work so"),
+        ("sgdp", {"nesterov": True, "momentum": "much"}, r"sgdp cannot work so"),
+    ],
+)
+def test_options_that_an_optimizer_cannot_use_are_refused_when_it_is_built(name, options, message):
+    with pytest.raises(ConfigError, match=message):
+        build_optimizer(network(), Optim(name=name, options=options))
+
+
+@pytest.mark.parametrize(("name", "share"), [("sgd", 1), ("adamw", 2), ("lion", 1), ("adan", 4), ("madgrad", 3)])
+def test_the_state_takes_as_much_as_the_method_needs(name, share):
+    assert state_share(Optim(name=name)) == pytest.approx(share, rel=0.01)
+
+
+def test_a_factored_state_takes_next_to_nothing():
+    assert state_share(Optim(name="adafactor")) < 0.1
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])

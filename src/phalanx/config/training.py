@@ -1,10 +1,11 @@
-"""The optimizer, and how predictions are made."""
+"""The optimizer, its schedule and averages, and how predictions are made."""
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from .base import Count, Positive, Share, Strict
+from .base import Count, Positive, Share, Strict, nearest
 
 
 class Freeze(Strict):
@@ -14,16 +15,95 @@ class Freeze(Strict):
     epochs: Count | None = None  # from then on all learn; null: to the end
 
 
+class Restarts(Strict):
+    """``schedule=cosine_restarts``: cosines one after the other, each with a warm-up of its own."""
+
+    cycles: Count = 4
+    growth: Annotated[float, Field(ge=1, le=10)] = 1.0  # each cycle so many times as long as the one before
+    decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # each peak this share of the one before
+
+
+class OneCycle(Strict):
+    """``schedule=one_cycle``: up to the rate while ``warmup`` lasts, then down, both by a cosine."""
+
+    start: Annotated[float, Field(gt=0, le=1)] = 0.04  # first rate, as a share of lr
+    momentum: tuple[Share, Share] | None = (0.85, 0.95)  # at the peak and at the ends; null: left alone
+
+
+class Plateau(Strict):
+    """``schedule=plateau``: the rate is cut where the watched Dice no longer rises."""
+
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    patience: Annotated[int, Field(ge=0)] = 10  # cut after more than so many epochs without a rise
+
+
+class Watch(Strict):
+    """The Dice that ``plateau`` and ``early_stop`` watch."""
+
+    # train: of the epoch's own steps; inner: on patients of the training part that are not trained on;
+    # held_out: on the held-out fold, whose out-of-fold score this choice makes optimistic
+    of: Literal["train", "inner", "held_out"] = "train"
+    parts: Annotated[int, Field(ge=2)] = 10  # inner: one of so many parts of the training patients
+    delta: Share = 1e-4  # what counts as a rise
+
+
+class Swa(Strict):
+    """The mean of the weights at the end of each epoch is `final` (Izmailov et al., 2018)."""
+
+    start: Annotated[float, Field(ge=0, lt=1)] = 0.75  # share of all epochs
+    lr: Positive | None = None  # constant from there on; null: the schedule goes on
+
+
+OPTIMIZERS = (
+    "adabelief", "adadelta", "adafactor", "adafactorbv", "adagrad", "adam", "adamax", "adamp", "adamw", "adan",
+    "adopt", "lamb", "laprop", "lars", "lion", "madgrad", "mars", "muon", "nadam", "nadamw", "novograd", "radam",
+    "rmsprop", "rmsproptf", "sgd", "sgdp", "sgdw",
+)  # fmt: skip
+Schedule = Literal["cosine", "cosine_restarts", "linear", "poly", "plateau", "one_cycle", "constant"]
+SECTIONS = {"restarts": "cosine_restarts", "power": "poly", "one_cycle": "one_cycle", "plateau": "plateau"}
+
+
 class Optim(Strict):
-    name: Literal["adamw", "sgd"] = "adamw"
+    name: str = "adamw"  # of torch and timm, as in OPTIMIZERS
     lr: Positive = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    warmup: Share = 0.1  # share of all steps
-    min_lr: Share = 0.0  # end of the cosine, as a share of lr
+    warmup: Share = 0.1  # share of all steps; of each cycle's with restarts
+    min_lr: Share = 0.0  # where the rate ends, as a share of lr; of each cycle's peak with restarts
     clip: Annotated[float, Field(ge=0)] = 1.0  # largest gradient norm; 0 for none
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the weight average; 0 for none
     freeze: Freeze | None = None
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # factor of the learning rate an encoder stage, from behind
+    # the optimizer's own: momentum, betas, eps, nesterov ...; those not given are as torch and timm have them
+    options: dict[str, Any] = {}
+    schedule: Schedule = "cosine"
+    restarts: Restarts | None = None  # these four are the options of one schedule each
+    one_cycle: OneCycle | None = None
+    plateau: Plateau | None = None
+    power: Positive | None = None  # of poly; null: 0.9
+    early_stop: Count | None = None  # epochs without a rise of the watched Dice after which training ends
+    watch: Watch | None = None
+    swa: Swa | None = None
+    average_best: Annotated[int, Field(ge=2)] | None = None  # `best` is the mean of so many best validated weights
+
+    @model_validator(mode="after")
+    def _usable(self) -> "Optim":
+        if self.name not in OPTIMIZERS:
+            close = nearest(self.name, OPTIMIZERS).partition("; known")[0]
+            raise ValueError(f"name: {self.name!r} is no optimizer{close or '.'} Known: {', '.join(OPTIMIZERS)}")
+        for key, value in self.options.items():
+            numbers = value if isinstance(value, list) and value else [value]
+            if not all(isinstance(v, int | str | None) or (isinstance(v, float) and math.isfinite(v)) for v in numbers):
+                raise ValueError(f"options.{key}: expected a number, a text or a list of numbers, got {value!r}")
+        for key, schedule in SECTIONS.items():
+            if getattr(self, key) is not None and self.schedule != schedule:
+                raise ValueError(f"{key}: only schedule={schedule} reads it, and this is {self.schedule}; leave it out")
+        if self.watch and self.schedule != "plateau" and self.early_stop is None:
+            raise ValueError("watch: only schedule=plateau and early_stop watch something; leave it out")
+        if self.swa and self.early_stop is not None:
+            raise ValueError("early_stop: may end training before swa has begun; leave out one of them")
+        if self.schedule == "one_cycle" and self.warmup == 0:
+            raise ValueError("warmup: one_cycle rises to its peak while it lasts; give it as optim.warmup=0.3")
+        return self
 
 
 class Predict(Strict):

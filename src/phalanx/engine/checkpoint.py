@@ -24,6 +24,7 @@ from ..files import disk_text, sync_folder, why_unwritable
 Tensors = dict[str, Tensor]
 MANIFEST = "state.json"
 DAMAGE = (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError)  # in which damage shows
+NUMBERS = {int: torch.int64, float: torch.float64, bool: torch.bool}
 
 
 def save(folder: Path, tensors: dict[str, Tensors], state: dict[str, Any]) -> None:
@@ -170,25 +171,33 @@ def check_fit(folder: Path, saved: Tensors, network: nn.Module) -> None:
 
 
 def optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
-    """The optimizer's state by parameter name: ``<parameter>|<moment>``."""
+    """The optimizer's state: ``<parameter>|<moment>``, and ``[<group>]|step`` of a counter that a group holds.
+
+    A Python number becomes a 64-bit tensor whose name ends in its type, ``|int``, ``|float`` or ``|bool``.
+    """
     names = {id(p): name for name, p in network.named_parameters()}
-    return {
-        f"{names[id(p)]}|{key}": torch.as_tensor(value)
-        for p, values in optimizer.state.items()
-        for key, value in values.items()
-        if value is not None
-    }
+    values = {f"{names[id(p)]}|{key}": v for p, moments in optimizer.state.items() for key, v in moments.items()}
+    values |= {f"[{i}]|step": group["step"] for i, group in enumerate(optimizer.param_groups) if "step" in group}
+    numbers = {key: value for key, value in values.items() if type(value) in NUMBERS}
+    exact = {f"{k}|{type(v).__name__}": torch.tensor(v, dtype=NUMBERS[type(v)]) for k, v in numbers.items()}
+    return exact | {key: value for key, value in values.items() if key not in numbers and value is not None}
 
 
 def restore_optimizer(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
-    """Puts :func:`optimizer_tensors` back, each moment where and as its parameter lies."""
+    """Puts :func:`optimizer_tensors` back, each moment where and as its parameter lies, and steps on the CPU."""
     parameters = dict(network.named_parameters())
     for key, value in tensors.items():
-        name, _, moment = key.rpartition("|")
+        name, moment, *number = key.split("|")
+        if name.startswith("["):
+            optimizer.param_groups[int(name[1:-1])][moment] = value.item() if number else value
+            continue
         parameter = parameters[name]
+        if number:
+            optimizer.state[parameter][moment] = value.item()
+            continue
         if value.shape == parameter.shape:
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-        optimizer.state[parameter][moment] = value.detach()
+        optimizer.state[parameter][moment] = value.detach() if moment == "step" else value.to(parameter.device)
 
 
 def _digest(path: Path) -> str:

@@ -17,13 +17,17 @@ class Average:
         self.decay = decay
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
 
-    @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
         """Takes in the weights after step number ``step`` (from 1)."""
         decay = min(self.decay, (1 + step) / (10 + step)) if self.decay else 0.0
-        own, new = self.network.state_dict(keep_vars=True), network.state_dict(keep_vars=True)
-        floating = [key for key, value in own.items() if value.is_floating_point()]
-        mine, theirs = [own[key].data for key in floating], [new[key].data for key in floating]
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
-        for key in own.keys() - set(floating):
-            own[key].copy_(new[key])
+        blend(self.network, network, 1 - decay)
+
+
+@torch.no_grad()
+def blend(average: nn.Module, network: nn.Module, share: float) -> None:
+    """Moves an average's weights and floating-point buffers towards a network's by a share; counters are copied."""
+    own, new = average.state_dict(keep_vars=True), network.state_dict(keep_vars=True)
+    floating = [key for key, value in own.items() if value.is_floating_point()]
+    torch._foreach_lerp_([own[key].data for key in floating], [new[key].data for key in floating], share)
+    for key in own.keys() - set(floating):
+        own[key].copy_(new[key])

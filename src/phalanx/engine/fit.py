@@ -23,7 +23,8 @@ from ..data.worker import worker_errors
 from ..errors import TrainingError
 from ..files import whole_disk, write_json, write_text
 from ..models.depth import encoder_stages
-from . import checkpoint
+from . import checkpoint, top
+from .budget import is_over, stop
 from .device import check_compiler, open_device
 from .ema import Average
 from .feed import Feed, waiting_advice
@@ -39,24 +40,35 @@ from .guards import (
     leave_out,
     loss_trouble,
     to_host,
-)  # fmt: skip
+)
+from .judge import Judge
 from .memory import Replay, Statistics, halve, out_of_memory, pieces, predicting, release
-from .optim import build_optimizer, rate, scales
+from .optim import build_optimizer, check_optimizer, scales
 from .ranks import Ranks, launch
+from .schedule import check_schedule, set_rate
 from .start import begin
 from .state import State
+from .swa import WeightMean, estimate_norms
+from .watch import check_held_out, inner_part
 
 FABRIC_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
-def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: Callable[..., Any]) -> Path:
+def fit(
+    config: Config,
+    fold: int | None,
+    records: Sequence[Record],
+    make_task: Callable[..., Any],
+    deadline: float | None = None,
+) -> Path:
     """Trains fold number ``fold`` (None: on everything) and predicts its held-out images; returns its folder.
 
     With ``config.ddp`` a process on each of ``config.devices`` does so, and only the first of them writes.
 
     Args:
         records: all annotated images.
-        make_task: builds the task from (config, training records, held-out records).
+        make_task: builds the task from (config, training records, held-out records, watched records).
+        deadline: moment of ``time.monotonic()`` at which training stops, to be continued.
 
     Raises:
         TrainingError: the folder is in use or holds another recipe, or training cannot go on.
@@ -65,7 +77,7 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
     if config.ddp and ranks.size == 1 and not (folder / "done.json").is_file():
         for name in config.devices:
             open_device(name, config.precision)
-        launch(config.devices, _fit_on, config, fold, records, make_task)
+        launch(config.devices, _fit_on, config, fold, records, make_task, deadline)
         return folder
     with whole_disk(folder), locked(folder) if ranks.first else nullcontext():
         ranks.barrier()
@@ -76,12 +88,16 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
         if (done := finished(folder)) is not None:
             print(f"{folder}: finished{_dice_text(done)}", flush=True)
             return folder
+        if ranks.any(is_over(deadline)):
+            stop(folder, config)
+        check_optimizer(config.optim)
+        check_held_out(config, held_out)
         dropped = dropping.agreed(folder, records, config.data, config.runs)
         torch.manual_seed(config.seed)
-        shown = dropping.kept(train, dropped)
-        task = make_task(config, shown, held_out)
+        shown, watched = inner_part(config, dropping.kept(train, dropped))
+        task = make_task(config, shown, held_out, watched)
         begun = begin(task.network, config, folder, fold, held_out)
-        trainer = Trainer(config, folder, task)
+        trainer = Trainer(config, folder, task, deadline)
         # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
         ranks.barrier()
         if ranks.first:
@@ -91,6 +107,8 @@ def fit(config: Config, fold: int | None, records: Sequence[Record], make_task: 
             folding.write(folder / "folds.csv", records, folds)
             if dropped:
                 write_text(folder / "dropped.csv", dropping.to_csv(dropped))
+            if watched:
+                write_text(folder / "watched.csv", "\n".join(["image_name", *sorted(r.name for r in watched)]) + "\n")
             keep_weights(folder / "weights.csv", shown, task.weights)
             keep_traits(folder / "traits.csv", shown, task.traits, config.model.metadata)
         result: dict[str, Any] = {"seconds_train": trainer.run()}
@@ -115,8 +133,9 @@ def _fit_on(device: str, config: Config, *arguments: Any) -> None:
 class Trainer:
     """The loop over epochs and steps, with its state on disk."""
 
-    def __init__(self, config: Config, folder: Path, task: Any):
-        self.config, self.folder, self.task, self.ranks = config, folder, task, Ranks()
+    def __init__(self, config: Config, folder: Path, task: Any, deadline: float | None = None):
+        self.config, self.folder, self.task, self.deadline = config, folder, task, deadline
+        self.ranks = Ranks()
         device = open_device(config.device, config.precision)
         where = [device.torch.index or 0] if device.torch.type == "cuda" else 1
         self.fabric = Fabric(
@@ -127,6 +146,8 @@ class Trainer:
         self.fabric.launch()
         self.state = State()
         self.average = Average(task.network.to(device.torch), config.optim.ema)
+        self.swa = WeightMean(self.average.network) if config.optim.swa else None
+        self.judge = Judge(config, folder, task, self.average.network, self.ranks)
         self.raw = task.network
         # after the average was copied, which is not compiled; weights keep their names
         if config.model.compile:
@@ -141,12 +162,14 @@ class Trainer:
         self.statistics = Statistics(self.raw)
         self.feed = Feed(task, config, device.torch, self.ranks)
         self.steps = config.epochs * self.feed.steps_an_epoch
+        check_schedule(optimizer, config.optim, self.steps)
         self.waiting, self.advised = 0.0, False  # share of the last epoch's time, and whether the user was told
 
     def run(self) -> float:
         """Trains to the end and writes ``final``; returns the seconds of training over all calls."""
         final = self.folder / "final"
         if checkpoint.whole(final):
+            top.tidy(self.folder, [])
             return self._final_seconds()
         self.restore()
         self.ranks.barrier()  # all have read before the first writes
@@ -159,7 +182,7 @@ class Trainer:
         self.began = self.saved = time.monotonic()
         shown = self.task.training_set
         with self._bar() as bar, worker_errors(shown.records, shown.trail):
-            while state.epoch < config.epochs:
+            while state.epoch < config.epochs and not state.stopped:
                 self.train_epoch(bar)
                 if not state.images:
                     raise TrainingError(f"{self.folder}: every step of epoch {state.epoch + 1} was left out; {ANEW}")
@@ -171,11 +194,15 @@ class Trainer:
                 if self.task.loss.advance(state.stage, state.epoch - state.stage_began, dice):
                     state.stage, state.stage_began = state.stage + 1, state.epoch
                     log("stage", state.step, stage=state.stage)
-                if state.epoch % config.validate_every == 0 or state.epoch == config.epochs:
-                    self.validate(log, bar)
+                if self.swa and config.optim.swa and state.epoch > config.optim.swa.start * config.epochs:
+                    state.averaged += 1
+                    self.swa.add(self.raw, state.averaged)
+                with predicting():
+                    self.judge(state, dice, log, bar.write)
                 self.save()
-        if self.ranks.first:
-            checkpoint.save(final, self._weights(), self._scalars())
+                if state.epoch < config.epochs and not state.stopped and self.ranks.any(is_over(self.deadline)):
+                    stop(self.folder, config, self._place())
+            self.finish()
         return state.seconds
 
     def train_epoch(self, bar: tqdm) -> None:
@@ -186,8 +213,7 @@ class Trainer:
             freeze(self.raw, config.optim.freeze, self.stages, state.epoch)
         began, self.feed.waited = time.monotonic(), 0.0
         for images, stream in self.feed.steps(state.epoch, state.batch):
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["scale"] * rate(config.optim, state.step, self.steps) * state.rate_factor
+            set_rate(self.optimizer, config.optim, state.step, self.steps, state.cuts, state.rate_factor)
             batches, parts = Replay(stream), list[Part]()
             self.statistics.keep()
             while self.ranks.any(not self.gradient(batches, images, parts)):
@@ -200,7 +226,7 @@ class Trainer:
             # fp16's scaler leaves out steps whose gradient is not finite by itself, while it looks for its scale
             fine = math.isfinite(sum(losses)) and (math.isfinite(size) or scaler is not None)
             loss = sum(value * len(part.names) for value, part in zip(losses, parts, strict=True))
-            loss, dice, bad = self.ranks.sum(loss, sum(dices), not fine)
+            loss, dice, bad, over = self.ranks.sum(loss, sum(dices), not fine, is_over(self.deadline))
             if bad:
                 self.leave_out(parts, losses, images, bar)
             else:
@@ -216,8 +242,11 @@ class Trainer:
             bar.update()
             bar.set_postfix_str(self._postfix(), refresh=False)
             # an epoch's last step is saved with the epoch: of a state between the two, the log would tell twice
-            if state.batch < len(self.feed.batches) and time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
-                self.save()
+            if state.batch < len(self.feed.batches):
+                if over or time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
+                    self.save()
+                if over:
+                    stop(self.folder, config, self._place())
         waited, spent = self.ranks.sum(self.feed.waited, time.monotonic() - began)
         self.waiting = waited / max(1e-9, spent)
         if self.waiting > 0.1 and waited > 5 and not self.advised:
@@ -277,18 +306,27 @@ class Trainer:
         self.log(event, self.state.step + 1, text=text, **values)
         bar.write(f"{self.folder}: {text}")
 
-    def validate(self, log: Log, bar: tqdm) -> None:
-        """Dice of the averaged weights on the held-out fold; keeps the best, which is optimistic by that choice."""
-        with predicting():
-            dice = self.task.validate(self.average.network, self.fabric.device, self.ranks)
-        if dice is None:
-            return
-        log("validate", self.state.step, epoch=self.state.epoch, dice=dice)
-        bar.write(f"epoch {self.state.epoch}/{self.config.epochs}: held-out Dice {dice:.4f}")
-        if dice > self.state.best:
-            self.state.best = dice
-            if self.ranks.first:
-                checkpoint.save(self.folder / "best", self._weights(), self._scalars())
+    def finish(self) -> None:
+        """Writes ``final``, and with ``average_best`` the mean of the best as ``best``."""
+        state, config, weights = self.state, self.config, self._weights()
+        if self.swa:
+            network = self.swa.network
+            weights = {"weights": network.state_dict()}
+            self.network.train()
+            if config.optim.freeze:
+                freeze(self.raw, config.optim.freeze, self.stages, config.epochs)
+            batches = (batch for _, part in self.feed.steps(config.epochs, 0) for batch in part)
+            with self.fabric.autocast():
+                estimate_norms(
+                    network, self.raw, batches, lambda b: self.task.step(network, b, state.stage), self.ranks
+                )
+        if self.ranks.first:
+            if state.top and any(
+                (self.folder / "top").glob("*")
+            ):  # else it was written, and final damaged since
+                checkpoint.save(self.folder / "best", {"weights": top.mean(self.folder, state.top)}, asdict(state))
+            checkpoint.save(self.folder / "final", weights, asdict(state))
+            top.tidy(self.folder, [])
 
     def save(self) -> None:
         """The state as ``last``, from which the same command goes on."""
@@ -302,9 +340,12 @@ class Trainer:
             **self._weights(),
             "optimizer": checkpoint.optimizer_tensors(self.raw, self.optimizer),
         }
+        if self.swa and self.state.averaged:
+            tensors["swa"] = self.swa.network.state_dict()
         scaler = self._scaler()
         scalars = {"scaler": scaler.state_dict()} if scaler is not None else {}
-        checkpoint.save(self.folder / "last", tensors, self._scalars() | scalars)
+        checkpoint.save(self.folder / "last", tensors, asdict(self.state) | {"run": self._run()} | scalars)
+        top.tidy(self.folder, self.state.top)
 
     def restore(self) -> None:
         """Takes up ``last``, if there is one."""
@@ -326,15 +367,14 @@ class Trainer:
         self.state = State(**scalars)
         self.raw.load_state_dict(tensors["model"])
         self.average.network.load_state_dict(tensors["weights"])
+        if self.swa and "swa" in tensors:
+            self.swa.network.load_state_dict(tensors["swa"])
         checkpoint.restore_optimizer(self.raw, self.optimizer, tensors["optimizer"])
         print(f"{self.folder}: continues at step {self.state.step} of {self.steps}", flush=True)
 
     def _run(self) -> str:
         """The run's name and fold, by which a checkpoint of another is told."""
         return f"{self.config.name}/{self.folder.name}"
-
-    def _scalars(self) -> dict[str, Any]:
-        return asdict(self.state) | {"run": self._run()}
 
     def _weights(self) -> dict[str, checkpoint.Tensors]:
         return {"weights": self.average.network.state_dict()}
@@ -352,6 +392,9 @@ class Trainer:
             total=self.steps, initial=self.state.step, desc=str(self.folder), unit="step", dynamic_ncols=True,
             disable=not shown, mininterval=0.5 if _terminal() else 30, smoothing=0.1,
         )  # fmt: skip
+
+    def _place(self) -> str:
+        return f"step {self.state.step} of {self.steps}"
 
     def _postfix(self) -> str:
         state = self.state

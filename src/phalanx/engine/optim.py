@@ -1,11 +1,16 @@
-"""Optimizers and the learning rate as a pure function of the step."""
+"""Optimizers of torch and timm by name, over groups of parameters that are ours."""
 
-import math
+import inspect
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..config import Optim
+from ..config import Optim, nearest
+from ..errors import ConfigError
+
+# of every optimizer: what the recipe says elsewhere, and what changes speed or bits and not the method
+OURS = {"params", "lr", "weight_decay", "foreach", "fused", "capturable", "differentiable", "maximize"}
 
 
 def build_optimizer(network: nn.Module, config: Optim, stages: dict[str, int] | None = None) -> torch.optim.Optimizer:
@@ -28,25 +33,57 @@ def build_optimizer(network: nn.Module, config: Optim, stages: dict[str, int] | 
         {"params": parameters, "weight_decay": config.weight_decay if matrix else 0.0, "scale": scale}
         for (scale, matrix), parameters in sorted(groups.items(), key=lambda item: item[0], reverse=True)
     ]
-    if config.name == "sgd":
-        return torch.optim.SGD(settings, lr=config.lr, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(settings, lr=config.lr)
+    return make_optimizer(settings, config)
+
+
+def make_optimizer(groups: list[dict[str, Any]], config: Optim) -> torch.optim.Optimizer:
+    """The named optimizer with its options. Raises as :func:`check_optimizer`."""
+    from timm.optim import create_optimizer_v2
+
+    check_optimizer(config)
+    return create_optimizer_v2(groups, config.name, lr=config.lr, **_options(config))
+
+
+def check_optimizer(config: Optim) -> None:
+    """Tries the optimizer on a matrix.
+
+    Raises:
+        ConfigError: an option that it does not have, or a value that it cannot use.
+    """
+    from timm.optim import create_optimizer_v2, get_optimizer_class
+
+    known = set(inspect.signature(get_optimizer_class(config.name, bind_defaults=False)).parameters) - OURS
+    for key in config.options:
+        if key not in known:
+            close = nearest(key, known).partition("; known")[0]
+            has = ", ".join(sorted(known))
+            raise ConfigError(f"optim.options.{key}: no such option{close or '.'} {config.name} has {has}")
+    try:
+        create_optimizer_v2([{"params": [_learnt(4)]}], config.name, lr=config.lr, **_options(config)).step()
+    except Exception as error:  # of any kind: optimizers check what they are given, or fall over it at a step
+        raise ConfigError(
+            f"optim.options={config.options}: {config.name} cannot work so ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _options(config: Optim) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in config.options.items()}
+
+
+def state_share(config: Optim) -> float:
+    """Bytes of the optimizer's state for a byte of weights, as a matrix of 64 x 64 has it."""
+    matrix = _learnt(64)
+    optimizer = make_optimizer([{"params": [matrix]}], config)
+    optimizer.step()
+    return sum(value.nbytes for value in optimizer.state[matrix].values() if isinstance(value, Tensor)) / matrix.nbytes
+
+
+def _learnt(side: int) -> nn.Parameter:
+    matrix = nn.Parameter(torch.ones(side, side))
+    matrix.grad = torch.ones(side, side)
+    return matrix
 
 
 def scales(optimizer: torch.optim.Optimizer) -> list[float]:
     """Factors of the learning rate, from the decoder's 1 to that of the encoder's first stage."""
     return sorted({group["scale"] for group in optimizer.param_groups}, reverse=True)
-
-
-def rate(config: Optim, step: int, steps: int) -> float:
-    """Learning rate of step number ``step`` (from 0) of ``steps``: linear warm-up, then a cosine.
-
-    >>> optim = Optim(lr=1.0, warmup=0.5, min_lr=0.0)
-    >>> [round(rate(optim, step, 4), 2) for step in range(4)]
-    [0.5, 1.0, 1.0, 0.5]
-    """
-    warm = round(config.warmup * steps)
-    if step < warm:
-        return config.lr * (step + 1) / warm
-    done = (step - warm) / max(1, steps - warm)
-    return config.lr * (config.min_lr + (1 - config.min_lr) * (1 + math.cos(math.pi * done)) / 2)

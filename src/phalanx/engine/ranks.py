@@ -53,6 +53,14 @@ class Ranks:
         self.sum(0.0)
 
     @torch.no_grad()
+    def average(self, tensors: Sequence[Tensor], weight: float) -> None:
+        """Makes tensors their mean over the processes, each counted by its weight."""
+        [total] = self.sum(weight)
+        for tensor in tensors if self.size > 1 else ():
+            tensor.mul_(weight / total)
+            dist.all_reduce(tensor)
+
+    @torch.no_grad()
     def sum_gradients(self, network: nn.Module, share: float) -> None:
         """Adds up the gradients of all processes in one flat buffer, so that each has the step's whole gradient.
 

@@ -1,6 +1,6 @@
 """Where training stands, as scalars; the tensors are the model's, the average's and the optimizer's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -17,6 +17,13 @@ class State:
     images: int = 0
     best: float = -1.0
     seconds: float = 0.0  # spent training, over all calls
+    watched_best: float = -1.0  # watched Dice, as plateau and early_stop see it
+    watched_epoch: int = 0  # when it was reached
+    cuts: int = 0  # of the rate by plateau
+    cut_epoch: int = 0  # when the last one came
+    stopped: bool = False  # by early_stop
+    averaged: int = 0  # epochs in swa's mean
+    top: list[list[float]] = field(default_factory=list)  # Dice and epoch of the weights that average_best keeps
     micro: int = 0  # images at a time, once memory did not suffice for config.batch; 0: config.batch
     skipped: int = 0  # steps left out, as they were not finite
     skipped_in_row: int = 0

@@ -12,6 +12,7 @@ from ..config import Config
 from ..engine.device import Device
 from ..engine.ema import Average
 from ..engine.optim import build_optimizer
+from ..engine.swa import WeightMean
 from ..errors import ConfigError
 from ..losses.stages import StagedLoss
 from ..models.build import Network
@@ -42,6 +43,7 @@ def _measure(config: Config, network: Network, device: Device, *, size: int, bat
     before = torch.cuda.memory_allocated(device.torch) if gpu else _status("VmRSS") - _bytes_of(network)
     network = network.to(device.torch)
     average = Average(network, config.optim.ema)
+    mean = WeightMean(network) if config.optim.swa else None
     optimizer = build_optimizer(network, config.optim)
     classes = len(config.data.classes)
     stages = range(len(config.loss.stages))
@@ -56,6 +58,8 @@ def _measure(config: Config, network: Network, device: Device, *, size: int, bat
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         average.update(network, step + 1)
+    if mean is not None:
+        mean.add(network, 1)
     if gpu:
         return torch.cuda.max_memory_allocated(device.torch) - before
     return _status("VmHWM") - before

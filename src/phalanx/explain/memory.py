@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..config import Config
+from ..engine.optim import state_share
 from ..losses.stages import StagedLoss
 from ..models.build import Network, Output
 from ..models.pointrend import Points
@@ -50,10 +51,10 @@ def estimate_step(config: Config, network: Network, *, size: int, batch: int, pr
 
 
 def state_bytes(config: Config, network: nn.Module) -> int:
-    """Weights, their average and the optimizer's moments."""
+    """Weights, their averages and the optimizer's moments."""
     weights = sum(value.nbytes for value in network.state_dict().values())
     learning = sum(p.nbytes for p in network.parameters() if p.requires_grad)
-    return 2 * weights + (2 if config.optim.name == "adamw" else 1) * learning
+    return (3 if config.optim.swa else 2) * weights + int(state_share(config.optim) * learning)
 
 
 class Ledger(TorchDispatchMode):

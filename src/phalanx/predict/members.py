@@ -52,6 +52,8 @@ class FoldMember:
         found = load_weights(folder / weights)
         if found is None:
             raise ConfigError(f"{folder}: has no {weights} weights yet; train it first (bash train.sh)")
+        if weights == "last" and not (folder / "final").is_dir():
+            print(f"note: {folder}: unfinished; predicts with the weights of its last checkpoint", flush=True)
         self.name, self.config, self.classes = str(folder), config, config.data.classes
         self.hashes = {str(folder): found[1]}
         index = {name: i for i, name in enumerate(self.classes)}
@@ -134,11 +136,11 @@ def read_config(folder: Path) -> Config:
     return validate(values)
 
 
-def fold_folders(name: str, runs: Path) -> list[Path]:
+def fold_folders(name: str, runs: Path, weights: str = "final") -> list[Path]:
     """Folders of the trained folds behind a member's name: a run name or one fold's folder.
 
     Raises:
-        ConfigError: nothing of that name, or folds that were begun and not finished.
+        ConfigError: nothing of that name, or folds that were begun and not finished, unless ``weights`` are the last.
     """
     place = Path(name) if Path(name).is_dir() else runs / name
     if (place / "config.yaml").is_file():
@@ -148,10 +150,11 @@ def fold_folders(name: str, runs: Path) -> list[Path]:
         known = sorted(path.name for path in runs.glob("*") if any(path.glob("*/config.yaml"))) if runs.is_dir() else []
         raise ConfigError(f"{name}: no trained run of that name in {runs}{nearest(name, known) if known else ''}")
     unfinished = [folder for folder in folders if not (folder / "final").is_dir()]
-    if unfinished:
+    if unfinished and weights != "last":
         raise ConfigError(
             f"{unfinished[0]}: not finished; continue it by the command it was started with, or name the finished "
-            f"folds one by one ({', '.join(str(f) for f in folders if f not in unfinished) or 'there are none'})"
+            f"folds one by one ({', '.join(str(f) for f in folders if f not in unfinished) or 'there are none'}), or "
+            "take the weights so far with weights=last"
         )
     return folders
 
@@ -170,7 +173,7 @@ def open_member(
     if (Path(name) / "maps.json").is_file():
         return MapsMember(Path(name))
     place = open_device(device, precision)
-    folders = fold_folders(name, runs)
+    folders = fold_folders(name, runs, weights)
     folds = [FoldMember(f, weights=weights, device=place, changes=changes or {}, root=root) for f in folders]
     other = next((fold for fold in folds if fold.classes != folds[0].classes), None)
     if other is not None:

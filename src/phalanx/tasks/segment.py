@@ -30,17 +30,22 @@ from ..submit.table import Submission
 class Segment:
     """Overlapping classes by sigmoid, scored by mean Dice over images and classes."""
 
-    def __init__(self, config: Config, train: Sequence[Record], held_out: Sequence[Record]):
+    def __init__(
+        self, config: Config, train: Sequence[Record], held_out: Sequence[Record], watched: Sequence[Record] = ()
+    ):
+        """``watched``: images that are not trained on, whose Dice the engine may go by."""
         self.config, self.held_out = config, list(held_out)
         check_warp_device(config.augment.device, open_device(config.device, config.precision))
         self.loss = StagedLoss(config.loss, config.data.classes)  # first: wrong options should not wait for images
         first = config.model.start is None  # else a run's weights follow
         self.network = build(config.model, classes=len(config.data.classes), size=config.data.size, pretrained=first)
-        self.traits = self.held_out_traits = None  # float32[N, T] of the images, where model.metadata asks for some
+        # float32[N, T] of the images, where model.metadata asks for some
+        self.traits = self.held_out_traits = self.watched_traits = None
         if self.network.segmenter.film is not None:
             sheet = read_sheet(config.data, config.model.metadata)
-            self.traits, self.held_out_traits = (
-                torch.from_numpy(sheet_values(part, sheet, config.model.metadata)) for part in (train, held_out)
+            self.traits, self.held_out_traits, self.watched_traits = (
+                torch.from_numpy(sheet_values(part, sheet, config.model.metadata))
+                for part in (train, held_out, watched)
             )
             self.network.segmenter.film.standardise_by(self.traits)
         self.weights = image_weights(train, config.data)  # how often an epoch shows each training image
@@ -49,6 +54,7 @@ class Segment:
         self.training_set = TrainingSet(train, data=data, augment=config.augment, **common)
         whole = data.model_copy(update={"crop": None})  # whole images are what counts
         self.validation_set = TrainingSet(held_out, data=whole, augment=Augment(), **common)
+        self.watched_set = TrainingSet(watched, data=whole, augment=Augment(), **common)
 
     def step(self, network: Any, batch: Batch | Unwarped, stage: int) -> Result:
         """Loss and training Dice of a batch on the network's device."""
@@ -64,21 +70,24 @@ class Segment:
         return found
 
     @torch.no_grad()
-    def validate(self, network: Network, device: torch.device, ranks: Ranks) -> float | None:
-        """Mean Dice of the held-out images on the working grid: quicker than the score, and close to it. Processes that
-        train together share the work."""
-        if not self.held_out:
+    def validate(self, network: Network, device: torch.device, ranks: Ranks, watched: bool = False) -> float | None:
+        """Mean Dice of the held-out images, or of the watched ones, on the working grid: quicker than the score, and
+        close to it. None where there are no such images. Processes that train together share the work."""
+        examined = self.watched_set if watched else self.validation_set
+        values = self.watched_traits if watched else self.held_out_traits
+        count = len(examined.records)
+        if not count:
             return None
-        keys = [(0, i) for i in range(ranks.rank, len(self.held_out), ranks.size)]
-        loader = DataLoader(self.validation_set, self.config.predict.batch, sampler=keys, collate_fn=collate)
+        keys = [(0, i) for i in range(ranks.rank, count, ranks.size)]
+        loader = DataLoader(examined, self.config.predict.batch, sampler=keys, collate_fn=collate)
         total = 0.0
         for batch in loader:
             if isinstance(batch, Exception):
                 raise batch
-            traits = traits_of(self.held_out_traits, batch)
+            traits = traits_of(values, batch)
             logits = network.predict(batch.images.to(device), None if traits is None else traits.to(device))
             total += hard_dice(logits, batch.planes.to(device)).mean(1).sum().item()
-        return ranks.sum(total)[0] / len(self.held_out)
+        return ranks.sum(total)[0] / count
 
     def out_of_fold(self, folder: Path) -> Score:
         """Predicts the held-out images by the path of a submission, writes ``oof.csv`` and scores it."""
