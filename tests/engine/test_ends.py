@@ -47,7 +47,9 @@ def stopping(step, kind=Segment):
 def told(folder: Path) -> list[dict]:
     """The log without times and starts."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("time", "waiting")} for line in lines if line["event"] != "start"]
+    return [
+        {k: v for k, v in line.items() if k not in ("time", "waiting")} for line in lines if line["event"] != "start"
+    ]
 
 
 def events(folder, name):

@@ -13,6 +13,7 @@ from phalanx.data.dataset import Batch, Unwarped
 from phalanx.engine import checkpoint
 from phalanx.engine.fit import Trainer, fit
 from phalanx.engine.memory import Replay, out_of_memory, pieces
+from phalanx.engine.ranks import Ranks
 from phalanx.errors import TrainingError
 from phalanx.tasks.segment import Segment
 
@@ -179,3 +180,45 @@ def test_a_replay_asks_for_each_batch_once_and_only_when_needed():
     first = iter(replay)
     assert (next(first), next(first), asked) == (0, 1, [0, 1])
     assert list(replay) == [0, 1, 2] == list(replay) == asked == replay.seen
+
+
+class Troubled(Segment):
+    """The second of two processes lacks memory for two images, and meets NaN in the second step."""
+
+    calls = 0
+
+    def step(self, network, batch, stage):
+        if Ranks().rank == 1 and len(batch.which) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        result = super().step(network, batch, stage)
+        if Ranks().rank == 1:
+            self.calls += 1
+            if self.calls == 3:
+                result.terms["dice"][0, 2] = float("nan")
+                return result._replace(total=result.total * float("nan"))
+        return result
+
+
+class SecondIsBad(Segment):
+    """The same in one process with all the memory: the second step is not finite."""
+
+    calls = 0
+
+    def step(self, network, batch, stage):
+        self.calls += 1
+        result = super().step(network, batch, stage)
+        return result._replace(total=result.total * float("nan")) if self.calls == 2 else result
+
+
+def test_processes_agree_on_what_one_of_them_meets(recipe, records):
+    """Steps of four and two images: all take one at a time, all leave out the second step, and none waits for ever."""
+    changes = {"batch": 4, "on_nan": "skip", "epochs": 2, "optim__name": "sgd", "optim__lr": 2.0, "augment": "affine"}
+    several = recipe(devices="cpu,cpu", ddp="true", **changes).model_copy(update={"name": "several"})
+    folder, alone = fit(several, 0, records, Troubled), fit(recipe(**changes), 0, records, SecondIsBad)
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    told = [(line["event"], line["step"]) for line in lines if line["event"] in ("memory", "skipped")]
+    assert told == [("memory", 1), ("memory", 1), ("skipped", 2)]
+    assert "loss term dice of class finger-3 in image" in next(e["text"] for e in lines if e["event"] == "skipped")
+    assert checkpoint.load(folder / "last")[1]["micro"] == 1
+    ours, theirs = (checkpoint.load_weights(place / "final")[0] for place in (folder, alone))
+    assert all((ours[key] - theirs[key]).abs().max() < 1e-3 for key in ours)

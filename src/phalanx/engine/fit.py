@@ -321,9 +321,7 @@ class Trainer:
                     network, self.raw, batches, lambda b: self.task.step(network, b, state.stage), self.ranks
                 )
         if self.ranks.first:
-            if state.top and any(
-                (self.folder / "top").glob("*")
-            ):  # else it was written, and final damaged since
+            if state.top and any((self.folder / "top").glob("*")):  # else it was written, and final damaged since
                 checkpoint.save(self.folder / "best", {"weights": top.mean(self.folder, state.top)}, asdict(state))
             checkpoint.save(self.folder / "final", weights, asdict(state))
             top.tidy(self.folder, [])
