@@ -36,6 +36,7 @@ phalanx train key=value ...        (bash train.sh key=value ...)
                          optim.lr=3e-4 precision=auto|32|bf16|fp16 device=auto|cpu|cuda:1 accumulate=4
   on_nan=stop|skip|halve   a step that is not finite ends training, is left out, or halves the learning rate as well
   devices=0,1,2,3        folds side by side, one a GPU (or devices=cpu,cpu), and a table; exit code 1 if one fails
+  max_hours=10           stop this call in time, whole; exit code 2, and the same command continues
   devices=0,1 ddp=true   each fold on all these GPUs: every step's images are shared out, `batch` keeps its meaning
 
 Killed at any moment, the same command continues; a finished fold is left as it is. Where memory does not suffice,
@@ -51,7 +52,8 @@ phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=
   data.root=DIR          data set whose test images are predicted (default: the run's own)
   images=DIR             predict every image below a plain folder instead
   maps=true              also keep probability maps (submissions/<run>.maps/), for soft votes without the models
-  weights=final|best     which weights (best was chosen on the held-out fold, so its scores are optimistic)
+  weights=final|best|last   which weights (best was chosen on the held-out fold, so its scores are optimistic; last
+                         are those of the last checkpoint, of a run that is unfinished)
   tta=hflip              average with the mirrored image
   threshold=0.5  batch=4  device=auto  precision=auto  runs=runs  progress=true
 """

@@ -47,9 +47,8 @@ def stopping(step, kind=Segment):
 def told(folder: Path) -> list[dict]:
     """The log without times and starts."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [
-        {k: v for k, v in line.items() if k not in ("time", "waiting")} for line in lines if line["event"] != "start"
-    ]
+    kept = [line for line in lines if line["event"] != "start"]
+    return [{k: v for k, v in line.items() if k not in ("time", "waiting")} for line in kept]
 
 
 def events(folder, name):
@@ -196,9 +195,9 @@ def test_fp16_skips_steps_that_overflow_and_continues_its_scaler(recipe, records
         return Fabric(accelerator=accelerator, devices=devices, plugins=[plugin])
 
     monkeypatch.setattr("phalanx.engine.fit.Fabric", half)
-    config = recipe("unet", epochs=5, checkpoint_minutes=1e-9, validate_every=5)
-    whole, _ = whole_and_interrupted(config, records, (3, 6))
+    config = recipe("unet", epochs=3, data__size=32, checkpoint_minutes=1e-9)
+    whole, _ = whole_and_interrupted(config, records, (3, 4))
     scale = json.loads((whole / "last" / "state.json").read_text())["scaler"]["scale"]
     assert 1 < scale < 2.0**30
     steps = {key: value for key, value in checkpoint.load(whole / "last")[0]["optimizer"].items() if "step" in key}
-    assert 0 < next(iter(steps.values())) < 15  # some of the steps were skipped
+    assert 0 < next(iter(steps.values())) < 9  # some of the steps were skipped

@@ -14,12 +14,12 @@ from .base import Count, Positive, Share, Strict, known_keys, nearest, validate_
 from .data import Coco, Data, DropDice, Masks, Oversample
 from .loss import Loss, PerClass
 from .model import Model
-from .training import Freeze, Optim, Predict
+from .training import Freeze, OneCycle, Optim, Plateau, Predict, Restarts, Watch
 
 __all__ = [
     "RUNTIME_KEYS", "Augment", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Freeze", "GridDistortion",
-    "Loss", "Masks", "Model", "Optim", "Oversample", "PerClass", "Predict", "Share", "Strict",
-    "known_keys", "nearest", "validate",
+    "Loss", "Masks", "Model", "OneCycle", "Optim", "Oversample", "PerClass", "Plateau", "Predict", "Restarts", "Share",
+    "Strict", "Watch", "known_keys", "nearest", "validate",
 ]  # fmt: skip
 
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.

@@ -75,7 +75,8 @@ def state_share(config: Optim) -> float:
     matrix = _learnt(64)
     optimizer = make_optimizer([{"params": [matrix]}], config)
     optimizer.step()
-    return sum(value.nbytes for value in optimizer.state[matrix].values() if isinstance(value, Tensor)) / matrix.nbytes
+    moments = [m for m in optimizer.state[matrix].values() if isinstance(m, Tensor) and m.ndim]
+    return sum(moment.nbytes for moment in moments) / matrix.nbytes
 
 
 def _learnt(side: int) -> nn.Parameter:

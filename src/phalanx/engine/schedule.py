@@ -4,8 +4,7 @@ import math
 
 import torch
 
-from ..config import Optim
-from ..config.training import OneCycle, Plateau, Restarts
+from ..config import OneCycle, Optim, Plateau, Restarts
 from ..errors import ConfigError
 
 POWER = 0.9  # of poly (Chen et al., DeepLab, 2018)

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..config import Config, Optim
-from ..config.training import Plateau, Watch
+from ..config import Config, Optim, Plateau, Watch
 from ..data import folds as folding
 from ..data.records import Record
 from ..errors import ConfigError
