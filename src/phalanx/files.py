@@ -73,7 +73,8 @@ def whole_disk(folder: Path) -> Iterator[None]:
     except OSError as error:
         if (cause := why_unwritable(error)) is None:
             raise
-        raise TrainingError(disk_text(Path(error.filename or folder), cause)) from None
+        path = Path(error.filename) if isinstance(error.filename, str) else folder
+        raise TrainingError(disk_text(path, cause)) from None
 
 
 def why_unwritable(error: Exception) -> str | None:

@@ -18,7 +18,13 @@ READ, WARP, PIXELS, SENT = range(4)
 STAGES = ("reading (image, annotation)", "the warp", "pixel transforms", "handing over")
 WORKERS = 256  # whose whereabouts are noted
 DIED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
-SHARED = ("shared memory", "ancdata", "Too many open files", "unable to mmap", "unable to write to file")
+SHARED = (
+    "unable to open shared memory",
+    "unable to write to file </torch",
+    "unable to mmap",
+    "ancdata",
+    "Too many open files",
+)
 
 
 class Trail:
