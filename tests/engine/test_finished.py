@@ -65,6 +65,17 @@ def test_damage_is_said_and_made_good_by_the_same_command(fold, harm, capsys):
     assert finished(folder)["dice"] == json.loads((folder / "oof_score.json").read_text())["dice"]
 
 
+def test_means_of_epochs_and_of_the_best_are_made_again_or_kept(recipe, records):
+    changes = {"optim__average_best": 2, "optim__swa": "{start:0.4}", "model__norm": "batch"}
+    config = recipe("unet", epochs=2, validate_every=1, **changes)
+    folder = fit(config, 0, records, Segment)
+    names = ("final/weights.safetensors", "best/weights.safetensors", "oof.csv")
+    before = {name: (folder / name).read_bytes() for name in names}
+    flip(folder / "final/weights.safetensors")
+    fit(config, 0, records, Segment)
+    assert {name: (folder / name).read_bytes() for name in names} == before
+
+
 def test_without_last_a_damaged_final_is_refused_and_not_trained_anew(fold, capsys):
     from phalanx.cli import main
 
