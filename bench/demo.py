@@ -16,6 +16,7 @@ import torch
 
 from common import flags, keep
 from phalanx.cli import main as phalanx
+from phalanx.config import Data
 from phalanx.data.planes import unpack
 from phalanx.data.polygons import rasterise, read_annotations
 from phalanx.data.records import Record, test_records, train_records
@@ -83,7 +84,9 @@ def main() -> None:
     usual = None
     if not args.without_plain:
         plain = plain_script(root / "data", sum(trained) / len(trained), seed=0)
-        truth, patients = answers(root / "data" / "test" / "answers_json", HAND_CLASSES, plain.sizes)
+        place = root / "data" / "test" / "answers_json"
+        data = Data(name="demo", root=place, classes=HAND_CLASSES, size=512)
+        truth, patients = answers(place, data, plain.sizes)
         usual = score(plain, truth, patients).mean
     rows: list[dict[str, Any]] = [
         {"claim": f"{vote} vote of two models, two folds each", "ours": summary[f"dice_{vote}"], "baseline": usual}

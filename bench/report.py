@@ -37,6 +37,10 @@ TITLES = {
         "A training step (baseline: segmentation-models-pytorch's losses), and models as ONNX",
         "python bench/models.py --onnx --json results/models.json",
     ),
+    "train": (
+        "A training step of the engine (baseline: a bare loop on the same batches), and feeding",
+        "python bench/train.py --json results/train.json",
+    ),
     "plan": (
         "Memory of a training step (ours: estimated, baseline: measured on a CPU; ratio: estimated / measured)",
         "python bench/plan.py --json results/plan.json",

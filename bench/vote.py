@@ -1,11 +1,15 @@
 """Run-length work against the usual notebook way: encoding a hand's masks, and a hard vote of three members.
 
 Masks are 29 bones about as large as a hand's in 2048 x 2048; each member's outlines differ a little.
-Ours includes reading, checking and writing the CSVs; the usual way is only decoding, adding and encoding.
+Ours includes reading, checking, comparing and writing the CSVs; the usual way is only decoding, adding and encoding.
+Streaming is measured in a process of its own, on members whose rows lie in any order, with short RLEs.
 
     python bench/vote.py [--quick] [--json FILE]
 """
 
+import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +20,7 @@ import numpy as np
 from common import flags, keep, machine
 from phalanx.data.planes import pack
 from phalanx.submit import rle
+from phalanx.submit.agreement import look
 from phalanx.submit.score import score
 from phalanx.submit.table import Submission, known_sizes, write
 from phalanx.submit.vote import hard_vote
@@ -23,6 +28,24 @@ from phalanx.submit.vote import hard_vote
 SIDE = 2048
 CLASSES = [f"bone-{i + 1}" for i in range(29)]
 MEMBERS = 3
+STREAM_SIDE, POSES = 64, 40
+CHILD = """
+import json, sys, time
+from pathlib import Path
+from phalanx.submit.agreement import look
+from phalanx.submit.table import Submission, known_sizes, write
+from phalanx.submit.vote import hard_vote
+
+def status(key):  # of this program alone: a child's ru_maxrss begins with its parent's
+    return int(Path("/proc/self/status").read_text().split(key + ":")[1].split()[0]) * 1024
+
+before, began = status("VmRSS"), time.process_time()
+side = int(sys.argv[2])
+members = [Submission.read(path, sizes=(side, side)) for path in sys.argv[3:]]
+look(members).misaligned()
+write(sys.argv[1], hard_vote(members), members[0].classes, known_sizes(members))
+print(json.dumps({"bytes": status("VmHWM") - before, "peak": status("VmHWM"), "seconds": time.process_time() - began}))
+"""
 
 
 def bones(rng: np.random.Generator) -> np.ndarray:
@@ -89,12 +112,12 @@ def notebook_vote(tables: list[list[str]]) -> list[str]:
 
 
 def best(work: Callable[[], object], repeats: int) -> float:
-    """Seconds of the fastest of some repeats: the one least disturbed by others on the machine."""
+    """CPU seconds of the fastest of some repeats: the one least disturbed by others on the machine."""
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 
@@ -111,9 +134,15 @@ def measure_encoding(repeats: int) -> list[dict]:
     words = best(lambda: rle.encode_planes(planes, 29), repeats)
     what = "RLE of 29 masks of 2048x2048"
     return [
-        {"claim": f"{what}, a bool array each", "ours": ours * 1e3, "baseline": usual * 1e3, "unit": "ms"},
-        {"claim": f"{what}, from bit-planes", "ours": words * 1e3, "baseline": usual * 1e3, "unit": "ms"},
+        {"claim": f"{what}, a bool array each", "ours": ours * 1e3, "baseline": usual * 1e3, "unit": "CPU ms"},
+        {"claim": f"{what}, from bit-planes", "ours": words * 1e3, "baseline": usual * 1e3, "unit": "CPU ms"},
     ]
+
+
+def vote_alone(out: Path, side: int, paths: list[Path]) -> dict:
+    """Bytes added and at the peak, and CPU seconds, of a vote in a process that does nothing else."""
+    words = [sys.executable, "-c", CHILD, out, str(side), *paths]
+    return json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
 
 
 def measure_vote(folder: Path, images: int, slow_images: int, repeats: int) -> list[dict]:
@@ -124,29 +153,72 @@ def measure_vote(folder: Path, images: int, slow_images: int, repeats: int) -> l
 
     def ours() -> None:
         members = [Submission.read(path) for path in paths]
+        if look(members).misaligned():
+            raise SystemExit("good members were called misaligned")
         write(folder / "voted.csv", hard_vote(members), CLASSES, known_sizes(members))
 
     seconds = best(ours, repeats)
     members, voted = [Submission.read(path) for path in paths], Submission.read(folder / "voted.csv")
     tables = {image: [member.rles(image) for member in members] for image in voted.images[:slow_images]}
-    start = time.perf_counter()
+    start = time.process_time()
     expected = {image: notebook_vote(rows) for image, rows in tables.items()}
-    usual = (time.perf_counter() - start) / slow_images * images
+    usual = (time.process_time() - start) / slow_images * images
     if any(voted.rles(image) != texts for image, texts in expected.items()):
         raise SystemExit("the votes do not agree")
-    start = time.perf_counter()
+    start = time.process_time()
     score(members[0], voted)
-    scoring = time.perf_counter() - start
-    start = time.perf_counter()
+    scoring = time.process_time() - start
+    start = time.process_time()
     for image in tables:
         for a, b in zip(members[0].rles(image), voted.rles(image), strict=True):
             x, y = notebook_decode(a), notebook_decode(b)
             _ = 2 * (x & y).sum() / (x.sum() + y.sum())
-    slow_scoring = (time.perf_counter() - start) / slow_images * images
+    slow_scoring = (time.process_time() - start) / slow_images * images
     what = f"{images} images x 29 classes at 2048, usual way scaled from {slow_images} images"
+    peak = vote_alone(folder / "voted.csv", SIDE, paths)["peak"]
     return [
-        {"claim": f"hard vote of 3 members, {what}", "ours": seconds, "baseline": usual, "unit": "s"},
-        {"claim": f"Dice of a table, {what}", "ours": scoring, "baseline": slow_scoring, "unit": "s"},
+        {"claim": f"hard vote of 3 members, {what}", "ours": seconds, "baseline": usual, "unit": "CPU s"},
+        {"claim": "peak of that vote's process", "ours": peak / 1e6, "unit": "MB"},
+        {"claim": f"Dice of a table, {what}", "ours": scoring, "baseline": slow_scoring, "unit": "CPU s"},
+    ]
+
+
+def write_shuffled(path: Path, images: int, member: int) -> None:
+    """A member of many small images, which repeat every POSES, with all rows in one random order."""
+    rng = np.random.default_rng(member)
+    y, x = np.mgrid[:STREAM_SIDE, :STREAM_SIDE]
+    texts = []
+    for pose in range(POSES):
+        places = np.random.default_rng(pose).uniform(8, STREAM_SIDE - 8, (len(CLASSES), 2)) + rng.normal(0, 0.5)
+        texts.append([rle.encode((x - a) ** 2 + (y - b) ** 2 < 20) for a, b in places])
+    with path.open("w", encoding="utf-8") as file:
+        file.write("image_name,class,rle\n")
+        for row in rng.permutation(images * len(CLASSES)).tolist():
+            image, label = divmod(row, len(CLASSES))
+            file.write(f"image{image:05d},{CLASSES[label]},{texts[image % POSES][label]}\n")
+
+
+def measure_streaming(folder: Path, images: int, members: int) -> list[dict]:
+    """Memory by the row of members read, in a process that does nothing else."""
+    paths = [folder / f"stream{m}.csv" for m in range(members)]
+    for m, path in enumerate(paths):
+        write_shuffled(path, images, m)
+    told = vote_alone(folder / "streamed.csv", STREAM_SIDE, paths)
+    voted = Submission.read(folder / "streamed.csv")
+    tables = [Submission.read(path) for path in paths]
+    for image in voted.images[:: images // 4]:  # the vote itself, on pixels
+        votes = sum(
+            np.stack([rle.decode(text, (STREAM_SIDE, STREAM_SIDE)) for text in table.rles(image)]).astype(int)
+            for table in (one.reorder(voted.classes) for one in tables)
+        )
+        if voted.rles(image) != [rle.encode(mask) for mask in votes * 2 > members]:
+            raise SystemExit("the streamed vote is wrong")
+    rows = members * images * len(CLASSES)
+    what = f"streamed vote of {members} members x {images} images x 29 classes, rows shuffled"
+    return [
+        {"claim": f"{what}: memory a row", "ours": told["bytes"] / rows, "unit": "bytes"},
+        {"claim": f"{what}: peak of the process", "ours": told["peak"] / 1e6, "unit": "MB"},
+        {"claim": f"{what}", "ours": told["seconds"], "unit": "CPU s"},
     ]
 
 
@@ -156,13 +228,13 @@ def main() -> None:
         results = measure_encoding(repeats=15 if args.quick else 30)
         images, slow, repeats = (48, 3, 3) if args.quick else (288, 12, 3)
         results += measure_vote(Path(folder), images, slow, repeats)
-    for row in results:
-        row["ratio"] = row["baseline"] / row["ours"]
+        results += measure_streaming(Path(folder), images=1_000 if args.quick else 10_000, members=10)
     width = max(len(row["claim"]) for row in results)
     print(f"{'':<{width}}  {'ours':>10}  {'usual way':>10}  ratio")
     for row in results:
-        ours, usual = (f"{row[key]:.4g} {row['unit']}" for key in ("ours", "baseline"))
-        print(f"{row['claim']:<{width}}  {ours:>10}  {usual:>10}  {row['ratio']:.1f}x")
+        ours, usual = (f"{row[key]:.4g} {row['unit']}" if key in row else "" for key in ("ours", "baseline"))
+        ratio = f"{row['baseline'] / row['ours']:.1f}x" if usual else ""
+        print(f"{row['claim']:<{width}}  {ours:>10}  {usual:>10}  {ratio}")
     print(machine())
     keep(results, args.json)
 

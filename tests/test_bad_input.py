@@ -113,7 +113,9 @@ def test_a_word_that_is_no_option(refused, words):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["score", "a.csv"], "expected FILE.csv ANSWERS"),
+        (["score"], "expected FILE.csv ANSWERS"),
+        (["score", "a.csv"], "no answers: name them, or a data set whose annotations they are"),
+        (["compare", "a.csv"], "expected A B ANSWERS"),
         (["score", "a.csv", "b.csv", "--jsn", "x"], "--jsn: no such flag; did you mean --json?"),
         (["score", "a.csv", "hands", "--json"], "--json: needs a value"),
         (["score", "a.csv", "nowhere"], "nowhere: no such file or folder of answers"),

@@ -55,7 +55,7 @@ def test_help_of_train_names_every_choice(capsys):
     assert not missing
 
 
-@pytest.mark.parametrize("command", ["score", "phantom", "picture"])
+@pytest.mark.parametrize("command", ["score", "compare", "phantom", "picture"])
 def test_help_names_every_flag_that_the_command_reads(command, capsys):
     text = help_of(command, capsys)
     flags = set(re.findall(r'"(--[a-z-]+)"', inspect.getsource(cli.COMMANDS[command][0])))

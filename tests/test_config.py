@@ -107,9 +107,9 @@ def test_a_config_survives_being_written_and_read():
         ("optim.name=adamq", "optim.name: 'adamq' is no optimizer; did you mean adam? Known: adabelief, adadelta"),
         ("optim.name=best", "optim.name: 'best' is no optimizer. Known: adabelief, adadelta"),
         ("optim.schedule=cosin", "optim.schedule='cosin': input should be 'cosine', 'cosine_restarts', 'linear'"),
-        ("optim.power=2", "optim.power: only schedule=poly reads it, and this is cosine; leave it out"),
+        ("optim.power=2", "optim.power: only schedule=poly reads it, this is cosine; set it to null"),
         ("optim.restarts.cycles=3", "optim.restarts: only schedule=cosine_restarts reads it"),
-        ("optim.watch.of=train", "optim.watch: only schedule=plateau and early_stop watch something; leave it out"),
+        ("optim.watch.of=train", "optim.watch: only schedule=plateau and early_stop watch something; set it to null"),
         ("optim.options.eps={a:1}", "optim.options.eps: expected a number, a text or a list of numbers, got {'a': 1}"),
         ("optim.lr=fast", "optim.lr='fast': input should be a valid number"),
         ("optim.lr=0", "optim.lr=0: input should be greater than 0"),
@@ -233,3 +233,8 @@ def test_oversampling_is_composed_from_words_and_experiments():
     for key, message in (("rotatd", "did you mean rotated"), ("sex.man", "'male' or 'female'")):
         with pytest.raises(ConfigError, match=message):
             compose(root | {f"data.oversample.{key}": "2"})
+
+
+@pytest.mark.parametrize("value", ["32", "bf16"])
+def test_precision_is_given_as_it_is_written(value):
+    assert compose({"precision": value}).precision == value

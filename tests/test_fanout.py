@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from phalanx import fanout
 from phalanx.cli import main
+from phalanx.compose import compose, split_words
+from phalanx.engine import feed
 
 SAME = ("final/weights.safetensors", "oof.csv", "folds.csv")
 
@@ -74,8 +77,8 @@ def test_stopped_or_killed_it_leaves_no_process_behind(words, tmp_path, how, cod
     groups = children(call.pid)
     assert len(groups) >= 2
     os.kill(call.pid, how)
-    assert call.wait(60) == code
-    until = time.monotonic() + 30
+    assert call.wait(300) == code
+    until = time.monotonic() + 120
     while any(map(alive, groups)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(map(alive, groups))
@@ -87,3 +90,36 @@ def test_a_gpu_that_is_not_there_is_refused_at_once(words, tmp_path, capsys):
     assert main(words("0..2", "r", devices="0,99")) == 2
     assert re.search(r"device=cuda:\d+: this machine has", capsys.readouterr().err)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("seen", "device", "environment"),
+    [
+        (None, "cuda:1", {"CUDA_VISIBLE_DEVICES": "1"}),
+        ("4, GPU-8a", "cuda:1", {"CUDA_VISIBLE_DEVICES": "GPU-8a"}),
+        (None, "cpu", {"OMP_NUM_THREADS": "8"}),
+    ],
+)
+def test_each_sees_its_gpu_alone_or_its_share_of_the_cores(tiny, monkeypatch, seen, device, environment):
+    started = {}
+
+    class Noted:
+        def __init__(self, name, function, train, words, out, environment):
+            started.update(name=name, words=words, environment=environment)
+
+    monkeypatch.setattr(fanout, "Child", Noted)
+    monkeypatch.setattr(fanout, "cores", lambda: 16)
+    monkeypatch.setattr(feed, "cores", lambda: 16)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if seen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    pairs = split_words([w for w in tiny("unet", devices=f"cpu,{device}") if not w.startswith("workers=")])
+    fanout.start(print, pairs, 3, device, compose(pairs))
+    assert started["name"] == f"fold 3 on {device}"
+    assert started["environment"] == environment
+    told = split_words(started["words"])
+    kind = device.partition(":")[0]
+    assert (told["fold"], told["device"], told["workers"]) == ("3", kind, "7" if kind == "cuda" else "1")
+    assert "devices" not in told
+    assert told["data.root"] == pairs["data.root"]

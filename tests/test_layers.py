@@ -11,7 +11,7 @@ import pytest
 import phalanx
 
 ROOT = Path(phalanx.__file__).parent
-COMMON = {"config", "errors", "files", "measures", "processes"}
+COMMON = {"commit", "config", "errors", "files", "measures", "processes"}
 COMMANDS = {"cli", "__main__", "demo", "fanout", "scoring", "votes", "usage", "compose", "roots", "sweep", "words"}
 BASE = {"data", "augment", "metrics", "models", "losses", "submit"}
 
@@ -111,7 +111,7 @@ def test_no_module_reads_itself_by_a_detour():
     ("modules", "heavy"),
     [
         (
-            "phalanx.submit.score, phalanx.submit.vote",
+            "phalanx.submit.score, phalanx.submit.vote, phalanx.submit.agreement, phalanx.submit.compare",
             ["torch", "pandas", "cv2", "hydra", "pydantic", "albumentations"],
         ),
         ("phalanx.cli", ["torch", "pandas", "cv2", "hydra", "numpy"]),
@@ -123,3 +123,22 @@ def test_what_starts_fast_loads_nothing_heavy(modules, heavy):
     code = f"import sys, {modules}; print(*[m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_scoring_and_voting_by_command_load_no_torch(tmp_path):
+    """Each word list is a whole command line, run in one process after the other has left its files."""
+    code = """
+import sys
+from phalanx.cli import main
+from phalanx.submit.table import write
+for name in "abc":
+    write(f"{name}.csv", [("i", ["1 15"])], ["x"], {"i": (3, 5)})
+for words in (
+    "score a.csv b.csv surface=1", "compare a.csv b.csv c.csv", "ensemble mode=hard members=a.csv,b.csv,c.csv",
+    "ledger add a.csv", "leaderboard",
+):
+    assert main(words.split()) == 0, words
+print(*[m for m in ("torch", "pandas", "hydra", "albumentations", "lightning") if m in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr.split()) == (0, [])

@@ -11,8 +11,9 @@ from phalanx.errors import DataError, TrainingError
 from phalanx.processes import Child, together
 
 
-def fail(way):
-    """Ends badly, in the way asked for."""
+def fail(way, sign):
+    """Ends badly, in the way asked for, leaving a sign."""
+    sign.touch()
     if way == "refused":
         raise DataError("image7.png: the file is cut")
     if way == "full":
@@ -22,9 +23,11 @@ def fail(way):
     raise KeyError("a bug")
 
 
-def fail_later():
+def fail_later(sign):
     """As one whose partner went away."""
-    time.sleep(0.3)
+    while not sign.exists():
+        time.sleep(0.01)
+    time.sleep(2)
     raise RuntimeError("connection closed by peer")
 
 
@@ -37,8 +40,9 @@ def fail_later():
         ("broken", RuntimeError, "KeyError: 'a bug'"),
     ],
 )
-def test_the_first_error_is_told_and_ends_all(way, error, message):
-    children = [Child("first", fail_later), Child("second", fail, way), Child("third", time.sleep, 600)]
+def test_the_first_error_is_told_and_ends_all(way, error, message, tmp_path):
+    sign = tmp_path / "sign"
+    children = [Child("first", fail_later, sign), Child("second", fail, way, sign), Child("third", time.sleep, 600)]
     with pytest.raises(error, match=message):
         together(children)
     assert not any(child.process.is_alive() for child in children)

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -75,6 +74,10 @@ def train(words: Sequence[str]) -> int:
     records = kept_records(config.data)
     for fold in folds:
         fit(config, fold, records, Segment, deadline)
+
+    from .submit.ledger import note_run
+
+    note_run(config.runs / config.name, pairs.get("experiment", "base"))
     return 0
 
 
@@ -106,16 +109,73 @@ def ensemble(words: Sequence[str]) -> None:
 def score(words: Sequence[str]) -> None:
     """``phalanx score``."""
     flags, places, pairs = split_flags(words, {"--json": True, "--partial": False})
-    if len(places) != 2:
+    if not 1 <= len(places) <= 2:
         raise ConfigError(f"expected FILE.csv ANSWERS, got {' '.join(places) or 'nothing'}; see phalanx score --help")
 
     from .files import write_json
     from .scoring import score_file
 
-    result = score_file(Path(places[0]), Path(places[1]), pairs, partial="--partial" in flags)
+    truth = Path(places[1]) if places[1:] else None
+    result = score_file(Path(places[0]), truth, pairs, partial="--partial" in flags)
     print(result.to_text())
     if "--json" in flags:
         write_json(Path(flags["--json"]), result.to_json())
+
+
+def compare(words: Sequence[str]) -> None:
+    """``phalanx compare``."""
+    flags, places, pairs = split_flags(words, {"--json": True, "--partial": False})
+    if not 2 <= len(places) <= 3:
+        raise ConfigError(f"expected A B ANSWERS, got {' '.join(places) or 'nothing'}; see phalanx compare --help")
+
+    from .files import write_json
+    from .scoring import compare_files
+
+    first, second, *truth = map(Path, places)
+    result = compare_files(first, second, truth[0] if truth else None, pairs, partial="--partial" in flags)
+    print(result.to_text())
+    if "--json" in flags:
+        write_json(Path(flags["--json"]), result.to_json())
+
+
+def ledger(words: Sequence[str]) -> None:
+    """``phalanx ledger``."""
+    places, pairs = split_flags(words, {})[1:]
+    unknown = [key for key in pairs if key not in ("score", "note", "ledger")]
+    if len(places) != 2 or places[0] != "add" or unknown:
+        raise ConfigError(f"{' '.join(words) or 'nothing'}: expected add RUN|FILE.csv; see phalanx ledger --help")
+
+    from dataclasses import replace
+
+    from .submit.ledger import LEDGER, add, csv_row, run_row
+
+    what, where = Path(places[1]), Path(pairs.pop("ledger", LEDGER))
+    row = run_row(what, every=False) if what.is_dir() else csv_row(what)
+    if row is None:
+        raise ConfigError(f"{what}: has folds that are not finished; train them first")
+    score_told = pairs.get("score", "")
+    try:
+        float(score_told or 0)
+    except ValueError:
+        raise ConfigError(f"score={score_told}: expected the leaderboard's number, as in score=0.976") from None
+    changed = add(where, replace(row, **pairs))
+    print(f"{where}: {row.name} {'written' if changed else 'stands there already'}")
+
+
+def leaderboard(words: Sequence[str]) -> None:
+    """``phalanx leaderboard``."""
+    from .compose import split_words
+
+    pairs = split_words(words)
+    from .submit.ledger import LEDGER, read, to_text
+
+    where = Path(pairs.pop("ledger", LEDGER))
+    if pairs:
+        raise ConfigError(f"{next(iter(pairs))}: no such option; known: ledger")
+    rows = read(where)
+    if not rows:
+        raise ConfigError(f"{where}: no ledger here yet; runs in runs/ and votes into submissions/ begin it")
+    print(to_text(rows))
 
 
 def phantom(words: Sequence[str]) -> None:
@@ -307,40 +367,14 @@ def picture(words: Sequence[str]) -> None:
 def sweep(words: Sequence[str]) -> int:
     """``phalanx sweep``: 1 where a training failed."""
     _, places, pairs = split_flags(words, {})
-    scale, seeds, rows = pairs.pop("scale", "small"), pairs.pop("seeds", "0,1"), pairs.pop("rows", "")
-    wanted, runs = pairs.pop("fold", "0"), Path(pairs.pop("runs", "runs/sweep"))
 
-    from .config import RUNTIME_KEYS, nearest
-    from .sweep.table import read_table, scales, table_names
+    from .sweep.options import SweepOptions
 
-    names = table_names() if places == ["all"] else places
-    if not names or (rows and len(names) > 1):
-        raise ConfigError(f"expected one table, several, or all: {', '.join(table_names())} (rows= goes with one)")
-    if scale not in scales():
-        raise ConfigError(f"scale={scale}: no configs/experiment/claims_{scale}.yaml{nearest(scale, scales())}")
-    if not re.fullmatch(r"\d+(,\d+)*", seeds):
-        raise ConfigError(f"seeds={seeds}: expected whole numbers, as in seeds=0,1")
-    for key in pairs:
-        if key not in RUNTIME_KEYS:
-            raise ConfigError(f"{key}: would make another recipe; write a row for it in configs/sweep/")
-    tables = [read_table(name) for name in names]
-    for name in filter(None, rows.split(",")):
-        tables[0].row(name)
+    options = SweepOptions.read(places, pairs)
 
     from .sweep.run import sweep as run_sweep
 
-    failed = 0
-    for table in tables:
-        failed += run_sweep(
-            table,
-            scale=scale,
-            seeds=[int(seed) for seed in dict.fromkeys(seeds.split(","))],
-            folds=wanted,
-            rows=list(filter(None, rows.split(","))),
-            extra=pairs,
-            runs=runs,
-        )
-    return 1 if failed else 0
+    return 1 if run_sweep(options) else 0
 
 
 def claims(words: Sequence[str]) -> None:
@@ -378,6 +412,9 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "infer": (infer, usage.INFER),
     "ensemble": (ensemble, usage.ENSEMBLE),
     "score": (score, usage.SCORE),
+    "compare": (compare, usage.COMPARE),
+    "ledger": (ledger, usage.LEDGER),
+    "leaderboard": (leaderboard, usage.LEADERBOARD),
     "phantom": (phantom, usage.PHANTOM),
     "folds": (folds, usage.FOLDS),
     "eda": (eda, usage.EDA),

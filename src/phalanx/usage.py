@@ -7,6 +7,9 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx infer experiment=NAME[,NAME...] key=value ...              predict the test set: one CSV a run
   phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv ...     vote runs, maps and CSVs
   phalanx score FILE ANSWERS [--json FILE]                           mean Dice, per class, patient bootstrap
+  phalanx compare A B ANSWERS                                        the difference of two, paired by patient
+  phalanx ledger add RUN|FILE.csv [score=0.976]                      keep a run or submission in submissions/ledger.csv
+  phalanx leaderboard                                                what the ledger holds, the best first
   phalanx phantom hand --patients N --size S --seed K --out DIR      make a synthetic data set
   phalanx folds data=NAME out=FILE.csv                               fix the folds of a data set in a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
@@ -36,8 +39,9 @@ phalanx train key=value ...        (bash train.sh key=value ...)
                          optim.lr=3e-4 precision=auto|32|bf16|fp16 device=auto|cpu|cuda:1 accumulate=4
   on_nan=stop|skip|halve   a step that is not finite ends training, is left out, or halves the learning rate as well
   devices=0,1,2,3        folds side by side, one a GPU (or devices=cpu,cpu), and a table; exit code 1 if one fails
-  max_hours=10           stop this call in time, whole; exit code 2, and the same command continues
+  max_hours=10           stop this call in time, whole, with an exit code above 0; the same command continues
   devices=0,1 ddp=true   each fold on all these GPUs: every step's images are shared out, `batch` keeps its meaning
+                         (each process has its own data.cache=ram; data.cache=disk is one for all)
 
 Killed at any moment, the same command continues; a finished fold is left as it is. Where memory does not suffice,
 fewer images are computed at a time, in steps of as many as before.
@@ -61,23 +65,56 @@ phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=
 ENSEMBLE = """\
 phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        (bash ensemble.sh key=value ...)
 
-  mode=soft              mean of probabilities (a run's folds first, then members); members: run names, run
-                         folders, folders of probability maps
+  mode=soft              mean of probabilities; members: run names, run folders, folders of probability maps
+  average=members|flat   a run's folds first, then members (default), or every fold the same (soft)
   mode=hard              majority of masks; members: all of those, and submission CSVs
-  quorum=K               votes a pixel needs (hard; default: more than half, so a tie is background)
+  quorum=K               votes a pixel needs (hard; default: more than half, so a tie is background; quorum=1 is the
+                         union, the number of members the intersection)
+  weights=2,1,1          votes of each member, whole numbers (votes=2,1,1 is the same; weights=best: see below)
+  anyway=true            go on although a member is misaligned: shifted, mirrored, under other classes or image names
   out=FILE.csv           default: submissions/<mode>.csv
-  size=HxW               image size of CSV members without a sidecar
+  size=HxW               image size of CSV members without a sidecar, or images=DIR to look there (hard)
   data.root= images= maps= weights= tta= threshold= batch= device= precision= runs= progress=      as for infer
 """
 
 SCORE = """\
-phalanx score FILE.csv ANSWERS [data=NAME] [--json FILE] [--partial]
+phalanx score FILE.csv [ANSWERS] [key=value ...] [--json FILE] [--partial]
 
-  ANSWERS                a folder of polygon JSON, <patient>/<image>.json, or another submission CSV
+  ANSWERS                polygon JSON (<patient>/<image>.json below a folder), a COCO file, a folder of PNG masks, or
+                         another submission CSV; without it the annotated images of data.root=DIR
   data=NAME              classes of a CSV without sidecar (configs/data/)
+  data.layout= data.coco.group= data.masks.kind= ...     how answers of these kinds lie, as for training
   size=HxW               image size of a CSV without sidecar
+  surface=2              also surface Dice at this tolerance in pixels, and the 95% Hausdorff distance
+  spacing=0.14           mm a pixel, to tell these in mm too
   --json FILE            write every number
   --partial              FILE holds some of the answered images (an out-of-fold CSV): score those
+"""
+
+COMPARE = """\
+phalanx compare A.csv B.csv ANSWERS [key=value ...] [--json FILE] [--partial]
+phalanx compare runs/A runs/B [--json FILE]
+
+Scores both as phalanx score does (same options), or takes two runs' out-of-fold scores, and compares them in pairs:
+difference by class and in all with a 95% interval over patients, and the chance of so large a difference between
+equals, by patients' signs drawn anew.
+"""
+
+LEDGER = """\
+phalanx ledger add RUN|FILE.csv [score=0.976] [note=TEXT] [ledger=FILE]
+
+Adds a run's folder (no fold half done) or a submission to submissions/ledger.csv. Runs in runs/ with all their folds,
+and votes into submissions/, are added by themselves. What stands there already takes the score or note.
+
+  score=0.976            what the leaderboard said
+  note=TEXT              in your words
+  ledger=FILE            another ledger
+"""
+
+LEADERBOARD = """\
+phalanx leaderboard [ledger=FILE]
+
+Prints submissions/ledger.csv: by the leaderboard's score where it was told, then by out-of-fold Dice.
 """
 
 PHANTOM = """\
@@ -148,7 +185,7 @@ phalanx plan experiment=NAME key=value ... [vram=24] [measure=true] [--json FILE
 
 Tells what a recipe costs before it is trained, from the keys of phalanx train: parameters and multiply-adds of
 encoder, decoder and heads, and the peak memory of a training step. On a GPU real steps are measured; without one the
-step is played on tensors without data, and the text says which.
+step is played on tensors without data, and the text says which. With ddp=true it is that of one of the devices.
 
   vram=24                GiB of a GPU: look for the largest batch at 512, 1024, 2048 and the recipe's size, and for
                          the largest size at the recipe's batch

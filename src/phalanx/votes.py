@@ -1,14 +1,19 @@
 """Predicting runs and voting them: what ``infer.sh`` and ``ensemble.sh`` do, as functions with typed options."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from .config import Count, Data, Predict, Strict, known_keys, nearest, validate
-from .errors import ConfigError
+from .errors import ConfigError, DataError
+from .submit.ledger import note_vote
+
+if TYPE_CHECKING:
+    from .submit.agreement import Agreement
 
 FLAT = {"data.root": "root"}  # spelled as in training, a plain field here
 
@@ -41,7 +46,22 @@ class EnsembleOptions(InferOptions):
     mode: Literal["soft", "hard"]
     members: list[str] = Field(min_length=1)
     quorum: Count | None = None
+    votes: list[Count] | None = None  # of each member; weights=2,1,1 says the same
+    average: Literal["members", "flat"] = "members"
     size: tuple[int, int] | None = None
+    anyway: bool = False
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "EnsembleOptions":
+        if self.votes is not None and len(self.votes) != len(self.members):
+            raise ValueError(f"weights: {len(self.votes)} for {len(self.members)} members; give one each")
+        for key, given in (("quorum", self.quorum is not None), ("size", self.size is not None)):
+            if self.mode == "soft" and given:
+                raise ValueError(f"{key}: belongs to mode=hard")
+        for key, given in (("average", self.average != "members"), ("maps", self.maps)):
+            if self.mode == "hard" and given:
+                raise ValueError(f"{key}: belongs to mode=soft; a hard vote has no probabilities")
+        return self
 
 
 def typed(kind: type[BaseModel], pairs: dict[str, str]) -> Any:
@@ -53,10 +73,12 @@ def typed(kind: type[BaseModel], pairs: dict[str, str]) -> Any:
     values: dict[str, Any] = {}
     for key, text in pairs.items():
         field = FLAT.get(key, key)
+        if key == "weights" and kind is EnsembleOptions and text.strip("[ ")[:1].isdigit():
+            field = "votes"  # numbers are votes, a name is a kind of weights of a run
         names = [*set(known_keys(kind, "")) - set(FLAT.values()), *FLAT]
         if key not in names:
             raise ConfigError(f"{key}: no such option{nearest(key, names)}")
-        if field in ("members", "tta"):
+        if field in ("members", "tta", "votes"):
             values[field] = [part for part in text.strip("[]").split(",") if part]
         elif field == "size":
             values[field] = parse_size(text)
@@ -89,23 +111,33 @@ def infer_run(name: str, options: InferOptions) -> Path:
 
 
 def vote(options: EnsembleOptions) -> Path:
-    """Votes members into a CSV; returns its path."""
+    """Votes members into a CSV; returns its path. A vote into ``submissions/`` gets a row in the ledger there."""
     out = options.out or Path("submissions") / f"{options.mode}.csv"
     check_members(options.members, options.runs, options.weights)
-    if options.mode == "soft":
-        return soft_vote(options, out)
-    return hard_vote(options, out)
+    voted = soft_vote(options, out) if options.mode == "soft" else hard_vote(options, out)
+    note_vote(voted, options.members, described(options))
+    return voted
+
+
+def described(options: EnsembleOptions) -> str:
+    """How a vote was given, for the ledger."""
+    told = {
+        "weights": ",".join(map(str, options.votes)) if options.votes else None,
+        "quorum": options.quorum,
+        "average": options.average if options.mode == "soft" else None,
+    }
+    return " ".join([options.mode, *(f"{key}={value}" for key, value in told.items() if value is not None)])
 
 
 def check_members(names: list[str], runs: Path, weights: str) -> None:
     """Refuses a member that is not there: found now, and not after the others have been predicted."""
-    from .predict.members import fold_folders
-
     for name in names:
         if name.endswith(".csv"):
             if not Path(name).is_file():
                 raise ConfigError(f"members: {name}: no such file")
         elif not (Path(name) / "maps.json").is_file():
+            from .predict.members import fold_folders  # loads torch, which a vote of CSVs does without
+
             fold_folders(name, runs, weights)
 
 
@@ -114,18 +146,32 @@ def soft_vote(options: EnsembleOptions, out: Path) -> Path:
     files = [name for name in options.members if name.endswith(".csv")]
     if files:
         raise ConfigError(f"members: {files[0]} holds masks and no probabilities; vote CSVs with mode=hard")
-    if options.quorum is not None or options.size is not None:
-        raise ConfigError("quorum= and size= belong to mode=hard")
-    return predict_members(options.members, options, out)
+    return predict_members(
+        options.members,
+        options,
+        out,
+        votes=options.votes,
+        flat=options.average == "flat",
+        tell=lambda agreement: stop_at(agreement, anyway=options.anyway),
+    )
 
 
 def hard_vote(options: EnsembleOptions, out: Path) -> Path:
-    """Majority of the members' masks. Members that are no CSV yet are predicted first."""
+    """Majority of the members' masks. Members that are no CSV yet are predicted first.
+
+    Raises:
+        DataError: members that differ, a wrong row, a misaligned member (unless ``anyway``).
+    """
     from .submit import table
+    from .submit.agreement import look
     from .submit.vote import hard_vote as vote_rows
 
-    if options.maps:
-        raise ConfigError("maps=true belongs to mode=soft: a hard vote has no probabilities")
+    sizes: Any = options.size
+    if sizes is None and options.images is not None:
+        from .data.images import image_size
+        from .data.records import scan
+
+        sizes = {record.name: image_size(record.image) for record in scan(options.images)}
     with tempfile.TemporaryDirectory() as scratch:
         paths = []
         for number, name in enumerate(options.members):
@@ -133,25 +179,56 @@ def hard_vote(options: EnsembleOptions, out: Path) -> Path:
                 paths.append(Path(name))
                 continue
             path = Path(scratch) / f"{number}.csv"
-            infer_run(name, options.model_copy(update={"out": path}))
+            predict_members([name], options, path)
             paths.append(path)
-        members = [table.Submission.read(path, sizes=options.size) for path in paths]
+        members = [table.Submission.read(path, sizes=sizes) for path in paths]
         for member, name in zip(members, options.members, strict=True):
             member.name = name
             for note in member.notes:
                 print(f"note: {note}", flush=True)
+        rows = vote_rows(members, options.quorum, options.votes)
+        if len(members) > 1:
+            stop_at(look(members), anyway=options.anyway)
         hashes = {key: value for member in members for key, value in member.run_hashes.items()}
-        table.write(out, vote_rows(members, options.quorum), members[0].classes, table.known_sizes(members), hashes)
+        table.write(out, rows, members[0].classes, table.known_sizes(members), hashes)
     return out
 
 
-def predict_members(names: list[str], options: InferOptions, out: Path) -> Path:
+def stop_at(agreement: "Agreement", *, anyway: bool) -> None:
+    """Prints how the members agree.
+
+    Raises:
+        DataError: one of them is misaligned; with ``anyway`` that is printed instead.
+    """
+    print(agreement.to_text(), flush=True)
+    faults = agreement.misaligned()
+    if faults and not anyway:
+        raise DataError(f"{'; '.join(faults)}. Predict it again or leave it out; anyway=true votes all the same")
+    for fault in faults:
+        print(f"note: {fault}; voted anyway", flush=True)
+
+
+def predict_members(
+    names: list[str],
+    options: InferOptions,
+    out: Path,
+    *,
+    votes: list[int] | None = None,
+    flat: bool = False,
+    tell: Callable[["Agreement"], None] | None = None,
+) -> Path:
     """Writes the thresholded mean of the members' probabilities to ``out``; returns it.
 
     Images and prediction options that are not given are those of the first run among the members.
+
+    Args:
+        votes: weight of each member; one by default.
+        flat: a member counts once for each of its folds, so that all folds weigh the same.
+        tell: gets the agreement of several members over the first images, and may raise to stop the vote.
     """
     from .predict.members import open_member, read_config
     from .predict.run import write_submission
+    from .submit.agreement import Watch
 
     members = [
         open_member(
@@ -168,12 +245,17 @@ def predict_members(names: list[str], options: InferOptions, out: Path) -> Path:
     folders = [Path(folder) for member in members for folder in member.hashes]
     config = next((read_config(folder) for folder in folders if (folder / "config.yaml").is_file()), None)
     predict = (config.predict if config else Predict()).model_copy(update=options.changes())
+    records = find_records(config.data if config else None, options)
     write_submission(
         out,
         members,
-        find_records(config.data if config else None, options),
+        records,
         threshold=predict.threshold,
         batch=predict.batch,
+        weights=[
+            n * (max(1, len(m.hashes)) if flat else 1) for n, m in zip(votes or [1] * len(names), members, strict=True)
+        ],
+        watch=Watch(names, members[0].classes, len(records), tell) if tell and names[1:] else None,
         maps_folder=out.with_suffix(".maps") if options.maps else None,
         progress=options.progress,
     )

@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 
 from phalanx.engine import checkpoint
-from phalanx.engine.fit import fit
+from phalanx.engine.fit import Trainer, fit
 from phalanx.errors import ConfigError, TrainingError
 from phalanx.tasks.segment import Segment
 
@@ -27,6 +27,10 @@ def one_thread():
 
 class Stopped(Exception):
     """Stands in for a kill."""
+
+
+def stop(*_):
+    raise Stopped
 
 
 def stopping(step, kind=Segment):
@@ -66,6 +70,10 @@ def whole_and_interrupted(config, records, steps, kind=Segment):
     for step in steps:
         with pytest.raises(Stopped):
             fit(other, 0, records, stopping(step, kind))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "finish", stop)  # trained to the end, and nothing written of it
+        with pytest.raises(Stopped):
+            fit(other, 0, records, kind)
     folder = fit(other, 0, records, kind)
     for name in SAME:
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
@@ -186,6 +194,7 @@ def test_what_needs_the_held_out_fold_is_refused_without_one_before_anything_is_
     assert not list(config.runs.rglob("*"))
 
 
+@pytest.mark.slow
 def test_fp16_skips_steps_that_overflow_and_continues_its_scaler(recipe, records, monkeypatch):
     """On a CPU, which has a scaler too. Its first scale is far too large, and grows again while training goes on."""
 

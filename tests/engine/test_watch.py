@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from phalanx.config.training import Optim, Plateau, Watch
+from phalanx.config import Optim, Plateau, Watch, validate
 from phalanx.engine.schedule import rate
 from phalanx.engine.state import State
 from phalanx.engine.watch import check_held_out, inner_part, look, watched
@@ -85,3 +85,16 @@ def test_what_goes_by_the_held_out_fold_needs_one(recipe, records):
         check_held_out(recipe(optim__schedule="plateau", optim__watch="{of:held_out}"), [])
     with pytest.raises(ConfigError, match=r"optim\.average_best: fold=all holds nothing out"):
         check_held_out(recipe(optim__average_best=2), [])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"swa": {}, "early_stop": 3}, "early_stop: may end training before swa has begun; set one of them to null"),
+        ({"schedule": "one_cycle", "warmup": 0}, "warmup: one_cycle rises to its peak while it lasts; give it as"),
+        ({"schedule": "linear", "watch": {}}, "watch: only schedule=plateau and early_stop watch something"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(values, message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        validate(values, Optim)

@@ -182,3 +182,20 @@ def test_points_are_predicted_alike_in_half_precision(head):
     with torch.autocast("cpu", torch.bfloat16):
         found = head.at(Coarse(coarse.logits.bfloat16(), [fine.bfloat16()]), coords).float()
     assert float((found - expected).std() / expected.std()) < 0.05
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_the_points_loss_reaches_the_segmenter_unless_detached(detach):
+    class Taught(Still):
+        def __init__(self):
+            super().__init__()
+            self.logits, self.fine = nn.Parameter(torch.randn(1, 3, 8, 8)), nn.Parameter(torch.randn(1, 4, 16, 16))
+
+        def forward(self, images, traits):
+            return Coarse(self.logits, [self.fine])
+
+    network = PointRend(segmenter=Taught(), size=32, hidden=8, layers=2, detach=detach).train()
+    _, points = network(torch.zeros(1, 1, 32, 32))
+    points.logits.sum().backward()
+    assert all((network.segmenter.get_parameter(name).grad is None) is detach for name in ("logits", "fine"))
+    assert all(p.grad is not None for p in network.head.parameters())

@@ -179,11 +179,12 @@ def test_many_right_texts_take_the_fast_way(several):
 
 
 @given(st.data(), shapes)
-def test_area_intersection_and_dice_equal_dense_ones(data, shape):
+def test_area_intersection_union_and_dice_equal_dense_ones(data, shape):
     a, b = data.draw(masks(shape)), data.draw(masks(shape))
     runs_a, runs_b = rle.parse(rle.encode(a)), rle.parse(rle.encode(b))
     both = rle.intersection(runs_a, runs_b)
     assert rle.area(runs_a) == a.sum()
     assert rle.format_runs(both) == slow_encode(a & b)
+    assert rle.format_runs(rle.union(runs_a, runs_b)) == slow_encode(a | b)
     total = a.sum() + b.sum()
     assert rle.dice(runs_a, runs_b) == (2 * (a & b).sum() / total if total else 1.0)

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import time
 
 import numpy as np
 import pytest
@@ -259,24 +260,65 @@ def test_in_memory_rows_are_checked_too():
         Submission.of({"i": ["4 1"]}, ["x"], {"i": (1, 3)}).stack("i")
 
 
+ROWS = [b"image_name,class,rle", *(line.encode() for line in GOOD.splitlines()[1:])]
 pieces = st.one_of(
     st.binary(max_size=6),
-    st.sampled_from([b"image_name,class,rle\n", b"a,x,", b"b,y,", b"1 5", b" ", b"\n", b'"', b",", b"9", b"\r", b""]),
+    st.sampled_from([*(row + b"\n" for row in ROWS), b"a,x,", b"b,y,", b"1 5", b"8 1", b"2 0", b"7 3", b"-1", b"1e1"]),
+    st.sampled_from([b" ", b"\n", b'"', b'""', b",", b"9", b"\r", b"\r\n", b"\0", b"\xef\xbb\xbf", "\u0663".encode()]),
+)
+noise = st.lists(pieces, max_size=12).map(b"".join)
+spoilt = st.builds(  # a good table with something put into it, cut from it, or exchanged
+    lambda rows, cut, put, at: (lambda text: text[:at] + put + text[at + cut :])(b"\n".join([ROWS[0], *rows]) + b"\n"),
+    st.permutations(ROWS[1:]),
+    st.integers(0, 9),
+    st.one_of(noise, st.just(b"")),
+    st.integers(0, len(GOOD)),
 )
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(pieces, max_size=12).map(b"".join), st.booleans(), st.integers(0, len(GOOD)))
-@example(GOOD.encode(), False, 0)
-def test_a_fuzzed_reader_accepts_only_what_an_outsider_reads_alike(tmp_path_factory, noise, insert, place):
-    content = GOOD.encode()[:place] + noise + GOOD.encode()[place:] if insert else noise
-    path = text(tmp_path_factory.mktemp("fuzz") / "a.csv", content)
+def read_or_refuse(content, folder):
+    """What is accepted must be what the csv module and int() find there, and within the rules of a good table."""
+    path = text(folder / "a.csv", content)
     try:
         found = Submission.read(path, ["x", "y"], (2, 4))
         ours = {(i, c): found.stack(i).texts()[k] for i in found.images for k, c in enumerate(found.classes)}
     except DataError:
-        return
+        return False
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if row][1:]
     assert len(rows) == len(ours)
     assert {(image, label): " ".join(runs.split()) for image, label, runs in rows} == ours
+    assert set(ours) == {(image, label) for image in found.images for label in "xy"}
+    for runs in ours.values():
+        numbers = [int(word) for word in runs.split()]
+        ends = [0, *(a + n - 1 for a, n in zip(numbers[::2], numbers[1::2], strict=True))]
+        assert all(n >= 1 for n in numbers)
+        assert all(start > before for start, before in zip(numbers[::2], ends, strict=False))
+        assert ends[-1] <= 8
+    return True
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(noise, spoilt))
+@example(GOOD.encode())
+def test_a_fuzzed_reader_accepts_only_what_an_outsider_reads_alike(tmp_path_factory, content):
+    read_or_refuse(content, tmp_path_factory.getbasetemp())
+
+
+@pytest.mark.slow
+def test_ten_thousand_fuzzed_tables(tmp_path):
+    """Refused or read alike, each within a second; some of both, or the fuzzing would show nothing."""
+    outcomes, slowest = [], 0.0
+
+    @settings(max_examples=10_000, deadline=None, database=None)
+    @given(st.one_of(noise, spoilt))
+    def fuzz(content):
+        nonlocal slowest
+        began = time.process_time()
+        outcomes.append(read_or_refuse(content, tmp_path))
+        slowest = max(slowest, time.process_time() - began)
+
+    fuzz()
+    assert len(outcomes) >= 10_000
+    assert 100 < sum(outcomes) < len(outcomes) - 5000
+    assert slowest < 1

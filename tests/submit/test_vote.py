@@ -10,7 +10,7 @@ from phalanx.errors import DataError
 from phalanx.submit import rle
 from phalanx.submit.stack import Stack, dice_per_class
 from phalanx.submit.table import Submission, write
-from phalanx.submit.vote import hard_vote, vote, vote_stacks
+from phalanx.submit.vote import MOST, coverage, hard_vote, vote, vote_stacks
 
 stacks = hnp.array_shapes(min_dims=3, max_dims=3, max_side=12).flatmap(lambda shape: hnp.arrays(bool, shape))
 members_of = st.tuples(*[st.integers(1, n) for n in (6, 5, 12, 12)]).flatmap(lambda s: hnp.arrays(bool, s))
@@ -33,6 +33,19 @@ def test_weighted_vote_equals_dense_weighted_vote(stack, data):
     quorum = data.draw(st.integers(1, sum(weights)))
     voted = vote([runs(mask) for mask in stack], quorum, weights)
     assert rle.format_runs(voted) == rle.encode(np.tensordot(weights, stack, 1) >= quorum)
+
+
+@given(st.tuples(st.integers(13, 40), st.integers(1, 3), st.integers(1, 9)).flatmap(lambda s: hnp.arrays(bool, s)))
+def test_many_members_vote_and_are_told_apart(stack):
+    """More than one lookup holds."""
+    found = coverage([runs(mask) for mask in stack])
+    ends = np.append(found.positions, stack[0].size)[1:]
+    painted = np.zeros(stack[0].size, np.int64)
+    for start, end, members in zip(found.positions, ends, found.members, strict=True):
+        painted[start:end] = members
+    np.testing.assert_array_equal(painted >> np.arange(len(stack))[:, None] & 1, stack.reshape(len(stack), -1))
+    quorum = len(stack) // 2
+    assert rle.format_runs(vote([runs(mask) for mask in stack], quorum)) == rle.encode(stack.sum(0) >= quorum)
 
 
 def test_touching_runs_are_joined():
@@ -79,6 +92,8 @@ def test_a_vote_of_nobody_is_refused():
         vote([], 1)
     with pytest.raises(DataError, match="at least one member"):
         hard_vote([])
+    with pytest.raises(DataError, match=f"{MOST + 1} members: at most {MOST} can"):
+        hard_vote([member("a", {"i": "1 1"})] * (MOST + 1))
 
 
 def member(name, texts, sizes=None, classes=("bone",)):

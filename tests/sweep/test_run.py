@@ -19,7 +19,7 @@ def sweep(hands, *words):
 def test_a_sweep_trains_what_is_missing_once(place, hands, capsys):
     assert sweep(hands, "one", "seeds=0") == 1
     told = capsys.readouterr().out
-    assert "failed: one/broken seed 0: loss.stages[0].weights.dise: no such term; did you mean dice?" in told
+    assert "failed: one/broken seed 0 fold 0: loss.stages[0].weights.dise: no such term; did you mean dice?" in told
     assert "one/same seed 0 fold 0: Dice" in told
     assert told.count("the recipe of one/plain") == 1
     assert len(list(Path("runs/sweep/tiny/hands").iterdir())) == 2  # plain and faster
@@ -126,6 +126,7 @@ def test_a_result_that_is_none_or_lies_elsewhere_is_refused(tmp_path, invented):
         (["one", "two", "rows=plain"], "rows= goes with one"),
         (["one", "rows=plane"], "rows=plane: no such row in one; did you mean plain?"),
         (["one", "seeds=0..1"], "seeds=0..1: expected whole numbers"),
+        (["one", "devices=[0,1]"], "devices: a sweep trains on one device to the end"),
         (["one", "epochs=3"], "epochs: would make another recipe"),
         (["one", "scale=tinny"], "scale=tinny: no configs/experiment/claims_tinny.yaml; did you mean tiny?"),
         (["one", "--rows", "plain"], "--rows: no such flag"),

@@ -4,6 +4,7 @@ YAML files in ``configs/`` hold the values; these files hold the law, one for ea
 impossible value is refused before anything is loaded, by a message that names the key and the nearest valid one.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,11 +30,7 @@ RUNTIME_KEYS = (
 )  # fmt: skip
 
 
-DeviceName = Annotated[
-    str,
-    BeforeValidator(lambda name: f"cuda:{name}" if str(name).isdigit() else name),
-    Field(pattern=r"^(cpu|cuda:\d+)$"),
-]
+DeviceName = Annotated[str, BeforeValidator(lambda name: f"cuda:{name}" if str(name).isdigit() else str(name))]
 
 
 class Config(Strict):
@@ -52,7 +49,8 @@ class Config(Strict):
     batch: Count = 2
     accumulate: Count = 1  # micro-batches of `batch` images a step
     validate_every: Count = 5  # epochs
-    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    # YAML reads 32 as a number
+    precision: Annotated[Literal["auto", "32", "bf16", "fp16"], BeforeValidator(str)] = "auto"
     device: str = "auto"  # auto, cpu, cuda or cuda:1
     workers: Annotated[int, Field(ge=-1)] = -1  # loader processes; -1: chosen for the machine
     checkpoint_minutes: Positive = 5.0
@@ -82,6 +80,9 @@ class Config(Strict):
                     raise ValueError(f"loss.{key}: {name!r} is no class{known}")
         if self.model.pointrend is not None and "point" not in terms:
             raise ValueError("model.pointrend: no loss stage weighs 'point', so the head would never learn")
+        for name in self.devices:
+            if not re.fullmatch(r"cpu|cuda:\d+", name):
+                raise ValueError(f"devices={','.join(self.devices)}: expected numbers of GPUs, as in 0,1, or cpu,cpu")
         if self.ddp:
             kinds = {name.partition(":")[0] for name in self.devices}
             if len(self.devices) < 2 or len(kinds) > 1:

@@ -16,6 +16,7 @@ class PointRend(Strict):
     hidden: Count = 128
     layers: Annotated[int, Field(ge=1, le=8)] = 3
     subdivision_points: Count = 4096  # points re-predicted at each doubling of the grid
+    detach: bool = False  # the head learns from the segmenter and does not steer it; the paper's does
 
 
 class Model(Strict):

@@ -96,11 +96,11 @@ class Optim(Strict):
                 raise ValueError(f"options.{key}: expected a number, a text or a list of numbers, got {value!r}")
         for key, schedule in SECTIONS.items():
             if getattr(self, key) is not None and self.schedule != schedule:
-                raise ValueError(f"{key}: only schedule={schedule} reads it, and this is {self.schedule}; leave it out")
+                raise ValueError(f"{key}: only schedule={schedule} reads it, this is {self.schedule}; set it to null")
         if self.watch and self.schedule != "plateau" and self.early_stop is None:
-            raise ValueError("watch: only schedule=plateau and early_stop watch something; leave it out")
+            raise ValueError("watch: only schedule=plateau and early_stop watch something; set it to null")
         if self.swa and self.early_stop is not None:
-            raise ValueError("early_stop: may end training before swa has begun; leave out one of them")
+            raise ValueError("early_stop: may end training before swa has begun; set one of them to null")
         if self.schedule == "one_cycle" and self.warmup == 0:
             raise ValueError("warmup: one_cycle rises to its peak while it lasts; give it as optim.warmup=0.3")
         return self

@@ -43,6 +43,22 @@ def read_grey(path: Path) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image file, by its header where that tells.
+
+    Raises:
+        DataError: as :func:`read_grey`.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # DICOM, or nothing to be read
+        decoded = read_grey(path)
+        return decoded.shape[0], decoded.shape[1]
+
+
 class Grid(NamedTuple):
     """How an image of ``height`` x ``width`` pixels lies in the top left corner of a ``side`` x ``side`` grid."""
 

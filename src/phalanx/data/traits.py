@@ -12,11 +12,12 @@ from ..errors import ConfigError, DataError
 from ..files import keep_text
 from ..submit.rle import encode_planes
 from ..submit.stack import Stack
+from .images import image_size
 from .metadata import COLUMNS, SHEETS, read_metadata
 from .polygons import read_annotations
 from .records import Record, root_of
 from .rotation import BASE, LIMIT, TIP, has_rule, tilt_of_polygons, tilt_of_stack
-from .truth import image_shape, planes_of
+from .truth import planes_of
 
 TRAITS = (*COLUMNS, "rotated")
 PARTS = ("low", "middle", "high")  # thirds of a measured column
@@ -106,7 +107,7 @@ def _rotated(record: Record, data: Data) -> bool | None:
     if data.layout == "competition":  # outlines tell without an image to open
         degrees = tilt_of_polygons(read_annotations(record.labels, data.classes), data.classes)
     else:
-        shape = image_shape(record.image)
+        shape = image_size(record.image)
         stack = Stack.parse(encode_planes(planes_of(record, data, shape), len(data.classes)))
         degrees = tilt_of_stack(stack, data.classes, shape[1])
     return None if degrees != degrees else degrees >= LIMIT

@@ -20,7 +20,7 @@ from ..data.oversample import keep_weights
 from ..data.records import Record
 from ..data.traits import keep_traits
 from ..data.worker import worker_errors
-from ..errors import TrainingError
+from ..errors import ConfigError, TrainingError
 from ..files import whole_disk, write_json, write_text
 from ..models.depth import encoder_stages
 from . import checkpoint, top
@@ -71,8 +71,11 @@ def fit(
         deadline: moment of ``time.monotonic()`` at which training stops, to be continued.
 
     Raises:
+        ConfigError: several devices, but not to train together.
         TrainingError: the folder is in use or holds another recipe, or training cannot go on.
     """
+    if config.devices and not config.ddp:
+        raise ConfigError("devices: folds side by side are for phalanx train; here give ddp=true, or one device=")
     folder, ranks = fold_folder(config, fold), Ranks()
     if config.ddp and ranks.size == 1 and not (folder / "done.json").is_file():
         for name in config.devices:
@@ -246,6 +249,7 @@ class Trainer:
                 if over or time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
                     self.save()
                 if over:
+                    self.ranks.barrier()  # one that ends ends all, and the first may still be writing
                     stop(self.folder, config, self._place())
         waited, spent = self.ranks.sum(self.feed.waited, time.monotonic() - began)
         self.waiting = waited / max(1e-9, spent)

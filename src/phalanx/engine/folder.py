@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import socket
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 
+from ..commit import commit
 from ..config import RUNTIME_KEYS, Config, validate
 from ..data import folds as folding
 from ..data.records import Record
@@ -150,14 +150,10 @@ def flatten(values: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 def environment() -> dict[str, Any]:
     """Versions, commit, threads and machine of this process."""
-    root = Path(__file__).resolve().parents[3]
-    commit = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     return {
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
-        "commit": commit or None,
+        "commit": commit(),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

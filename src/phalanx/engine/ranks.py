@@ -81,8 +81,8 @@ class Ranks:
         buffer = torch.cat([part.reshape(-1).float() for part in parts])
         dist.all_reduce(buffer)
         summed = buffer.split([part.numel() for part in parts])
-        for target, value in zip([*gradients, *statistics], summed[:-1], strict=True):
-            target.copy_(value.view_as(target))
+        targets = [*gradients, *statistics]
+        torch._foreach_copy_(targets, [value.view_as(t) for t, value in zip(targets, summed[:-1], strict=True)])
         if any(missing):
             for p, gradient, count in zip(parameters, gradients, summed[-1].tolist(), strict=True):
                 p.grad = gradient if count < self.size else None

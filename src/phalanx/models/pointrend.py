@@ -86,7 +86,12 @@ class PointHead(nn.Module):
 
 
 class PointRend(nn.Module):
-    """Refines a segmenter's uncertain pixels. ``size``: side of the images, on which the channels are counted."""
+    """Refines a segmenter's uncertain pixels.
+
+    Args:
+        size: side of the images, on which the channels are counted.
+        detach: whether the points' loss ends at the head, so that the segmenter learns as it would without one.
+    """
 
     def __init__(
         self,
@@ -99,6 +104,7 @@ class PointRend(nn.Module):
         hidden: int = 256,
         layers: int = 3,
         subdivision_points: int = 32384,
+        detach: bool = False,
     ):
         super().__init__()
         self.segmenter = segmenter
@@ -106,7 +112,7 @@ class PointRend(nn.Module):
             fine=sum(segmenter.fine_channels(size)), classes=segmenter.classes, hidden=hidden, layers=layers
         )
         self.points, self.oversample, self.importance = points, oversample, importance
-        self.subdivision_points = subdivision_points
+        self.subdivision_points, self.detach = subdivision_points, detach
 
     def forward(self, images: Tensor, traits: Tensor | None = None) -> tuple[Coarse, Points | None]:
         """Coarse logits, and in training the predictions at sampled points."""
@@ -115,7 +121,10 @@ class PointRend(nn.Module):
             return coarse, None
         with torch.no_grad():
             coords = training_points(coarse.logits.float(), self.points, self.oversample, self.importance)
-        return coarse, Points(coords, self.at(coarse, coords))
+        seen = coarse
+        if self.detach:
+            seen = Coarse(coarse.logits.detach(), [part.detach() for part in coarse.fine])
+        return coarse, Points(coords, self.at(seen, coords))
 
     def at(self, coarse: Coarse, coords: Tensor) -> Tensor:
         """Logits float[B, C, N] of the point head at coords[B, N, 2]."""

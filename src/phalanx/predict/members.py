@@ -27,7 +27,7 @@ class SoftMember(Protocol):
 
     name: str
     classes: list[str]
-    hashes: dict[str, str]
+    hashes: dict[str, str]  # of the weights of each fold behind it, by folder
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Maps float32[C, n, n] of each image uint8[H, W], on a square grid with the image in its corner."""

@@ -13,16 +13,29 @@ from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..files import write_bytes, write_json
 from ..submit import table
+from ..submit.agreement import Watch
 from ..submit.rle import encode
 from .members import SoftMember
 
 
 def average(
-    members: Sequence[SoftMember], records: Sequence[Record], *, batch: int, progress: bool = True, title: str = ""
+    members: Sequence[SoftMember],
+    records: Sequence[Record],
+    *,
+    batch: int,
+    weights: Sequence[int] | None = None,
+    watch: Watch | None = None,
+    threshold: float = 0.5,
+    progress: bool = True,
+    title: str = "",
 ) -> Iterator[tuple[Record, Grid, np.ndarray]]:
     """Each image with the mean of its members' maps, float32[C, n, n] on the finest grid any of them has.
 
     Only one batch of images is held at a time, whatever the number of images.
+
+    Args:
+        weights: of each member in the mean; equal by default.
+        watch: sees what each member alone would submit of the first images, at ``threshold``.
 
     Raises:
         DataError: members of different classes, an image that cannot be read.
@@ -30,17 +43,27 @@ def average(
     for member in members[1:]:
         if member.classes != members[0].classes:
             raise DataError(f"{member.name}: has other classes than {members[0].name}; they cannot vote together")
+    shares = np.array(weights or [1] * len(members), np.float32)
+    shares /= shares.sum()
     bar = tqdm(total=len(records), desc=title or "predict", disable=not progress, unit="image")
     with bar:
         for first in range(0, len(records), batch):
             part = records[first : first + batch]
             images = [read_grey(record.image) for record in part]
             totals: list[np.ndarray] | None = None
-            for member in members:
+            seen: list[list[np.ndarray]] = [[] for _ in part]
+            for member, share in zip(members, shares, strict=True):
                 maps = member.maps(part, images)
-                totals = maps if totals is None else [add(a, b) for a, b in zip(totals, maps, strict=True)]
-            for record, image, total in zip(part, images, totals or [], strict=True):
-                yield record, Grid.of(image, total.shape[1]), total / len(members)
+                if watch is not None and first < watch.wanted:
+                    for of_image, one in zip(seen, maps, strict=True):
+                        of_image.append(one)
+                parts = [one * share for one in maps]
+                totals = parts if totals is None else [add(a, b) for a, b in zip(totals, parts, strict=True)]
+            for record, image, total, of_image in zip(part, images, totals or [], seen, strict=True):
+                if watch is not None and of_image:
+                    rles = [masks_to_rles(one, Grid.of(image, one.shape[1]), threshold) for one in of_image]
+                    watch(record.name, (image.shape[0], image.shape[1]), rles)
+                yield record, Grid.of(image, total.shape[1]), total
             bar.update(len(part))
 
 
@@ -73,12 +96,16 @@ def write_submission(
     *,
     threshold: float,
     batch: int,
+    weights: Sequence[int] | None = None,
+    watch: Watch | None = None,
     maps_folder: Path | None = None,
     progress: bool = True,
 ) -> None:
     """Predicts the records, each image by all members, and writes ``path`` with its sidecar, whole or not at all.
 
     Args:
+        weights: of each member in the mean; equal by default.
+        watch: sees what each member alone would submit of the first images, and may raise to stop the vote.
         maps_folder: also store the averaged maps there, for soft votes later; replaces those of an earlier call.
 
     Raises:
@@ -91,7 +118,10 @@ def write_submission(
     hashes = {key: value for member in members for key, value in member.hashes.items()}
 
     def rows() -> Iterator[tuple[str, list[str]]]:
-        for record, grid, maps in average(members, records, batch=batch, progress=progress, title=path.stem):
+        for record, grid, maps in average(
+            members, records, batch=batch, weights=weights, watch=watch, threshold=threshold,
+            progress=progress, title=path.stem,
+        ):  # fmt: skip
             sizes[record.name] = (grid.height, grid.width)
             if aside is not None:
                 store_map(aside, record.name, maps)

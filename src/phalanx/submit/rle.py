@@ -239,6 +239,21 @@ def intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.stack([np.maximum(a[of_a, 0], b[of_b, 0]), np.minimum(a[of_a, 1], b[of_b, 1])], axis=1)
 
 
+def union(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Runs int64[N, 2] of the pixels in either of two masks' runs; touching runs are joined.
+
+    >>> union(np.array([[0, 4], [9, 10]]), np.array([[2, 6]])).tolist()
+    [[0, 6], [9, 10]]
+    """
+    runs = np.concatenate([a, b])
+    runs = runs[np.argsort(runs[:, 0], kind="stable")]
+    if not len(runs):
+        return runs
+    reach = np.maximum.accumulate(runs[:, 1])
+    first = np.append(True, runs[1:, 0] > reach[:-1])  # nothing before reaches this run
+    return np.stack([runs[first, 0], reach[np.append(first[1:], True)]], axis=1)
+
+
 def dice(a: np.ndarray, b: np.ndarray) -> float:
     """Dice of two masks given as runs int64[N, 2]: 2 |A and B| / (|A| + |B|); 1.0 where both are empty."""
     total = area(a) + area(b)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import DataError
 from .stack import dice_per_class
+from .surface import surface_scores
 from .table import Submission, check_alike, known_sizes
 
 RESAMPLES = 2000
@@ -44,6 +45,14 @@ def bootstrap(values: np.ndarray, patients: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Surface:
+    """What surface scores are measured with."""
+
+    tolerance: float  # pixels within which surfaces count as together
+    spacing: float | None = None  # mm a pixel, where it is known
+
+
+@dataclass(frozen=True)
 class Score:
     """Dice of every image and class, and what follows from it."""
 
@@ -53,6 +62,8 @@ class Score:
     dice: np.ndarray  # float64[I, C]
     present: np.ndarray  # bool[I, C]: the truth has this class
     patients: tuple[str, ...]  # of each image
+    surface: Surface | None = None
+    surfaces: np.ndarray | None = None  # float64[I, C, 2]: surface Dice and 95% Hausdorff distance, as `surface_scores`
 
     @property
     def mean(self) -> float:
@@ -122,7 +133,37 @@ class Score:
             },
             "per_image": dict(zip(self.images, self.per_image.tolist(), strict=True)),
             "per_patient": self.per_patient,
+        } | ({"surface": self._surface_json()} if self.surface else {})
+
+    def _surface_json(self) -> dict[str, Any]:
+        assert self.surface is not None
+        found = {
+            name: {"surface_dice": near, "hausdorff95": far, "without": without}
+            for name, (near, far, without) in zip((*self.classes, ""), self._surface_rows(), strict=True)
         }
+        return {"tolerance": self.surface.tolerance, "spacing": self.surface.spacing, **found.pop(""), "classes": found}
+
+    def _surface_rows(self) -> list[tuple[float, float | None, int]]:
+        """Of each class, and of all: mean surface Dice, mean 95% Hausdorff distance, masks without a distance."""
+        assert self.surfaces is not None
+        rows = []
+        for values in (*np.moveaxis(self.surfaces, 1, 0), self.surfaces.reshape(-1, 2)):
+            far = values[~np.isnan(values[:, 1]), 1]
+            rows.append((float(values[:, 0].mean()), float(far.mean()) if len(far) else None, len(values) - len(far)))
+        return rows
+
+    def _surface_text(self) -> list[str]:
+        assert self.surface is not None
+        width, spacing = max(map(len, ("class", *self.classes))), self.surface.spacing
+        unit = "px" if spacing is None else "px (mm)"
+        tolerance = f"{self.surface.tolerance:g} px" + (
+            f" ({self.surface.tolerance * spacing:g} mm)" if spacing else ""
+        )
+        lines = [f"\n{'class':<{width}}  surface Dice at {tolerance}  95% Hausdorff, {unit}  without"]
+        for name, (near, far, without) in zip((*self.classes, "mean"), self._surface_rows(), strict=True):
+            told = "-" if far is None else f"{far:.2f}" + (f" ({far * spacing:.2f})" if spacing else "")
+            lines.append(f"{name:<{width}}  {near:.4f}  {told:>8}  {without}")
+        return lines
 
     def to_text(self, worst: int = 5) -> str:
         """A table for the terminal: classes, then the ``worst`` patients, then the means."""
@@ -132,6 +173,7 @@ class Score:
             self.classes, self.present.sum(axis=0), self.per_class, self.class_intervals, strict=True
         ):
             lines.append(f"{label:<{width}}  {there:>7}  {mean:.4f}  {_span(interval)}")
+        lines += self._surface_text() if self.surface else []
         patients = sorted(self.per_patient.items(), key=lambda item: item[1])
         lines.append(f"\nworst of {_count(len(patients), 'patient')}")
         lines += [f"  {name}  {mean:.4f}" for name, mean in patients[:worst]]
@@ -143,15 +185,22 @@ class Score:
         return "\n".join(lines)
 
 
-def score(submission: Submission, truth: Submission, patients: Mapping[str, str] | None = None) -> Score:
+def score(
+    submission: Submission,
+    truth: Submission,
+    patients: Mapping[str, str] | None = None,
+    surface: Surface | None = None,
+) -> Score:
     """Dice of every image and class of ``submission`` against ``truth``, an image at a time.
 
     Args:
         patients: image to patient; by default each image is a patient of its own, which makes intervals too
             narrow if it is not so.
+        surface: also how far outlines lie apart, which needs pixels and takes far longer.
 
     Raises:
-        DataError: images, classes or known sizes differ, an image has no patient, or a row is wrong.
+        DataError: images, classes or known sizes differ, an image has no patient, or a row is wrong; with ``surface``
+            an image whose size is not known.
     """
     check_alike([submission, truth])
     without = [image for image in truth.images if patients is not None and image not in patients]
@@ -162,14 +211,20 @@ def score(submission: Submission, truth: Submission, patients: Mapping[str, str]
         )
     sizes = known_sizes([submission, truth])
     ordered = submission.reorder(truth.classes)
+    unsized = [image for image in truth.images if image not in sizes]
+    if surface and unsized:
+        raise DataError(f"{submission.name}: the size of {unsized[0]} is not known, which surfaces need; give size=HxW")
     dice = np.empty((len(truth.images), len(truth.classes)))
     present = np.empty(dice.shape, bool)
+    surfaces = np.empty((*dice.shape, 2)) if surface else None
     for row, image in enumerate(truth.images):
-        there = truth.stack(image, sizes.get(image))
-        dice[row] = dice_per_class(ordered.stack(image, sizes.get(image)), there)
+        there, guess = truth.stack(image, sizes.get(image)), ordered.stack(image, sizes.get(image))
+        dice[row] = dice_per_class(guess, there)
         present[row] = there.areas > 0
+        if surface and surfaces is not None:
+            surfaces[row] = surface_scores(guess, there, sizes[image], surface.tolerance)
     of: Sequence[str] = truth.images if patients is None else [patients[image] for image in truth.images]
-    return Score(submission.name, truth.images, truth.classes, dice, present, tuple(of))
+    return Score(submission.name, truth.images, truth.classes, dice, present, tuple(of), surface, surfaces)
 
 
 def _span(interval: Interval) -> str:

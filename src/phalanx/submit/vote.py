@@ -5,12 +5,38 @@ and -1 along them gives every pixel's count.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import DataError
 from .stack import Stack, from_line, pitch_of
 from .table import Submission, check_alike, known_sizes
+
+MOST = 62  # members of one vote: a bit each, and one for the sign
+
+
+class Coverage(NamedTuple):
+    """Who covers what along a line of pixels."""
+
+    positions: np.ndarray  # int64[K]: where the set of members changes, ascending
+    members: np.ndarray  # int64[K]: bit m is set where member m covers the pixels up to the next position
+
+
+def coverage(members: Sequence[np.ndarray]) -> Coverage:
+    """The members that cover each stretch of pixels, from runs int64[N, 2] of one mask each; at most ``MOST``."""
+    # One integer an edge: position, then member, then whether the run starts; sorted as one array.
+    low_bits = (2 * len(members) - 1).bit_length()
+    edges = np.concatenate(
+        [(runs << low_bits) + [2 * member + 1, 2 * member] for member, runs in enumerate(members)]
+    ).reshape(-1)
+    edges.sort()
+    bits = np.int64(1) << np.arange(len(members))
+    change = np.stack([-bits, bits], axis=1).reshape(-1)  # indexed by 2 * member + starts
+    covered = np.cumsum(change[edges & ((1 << low_bits) - 1)])
+    position = edges >> low_bits
+    last = np.append(position[1:] != position[:-1], True)[: len(position)]  # all edges of a place count at once
+    return Coverage(position[last], covered[last])
 
 
 def vote(members: Sequence[np.ndarray], quorum: int, weights: Sequence[int] | None = None) -> np.ndarray:
@@ -30,19 +56,19 @@ def vote(members: Sequence[np.ndarray], quorum: int, weights: Sequence[int] | No
     [[2, 4]]
     """
     votes = _checked_votes(len(members), quorum, weights)
-    # One integer an edge: position, then member, then whether the run starts; sorted as one array.
-    low_bits = (2 * len(members) - 1).bit_length()
-    edges = np.concatenate(
-        [(runs << low_bits) + [2 * member + 1, 2 * member] for member, runs in enumerate(members)]
-    ).reshape(-1)
-    edges.sort()
-    change = np.stack([-votes, votes], axis=1).reshape(-1)  # indexed by 2 * member + starts
-    count = np.cumsum(change[edges & ((1 << low_bits) - 1)])
-    position = edges >> low_bits
-    last = np.append(position[1:] != position[:-1], True)[: len(position)]  # all edges of a place count at once
-    position, reached = position[last], count[last] >= quorum
-    turns = np.diff(reached, prepend=False)
-    return position[turns].reshape(-1, 2)
+    found = coverage(members)
+    turns = np.diff(_count(found.members, votes) >= quorum, prepend=False)
+    return found.positions[turns].reshape(-1, 2)
+
+
+def _count(covered: np.ndarray, votes: np.ndarray) -> np.ndarray:
+    """int64[K]: the votes of the members whose bits are set, looked up for twelve members at a time."""
+    count = np.zeros(len(covered), np.int64)
+    for first in range(0, len(votes), 12):
+        part = votes[first : first + 12]
+        sums = (np.arange(1 << len(part))[:, None] >> np.arange(len(part)) & 1) @ part
+        count += sums[covered >> first & (len(sums) - 1)]
+    return count
 
 
 def vote_stacks(members: Sequence[Stack], quorum: int, weights: Sequence[int] | None = None) -> Stack:
@@ -86,6 +112,8 @@ def _checked_votes(members: int, quorum: int, weights: Sequence[int] | None) -> 
     """int64[members]: votes of each member."""
     if not members:
         raise DataError("a vote needs at least one member")
+    if members > MOST:
+        raise DataError(f"{members} members: at most {MOST} can vote together; vote groups of them first")
     if weights is None:
         weights = [1] * members
     if len(weights) != members:

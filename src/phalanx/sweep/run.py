@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,87 +23,81 @@ from ..roots import resolve_root
 from ..submit.score import score
 from ..submit.table import Submission
 from ..tasks.segment import Segment
-from .results import RESULTS, Result, changed, read_results, recipe_of
+from .options import SweepOptions
+from .results import Result, changed, read_results, recipe_of
 from .table import Row, Table, runs_at
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training to do: a row with a seed."""
+    """One training to do."""
 
     table: Table
     row: Row
     scale: str
     config: Config
+    fold: int
 
     @property
     def title(self) -> str:
-        return f"{self.table.name}/{self.row.name} seed {self.config.seed}"
+        return f"{self.table.name}/{self.row.name} seed {self.config.seed} fold {self.fold}"
 
 
-def sweep(
-    table: Table,
-    *,
-    scale: str,
-    seeds: Sequence[int],
-    folds: str = "0",
-    rows: Sequence[str] = (),
-    extra: dict[str, str] | None = None,
-    runs: Path = Path("runs/sweep"),
-    results: Path = RESULTS,
-) -> int:
-    """Trains what is missing, all rows with the first seed first; returns the number of trainings that failed.
-
-    Args:
-        folds: as ``fold=`` of a training.
-        rows: names; empty for all that make sense at the scale.
-        extra: runtime keys of a training, such as the device or ``data.root``.
+def sweep(options: SweepOptions) -> int:
+    """Trains what is missing, all rows of a table with the first seed first; returns how many trainings failed.
 
     Raises:
-        ConfigError: no such row, or one that makes no sense at this scale.
+        ConfigError: a row that makes no sense at this scale.
     """
-    chosen = [table.row(name) for name in rows] or [row for row in table.rows if runs_at(row, scale)]
-    for row in chosen:
-        if not runs_at(row, scale):
-            raise ConfigError(f"rows={row.name}: makes sense only at scale={','.join(row.scales or [])}")
     jobs, failed = [], 0
-    for seed in seeds:
+    for table in options.tables:
+        chosen = [table.row(name) for name in options.rows]
         for row in chosen:
-            try:  # all recipes before the first training: a mistake in the last should not wait for hours
-                jobs.append(Job(table, row, scale, table.recipe(row, scale, seed, extra)))
-            except ConfigError as error:
-                failed += 1
-                print(f"failed: {table.name}/{row.name} seed {seed}: {error}", flush=True)
+            if not runs_at(row, options.scale):
+                raise ConfigError(f"rows={row.name}: makes sense only at scale={','.join(row.scales or [])}")
+        for seed in options.seeds:
+            for row in chosen or [row for row in table.rows if runs_at(row, options.scale)]:
+                try:  # all recipes before the first training: a mistake in the last should not wait for hours
+                    config = table.recipe(row, options.scale, seed, options.extra)
+                    jobs += [Job(table, row, options.scale, config, fold) for fold in folds_of(options.folds, config)]
+                except ConfigError as error:
+                    failed += 1
+                    print(f"failed: {table.name}/{row.name} seed {seed}: {error}", flush=True)
     for job in jobs:
         try:
-            for fold in parse_folds(folds, job.config.folds):
-                if fold is None:
-                    raise ConfigError("fold=all: a sweep needs held-out images; name folds, as in fold=0..4")
-                result, news = finish(job, fold, runs, results)
-                print(f"{job.title} fold {fold}: Dice {result.dice:.4f}, {news}", flush=True)
+            result, news = finish(job, options.runs)
+            print(f"{job.title}: Dice {result.dice:.4f}, {news}", flush=True)
         except (PhalanxError, torch.OutOfMemoryError) as error:
             failed += 1
             print(f"failed: {job.title}: {error}", flush=True)
     return failed
 
 
-def finish(job: Job, fold: int, runs: Path, results: Path) -> tuple[Result, str]:
+def folds_of(text: str, config: Config) -> list[int]:
+    """The folds of a job; there must be held-out images."""
+    folds = [fold for fold in parse_folds(text, config.folds) if fold is not None]
+    if not folds:
+        raise ConfigError(f"fold={text}: a sweep needs held-out images; name folds, as in fold=0..4")
+    return folds
+
+
+def finish(job: Job, runs: Path) -> tuple[Result, str]:
     """The result of a job: there already, that of another row with the same recipe, or newly trained."""
-    config = job.config.model_copy(deep=True)
+    config, fold = job.config.model_copy(deep=True), job.fold
     data = resolve_root(config.data)
     assert data.root is not None
     home = data.root.resolve().name
     words = [job.table.name, f"scale={job.scale}", f"rows={job.row.name}", f"seeds={config.seed}", f"fold={fold}"]
     told: dict[str, Any] = {"table": job.table.name, "row": job.row.name, "overrides": overrides(job)}
     told["command"] = " ".join(["phalanx sweep", *words])  # without runtime keys, which hold private paths
-    known = [r for r in read_results(results, scale=job.scale, data=home) if (r.seed, r.fold) == (config.seed, fold)]
+    known = [r for r in read_results(scale=job.scale, data=home) if (r.seed, r.fold) == (config.seed, fold)]
     equal = [result for result in known if changed(result, config) is None]
     for result in equal:
         if (result.table, result.row) == (job.table.name, job.row.name):
             return result, "as it was"
     if equal:
         copy = replace(equal[0], **told)
-        copy.write(results)
+        copy.write()
         return copy, f"the recipe of {equal[0].table}/{equal[0].row}"
     recipe, name = recipe_of(config), digest(config)
     config.data = data
@@ -136,7 +129,7 @@ def finish(job: Job, fold: int, runs: Path, results: Path) -> tuple[Result, str]
         commit=made["commit"],
         machine=f"{processor()}, {made['threads']} threads" if made["gpu"] is None else made["gpu"],
     )
-    result.write(results)
+    result.write()
     for part in ("last", "last.before", "best", "best.before"):  # `final` stays, which is what was scored
         shutil.rmtree(folder / part, ignore_errors=True)
     return result, f"{result.seconds:.0f} s"

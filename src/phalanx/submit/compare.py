@@ -1,0 +1,141 @@
+"""Two predictions of the same images, compared in pairs: what one patient gives both, neither gains by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from .score import SEED, Interval, Score, bootstrap
+
+FLIPS = 10_000  # random signs of the patients' differences
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Dice of two predictions for the same images."""
+
+    names: tuple[str, str]
+    images: tuple[str, ...]
+    patients: tuple[str, ...]  # of each image
+    classes: tuple[str, ...]  # empty where only means over classes are known
+    dice: np.ndarray  # float64[2, I, C], or [2, I, 1] without classes
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Mean Dice of each."""
+        return float(self.dice[0].mean()), float(self.dice[1].mean())
+
+    @property
+    def difference(self) -> float:
+        """Mean Dice of the second less that of the first."""
+        return self.means[1] - self.means[0]
+
+    @property
+    def per_patient(self) -> dict[str, float]:
+        """Mean difference over each patient's images."""
+        means = np.bincount(self._patient, weights=self._gaps.mean(axis=1)) / np.bincount(self._patient)
+        return dict(zip(sorted(set(self.patients)), means.tolist(), strict=True))
+
+    @property
+    def interval(self) -> Interval:
+        """95% interval of ``difference`` over draws of patients; None for a single patient."""
+        return self._intervals[0]
+
+    @cached_property
+    def p_value(self) -> float:
+        """How often chance would give as large a difference, did neither do better: signs of patients drawn anew."""
+        sums = np.bincount(self._patient, weights=self._gaps.mean(axis=1))
+        rng = np.random.default_rng(SEED)
+        limit = abs(sums.sum()) * (1 - 1e-12)  # sums of the same numbers may round differently
+        draws = (rng.choice([-1.0, 1.0], (100, len(sums))) @ sums for _ in range(FLIPS // 100))
+        return (1 + sum(int((abs(drawn) >= limit).sum()) for drawn in draws)) / (FLIPS + 1)
+
+    @property
+    def _gaps(self) -> np.ndarray:
+        return self.dice[1] - self.dice[0]
+
+    @cached_property
+    def _patient(self) -> np.ndarray:
+        return np.unique(self.patients, return_inverse=True)[1]
+
+    @cached_property
+    def _intervals(self) -> list[Interval]:
+        columns = np.column_stack([self._gaps.mean(axis=1), self._gaps])
+        if len(set(self.patients)) < 2:
+            return [None] * columns.shape[1]
+        low, high = np.percentile(bootstrap(columns, self._patient), [2.5, 97.5], axis=0)
+        return list(zip(low.tolist(), high.tolist(), strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON types; differences are the second less the first."""
+        per_class = zip(self.classes, self._gaps.mean(axis=0).tolist(), self._intervals[1:], strict=False)
+        return {
+            "names": list(self.names),
+            "dice": list(self.means),
+            "difference": self.difference,
+            "interval": self.interval,
+            "p_value": self.p_value,
+            "images": len(self.images),
+            "patients": len(set(self.patients)),
+            "classes": {name: {"difference": gap, "interval": span} for name, gap, span in per_class},
+            "per_patient": self.per_patient,
+        }
+
+    def to_text(self) -> str:
+        """A table for the terminal."""
+        lines = []
+        if self.classes:
+            width = max(map(len, ("class", *self.classes)))
+            lines.append(f"{'class':<{width}}    first   second  difference  95% interval")
+            rows = zip(self.classes, *self.dice.mean(axis=1), self._intervals[1:], strict=True)
+            lines += [f"{name:<{width}}   {a:.4f}   {b:.4f}     {b - a:+.4f}  {_span(i)}" for name, a, b, i in rows]
+            lines.append("")
+        gaps = sorted(self.per_patient.values())
+        better, worse = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
+        return "\n".join([
+            *lines,
+            f"first   {self.names[0]}: Dice {self.means[0]:.4f}",
+            f"second  {self.names[1]}: Dice {self.means[1]:.4f}",
+            f"second less first: {self.difference:+.4f}, 95% interval {_span(self.interval)}, p {self.p_value:.4f}",
+            f"{len(gaps)} patients ({len(self.images)} images): {better} better with the second, {worse} worse, "
+            f"{len(gaps) - better - worse} equal",
+        ])  # fmt: skip
+
+
+def compare(first: Score, second: Score) -> Comparison:
+    """Two scores against the same truth, image by image.
+
+    Raises:
+        DataError: they are of other images, classes or patients.
+    """
+    for what in ("images", "classes", "patients"):
+        if getattr(first, what) != getattr(second, what):
+            raise DataError(f"{first.name} and {second.name} differ in {what}; compare what the same truth scored")
+    return Comparison(
+        (first.name, second.name), first.images, first.patients, first.classes, np.stack([first.dice, second.dice])
+    )
+
+
+def compare_means(
+    names: tuple[str, str], first: dict[str, float], second: dict[str, float], patients: dict[str, str]
+) -> Comparison:
+    """Mean Dice by image of two predictions. ``patients``: of each image.
+
+    Raises:
+        DataError: they are of other images.
+    """
+    if first.keys() != second.keys():
+        only: Sequence[str] = sorted(first.keys() ^ second.keys())
+        raise DataError(
+            f"{' and '.join(names)} differ in {len(only)} images, such as {only[0]!r}; compare like with like"
+        )
+    images = tuple(sorted(first))
+    dice = np.array([[of[image] for image in images] for of in (first, second)])[:, :, None]
+    return Comparison(names, images, tuple(patients[image] for image in images), (), dice)
+
+
+def _span(interval: Interval) -> str:
+    return "-" if interval is None else f"{interval[0]:+.4f} to {interval[1]:+.4f}"
