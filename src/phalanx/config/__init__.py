@@ -14,18 +14,19 @@ from .base import Count, Positive, Share, Strict, known_keys, nearest, validate_
 from .data import Coco, Data, DropDice, Masks, Oversample
 from .loss import Loss, PerClass
 from .model import Model
-from .training import Freeze, Optim, Predict
+from .training import Freeze, Optim, Predict, Window
 
 __all__ = [
     "RUNTIME_KEYS", "Augment", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Freeze", "GridDistortion",
-    "Loss", "Masks", "Model", "Optim", "Oversample", "PerClass", "Predict", "Share", "Strict",
+    "Loss", "Masks", "Model", "Optim", "Oversample", "PerClass", "Predict", "Share", "Strict", "Window",
     "known_keys", "nearest", "validate",
 ]  # fmt: skip
 
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
 RUNTIME_KEYS = (
     "runs", "workers", "device", "checkpoint_minutes", "progress",
-    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "model.checkpointing",
+    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "predict.oof_prob",
+    "model.checkpointing",
 )  # fmt: skip
 
 

@@ -72,7 +72,8 @@ class Segment:
         return total / len(self.held_out)
 
     def out_of_fold(self, folder: Path) -> Score:
-        """Predicts the held-out images by the path of a submission, writes ``oof.csv`` and scores it."""
+        """Predicts the held-out images by the path of a submission, writes ``oof.csv``, with ``predict.oof_prob``
+        their probability maps, and scores it."""
         config = self.config
         member = open_member(str(folder), runs=config.runs, device=config.device, precision=config.precision)
         write_submission(
@@ -81,6 +82,7 @@ class Segment:
             self.held_out,
             threshold=config.predict.threshold,
             batch=config.predict.batch,
+            maps_folder=folder / "oof_prob" if config.predict.oof_prob else None,
             progress=config.progress,
         )
         truth = truth_of(self.held_out, config.data)
