@@ -33,6 +33,10 @@ TITLES = {
         "Memory of a training step (ours: estimated, baseline: measured on a CPU; ratio: estimated / measured)",
         "python bench/plan.py --json results/plan.json",
     ),
+    "predict": (
+        "From logits to masks, probability maps, soft votes (baseline: the usual loop; float32 arrays)",
+        "python bench/predict.py --json results/predict.json",
+    ),
     "hand_geometry": (
         "Synthetic hands against real ones (baseline: the real statistic)",
         "python bench/hand_geometry.py --json results/hand_geometry.json",

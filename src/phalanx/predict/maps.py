@@ -138,15 +138,12 @@ class Maps:
         if side == self.side:
             return self
         scale, frame = side / self.side, Grid(*size, side).content
-        boxes = [self.reach(c, FLOOR, (frame[0], frame[1]), scale) for c in range(len(self.boxes))]
+        all_of_it = float(np.finfo(np.float32).tiny)
+        boxes = [self.reach(c, all_of_it, (frame[0], frame[1]), scale) for c in range(len(self.boxes))]
         return Maps(side, boxes, [
             self.stretch(c, box, size, scale) if box != NOTHING else np.zeros((0, 0), np.float32)
             for c, box in enumerate(boxes)
         ])  # fmt: skip
-
-    def times(self, factor: float) -> "Maps":
-        """All values times a factor."""
-        return self if factor == 1 else Maps(self.side, self.boxes, [v * np.float32(factor) for v in self.values])
 
 
 def _neighbours(first: int, last: int, scale: float, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

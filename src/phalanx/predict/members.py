@@ -134,7 +134,7 @@ class FoldMember:
     def _check_sizes(self) -> None:
         """Tries the network, without data, at sizes other than that of training."""
         window = self.predict.window
-        for size in {window.size} if window else set(self.sides) - {self.side}:
+        for size in {*([window.size] if window else self.sides)} - {self.side}:
             try:
                 dry_run(self.network, torch.zeros(1, 1, size, size, dtype=torch.uint8))
             except Exception as error:  # a third party's assertion is an answer to the user's choice
