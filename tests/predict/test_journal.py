@@ -100,11 +100,12 @@ def test_rows_of_other_members_or_options_are_not_mixed_in(tmp_path):
 
 def test_two_processes_do_not_write_the_same_file(tmp_path):
     with (
-        claimed(tmp_path / "x.csv"),
+        claimed(tmp_path / "new" / "x.csv"),
         pytest.raises(PhalanxError, match=r"x.csv: another process is writing it"),
-        claimed(tmp_path / "x.csv"),
+        claimed(tmp_path / "new" / "x.csv"),
     ):
         pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_was_done_before_an_error_is_not_done_again(pictures, tmp_path, capsys):
@@ -120,6 +121,19 @@ def test_what_was_done_before_an_error_is_not_done_again(pictures, tmp_path, cap
         if not name.endswith(".json"):
             assert contents(tmp_path / "x.csv")[name.replace("whole", "x")] == data
     assert not part_folder(tmp_path / "x.csv").exists()
+
+
+def test_a_kill_after_the_maps_moved_to_their_place_loses_none(pictures, tmp_path, monkeypatch):
+    csv = tmp_path / "x.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "finish", lambda self: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            predict(csv, Noise(), pictures)
+    before = contents(csv)
+    assert len(before) == 2 + len(pictures)
+    assert part_folder(csv).exists()
+    predict(csv, Noise(), pictures)
+    assert contents(csv) == before
 
 
 @pytest.mark.parametrize("change", ["threshold", "key", "image", "maps_folder", "weights"])

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +49,9 @@ class Journal:
         """Where probability maps wait for the end."""
         return self.folder / "maps"
 
+    def map_of(self, image: str) -> Path:
+        return map_in(self.folder, image)
+
     def look_up(self, path: Path) -> None:
         """Finds the rows of a file, and cuts off what a kill left half written."""
         with path.open("rb") as file:
@@ -80,6 +83,11 @@ def part_folder(csv: Path) -> Path:
     return csv.with_name(f".{csv.name}.part")
 
 
+def map_in(folder: Path, image: str) -> Path:
+    """Where an image's probability map waits in a part folder."""
+    return folder / "maps" / f"{image}.npz"
+
+
 def append(folder: Path, writer: int, rows: Sequence[Row]) -> None:
     """Adds rows to the journal in ``folder``, all of them or none, and lastingly."""
     path = folder / f"rows.{writer}"
@@ -93,12 +101,13 @@ def append(folder: Path, writer: int, rows: Sequence[Row]) -> None:
 
 @contextmanager
 def claimed(csv: Path) -> Iterator[None]:
-    """Holds the part folder of a CSV for this process.
+    """Holds the part folder of a CSV for this process. Where no row has been found, nothing stays behind.
 
     Raises:
         PhalanxError: another process is predicting into the same file.
     """
     folder = part_folder(csv)
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
@@ -108,4 +117,9 @@ def claimed(csv: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if folder.is_dir() and not any(folder.glob("rows.*")):
+            shutil.rmtree(folder)
+            with suppress(OSError):  # up to the first that holds something by now
+                for place in new[1:]:
+                    place.rmdir()
         lock.release()

@@ -13,7 +13,7 @@ from ..data.images import read_grey
 from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..submit import table
-from .journal import Journal, Row, append, claimed
+from .journal import Journal, Row, append, claimed, map_in
 from .maps import Mean, Size, parts_to_rles
 from .members import SoftMember, digest
 from .shards import Opener, helped
@@ -119,7 +119,7 @@ class Work(NamedTuple):
         for record, mean in found:
             if self.about is not None:
                 write_map(
-                    self.folder / "maps" / f"{record.name}.npz", mean.on_finest(), image=record.name, size=mean.size,
+                    map_in(self.folder, record.name), mean.on_finest(), image=record.name, size=mean.size,
                     threshold=self.threshold, **self.about,  # type: ignore[arg-type]
                 )  # fmt: skip
             rows.append(Row(record.name, mean.size, mean.rles(self.threshold)))
@@ -154,6 +154,8 @@ def write_submission(
         ConfigError: ``maps_folder`` holds something else. DataError: members of different classes or images, an image
             that cannot be read. PhalanxError: another process is writing the same file.
     """
+    if path.suffix != ".csv":
+        raise ConfigError(f"out={path}: a submission's name ends in .csv, since its sidecar takes the place of .json")
     if maps_folder is not None and maps_folder.exists() and not (maps_folder / "maps.json").is_file():
         raise ConfigError(f"{maps_folder}: exists and is no folder of probability maps; move it away, or change out=")
     check_alike(members, records)
@@ -169,7 +171,12 @@ def write_submission(
     with claimed(path):
         journal = Journal(path, key)
         work = Work(journal.folder, threshold, weights, about)
-        left = [group for group in groups if any(record.name not in journal.places for record in group)]
+        done = {
+            record.name
+            for record in records
+            if record.name in journal.places and (about is None or journal.map_of(record.name).is_file())
+        }
+        left = [group for group in groups if not done.issuperset(record.name for record in group)]
         if len(left) < len(groups):
             print(f"{path}: continues after {len(records) - sum(map(len, left))} of {len(records)} images", flush=True)
         with tqdm(
