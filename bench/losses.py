@@ -45,9 +45,9 @@ def truth(side: int) -> np.ndarray:
     return np.ascontiguousarray(rasterise(polygons, (side, side), len(CLASSES)).transpose(2, 0, 1))
 
 
-def trained_logits(planes: np.ndarray) -> Tensor:
+def trained_logits(planes: np.ndarray, seed: int = 0) -> Tensor:
     """Logits float32[1, 29, side, side] as a trained model's might be."""
-    side, rng = planes.shape[1], np.random.default_rng(0)
+    side, rng = planes.shape[1], np.random.default_rng(seed)
     logits = torch.empty(1, len(CLASSES), side, side)
     grid = np.stack(np.meshgrid(np.arange(side), np.arange(side))).astype(np.float32)
     for c in range(len(CLASSES)):

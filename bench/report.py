@@ -49,6 +49,10 @@ TITLES = {
         "Runs killed by SIGKILL and continued (ours: equal to a run left alone; baseline: all)",
         "python bench/kills.py --json results/kills.json",
     ),
+    "predict": (
+        "From logits to masks, probability maps, soft votes (baseline: the usual loop; float32 arrays)",
+        "python bench/predict.py --json results/predict.json",
+    ),
     "hand_geometry": (
         "Synthetic hands against real ones (baseline: the real statistic)",
         "python bench/hand_geometry.py --json results/hand_geometry.json",

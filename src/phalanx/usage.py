@@ -58,8 +58,16 @@ phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=
   maps=true              also keep probability maps (submissions/<run>.maps/), for soft votes without the models
   weights=final|best|last   which weights (best was chosen on the held-out fold, so its scores are optimistic; last
                          are those of the last checkpoint, of a run that is unfinished)
-  tta=hflip              average with the mirrored image
-  threshold=0.5  batch=4  device=auto  precision=auto  runs=runs  progress=true
+  tta=hflip,vflip,rotate average over mirrored views and those turned by 90 degrees, in all combinations
+  grid=2048              long side of the image when it is predicted (default: data.size of the run)
+  scales=0.75,1,1.25     average over several such sizes
+  window=1024            predict windows of that side instead of the whole, blended by Gaussians; or
+                         window={size:1024,stride:512,skip:true}: skip leaves out those with nothing brighter than air
+  workers=2              processes that share the images; devices=0,1 gives them GPUs in turn
+  threshold=0.5  batch=4 (images or windows at once)  device=auto  precision=auto  runs=runs  progress=true
+
+Options of prediction that are not given are the run's own (predict.* in training). Killed at any moment, the same
+command goes on after the images that are done; with other members, options or images it begins anew.
 """
 
 ENSEMBLE = """\
@@ -74,7 +82,8 @@ phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        
   anyway=true            go on although a member is misaligned: shifted, mirrored, under other classes or image names
   out=FILE.csv           default: submissions/<mode>.csv
   size=HxW               image size of CSV members without a sidecar, or images=DIR to look there (hard)
-  data.root= images= maps= weights= tta= threshold= batch= device= precision= runs= progress=      as for infer
+  data.root= images= maps= weights= tta= grid= scales= window= threshold= batch= device= devices= workers= precision=
+  runs= progress=        as for infer; stored maps alone need neither the runs nor the images
 """
 
 SCORE = """\

@@ -1,14 +1,15 @@
 """Predicting runs and voting them: what ``infer.sh`` and ``ensemble.sh`` do, as functions with typed options."""
 
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, model_validator
 
-from .config import Count, Data, Predict, Strict, known_keys, nearest, validate
+from .config import Count, Data, Predict, Strict, Window, known_keys, nearest, validate
 from .errors import ConfigError, DataError
 from .submit.ledger import note_vote
 
@@ -26,18 +27,34 @@ class InferOptions(Strict):
     out: Path | None = None
     maps: bool = False
     weights: Literal["final", "best", "last"] = "final"
-    tta: list[Literal["hflip"]] | None = None
+    tta: list[Literal["hflip", "vflip", "rotate"]] | None = None
+    grid: Annotated[int, Field(ge=32, multiple_of=32)] | None = None
+    scales: list[float] | None = None
+    window: Window | None = None
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     batch: Count | None = None
     device: str = "auto"
+    devices: list[str] | None = None
+    workers: Count | None = None
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     runs: Path = Path("runs")
     progress: bool = True
 
     def changes(self) -> dict[str, Any]:
         """What overrides the run's own prediction options."""
-        given = {"tta": self.tta, "threshold": self.threshold, "batch": self.batch}
-        return {key: value for key, value in given.items() if value is not None}
+        names = ("tta", "grid", "scales", "window", "threshold", "batch")
+        given = {key: getattr(self, key) for key in names if getattr(self, key) is not None}
+        validate(given, Predict)
+        return given
+
+    def places(self) -> list[str]:
+        """The device of each process."""
+        if self.devices and self.device != "auto":
+            raise ConfigError(
+                f"devices: belongs to several devices and device={self.device} to one; give one of the two"
+            )
+        named = [f"cuda:{name}" if name.isdecimal() else name for name in self.devices or []] or [self.device]
+        return [named[i % len(named)] for i in range(self.workers or len(named))]
 
 
 class EnsembleOptions(InferOptions):
@@ -78,7 +95,7 @@ def typed(kind: type[BaseModel], pairs: dict[str, str]) -> Any:
         names = [*set(known_keys(kind, "")) - set(FLAT.values()), *FLAT]
         if key not in names:
             raise ConfigError(f"{key}: no such option{nearest(key, names)}")
-        if field in ("members", "tta", "votes"):
+        if field in ("members", "tta", "votes", "scales", "devices"):
             values[field] = [part for part in text.strip("[]").split(",") if part]
         elif field == "size":
             values[field] = parse_size(text)
@@ -86,7 +103,8 @@ def typed(kind: type[BaseModel], pairs: dict[str, str]) -> Any:
             values[field] = text
         else:
             try:
-                values[field] = yaml.safe_load(text)
+                spaced = re.sub(r":(?=\S)", ": ", text) if field == "window" else text  # Hydra needs no spaces
+                values[field] = yaml.safe_load(spaced)
             except yaml.YAMLError:
                 raise ConfigError(f"{key}={text}: not a value") from None
     return validate(values, kind)
@@ -226,26 +244,32 @@ def predict_members(
         flat: a member counts once for each of its folds, so that all folds weigh the same.
         tell: gets the agreement of several members over the first images, and may raise to stop the vote.
     """
-    from .predict.members import open_member, read_config
+    from functools import partial
+
+    import torch
+
+    from .predict.members import open_members, read_config
     from .predict.run import write_submission
     from .submit.agreement import Watch
 
-    members = [
-        open_member(
-            name,
-            runs=options.runs,
-            weights=options.weights,
-            device=options.device,
-            precision=options.precision,
-            changes=options.changes(),
-            root=options.root,
-        )
-        for name in names
-    ]
+    places = options.places()
+    # processes share the cores
+    threads = max(1, torch.get_num_threads() // len(places)) if len(places) > 1 else None
+    opened = partial(
+        open_members,
+        names,
+        threads=threads,
+        runs=options.runs,
+        weights=options.weights,
+        precision=options.precision,
+        changes=options.changes(),
+        root=options.root,
+    )
+    members = opened(device=places[0])
     folders = [Path(folder) for member in members for folder in member.hashes]
     config = next((read_config(folder) for folder in folders if (folder / "config.yaml").is_file()), None)
     predict = (config.predict if config else Predict()).model_copy(update=options.changes())
-    records = find_records(config.data if config else None, options)
+    records = find_records(config.data if config else None, options, members)
     write_submission(
         out,
         members,
@@ -257,23 +281,34 @@ def predict_members(
         ],
         watch=Watch(names, members[0].classes, len(records), tell) if tell and names[1:] else None,
         maps_folder=out.with_suffix(".maps") if options.maps else None,
+        helpers=[partial(opened, device=place) for place in places[1:]],
         progress=options.progress,
     )
     return out
 
 
-def find_records(data: Data | None, options: InferOptions) -> Any:
-    """The images to predict: a plain folder, or the test set of a root in the layout the run was trained on."""
+def find_records(data: Data | None, options: InferOptions, members: Sequence[Any]) -> Any:
+    """The images to predict: a plain folder, the test set of a root in the layout the run was trained on, or, where
+    all members are stored maps, what they hold.
+
+    Raises:
+        DataError: stored maps hold different images.
+    """
     from .data.layouts import test_records as test_records_of
-    from .data.records import scan, test_records
+    from .data.records import Record, scan, test_records
 
     if options.images is not None:
         return scan(options.images)
+    if options.root is None and not any(member.needs_images for member in members):
+        for member in members[1:]:
+            differing = sorted(set(member.sizes) ^ set(members[0].sizes))
+            if differing:
+                raise DataError(
+                    f"{members[0].name} and {member.name}: do not hold the same images; {differing[0]} is in one of "
+                    f"them alone ({len(differing)} in all). Predict the same data set with both"
+                )
+        return [Record(name, "", Path(), None) for name in sorted(members[0].sizes)]
     if data is not None:
         return test_records_of(data.model_copy(update={"root": options.root or data.root}))
-    if options.root is None:
-        raise ConfigError(
-            "data.root=: the runs behind these probability maps are not here to tell; name the data set, or "
-            "images=DIR for a plain folder"
-        )
+    assert options.root is not None  # without a run's config all members are stored maps
     return test_records(options.root)

@@ -1,11 +1,21 @@
 """Test-time augmentation is turned back before averaging, classes and all."""
 
+import numpy as np
+import pytest
 import torch
 from torch import nn
 
-from phalanx.predict.probability import probabilities
+from phalanx.errors import DataError
+from phalanx.predict.maps import FLOOR
+from phalanx.predict.probability import crop, views_of
+from phalanx.predict.probability import probabilities as cropped
 
 HFLIP = ["hflip"]
+
+
+def probabilities(network, images, tta=(), pairs=()):
+    """float32[B, C, S, S], nothing cropped."""
+    return torch.from_numpy(np.stack([m.dense() for m in cropped(network, images, views_of(tta), pairs, floor=0)]))
 
 
 class Fake(nn.Module):
@@ -66,3 +76,65 @@ def test_views_are_averaged_as_probabilities_in_the_image_s_own_place():
     x = images(3)
     seen, mirrored = torch.sigmoid(lopsided(x / 255)), torch.sigmoid(lopsided(x.flip(-1) / 255)).flip(-1)
     torch.testing.assert_close(probabilities(Fake(lopsided), x, HFLIP), (seen + mirrored) / 2)
+
+
+EVERY = [[], ["hflip"], ["vflip"], ["rotate"], ["hflip", "vflip"], ["vflip", "rotate"], ["hflip", "vflip", "rotate"]]
+
+
+@pytest.mark.parametrize("tta", EVERY)
+def test_every_view_is_another_one_and_is_turned_back(tta):
+    seen = images(1, batch=1)
+    views = views_of(tta)
+    turned = [view.transform.augment_image(seen) for view in views]
+    assert len(views) == {0: 1, 1: 4 if "rotate" in tta else 2, 2: 8 if "rotate" in tta else 4, 3: 8}[len(tta)]
+    assert len({one.numpy().tobytes() for one in turned}) == len(views)
+    assert torch.equal(turned[0], seen)
+    for view, one in zip(views, turned, strict=True):
+        assert torch.equal(view.transform.deaugment_mask(one), seen)
+
+
+@pytest.mark.parametrize("tta", EVERY)
+def test_a_network_that_commutes_with_all_views_gives_the_same_with_and_without(tta):
+    torch.testing.assert_close(probabilities(Fake(blurred), images(), tta), probabilities(Fake(blurred), images()))
+
+
+@pytest.mark.parametrize("tta", EVERY)
+def test_views_of_a_network_that_sees_places_are_averaged_as_worked_out_by_hand(tta):
+    """Each view by numpy: the square turned and mirrored, seen, mirrored and turned back, classes exchanged."""
+
+    def by_place(x):
+        down, right = torch.linspace(-1, 1, x.shape[-2])[:, None], torch.linspace(0, 2, x.shape[-1])
+        return torch.cat([x * right, x * down, x * right * down], 1) * 4 - 1
+
+    turns = range(4) if "rotate" in tta else [0]
+    mirrors = [(h, v) for h in ([0, 1] if "hflip" in tta else [0]) for v in ([0, 1] if "vflip" in tta else [0])]
+    views = {}
+    for k in turns:
+        for h, v in mirrors:
+            key = np.rot90(np.arange(9).reshape(3, 3)[:: 1 - 2 * v, :: 1 - 2 * h], k).tobytes()
+            views[key] = (k, h, v)
+    x, slow = images(4, side=12), 0
+    for k, h, v in views.values():
+        turned = np.rot90(x.numpy()[..., :: 1 - 2 * v, :: 1 - 2 * h], k, (2, 3)).copy()
+        found = torch.sigmoid(by_place(torch.from_numpy(turned) / 255)).numpy()
+        back = np.rot90(found, -k, (2, 3))[..., :: 1 - 2 * v, :: 1 - 2 * h]
+        slow = slow + (back[:, [1, 0, 2]] if (h + v) % 2 else back)
+    np.testing.assert_allclose(probabilities(Fake(by_place), x, tta, [(0, 1)]), slow / len(views), atol=1e-6)
+
+
+def test_a_crop_holds_all_that_reaches_the_floor():
+    logits = torch.randn(4, 20, 20, generator=torch.Generator().manual_seed(0)) - 6
+    logits[3] = -20
+    dense, maps = torch.sigmoid(logits).numpy(), crop(logits)
+    assert [box.shape == (0, 0) for box in maps.boxes] == [False, False, False, True]
+    assert (dense - maps.dense()).max() < FLOOR
+    for value, box, plane in zip(maps.values, maps.boxes, dense, strict=True):
+        np.testing.assert_allclose(value, plane[box.slices], atol=1e-6)
+    assert crop(logits, floor=0.9).boxes == [(0, 0, 0, 0)] * 4
+
+
+def test_a_network_that_gives_nan_is_told_of():
+    logits = torch.zeros(2, 8, 8)
+    logits[1, 3, 3] = torch.nan
+    with pytest.raises(DataError, match="the network gives NaN; try precision=32"):
+        crop(logits)

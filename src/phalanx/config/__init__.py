@@ -15,18 +15,19 @@ from .base import Count, Positive, Share, Strict, known_keys, nearest, validate_
 from .data import Coco, Data, DropDice, Masks, Oversample
 from .loss import Loss, PerClass
 from .model import Model
-from .training import Freeze, OneCycle, Optim, Plateau, Predict, Restarts, Watch
+from .training import Freeze, OneCycle, Optim, Plateau, Predict, Restarts, Watch, Window
 
 __all__ = [
     "RUNTIME_KEYS", "Augment", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Freeze", "GridDistortion",
     "Loss", "Masks", "Model", "OneCycle", "Optim", "Oversample", "PerClass", "Plateau", "Predict", "Restarts", "Share",
-    "Strict", "Watch", "known_keys", "nearest", "validate",
+    "Strict", "Watch", "Window", "known_keys", "nearest", "validate",
 ]  # fmt: skip
 
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
 RUNTIME_KEYS = (
     "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "max_hours", "on_nan",
-    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "model.checkpointing",
+    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "predict.oof_prob",
+    "model.checkpointing",
 )  # fmt: skip
 
 

@@ -106,7 +106,43 @@ class Optim(Strict):
         return self
 
 
+class Window(Strict):
+    """Prediction in overlapping windows instead of the whole grid at once; see predict/windows.py."""
+
+    size: Annotated[int, Field(ge=32, multiple_of=32)]  # pixels of the grid
+    stride: Count | None = None  # null: half the size
+    skip: bool = True  # leave out windows with nothing brighter than air; there is background
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_alone(cls, told: Any) -> Any:
+        return {"size": told} if isinstance(told, int) else told
+
+    @model_validator(mode="after")
+    def _no_gaps(self) -> "Window":
+        if self.stride is not None and self.stride > self.size:
+            raise ValueError(f"stride: {self.stride} leaves gaps between windows of {self.size}")
+        return self
+
+    @property
+    def step(self) -> int:
+        return self.stride or self.size // 2
+
+
 class Predict(Strict):
-    tta: list[Literal["hflip"]] = []
+    tta: list[Literal["hflip", "vflip", "rotate"]] = []  # views averaged beside the plain one, in all combinations
+    grid: Annotated[int, Field(ge=32, multiple_of=32)] | None = None  # long side of the image; null: data.size
+    # factors of that grid, whose maps are averaged
+    scales: Annotated[list[Annotated[float, Field(ge=0.25, le=4)]], Field(min_length=1)] = [1.0]
+    window: Window | None = None  # null: the whole grid at once
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    batch: Count = 4
+    batch: Count = 4  # images, or windows, at once
+    oof_prob: bool = False  # keep the held-out images' probability maps
+
+    def sides(self, size: int) -> list[int]:
+        """Grids that an image is predicted on, where ``size`` is the one of training.
+
+        >>> Predict(scales=[0.5, 1, 1.3]).sides(512)
+        [256, 512, 672]
+        """
+        return [max(32, round((self.grid or size) * scale / 32) * 32) for scale in self.scales]

@@ -39,21 +39,27 @@ def blackout(image: np.ndarray, pixels: int) -> np.ndarray:
 def foreground(image: np.ndarray) -> np.ndarray:
     """bool[H, W]: inside the outline of the largest bright region, with a margin; everything where none is found."""
     height, width = image.shape
+    found = bright(image)
+    outlines, _ = cv2.findContours(found, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not outlines:
+        return np.ones(image.shape, bool)
+    region = np.zeros_like(found)
+    cv2.drawContours(region, [max(outlines, key=cv2.contourArea)], -1, 1, cv2.FILLED)
+    reach = 2 * max(1, round(MARGIN * max(found.shape))) + 1
+    region = cv2.dilate(region, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+    return cv2.resize(region, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+
+
+def bright(image: np.ndarray) -> np.ndarray:
+    """uint8[h, w], 1 where an image uint8[H, W], shrunk to ``THUMB`` where it is larger, is brighter than air."""
+    height, width = image.shape
     scale = min(1.0, THUMB / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.GaussianBlur(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (0, 0), 2)
     otsu, _ = cv2.threshold(small, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     air = small[small <= otsu].astype(float)
     if not len(air):
-        return np.ones(image.shape, bool)
+        return np.zeros(small.shape, np.uint8)
     level = np.median(air)
     spread = 1.4826 * np.median(np.abs(air - level))
-    bright = (small > level + max(FLESH * (otsu - level), NOISE * spread, 1)).astype(np.uint8)
-    outlines, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not outlines:
-        return np.ones(image.shape, bool)
-    region = np.zeros_like(bright)
-    cv2.drawContours(region, [max(outlines, key=cv2.contourArea)], -1, 1, cv2.FILLED)
-    reach = 2 * max(1, round(MARGIN * max(size))) + 1
-    region = cv2.dilate(region, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
-    return cv2.resize(region, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+    return (small > level + max(FLESH * (otsu - level), NOISE * spread, 1)).astype(np.uint8)

@@ -1,13 +1,16 @@
 """Members of a soft vote: trained runs, rebuilt from their folders alone, and folders of probability maps."""
 
+import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 import yaml
+from torch import Tensor
 
 from ..config import Config, nearest, validate
 from ..data.images import Grid
@@ -17,9 +20,13 @@ from ..data.traits import read_sheet, sheet_values
 from ..engine.checkpoint import load_weights
 from ..engine.device import Device, open_device
 from ..errors import ConfigError, DataError
-from ..models.build import build
+from ..models.build import build, one_line
 from ..models.film import Informed
-from .probability import probabilities
+from ..models.segmenter import dry_run
+from .maps import FLOOR, Maps, Mean
+from .probability import Predicts, probabilities, views_of
+from .stored import MapsFolder
+from .windows import by_windows, places
 
 
 class SoftMember(Protocol):
@@ -28,9 +35,11 @@ class SoftMember(Protocol):
     name: str
     classes: list[str]
     hashes: dict[str, str]  # of the weights of each fold behind it, by folder
+    key: str  # tells whether another member would give the same maps
+    needs_images: bool
 
-    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Maps float32[C, n, n] of each image uint8[H, W], on a square grid with the image in its corner."""
+    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
+        """Maps of each image uint8[H, W]."""
         ...
 
 
@@ -38,17 +47,21 @@ class FoldMember:
     """One fold of a run, or a run trained on everything.
 
     Args:
+        changes: of the run's options of prediction.
         root: the data set whose metadata sheet tells of the patients; None: that of training.
 
     Raises:
-        ConfigError: the folder holds no such weights. DataError: there is no sheet, and the run was trained with one.
+        ConfigError: the folder holds no such weights, or the network does not run at the sizes asked for.
+        DataError: there is no sheet, and the run was trained with one.
     """
+
+    needs_images = True
 
     def __init__(
         self, folder: Path, *, weights: str, device: Device, changes: dict[str, Any], root: Path | None = None
     ):
         config = read_config(folder)
-        predict = config.predict.model_copy(update=changes)
+        self.predict = config.predict.model_copy(update=changes)
         found = load_weights(folder / weights)
         if found is None:
             raise ConfigError(f"{folder}: has no {weights} weights yet; train it first (bash train.sh)")
@@ -58,25 +71,60 @@ class FoldMember:
         self.hashes = {str(folder): found[1]}
         index = {name: i for i, name in enumerate(self.classes)}
         self.pairs = [(index[a], index[b]) for a, b in config.data.pairs]
-        self.tta, self.side, self.device = predict.tta, config.data.size, device
+        self.side, self.device, self.views = config.data.size, device, views_of(self.predict.tta)
+        self.sides = self.predict.sides(config.data.size)
         network = build(config.model, classes=len(self.classes), size=config.data.size, pretrained=False)
         network.load_state_dict(found[0])
-        self.network = network.eval().to(device.torch)
+        self.network = network.eval()
+        self._check_sizes()
+        self.network.to(device.torch)
         self.sheet = None
         if config.model.metadata:
             data = config.data.model_copy(update={"root": root or config.data.root})
             self.sheet = read_sheet(data, config.model.metadata)
             self.strangers: set[str] = set()
+        told = None if self.sheet is None else self.sheet.to_csv()
+        ways = self.predict.model_dump(mode="json", exclude={"batch", "oof_prob", "threshold"})
+        seen = config.data.model_dump(mode="json", include={"size", "blackout", "background", "pairs", "classes"})
+        self.key = digest([found[1], ways, seen, told, device.torch.type, device.precision])
 
-    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
         ready = [preprocess(image, self.config.data) for image in images]  # as in training
-        placed = np.stack([Grid.of(image, self.side).place(image) for image in ready])
-        batch = torch.from_numpy(placed)[:, None].to(self.device.torch)
-        with torch.inference_mode(), self.device.autocast():
-            network = self.network if self.sheet is None else Informed(self.network, self._traits(records))
-            return list(probabilities(network, batch, self.tta, self.pairs).cpu().numpy())
+        traits = None if self.sheet is None else self._traits(records)
+        means = [Mean((image.shape[0], image.shape[1])) for image in images]
+        for side in self.sides:
+            placed = np.stack([Grid.of(image, side).place(image) for image in ready])
+            for mean, maps in zip(means, self._on_grid(ready, placed, traits), strict=True):
+                mean.add(maps)
+        return [mean.on_finest() for mean in means]
 
-    def _traits(self, records: Sequence[Record]) -> torch.Tensor:
+    def _on_grid(self, images: Sequence[np.ndarray], placed: np.ndarray, traits: Tensor | None) -> list[Maps]:
+        """Maps of images uint8[B, n, n] on a grid, whole or in windows."""
+        window = self.predict.window
+        if window is None:
+            return self._ask(placed, traits)
+        found = []
+        for number, (image, on_grid) in enumerate(zip(images, placed, strict=True)):
+            row = None if traits is None else traits[number : number + 1]
+            corners = places(image, Grid.of(image, len(on_grid)), window)
+            predict = partial(self._ask, traits=row)
+            found.append(
+                by_windows(
+                    on_grid, corners, window, classes=len(self.classes), batch=self.predict.batch, predict=predict
+                )
+            )
+        return found
+
+    def _ask(self, pictures: np.ndarray, traits: Tensor | None) -> list[Maps]:
+        """Maps of uint8[B, S, S]; ``traits`` float32[B, T], or one row for all."""
+        batch = torch.from_numpy(pictures)[:, None].to(self.device.torch)
+        network: Predicts = self.network
+        if traits is not None:
+            network = Informed(self.network, traits.expand(len(batch), -1))
+        with torch.inference_mode(), self.device.autocast():
+            return probabilities(network, batch, self.views, self.pairs, min(FLOOR, self.predict.threshold))
+
+    def _traits(self, records: Sequence[Record]) -> Tensor:
         """float32[B, T] of the images' patients on the device."""
         assert self.sheet is not None  # asked for only then
         groups = {record.group for record in records} - set(self.sheet.index)
@@ -85,45 +133,41 @@ class FoldMember:
         self.strangers |= groups
         return torch.from_numpy(sheet_values(records, self.sheet, self.config.model.metadata)).to(self.device.torch)
 
+    def _check_sizes(self) -> None:
+        """Tries the network, without data, at sizes other than that of training."""
+        window = self.predict.window
+        for size in {*([window.size] if window else self.sides)} - {self.side}:
+            try:
+                dry_run(self.network, torch.zeros(1, 1, size, size, dtype=torch.uint8))
+            except Exception as error:  # a third party's assertion is an answer to the user's choice
+                keys = "predict.window" if window else "predict.grid and predict.scales"
+                raise ConfigError(
+                    f"{self.name}: its network does not run on {size} x {size} pixels, as {keys} ask for: "
+                    f"{one_line(error)}"
+                ) from None
+
 
 class RunMember:
     """All folds of a run, averaged."""
 
+    needs_images = True
+
     def __init__(self, name: str, folds: Sequence[FoldMember]):
         self.name, self.folds, self.classes = name, folds, folds[0].classes
         self.hashes = {key: value for fold in folds for key, value in fold.hashes.items()}
+        self.key = digest([fold.key for fold in folds])
 
-    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        per_fold = [fold.maps(records, images) for fold in self.folds]
-        return [np.mean(one_image, axis=0) for one_image in zip(*per_fold, strict=True)]
+    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
+        means = [Mean((image.shape[0], image.shape[1])) for image in images]
+        for fold in self.folds:
+            for mean, maps in zip(means, fold.maps(records, images), strict=True):
+                mean.add(maps)
+        return [mean.on_finest() for mean in means]
 
 
-class MapsMember:
-    """A folder of stored probability maps, made by ``infer.sh maps=true``."""
-
-    def __init__(self, folder: Path):
-        try:
-            about = json.loads((folder / "maps.json").read_text(encoding="utf-8"))
-            self.classes, self.hashes, self.sizes = about["classes"], about["run_hashes"], about["sizes"]
-        except (OSError, ValueError, KeyError):
-            raise DataError(f"{folder}: not a folder of probability maps (its maps.json cannot be read)") from None
-        self.name, self.folder = str(folder), folder
-
-    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [self._one(record, image) for record, image in zip(records, images, strict=True)]
-
-    def _one(self, record: Record, image: np.ndarray) -> np.ndarray:
-        path = self.folder / f"{record.name}.npz"
-        size = self.sizes.get(record.name)
-        if size is None:
-            raise DataError(f"{self.folder}: holds no map of {record.name}; members must cover the same images")
-        if tuple(size) != image.shape:
-            raise DataError(f"{path}: made from an image of {size[0]} x {size[1]}, {record.image} has {image.shape}")
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                return stored["maps"].astype(np.float32) / 255
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise DataError(f"{path}: not a readable probability map ({error}); make it again") from None
+def digest(value: Any) -> str:
+    """SHA-256 of plain values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def read_config(folder: Path) -> Config:
@@ -168,10 +212,10 @@ def open_member(
     precision: str = "auto",
     changes: dict[str, Any] | None = None,
     root: Path | None = None,
-) -> RunMember | MapsMember:
+) -> RunMember | MapsFolder:
     """A soft member by run name, run folder or probability-map folder. ``root``: as :class:`FoldMember`."""
     if (Path(name) / "maps.json").is_file():
-        return MapsMember(Path(name))
+        return MapsFolder(Path(name))
     place = open_device(device, precision)
     folders = fold_folders(name, runs, weights)
     folds = [FoldMember(f, weights=weights, device=place, changes=changes or {}, root=root) for f in folders]
@@ -179,3 +223,10 @@ def open_member(
     if other is not None:
         raise DataError(f"{other.name}: has other classes than {folds[0].name}; they cannot be averaged")
     return RunMember(name, folds)
+
+
+def open_members(names: Sequence[str], *, threads: int | None = None, **options: Any) -> list[RunMember | MapsFolder]:
+    """Members by name, as :func:`open_member`. ``threads``: that torch may use in this process."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return [open_member(name, **options) for name in names]

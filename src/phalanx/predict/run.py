@@ -1,92 +1,130 @@
-"""From images to a submission: members streamed image by image into one average, then threshold and RLE."""
+"""From images to a submission: members streamed image by image into one mean, then threshold and RLE."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ..data.images import Grid, read_grey
+from ..data.images import read_grey
 from ..data.records import Record
 from ..errors import ConfigError, DataError
-from ..files import write_bytes, write_json
 from ..submit import table
-from ..submit.agreement import Watch
-from ..submit.rle import encode
-from .members import SoftMember
+from .journal import Journal, Row, append, claimed, map_in
+from .maps import Mean, Size, parts_to_rles
+from .members import SoftMember, digest
+from .shards import Opener, helped
+from .stored import FORMAT, MapsFolder, write_about, write_map
 
 
-def average(
-    members: Sequence[SoftMember],
+class Watch(Protocol):
+    """Sees what each member alone would submit of the first images, to compare members with each other."""
+
+    wanted: int  # images
+
+    def __call__(self, image: str, size: Size, rles: Sequence[Sequence[str]]) -> None:
+        """``rles``: one a class and member. Raises to stop."""
+        ...
+
+
+class Vote(NamedTuple):
+    """How members become masks."""
+
+    members: Sequence[SoftMember]
+    weights: Sequence[float]
+    threshold: float
+
+
+def mean_of(
+    vote: Vote,
     records: Sequence[Record],
-    *,
-    batch: int,
-    weights: Sequence[int] | None = None,
+    images: Sequence[np.ndarray],
+    sizes: Sequence[Size],
     watch: Watch | None = None,
-    threshold: float = 0.5,
-    progress: bool = True,
-    title: str = "",
-) -> Iterator[tuple[Record, Grid, np.ndarray]]:
-    """Each image with the mean of its members' maps, float32[C, n, n] on the finest grid any of them has.
-
-    Only one batch of images is held at a time, whatever the number of images.
-
-    Args:
-        weights: of each member in the mean; equal by default.
-        watch: sees what each member alone would submit of the first images, at ``threshold``.
-
-    Raises:
-        DataError: members of different classes, an image that cannot be read.
-    """
-    for member in members[1:]:
-        if member.classes != members[0].classes:
-            raise DataError(f"{member.name}: has other classes than {members[0].name}; they cannot vote together")
-    shares = np.array(weights or [1] * len(members), np.float32)
-    shares /= shares.sum()
-    bar = tqdm(total=len(records), desc=title or "predict", disable=not progress, unit="image")
-    with bar:
-        for first in range(0, len(records), batch):
-            part = records[first : first + batch]
-            images = [read_grey(record.image) for record in part]
-            totals: list[np.ndarray] | None = None
-            seen: list[list[np.ndarray]] = [[] for _ in part]
-            for member, share in zip(members, shares, strict=True):
-                maps = member.maps(part, images)
-                if watch is not None and first < watch.wanted:
-                    for of_image, one in zip(seen, maps, strict=True):
-                        of_image.append(one)
-                parts = [one * share for one in maps]
-                totals = parts if totals is None else [add(a, b) for a, b in zip(totals, parts, strict=True)]
-            for record, image, total, of_image in zip(part, images, totals or [], seen, strict=True):
-                if watch is not None and of_image:
-                    rles = [masks_to_rles(one, Grid.of(image, one.shape[1]), threshold) for one in of_image]
-                    watch(record.name, (image.shape[0], image.shape[1]), rles)
-                yield record, Grid.of(image, total.shape[1]), total
-            bar.update(len(part))
+) -> list[Mean]:
+    """The weighted mean of the members' maps of each image; one member's maps are held at a time."""
+    means = [Mean(size) for size in sizes]
+    alone: list[list[list[str]]] = [[] for _ in records]
+    for member, weight in zip(vote.members, vote.weights, strict=True):
+        for number, maps in enumerate(member.maps(records, images)):
+            means[number].add(maps, weight)
+            if watch is not None:
+                alone[number].append(parts_to_rles([(maps, 1.0)], sizes[number], vote.threshold))
+    if watch is not None:
+        for record, size, rles in zip(records, sizes, alone, strict=True):
+            watch(record.name, size, rles)
+    return means
 
 
-def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The sum of two maps float32[C, n, n], the coarser enlarged to the finer's grid."""
-    side = max(a.shape[1], b.shape[1])
-    return fit_grid(a, side) + fit_grid(b, side)
+def stream(
+    vote: Vote, groups: Sequence[Sequence[Record]], watch: Watch | None = None
+) -> Iterator[list[tuple[Record, Mean]]]:
+    """Groups of images with the means of their members' maps. The next group is decoded meanwhile."""
+    if not groups:
+        return
+    with ThreadPoolExecutor(1) as reader:
+        ahead: Future = reader.submit(_read, vote.members, groups[0])
+        for number, group in enumerate(groups):
+            images, sizes = ahead.result()
+            if number + 1 < len(groups):
+                ahead = reader.submit(_read, vote.members, groups[number + 1])
+            yield list(zip(group, mean_of(vote, group, images, sizes, watch), strict=True))
 
 
-def fit_grid(maps: np.ndarray, side: int) -> np.ndarray:
-    """Maps float32[C, n, n] enlarged to float32[C, side, side], bilinear."""
-    if maps.shape[1] == side:
-        return maps
-    return np.stack([cv2.resize(one, (side, side), interpolation=cv2.INTER_LINEAR) for one in maps])
+def _read(members: Sequence[SoftMember], records: Sequence[Record]) -> tuple[list[np.ndarray], list[Size]]:
+    """Images and their sizes; no images where stored maps tell the sizes and there is nothing to compare with."""
+    if records[0].image == Path():
+        told = next(member for member in members if isinstance(member, MapsFolder))
+        return [], [told.sizes[record.name] for record in records]
+    images = [read_grey(record.image) for record in records]
+    return images, [(image.shape[0], image.shape[1]) for image in images]
 
 
-def masks_to_rles(maps: np.ndarray, grid: Grid, threshold: float) -> list[str]:
-    """One RLE a class at the original size, from maps float32[C, n, n] on the grid."""
-    there = maps.reshape(len(maps), -1).max(1) >= threshold
-    rles = [""] * len(maps)
-    for c in np.flatnonzero(there):
-        rles[c] = encode(grid.restore(maps[c : c + 1])[0] >= threshold)
-    return rles
+class Work(NamedTuple):
+    """What the processes of one prediction share."""
+
+    folder: Path  # the journal's
+    threshold: float
+    weights: Sequence[float]
+    about: Mapping[str, object] | None  # of maps to keep: classes and run hashes
+
+    def do(
+        self,
+        members: Sequence[SoftMember],
+        groups: Sequence[Sequence[Record]],
+        writer: int,
+        done: Callable[[int], None],
+        watch: Watch | None = None,
+    ) -> None:
+        """Predicts groups of images into the journal. Masks are encoded and maps written while the model goes on.
+
+        Args:
+            done: is told how many images were finished, and may raise to stop.
+        """
+        vote = Vote(members, self.weights, self.threshold)
+        with ThreadPoolExecutor(1) as encoder:
+            waiting: Future | None = None
+            for found in stream(vote, groups, watch):
+                if waiting is not None:
+                    done(waiting.result())
+                waiting = encoder.submit(self._keep, found, writer)
+            if waiting is not None:
+                done(waiting.result())
+
+    def _keep(self, found: Sequence[tuple[Record, Mean]], writer: int) -> int:
+        rows = []
+        for record, mean in found:
+            if self.about is not None:
+                write_map(
+                    map_in(self.folder, record.name), mean.on_finest(), image=record.name, size=mean.size,
+                    threshold=self.threshold, **self.about,  # type: ignore[arg-type]
+                )  # fmt: skip
+            rows.append(Row(record.name, mean.size, mean.rles(self.threshold)))
+        append(self.folder, writer, rows)
+        return len(rows)
 
 
 def write_submission(
@@ -96,56 +134,101 @@ def write_submission(
     *,
     threshold: float,
     batch: int,
-    weights: Sequence[int] | None = None,
+    weights: Sequence[float] | None = None,
     watch: Watch | None = None,
     maps_folder: Path | None = None,
+    helpers: Sequence[Opener] = (),
     progress: bool = True,
 ) -> None:
-    """Predicts the records, each image by all members, and writes ``path`` with its sidecar, whole or not at all.
+    """Predicts the records, each image by all members, and writes ``path`` with its sidecar. Killed, the same call goes
+    on after the images that were done.
 
     Args:
+        batch: images at once; a group of them is predicted together whoever does it, so the rows do not depend on it.
         weights: of each member in the mean; equal by default.
-        watch: sees what each member alone would submit of the first images, and may raise to stop the vote.
+        watch: sees each member's masks of the first images, before any later image is predicted.
         maps_folder: also store the averaged maps there, for soft votes later; replaces those of an earlier call.
+        helpers: a process each, which opens the same members and takes its share of the images.
 
     Raises:
-        ConfigError: ``maps_folder`` holds something else. DataError: as :func:`average`.
+        ConfigError: ``maps_folder`` holds something else. DataError: members of different classes or images, an image
+            that cannot be read. PhalanxError: another process is writing the same file.
     """
+    if path.suffix != ".csv":
+        raise ConfigError(f"out={path}: a submission's name ends in .csv, since its sidecar takes the place of .json")
     if maps_folder is not None and maps_folder.exists() and not (maps_folder / "maps.json").is_file():
         raise ConfigError(f"{maps_folder}: exists and is no folder of probability maps; move it away, or change out=")
-    sizes: dict[str, tuple[int, int]] = {}
+    check_alike(members, records)
+    weights = list(weights or [1.0] * len(members))
     classes = members[0].classes
     hashes = {key: value for member in members for key, value in member.hashes.items()}
+    key = digest([
+        FORMAT, [member.key for member in members], weights, threshold, maps_folder is not None,
+        [[record.name, *_state(record)] for record in records],
+    ])  # fmt: skip
+    about = {"classes": classes, "run_hashes": hashes} if maps_folder is not None else None
+    groups = [records[first : first + batch] for first in range(0, len(records), batch)]
+    with claimed(path):
+        journal = Journal(path, key)
+        work = Work(journal.folder, threshold, weights, about)
+        done = {
+            record.name
+            for record in records
+            if record.name in journal.places and (about is None or journal.map_of(record.name).is_file())
+        }
+        left = [group for group in groups if not done.issuperset(record.name for record in group)]
+        if len(left) < len(groups):
+            print(f"{path}: continues after {len(records) - sum(map(len, left))} of {len(records)} images", flush=True)
+        with tqdm(
+            total=len(records), initial=len(records) - sum(map(len, left)), desc=path.stem, unit="image",
+            disable=not progress,
+        ) as bar:  # fmt: skip
+            if watch is not None and not (journal.folder / "watched").exists():
+                first = groups[: -(-watch.wanted // batch)]
+                work.do(members, first, 0, lambda n: None, watch)
+                (journal.folder / "watched").touch()
+                bar.update(sum(len(group) for group in first if group in left))
+                left = [group for group in left if group not in first]
+            helped(work, members, left, helpers, bar)
+        for file in journal.folder.glob("rows.*"):
+            journal.look_up(file)
+        names = [record.name for record in records]
+        sizes = {name: journal.sizes[name] for name in names}
+        table.write(path, journal.rows(names), classes, sizes, hashes)
+        if maps_folder is not None:
+            write_about(journal.maps, classes, hashes, sizes, key)
+            shutil.rmtree(maps_folder, ignore_errors=True)
+            journal.maps.rename(maps_folder)
+        journal.finish()
 
-    def rows() -> Iterator[tuple[str, list[str]]]:
-        for record, grid, maps in average(
-            members, records, batch=batch, weights=weights, watch=watch, threshold=threshold,
-            progress=progress, title=path.stem,
-        ):  # fmt: skip
-            sizes[record.name] = (grid.height, grid.width)
-            if aside is not None:
-                store_map(aside, record.name, maps)
-            yield record.name, masks_to_rles(maps, grid, threshold)
 
-    aside = maps_folder.with_name(f".{maps_folder.name}.part") if maps_folder is not None else None
-    if aside is None or maps_folder is None:
-        table.write(path, rows(), classes, sizes, hashes)
-        return
-    shutil.rmtree(aside, ignore_errors=True)
+def check_alike(members: Sequence[SoftMember], records: Sequence[Record]) -> None:
+    """Raises DataError where members have other classes, or stored maps lack an image or have it in another size."""
+    first = members[0]
+    for member in members[1:]:
+        if member.classes != first.classes:
+            raise DataError(f"{member.name}: has other classes than {first.name}; they cannot vote together")
+    stored = [member for member in members if isinstance(member, MapsFolder)]
+    for member in stored:
+        lacking = [record.name for record in records if record.name not in member.sizes]
+        if lacking:
+            raise DataError(
+                f"{member.name}: holds no map of {lacking[0]} ({len(lacking)} of {len(records)} images are missing); "
+                "members must cover the same images"
+            )
+        for record in records:
+            if member.sizes[record.name] != stored[0].sizes[record.name]:
+                raise DataError(
+                    f"{member.name}: has {record.name} in another size than {stored[0].name}; predict it again"
+                )
+
+
+def _state(record: Record) -> tuple[int, int]:
+    """What tells an image file from another of its name; nothing for an image that only stored maps know."""
+    if record.image == Path():
+        return 0, 0
     try:
-        table.write(path, rows(), classes, sizes, hashes)
-        about = {"classes": classes, "run_hashes": hashes, "sizes": {k: list(v) for k, v in sizes.items()}}
-        write_json(aside / "maps.json", about)
-        shutil.rmtree(maps_folder, ignore_errors=True)
-        aside.rename(maps_folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def store_map(folder: Path, name: str, maps: np.ndarray) -> None:
-    """Maps float32[C, n, n] of one image, in 256 steps, compressed, at ``<folder>/<name>.npz``."""
-    from io import BytesIO
-
-    buffer = BytesIO()
-    np.savez_compressed(buffer, maps=np.round(maps * 255).astype(np.uint8))
-    write_bytes(folder / f"{name}.npz", buffer.getvalue())
+        state = record.image.stat()
+    except OSError as error:
+        raise DataError(f"{record.image}: cannot be read ({error.strerror}); restore it") from None
+    return state.st_size, state.st_mtime_ns

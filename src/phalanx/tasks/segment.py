@@ -90,7 +90,8 @@ class Segment:
         return ranks.sum(total)[0] / count
 
     def out_of_fold(self, folder: Path) -> Score:
-        """Predicts the held-out images by the path of a submission, writes ``oof.csv`` and scores it."""
+        """Predicts the held-out images by the path of a submission, writes ``oof.csv``, with ``predict.oof_prob``
+        their probability maps, and scores it."""
         config = self.config
         member = open_member(str(folder), runs=config.runs, device=config.device, precision=config.precision)
         write_submission(
@@ -99,6 +100,7 @@ class Segment:
             self.held_out,
             threshold=config.predict.threshold,
             batch=config.predict.batch,
+            maps_folder=folder / "oof_prob" if config.predict.oof_prob else None,
             progress=config.progress,
         )
         truth = truth_of(self.held_out, config.data)

@@ -1,0 +1,200 @@
+"""Probability maps on disk: one compressed file an image, in 256 steps, cropped to content, telling what it is."""
+
+import json
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..data.records import Record
+from ..errors import DataError
+from ..files import write_bytes, write_json
+from .maps import NOTHING, Box, Maps, Size, box_of
+
+FORMAT = "phalanx-map-1"
+LARGEST = 1 << 15  # side of a grid that is believed
+
+
+class StoredMap(NamedTuple):
+    """One image's maps with what its file tells of them."""
+
+    maps: Maps
+    image: str
+    classes: list[str]
+    size: Size  # height and width of the image
+    run_hashes: dict[str, str]
+
+
+def steps(threshold: float) -> float:
+    """The offset d in 0..1 of the codes floor(255 p + d), such that p >= threshold is told by the code alone.
+
+    With .5 they are what rounding gives. A code stands for the middle of its step, 0 for nothing.
+
+    >>> steps(0.5)
+    0.5
+    """
+    scaled = 255 * float(np.float32(threshold))  # exact in a double, and so are the codes
+    return math.ceil(scaled) - scaled
+
+
+def quantise(values: np.ndarray, offset: float) -> np.ndarray:
+    """uint8 codes of float32 probabilities."""
+    return (values.astype(np.float64) * 255 + offset).astype(np.uint8)
+
+
+def restored(codes: np.ndarray, offset: float) -> np.ndarray:
+    """float32 probabilities of uint8 codes; off by half a step, 1/510, and by a step at the ends of 0..1 at most."""
+    levels = np.clip((np.arange(256) + 0.5 - offset) / 255, 0, 1).astype(np.float32)
+    levels[0] = 0
+    return levels[codes]
+
+
+def write_map(
+    path: Path,
+    maps: Maps,
+    *,
+    image: str,
+    size: Size,
+    classes: Sequence[str],
+    run_hashes: Mapping[str, str],
+    threshold: float,
+) -> None:
+    """Writes one image's maps, whole or not at all. Masks at ``threshold`` on the maps' grid stay as they are."""
+    offset = steps(threshold)
+    boxes, blocks = [], []
+    for box, values in zip(maps.boxes, maps.values, strict=True):
+        codes = quantise(values, offset)
+        inner = box_of(codes > 0)
+        moved = Box(inner.top + box.top, inner.left + box.left, inner.bottom + box.top, inner.right + box.left)
+        boxes.append(NOTHING if inner == NOTHING else moved)
+        blocks.append(codes[inner.slices].ravel())
+    about = {
+        "format": FORMAT, "image": image, "size": list(size), "side": maps.side, "offset": offset,
+        "classes": list(classes), "run_hashes": dict(run_hashes),
+    }  # fmt: skip
+    buffer = BytesIO()
+    np.savez_compressed(
+        buffer,
+        about=np.frombuffer(json.dumps(about).encode(), np.uint8),
+        boxes=np.array(boxes, np.int32).reshape(-1, 4),
+        codes=np.concatenate([np.zeros(0, np.uint8), *blocks]),
+    )
+    write_bytes(path, buffer.getvalue())
+
+
+def read_map(path: Path) -> StoredMap:
+    """Reads what :func:`write_map` wrote.
+
+    Raises:
+        DataError: no such file, or one that is cut, altered or of another kind.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:  # each part has a checksum
+            about: dict[str, Any] = json.loads(stored["about"].tobytes().decode())
+            if about["format"] != FORMAT:
+                raise ValueError(f"its format is {about['format']!r}, not {FORMAT!r}")
+            return _checked(about, stored["boxes"], stored["codes"])
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such probability map; make it again with maps=true") from None
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, MemoryError, NotImplementedError,
+        RuntimeError, RecursionError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
+        raise DataError(
+            f"{path}: not a whole probability map ({type(error).__name__}: {error}); make it again with maps=true"
+        ) from None
+
+
+def _checked(about: dict[str, Any], boxes: np.ndarray, codes: np.ndarray) -> StoredMap:
+    classes, side, offset = about["classes"], about["side"], about["offset"]
+    height, width = about["size"]
+    if not (isinstance(side, int) and 0 < side <= LARGEST and 0 <= offset < 1 and min(height, width) > 0):
+        raise ValueError("its size or grid is impossible")
+    if boxes.shape != (len(classes), 4) or boxes.dtype.kind != "i" or codes.dtype != np.uint8 or codes.ndim != 1:
+        raise ValueError("its parts do not fit each other")
+    places = [Box(*row) for row in boxes.tolist()]
+    inside = all(0 <= b.top <= b.bottom <= side and 0 <= b.left <= b.right <= side for b in places)
+    areas = [box.shape[0] * box.shape[1] for box in places]
+    if not inside or sum(areas) != len(codes):
+        raise ValueError("its parts do not fit each other")
+    values = restored(codes, offset)
+    ends = np.cumsum([0, *areas])
+    blocks = [values[a:b].reshape(box.shape) for a, b, box in zip(ends, ends[1:], places, strict=False)]
+    return StoredMap(Maps(side, places, blocks), about["image"], classes, (height, width), about["run_hashes"])
+
+
+class MapsFolder:
+    """A folder of stored maps as a member of a soft vote.
+
+    Attributes:
+        sizes: height and width of each image it holds.
+        hashes: of the weights of each fold behind it, by folder.
+
+    Raises:
+        DataError: its maps.json cannot be read.
+    """
+
+    needs_images = False
+
+    def __init__(self, folder: Path):
+        try:
+            about = json.loads((folder / "maps.json").read_text(encoding="utf-8"))
+            if about["format"] != FORMAT:
+                raise ValueError(f"its format is {about['format']!r}, not {FORMAT!r}")
+            self.classes, self.hashes = list(about["classes"]), dict(about["run_hashes"])
+            self.sizes: dict[str, Size] = {name: (int(h), int(w)) for name, (h, w) in about["sizes"].items()}
+            self.key: str = about["key"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(
+                f"{folder}: not a folder of probability maps (maps.json: {type(error).__name__}: {error}); make it "
+                "again with maps=true"
+            ) from None
+        self.name, self.folder = str(folder), folder
+
+    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
+        """The stored maps of each image. ``images`` uint8[H, W], where there are any, must have its size.
+
+        Raises:
+            DataError: it lacks an image, has it in another size, or a file is damaged or in the wrong place.
+        """
+        for record, image in zip(records, images, strict=False):
+            size = self._size(record.name)
+            if size != image.shape:
+                raise DataError(
+                    f"{self._path(record.name)}: made from an image of {size[0]} x {size[1]}, {record.image} has "
+                    f"{image.shape[0]} x {image.shape[1]}"
+                )
+        return [self._one(record.name) for record in records]
+
+    def _one(self, name: str) -> Maps:
+        size, path = self._size(name), self._path(name)
+        found = read_map(path)
+        told = {"image": name, "classes": self.classes, "size": size, "run_hashes": self.hashes}
+        other = next((key for key, value in told.items() if getattr(found, key) != value), None)
+        if other is not None:
+            raise DataError(
+                f"{path}: has another {other.replace('_', ' ')} than {self.folder / 'maps.json'} tells; files of two "
+                "predictions are mixed here, make them again with maps=true"
+            )
+        return found.maps
+
+    def _size(self, name: str) -> Size:
+        if name not in self.sizes:
+            raise DataError(f"{self.folder}: holds no map of {name}; members must cover the same images")
+        return self.sizes[name]
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.npz"
+
+
+def write_about(
+    folder: Path, classes: Sequence[str], run_hashes: Mapping[str, str], sizes: Mapping[str, Size], key: str
+) -> None:
+    """Writes ``maps.json``, which makes the folder a member. ``key``: of members, images and options."""
+    about = {"format": FORMAT, "key": key, "classes": list(classes), "run_hashes": dict(run_hashes)}
+    write_json(folder / "maps.json", about | {"sizes": {name: list(size) for name, size in sizes.items()}})

@@ -1,0 +1,239 @@
+"""A killed prediction goes on where it was; several processes give the bytes of one."""
+
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+
+import cv2
+import numpy as np
+import pytest
+
+from phalanx.cli import main
+from phalanx.data import records as layout
+from phalanx.errors import ConfigError, DataError, PhalanxError
+from phalanx.predict.journal import Journal, Row, append, claimed, part_folder
+from phalanx.predict.maps import Maps
+from phalanx.predict.members import open_members
+from phalanx.predict.run import write_submission
+
+ROWS = [Row(f"{name}.png", (4, 5), ["1 2", "", f"{i + 1} 3"]) for i, name in enumerate("abcd")]
+
+
+class Noise:
+    """A member whose maps follow from the image's name; counts what it is asked for."""
+
+    name, classes, hashes, key, needs_images = "noise", ["a", "b"], {"runs/x/fold0": "12"}, "k", True
+
+    def __init__(self, fails_at=None):
+        self.asked, self.fails_at = [], fails_at
+
+    def maps(self, records, images):
+        self.asked.append([record.name for record in records])
+        if self.fails_at in self.asked[-1]:
+            raise DataError(f"{self.fails_at}: broken")
+        seeds = [sum(record.name.encode()) for record in records]
+        return [Maps.of(np.random.default_rng(seed).random((2, 16, 16), np.float32)) for seed in seeds]
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(7):
+        cv2.imwrite(str(folder / f"{i}.png"), np.full((16, 16), 10 * i, np.uint8))
+    return layout.scan(folder)
+
+
+def predict(path, member, records, **change):
+    options = {"threshold": 0.5, "batch": 2, "progress": False, "maps_folder": path.with_suffix(".maps")} | change
+    write_submission(path, [member], records, **options)
+
+
+def contents(csv):
+    files = [csv, csv.with_suffix(".json"), *sorted(csv.with_suffix(".maps").glob("*.npz"))]
+    return {file.name: file.read_bytes() for file in files}
+
+
+def test_rows_come_back_in_the_order_asked_for(tmp_path):
+    csv = tmp_path / "x.csv"
+    with claimed(csv):
+        Journal(csv, "k")
+        append(part_folder(csv), 1, ROWS[2:])
+        append(part_folder(csv), 0, ROWS[:2])
+        journal = Journal(csv, "k")
+    assert list(journal.rows(["d.png", "a.png", "c.png"])) == [(r.image, r.rles) for r in (ROWS[3], ROWS[0], ROWS[2])]
+    assert journal.sizes == {row.image: (4, 5) for row in ROWS}
+    journal.finish()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_half_written_row_is_cut_off_wherever_the_kill_came(tmp_path):
+    csv = tmp_path / "x.csv"
+    part_folder(csv).mkdir()
+    Journal(csv, "k")
+    append(part_folder(csv), 0, ROWS[:1])
+    file = part_folder(csv) / "rows.0"
+    one = file.read_bytes()
+    append(part_folder(csv), 0, ROWS[1:2])
+    two = file.read_bytes()
+    for at in range(len(one), len(two)):
+        for tail in (b"", b"\0" * 20):  # zeros: what some file systems leave after a power cut
+            file.write_bytes(two[:at] + tail)
+            journal = Journal(csv, "k")
+            assert set(journal.places) == {"a.png"}
+            assert file.read_bytes() == one
+    append(part_folder(csv), 0, ROWS[1:2])
+    assert set(Journal(csv, "k").places) == {"a.png", "b.png"}
+
+
+def test_rows_of_other_members_or_options_are_not_mixed_in(tmp_path):
+    csv = tmp_path / "x.csv"
+    part_folder(csv).mkdir()
+    Journal(csv, "k").maps.mkdir()
+    append(part_folder(csv), 0, ROWS)
+    other = Journal(csv, "other")
+    assert other.places == {}
+    assert not other.maps.exists()
+
+
+def test_two_processes_do_not_write_the_same_file(tmp_path):
+    with (
+        claimed(tmp_path / "new" / "x.csv"),
+        pytest.raises(PhalanxError, match=r"x.csv: another process is writing it"),
+        claimed(tmp_path / "new" / "x.csv"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_done_before_an_error_is_not_done_again(pictures, tmp_path, capsys):
+    predict(tmp_path / "whole.csv", Noise(), pictures)
+    broken, again = Noise("4.png"), Noise()
+    with pytest.raises(DataError, match="broken"):
+        predict(tmp_path / "x.csv", broken, pictures)
+    assert not (tmp_path / "x.csv").exists()
+    predict(tmp_path / "x.csv", again, pictures)
+    assert "x.csv: continues after 4 of 7 images" in capsys.readouterr().out
+    assert again.asked == [["4.png", "5.png"], ["6.png"]]
+    for name, data in contents(tmp_path / "whole.csv").items():
+        if not name.endswith(".json"):
+            assert contents(tmp_path / "x.csv")[name.replace("whole", "x")] == data
+    assert not part_folder(tmp_path / "x.csv").exists()
+
+
+def test_a_kill_after_the_maps_moved_to_their_place_loses_none(pictures, tmp_path, monkeypatch):
+    csv = tmp_path / "x.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "finish", lambda self: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            predict(csv, Noise(), pictures)
+    before = contents(csv)
+    assert len(before) == 2 + len(pictures)
+    assert part_folder(csv).exists()
+    predict(csv, Noise(), pictures)
+    assert contents(csv) == before
+
+
+@pytest.mark.parametrize("change", ["threshold", "key", "image", "maps_folder", "weights"])
+def test_another_threshold_member_image_or_option_begins_anew(pictures, tmp_path, change, capsys):
+    with pytest.raises(DataError, match="broken"):
+        predict(tmp_path / "x.csv", Noise("4.png"), pictures)
+    member, options = Noise(), {"threshold": 0.4} if change == "threshold" else {}
+    if change == "key":
+        member.key = "other"
+    if change == "image":
+        cv2.imwrite(str(pictures[0].image), np.full((16, 16), 99, np.uint8))
+    if change == "maps_folder":
+        options = {"maps_folder": None}
+    if change == "weights":
+        options = {"weights": [2]}
+    predict(tmp_path / "x.csv", member, pictures, **options)
+    assert "continues" not in capsys.readouterr().out
+    assert member.asked[0] == ["0.png", "1.png"]
+
+
+class Watching:
+    wanted = 3
+
+    def __init__(self, stop=False):
+        self.seen, self.stop = [], stop
+
+    def __call__(self, image, size, rles):
+        self.seen.append((image, size, len(rles)))
+        if self.stop and len(self.seen) >= self.wanted:
+            raise DataError("misaligned")
+
+
+def test_a_watch_sees_every_member_s_masks_of_the_first_images_before_the_others(pictures, tmp_path):
+    members, watch = [Noise(), Noise()], Watching(stop=True)
+    options = {"threshold": 0.5, "batch": 2, "progress": False}
+    with pytest.raises(DataError, match="misaligned"):
+        write_submission(tmp_path / "x.csv", members, pictures, watch=watch, **options)
+    assert watch.seen == [(f"{i}.png", (16, 16), 2) for i in range(3)]
+    assert members[0].asked == [["0.png", "1.png"], ["2.png", "3.png"]]
+    again, watch = [Noise(), Noise()], Watching()
+    write_submission(tmp_path / "x.csv", again, pictures, watch=watch, **options)
+    assert [image for image, _, _ in watch.seen] == ["0.png", "1.png", "2.png", "3.png"]
+    assert again[0].asked == [["0.png", "1.png"], ["2.png", "3.png"], ["4.png", "5.png"], ["6.png"]]
+    write_submission(tmp_path / "y.csv", [Noise(), Noise()], pictures, **options)
+    assert (tmp_path / "x.csv").read_bytes() == (tmp_path / "y.csv").read_bytes()
+
+
+def words(runs, hands, out):
+    options = ["device=cpu", "progress=false", "threshold=0.2", "batch=1", "maps=true"]
+    return ["infer", "experiment=unet", f"runs={runs}", f"data.root={hands}", f"out={out}", *options]
+
+
+def test_a_killed_infer_goes_on_to_the_same_bytes_and_so_do_two_processes(runs, hands, tmp_path, capsys):
+    """SIGKILL when the first image has been written, then the rest by two processes."""
+    whole, killed = tmp_path / "whole.csv", tmp_path / "killed.csv"
+    assert main(words(runs, hands, whole)) == 0
+    code = (
+        "import os, sys, phalanx.predict.run as run, phalanx.cli\n"
+        "append = run.append\n"
+        f"run.append = lambda *a: (append(*a), os.kill(os.getpid(), {int(signal.SIGKILL)}))\n"
+        "phalanx.cli.main(sys.argv[1:])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words(runs, hands, killed)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not killed.exists()
+    capsys.readouterr()
+    assert main([*words(runs, hands, killed), "workers=2"]) == 0
+    assert "continues after 1 of 4 images" in capsys.readouterr().out
+    first, second = contents(whole), contents(killed)
+    assert [data for name, data in first.items() if name != "whole.json"] == [
+        data for name, data in second.items() if name != "killed.json"
+    ]
+    assert first["whole.json"] == second["killed.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{name}.{end}" for name in ("whole", "killed") for end in ("csv", "json", "maps")
+    }
+
+
+def test_what_goes_wrong_in_another_process_is_told_as_it_is(pictures, tmp_path):
+    opener = partial(open_members, ["nosuch"], runs=tmp_path, device="cpu")
+    with pytest.raises(ConfigError, match="nosuch: no trained run of that name"):
+        predict(tmp_path / "x.csv", Noise(), pictures, helpers=[opener])
+
+
+def test_a_process_that_dies_is_told_of_and_the_rest_is_kept(pictures, tmp_path, capsys):
+    with pytest.raises(PhalanxError, match="a process of workers= was killed, for want of memory as a rule"):
+        predict(tmp_path / "x.csv", Noise(), pictures, helpers=[partial(os._exit, 3)])
+    predict(tmp_path / "x.csv", Noise(), pictures)
+    assert "continues after" in capsys.readouterr().out
+
+
+def test_devices_are_dealt_to_the_processes():
+    from phalanx.votes import InferOptions, typed
+
+    def places(**told):
+        return typed(InferOptions, {key: str(value) for key, value in told.items()}).places()
+
+    assert places() == ["auto"]
+    assert places(workers=3, device="cpu") == ["cpu"] * 3
+    assert places(devices="0,1") == ["cuda:0", "cuda:1"]
+    assert places(devices="0,cuda:2", workers=3) == ["cuda:0", "cuda:2", "cuda:0"]
+    with pytest.raises(ConfigError, match="give one of the two"):
+        places(devices="0,1", device="cuda:0")

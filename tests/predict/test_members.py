@@ -1,0 +1,198 @@
+"""A run's maps at other grids, scales and windows against the network called by hand; votes of stored maps alone."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from phalanx.cli import main
+from phalanx.config import Window
+from phalanx.data import records as layout
+from phalanx.data.images import Grid
+from phalanx.errors import ConfigError
+from phalanx.predict.maps import FLOOR
+from phalanx.predict.members import open_member
+from phalanx.predict.stored import read_map
+from phalanx.predict.windows import starts
+from phalanx.votes import InferOptions, typed
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """One image of 128 x 96 pixels: its record and its pixels."""
+    (tmp_path / "pictures").mkdir()
+    noise = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (128, 96), np.uint8), (9, 9), 3)
+    cv2.imwrite(str(tmp_path / "pictures" / "a.png"), cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX))
+    (record,) = layout.scan(tmp_path / "pictures")
+    return record, cv2.imread(str(record.image), 0)
+
+
+def fold(runs, name="fpn", **changes):
+    return open_member(str(runs / name / "fold0"), runs=runs, device="cpu", changes=changes).folds[0]
+
+
+def by_network(member, image):
+    """Probabilities float32[C, n, n] of an image uint8[n, n]."""
+    with torch.no_grad():
+        return torch.sigmoid(member.network.predict(torch.from_numpy(image)[None, None]))[0].numpy()
+
+
+def test_scales_are_predicted_from_the_image_itself_and_meet_on_the_finest(runs, picture):
+    record, image = picture
+    member = fold(runs, grid=96, scales=[0.7, 1.0, 1.3])
+    assert member.sides == [64, 96, 128]
+    (maps,) = member.maps([record], [image])
+    slow = np.zeros((len(maps.boxes), 128, 128), np.float32)
+    for side in member.sides:
+        found = by_network(member, Grid.of(image, side).place(image))
+        slow += F.interpolate(torch.from_numpy(found)[None], (128, 128), mode="bilinear", align_corners=False)[
+            0
+        ].numpy()
+    assert maps.side == 128
+    np.testing.assert_allclose(
+        maps.dense()[:, :120, :90], slow[:, :120, :90] / 3, atol=FLOOR
+    )  # beside it the edge fades
+
+
+@pytest.mark.parametrize(("size", "stride"), [(64, 32), (96, 20), (160, None)])
+def test_windows_are_the_network_on_each_of_them_blended(runs, picture, size, stride):
+    record, image = picture
+    member = fold(runs, grid=128, window=Window(size=size, stride=stride, skip=False), tta=["hflip"])
+    (maps,) = member.maps([record], [image])
+    placed = np.pad(Grid.of(image, 128).place(image), (0, max(0, size - 128)))
+    line = np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (size / 8)) ** 2)
+    bell, total, weight = np.outer(line, line), np.zeros((len(maps.boxes), *placed.shape)), np.zeros(placed.shape)
+    step = stride or size // 2
+    for top in starts(128, size, step):
+        for left in starts(96, size, step):
+            tile = placed[top : top + size, left : left + size]
+            plain, mirrored = by_network(member, tile), by_network(member, tile[:, ::-1].copy())[:, :, ::-1]
+            total[:, top : top + size, left : left + size] += bell * (plain + mirrored) / 2
+            weight[top : top + size, left : left + size] += bell
+    slow = total[:, :128, :96] / weight[:128, :96]
+    np.testing.assert_allclose(maps.dense()[:, :128, :96], slow, atol=FLOOR)
+
+
+def test_windows_without_anything_bright_are_not_predicted(runs, hands):
+    record = layout.test_records(hands)[0]
+    image = np.zeros((512, 512), np.uint8)
+    image[:128, :128] = cv2.imread(str(record.image), 0)
+    asked = []
+    member = fold(runs, grid=512, window=Window(size=64, stride=64))
+    predict = member.network.predict
+    member.network.predict = lambda images: (asked.append(len(images)), predict(images))[1]
+    (maps,) = member.maps([record], [image])
+    assert 4 <= sum(asked) < 20
+    assert max(asked) == member.predict.batch
+    assert all(box.bottom <= 192 and box.right <= 192 for box in maps.boxes)
+
+
+def test_a_size_that_a_network_does_not_run_at_is_refused_by_name(runs, monkeypatch):
+    from phalanx.models.build import Network
+
+    forward = Network.forward
+
+    def only_64(self, images, traits=None):
+        if images.shape[-1] != 64:
+            raise RuntimeError("made for 64 pixels")
+        return forward(self, images, traits)
+
+    monkeypatch.setattr(Network, "forward", only_64)
+    fold(runs)
+    for changes, key in (
+        ({"grid": 96}, "predict.grid and predict.scales"),
+        ({"window": Window(size=32)}, "predict.window"),
+    ):
+        with pytest.raises(
+            ConfigError, match=f"does not run on .* pixels, as {key} ask for: RuntimeError: made for 64"
+        ):
+            fold(runs, **changes)
+
+
+def test_options_of_prediction_are_read_from_words():
+    told = {"tta": "hflip,rotate", "scales": "[0.75,1]", "window": "{size:64,stride:32,skip:false}", "grid": "128"}
+    found = typed(InferOptions, told).changes()
+    assert found == {
+        "tta": ["hflip", "rotate"], "scales": [0.75, 1.0], "grid": 128,
+        "window": Window(size=64, stride=32, skip=False),
+    }  # fmt: skip
+    assert typed(InferOptions, {"window": "1024"}).window == Window(size=1024)
+    for key, text, message in (
+        ("window", "{size:64,step:3}", "window.step: no such option; did you mean stride"),
+        ("window", "30", "multiple of 32"),
+        ("window", "{size", "window={size: not a value"),
+        ("scales", "9", "scales"),
+        ("scales", "[]", "scales"),
+        ("tta", "hflop", "hflop"),
+        ("grid", "100", "multiple of 32"),
+        ("workers", "0", "workers"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            typed(InferOptions, {key: text}).changes()
+
+
+def infer(runs, hands, out, *more):
+    words = [f"runs={runs}", f"data.root={hands}", "device=cpu", "progress=false", "threshold=0.2", f"out={out}"]
+    return main(["infer", *words, *more])
+
+
+@pytest.fixture(scope="module")
+def kept(runs, hands, tmp_path_factory):
+    """Maps of two runs, made with all the ways of prediction at once."""
+    out = tmp_path_factory.mktemp("kept")
+    ways = ["grid=128", "scales=0.5,1", "window={size:64,stride:32}", "tta=hflip", "maps=true"]
+    for name in ("fpn", "unet"):
+        assert infer(runs, hands, out / f"{name}.csv", f"experiment={name}", *ways) == 0
+    return out
+
+
+def test_masks_of_stored_maps_at_the_image_s_size_are_those_of_the_run(kept, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # neither the runs nor the images are here
+    for name in ("fpn", "unet"):
+        words = [f"members={kept / name}.maps", "mode=soft", "threshold=0.2", "out=again.csv", "runs=nowhere"]
+        assert main(["ensemble", *words, "progress=false"]) == 0
+        assert (tmp_path / "again.csv").read_bytes() == (kept / f"{name}.csv").read_bytes()
+
+
+def test_a_vote_of_stored_maps_needs_no_images_and_refuses_other_ones(kept, tmp_path, capsys):
+    copy = tmp_path / "copy.maps"
+    shutil.copytree(kept / "unet.maps", copy)
+    words = ["mode=soft", "threshold=0.2", f"out={tmp_path / 'x.csv'}", "progress=false"]
+    assert main(["ensemble", f"members={kept / 'fpn'}.maps,{copy}", *words]) == 0
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert found["sizes"] == json.loads((kept / "fpn.json").read_text())["sizes"]
+    about = json.loads((copy / "maps.json").read_text())
+    lost = about["sizes"].popitem()[0]
+    (copy / "maps.json").write_text(json.dumps(about))
+    assert main(["ensemble", f"members={kept / 'fpn'}.maps,{copy}", *words]) == 2
+    assert f"do not hold the same images; {lost} is in one of them alone" in capsys.readouterr().err
+    about["sizes"][lost] = [9, 9]
+    (copy / "maps.json").write_text(json.dumps(about))
+    assert main(["ensemble", f"members={kept / 'fpn'}.maps,{copy}", *words]) == 2
+    assert f"copy.maps: has {lost} in another size than" in capsys.readouterr().err
+
+
+def test_maps_and_runs_vote_together(kept, runs, hands, tmp_path):
+    common = [f"runs={runs}", f"data.root={hands}", "device=cpu", "progress=false", "threshold=0.2", "mode=soft"]
+    assert (
+        main(["ensemble", f"members={kept / 'unet'}.maps,fpn", *common, f"out={tmp_path / 'x.csv'}", "maps=true"]) == 0
+    )
+    for path in (tmp_path / "x.maps").glob("*.npz"):
+        assert read_map(path).maps.side == 128  # the finer of the two
+        assert len(read_map(path).run_hashes) == 4
+
+
+def test_out_of_fold_maps_are_those_of_the_out_of_fold_masks(tiny, tmp_path, monkeypatch):
+    words = tiny("unet", name="kept", runs=tmp_path, epochs=2, predict__oof_prob="true", predict__threshold=0.1)
+    assert main(["train", *words]) == 0
+    place = tmp_path / "kept" / "fold0"
+    names = set(json.loads((place / "oof.json").read_text())["sizes"])
+    assert {path.name.removesuffix(".npz") for path in (place / "oof_prob").glob("*.npz")} == names
+    words = [f"members={place / 'oof_prob'}", "mode=soft", "threshold=0.1", f"out={tmp_path / 'again.csv'}"]
+    assert main(["ensemble", *words, "progress=false"]) == 0
+    found, expected = ((path).read_text().splitlines() for path in (tmp_path / "again.csv", place / "oof.csv"))
+    assert [line.rpartition(",")[0] for line in found] == [line.rpartition(",")[0] for line in expected]
