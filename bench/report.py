@@ -45,6 +45,10 @@ TITLES = {
         "Memory of a training step (ours: estimated, baseline: measured on a CPU; ratio: estimated / measured)",
         "python bench/plan.py --json results/plan.json",
     ),
+    "kills": (
+        "Runs killed by SIGKILL and continued (ours: equal to a run left alone; baseline: all)",
+        "python bench/kills.py --json results/kills.json",
+    ),
     "hand_geometry": (
         "Synthetic hands against real ones (baseline: the real statistic)",
         "python bench/hand_geometry.py --json results/hand_geometry.json",

@@ -5,7 +5,7 @@ and optimizer of the same network on the same prepared batches, without and with
 turns in one process; medians of rounds, ratios within rounds. On a CPU one thread, CPU time.
 
 Feeding: epochs as in training, from files through loader processes. Where there is a GPU: 2048 pixels, batch 2, eight
-loader processes, three large networks; on a CPU only the small one, to show that it runs.
+loader processes, three large networks; on a CPU only with ``--quick``, to show that it runs, and not kept.
 
     python bench/train.py [--quick] [--json FILE]
 """
@@ -173,7 +173,7 @@ def measure(root: str, model: str, size: int, quick: bool) -> list[dict[str, Any
     """The rows of one network."""
     where = f"{model}, {size} px, batch 2, {'GPU' if GPU else 'CPU, one thread'}"
     unit = "ms" if GPU else "CPU ms"
-    spent = fresh("overhead", root, model, size, 4 if quick else 9, 2)
+    spent = fresh("overhead", root, model, size, 4 if quick else 6, 2)
     rows: list[dict[str, Any]] = [
         {
             "claim": f"{where}: {what}",
@@ -184,16 +184,27 @@ def measure(root: str, model: str, size: int, quick: bool) -> list[dict[str, Any
         }
         for what, baseline in (("engine, bare step", "bare"), ("engine, bare step and torch's average", "averaged"))
     ]
-    fed = fresh("feeding", root, model, size, 3 if GPU else 1, 8 if GPU else 1)
-    rows.append({"claim": f"{where}: training from files", "ours": fed["speed"], "unit": "images/s"})
-    rows.append({"claim": f"{where}: waiting for data", "ours": 100 * fed["waiting"], "unit": "% of the time"})
-    if GPU:
-        rows.append({"claim": f"{where}: utilisation of the GPU", "ours": fed["used"], "unit": "%"})
-        rows.append({"claim": f"{where}: peak memory", "ours": fed["peak"], "unit": "GiB"})
     for row in rows:
-        ratio = f"{row['baseline']:9.4g} x{row['ratio']:.3f}" if "baseline" in row else ""
-        print(f"{row['claim']:88} {row['ours'] or float('nan'):9.4g} {ratio} {row['unit']}", flush=True)
-    return rows
+        show(row)
+    if not GPU and not quick:
+        return rows
+    fed = fresh("feeding", root, model, size, 3 if GPU else 1, 8 if GPU else 1)
+    more: list[dict[str, Any]] = [
+        {"claim": f"{where}: training from files", "ours": fed["speed"], "unit": "images/s"},
+        {"claim": f"{where}: waiting for data", "ours": 100 * fed["waiting"], "unit": "% of the time"},
+    ]
+    if GPU:
+        more.append({"claim": f"{where}: utilisation of the GPU", "ours": fed["used"], "unit": "%"})
+        more.append({"claim": f"{where}: peak memory", "ours": fed["peak"], "unit": "GiB"})
+    for row in more:
+        show(row)
+    return rows + more if GPU else rows
+
+
+def show(row: dict[str, Any]) -> None:
+    """Prints a row."""
+    ratio = f"{row['baseline']:9.4g} x{row['ratio']:.3f}" if "baseline" in row else ""
+    print(f"{row['claim']:88} {row['ours'] or float('nan'):9.4g} {ratio} {row['unit']}", flush=True)
 
 
 def main() -> None:

@@ -20,6 +20,8 @@ def fail(way, sign):
         raise OSError(28, "No space left on device", "last.new")
     if way == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if way == "long":
+        raise DataError("image7.png: " + "far too much " * 100_000)
     raise KeyError("a bug")
 
 
@@ -37,6 +39,7 @@ def fail_later(sign):
         ("refused", DataError, r"^image7\.png: the file is cut$"),
         ("full", OSError, "No space left on device: 'last.new'"),
         ("killed", TrainingError, r"^second: the process was killed \(SIGKILL\), perhaps for want of memory"),
+        ("long", DataError, r"^image7\.png: far too much"),
         ("broken", RuntimeError, "KeyError: 'a bug'"),
     ],
 )

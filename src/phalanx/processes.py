@@ -14,6 +14,8 @@ from typing import Any
 
 from .errors import PhalanxError, TrainingError
 
+LONGEST = 10_000  # characters of an error: what a pipe takes though nobody reads yet
+
 
 class Child:
     """A new Python process that calls ``function(*arguments)``, in a process group of its own.
@@ -107,11 +109,14 @@ def _run(report: Connection, function: Callable[..., Any], arguments: tuple[Any,
     code = 0
     try:
         function(*arguments)
-    except (PhalanxError, OSError) as error:
+    except OSError as error:
         report.send((time.monotonic(), error))
         code = 2
+    except PhalanxError as error:
+        report.send((time.monotonic(), type(error)(str(error)[:LONGEST])))
+        code = 2
     except BaseException:
-        report.send((time.monotonic(), traceback.format_exc()))
+        report.send((time.monotonic(), traceback.format_exc()[-LONGEST:]))
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()

@@ -37,12 +37,14 @@ phalanx train key=value ...        (bash train.sh key=value ...)
   model= loss= augment= optim=   a file of that folder of configs/
   any.key=value          every key of src/phalanx/config/: epochs=50 batch=2 data.size=1024 model.weights=none
                          optim.lr=3e-4 precision=auto|32|bf16|fp16 device=auto|cpu|cuda:1 accumulate=4
+  on_nan=stop|skip|halve   a step that is not finite ends training, is left out, or halves the learning rate as well
   devices=0,1,2,3        folds side by side, one a GPU (or devices=cpu,cpu), and a table; exit code 1 if one fails
   max_hours=10           stop this call in time, whole, with an exit code above 0; the same command continues
   devices=0,1 ddp=true   each fold on all these GPUs: every step's images are shared out, `batch` keeps its meaning
                          (each process has its own data.cache=ram; data.cache=disk is one for all)
 
-Killed at any moment, the same command continues; a finished fold is left as it is.
+Killed at any moment, the same command continues; a finished fold is left as it is. Where memory does not suffice,
+fewer images are computed at a time, in steps of as many as before.
 Writes runs/<name>/fold<k>/: config.yaml folds.csv log.jsonl last/ best/ final/ oof.csv oof_score.json
 """
 

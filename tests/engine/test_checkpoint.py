@@ -1,11 +1,17 @@
 """Checkpoints: what is put in comes out, and damage is noticed and survived."""
 
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
+from torch import nn
 
 from phalanx.engine import checkpoint
 from phalanx.errors import TrainingError
@@ -96,11 +102,42 @@ def empty_state(folder):
     (folder / "state.json").write_text("")
 
 
+def alter_state(folder):
+    path = folder / "state.json"
+    text = path.read_text()
+    path.write_text(text.replace('"step": ', '"step": 7'))
+    assert path.read_text() != text
+
+
+def other_kind(folder):
+    (folder / "state.json").write_text("[1, 2]")
+
+
 def lose(folder):
     (folder / "model.safetensors").unlink()
 
 
-DAMAGE = [cut, alter, swap, cut_state, empty_state, lose]
+def lose_state(folder):
+    (folder / "state.json").unlink()
+
+
+def of_another_step(folder):
+    """A file that is whole, of the same run and part."""
+    checkpoint.save(folder.parent / "other", parts(9), {"step": 9})
+    shutil.copy(folder.parent / "other" / "weights.safetensors", folder)
+    shutil.rmtree(folder.parent / "other")
+
+
+def link_to_nowhere(folder):
+    """A dangling link, as when the disk it was moved to is not there."""
+    shutil.rmtree(folder)
+    folder.symlink_to(folder.parent / "gone")
+
+
+DAMAGE = [
+    cut, alter, swap, cut_state, empty_state, alter_state, other_kind, lose, lose_state,
+    of_another_step, link_to_nowhere,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -118,7 +155,7 @@ def test_a_damaged_one_falls_back_on_the_one_before_and_says_so(last, damage, ca
 def test_where_none_is_whole_it_is_an_error_that_says_what_to_do(last, damage):
     damage(last)
     damage(last.with_name("last.before"))
-    with pytest.raises(TrainingError, match="Delete the run's folder") as caught:
+    with pytest.raises(TrainingError, match="delete the run's folder") as caught:
         checkpoint.load(last)
     assert str(last) in str(caught.value)
     assert "last.before" in str(caught.value)
@@ -156,6 +193,124 @@ def test_stopped_anywhere_while_saving_the_old_or_the_new_loads(last, stop, monk
     assert checkpoint.load(last)[1]["step"] == 2
     checkpoint.save(last, parts(3), {"step": 3})
     assert checkpoint.load(last)[1]["step"] == 3
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_after_any_damage_the_next_two_are_saved_as_ever(last, damage):
+    damage(last)
+    damage(last.with_name("last.before"))
+    for step in (3, 4):
+        checkpoint.save(last, parts(step), {"step": step})
+    assert checkpoint.whole(last)
+    assert checkpoint.load(last)[1]["step"] == 4
+    shutil.rmtree(last)
+    assert checkpoint.load(last)[1]["step"] == 3
+
+
+def test_a_folder_that_was_moved_and_linked_is_read_and_then_replaced(last, tmp_path):
+    for place in (last, last.with_name("last.before")):
+        place.rename(tmp_path / f"{place.name} elsewhere")
+        place.symlink_to(tmp_path / f"{place.name} elsewhere")
+    last.with_name("last.new").symlink_to(tmp_path / "last elsewhere")
+    assert checkpoint.load(last)[1]["step"] == 2
+    for step in (3, 4):
+        checkpoint.save(last, parts(step), {"step": step})
+    assert checkpoint.load(last)[1]["step"] == 4
+    assert json.loads((tmp_path / "last elsewhere" / "state.json").read_text())["step"] == 2  # nobody else's is deleted
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [({"parts": ("model", "optimizer")}, "holds no optimizer"), ({"run": "b/fold0"}, "it is of a/fold0")],
+)
+def test_a_whole_one_of_another_run_or_kind_is_told(tmp_path, asked, says, capsys):
+    place = tmp_path / "last"
+    checkpoint.save(place, parts(1) | {"optimizer": {}}, {"step": 1, "run": "b/fold0"})
+    checkpoint.save(place, parts(2), {"step": 2, "run": "a/fold0"})
+    assert checkpoint.load(place, **asked)[1]["step"] == 1
+    assert says in capsys.readouterr().out
+    shutil.rmtree(place.with_name("last.before"))
+    with pytest.raises(TrainingError, match=says):
+        checkpoint.load(place, **asked)
+
+
+def test_one_from_before_digests_and_names_is_taken(last):
+    about = json.loads((last / "state.json").read_text())
+    del about["digest"]
+    (last / "state.json").write_text(json.dumps(about))
+    assert checkpoint.load(last, parts=("model",), run="a/fold0")[1] == {"step": 2}
+
+
+def test_another_models_tensors_are_refused_by_name():
+    net = nn.Linear(3, 4)
+    checkpoint.check_fit(Path("last"), net.state_dict(), net)
+    for other, says in (
+        (nn.Linear(3, 5), r"weight is \(5, 3\) there and \(4, 3\)"),
+        (nn.Linear(3, 4, bias=False), "bias"),
+    ):
+        with pytest.raises(TrainingError, match=says):
+            checkpoint.check_fit(Path("last"), other.state_dict(), net)
+
+
+WRITES = [(Path, "mkdir", 1), (Path, "write_text", 1)] + [
+    (place, name, number)
+    for place, name in (
+        (checkpoint, "save_file"), (checkpoint, "_sync"), (checkpoint, "sync_folder"), (Path, "chmod"), (Path, "rename")
+    )
+    for number in (1, 2)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "name", "number"), WRITES)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_at_any_write_leaves_a_whole_checkpoint_and_says_so(last, place, name, number, code, monkeypatch):
+    calls, write = [], getattr(place, name)
+
+    def full(*arguments, **options):
+        calls.append(name)
+        if len(calls) == number:
+            if name == "save_file":  # as safetensors tells it, with half of the file written
+                Path(arguments[1]).write_bytes(b"half")
+                raise SafetensorError(f"Error while serializing: I/O error: {os.strerror(code)} (os error {code})")
+            raise OSError(code, os.strerror(code))
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(place, name, full)
+    with pytest.raises(
+        TrainingError, match=rf"last: {os.strerror(code)} \([\d]+ MB are free there\).*the same command"
+    ):
+        checkpoint.save(last, parts(3), {"step": 3})
+    monkeypatch.undo()
+    assert not last.with_name("last.new").exists()
+    assert checkpoint.load(last)[1]["step"] in ((3,) if (name, number) == ("sync_folder", 2) else (2,))
+    checkpoint.save(last, parts(4), {"step": 4})
+    assert checkpoint.load(last)[1]["step"] == 4
+
+
+def test_a_file_larger_than_the_system_allows_is_told_alike(last):
+    """Really refused by the system, in a process of its own."""
+    code = f"""
+import resource, torch
+from pathlib import Path
+from phalanx.engine import checkpoint
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+checkpoint.save(Path({str(last)!r}), {{"weights": {{"a": torch.zeros(200_000)}}}}, {{"step": 3}})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "TrainingError" in done.stderr, done.stderr
+    assert "last: File too large (" in done.stderr
+    assert not last.with_name("last.new").exists()
+    assert checkpoint.load(last)[1]["step"] == 2
+
+
+def test_other_errors_of_writing_are_not_taken_for_a_full_disk(last, monkeypatch):
+    def denied(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(checkpoint, "save_file", denied)
+    with pytest.raises(PermissionError):
+        checkpoint.save(last, parts(3), {"step": 3})
+    assert checkpoint.load(last)[1]["step"] == 2
 
 
 @pytest.mark.parametrize("damaged", [False, True])

@@ -1,9 +1,14 @@
 """The run's folder: one process at a time, one recipe for ever, a log without undone work."""
 
+import errno
 import json
+import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import yaml
@@ -26,14 +31,58 @@ def test_a_folder_in_use_is_refused_and_a_kill_releases_it(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, folder / ".lock"], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(TrainingError, match="fold0: another process is training here"), locked(folder):
-            pass
+        for who in ("", " (process 12 on that)"):
+            said = re.escape(f"fold0: another process is training here{who}; wait for it, or give another name=")
+            with pytest.raises(TrainingError, match=said), locked(folder):
+                pass
+            (folder / ".holder").write_text("process 12 on that")
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
         holder.stdout.close()
     with locked(folder):
+        assert (folder / ".holder").read_text() == f"process {os.getpid()} on {socket.gethostname()}"
+    assert not (folder / ".holder").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_lock_is_free_at_once_though_a_loader_process_outlives_the_killed_run(tmp_path):
+    reader, writer = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        with locked(tmp_path / "fold0"):
+            os.fork()
+            os.write(writer, b"%d\n" % os.getpid())
+            time.sleep(60)
+            os._exit(0)
+    said = b""
+    while said.count(b"\n") < 2:
+        said += os.read(reader, 50)
+    with pytest.raises(TrainingError, match=f"process {holder} on"), locked(tmp_path / "fold0"):
         pass
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
+    with locked(tmp_path / "fold0"):
+        pass
+    os.kill(next(pid for pid in map(int, said.split()) if pid != holder), signal.SIGKILL)
+
+
+def test_the_second_of_two_same_commands_says_who_trains_and_exits_2(tiny, tmp_path, capsys):
+    from phalanx.cli import main
+
+    with locked(tmp_path / "runs" / "r" / "fold0"):
+        assert main(["train", *tiny("unet", fold=0, name="r", runs=tmp_path / "runs")]) == 2
+    assert f"another process is training here (process {os.getpid()} on " in capsys.readouterr().err
+
+
+def test_without_locks_it_says_so_and_goes_on(tmp_path, monkeypatch, capsys):
+    def none(fd, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with locked(tmp_path / "fold0"):
+        (tmp_path / "fold0" / "kept").write_text("")
+    assert "fold0: its file system has no locks (No locks available); start no second" in capsys.readouterr().out
 
 
 def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path):

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import traceback
 import warnings
 from typing import Any
 
@@ -69,4 +70,10 @@ class PixelTransforms:
         self.chain.set_random_seed(int(rng.integers(2**31)))
         for step in self.chain.transforms:  # the chain gives all the same seed: they would come together or not at all
             step.set_random_seed(int(rng.integers(2**31)))
-        return np.ascontiguousarray(self.chain(image=image[:, :, None])["image"][:, :, 0])
+        try:
+            return np.ascontiguousarray(self.chain(image=image[:, :, None])["image"][:, :, 0])
+        except Exception as error:
+            owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+            failed = [step for step in self.chain.transforms if any(owner is step for owner in owners)]
+            error.add_note(f"pixel transform {', '.join(type(step).__name__ for step in failed) or 'unknown'}")
+            raise

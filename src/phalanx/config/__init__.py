@@ -25,7 +25,7 @@ __all__ = [
 
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
 RUNTIME_KEYS = (
-    "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "max_hours",
+    "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "max_hours", "on_nan",
     "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "model.checkpointing",
 )  # fmt: skip
 
@@ -56,6 +56,7 @@ class Config(Strict):
     checkpoint_minutes: Positive = 5.0
     progress: bool = True
     runs: Path = Path("runs")
+    on_nan: Literal["stop", "skip", "halve"] = "stop"  # a step that is not finite: left out, the rate halved as well
     devices: list[DeviceName] = []  # 0 or cuda:0, 1, ... or cpu: a fold each, or with ddp=true one fold on all
     ddp: bool = False
     max_hours: Positive | None = None  # for this call, all its folds together; then it stops, to be continued

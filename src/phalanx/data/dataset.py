@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from ..augment.device import Maps, warp_batch
 from ..augment.draw import Crop, Draw, draw
@@ -18,6 +19,7 @@ from ..config import Augment, Data
 from ..errors import DataError
 from .cache import SampleCache
 from .records import Record
+from .worker import PIXELS, READ, SENT, WARP, Trail, failure, free_memory
 
 
 class Batch(NamedTuple):
@@ -70,7 +72,7 @@ class TrainingSet(Dataset):
         self.crop = Crop(data.crop, data.crop_foreground) if data.crop else None
         index = {name: i for i, name in enumerate(data.classes)}
         self.pairs = [(index[a], index[b]) for a, b in data.pairs]
-        self.cache = cache
+        self.cache, self.trail = cache, Trail()
         cache.add(self.records, progress=progress)
 
     def __len__(self) -> int:
@@ -78,22 +80,28 @@ class TrainingSet(Dataset):
 
     def __getitem__(self, key: Key) -> "Sample | DataError":
         """The sample, or what is wrong with its files: raised in a worker it would arrive as a traceback."""
-        index = key[1]
+        record, stage = self.records[key[1]], READ
         try:
-            image, runs, grid = self.cache(self.records[index])
+            self.trail.note(key[1], stage)
+            image, runs, grid = self.cache(record)
+            rng = np.random.default_rng((self.seed, *key))
+            planes = runs.planes()
+            self.trail.note(key[1], stage := WARP)
+            drawn = draw(rng, self.augment, grid.content, image.shape[0], planes, self.crop)
+            later = self.augment.device == "cuda"
+            if not later:
+                image, planes = warp_drawn(drawn, image, planes, self.pairs)
+            self.trail.note(key[1], stage := PIXELS)
+            image = self.pixels(image, rng)
+            self.trail.note(key[1], stage := SENT)
+            apart = np.empty((planes.shape[2], *planes.shape[:2]), np.uint8)
+            cv2.split(planes, list(apart))  # three times as quick as numpy's transpose
+            sample = torch.from_numpy(image)[None], torch.from_numpy(apart), key[1]
+            return (*sample, drawn) if later else sample
         except DataError as error:
             return error
-        rng = np.random.default_rng((self.seed, *key))
-        planes = runs.planes()
-        drawn = draw(rng, self.augment, grid.content, image.shape[0], planes, self.crop)
-        later = self.augment.device == "cuda"
-        if not later:
-            image, planes = warp_drawn(drawn, image, planes, self.pairs)
-        image = self.pixels(image, rng)
-        apart = np.empty((planes.shape[2], *planes.shape[:2]), np.uint8)
-        cv2.split(planes, list(apart))  # three times as quick as numpy's transpose
-        sample = torch.from_numpy(image)[None], torch.from_numpy(apart), index
-        return (*sample, drawn) if later else sample
+        except Exception as error:
+            return failure(error, record.image, stage)
 
 
 class Batches(Sampler[list[Key]]):
@@ -167,6 +175,17 @@ def collate(samples: "list[Sample | DataError]") -> Batch | Unwarped | DataError
         if isinstance(sample, DataError):
             return sample
         whole.append(sample)
-    images, planes, index, *draws = zip(*whole, strict=True)
-    batch = Batch(torch.stack(images), torch.stack(planes), torch.tensor(index))
-    return Unwarped(*batch, Maps.of(draws[0])) if draws else batch
+    try:
+        images, planes, index, *draws = zip(*whole, strict=True)
+        batch = Batch(torch.stack(images), torch.stack(planes), torch.tensor(index))
+        found = Unwarped(*batch, Maps.of(draws[0])) if draws else batch
+        if get_worker_info() is not None:  # here, since a failure in the thread that sends would never be heard of
+            for part in tree_leaves(found):
+                part.share_memory_()
+        return found
+    except Exception as error:
+        return DataError(
+            f"a batch of {len(whole)} images could not be handed over ({type(error).__name__}: "
+            f"{' '.join(str(error).split())}). {free_memory()} Enlarge /dev/shm (docker run --shm-size=8g), or lower "
+            "workers= or batch="
+        )

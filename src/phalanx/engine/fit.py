@@ -1,8 +1,8 @@
 """Trains one fold: read this first. One call is idempotent: it begins, continues or finds the fold finished."""
 
-import json
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -19,18 +19,30 @@ from ..data import folds as folding
 from ..data.oversample import keep_weights
 from ..data.records import Record
 from ..data.traits import keep_traits
-from ..errors import ConfigError
-from ..files import write_json, write_text
+from ..data.worker import worker_errors
+from ..errors import ConfigError, TrainingError
+from ..files import whole_disk, write_json, write_text
 from ..models.depth import encoder_stages
 from . import checkpoint, top
 from .budget import is_over, stop
 from .device import check_compiler, open_device
 from .ema import Average
 from .feed import Feed, waiting_advice
+from .finished import finished
 from .folder import Log, agreed_folds, check_recipe, claim, fold_folder, locked
 from .freeze import check_freeze, freeze
-from .guards import check_gradient, check_loss
+from .guards import (
+    ANEW,
+    Part,
+    check_weights,
+    gradient_norm,
+    gradient_trouble,
+    leave_out,
+    loss_trouble,
+    to_host,
+)
 from .judge import Judge
+from .memory import Replay, Statistics, halve, out_of_memory, pieces, predicting, release
 from .optim import build_optimizer, check_optimizer, scales
 from .ranks import Ranks, launch
 from .schedule import check_schedule, set_rate
@@ -70,15 +82,14 @@ def fit(
             open_device(name, config.precision)
         launch(config.devices, _fit_on, config, fold, records, make_task, deadline)
         return folder
-    with locked(folder) if ranks.first else nullcontext():
+    with whole_disk(folder), locked(folder) if ranks.first else nullcontext():
         ranks.barrier()
         check_recipe(folder, config)
         folds = agreed_folds(folder, config, records)
         train = [record for record in records if fold is None or folds[record.name] != fold]
         held_out = [record for record in records if fold is not None and folds[record.name] == fold]
-        done = folder / "done.json"
-        if done.is_file():
-            print(f"{folder}: finished{_dice_text(json.loads(done.read_text(encoding='utf-8')))}", flush=True)
+        if (done := finished(folder)) is not None:
+            print(f"{folder}: finished{_dice_text(done)}", flush=True)
             return folder
         if ranks.any(is_over(deadline)):
             stop(folder, config)
@@ -108,11 +119,12 @@ def fit(
             return folder
         if held_out:
             began = time.monotonic()
-            score = task.out_of_fold(folder)
+            with predicting():
+                score = task.out_of_fold(folder)
             write_json(folder / "oof_score.json", score.to_json())  # oof.json is the sidecar of oof.csv
             print(score.to_text(), flush=True)
             result |= {"dice": score.mean, "seconds_oof": time.monotonic() - began}
-        write_json(done, result)
+        write_json(folder / "done.json", result)
         print(f"{folder}: finished{_dice_text(result)}", flush=True)
     return folder
 
@@ -150,6 +162,7 @@ class Trainer:
             check_freeze(config.optim.freeze, self.stages)
         optimizer = build_optimizer(self.raw, config.optim, self.stages if config.optim.layer_decay < 1 else None)
         self.network, self.optimizer = self.fabric.setup(self.raw, optimizer)
+        self.statistics = Statistics(self.raw)
         self.feed = Feed(task, config, device.torch, self.ranks)
         self.steps = config.epochs * self.feed.steps_an_epoch
         check_schedule(optimizer, config.optim, self.steps)
@@ -157,19 +170,25 @@ class Trainer:
 
     def run(self) -> float:
         """Trains to the end and writes ``final``; returns the seconds of training over all calls."""
-        if (self.folder / "final").is_dir():
+        final = self.folder / "final"
+        if checkpoint.whole(final):
             top.tidy(self.folder, [])
             return self._final_seconds()
         self.restore()
         self.ranks.barrier()  # all have read before the first writes
+        if self.ranks.first:
+            checkpoint.remove(final)
         state, config = self.state, self.config
-        log = Log(self.folder / "log.jsonl", state.step, silent=not self.ranks.first)
+        self.log = log = Log(self.folder / "log.jsonl", state.step, silent=not self.ranks.first)
         log("start", state.step, images=self.feed.batches.images, steps=self.steps, lr_scales=scales(self.optimizer),
             processes=self.ranks.size)  # fmt: skip
         self.began = self.saved = time.monotonic()
-        with self._bar() as bar:
+        shown = self.task.training_set
+        with self._bar() as bar, worker_errors(shown.records, shown.trail):
             while state.epoch < config.epochs and not state.stopped:
                 self.train_epoch(bar)
+                if not state.images:
+                    raise TrainingError(f"{self.folder}: every step of epoch {state.epoch + 1} was left out; {ANEW}")
                 loss, dice = state.loss_sum / state.images, state.dice_sum / state.images
                 log("epoch", state.step, epoch=state.epoch, stage=state.stage, loss=loss, dice=dice,
                     lr=self.optimizer.param_groups[0]["lr"], waiting=round(self.waiting, 4))  # fmt: skip
@@ -181,7 +200,8 @@ class Trainer:
                 if self.swa and config.optim.swa and state.epoch > config.optim.swa.start * config.epochs:
                     state.averaged += 1
                     self.swa.add(self.raw, state.averaged)
-                self.judge(state, dice, log, bar.write)
+                with predicting():
+                    self.judge(state, dice, log, bar.write)
                 self.save()
                 if state.epoch < config.epochs and not state.stopped and self.ranks.any(is_over(self.deadline)):
                     stop(self.folder, config, self._place())
@@ -195,40 +215,33 @@ class Trainer:
         if config.optim.freeze:
             freeze(self.raw, config.optim.freeze, self.stages, state.epoch)
         began, self.feed.waited = time.monotonic(), 0.0
-        for images, micro_batches in self.feed.steps(state.epoch, state.batch):
-            first, names, own, loss, dice = state.batch, [], 0, 0.0, 0.0
-            set_rate(self.optimizer, config.optim, state.step, self.steps, state.cuts)
-            for batch in micro_batches:
-                # every draw of the step, such as PointRend's points, follows from its place alone (rank 0 is no word
-                # of entropy to numpy: the first process draws what one alone draws)
-                place = (config.seed, state.epoch, state.batch, self.ranks.rank)
-                torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
-                names = [self.task.training_set.records[i].name for i in batch.which.tolist()]
-                with self.fabric.autocast():
-                    result = self.task.step(self.network, batch, state.stage)
-                check_loss(result.total, result.terms, names, config.data.classes, state.step)
-                # a mean over the images of the whole step, however it is cut into micro-batches
-                self.fabric.backward(result.total * (len(names) / images))
-                loss += result.total.item() * len(names)
-                dice += result.dice.mean(1).sum().item()
-                own += len(names)
-                state.batch += 1
+        for images, stream in self.feed.steps(state.epoch, state.batch):
+            set_rate(self.optimizer, config.optim, state.step, self.steps, state.cuts, state.rate_factor)
+            batches, parts = Replay(stream), list[Part]()
+            self.statistics.keep()
+            while self.ranks.any(not self.gradient(batches, images, parts)):
+                self.shrink(bar)
             # gradients, and what the log tells, are those of the whole step, wherever its images were
-            self.ranks.sum_gradients(self.raw, own / images)
-            loss, dice, over = self.ranks.sum(loss, dice, float(is_over(self.deadline)))
-            state.loss_sum, state.dice_sum = state.loss_sum + loss, state.dice_sum + dice
-            state.images += images
-            state.batch = first + -(-images // config.batch)
-            if config.optim.clip:
-                norm = self.fabric.clip_gradients(
-                    self.network, self.optimizer, max_norm=config.optim.clip, error_if_nonfinite=False
-                )
-                if norm is not None and self._scaler() is None:  # fp16's scaler skips such steps by itself
-                    check_gradient(norm, names, state.step)
-            self.optimizer.step()
+            self.ranks.sum_gradients(self.raw, sum(len(part.names) for part in parts) / images)
+            scaler = self._scaler()
+            norm = gradient_norm(self.raw, self.optimizer.optimizer, scaler)
+            losses, dices, size = to_host(parts, norm)
+            # fp16's scaler leaves out steps whose gradient is not finite by itself, while it looks for its scale
+            fine = math.isfinite(sum(losses)) and (math.isfinite(size) or scaler is not None)
+            loss = sum(value * len(part.names) for value, part in zip(losses, parts, strict=True))
+            loss, dice, bad, over = self.ranks.sum(loss, sum(dices), not fine, is_over(self.deadline))
+            if bad:
+                self.leave_out(parts, losses, images, bar)
+            else:
+                if config.optim.clip:
+                    torch.nn.utils.clip_grads_with_norm_(self.raw.parameters(), config.optim.clip, norm)
+                self.optimizer.step()
+                self.average.update(self.raw, state.step + 1)
+                state.loss_sum, state.dice_sum = state.loss_sum + loss, state.dice_sum + dice
+                state.images += images
+                state.skipped_in_row = 0
             self.optimizer.zero_grad(set_to_none=True)
-            state.step += 1
-            self.average.update(self.raw, state.step)
+            state.step, state.batch = state.step + 1, state.batch + -(-images // config.batch)
             bar.update()
             bar.set_postfix_str(self._postfix(), refresh=False)
             # an epoch's last step is saved with the epoch: of a state between the two, the log would tell twice
@@ -243,6 +256,59 @@ class Trainer:
         if self.waiting > 0.1 and waited > 5 and not self.advised:
             self.advised = True
             bar.write(waiting_advice(config, self.fabric.device, self.waiting))
+
+    def gradient(self, batches: Iterable[Any], images: int, parts: list[Part]) -> bool:
+        """Adds up this process's share of the gradient of the mean loss over the ``images`` of a step; False where
+        memory did not suffice. ``parts`` becomes what each forward gave."""
+        config, state = self.config, self.state
+        parts.clear()
+        try:
+            for number, batch in enumerate(batches, state.batch):
+                # every draw of the step, such as PointRend's points, follows from its place alone (rank 0 is no word
+                # of entropy to numpy: the first process draws what one alone draws)
+                place = (config.seed, state.epoch, number, self.ranks.rank)
+                torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+                for piece in pieces(batch, state.micro):
+                    names = [self.task.training_set.records[i].name for i in piece.which.tolist()]
+                    with self.fabric.autocast():
+                        result = self.task.step(self.network, piece, state.stage)
+                    # a mean over the images of the whole step, however it is cut
+                    self.fabric.backward(result.total * (len(names) / images))
+                    parts.append(Part(number, names, piece, result.total.detach(), result.terms, result.dice))
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def shrink(self, bar: tqdm) -> None:
+        """Memory did not suffice: forgets the step, and computes half as many images at a time from here on."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.statistics.restore()
+        release()
+        told = halve(self.state, self.config.batch, self.statistics)
+        self.tell(bar, "memory", told, micro=self.state.micro)
+
+    def leave_out(self, parts: list[Part], losses: list[float], images: int, bar: tqdm) -> None:
+        """Ends a step that is not finite without changing a weight, or ends training, as ``on_nan`` has it."""
+        state, config = self.state, self.config
+        self.statistics.restore()
+        check_weights(self.raw, state)
+        seen = self.ranks.gather((
+            loss_trouble(parts, losses, config.data.classes, self.task.inputs), [n for p in parts for n in p.names]
+        ))  # fmt: skip
+        trouble = next((found for found, _ in seen if found), None) or gradient_trouble(
+            self.raw, state.batch, -(-images // config.batch), [name for _, names in seen for name in names]
+        )
+        told = leave_out(trouble, config.on_nan, state)
+        if (scaler := self._scaler()) is not None:
+            scaler.update()
+        self.tell(bar, "skipped", told, rate_factor=state.rate_factor)
+
+    def tell(self, bar: tqdm, event: str, text: str, **values: Any) -> None:
+        """Of the step under way, in the log and on the terminal."""
+        self.log(event, self.state.step + 1, text=text, **values)
+        bar.write(f"{self.folder}: {text}")
 
     def finish(self) -> None:
         """Writes ``final``, and with ``average_best`` the mean of the best as ``best``."""
@@ -259,7 +325,7 @@ class Trainer:
                     network, self.raw, batches, lambda b: self.task.step(network, b, state.stage), self.ranks
                 )
         if self.ranks.first:
-            if state.top:
+            if state.top and any((self.folder / "top").glob("*")):  # else it was written, and final damaged since
                 checkpoint.save(self.folder / "best", {"weights": top.mean(self.folder, state.top)}, asdict(state))
             checkpoint.save(self.folder / "final", weights, asdict(state))
             top.tidy(self.folder, [])
@@ -280,15 +346,23 @@ class Trainer:
             tensors["swa"] = self.swa.network.state_dict()
         scaler = self._scaler()
         scalars = {"scaler": scaler.state_dict()} if scaler is not None else {}
-        checkpoint.save(self.folder / "last", tensors, asdict(self.state) | scalars)
+        checkpoint.save(self.folder / "last", tensors, asdict(self.state) | {"run": self._run()} | scalars)
         top.tidy(self.folder, self.state.top)
 
     def restore(self) -> None:
         """Takes up ``last``, if there is one."""
-        found = checkpoint.load(self.folder / "last")
+        last = self.folder / "last"
+        found = checkpoint.load(last, parts=("model", "weights", "optimizer"), run=self._run())
         if found is None:
+            if any((self.folder / name).exists() for name in ("final", "done.json")):
+                raise TrainingError(
+                    f"{self.folder}: trained to its end, but final is damaged and last is gone. Restore one of them "
+                    "from a copy, or delete the folder to train anew"
+                )
             return
         tensors, scalars = found
+        checkpoint.check_fit(last, tensors["model"], self.raw)
+        scalars.pop("run", None)
         scaler = self._scaler()
         if scaler is not None:
             scaler.load_state_dict(scalars.pop("scaler"))
@@ -299,6 +373,10 @@ class Trainer:
             self.swa.network.load_state_dict(tensors["swa"])
         checkpoint.restore_optimizer(self.raw, self.optimizer, tensors["optimizer"])
         print(f"{self.folder}: continues at step {self.state.step} of {self.steps}", flush=True)
+
+    def _run(self) -> str:
+        """The run's name and fold, by which a checkpoint of another is told."""
+        return f"{self.config.name}/{self.folder.name}"
 
     def _weights(self) -> dict[str, checkpoint.Tensors]:
         return {"weights": self.average.network.state_dict()}
@@ -324,8 +402,9 @@ class Trainer:
         state = self.state
         speed = (state.step * self.config.batch * self.config.accumulate) / max(1e-9, self._elapsed())
         return (
-            f"epoch {state.epoch + 1}/{self.config.epochs}, loss {state.loss_sum / state.images:.3f}, "
-            f"Dice {state.dice_sum / state.images:.3f}, {speed:.1f} images/s, {self.waiting:.0%} waiting for data"
+            f"epoch {state.epoch + 1}/{self.config.epochs}, loss {state.loss_sum / max(1, state.images):.3f}, "
+            f"Dice {state.dice_sum / max(1, state.images):.3f}, {speed:.1f} images/s, "
+            f"{self.waiting:.0%} waiting for data"
         )
 
     def _elapsed(self) -> float:

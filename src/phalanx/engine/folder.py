@@ -1,7 +1,10 @@
 """A run's folder: its lock, its recipe, its folds, its log and what it was made with."""
 
+import errno
 import json
+import os
 import platform
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -41,14 +44,26 @@ def locked(folder: Path) -> Iterator[None]:
     """Holds the folder for this process; a kill releases it. A new folder that stayed empty is removed again."""
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    who = ""
+    lock, holder = FileLock(folder / ".lock"), folder / ".holder"
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise TrainingError(f"{folder}: another process is training here; wait for it, or give another name=") from None
+        with suppress(OSError):
+            who = f" ({holder.read_text(encoding='utf-8')})"
+        raise TrainingError(
+            f"{folder}: another process is training here{who}; wait for it, or give another name="
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        print(f"{folder}: its file system has no locks ({error.strerror}); start no second process here", flush=True)
+    with suppress(OSError):  # only to tell others
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
     try:
         yield
     finally:
+        holder.unlink(missing_ok=True)
         if new and [path.name for path in folder.iterdir()] == [".lock"]:
             (folder / ".lock").unlink()
             with suppress(OSError):  # up to the first that another process uses meanwhile

@@ -11,6 +11,13 @@ from ..errors import ConfigError
 
 # of every optimizer: what the recipe says elsewhere, and what changes speed or bits and not the method
 OURS = {"params", "lr", "weight_decay", "foreach", "fused", "capturable", "differentiable", "maximize"}
+# what an option may be, by the type of its default; what begins as None may be anything
+KINDS: dict[type, tuple[Any, str]] = {
+    bool: (bool, "true or false"),
+    int: (int | float, "a number"),
+    float: (int | float, "a number"),
+    tuple: (list, "a list of numbers"),
+}
 
 
 def build_optimizer(network: nn.Module, config: Optim, stages: dict[str, int] | None = None) -> torch.optim.Optimizer:
@@ -52,12 +59,16 @@ def check_optimizer(config: Optim) -> None:
     """
     from timm.optim import create_optimizer_v2, get_optimizer_class
 
-    known = set(inspect.signature(get_optimizer_class(config.name, bind_defaults=False)).parameters) - OURS
-    for key in config.options:
+    parameters = inspect.signature(get_optimizer_class(config.name, bind_defaults=False)).parameters
+    known = set(parameters) - OURS
+    for key, value in config.options.items():
         if key not in known:
             close = nearest(key, known).partition("; known")[0]
             has = ", ".join(sorted(known))
             raise ConfigError(f"optim.options.{key}: no such option{close or '.'} {config.name} has {has}")
+        kind, expected = KINDS.get(type(parameters[key].default), (object, ""))
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool and expected):
+            raise ConfigError(f"optim.options.{key}={value!r}: expected {expected}")
     try:
         create_optimizer_v2([{"params": [_learnt(4)]}], config.name, lr=config.lr, **_options(config)).step()
     except Exception as error:  # of any kind: optimizers check what they are given, or fall over it at a step

@@ -80,9 +80,11 @@ def momentum(config: Optim, step: int, steps: int) -> float | None:
     return ends[1] + (ends[0] - ends[1]) * (done if rising else 1 - done)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, config: Optim, step: int, steps: int, cuts: int = 0) -> None:
-    """Gives each group its rate, and its momentum where that is cycled, for a step."""
-    lr, heavy = rate(config, step, steps, cuts), momentum(config, step, steps)
+def set_rate(
+    optimizer: torch.optim.Optimizer, config: Optim, step: int, steps: int, cuts: int = 0, factor: float = 1.0
+) -> None:
+    """Gives each group its rate, times ``factor``, and its momentum where that is cycled, for a step."""
+    lr, heavy = factor * rate(config, step, steps, cuts), momentum(config, step, steps)
     for group in optimizer.param_groups:
         group["lr"] = group["scale"] * lr
         if heavy is not None and "betas" in group:

@@ -24,3 +24,7 @@ class State:
     stopped: bool = False  # by early_stop
     averaged: int = 0  # epochs in swa's mean
     top: list[list[float]] = field(default_factory=list)  # Dice and epoch of the weights that average_best keeps
+    micro: int = 0  # images at a time, once memory did not suffice for config.batch; 0: config.batch
+    skipped: int = 0  # steps left out, as they were not finite
+    skipped_in_row: int = 0
+    rate_factor: float = 1.0  # of the learning rate; halved with on_nan=halve

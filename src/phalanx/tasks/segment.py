@@ -62,6 +62,13 @@ class Segment:
             batch = batch.warp(self.training_set.pairs)
         return loss_of(self.loss, stage, network(batch.images, traits_of(self.traits, batch)), batch.planes)
 
+    def inputs(self, batch: Batch | Unwarped) -> dict[str, Tensor]:
+        """What may not be finite of what a step is given, float[B, ...] by name. Missing metadata counts as zero."""
+        found = dict(batch.maps._asdict()) if isinstance(batch, Unwarped) else {}
+        if self.traits is not None:
+            found["metadata"] = self.traits[batch.which].nan_to_num(nan=0.0, posinf=torch.inf)
+        return found
+
     @torch.no_grad()
     def validate(self, network: Network, device: torch.device, ranks: Ranks, watched: bool = False) -> float | None:
         """Mean Dice of the held-out images, or of the watched ones, on the working grid: quicker than the score, and
