@@ -92,6 +92,8 @@ def test_a_row_whose_words_changed_is_stale_and_trained_again(place, hands, caps
     assert changed(result, config) is None
     result.recipe["optim"]["of_old"] = 1
     assert "of_old" in (changed(result, config) or "")
+    result.recipe.clear()
+    assert "missing" in (changed(result, config) or "")
 
 
 def test_mistakes_in_the_recipe_are_told_before_anything_is_trained(place, hands, capsys):

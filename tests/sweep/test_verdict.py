@@ -65,7 +65,7 @@ def simulated(rng, *, effect, seeds, rows, spread=0.01):
 @pytest.mark.parametrize(("seeds", "rows"), [(1, 8), (2, 8), (3, 8), (3, 1)])
 def test_without_an_effect_few_rows_are_decided(seeds, rows):
     rng, decided, asked = np.random.default_rng(3), 0, 0
-    for _ in range(100 if rows > 1 else 800):
+    for _ in range(60 if rows > 1 else 400):
         pairs = simulated(rng, effect=0.0, seeds=seeds, rows=rows)
         if seeds == 1:  # the others have two, so that their spread is known
             pairs = [*pairs[:1], *simulated(rng, effect=0.0, seeds=2, rows=rows)]

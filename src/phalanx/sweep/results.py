@@ -90,7 +90,7 @@ def changed(result: Result, config: Config) -> str | None:
     """How the present recipe differs from the one a result was trained by; None where it does not. Options that came
     later have the values that change nothing."""
     try:
-        data = result.recipe["data"] | {"root": "."}  # wherever it lay
+        data = result.recipe.get("data", {}) | {"root": "."}  # wherever it lay
         was = flatten(recipe_of(validate(result.recipe | {"name": result.row, "data": data})))
     except ConfigError as error:
         return str(error).splitlines()[0]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..compose import parse_folds
-from ..config import Config
+from ..config import Config, Data
 from ..data import folds as folding
 from ..data.quarantine import kept_records
 from ..data.truth import truth_of
@@ -83,7 +83,7 @@ def folds_of(text: str, config: Config) -> list[int]:
 
 def finish(job: Job, runs: Path) -> tuple[Result, str]:
     """The result of a job: there already, that of another row with the same recipe, or newly trained."""
-    config, fold = job.config.model_copy(deep=True), job.fold
+    config, fold = job.config, job.fold
     data = resolve_root(config.data)
     assert data.root is not None
     home = data.root.resolve().name
@@ -99,33 +99,39 @@ def finish(job: Job, runs: Path) -> tuple[Result, str]:
         copy = replace(equal[0], **told)
         copy.write()
         return copy, f"the recipe of {equal[0].table}/{equal[0].row}"
-    recipe, name = recipe_of(config), digest(config)
-    config.data = data
-    config.runs = runs / job.scale / home
+    return train(job, data, home, runs, told)
+
+
+def train(job: Job, data: Data, home: str, runs: Path, told: dict[str, Any]) -> tuple[Result, str]:
+    """Begins or continues the run of a job's recipe, and writes its result.
+
+    Args:
+        data: with a root, whose folder is called ``home``.
+        told: values of the result that belong to the row, not to the recipe.
+    """
     # equal recipes, equal folders: rows of several tables share a run
-    config.name = f"{name}-seed{config.seed}"
-    records = kept_records(config.data)
-    folder = fit(config, fold, records, Segment)
+    place = {"data": data, "runs": runs / job.scale / home, "name": f"{digest(job.config)}-seed{job.config.seed}"}
+    records = kept_records(data)
+    folder = fit(job.config.model_copy(update=place), job.fold, records, Segment)
     number = folding.read_plain(folder / "folds.csv")
-    held_out = [record for record in records if number[record.name] == fold]
-    found = score(
-        Submission.read(folder / "oof.csv"), truth_of(held_out, config.data), {r.name: r.group for r in held_out}
-    )
+    held_out = [record for record in records if number[record.name] == job.fold]
+    patient = {record.name: record.group for record in held_out}
+    found = score(Submission.read(folder / "oof.csv"), truth_of(held_out, data), patient)
+    of_patient = {name: np.array(found.patients) == name for name in sorted(set(found.patients))}
     done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
     made = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    of_patient = {name: np.array(found.patients) == name for name in sorted(set(found.patients))}
     result = Result(
         **told,
         scale=job.scale,
         data=home,
-        seed=config.seed,
-        fold=fold,
+        seed=job.config.seed,
+        fold=job.fold,
         dice=found.mean,
         seconds=done["seconds_train"] + done["seconds_oof"],
         curve=curve(folder),
         patients={name: found.dice[here].mean(axis=0).round(5).tolist() for name, here in of_patient.items()},
         images={name: int(here.sum()) for name, here in of_patient.items()},
-        recipe=recipe,
+        recipe=recipe_of(job.config),
         commit=made["commit"],
         machine=f"{processor()}, {made['threads']} threads" if made["gpu"] is None else made["gpu"],
     )
