@@ -39,11 +39,11 @@ def call(*words: str) -> None:
         sys.exit(2)
 
 
-def dice(root: Path, runs: Path, variant: str, seed: int, recipe: list[str]) -> float:
+def dice(root: Path, runs: Path, variant: str, seed: int, recipe: list[str], epochs: int) -> float:
     """Dice on the hands of the fold held out."""
     name = f"{variant}-seed{seed}"
     words = ["experiment=demo_fpn", "fold=0", f"seed={seed}", f"data.root={root}", f"runs={runs}", *recipe]
-    call("train", *words, f"name=coarse-seed{seed}", *VARIANTS["without"])
+    call("train", *words, f"name=coarse-seed{seed}", f"epochs={epochs}", *VARIANTS["without"])
     start = f"model.start={runs / f'coarse-seed{seed}'}"
     call("train", *words, f"name={name}", start, *SECOND, *VARIANTS[variant])
     return json.loads((runs / name / "fold0" / "done.json").read_text(encoding="utf-8"))["dice"]
@@ -85,12 +85,12 @@ def main() -> None:
     size, seeds = (128, [0]) if args.quick else (SIZE, [0, 1, 2])
     runs = args.runs / ("quick" if args.quick else "full")
     root = runs / "hands"
-    patients, epochs = ("10", 2) if args.quick else ("75", 6)
+    patients, epochs = (10, 2) if args.quick else (75, 6)
     if not root.is_dir():
-        sizes = ["--patients", patients, "--test-patients", "1", "--size", str(size)]
+        sizes = ["--patients", str(patients), "--test-patients", "1", "--size", str(size)]
         call("phantom", "hand", *sizes, "--seed", "11", "--out", str(root))
-    recipe = [f"data.size={size}", f"epochs={epochs}", "data.oversample=null", "augment=affine"]
-    scores = [{variant: dice(root, runs, variant, seed, recipe) for variant in VARIANTS} for seed in seeds]
+    recipe = [f"data.size={size}", "data.oversample=null", "augment=affine"]
+    scores = [{variant: dice(root, runs, variant, seed, recipe, epochs) for variant in VARIANTS} for seed in seeds]
     gains = [score["with"] - score["without"] for score in scores]
 
     where = f"{size} px, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
