@@ -38,7 +38,7 @@ TITLES = {
         "python bench/models.py --onnx --json results/models.json",
     ),
     "train": (
-        "A training step of the engine (baseline: a bare loop on the same batches), and feeding",
+        "A training step of the engine (baseline: a bare loop on the same batches; ratio: median within rounds)",
         "python bench/train.py --json results/train.json",
     ),
     "plan": (
