@@ -5,9 +5,11 @@ import shutil
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from phalanx.data.records import train_records
+from phalanx.engine import checkpoint
 from phalanx.engine.checkpoint import load_weights
 from phalanx.engine.fit import fit
 from phalanx.engine.start import begin, start_folder
@@ -48,6 +50,34 @@ def test_a_run_begins_with_the_final_weights_of_the_same_fold_and_keeps_their_ha
     weights, digest = load_weights(config.runs / "fpn" / "fold1" / "final")
     assert found == {"start": str(config.runs / "fpn" / "fold1"), "weights": digest, "left_out": []}
     assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
+
+
+def test_a_point_head_is_put_on_a_run_without_one_and_taken_off_again(begun, tmp_path):
+    config = begun("fpn")
+    plain = config.model_copy(deep=True)
+    plain.model.pointrend = None
+    weights, _ = load_weights(config.runs / "fpn" / "fold0" / "final")
+    without = network_of(plain)
+    assert begin(without, plain, plain.runs / "new", 0, [])["left_out"] == []
+    for key, value in without.state_dict().items():
+        assert torch.equal(value, weights[key.replace("core.", "core.segmenter.", 1)]), key
+
+    folder = config.runs / "plain" / "fold0"
+    shutil.copytree(config.runs / "fpn" / "fold0", folder)
+    shutil.rmtree(folder / "final")
+    values = yaml.safe_load((folder / "config.yaml").read_text())
+    values["model"]["pointrend"], values["loss"]["options"]["point"] = None, None
+    for stage in values["loss"]["stages"]:
+        stage["weights"].pop("point", None)
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    checkpoint.save(folder / "final", {"weights": without.state_dict()}, {})
+    config.model.start = "plain"
+    network = network_of(config)
+    fresh = {key: value.clone() for key, value in network.state_dict().items()}
+    left = begin(network, config, config.runs / "new", 0, [])["left_out"]
+    assert left == [key for key in fresh if key.startswith("core.head.")] != []
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, fresh[key] if key in left else weights[key]), key
 
 
 def test_other_classes_need_new_heads_and_get_them(begun):

@@ -12,10 +12,11 @@ from ..config import Config
 from ..data.records import Record
 from ..errors import ConfigError, TrainingError
 from ..predict.members import read_config
-from .checkpoint import load_weights
+from .checkpoint import Tensors, load_weights
 from .folder import flatten
 
 HEADS = ("core.head.", "core.segmenter.head.")
+POINTS = "core.head."  # the point head, in a network that has one
 DECIDES_SHAPES = ("arch", "encoder", "norm", "pointrend", "options")  # of what `model` says
 
 
@@ -56,7 +57,8 @@ def warm_start(network: nn.Module, config: Config, fold: int | None, held_out: S
     if found is None:
         raise ConfigError(f"model.start={name}: {folder} has no final weights yet; finish its training first")
     refuse_leaks(folder, held_out)
-    weights, mine = found[0], network.state_dict()
+    weights, points = with_points(found[0], other.model.pointrend is not None, config.model.pointrend is not None)
+    mine = network.state_dict()
     old, new = other.data.classes, config.data.classes
     left: list[str] = []
     if config.model.start_head == "new":
@@ -67,6 +69,7 @@ def warm_start(network: nn.Module, config: Config, fold: int | None, held_out: S
             f"model.start={name}: was trained on {len(old)} classes ({old[0]}, ...), this recipe has {len(new)} "
             f"({new[0]}, ...), so its heads do not fit; model.start_head=new begins them anew"
         )
+    left += [key for key in mine if points and key.startswith(POINTS) and key not in left]
     wanted = {key: value for key, value in mine.items() if key not in left}
     bad = [key for key, value in wanted.items() if key not in weights or weights[key].shape != value.shape]
     bad += [key for key in weights.keys() - mine.keys() if not key.startswith(HEADS)]
@@ -78,8 +81,19 @@ def warm_start(network: nn.Module, config: Config, fold: int | None, held_out: S
             f"{'; '.join(differing) or 'Its code or its libraries differ'}"
         )
     network.load_state_dict({key: weights[key] for key in wanted}, strict=False)
-    print(f"begins with {folder / 'final'}{f', {len(left)} tensors of the heads anew' if left else ''}", flush=True)
+    said = f", {len(left)} tensors of the heads anew" if left else ""
+    print(f"begins with {folder / 'final'}{said}", flush=True)
     return {"start": str(folder), "weights": found[1], "left_out": left}
+
+
+def with_points(weights: Tensors, had: bool, has: bool) -> tuple[Tensors, bool]:
+    """Weights under the names of a network with a point head or without one, and whether that head is new."""
+    if had == has:
+        return weights, False
+    if has:
+        return {key.replace("core.", "core.segmenter.", 1): value for key, value in weights.items()}, True
+    kept = {key: value for key, value in weights.items() if not key.startswith(POINTS)}
+    return {key.replace("core.segmenter.", "core.", 1): value for key, value in kept.items()}, False
 
 
 def start_folder(name: str, runs: Path, fold: int | None) -> Path:
