@@ -111,6 +111,7 @@ def test_images_tell_the_sizes_of_csvs_without_sidecar(vote, tmp_path):
 
 def test_a_flat_average_counts_folds_and_the_usual_one_members(runs, hands, tmp_path):
     """One fold of a run against both of another: of three folds, a third each, or a half and two quarters."""
+    from phalanx.predict.stored import read_map
     from phalanx.votes import EnsembleOptions, predict_members
 
     names = [str(runs / "unet" / "fold0"), "fpn"]
@@ -126,8 +127,7 @@ def test_a_flat_average_counts_folds_and_the_usual_one_members(runs, hands, tmp_
         "weighed": {"votes": [3, 1]},
     }.items():
         predict_members(**{"names": names, "options": options, "out": tmp_path / f"{kind}.csv"} | words)
-        with np.load(min((tmp_path / f"{kind}.maps").glob("*.npz"))) as stored:
-            maps[kind] = stored["maps"] / 255
+        maps[kind] = read_map(min((tmp_path / f"{kind}.maps").glob("*.npz"))).maps.dense()
     step = 2 / 255  # maps are stored in 256 steps
     np.testing.assert_allclose(maps["members"], (maps["one"] + maps["two"]) / 2, atol=step)
     np.testing.assert_allclose(maps["flat"], (maps["one"] + 2 * maps["two"]) / 3, atol=step)
@@ -137,20 +137,23 @@ def test_a_flat_average_counts_folds_and_the_usual_one_members(runs, hands, tmp_
 
 def test_a_soft_vote_stops_at_a_mirrored_member(tmp_path, capsys, monkeypatch):
     """Stored maps of discs, the second member's mirrored."""
-    from phalanx.files import write_json
-    from phalanx.predict.run import store_map
+    from phalanx.predict.maps import Maps
+    from phalanx.predict.stored import write_about, write_map
 
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "images" / "patient"
     folder.mkdir(parents=True)
-    sizes = {f"i{i}.png": [SIDE, SIDE] for i in range(20)}
+    sizes = {f"i{i}.png": (SIDE, SIDE) for i in range(20)}
     for name in sizes:
         cv2.imwrite(str(folder / name), np.zeros((SIDE, SIDE), np.uint8))
     for member, flip in (("a", 1), ("b", -1)):
         of = masks(ord(member), images=20)[..., ::flip]
         for name, image in zip(sizes, of, strict=True):
-            store_map(tmp_path / member, name, image.astype(np.float32))
-        write_json(tmp_path / member / "maps.json", {"classes": CLASSES, "run_hashes": {}, "sizes": sizes})
+            write_map(
+                tmp_path / member / f"{name}.npz", Maps.of(image.astype(np.float32)), image=name, size=(SIDE, SIDE),
+                classes=CLASSES, run_hashes={}, threshold=0.5,
+            )  # fmt: skip
+        write_about(tmp_path / member, CLASSES, {}, sizes, "")
     words = ["ensemble", "mode=soft", "members=a,b", "images=images", "out=out.csv", "progress=false"]
     assert main(words) == 2
     told = capsys.readouterr()

@@ -266,6 +266,9 @@ def predict_members(
         root=options.root,
     )
     members = opened(device=places[0])
+    idle = [key for key in ("tta", "grid", "scales", "window") if getattr(options, key) is not None]
+    if idle and not any(member.needs_images for member in members):
+        raise ConfigError(f"{idle[0]}: changes no stored maps; predict them again with it (bash infer.sh)")
     folders = [Path(folder) for member in members for folder in member.hashes]
     config = next((read_config(folder) for folder in folders if (folder / "config.yaml").is_file()), None)
     predict = (config.predict if config else Predict()).model_copy(update=options.changes())

@@ -123,10 +123,14 @@ def test_what_was_done_before_an_error_is_not_done_again(pictures, tmp_path, cap
     assert not part_folder(tmp_path / "x.csv").exists()
 
 
+def stop(journal):
+    raise KeyboardInterrupt
+
+
 def test_a_kill_after_the_maps_moved_to_their_place_loses_none(pictures, tmp_path, monkeypatch):
     csv = tmp_path / "x.csv"
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "finish", lambda self: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(Journal, "finish", stop)
         with pytest.raises(KeyboardInterrupt):
             predict(csv, Noise(), pictures)
     before = contents(csv)

@@ -158,6 +158,12 @@ def test_masks_of_stored_maps_at_the_image_s_size_are_those_of_the_run(kept, tmp
         assert (tmp_path / "again.csv").read_bytes() == (kept / f"{name}.csv").read_bytes()
 
 
+def test_options_that_stored_maps_cannot_follow_are_refused(kept, tmp_path, capsys):
+    words = [f"members={kept / 'fpn'}.maps", "mode=soft", "tta=hflip", f"out={tmp_path / 'x.csv'}", "progress=false"]
+    assert main(["ensemble", *words]) == 2
+    assert "tta: changes no stored maps; predict them again with it" in capsys.readouterr().err
+
+
 def test_a_vote_of_stored_maps_needs_no_images_and_refuses_other_ones(kept, tmp_path, capsys):
     copy = tmp_path / "copy.maps"
     shutil.copytree(kept / "unet.maps", copy)

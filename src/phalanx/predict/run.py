@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -13,21 +13,12 @@ from ..data.images import read_grey
 from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..submit import table
+from ..submit.agreement import Watch
 from .journal import Journal, Row, append, claimed, map_in
 from .maps import Mean, Size, parts_to_rles
 from .members import SoftMember, digest
 from .shards import Opener, helped
 from .stored import FORMAT, MapsFolder, write_about, write_map
-
-
-class Watch(Protocol):
-    """Sees what each member alone would submit of the first images, to compare members with each other."""
-
-    wanted: int  # images
-
-    def __call__(self, image: str, size: Size, rles: Sequence[Sequence[str]]) -> None:
-        """``rles``: one a class and member. Raises to stop."""
-        ...
 
 
 class Vote(NamedTuple):
