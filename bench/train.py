@@ -35,7 +35,7 @@ from phalanx.data.dataset import collate
 from phalanx.data.records import train_records
 from phalanx.engine.device import open_device
 from phalanx.engine.feed import ahead
-from phalanx.engine.fit import Trainer
+from phalanx.engine.loop import Trainer
 from phalanx.engine.optim import build_optimizer
 from phalanx.phantom.hand import make_hands
 from phalanx.tasks.segment import Segment

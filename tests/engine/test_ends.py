@@ -10,7 +10,8 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 
 from phalanx.engine import checkpoint
-from phalanx.engine.fit import Trainer, fit
+from phalanx.engine.fit import fit
+from phalanx.engine.loop import Trainer
 from phalanx.errors import ConfigError, TrainingError
 from phalanx.tasks.segment import Segment
 
@@ -147,8 +148,8 @@ def test_out_of_time_it_stops_whole_says_so_and_goes_on_to_the_same_bits(recipe,
     folder, saved = config.runs / "timed" / "fold0", []
     for looks in (3, 1, 4):
         left = iter([False] * looks + [True] * 2)
-        monkeypatch.setattr("phalanx.engine.budget.is_over", lambda _, left=left: next(left))
         monkeypatch.setattr("phalanx.engine.fit.is_over", lambda _, left=left: next(left))
+        monkeypatch.setattr("phalanx.engine.loop.is_over", lambda _, left=left: next(left))
         with pytest.raises(TrainingError, match=r"timed/fold0: unfinished: max_hours=1 are over at step \d of 9"):
             fit(config, 0, records, Segment, deadline=0.0)
         saved.append(json.loads((folder / "last" / "state.json").read_text())["step"])
@@ -203,7 +204,7 @@ def test_fp16_skips_steps_that_overflow_and_continues_its_scaler(recipe, records
         plugin = MixedPrecision("16-mixed", "cpu", scaler=scaler)
         return Fabric(accelerator=accelerator, devices=devices, plugins=[plugin])
 
-    monkeypatch.setattr("phalanx.engine.fit.Fabric", half)
+    monkeypatch.setattr("phalanx.engine.loop.Fabric", half)
     config = recipe("unet", epochs=3, data__size=32, checkpoint_minutes=1e-9)
     whole, _ = whole_and_interrupted(config, records, (3, 4))
     scale = json.loads((whole / "last" / "state.json").read_text())["scaler"]["scale"]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from phalanx.data.dataset import Batch, Batches
 from phalanx.engine import feed
-from phalanx.engine.fit import Trainer
+from phalanx.engine.loop import Trainer
 from phalanx.errors import DataError
 from phalanx.tasks.segment import Segment
 
@@ -93,7 +93,7 @@ def test_the_share_of_waiting_is_measured_and_told_once(recipe, records, monkeyp
     now = SimpleNamespace(seconds=0.0)
     clock = SimpleNamespace(monotonic=lambda: now.seconds, time=time.time)
     monkeypatch.setattr(feed, "time", clock)
-    monkeypatch.setattr("phalanx.engine.fit.time", clock)
+    monkeypatch.setattr("phalanx.engine.loop.time", clock)
     config = recipe(batch=2)
     task = Segment(config, records, [])
     trainer, said = Trainer(config, config.runs, task), []

@@ -9,8 +9,9 @@ import torch
 from tqdm import tqdm
 
 from phalanx.data import folds as folding
-from phalanx.engine.fit import Trainer, fit
+from phalanx.engine.fit import fit
 from phalanx.engine.folder import agreed_folds
+from phalanx.engine.loop import Trainer
 from phalanx.errors import ConfigError, DataError, TrainingError
 from phalanx.tasks.segment import Segment
 

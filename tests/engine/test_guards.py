@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from phalanx.data.dataset import Batches
 from phalanx.engine import checkpoint
-from phalanx.engine.fit import Trainer, fit
+from phalanx.engine.fit import fit
 from phalanx.engine.guards import (
     PATIENCE,
     Part,
@@ -20,6 +20,7 @@ from phalanx.engine.guards import (
     loss_trouble,
     to_host,
 )  # fmt: skip
+from phalanx.engine.loop import Trainer
 from phalanx.engine.state import State
 from phalanx.errors import TrainingError
 from phalanx.tasks.segment import Segment

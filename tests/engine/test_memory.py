@@ -11,7 +11,8 @@ from tqdm import tqdm
 from phalanx.augment.device import Maps
 from phalanx.data.dataset import Batch, Unwarped
 from phalanx.engine import checkpoint
-from phalanx.engine.fit import Trainer, fit
+from phalanx.engine.fit import fit
+from phalanx.engine.loop import Trainer
 from phalanx.engine.memory import Replay, out_of_memory, pieces
 from phalanx.engine.ranks import Ranks
 from phalanx.errors import TrainingError
