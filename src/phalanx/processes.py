@@ -12,6 +12,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from tqdm import tqdm
+
 from .errors import PhalanxError, TrainingError
 
 LONGEST = 10_000  # characters of an error: what a pipe takes though nobody reads yet
@@ -106,6 +108,7 @@ def cause(children: Sequence[Child]) -> BaseException:
 def _run(report: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     os.setpgrp()
     threading.Thread(target=_follow, daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which would count as leaked after os._exit
     code = 0
     try:
         function(*arguments)
