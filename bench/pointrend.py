@@ -34,7 +34,9 @@ from phalanx.submit.table import Submission
 from phalanx.tasks.segment import loss_of
 
 SIZE = 512
-SECOND = ["epochs=4", "optim.lr=2e-3", "optim.clip=0"]
+# without dropout: the head learns from logits as it will find them, not from those of a thinned decoder
+DROPOUT = "model.options={decoder_pyramid_channels:128,decoder_segmentation_channels:64,decoder_dropout:0}"
+SECOND = ["epochs=4", "optim.lr=2e-3", "optim.clip=0", DROPOUT]
 HEAD = "{points:4096,oversample:3,importance:0.75,hidden:256,layers:3,subdivision_points:4096,detach:true}"
 VARIANTS = {
     "without": ["model.pointrend=null", "loss=bce5_dice5"],
