@@ -125,7 +125,7 @@ each fitted on all folds but one and scored on that one:
   largest                only a class's largest part kept
   holes                  a class's holes filled
 
-A class or member departs from the default only where that is 2 standard errors better in the folds it is fitted on. A
+A class or member departs from the default only where that is 3 standard errors better in the folds it is fitted on. A
 choice is kept where the cross-fitted gain in mean Dice is .0001 or more and its 95% interval over patients lies above
 0; the Dice fitted and scored on the same images stands beside it. infer and ensemble mode=soft apply the file with
 decided=FILE.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from phalanx.submit.crossfit import CANDIDATES, LEAST, cross_fit, for_all, forward, per_class, sure, weightings
+from phalanx.submit.crossfit import CANDIDATES, LEAST, SURE, cross_fit, for_all, forward, per_class, sure, weightings
 
 IMAGES = 120
 FOLDS = np.arange(IMAGES) // 2 % 4
@@ -13,9 +13,7 @@ PATIENTS = [f"P{i // 2:03d}" for i in range(IMAGES)]
 def judge(dice, fit, default):
     names = [f"i{i:03d}" for i in range(IMAGES)]
     classes = [f"c{c}" for c in range(dice.shape[1])]
-    return cross_fit(
-        "x", dice, default=default, fit=fit, folds=FOLDS, images=names, patients=PATIENTS, classes=classes
-    )
+    return cross_fit("x", dice, default=default, fit=fit, folds=FOLDS, images=names, patients=PATIENTS, classes=classes)
 
 
 def noise(candidates, seed=0, classes=4, spread=0.02):
@@ -84,7 +82,7 @@ def test_sure_is_the_standard_error_of_patients_means():
     patients = np.unique(PATIENTS, return_inverse=True)[1]
     means = gaps.reshape(-1, 2).mean(1)
     error = means.std(ddof=1) / np.sqrt(len(means))
-    for mean, wanted in ((1.99 * error, False), (2.01 * error, True)):
+    for mean, wanted in (((SURE - 0.01) * error, False), ((SURE + 0.01) * error, True)):
         assert bool(sure(gaps - gaps.mean() + mean, patients)) is wanted
 
 
