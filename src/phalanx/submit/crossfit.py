@@ -10,7 +10,9 @@ import numpy as np
 from .compare import Comparison
 
 LEAST = 0.0001  # mean Dice: a smaller gain is not worth a rule, however sure
-SURE = 3.0  # standard errors over patients that a candidate must gain where it is fitted: the best of dozens has 2 often
+SURE = (
+    3.0  # standard errors over patients that a candidate must gain where it is fitted: the best of dozens has 2 often
+)
 CANDIDATES = 256  # weightings that are tried at most
 
 Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]  # Dice float[N, C, K], patients int[N] -> candidate int[C]
