@@ -12,7 +12,21 @@ import phalanx
 
 ROOT = Path(phalanx.__file__).parent
 COMMON = {"commit", "config", "errors", "files", "measures", "processes"}
-COMMANDS = {"cli", "__main__", "demo", "fanout", "scoring", "votes", "usage", "compose", "roots", "sweep", "words"}
+COMMANDS = {
+    "cli",
+    "__main__",
+    "demo",
+    "fanout",
+    "scoring",
+    "votes",
+    "usage",
+    "compose",
+    "roots",
+    "sweep",
+    "words",
+    "decide",
+    "out_of_fold",
+}
 BASE = {"data", "augment", "metrics", "models", "losses", "submit"}
 
 # what each package may import beside itself and COMMON

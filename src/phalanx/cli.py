@@ -138,6 +138,22 @@ def compare(words: Sequence[str]) -> None:
         write_json(Path(flags["--json"]), result.to_json())
 
 
+def decide(words: Sequence[str]) -> None:
+    """``phalanx decide``."""
+    from .compose import split_words
+
+    pairs = split_words(words)
+    if "members" not in pairs:
+        raise ConfigError("members=: name the runs to decide about, as in members=base,unetpp")
+
+    from .decide import DecideOptions
+    from .decide import decide as decide_members
+    from .votes import typed
+
+    options = typed(DecideOptions, pairs)
+    print(decide_members(options).to_text(), options.out, sep="\n")
+
+
 def ledger(words: Sequence[str]) -> None:
     """``phalanx ledger``."""
     places, pairs = split_flags(words, {})[1:]
@@ -413,6 +429,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "ensemble": (ensemble, usage.ENSEMBLE),
     "score": (score, usage.SCORE),
     "compare": (compare, usage.COMPARE),
+    "decide": (decide, usage.DECIDE),
     "ledger": (ledger, usage.LEDGER),
     "leaderboard": (leaderboard, usage.LEADERBOARD),
     "phantom": (phantom, usage.PHANTOM),

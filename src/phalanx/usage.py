@@ -8,6 +8,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv ...     vote runs, maps and CSVs
   phalanx score FILE ANSWERS [--json FILE]                           mean Dice, per class, patient bootstrap
   phalanx compare A B ANSWERS                                        the difference of two, paired by patient
+  phalanx decide members=A,B [out=FILE.json]                         weights, thresholds, cleaning, out of fold
   phalanx ledger add RUN|FILE.csv [score=0.976]                      keep a run or submission in submissions/ledger.csv
   phalanx leaderboard                                                what the ledger holds, the best first
   phalanx phantom hand --patients N --size S --seed K --out DIR      make a synthetic data set
@@ -65,6 +66,7 @@ phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=
                          window={size:1024,stride:512,skip:true}: skip leaves out those with nothing brighter than air
   workers=2              processes that share the images; devices=0,1 gives them GPUs in turn
   threshold=0.5  batch=4 (images or windows at once)  device=auto  precision=auto  runs=runs  progress=true
+  decided=FILE.json      thresholds by class and cleaning that `phalanx decide members=NAME` kept
 
 Options of prediction that are not given are the run's own (predict.* in training). Killed at any moment, the same
 command goes on after the images that are done; with other members, options or images it begins anew.
@@ -79,6 +81,7 @@ phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        
   quorum=K               votes a pixel needs (hard; default: more than half, so a tie is background; quorum=1 is the
                          union, the number of members the intersection)
   weights=2,1,1          votes of each member, whole numbers (votes=2,1,1 is the same; weights=best: see below)
+  decided=FILE.json      what `phalanx decide` kept for these members: weights, thresholds, cleaning (soft)
   anyway=true            go on although a member is misaligned: shifted, mirrored, under other classes or image names
   out=FILE.csv           default: submissions/<mode>.csv
   size=HxW               image size of CSV members without a sidecar, or images=DIR to look there (hard)
@@ -107,6 +110,29 @@ phalanx compare runs/A runs/B [--json FILE]
 Scores both as phalanx score does (same options), or takes two runs' out-of-fold scores, and compares them in pairs:
 difference by class and in all with a 95% interval over patients, and the chance of so large a difference between
 equals, by patients' signs drawn anew.
+"""
+
+DECIDE = """\
+phalanx decide members=A,B,C [out=submissions/decided.json]
+
+Asks the out-of-fold maps of 1 to 8 runs (trained with predict.oof_prob=true on the same folds) which of these gain,
+each fitted on all folds but one and scored on that one:
+
+  members                greedy forward selection among the members
+  weights                votes of each member, the best of up to 255 proportions
+  thresholds             a threshold for each class, .05 to .95
+  smallest               parts of a class's mask below 16, 64, 256 or 1024 pixels removed
+  largest                only a class's largest part kept
+  holes                  a class's holes filled
+
+A class or member departs from the default only where that is 3 standard errors better in the folds it is fitted on. A
+choice is kept where the cross-fitted gain in mean Dice is .0001 or more and its 95% interval over patients lies above
+0; the Dice fitted and scored on the same images stands beside it. infer and ensemble mode=soft apply the file with
+decided=FILE.
+
+  out=FILE.json          where to
+  data.root=DIR          where the training images lie now
+  runs=runs  progress=true
 """
 
 LEDGER = """\

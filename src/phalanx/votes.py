@@ -39,6 +39,15 @@ class InferOptions(Strict):
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     runs: Path = Path("runs")
     progress: bool = True
+    decided: Path | None = None
+
+    @model_validator(mode="after")
+    def _nothing_decided_twice(self) -> "InferOptions":
+        for key in ("threshold", "votes", "maps"):
+            if self.decided is not None and getattr(self, key, None):
+                why = "decided= tells it" if key != "maps" else "keeps probabilities, which decided= leaves as they are"
+                raise ValueError(f"{key}: {why}; leave one of the two out")
+        return self
 
     def changes(self) -> dict[str, Any]:
         """What overrides the run's own prediction options."""
@@ -75,9 +84,12 @@ class EnsembleOptions(InferOptions):
         for key, given in (("quorum", self.quorum is not None), ("size", self.size is not None)):
             if self.mode == "soft" and given:
                 raise ValueError(f"{key}: belongs to mode=hard")
-        for key, given in (("average", self.average != "members"), ("maps", self.maps)):
+        soft = {"average": self.average != "members", "maps": self.maps, "decided": self.decided is not None}
+        for key, given in soft.items():
             if self.mode == "hard" and given:
                 raise ValueError(f"{key}: belongs to mode=soft; a hard vote has no probabilities")
+        if self.decided is not None and self.average != "members":
+            raise ValueError("average: decided= was decided about members, whose folds are averaged first")
         return self
 
 
@@ -99,7 +111,7 @@ def typed(kind: type[BaseModel], pairs: dict[str, str]) -> Any:
             values[field] = [part for part in text.strip("[]").split(",") if part]
         elif field == "size":
             values[field] = parse_size(text)
-        elif field in ("out", "images", "root", "runs", "device", "precision"):
+        elif field in ("out", "images", "root", "runs", "device", "precision", "decided"):
             values[field] = text
         else:
             try:
@@ -143,6 +155,7 @@ def described(options: EnsembleOptions) -> str:
         "weights": ",".join(map(str, options.votes)) if options.votes else None,
         "quorum": options.quorum,
         "average": options.average if options.mode == "soft" else None,
+        "decided": options.decided,
     }
     return " ".join([options.mode, *(f"{key}={value}" for key, value in told.items() if value is not None)])
 
@@ -248,16 +261,17 @@ def predict_members(
 
     import torch
 
+    from .predict.decided import Decided
     from .predict.members import open_members, read_config
     from .predict.run import write_submission
     from .submit.agreement import Watch
 
     places = options.places()
+    decided = Decided.read(options.decided) if options.decided else None
     # processes share the cores
     threads = max(1, torch.get_num_threads() // len(places)) if len(places) > 1 else None
-    opened = partial(
+    opening = partial(
         open_members,
-        names,
         threads=threads,
         runs=options.runs,
         weights=options.weights,
@@ -265,7 +279,15 @@ def predict_members(
         changes=options.changes(),
         root=options.root,
     )
-    members = opened(device=places[0])
+    members = opening(names, device=places[0])
+    if decided is not None:
+        all_votes = decided.votes_of(members)
+        for name, n in zip(names, all_votes, strict=True):
+            if not n:
+                print(f"note: {name}: left out, as {options.decided} says", flush=True)
+        names = [name for name, n in zip(names, all_votes, strict=True) if n]
+        members = [member for member, n in zip(members, all_votes, strict=True) if n]
+        votes = [n for n in all_votes if n]
     idle = [key for key in ("tta", "grid", "scales", "window") if getattr(options, key) is not None]
     if idle and not any(member.needs_images for member in members):
         raise ConfigError(f"{idle[0]}: changes no stored maps; predict them again with it (bash infer.sh)")
@@ -282,9 +304,10 @@ def predict_members(
         weights=[
             n * (max(1, len(m.hashes)) if flat else 1) for n, m in zip(votes or [1] * len(names), members, strict=True)
         ],
+        decided=decided,
         watch=Watch(names, members[0].classes, len(records), tell) if tell and names[1:] else None,
         maps_folder=out.with_suffix(".maps") if options.maps else None,
-        helpers=[partial(opened, device=place) for place in places[1:]],
+        helpers=[partial(opening, names, device=place) for place in places[1:]],
         progress=options.progress,
     )
     return out

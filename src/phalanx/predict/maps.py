@@ -6,7 +6,7 @@ that changes nothing, since bilinear interpolation never exceeds its neighbours;
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -233,10 +233,21 @@ class Mean:
         return parts_to_rles(self.parts(), self.size, threshold)
 
 
-def parts_to_rles(parts: Sequence[tuple[Maps, float]], size: Size, threshold: float) -> list[str]:
-    """As :meth:`Mean.rles`."""
-    frame, texts = np.zeros(size, bool), []
-    for c in range(len(parts[0][0].boxes)):
+def parts_to_rles(
+    parts: Sequence[tuple[Maps, float]],
+    size: Size,
+    thresholds: float | Sequence[float],
+    cleanings: Mapping[int, Callable[[np.ndarray], np.ndarray]] | None = None,
+) -> list[str]:
+    """As :meth:`Mean.rles`.
+
+    Args:
+        thresholds: one, or one a class.
+        cleanings: by class, what is then done with its mask bool[h, w], which is a box around all of it.
+    """
+    frame, texts, count = np.zeros(size, bool), [], len(parts[0][0].boxes)
+    each = [thresholds] * count if isinstance(thresholds, float) else thresholds
+    for c, threshold in zip(range(count), each, strict=True):
         box = NOTHING
         for maps, share in parts:
             box = box.join(maps.reach(c, threshold * share, size, max(size) / maps.side))
@@ -244,7 +255,8 @@ def parts_to_rles(parts: Sequence[tuple[Maps, float]], size: Size, threshold: fl
             texts.append("")
             continue
         level = [maps.stretch(c, box, size, max(size) / maps.side) for maps, _ in parts]
-        frame[box.slices] = (sum(level[1:], level[0])) >= threshold
+        mask = sum(level[1:], level[0]) >= threshold
+        frame[box.slices] = cleanings[c](mask) if cleanings and c in cleanings else mask
         texts.append(encode(frame))
         frame[box.slices] = False
     return texts

@@ -14,6 +14,7 @@ from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..submit import table
 from ..submit.agreement import Watch
+from .decided import Decided
 from .journal import Journal, Row, append, claimed, map_in
 from .maps import Mean, Size, parts_to_rles
 from .members import SoftMember, digest
@@ -81,6 +82,7 @@ class Work(NamedTuple):
     threshold: float
     weights: Sequence[float]
     about: Mapping[str, object] | None  # of maps to keep: classes and run hashes
+    decided: Decided | None = None
 
     def do(
         self,
@@ -113,7 +115,8 @@ class Work(NamedTuple):
                     map_in(self.folder, record.name), mean.on_finest(), image=record.name, size=mean.size,
                     threshold=self.threshold, **self.about,  # type: ignore[arg-type]
                 )  # fmt: skip
-            rows.append(Row(record.name, mean.size, mean.rles(self.threshold)))
+            rles = self.decided.rles(mean.parts(), mean.size) if self.decided else mean.rles(self.threshold)
+            rows.append(Row(record.name, mean.size, rles))
         append(self.folder, writer, rows)
         return len(rows)
 
@@ -126,6 +129,7 @@ def write_submission(
     threshold: float,
     batch: int,
     weights: Sequence[float] | None = None,
+    decided: Decided | None = None,
     watch: Watch | None = None,
     maps_folder: Path | None = None,
     helpers: Sequence[Opener] = (),
@@ -137,6 +141,7 @@ def write_submission(
     Args:
         batch: images at once; a group of them is predicted together whoever does it, so the rows do not depend on it.
         weights: of each member in the mean; equal by default.
+        decided: thresholds by class and what is done with the masks; its votes stand in ``weights``.
         watch: sees each member's masks of the first images, before any later image is predicted.
         maps_folder: also store the averaged maps there, for soft votes later; replaces those of an earlier call.
         helpers: a process each, which opens the same members and takes its share of the images.
@@ -155,13 +160,14 @@ def write_submission(
     hashes = {key: value for member in members for key, value in member.hashes.items()}
     key = digest([
         FORMAT, [member.key for member in members], weights, threshold, maps_folder is not None,
+        decided and decided.model_dump(mode="json", exclude={"verdicts"}),
         [[record.name, *_state(record)] for record in records],
     ])  # fmt: skip
     about = {"classes": classes, "run_hashes": hashes} if maps_folder is not None else None
     groups = [records[first : first + batch] for first in range(0, len(records), batch)]
     with claimed(path):
         journal = Journal(path, key)
-        work = Work(journal.folder, threshold, weights, about)
+        work = Work(journal.folder, threshold, weights, about, decided)
         done = {
             record.name
             for record in records
