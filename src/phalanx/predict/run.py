@@ -16,8 +16,8 @@ from ..submit import table
 from ..submit.agreement import Watch
 from .journal import Journal, Row, append, claimed, map_in
 from .maps import Mean, Size, parts_to_rles
-from .members import SoftMember, digest
 from .shards import Opener, helped
+from .soft import SoftMember, digest
 from .stored import FORMAT, MapsFolder, write_about, write_map
 
 
