@@ -36,6 +36,7 @@ from .exported import (
 from .members import FoldMember
 from .soft import digest, fold_folders, read_config
 
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 ALLOWED = 1e-4  # difference of coarse logits, and share of pixels whose mask differs
 READ_IN_PREDICTION = {
     "name", "root", "phantom", "classes", "pairs", "size", "layout", "coco", "masks", "blackout", "background",
@@ -147,7 +148,7 @@ def export_run(name: str, options: ExportOptions) -> Path:
             files.append(export_fold(fold, aside / f"{folder.name}.onnx", sides[0], pictures))
         about = About(
             format="phalanx-export-1", name=Path(name).name, weights=options.weights, side=sides[0], folds=files,
-            data=data, predict=predict, made_with={p: metadata.version(p) for p in ("torch", "onnx", "onnxscript", "onnxruntime")},
+            data=data, predict=predict, made_with={package: metadata.version(package) for package in PACKAGES},
         )  # fmt: skip
         values = json.loads(about.model_dump_json(exclude={"data"}))
         values["data"] = json.loads(data.model_dump_json(include=READ_IN_PREDICTION))
