@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
 from common import flags, keep, machine, memory, smp_mixture
 from phalanx.compose import compose
@@ -37,6 +36,8 @@ from phalanx.errors import ConfigError
 from phalanx.losses.bits import thin, unpack
 from phalanx.losses.stages import StagedLoss
 from phalanx.models.build import Output, build
+from phalanx.predict.export import compare, random_picture, write_onnx
+from phalanx.predict.exported import open_session
 from phalanx.tasks.segment import loss_of
 
 LARGE = {
@@ -109,21 +110,8 @@ def clock(gpu: bool) -> float:
     return time.process_time()
 
 
-class CoarseLogits(nn.Module):
-    """Coarse logits of float images: what a foreign runtime needs, enlarging aside."""
-
-    def __init__(self, network: Any):
-        super().__init__()
-        self.segmenter = getattr(network.core, "segmenter", network.core)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.segmenter(images).logits
-
-
 def onnx_difference(model: str) -> dict[str, Any]:
     """Largest difference of a model's coarse logits in onnxruntime, or why it cannot be exported."""
-    import onnxruntime
-
     values = yaml.safe_load((MODELS / f"{model}.yaml").read_text(encoding="utf-8"))
     config = validate(values | {"weights": "none"}, Model)
     size = 256 if config.arch == "pan" else 64  # PAN pools the map at stride 16 three times
@@ -132,19 +120,15 @@ def onnx_difference(model: str) -> dict[str, Any]:
         network = build(config, classes=3, size=size, pretrained=False).eval()
     except ConfigError as error:
         return {"why": str(error)}
-    module, images = CoarseLogits(network).eval(), torch.randn(1, 1, size, size)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    picture = random_picture(size)
+    with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         try:
-            torch.onnx.export(module, (images,), file, dynamo=True, verbose=False)
-        except Exception as error:  # the exporter's many kinds: the reason is what is asked for
-            return {"why": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
-        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-        [found] = session.run(None, {session.get_inputs()[0].name: images.numpy()})
-    with torch.no_grad():
-        expected = module(images)
-    return {"difference": (torch.from_numpy(found) - expected).abs().max().item()}
+            write_onnx(network, size, file)
+        except ConfigError as error:
+            return {"why": str(error)}
+        found = compare(network, open_session(file), picture)
+    return {"difference": found.coarse}
 
 
 def fresh(*case: Any) -> dict[str, Any]:

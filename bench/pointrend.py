@@ -27,8 +27,9 @@ from phalanx.data.truth import truth_of
 from phalanx.engine.device import open_device
 from phalanx.losses.stages import StagedLoss
 from phalanx.models.build import build
-from phalanx.predict.members import FoldMember, RunMember
+from phalanx.predict.members import FoldMember
 from phalanx.predict.run import write_submission
+from phalanx.predict.soft import RunMember
 from phalanx.submit.score import score
 from phalanx.submit.table import Submission
 from phalanx.tasks.segment import loss_of

@@ -106,6 +106,18 @@ def ensemble(words: Sequence[str]) -> None:
     print(vote(typed(EnsembleOptions, split_words(words))), flush=True)
 
 
+def export(words: Sequence[str]) -> None:
+    """``phalanx export``."""
+    places, pairs = split_flags(words, {})[1:]
+    if len(places) != 1:
+        raise ConfigError(f"expected one RUN or FOLD, got {' '.join(places) or 'nothing'}; see phalanx export --help")
+
+    from .predict.export import ExportOptions, export_run
+    from .votes import typed
+
+    print(export_run(places[0], typed(ExportOptions, pairs)), flush=True)
+
+
 def score(words: Sequence[str]) -> None:
     """``phalanx score``."""
     flags, places, pairs = split_flags(words, {"--json": True, "--partial": False})
@@ -427,6 +439,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "train": (train, usage.TRAIN),
     "infer": (infer, usage.INFER),
     "ensemble": (ensemble, usage.ENSEMBLE),
+    "export": (export, usage.EXPORT),
     "score": (score, usage.SCORE),
     "compare": (compare, usage.COMPARE),
     "decide": (decide, usage.DECIDE),

@@ -6,6 +6,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx train fold=0..4 experiment=NAME data=NAME key=value ...    train folds; the same call continues
   phalanx infer experiment=NAME[,NAME...] key=value ...              predict the test set: one CSV a run
   phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv ...     vote runs, maps and CSVs
+  phalanx export RUN [out=DIR]                                       a run as ONNX files, predicted without torch
   phalanx score FILE ANSWERS [--json FILE]                           mean Dice, per class, patient bootstrap
   phalanx compare A B ANSWERS                                        the difference of two, paired by patient
   phalanx decide members=A,B [out=FILE.json]                         weights, thresholds, cleaning, out of fold
@@ -52,7 +53,8 @@ Writes runs/<name>/fold<k>/: config.yaml folds.csv log.jsonl last/ best/ final/ 
 INFER = """\
 phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=value ...)
 
-  experiment=A,B         runs to predict with (all their folds, averaged): one submissions/<run>.csv each
+  experiment=A,B         runs to predict with (all their folds, averaged): one submissions/<run>.csv each; or folders
+                         of phalanx export, on the CPU by onnxruntime alone
   out=FILE.csv           where to, for a single run (default: submissions/<run>.csv)
   data.root=DIR          data set whose test images are predicted (default: the run's own)
   images=DIR             predict every image below a plain folder instead
@@ -75,7 +77,8 @@ command goes on after the images that are done; with other members, options or i
 ENSEMBLE = """\
 phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        (bash ensemble.sh key=value ...)
 
-  mode=soft              mean of probabilities; members: run names, run folders, folders of probability maps
+  mode=soft              mean of probabilities; members: run names, run folders, folders of phalanx export or of
+                         probability maps
   average=members|flat   a run's folds first, then members (default), or every fold the same (soft)
   mode=hard              majority of masks; members: all of those, and submission CSVs
   quorum=K               votes a pixel needs (hard; default: more than half, so a tie is background; quorum=1 is the
@@ -87,6 +90,25 @@ phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        
   size=HxW               image size of CSV members without a sidecar, or images=DIR to look there (hard)
   data.root= images= maps= weights= tta= grid= scales= window= threshold= batch= device= devices= workers= precision=
   runs= progress=        as for infer; stored maps alone need neither the runs nor the images
+"""
+
+EXPORT = """\
+phalanx export RUN|FOLD [out=DIR] key=value ...
+
+Writes a folder that phalanx infer and ensemble take instead of the run (experiment=DIR), on the CPU and without
+loading torch: an ONNX file a fold, PointRend included, and export.json, which tells how images are prepared and masks
+made, with hashes of all files. Each network is compared with PyTorch on noise and on the first image to predict;
+coarse logits that differ by more than 0.0001, or masks in more than 0.01% of the pixels, end the export.
+
+  RUN                    a run's name or folder, or the folder of one fold
+  out=DIR                must not exist (default: exports/<run>)
+  weights=final|best|last   which weights, as for infer
+  data.root=DIR          where the image to compare on lies (default: the run's own), or images=DIR of a plain folder
+  runs=DIR               where runs lie (default: runs)
+
+Needs onnx, onnxscript and onnxruntime: .venv/bin/pip install '.[onnx]'. Predicting needs onnxruntime alone. The size of
+the pictures is fixed, by the run's data.size and predict.*; of the options of infer, tta=, threshold=, batch= and
+workers= are free. Runs told of the patient (model.metadata) cannot be exported.
 """
 
 SCORE = """\

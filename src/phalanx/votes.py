@@ -166,8 +166,8 @@ def check_members(names: list[str], runs: Path, weights: str) -> None:
         if name.endswith(".csv"):
             if not Path(name).is_file():
                 raise ConfigError(f"members: {name}: no such file")
-        elif not (Path(name) / "maps.json").is_file():
-            from .predict.members import fold_folders  # loads torch, which a vote of CSVs does without
+        elif not any((Path(name) / file).is_file() for file in ("maps.json", "export.json")):
+            from .predict.soft import fold_folders  # loads cv2, which a vote of CSVs does without
 
             fold_folders(name, runs, weights)
 
@@ -259,20 +259,16 @@ def predict_members(
     """
     from functools import partial
 
-    import torch
-
     from .predict.decided import Decided
-    from .predict.members import open_members, read_config
+    from .predict.opening import open_members, recipe_of
     from .predict.run import write_submission
     from .submit.agreement import Watch
 
     places = options.places()
     decided = Decided.read(options.decided) if options.decided else None
-    # processes share the cores
-    threads = max(1, torch.get_num_threads() // len(places)) if len(places) > 1 else None
     opening = partial(
         open_members,
-        threads=threads,
+        sharing=len(places),
         runs=options.runs,
         weights=options.weights,
         precision=options.precision,
@@ -291,10 +287,9 @@ def predict_members(
     idle = [key for key in ("tta", "grid", "scales", "window") if getattr(options, key) is not None]
     if idle and not any(member.needs_images for member in members):
         raise ConfigError(f"{idle[0]}: changes no stored maps; predict them again with it (bash infer.sh)")
-    folders = [Path(folder) for member in members for folder in member.hashes]
-    config = next((read_config(folder) for folder in folders if (folder / "config.yaml").is_file()), None)
-    predict = (config.predict if config else Predict()).model_copy(update=options.changes())
-    records = find_records(config.data if config else None, options, members)
+    data, own = recipe_of(members) or (None, Predict())
+    predict = own.model_copy(update=options.changes())
+    records = find_records(data, options, members)
     write_submission(
         out,
         members,

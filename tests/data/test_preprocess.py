@@ -11,7 +11,7 @@ from phalanx.data.images import Grid, read_grey
 from phalanx.data.layouts import train_records, truth
 from phalanx.data.prepared import prepare
 from phalanx.data.preprocess import foreground, preprocess
-from phalanx.predict.members import open_member
+from phalanx.predict.opening import open_member
 
 
 def data(root=".", **changes):

@@ -4,18 +4,18 @@ On one core the first takes some five minutes and ONNX half an hour; small netwo
 """
 
 import gc
-import warnings
 
 import pytest
 import torch
 import yaml
-from torch import nn
 
 from phalanx.compose import config_folder
 from phalanx.config import Model, validate
 from phalanx.engine import checkpoint
 from phalanx.models.build import build
 from phalanx.models.segmenter import dry_run
+from phalanx.predict.export import compare, random_picture, write_onnx
+from phalanx.predict.exported import open_session
 
 FILES = sorted((config_folder() / "model").glob("*.yaml"))
 SIZE = {"efficientnet_b0_pan": 256}  # PAN pools the map at stride 16 three times
@@ -61,29 +61,13 @@ def test_forward_backward_save_and_load(path, tmp_path):
         assert torch.equal(again.predict(images), expected)
 
 
-class Logits(nn.Module):
-    """Coarse logits of float images: what a foreign runtime needs besides enlarging them."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.segmenter = getattr(network.core, "segmenter", network.core)
-
-    def forward(self, images):
-        return self.segmenter(images).logits
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_onnx_gives_the_same_coarse_logits(path, tmp_path):
-    pytest.importorskip("onnxscript", reason="needs pip install onnx onnxscript onnxruntime")
-    runtime = pytest.importorskip("onnxruntime", reason="needs pip install onnx onnxscript onnxruntime")
+    pytest.importorskip("onnxscript", reason="needs the extra: pip install '.[onnx]'")
+    pytest.importorskip("onnxruntime", reason="needs the extra: pip install '.[onnx]'")
     size = SIZE.get(path.stem, 64)
     network, _ = network_of(path, size)
-    module, images = Logits(network).eval(), torch.randn(1, 1, size, size)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(module, (images,), tmp_path / "model.onnx", dynamo=True, verbose=False)
-    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    [found] = session.run(None, {session.get_inputs()[0].name: images.numpy()})
-    with torch.no_grad():
-        torch.testing.assert_close(torch.from_numpy(found), module(images), rtol=0, atol=1e-4)
+    write_onnx(network.eval(), size, tmp_path / "model.onnx")
+    found = compare(network, open_session(tmp_path / "model.onnx", threads=1), random_picture(size))
+    assert found.coarse <= 1e-4

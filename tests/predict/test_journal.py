@@ -15,7 +15,7 @@ from phalanx.data import records as layout
 from phalanx.errors import ConfigError, DataError, PhalanxError
 from phalanx.predict.journal import Journal, Row, append, claimed, part_folder
 from phalanx.predict.maps import Maps
-from phalanx.predict.members import open_members
+from phalanx.predict.opening import open_members
 from phalanx.predict.run import write_submission
 
 ROWS = [Row(f"{name}.png", (4, 5), ["1 2", "", f"{i + 1} 3"]) for i, name in enumerate("abcd")]

@@ -12,7 +12,7 @@ from phalanx.data import records as layout
 from phalanx.data.images import Grid, read_grey
 from phalanx.data.metadata import read_metadata
 from phalanx.predict.maps import FLOOR
-from phalanx.predict.members import open_member
+from phalanx.predict.opening import open_member
 
 NAMES = ["sex", "age", "height"]
 

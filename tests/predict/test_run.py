@@ -14,7 +14,7 @@ from phalanx.data import records as layout
 from phalanx.data.images import Grid
 from phalanx.errors import ConfigError, DataError
 from phalanx.predict.maps import FLOOR, Maps
-from phalanx.predict.members import open_member
+from phalanx.predict.opening import open_member
 from phalanx.predict.run import Vote, stream, write_submission
 from phalanx.submit.rle import decode
 from phalanx.submit.table import Submission

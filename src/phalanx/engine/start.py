@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..config import Config
 from ..data.records import Record
 from ..errors import ConfigError, TrainingError
-from ..predict.members import read_config
+from ..predict.soft import read_config
 from .checkpoint import Tensors, load_weights
 from .folder import flatten
 

@@ -12,7 +12,7 @@ from ..errors import ConfigError, DataError
 from ..files import write_json
 from .components import Cleaning
 from .maps import Maps, Size, parts_to_rles
-from .members import SoftMember
+from .soft import SoftMember
 
 FORMAT: Literal["phalanx-decided-1"] = "phalanx-decided-1"
 

@@ -260,3 +260,21 @@ def parts_to_rles(
         texts.append(encode(frame))
         frame[box.slices] = False
     return texts
+
+
+def reordered(maps: Maps, pairs: Sequence[tuple[int, int]]) -> Maps:
+    """Maps with the classes of each pair exchanged."""
+    order = mirrored(len(maps.boxes), pairs)
+    return Maps(maps.side, [maps.boxes[c] for c in order], [maps.values[c] for c in order])
+
+
+def mirrored(classes: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
+    """The class order after a mirror.
+
+    >>> mirrored(4, [(0, 2)])
+    [2, 1, 0, 3]
+    """
+    order = list(range(classes))
+    for a, b in pairs:
+        order[a], order[b] = b, a
+    return order

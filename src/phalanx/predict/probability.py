@@ -10,7 +10,7 @@ from torch import Tensor
 from ttach.base import Transformer
 
 from ..errors import DataError
-from .maps import FLOOR, NOTHING, SLACK, Box, Maps, Total, box_of
+from .maps import FLOOR, NOTHING, SLACK, Box, Maps, Total, box_of, reordered
 
 
 class Predicts(Protocol):
@@ -95,21 +95,3 @@ def crop(logits: Tensor, floor: float = FLOOR) -> Maps:
     flat = torch.cat(parts).cpu().split([len(part) for part in parts])
     values = [one.view(box.shape).numpy() for one, box in zip(flat, boxes, strict=True)]
     return Maps(logits.shape[-1], boxes, values)
-
-
-def reordered(maps: Maps, pairs: Sequence[tuple[int, int]]) -> Maps:
-    """Maps with the classes of each pair exchanged."""
-    order = mirrored(len(maps.boxes), pairs)
-    return Maps(maps.side, [maps.boxes[c] for c in order], [maps.values[c] for c in order])
-
-
-def mirrored(classes: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
-    """The class order after a mirror.
-
-    >>> mirrored(4, [(0, 2)])
-    [2, 1, 0, 3]
-    """
-    order = list(range(classes))
-    for a, b in pairs:
-        order[a], order[b] = b, a
-    return order

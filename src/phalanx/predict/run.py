@@ -17,8 +17,8 @@ from ..submit.agreement import Watch
 from .decided import Decided
 from .journal import Journal, Row, append, claimed, map_in
 from .maps import Mean, Size, parts_to_rles
-from .members import SoftMember, digest
 from .shards import Opener, helped
+from .soft import SoftMember, digest
 from .stored import FORMAT, MapsFolder, write_about, write_map
 
 

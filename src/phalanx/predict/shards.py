@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ..data.records import Record
 from ..errors import PhalanxError
-from .members import SoftMember
+from .soft import SoftMember
 
 Opener = Callable[[], Sequence[SoftMember]]  # can be pickled; opens the members in a process
 Groups = Sequence[Sequence[Record]]

@@ -21,7 +21,7 @@ from ..losses.bits import thin
 from ..losses.stages import Result, StagedLoss
 from ..metrics.dice import hard_dice
 from ..models.build import Network, Output, build
-from ..predict.members import open_member
+from ..predict.opening import open_member
 from ..predict.run import write_submission
 from ..submit.score import Score, score
 from ..submit.table import Submission

@@ -1,0 +1,209 @@
+"""Makes a run's networks into ONNX files, and measures that they are the same networks."""
+
+import json
+import shutil
+import warnings
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..config import Config, Data, Predict, Strict
+from ..data.images import Grid, read_grey
+from ..data.layouts import test_records
+from ..data.preprocess import preprocess
+from ..data.records import scan
+from ..engine.device import open_device
+from ..errors import ConfigError, DataError
+from ..files import sync_folder, write_json
+from ..models.build import Network, normalise
+from ..models.pointrend import PointRend
+from ..models.segmenter import enlarge
+from .exported import (
+    ABOUT,
+    INSTALL,
+    About,
+    Difference,
+    OnnxFile,
+    load_runtime,
+    open_session,
+    sha256_of,
+    side_of,
+)
+from .members import FoldMember
+from .soft import digest, fold_folders, read_config
+
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
+ALLOWED = 1e-4  # difference of coarse logits, and share of pixels whose mask differs
+READ_IN_PREDICTION = {
+    "name", "root", "phantom", "classes", "pairs", "size", "layout", "coco", "masks", "blackout", "background",
+}  # fmt: skip
+
+
+class ExportOptions(Strict):
+    """Options of ``export``."""
+
+    out: Path | None = None
+    weights: Literal["final", "best", "last"] = "final"
+    root: Path | None = None
+    images: Path | None = None
+    runs: Path = Path("runs")
+
+
+class WholeNetwork(nn.Module):
+    """What an ONNX file computes: pictures uint8[B, 1, S, S] to final logits float32[B, C, S, S] and coarse ones.
+
+    PointRend's steps are as many as the size asks for, so its loop is unrolled into the graph.
+    """
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.core = network.core
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x, size = normalise(images), (images.shape[-2], images.shape[-1])
+        if isinstance(self.core, PointRend):
+            coarse = self.core.segmenter(x)
+            return self.core.refine(coarse, size), coarse.logits
+        logits = self.core(x).logits
+        return enlarge(logits, size), logits
+
+
+def write_onnx(network: Network, side: int, path: Path) -> None:
+    """Writes a network for pictures uint8[1, 1, side, side] as one file with outputs ``logits`` and ``coarse``.
+
+    Raises:
+        ConfigError: the packages are not installed, or the network cannot be expressed.
+    """
+    load_runtime()
+    try:
+        import onnxscript  # noqa: F401  the exporter's, which it would miss with a long story
+    except ImportError as error:
+        raise ConfigError(f"onnxscript cannot be loaded ({error}); {INSTALL}") from None
+    picture = torch.zeros(1, 1, side, side, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                WholeNetwork(network).eval(), (picture,), path, dynamo=True, verbose=False, external_data=False,
+                input_names=["images"], output_names=["logits", "coarse"],
+            )  # fmt: skip
+        except Exception as error:  # the exporter's many kinds; what it says is what there is to tell
+            text = " ".join(str(error).split())[:300]
+            raise ConfigError(
+                f"{path.name}: torch cannot export this network ({type(error).__name__}: {text})"
+            ) from None
+
+
+def compare(network: Network, session: Any, picture: np.ndarray, threshold: float = 0.5) -> Difference:
+    """How far onnxruntime is from PyTorch on a picture uint8[S, S], both on the CPU in 32 bits."""
+    batch = picture[None, None]
+    with torch.inference_mode():
+        final, coarse = WholeNetwork(network).eval()(torch.from_numpy(batch))
+    logits, rough = session.run(["logits", "coarse"], {"images": batch})
+    level = np.float32(np.log(threshold / (1 - threshold)))
+    masks = np.mean((logits >= level) != (final.numpy() >= level))
+    return Difference(coarse=float(np.abs(rough - coarse.numpy()).max()), masks=float(masks))
+
+
+def export_run(name: str, options: ExportOptions) -> Path:
+    """Exports the folds of a run into one folder; returns it. Killed, it leaves nothing under its name.
+
+    Raises:
+        ConfigError: a run that cannot be exported, or a folder that exists. DataError: a network that differs in
+            onnxruntime by more than ``ALLOWED``, or no image to try it on.
+    """
+    out = options.out or Path("exports") / Path(name).name
+    if out.exists():
+        raise ConfigError(f"{out}: exists; move it away, or change out=")
+    load_runtime()
+    folders = fold_folders(name, options.runs, options.weights)
+    configs = [read_config(folder) for folder in folders]
+    data, predict = configs[0].data, configs[0].predict
+    sides = side_of(data, predict)
+    for folder, config in zip(folders, configs, strict=True):
+        if config.model.metadata:
+            raise ConfigError(
+                f"{folder}: is told of the patient (model.metadata), which an export cannot be; predict with the run "
+                "itself"
+            )
+        if differing := _seen(config) ^ _seen(configs[0]):
+            raise DataError(f"{folder}: has another {min(differing)[0]} than {folders[0]}; export them one by one")
+    if len(sides) > 1:
+        raise ConfigError(
+            f"{name}: predicts on grids of {', '.join(map(str, sides))} pixels (predict.scales), an export on one; "
+            "predict with the run itself"
+        )
+    pictures = {"random": random_picture(sides[0]), "real": real_picture(data, predict, options, sides[0])}
+    aside = out.with_name(f".{out.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        files = []
+        for folder in folders:
+            fold = FoldMember(folder, weights=options.weights, device=open_device("cpu", "32"), changes={})
+            files.append(export_fold(fold, aside / f"{folder.name}.onnx", sides[0], pictures))
+        about = About(
+            format="phalanx-export-1", name=Path(name).name, weights=options.weights, side=sides[0], folds=files,
+            data=data, predict=predict, made_with={package: metadata.version(package) for package in PACKAGES},
+        )  # fmt: skip
+        values = json.loads(about.model_dump_json(exclude={"data"}))
+        values["data"] = json.loads(data.model_dump_json(include=READ_IN_PREDICTION))
+        write_json(aside / ABOUT, values | {"digest": digest(values)})
+        aside.rename(out)
+        sync_folder(out.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return out
+
+
+def _seen(config: Config) -> set[tuple[str, str]]:
+    """Options, as text, that the folds of an export must share."""
+    told = config.data.model_dump(mode="json", include=READ_IN_PREDICTION - {"root", "phantom"})
+    return {(f"data.{key}", str(value)) for key, value in told.items()} | {("predict", str(config.predict))}
+
+
+def export_fold(fold: FoldMember, path: Path, side: int, pictures: dict[str, np.ndarray]) -> OnnxFile:
+    """Writes a fold's network and compares it on the pictures.
+
+    Raises:
+        DataError: it differs by more than ``ALLOWED``.
+    """
+    write_onnx(fold.network, side, path)
+    session = open_session(path)
+    differences = {}
+    for kind, picture in pictures.items():
+        found = compare(fold.network, session, picture, fold.predict.threshold)
+        print(f"{fold.name}: {kind} picture: coarse logits {found.coarse:.2g}, masks {found.masks:.2g} off", flush=True)
+        for what, value in (("coarse logits", found.coarse), ("share of mask pixels", found.masks)):
+            if not value <= ALLOWED:  # NaN is not, either
+                raise DataError(
+                    f"{fold.name}: its {what} differ by {value:.3g} between PyTorch and onnxruntime on a {kind} "
+                    f"picture, {ALLOWED:g} is allowed; not exported. Predict with the run itself, or try other "
+                    "versions of torch and onnxruntime"
+                )
+        differences[kind] = found
+    [weights] = fold.hashes.values()
+    return OnnxFile(
+        file=path.name, sha256=sha256_of(path), trained=fold.name, weights_sha256=weights, differences=differences
+    )
+
+
+def random_picture(side: int) -> np.ndarray:
+    """uint8[side, side] of noise."""
+    return np.random.default_rng(0).integers(0, 256, (side, side), np.uint8)
+
+
+def real_picture(data: Data, predict: Predict, options: ExportOptions, side: int) -> np.ndarray:
+    """uint8[side, side]: the first image to predict, as a network is given it; where that is in windows, the middle."""
+    if options.images is not None:
+        record = scan(options.images)[0]
+    else:
+        record = test_records(data.model_copy(update={"root": options.root or data.root}))[0]
+    image = preprocess(read_grey(record.image), data)
+    grid = Grid.of(image, max(side, predict.sides(data.size)[0]))
+    start = (grid.side - side) // 2
+    return grid.place(image)[start : start + side, start : start + side].copy()

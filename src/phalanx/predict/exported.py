@@ -1,0 +1,240 @@
+"""A run as ONNX files, predicted by onnxruntime without torch: the folder's description, its hashes, its members."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..config import Data, Predict, Strict, validate
+from ..data.records import Record
+from ..errors import ConfigError, DataError
+from .maps import FLOOR, NOTHING, SLACK, Box, Maps, Total, box_of, reordered
+from .soft import RunMember, digest, on_grids, pairs_of, told_of
+
+ABOUT = "export.json"
+FORMAT = "phalanx-export-1"
+INSTALL = "install it by: .venv/bin/pip install '.[onnx]'"
+
+
+class Difference(Strict):
+    """Between PyTorch and onnxruntime on one picture."""
+
+    coarse: float  # largest of the logits before they are enlarged or refined
+    masks: float  # share of all pixels of all classes that change sides at the threshold
+
+
+class OnnxFile(Strict):
+    """A fold's network in one file."""
+
+    file: str
+    sha256: str
+    trained: str  # the fold's folder
+    weights_sha256: str
+    differences: dict[str, Difference]  # by picture: random, real
+
+
+class About(Strict):
+    """``export.json``. The network takes uint8[1, 1, side, side] and gives logits float32[1, C, side, side]."""
+
+    format: Literal["phalanx-export-1"]
+    name: str
+    weights: str
+    side: int
+    data: Data
+    predict: Predict
+    folds: list[OnnxFile]
+    made_with: dict[str, str]
+
+
+def load_runtime() -> Any:
+    """The onnxruntime package.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(f"onnxruntime cannot be loaded ({error}); {INSTALL}") from None
+    return onnxruntime
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_about(folder: Path) -> About:
+    """The description of an export, once it and all its files are found as they were written.
+
+    Raises:
+        DataError: a file is missing, cut or altered, or of another format.
+    """
+    remedy = "export the run again (phalanx export)"
+    try:
+        values = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        if values.get("format") != FORMAT:
+            raise ValueError(f"its format is {values.get('format')!r}, not {FORMAT!r}")
+        if values.pop("digest", None) != digest(values):
+            raise ValueError("it was altered")
+        about: About = validate(values, About)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{folder / ABOUT}: not the description of an export ({error}); {remedy}") from None
+    for one in about.folds:
+        path = folder / one.file
+        if not path.is_file():
+            raise DataError(f"{path}: is missing; {remedy}")
+        if sha256_of(path) != one.sha256:
+            raise DataError(f"{path}: was altered or cut off (another SHA-256 than {ABOUT} tells); {remedy}")
+    return about
+
+
+def open_session(path: Path, threads: int | None = None) -> Any:
+    """An onnxruntime session on the CPU.
+
+    Raises:
+        ConfigError: no onnxruntime. DataError: it cannot load the file.
+    """
+    runtime = load_runtime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    options.intra_op_num_threads = threads or 0
+    try:
+        return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of onnxruntime's own kinds, by what it finds
+        raise DataError(
+            f"{path}: onnxruntime {runtime.__version__} cannot load it ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}); use the version named in {ABOUT}, or a later one"
+        ) from None
+
+
+class ExportFold:
+    """One ONNX file of an export.
+
+    Args:
+        predict: options of prediction, changes included; the grid or window must be ``about.side``.
+    """
+
+    needs_images = True
+
+    def __init__(self, folder: Path, about: About, one: OnnxFile, predict: Predict, threads: int | None):
+        self.name, self.data, self.predict, self.classes = (
+            str(folder / one.file),
+            about.data,
+            predict,
+            about.data.classes,
+        )
+        self.hashes = {self.name: one.weights_sha256}
+        self.pairs, self.views = pairs_of(about.data), views_of(predict.tta)
+        self.session = open_session(folder / one.file, threads)
+        self.key = digest(["onnx", one.sha256, *told_of(about.data, predict)])
+
+    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
+        return on_grids(images, self.data, self.predict, lambda pictures, _: [self._ask(one) for one in pictures])
+
+    def _ask(self, picture: np.ndarray) -> Maps:
+        """Maps of uint8[S, S], averaged over the views."""
+        total = Total(len(picture), len(self.classes))
+        floor = min(FLOOR, self.predict.threshold)
+        for view in self.views:
+            [logits] = self.session.run(["logits"], {"images": turn(picture, view)[None, None]})
+            maps = crop(turn_back(logits[0], view), floor)
+            total.add(reordered(maps, self.pairs) if view[0] != view[1] else maps)
+        return total.over(len(self.views))
+
+
+View = tuple[bool, bool, int]  # mirrored left to right, upside down, quarter turns
+
+
+def views_of(tta: Sequence[str]) -> list[View]:
+    """As `probability.views_of`, for arrays.
+
+    >>> views_of(["hflip"]), len(views_of(["hflip", "vflip", "rotate"]))
+    ([(False, False, 0), (True, False, 0)], 8)
+    """
+    flips = [name for name in ("hflip", "vflip") if name in tta]
+    if "rotate" in tta:
+        flips = flips[:1]
+    choices = [(False, True) if name in flips else (False,) for name in ("hflip", "vflip")]
+    return list(product(*choices, range(4) if "rotate" in tta else (0,)))  # type: ignore[arg-type]
+
+
+def turn(picture: np.ndarray, view: View) -> np.ndarray:
+    """uint8[S, S] as a view shows it."""
+    across, down, turns = view
+    picture = picture[:, ::-1] if across else picture
+    return np.ascontiguousarray(np.rot90(picture[::-1] if down else picture, turns))
+
+
+def turn_back(logits: np.ndarray, view: View) -> np.ndarray:
+    """float32[C, S, S] of a view, on the pixels of the picture again."""
+    across, down, turns = view
+    logits = np.rot90(logits, -turns, (1, 2))
+    logits = logits[:, ::-1] if down else logits
+    return logits[:, :, ::-1] if across else logits
+
+
+def crop(logits: np.ndarray, floor: float = FLOOR) -> Maps:
+    """As `probability.crop`, of an array float32[C, n, n].
+
+    Raises:
+        DataError: NaN among the logits.
+    """
+    share = floor * (1 - SLACK)
+    limit = math.log(share / (1 - share)) - 1e-4
+    highest = logits.max(2)  # (C, n)
+    if np.isnan(highest).any():
+        raise DataError("the network gives NaN; train it again, and export it")
+    boxes, values = [], []
+    for plane, rows in zip(logits, highest >= limit, strict=True):
+        tall = box_of(rows[:, None])
+        wide = box_of((plane[tall.slices[0]].max(0) >= limit)[None]) if tall != NOTHING else NOTHING
+        boxes.append(Box(tall.top, wide.left, tall.bottom, wide.right))
+        with np.errstate(over="ignore"):  # exp of a large number is infinite, and its sigmoid 0
+            values.append(1 / (1 + np.exp(-plane[boxes[-1].slices])))
+    return Maps(logits.shape[-1], boxes, values)
+
+
+def open_export(
+    folder: Path,
+    *,
+    weights: str = "final",
+    device: str = "auto",
+    precision: str = "auto",
+    changes: dict[str, Any] | None = None,
+    threads: int | None = None,
+) -> RunMember:
+    """A member of soft votes: the mean of an export's networks.
+
+    Args:
+        changes: of the options of prediction that the run had.
+
+    Raises:
+        ConfigError: what an export cannot do: other weights, sizes, devices or precisions than it was made with.
+        DataError: as :func:`read_about` and :func:`open_session`.
+    """
+    about = read_about(folder)
+    if weights not in ("final", about.weights):
+        raise ConfigError(f"weights={weights}: {folder} holds the {about.weights} weights; export the run with it")
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"device={device}: an export is predicted on the CPU; predict with the run itself there")
+    if precision not in ("auto", "32"):
+        raise ConfigError(f"precision={precision}: an export computes in 32 bits; predict with the run itself")
+    predict = about.predict.model_copy(update=changes or {})
+    sizes = side_of(about.data, predict)
+    if sizes != [about.side]:
+        raise ConfigError(
+            f"{folder}: its networks take {about.side} x {about.side} pixels alone, and grid=, scales= and window= ask "
+            f"for {', '.join(map(str, sizes))}; export the run with these, or predict with the run itself"
+        )
+    return RunMember(str(folder), [ExportFold(folder, about, one, predict, threads) for one in about.folds])
+
+
+def side_of(data: Data, predict: Predict) -> list[int]:
+    """Sides of the pictures that a network is given, each once."""
+    return [predict.window.size] if predict.window else sorted(set(predict.sides(data.size)))

@@ -1,0 +1,133 @@
+"""What a soft vote averages, told without torch: the contract of its members, and the run folders behind a name."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import yaml
+
+from ..config import Config, Data, Predict, nearest, validate
+from ..data.images import Grid
+from ..data.preprocess import preprocess
+from ..data.records import Record
+from ..errors import ConfigError
+from .maps import Maps, Mean
+from .windows import by_windows, places
+
+
+class SoftMember(Protocol):
+    """Gives probability maps; what a soft vote averages."""
+
+    name: str
+    classes: list[str]
+    hashes: dict[str, str]  # of the weights of each fold behind it, by folder
+    key: str  # tells whether another member would give the same maps
+    needs_images: bool
+
+    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
+        """Maps of each image uint8[H, W]."""
+        ...
+
+
+class RunMember:
+    """All folds of a run, averaged."""
+
+    needs_images = True
+
+    def __init__(self, name: str, folds: Sequence[Any]):
+        self.name, self.folds, self.classes = name, folds, folds[0].classes
+        self.hashes = {key: value for fold in folds for key, value in fold.hashes.items()}
+        self.key = digest([fold.key for fold in folds])
+
+    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
+        means = [Mean((image.shape[0], image.shape[1])) for image in images]
+        for fold in self.folds:
+            for mean, maps in zip(means, fold.maps(records, images), strict=True):
+                mean.add(maps)
+        return [mean.on_finest() for mean in means]
+
+
+Ask = Callable[[np.ndarray, list[int]], list[Maps]]
+
+
+def on_grids(images: Sequence[np.ndarray], data: Data, predict: Predict, ask: Ask) -> list[Maps]:
+    """Maps of images uint8[H, W]: preprocessed as in training, laid on every grid, whole or in windows, averaged.
+
+    Args:
+        ask: gives the maps of pictures uint8[B, S, S], and is told of which image each is.
+    """
+    ready = [preprocess(image, data) for image in images]
+    means = [Mean((image.shape[0], image.shape[1])) for image in images]
+    for side in predict.sides(data.size):
+        placed = np.stack([Grid.of(image, side).place(image) for image in ready])
+        if predict.window is None:
+            found = ask(placed, list(range(len(placed))))
+        else:
+            found = [_windows(n, ready[n], placed[n], data, predict, ask) for n in range(len(placed))]
+        for mean, maps in zip(means, found, strict=True):
+            mean.add(maps)
+    return [mean.on_finest() for mean in means]
+
+
+def _windows(number: int, image: np.ndarray, placed: np.ndarray, data: Data, predict: Predict, ask: Ask) -> Maps:
+    assert predict.window is not None  # asked for only then
+    corners = places(image, Grid.of(image, len(placed)), predict.window)
+    return by_windows(
+        placed, corners, predict.window, classes=len(data.classes), batch=predict.batch,
+        predict=lambda tiles: ask(tiles, [number] * len(tiles)),
+    )  # fmt: skip
+
+
+def pairs_of(data: Data) -> list[tuple[int, int]]:
+    """Numbers of the classes that a mirror exchanges."""
+    index = {name: i for i, name in enumerate(data.classes)}
+    return [(index[a], index[b]) for a, b in data.pairs]
+
+
+def told_of(data: Data, predict: Predict) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that maps depend on, beside the weights."""
+    return (
+        predict.model_dump(mode="json", exclude={"batch", "oof_prob", "threshold"}),
+        data.model_dump(mode="json", include={"size", "blackout", "background", "pairs", "classes"}),
+    )
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of plain values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def read_config(folder: Path) -> Config:
+    """The configuration a run folder was trained with."""
+    path = folder / "config.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        raise ConfigError(f"{folder}: not a run folder (its config.yaml cannot be read)") from None
+    return validate(values)
+
+
+def fold_folders(name: str, runs: Path, weights: str = "final") -> list[Path]:
+    """Folders of the trained folds behind a member's name: a run name or one fold's folder.
+
+    Raises:
+        ConfigError: nothing of that name, or folds that were begun and not finished, unless ``weights`` are the last.
+    """
+    place = Path(name) if Path(name).is_dir() else runs / name
+    if (place / "config.yaml").is_file():
+        return [place]
+    folders = sorted(path.parent for path in place.glob("*/config.yaml"))
+    if not folders:
+        known = sorted(path.name for path in runs.glob("*") if any(path.glob("*/config.yaml"))) if runs.is_dir() else []
+        raise ConfigError(f"{name}: no trained run of that name in {runs}{nearest(name, known) if known else ''}")
+    unfinished = [folder for folder in folders if not (folder / "final").is_dir()]
+    if unfinished and weights != "last":
+        raise ConfigError(
+            f"{unfinished[0]}: not finished; continue it by the command it was started with, or name the finished "
+            f"folds one by one ({', '.join(str(f) for f in folders if f not in unfinished) or 'there are none'}), or "
+            "take the weights so far with weights=last"
+        )
+    return folders

@@ -1,0 +1,256 @@
+"""An exported run against the run: the same masks, without torch; what is broken or cannot be exported is told."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from phalanx.cli import main
+from phalanx.errors import ConfigError, DataError
+from phalanx.predict import export, exported
+from phalanx.predict.export import ExportOptions, export_run
+from phalanx.predict.exported import Difference, open_export, read_about
+from phalanx.predict.maps import reordered
+from phalanx.predict.opening import open_member
+from phalanx.predict.probability import crop, probabilities
+from phalanx.predict.probability import views_of as views_of_torch
+from phalanx.submit.rle import decode
+from phalanx.submit.table import Submission
+
+NEEDED = "needs the extra: pip install '.[onnx]'"
+THRESHOLD = "threshold=0.2"  # the tiny runs are seldom sure of more
+
+
+def masks(csv):
+    found = Submission.read(csv)
+    return np.concatenate([decode(r, found.sizes[i]).ravel() for i in found.images for r in found.rles(i)])
+
+
+@pytest.fixture(scope="module")
+def exports(runs, tmp_path_factory):
+    """Both tiny runs, exported."""
+    pytest.importorskip("onnxscript", reason=NEEDED)
+    pytest.importorskip("onnxruntime", reason=NEEDED)
+    place = tmp_path_factory.mktemp("exports")
+    for name in ("fpn", "unet"):
+        assert main(["export", name, f"runs={runs}", f"out={place / name}"]) == 0
+    return place
+
+
+@pytest.fixture
+def copy(exports, tmp_path):
+    return shutil.copytree(exports / "unet", tmp_path / "unet")
+
+
+@pytest.mark.parametrize(("name", "more"), [("fpn", []), ("unet", ["tta=hflip,vflip,rotate", "workers=2"])])
+def test_the_csv_of_an_export_is_that_of_the_run(name, more, exports, runs, tmp_path):
+    found = []
+    for source in (runs / name, exports / name):
+        out = tmp_path / f"{source.parent.name}.csv"
+        assert (
+            main(["infer", f"experiment={source}", f"out={out}", THRESHOLD, "progress=false", "device=cpu", *more]) == 0
+        )
+        found.append(masks(out))
+    assert found[0].mean() > 0.001
+    assert (found[0] != found[1]).mean() <= 1e-4
+    told = [json.loads(path.read_text())["run_hashes"] for path in sorted(tmp_path.glob("*.json"))]
+    assert set(told[0].values()) == set(told[1].values())
+    assert len(told[0]) == 2
+
+
+def test_an_export_votes_beside_its_run(exports, runs, hands, tmp_path):
+    """Their mean is the run, at the same threshold."""
+    words = [f"data.root={hands}", THRESHOLD, "progress=false", "device=cpu", f"runs={runs}"]
+    assert main(["infer", "experiment=unet", f"out={tmp_path / 'run.csv'}", *words]) == 0
+    both = f"members={exports / 'unet'},unet"
+    assert main(["ensemble", "mode=soft", both, f"out={tmp_path / 'both.csv'}", *words]) == 0
+    assert (masks(tmp_path / "run.csv") != masks(tmp_path / "both.csv")).mean() <= 1e-4
+
+
+def test_predicting_loads_no_torch(exports, hands, tmp_path):
+    code = f"""
+import sys
+from phalanx.cli import main
+words = ["data.root={hands}", "{THRESHOLD}", "progress=false", "maps=true"]
+assert main(["infer", "experiment={exports / "fpn"}", "out={tmp_path / "a.csv"}", *words]) == 0
+members = "members={exports / "unet"},{tmp_path / "a.maps"}"
+assert main(["ensemble", "mode=soft", members, "out={tmp_path / "b.csv"}", "anyway=true", *words]) == 0
+loaded = sorted({{"torch", "lightning", "timm", "albumentations", "ttach", "pandas", "sklearn"}} & set(sys.modules))
+sys.exit(f"loaded {{loaded}}" if loaded else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(Submission.read(tmp_path / "b.csv").images) == 4
+
+
+def test_the_description_tells_files_weights_and_differences(exports, runs):
+    about = read_about(exports / "fpn")
+    state = json.loads((runs / "fpn" / "fold1" / "final" / "state.json").read_text())
+    assert [one.file for one in about.folds] == ["fold0.onnx", "fold1.onnx"]
+    assert about.folds[1].weights_sha256 == state["files"]["weights.safetensors"]
+    assert (about.side, about.weights, len(about.data.classes)) == (64, "final", 29)
+    for one in about.folds:
+        assert set(one.differences) == {"random", "real"}
+        assert all(d.coarse <= 1e-4 and d.masks <= 1e-4 for d in one.differences.values())
+
+
+def test_views_and_maps_are_those_of_torch():
+    """A made-up network that looks at places and classes, under every view; pairs are exchanged by mirrors."""
+    weight = np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32)
+    picture = np.random.default_rng(1).integers(0, 256, (32, 32), np.uint8)
+
+    class Session:
+        def run(self, names, given):
+            return [(given["images"] / 64 - 2 + weight)[:, :].astype(np.float32)]
+
+    class Net:
+        def predict(self, images):
+            return images.float() / 64 - 2 + torch.from_numpy(weight)
+
+    for tta in ([], ["hflip"], ["vflip"], ["rotate"], ["hflip", "vflip"], ["hflip", "vflip", "rotate"]):
+        fold = object.__new__(exported.ExportFold)
+        fold.views, fold.pairs, fold.session, fold.classes = (
+            exported.views_of(tta),
+            [(0, 2)],
+            Session(),
+            ["a", "b", "c"],
+        )
+        fold.predict = export.Predict(tta=tta)
+        expected = probabilities(Net(), torch.from_numpy(picture)[None, None], views_of_torch(tta), [(0, 2)])[0]
+        np.testing.assert_allclose(fold._ask(picture).dense(), expected.dense(), atol=1e-6)
+    logits = np.full((2, 8, 8), -200, np.float32)
+    logits[0, 2:4, 3:7] = 5
+    ours, theirs = exported.crop(logits), crop(torch.from_numpy(logits))
+    assert ours.boxes == theirs.boxes == reordered(theirs, []).boxes
+    np.testing.assert_allclose(ours.dense(), theirs.dense(), atol=1e-6)
+    logits[1, 0, 0] = np.nan
+    with pytest.raises(DataError, match="gives NaN"):
+        exported.crop(logits)
+
+
+def alter_file(folder):
+    data = bytearray((folder / "fold1.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "fold1.onnx").write_bytes(data)
+
+
+def alter_about(folder):
+    text = (folder / "export.json").read_text()
+    (folder / "export.json").write_text(text.replace('"threshold": 0.5', '"threshold": 0.4'))
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (alter_file, "fold1.onnx: was altered or cut off"),
+        (lambda folder: (folder / "fold0.onnx").unlink(), "fold0.onnx: is missing"),
+        (alter_about, "it was altered"),
+        (lambda folder: (folder / "export.json").write_text("[1"), "not the description of an export"),
+        (lambda folder: (folder / "export.json").write_text("[1]"), "not the description of an export"),
+        (lambda folder: (folder / "export.json").write_text('{"format": "x"}'), "its format is 'x'"),
+    ],
+)
+def test_a_broken_export_is_refused(harm, told, copy, hands, tmp_path, capsys):
+    harm(copy)
+    assert main(["infer", f"experiment={copy}", f"data.root={hands}", f"out={tmp_path / 'x.csv'}"]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"weights": "best"}, "holds the final weights"),
+        ({"device": "cuda"}, "on the CPU"),
+        ({"precision": "bf16"}, "32 bits"),
+        ({"changes": {"grid": 128}}, "64 x 64 pixels alone.*ask for 128"),
+        ({"changes": {"scales": [1.0, 2.0]}}, "ask for 64, 128"),
+    ],
+)
+def test_what_an_export_cannot_do_is_refused(options, told, exports):
+    with pytest.raises(ConfigError, match=told):
+        open_export(exports / "unet", **options)
+
+
+def test_windows_of_the_exported_size_are_those_of_the_run(exports, runs, hands, tmp_path):
+    words = [f"data.root={hands}", THRESHOLD, "progress=false", "device=cpu", "grid=128", "window=64"]
+    for source in (runs / "unet", exports / "unet"):
+        assert main(["infer", f"experiment={source}", f"out={tmp_path / source.parent.name}.csv", *words]) == 0
+    one, other = (masks(path) for path in sorted(tmp_path.glob("*.csv")))
+    assert one.any()
+    assert (one != other).mean() <= 1e-4
+
+
+def test_without_the_packages_it_says_what_to_install(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert main(["export", "unet", f"runs={runs}", f"out={tmp_path / 'x'}"]) == 2
+    assert "pip install '.[onnx]'" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="pip install"):
+        exported.open_session(tmp_path / "x.onnx")
+
+
+def test_a_file_that_is_no_network_is_told(tmp_path):
+    pytest.importorskip("onnxruntime", reason=NEEDED)
+    (tmp_path / "x.onnx").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="cannot load it"):
+        exported.open_session(tmp_path / "x.onnx")
+
+
+def test_a_network_that_differs_is_not_exported(exports, runs, tmp_path, monkeypatch):
+    for found, told in (
+        (Difference(coarse=2e-4, masks=0), "coarse logits differ"),
+        (Difference(coarse=0, masks=0.01), "mask"),
+    ):
+        monkeypatch.setattr(export, "compare", lambda *_, found=found: found)
+        with pytest.raises(DataError, match=told):
+            export_run("unet", ExportOptions(runs=runs, out=tmp_path / "x"))
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_difference_is_seen(exports, runs):
+    """Another fold's network in the file: what the comparison is for."""
+    network = open_member(str(runs / "fpn" / "fold0"), runs=runs, device="cpu").folds[0].network
+    session = exported.open_session(exports / "fpn" / "fold1.onnx")
+    found = export.compare(network, session, export.random_picture(64), 0.1)
+    assert found.coarse > 1e-2
+    assert found.masks > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"model": {"metadata": ["sex"]}}, "told of the patient"),
+        ({"predict": {"scales": [0.5, 1.0]}}, "grids of 32, 64 pixels"),
+        ({"data": {"blackout": 80}}, "another data.blackout than"),
+    ],
+)
+def test_runs_that_cannot_be_exported_are_refused(change, told, runs, tmp_path):
+    pytest.importorskip("onnxruntime", reason=NEEDED)
+    for fold in ("fold0", "fold1"):
+        shutil.copytree(runs / "unet" / fold, tmp_path / "x" / fold)
+        if fold == "fold0" and "data" in change:
+            continue
+        path = tmp_path / "x" / fold / "config.yaml"
+        config = yaml.safe_load(path.read_text())
+        for section, values in change.items():
+            config[section] |= values
+        path.write_text(yaml.safe_dump(config))
+    with pytest.raises((ConfigError, DataError), match=told):
+        export_run("x", ExportOptions(runs=tmp_path, out=tmp_path / "out"))
+
+
+def test_mistakes_at_the_command_line_are_told(runs, tmp_path, capsys):
+    pytest.importorskip("onnxruntime", reason=NEEDED)
+    for words, told in (
+        ([], "expected one RUN or FOLD"),
+        (["unet", "ouz=x"], "ouz: no such option; did you mean out?"),
+        (["nosuch", f"runs={runs}"], "no trained run of that name"),
+        (["unet", f"runs={runs}", f"out={tmp_path}"], "exists; move it away"),
+    ):
+        assert main(["export", *words]) == 2
+        assert told in capsys.readouterr().err
