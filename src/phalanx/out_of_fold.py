@@ -10,7 +10,7 @@ from .data import folds as folding
 from .data.quarantine import kept_records
 from .errors import ConfigError, DataError
 from .predict.evidence import OutOfFold
-from .predict.members import fold_folders, read_config
+from .predict.soft import fold_folders, read_config
 from .predict.stored import MapsFolder
 from .roots import resolve_root
 
