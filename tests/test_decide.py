@@ -178,7 +178,7 @@ def test_a_planted_threshold_is_found_and_gains_what_was_told(place, capsys):
     assert after - before == pytest.approx(row["gain"], abs=0.003)
 
 
-def test_specks_and_holes_are_found_and_cleaned_together(place, capsys):
+def test_specks_and_holes_are_found_and_cleaned_together(place, capsys, monkeypatch):
     run_of("a", lambda i: specked(i, 1))
     found, told = decide(capsys, "a")
     assert {"largest", "holes"} <= set(kept(found))
@@ -190,6 +190,11 @@ def test_specks_and_holes_are_found_and_cleaned_together(place, capsys):
     clean = {n: good(i, 1, 0.3) for i, n in enumerate(NAMES)}
     ideal = {n: [rle.decode(t, SIZES[n]) for t in mean_of([clean[n]], n).rles(0.5)] for n in NAMES}
     assert before < after == pytest.approx(dense_dice(ideal), abs=1e-4)  # stored in 256 steps
+
+    monkeypatch.setattr("phalanx.decide.together_dice", lambda held, decided: np.zeros((len(held.records), 3)))
+    found, told = decide(capsys, "a")  # each gains, and all together do not
+    assert "no sure gain, so nothing is kept" in told
+    assert (kept(found), found["largest"], found["holes"], found["smallest"]) == ([], [], [], {})
 
 
 def mean_of(planes, name, votes=None):
@@ -278,7 +283,9 @@ def test_a_trained_run_predicts_by_its_decisions(tiny, tmp_path, capsys, monkeyp
     for last in (["decided=decided.json", "out=a.csv"], ["threshold=0.07", "out=b.csv"], ["out=c.csv"]):
         assert main([*words, *last]) == 0
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes() != (tmp_path / "c.csv").read_bytes()
-    assert main([*words, "decided=decided.json", "weights=best", "out=d.csv"]) == 2
+    found["members"][0]["hashes"]["runs/r/fold1"] = "another"
+    (tmp_path / "decided.json").write_text(json.dumps(found))
+    assert main([*words, "decided=decided.json", "out=d.csv"]) == 2
     assert "decisions were made for the weights of r" in capsys.readouterr().err
 
 

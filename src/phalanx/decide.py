@@ -44,7 +44,7 @@ class Settings(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of the table. ``used``: kept, and no other choice takes its place."""
+    """A line of the table. ``used``: kept, and neither does another choice take its place, nor do all together fail."""
 
     verdict: Verdict
     chosen: dict[str, Any]
@@ -77,7 +77,7 @@ class Decision:
         for row in self.rows:
             told = [f"{name} {value}" if value is not True else name for name, value in row.chosen.items()]
             told = [*told[:6], f"and {len(told) - 6} more"] if len(told) > 6 else told
-            verdict = "kept" if row.used else "gains, but less than another" if row.verdict.kept else "not kept"
+            verdict = "kept" if row.used else "gains, yet not kept" if row.verdict.kept else "not kept"
             inside = f"{row.verdict.in_sample:.4f}"
             lines.append(
                 _line(row.verdict.choice, row.verdict.comparison, inside, f"{verdict}: {', '.join(told) or '-'}")
@@ -161,6 +161,7 @@ def judged(held: OutOfFold, threshold: float) -> Decision:
     plain = dice[:, :, at] if plain is None else plain
     verdict = judge("thresholds", dice, at, per_class(at))
     values = np.array([round(float(level), 6) for level in levels])
+    values[at] = threshold
     rows.append(Row(verdict, _named(classes, values[verdict.chosen], values[at]), verdict.kept))
     if verdict.kept:
         adopt(verdict, "thresholds", values)
@@ -181,7 +182,8 @@ def judged(held: OutOfFold, threshold: float) -> Decision:
         scored = together_dice(held, {fold: decided_of(held, threshold, found) for fold, found in by_fold.items()})
         pair = np.stack([plain.astype(float), scored])
         together = Comparison(("default", "together"), tuple(images), tuple(patients), tuple(classes), pair)
-        now = now if worth(together) else default
+        if not worth(together):
+            now, rows = default, [row._replace(used=False) for row in rows]
     told = f"{'equal votes' if members[1:] else members[0]}, threshold {threshold:g}, masks as they are"
     return Decision(decided_of(held, threshold, now, rows), told, rows, together)
 
