@@ -21,6 +21,7 @@ SAMPLE = 16  # images looked at, spread evenly over the sorted names
 BLOCK = 300  # images searched for the right ones, where names seem exchanged
 CLEAR = 0.02  # difference in Dice with the others that tells which of two is wrong
 UNITED = 0.9  # Dice that the others must have with each other, to say that a member agrees with nobody
+COMPARED = 0.5  # share of the classes they must have for that: the few that barely trained members see tell nothing
 
 
 class Sample(NamedTuple):
@@ -136,7 +137,8 @@ class Agreement:
             if len(rest) < 2:
                 continue
             own, usual = (float(np.median(v)) for v in (mean[member, rest], [mean[p] for p in combinations(rest, 2)]))
-            if own < usual / 2 and usual >= UNITED:
+            seen = np.mean([np.isfinite(self.pairs[pair]).mean() for pair in combinations(rest, 2)])
+            if own < usual / 2 and usual >= UNITED and seen >= COMPARED:
                 texts.append(
                     f"{self.names[member]} is misaligned: it agrees with nobody (Dice {own:.3f} with the others, "
                     f"which have {usual:.3f} with each other)"
