@@ -69,6 +69,7 @@ def test_stopped_or_killed_it_leaves_no_process_behind(words, tmp_path, how, cod
         [sys.executable, "-m", "phalanx",
          *words("0..2", "r", devices="cpu,cpu", workers=1, checkpoint_minutes=0.001, epochs=500)],
         start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
     logs = [tmp_path / f"runs/r/fold{fold}/log.jsonl" for fold in (0, 1)]
     while not all(log.is_file() for log in logs):
