@@ -11,6 +11,7 @@ import pytest
 from phalanx.engine.finished import finished
 from phalanx.engine.fit import fit
 from phalanx.errors import TrainingError
+from phalanx.predict.journal import part_folder
 from phalanx.tasks.segment import Segment
 
 KEPT = ("final/weights.safetensors", "oof.csv")  # what else there is tells of its folder
@@ -145,8 +146,11 @@ def test_a_full_disk_ends_training_clearly_and_the_same_command_goes_on(recipe, 
         with pytest.raises(TrainingError, match=r"No space left on device \(\d+ MB are free there\)"):
             fit(config, 0, records, Segment)
     folder = config.runs / "unet" / "fold0"
-    assert not [p.name for p in folder.glob("**/*") if p.name.endswith((".new", ".part"))]
+    rows = part_folder(folder / "oof.csv")  # stays, for the same command to go on from
+    assert rows.exists() is (name == "oof.csv")
+    assert not [p.name for p in folder.glob("**/*") if p.name.endswith((".new", ".part")) and p != rows]
     assert fit(config, 0, records, Segment) == folder
+    assert not list(folder.glob("**/*.part"))
     for kept in KEPT:
         assert (folder / kept).read_bytes() == (runs / "unet" / "fold0" / kept).read_bytes(), kept
     told = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
