@@ -68,7 +68,7 @@ def test_a_ready_environment_is_used_at_once_and_words_arrive_whole(prepared, co
 
 
 def test_tests_run_in_the_environment(prepared):
-    assert with_it("test.sh", "-m", "slow", venv=prepared).stdout == "python -m pytest -m slow\n"
+    assert with_it("test.sh", "-m", "slow", venv=prepared).stdout == "python -m pytest -n 2 --dist loadfile -m slow\n"
 
 
 def stale(venv):

@@ -106,9 +106,9 @@ coarse logits that differ by more than 0.0001, or masks in more than 0.01% of th
   data.root=DIR          where the image to compare on lies (default: the run's own), or images=DIR of a plain folder
   runs=DIR               where runs lie (default: runs)
 
-Needs onnx, onnxscript and onnxruntime: .venv/bin/pip install '.[onnx]'. Predicting needs onnxruntime alone. The size of
-the pictures is fixed, by the run's data.size and predict.*; of the options of infer, tta=, threshold=, batch= and
-workers= are free. Runs told of the patient (model.metadata) cannot be exported.
+Needs onnx, onnxscript and onnxruntime (setup.sh installs them; else: pip install '.[onnx]'). Predicting needs
+onnxruntime alone. The size of the pictures is fixed, by the run's data.size and predict.*; of the options of infer,
+tta=, threshold=, batch= and workers= are free. Runs told of the patient (model.metadata) cannot be exported.
 """
 
 SCORE = """\
