@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
+from tests.engine.stopping import Stopped, stopping
 
 from phalanx.engine import checkpoint
 from phalanx.engine.fit import fit
@@ -26,27 +27,8 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-class Stopped(Exception):
-    """Stands in for a kill."""
-
-
 def stop(*_):
     raise Stopped
-
-
-def stopping(step, kind=Segment):
-    """A task that stops at its forward number ``step``."""
-
-    class Stopping(kind):
-        calls = 0
-
-        def step(self, *arguments):
-            self.calls += 1
-            if self.calls == step:
-                raise Stopped
-            return super().step(*arguments)
-
-    return Stopping
 
 
 def told(folder: Path) -> list[dict]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.engine.stopping import Stopped, stopping
 from tqdm import tqdm
 
 from phalanx.data import folds as folding
@@ -57,25 +58,6 @@ def test_accumulated_steps_are_those_of_one_large_batch(recipe, records, batch, 
     assert (other.step, other.images, other.batch) == (2, 7, -(-7 // batch))
     assert other.loss_sum == pytest.approx(one.loss_sum, rel=1e-4)
     assert other.dice_sum == pytest.approx(one.dice_sum, rel=1e-3)
-
-
-class Stopped(Exception):
-    """Stands in for a kill."""
-
-
-def stopping(step: int):
-    """A task that stops at its micro-batch number ``step``."""
-
-    class Stopping(Segment):
-        calls = 0
-
-        def step(self, *arguments):
-            self.calls += 1
-            if self.calls == step:
-                raise Stopped
-            return super().step(*arguments)
-
-    return Stopping
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.engine.stopping import Stopped, stopping
 
 from phalanx.config import Freeze
 from phalanx.engine.fit import fit
@@ -10,25 +11,6 @@ from phalanx.engine.freeze import check_freeze, freeze
 from phalanx.errors import ConfigError
 from phalanx.models.depth import encoder_stages
 from phalanx.tasks.segment import Segment
-
-
-class Stopped(Exception):
-    """Stands in for a kill."""
-
-
-def stopping(step):
-    """A task that stops at its micro-batch number ``step``."""
-
-    class Stopping(Segment):
-        calls = 0
-
-        def step(self, *arguments):
-            self.calls += 1
-            if self.calls == step:
-                raise Stopped
-            return super().step(*arguments)
-
-    return Stopping
 
 
 @pytest.fixture

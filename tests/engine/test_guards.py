@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.engine.stopping import Stopped
 from torch import nn
 from tqdm import tqdm
 
@@ -138,10 +139,6 @@ def poisoned(where, when=(3,)):
             return found
 
     return Poisoned
-
-
-class Stopped(Exception):
-    """Stands in for a kill."""
 
 
 def began(config, records, task=Segment):

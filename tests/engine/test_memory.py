@@ -6,6 +6,7 @@ import weakref
 
 import pytest
 import torch
+from tests.engine.stopping import Stopped
 from tqdm import tqdm
 
 from phalanx.augment.device import Maps
@@ -17,10 +18,6 @@ from phalanx.engine.memory import Replay, out_of_memory, pieces
 from phalanx.engine.ranks import Ranks
 from phalanx.errors import TrainingError
 from phalanx.tasks.segment import Segment
-
-
-class Stopped(Exception):
-    """Stands in for a kill."""
 
 
 def small_gpu(limit, *, stop=None, error=torch.OutOfMemoryError):

@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tests.engine.stopping import Stopped, stopping
 
 from phalanx.data.records import train_records
 from phalanx.engine import checkpoint
@@ -141,15 +142,8 @@ def test_a_begun_run_goes_on_without_the_one_it_began_with(begun, hands):
     records = train_records(hands)
     config = begun("unet", "unet", epochs=1).model_copy(update={"name": "new"})
 
-    class Stopped(Exception):
-        pass
-
-    class Stopping(Segment):
-        def step(self, *arguments):
-            raise Stopped
-
     with pytest.raises(Stopped):
-        fit(config, 0, records, Stopping)
+        fit(config, 0, records, stopping(1))
     folder = config.runs / "new" / "fold0"
     record = json.loads((folder / "start.json").read_text())
     assert record["weights"] == load_weights(config.runs / "unet" / "fold0" / "final")[1]
