@@ -27,7 +27,7 @@ TITLES = {
     ),
     "losses": (
         "Losses (baseline: segmentation-models-pytorch; boundary: exact distances at full size, plain PyTorch)",
-        "python bench/losses.py --run runs/bench_pointrend/full/with-seed0/fold0 --json results/losses.json",
+        "python bench/losses.py --run runs/bench_pointrend/full/joint-seed0/fold0 --json results/losses.json",
     ),
     "pointrend": (
         "The PointRend head (ours: with it, baseline: the same network without; three seeds)",
