@@ -216,6 +216,28 @@ def test_a_killed_infer_goes_on_to_the_same_bytes_and_so_do_two_processes(runs, 
     }
 
 
+def test_the_helpers_of_a_killed_infer_end_with_it(runs, tmp_path):
+    """Else they would go on to write rows into a journal that the next command has begun anew."""
+    (tmp_path / "many").mkdir()
+    for i in range(80):
+        cv2.imwrite(str(tmp_path / "many" / f"{i:02d}.png"), np.full((64, 64), i, np.uint8))
+    code = (
+        "import os, pathlib, sys, time, phalanx.predict.run as run, phalanx.cli\n"
+        "def append(folder, *a):\n"
+        "    while not (folder / 'rows.1').exists(): time.sleep(0.01)\n"
+        f"    os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
+        "run.append = append\n"
+        "if __name__ == '__main__': phalanx.cli.main(sys.argv[1:])"
+    )
+    more = [f"images={tmp_path / 'many'}", "workers=2", "tta=hflip,rotate"]
+    call = [sys.executable, "-c", code, "infer", "experiment=unet", f"runs={runs}", f"out={tmp_path / 'x.csv'}"]
+    call += ["device=cpu", "progress=false", "batch=1", *more]
+    done = subprocess.run(call, capture_output=True, check=False, timeout=100)
+    assert done.returncode == -signal.SIGKILL, done.stderr  # known when nobody holds its outputs any more
+    rows = (part_folder(tmp_path / "x.csv") / "rows.1").read_text().splitlines()
+    assert 1 <= len(rows) < 40
+
+
 def test_what_goes_wrong_in_another_process_is_told_as_it_is(pictures, tmp_path):
     opener = partial(open_members, ["nosuch"], runs=tmp_path, device="cpu")
     with pytest.raises(ConfigError, match="nosuch: no trained run of that name"):
