@@ -95,7 +95,7 @@ def run_of(name, maps, *, fold_of=FOLD_OF, count=FOLDS, classes=CLASSES):
                 folder / f"{image}.npz", Maps.of(maps(NAMES.index(image))), image=image, size=SIZES[image],
                 classes=classes, run_hashes=hashes, threshold=0.5,
             )  # fmt: skip
-        write_about(folder, classes, hashes, {image: SIZES[image] for image in images}, name)
+        write_about(folder, classes, hashes, {image: SIZES[image] for image in images}, name, 0.5)
 
     from pathlib import Path
 

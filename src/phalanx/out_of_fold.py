@@ -15,7 +15,7 @@ from .predict.stored import MapsFolder
 from .roots import resolve_root
 
 MOST = 8  # members: every choice of them is tried
-AGAIN = "train it with predict.oof_prob=true (a finished fold: delete its oof.csv, and the same command predicts anew)"
+AGAIN = "give its command of phalanx train once more, with predict.oof_prob=true: no finished fold is trained anew"
 
 
 def open_out_of_fold(
