@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from functools import partial
 
 import cv2
@@ -12,6 +13,7 @@ import pytest
 
 from phalanx.cli import main
 from phalanx.data import records as layout
+from phalanx.data.images import read_grey
 from phalanx.errors import ConfigError, DataError, PhalanxError
 from phalanx.predict.journal import Journal, Row, append, claimed, part_folder
 from phalanx.predict.maps import Maps
@@ -156,6 +158,37 @@ def test_another_threshold_member_image_or_option_begins_anew(pictures, tmp_path
     predict(tmp_path / "x.csv", member, pictures, **options)
     assert "continues" not in capsys.readouterr().out
     assert member.asked[0] == ["0.png", "1.png"]
+
+
+def test_the_next_images_are_decoded_and_the_last_encoded_while_the_model_runs(pictures, tmp_path, monkeypatch):
+    """Each waits for the other, so that one after another would never end."""
+    import phalanx.predict.run as run
+
+    decoded, asked = threading.Event(), threading.Event()
+    missed = []
+
+    class Waiting(Noise):
+        def maps(self, records, images):
+            if records[0].name == pictures[0].name and not decoded.wait(20):
+                missed.append("the next image was not decoded while the model ran")
+            if records[0].name == pictures[1].name:
+                asked.set()
+            return super().maps(records, images)
+
+    def read(path):
+        if path == pictures[1].image:
+            decoded.set()
+        return read_grey(path)
+
+    def keep(folder, writer, rows):
+        if rows[0].image == pictures[0].name and not asked.wait(20):
+            missed.append("the model waited until an image was encoded")
+        append(folder, writer, rows)
+
+    monkeypatch.setattr(run, "read_grey", read)
+    monkeypatch.setattr(run, "append", keep)
+    predict(tmp_path / "x.csv", Waiting(), pictures, batch=1)
+    assert not missed
 
 
 class Watching:
