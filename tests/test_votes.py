@@ -153,7 +153,7 @@ def test_a_soft_vote_stops_at_a_mirrored_member(tmp_path, capsys, monkeypatch):
                 tmp_path / member / f"{name}.npz", Maps.of(image.astype(np.float32)), image=name, size=(SIDE, SIDE),
                 classes=CLASSES, run_hashes={}, threshold=0.5,
             )  # fmt: skip
-        write_about(tmp_path / member, CLASSES, {}, sizes, "")
+        write_about(tmp_path / member, CLASSES, {}, sizes, "", 0.5)
     words = ["ensemble", "mode=soft", "members=a,b", "images=images", "out=out.csv", "progress=false"]
     assert main(words) == 2
     told = capsys.readouterr()

@@ -93,6 +93,9 @@ def infer(words: Sequence[str]) -> None:
     options = typed(InferOptions, pairs)
     if options.out is not None and len(names) > 1:
         raise ConfigError("out=: fits one run; several runs go to submissions/<run>.csv each")
+    files = [Path(name).name for name in names]
+    if twice := next((file for file in files if files.count(file) > 1), None):
+        raise ConfigError(f"experiment=: two of them go to submissions/{twice}.csv; predict one at a time, with out=")
     check_members(names, options.runs, options.weights)
     for name in names:
         print(infer_run(name, options), flush=True)

@@ -137,11 +137,12 @@ equals, by patients' signs drawn anew.
 DECIDE = """\
 phalanx decide members=A,B,C [out=submissions/decided.json]
 
-Asks the out-of-fold maps of 1 to 8 runs (trained with predict.oof_prob=true on the same folds) which of these gain,
+Asks the out-of-fold maps of a run or more (trained with predict.oof_prob=true on the same folds) which of these gain,
 each fitted on all folds but one and scored on that one:
 
   members                greedy forward selection among the members
-  weights                votes of each member, the best of up to 255 proportions
+  weights                votes of each member, the best of up to 255 proportions; of more than 8 members, greedy
+                         selection in which a member may be taken again (a pass over all maps a step)
   thresholds             a threshold for each class, .05 to .95
   smallest               parts of a class's mask below 16, 64, 256 or 1024 pixels removed
   largest                only a class's largest part kept

@@ -195,6 +195,7 @@ def hard_vote(options: EnsembleOptions, out: Path) -> Path:
     """
     from .submit import table
     from .submit.agreement import look
+    from .submit.sidecar import merged_hashes
     from .submit.vote import hard_vote as vote_rows
 
     sizes: Any = options.size
@@ -220,7 +221,7 @@ def hard_vote(options: EnsembleOptions, out: Path) -> Path:
         rows = vote_rows(members, options.quorum, options.votes)
         if len(members) > 1:
             stop_at(look(members), anyway=options.anyway)
-        hashes = {key: value for member in members for key, value in member.run_hashes.items()}
+        hashes = merged_hashes((member.name, member.run_hashes) for member in members)
         table.write(out, rows, members[0].classes, table.known_sizes(members), hashes)
     return out
 
@@ -250,7 +251,8 @@ def predict_members(
 ) -> Path:
     """Writes the thresholded mean of the members' probabilities to ``out``; returns it.
 
-    Images and prediction options that are not given are those of the first run among the members.
+    Images and the batch are those of the first run among the members, the threshold is that of the first member, where
+    they are not given.
 
     Args:
         votes: weight of each member; one by default.
@@ -289,12 +291,16 @@ def predict_members(
         raise ConfigError(f"{idle[0]}: changes no stored maps; predict them again with it (bash infer.sh)")
     data, own = recipe_of(members) or (None, Predict())
     predict = own.model_copy(update=options.changes())
+    threshold = options.threshold or members[0].threshold
+    if len({member.threshold for member in members}) > 1 and options.threshold is None and decided is None:
+        told = ", ".join(f"{member.name} {member.threshold:g}" for member in members)
+        print(f"note: the members' own thresholds differ ({told}); voted at {threshold:g}; see threshold=", flush=True)
     records = find_records(data, options, members)
     write_submission(
         out,
         members,
         records,
-        threshold=predict.threshold,
+        threshold=threshold,
         batch=predict.batch,
         weights=[
             n * (max(1, len(m.hashes)) if flat else 1) for n, m in zip(votes or [1] * len(names), members, strict=True)
