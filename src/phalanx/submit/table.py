@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from copy import copy
 from pathlib import Path
 from typing import Protocol
 
@@ -40,12 +41,11 @@ class Submission:
         sizes: Mapping[str, Size],
         run_hashes: Mapping[str, str],
         notes: Sequence[str],
-        order: Sequence[int] | None = None,
     ):
         self.name, self.images, self.classes = name, tuple(images), tuple(classes)
         self.sizes, self.run_hashes, self.notes = dict(sizes), dict(run_hashes), list(notes)
         self._rows = rows
-        self._order = range(len(self.classes)) if order is None else order  # place of each class in the rows
+        self._order: Sequence[int] = range(len(self.classes))  # place of each class in the rows
         self._place = {image: i for i, image in enumerate(self.images)}
 
     @classmethod
@@ -121,11 +121,16 @@ class Submission:
 
     def reorder(self, classes: Sequence[str]) -> "Submission":
         """The same rows with the classes in another order."""
-        order = [self._order[self.classes.index(name)] for name in classes]
-        return Submission(
-            self.name, self.images, classes, self._rows,
-            sizes=self.sizes, run_hashes=self.run_hashes, notes=self.notes, order=order,
-        )  # fmt: skip
+        found = copy(self)
+        found._order = [self._order[self.classes.index(name)] for name in classes]
+        found.classes = tuple(classes)
+        return found
+
+    def only(self, images: Iterable[str]) -> "Submission":
+        """The same rows without the images that are not among ``images``."""
+        found, wanted = copy(self), set(images)
+        found.images = tuple(image for image in self.images if image in wanted)
+        return found
 
 
 class _Memory:
@@ -264,7 +269,7 @@ def _merge_sizes(
         size = checked_size(size, image)
         if known.setdefault(image, size) != size:
             raise DataError(
-                f"{path}: image {image!r} is {_by(size)} in the images given, but was predicted at "
+                f"{path}: image {image!r} is {_by(size)} by what is given (size= or images), but was predicted at "
                 f"{_by(known[image])}; predict it again on these images, or give the right ones"
             )
     return known
