@@ -62,8 +62,17 @@ def test_weights_and_ties(vote):
     ("words", "says"),
     [
         (["weights=2,1"], "weights: 2 for 3 members; give one each"),
-        (["weights=2,1,0"], "votes.2='0': "),
-        (["weights=2,1,1.5"], "votes.2='1.5': "),
+        (["weights=2,1,0"], "weights=2,1,0: whole numbers from 1"),
+        (["weights=.5,.3,.2"], "weights=.5,.3,.2: whole numbers from 1"),
+        (["weights=nan,1,1"], "weights=nan,1,1: whole numbers from 1"),
+        (["weights=-1,1,1"], "weights=-1,1,1: whole numbers from 1"),
+        (["weights=9999999999999999999,1,1"], "whole numbers from 1"),
+        (["votes=999999999,999999999,1"], "1999999999 votes in all, 1000000000 at most"),
+        (["threshold=0.4"], "threshold: changes no CSV"),
+        (["tta=hflip"], "tta: changes no CSV"),
+        (["data.root=x"], "data.root: changes no CSV"),
+        (["weights=best"], "weights: changes no CSV"),
+        (["size=96x96", "images=x"], "size: images= tells the sizes already"),
         (["weights=bets"], "weights='bets': "),
         (["quorum=4"], "quorum 4: must be a whole number from 1 to 3"),
         (["average=flat"], "average: belongs to mode=soft"),
@@ -106,7 +115,36 @@ def test_images_tell_the_sizes_of_csvs_without_sidecar(vote, tmp_path):
     assert "(image 'i1.png', class 'c0')" in error
     assert "ends outside the image, which has 1920 pixels" in error
     error = vote(*members, words=["images=images"])[2]
-    assert "image 'i1.png' is 20x96 in the images given, but was predicted at 96x96" in error
+    assert "image 'i1.png' is 20x96 by what is given (size= or images), but was predicted at 96x96" in error
+
+
+def test_a_member_is_never_replaced_and_never_counted_twice(vote, tmp_path, capsys):
+    paths = [put(tmp_path / f"{name}.csv", masks(seed)) for seed, name in enumerate("ab")]
+    before = [path.read_bytes() for path in paths]
+
+    def told(*words, code=2):
+        assert main(["ensemble", "mode=hard", *words]) == code
+        found = capsys.readouterr()
+        return found.err if code else found.out
+
+    assert "out=a.csv: would replace the member" in told("members=b.csv,./a.csv", "out=a.csv")
+    assert "a.csv is named twice" in told("members=a.csv,./a.csv,b.csv", "out=out.csv")
+    assert [path.read_bytes() for path in paths] == before
+    (tmp_path / "copy.CSV").write_bytes(before[0])
+    assert "a.csv and copy.CSV have the same masks" in told("members=a.csv, copy.CSV,b.csv", "out=out.csv", code=0)
+    assert "same masks" not in told("members=a.csv,b.csv", "out=out.csv", code=0)
+
+
+def test_an_impossible_name_is_told_before_anything_is_read(vote, tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("broken")
+    assert main(["ensemble", "mode=hard", "members=a.csv", "out=out.txt"]) == 2
+    assert "out=out.txt: a submission's name ends in .csv" in capsys.readouterr().err
+
+
+def test_a_soft_vote_does_not_replace_maps_it_reads(tmp_path, capsys):
+    words = ["ensemble", "mode=soft", f"members={tmp_path / 'soft.maps'}", f"out={tmp_path / 'soft.csv'}", "maps=true"]
+    assert main(words) == 2
+    assert "would replace the member" in capsys.readouterr().err
 
 
 def test_a_flat_average_counts_folds_and_the_usual_one_members(runs, hands, tmp_path):

@@ -150,8 +150,7 @@ def write_submission(
         ConfigError: ``maps_folder`` holds something else. DataError: members of different classes or images, an image
             that cannot be read. PhalanxError: another process is writing the same file.
     """
-    if path.suffix != ".csv":
-        raise ConfigError(f"out={path}: a submission's name ends in .csv, since its sidecar takes the place of .json")
+    table.check_name(path)
     if maps_folder is not None and maps_folder.exists() and not (maps_folder / "maps.json").is_file():
         raise ConfigError(f"{maps_folder}: exists and is no folder of probability maps; move it away, or change out=")
     check_alike(members, records)

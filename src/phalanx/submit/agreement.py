@@ -109,6 +109,11 @@ class Agreement:
             lines.append("  ".join([f"{label:<{width}}", *told]))
         return "\n".join(lines)
 
+    def copies(self) -> list[tuple[str, str]]:
+        """Names of the pairs whose masks are all the same."""
+        same = np.nanmin(np.nan_to_num(self.dice, nan=1.0), axis=(0, 3)) == 1
+        return [(self.names[a], self.names[b]) for a, b in combinations(range(len(self.names)), 2) if same[a, b]]
+
     def misaligned(self) -> list[str]:
         """What is wrong with which member, a text each; empty where all is well.
 

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -105,7 +106,13 @@ def note_run(run: Path, experiment: str) -> None:
 
 def note_vote(file: Path, members: Sequence[str], how: str) -> None:
     """Adds a vote to the ledger where it was written into ``submissions/``."""
-    if file.parent.resolve() == LEDGER.parent.resolve() and add(LEDGER, csv_row(file, members, how)):
+    if file.parent.resolve() != LEDGER.parent.resolve():
+        return
+    try:
+        added = add(LEDGER, csv_row(file, members, how))
+    except (DataError, OSError) as error:
+        raise DataError(f"{file}: is written, but not its row in the ledger ({error}); then vote again") from None
+    if added:
         print(f"{LEDGER}: {file.stem}", flush=True)
 
 
@@ -119,7 +126,7 @@ def read(ledger: Path) -> list[Row]:
         return []
     try:
         with ledger.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = [row for row in csv.reader(file) if row] or [[]]
+            header, *rows = [row for row in csv.reader(file) if row] or [[*COLUMNS]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{ledger}: cannot be read ({error})") from None
     if tuple(header) != COLUMNS:
@@ -167,7 +174,7 @@ def to_text(rows: Sequence[Row]) -> str:
     lines = [head] + [
         (
             row.score or "-", row.out_of_fold or "-", row.kind, row.name, _short(row.folds or row.members),
-            row.commit[:8], row.sha256[:8], row.time[:10], row.note,
+            row.commit[:8], row.sha256[:8], row.time[:10], " ".join(row.note.split()),
         )
         for row in sorted(rows, key=order, reverse=True)
     ]  # fmt: skip
@@ -177,9 +184,10 @@ def to_text(rows: Sequence[Row]) -> str:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        return float("-inf")
+        number = math.nan
+    return number if math.isfinite(number) else -math.inf
 
 
 def _short(text: str, most: int = 60) -> str:

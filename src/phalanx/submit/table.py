@@ -170,8 +170,7 @@ def write(
         DataError: images doubled or unsorted, an RLE too many or too few, no image, a name no row can hold.
     """
     path = Path(path)
-    if path.suffix != ".csv":
-        raise DataError(f"{path}: a submission's name ends in .csv, since its sidecar takes the place of .json")
+    check_name(path)
     labels = [_field(name) for name in classes]
     if len(set(classes)) != len(classes) or not classes:
         raise DataError(f"{path}: classes {list(classes)} must be given, each once")
@@ -214,6 +213,12 @@ def write(
     finally:
         os.close(folder)
     return digest.hexdigest()
+
+
+def check_name(path: Path) -> None:
+    """Raises DataError where no submission can have that name."""
+    if path.suffix != ".csv":
+        raise DataError(f"out={path}: a submission's name ends in .csv, since its sidecar takes the place of .json")
 
 
 def check_alike(members: Sequence[Submission]) -> None:
