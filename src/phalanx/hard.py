@@ -1,43 +1,57 @@
 """A hard vote by command: members that are no CSV yet are predicted, all are compared, then their masks are counted."""
 
-import tempfile
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .submit import table
-from .submit.agreement import look
+from .submit.agreement import Agreement, look
+from .submit.sidecar import Size, is_csv
 from .submit.vote import hard_vote as vote_rows
-from .votes import EnsembleOptions, is_csv, predict_members, stop_at
 
 
-def hard_vote(options: EnsembleOptions, out: Path) -> None:
-    """Majority of the members' masks. Members that are no CSV yet are predicted first.
+def hard_vote(
+    names: Sequence[str],
+    out: Path,
+    *,
+    predict: Callable[[str, Path], object],
+    tell: Callable[[Agreement], object],
+    sizes: Mapping[str, Size] | Size | None = None,
+    quorum: int | None = None,
+    votes: Sequence[int] | None = None,
+    how: str = "",
+) -> None:
+    """Writes the majority of the members' masks to ``out``.
+
+    Args:
+        names: of the members. What is no CSV is predicted into a folder ``.<out>.members`` beside ``out``, which stays
+            until the vote is written: killed or stopped, the same vote predicts nothing twice.
+        predict: writes a member's masks into a CSV, unless that holds them already.
+        tell: gets the agreement of several members, and may raise to stop the vote.
+        how: the vote in words, for the sidecar.
 
     Raises:
-        DataError: members that differ, a wrong row, a misaligned member (unless ``anyway``).
+        DataError: members that differ, a wrong row.
     """
-    sizes: Any = options.size
-    if sizes is None and options.images is not None:
-        from .data.images import image_size
-        from .data.records import scan
-
-        sizes = {record.name: image_size(record.image) for record in scan(options.images)}
-    with tempfile.TemporaryDirectory() as scratch:
-        paths = []
-        for number, name in enumerate(options.members):
-            if is_csv(name):
-                paths.append(Path(name))
-                continue
-            path = Path(scratch) / f"{number}.csv"
-            predict_members([name], options, path)
-            paths.append(path)
-        members = [table.Submission.read(path, sizes=sizes) for path in paths]
-        for member, name in zip(members, options.members, strict=True):
-            member.name = name
-            for note in member.notes:
-                print(f"note: {note}", flush=True)
-        rows = vote_rows(members, options.quorum, options.votes)
-        if len(members) > 1:
-            stop_at(look(members), anyway=options.anyway)
-        hashes = {key: value for member in members for key, value in member.run_hashes.items()}
-        table.write(out, rows, members[0].classes, table.known_sizes(members), hashes)
+    scratch = out.with_name(f".{out.name}.members")
+    members = []
+    for name in names:
+        path = Path(name)
+        if not is_csv(path):
+            path = scratch / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.csv"
+            predict(name, path)
+        members.append(table.Submission.read(path, sizes=sizes))
+        members[-1].name = name
+        for note in members[-1].notes:
+            print(f"note: {note}", flush=True)
+    rows = vote_rows(members, quorum, votes)
+    agreement = None
+    if len(members) > 1:
+        agreement = look(members)
+        tell(agreement)
+    hashes = {key: value for member in members for key, value in member.run_hashes.items()}
+    vote: dict[str, Any] = {"how": how, "members": list(names), "agreement": agreement and agreement.to_json()}
+    table.write(out, rows, members[0].classes, table.known_sizes(members), hashes, vote)
+    shutil.rmtree(scratch, ignore_errors=True)

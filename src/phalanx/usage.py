@@ -90,6 +90,8 @@ phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        
   size=HxW               image size of CSV members without a sidecar, or images=DIR to look there (hard)
   data.root= images= maps= weights= tta= grid= scales= window= threshold= batch= device= devices= workers= precision=
   runs= progress=        as for infer; stored maps alone need neither the runs nor the images
+
+Prints how members agree, and keeps it in FILE.json. Killed or stopped at a misaligned member, the same command goes on.
 """
 
 EXPORT = """\

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 from .config import Count, Data, Predict, Strict, Window, known_keys, nearest, validate
 from .errors import ConfigError, DataError
 from .submit.ledger import note_vote
+from .submit.sidecar import is_csv
 
 if TYPE_CHECKING:
     from .submit.agreement import Agreement
@@ -169,13 +170,28 @@ def vote(options: EnsembleOptions) -> Path:
     else:
         from .hard import hard_vote
 
-        hard_vote(options, out)
+        hard_vote(
+            options.members,
+            out,
+            predict=lambda name, path: predict_members([name], options, path, kept=True),
+            tell=lambda agreement: stop_at(agreement, anyway=options.anyway),
+            sizes=sizes_of(options),
+            quorum=options.quorum,
+            votes=options.votes,
+            how=described(options),
+        )
     note_vote(out, options.members, described(options))
     return out
 
 
-def is_csv(member: str) -> bool:
-    return member.lower().endswith(".csv")
+def sizes_of(options: EnsembleOptions) -> Any:
+    """(height, width) of CSV members' images, by image or one for all, as far as the options tell."""
+    if options.images is None:
+        return options.size
+    from .data.images import image_size
+    from .data.records import scan
+
+    return {record.name: image_size(record.image) for record in scan(options.images)}
 
 
 def described(options: EnsembleOptions) -> str:
@@ -213,6 +229,7 @@ def soft_vote(options: EnsembleOptions, out: Path) -> Path:
         votes=options.votes,
         flat=options.average == "flat",
         tell=lambda agreement: stop_at(agreement, anyway=options.anyway),
+        how=described(options),
     )
 
 
@@ -225,7 +242,7 @@ def stop_at(agreement: "Agreement", *, anyway: bool) -> None:
     print(agreement.to_text(), flush=True)
     for one, other in agreement.copies():
         print(f"note: {one} and {other} have the same masks, and so two votes for one opinion", flush=True)
-    faults = agreement.misaligned()
+    faults = agreement.misaligned
     if faults and not anyway:
         raise DataError(f"{'; '.join(faults)}. Predict it again or leave it out; anyway=true votes all the same")
     for fault in faults:
@@ -240,6 +257,8 @@ def predict_members(
     votes: list[int] | None = None,
     flat: bool = False,
     tell: Callable[["Agreement"], None] | None = None,
+    how: str | None = None,
+    kept: bool = False,
 ) -> Path:
     """Writes the thresholded mean of the members' probabilities to ``out``; returns it.
 
@@ -249,6 +268,8 @@ def predict_members(
         votes: weight of each member; one by default.
         flat: a member counts once for each of its folds, so that all folds weigh the same.
         tell: gets the agreement of several members over the first images, and may raise to stop the vote.
+        how: a vote in words, for the sidecar.
+        kept: ``out`` may hold these very masks already, and is then left as it is.
     """
     from functools import partial
 
@@ -295,6 +316,8 @@ def predict_members(
         decided=decided,
         watch=Watch(names, members[0].classes, len(records), tell) if tell and names[1:] else None,
         maps_folder=out.with_suffix(".maps") if options.maps else None,
+        vote=None if how is None else {"how": how, "members": names},
+        kept=kept,
         helpers=[partial(opening, names, device=place) for place in places[1:]],
         progress=options.progress,
     )

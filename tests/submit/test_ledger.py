@@ -65,6 +65,8 @@ def test_finished_runs_and_votes_add_themselves_where_they_belong(runs, tiny, he
     voted = read(LEDGER)[1]
     assert (voted.kind, voted.name, voted.file) == ("vote", "hard", "submissions/hard.csv")
     assert voted.members == "hard weights=2,1 quorum=2; a.csv; b.csv"
+    again = csv_row(here / "submissions" / "hard.csv")  # as `phalanx ledger add` would have it, by the sidecar
+    assert (again.kind, again.members) == (voted.kind, voted.members)
     assert voted.sha256 == hashlib.sha256((here / "submissions" / "hard.csv").read_bytes()).hexdigest()
     assert main(["ensemble", "mode=hard", "members=a.csv,b.csv", "out=elsewhere/x.csv"]) == 0
     shutil.copytree(runs / "fpn", here / "trials" / "fpn")

@@ -207,6 +207,15 @@ def test_sizes_that_contradict_the_sidecar_are_refused(tmp_path):
         Submission.read(tmp_path / "a.csv", sizes=(0, 5))
 
 
+@pytest.mark.parametrize("vote", [[1], {"how": "hard"}, {"how": 1, "members": []}, {"how": "", "members": [1]}, "x"])
+def test_a_vote_that_a_sidecar_cannot_tell(tmp_path, vote):
+    write(tmp_path / "a.csv", [("a", ["1 2"])], ["x"], {"a": (3, 5)})
+    told = json.loads((tmp_path / "a.json").read_text())
+    (tmp_path / "a.json").write_text(json.dumps(told | {"vote": vote}))
+    with pytest.raises(DataError, match="damaged sidecar"):
+        Submission.read(tmp_path / "a.csv")
+
+
 def test_damaged_and_foreign_sidecars(tmp_path):
     path, side = text(tmp_path / "a.csv", GOOD), tmp_path / "a.json"
     text(side, "{")

@@ -79,7 +79,7 @@ def run_row(run: Path, experiment: str = "", *, every: bool = True) -> Row | Non
 
 
 def csv_row(file: Path, members: Sequence[str] = (), how: str = "") -> Row:
-    """The row of a submission CSV; of a vote where members are named, with ``how`` they were voted.
+    """The row of a submission CSV; of a vote where its sidecar or the caller tells members and ``how`` they voted.
 
     Raises:
         DataError: no such file, or one that does not fit its sidecar.
@@ -90,6 +90,8 @@ def csv_row(file: Path, members: Sequence[str] = (), how: str = "") -> Row:
             digest = sidecar.sha256 if sidecar else hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+    if sidecar and sidecar.vote and not members:
+        members, how = sidecar.vote["members"], sidecar.vote["how"]
     told = [*members] or sorted(sidecar.run_hashes if sidecar else [])
     return Row(
         time=_now(), kind="vote" if members else "file", name=file.stem, experiment="", commit=commit() or "", folds="",

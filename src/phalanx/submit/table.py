@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..errors import DataError
 from .rows import HEADER, RowFile
@@ -152,6 +152,7 @@ def write(
     classes: Sequence[str],
     sizes: Mapping[str, Size],
     run_hashes: Mapping[str, str] | None = None,
+    vote: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes ``FILE.csv`` and its sidecar ``FILE.json``, each aside, synced and renamed; nothing is left of a
     write that fails.
@@ -162,6 +163,7 @@ def write(
         classes: in the order of the data config.
         sizes: (height, width) per image; images without one may be left out.
         run_hashes: name to hash of the training runs the masks come from.
+        vote: what the sidecar tells of a vote.
 
     Returns:
         sha256 of the CSV.
@@ -201,7 +203,8 @@ def write(
                 raise DataError(f"{path}: no images to write")
             _sync(file)
         with side.open("wb") as file:
-            file.write(Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {})).text().encode())
+            told = Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {}), vote)
+            file.write(told.text().encode())
             _sync(file)
         # Killed between the two, the old sidecar's hash does not fit the new table, and reading says so.
         os.replace(table, path)
