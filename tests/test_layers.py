@@ -19,6 +19,7 @@ COMMANDS = {
     "fanout",
     "scoring",
     "votes",
+    "hard",
     "usage",
     "compose",
     "roots",

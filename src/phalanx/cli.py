@@ -1,6 +1,7 @@
 """The command line: the only place that composes configurations. Heavy imports wait until a command needs them."""
 
 import errno
+import math
 import os
 import sys
 import time
@@ -186,9 +187,11 @@ def ledger(words: Sequence[str]) -> None:
         raise ConfigError(f"{what}: has folds that are not finished; train them first")
     score_told = pairs.get("score", "")
     try:
-        float(score_told or 0)
+        finite = math.isfinite(float(score_told or 0))
     except ValueError:
-        raise ConfigError(f"score={score_told}: expected the leaderboard's number, as in score=0.976") from None
+        finite = False
+    if not finite:
+        raise ConfigError(f"score={score_told}: expected the leaderboard's number, as in score=0.976")
     changed = add(where, replace(row, **pairs))
     print(f"{where}: {row.name} {'written' if changed else 'stands there already'}")
 

@@ -90,6 +90,8 @@ phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        
   size=HxW               image size of CSV members without a sidecar, or images=DIR to look there (hard)
   data.root= images= maps= weights= tta= grid= scales= window= threshold= batch= device= devices= workers= precision=
   runs= progress=        as for infer; stored maps alone need neither the runs nor the images
+
+Prints how members agree, and keeps it in FILE.json. Killed or stopped at a misaligned member, the same command goes on.
 """
 
 EXPORT = """\
@@ -115,7 +117,8 @@ SCORE = """\
 phalanx score FILE.csv [ANSWERS] [key=value ...] [--json FILE] [--partial]
 
   ANSWERS                polygon JSON (<patient>/<image>.json below a folder), a COCO file, a folder of PNG masks, or
-                         another submission CSV; without it the annotated images of data.root=DIR
+                         another submission CSV (which tells no patients: intervals are then over images, and too
+                         narrow); without it the annotated images of data.root=DIR
   data=NAME              classes of a CSV without sidecar (configs/data/)
   data.layout= data.coco.group= data.masks.kind= ...     how answers of these kinds lie, as for training
   size=HxW               image size of a CSV without sidecar
@@ -129,9 +132,9 @@ COMPARE = """\
 phalanx compare A.csv B.csv ANSWERS [key=value ...] [--json FILE] [--partial]
 phalanx compare runs/A runs/B [--json FILE]
 
-Scores both as phalanx score does (same options), or takes two runs' out-of-fold scores, and compares them in pairs:
-difference by class and in all with a 95% interval over patients, and the chance of so large a difference between
-equals, by patients' signs drawn anew.
+Scores both as phalanx score does (same options but surface= and spacing=), or takes two runs' out-of-fold scores, and
+compares them in pairs: difference by class and in all with a 95% interval over patients, and the chance of so large a
+difference between equals, by patients' signs drawn anew.
 """
 
 DECIDE = """\

@@ -1,7 +1,7 @@
 """Predicting runs and voting them: what ``infer.sh`` and ``ensemble.sh`` do, as functions with typed options."""
 
+import os
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 from .config import Count, Data, Predict, Strict, Window, known_keys, nearest, validate
 from .errors import ConfigError, DataError
 from .submit.ledger import note_vote
+from .submit.sidecar import is_csv
 
 if TYPE_CHECKING:
     from .submit.agreement import Agreement
@@ -81,6 +82,9 @@ class EnsembleOptions(InferOptions):
     def _fitting(self) -> "EnsembleOptions":
         if self.votes is not None and len(self.votes) != len(self.members):
             raise ValueError(f"weights: {len(self.votes)} for {len(self.members)} members; give one each")
+        places = [os.path.normpath(name) for name in self.members]
+        if doubled := [name for name, place in zip(self.members, places, strict=True) if places.count(place) > 1]:
+            raise ValueError(f"members: {doubled[0]} is named twice; weights=2,1 counts a member more than once")
         for key, given in (("quorum", self.quorum is not None), ("size", self.size is not None)):
             if self.mode == "soft" and given:
                 raise ValueError(f"{key}: belongs to mode=hard")
@@ -90,6 +94,14 @@ class EnsembleOptions(InferOptions):
                 raise ValueError(f"{key}: belongs to mode=soft; a hard vote has no probabilities")
         if self.decided is not None and self.average != "members":
             raise ValueError("average: decided= was decided about members, whose folds are averaged first")
+        if self.size is not None and self.images is not None:
+            raise ValueError("size: images= tells the sizes already; leave one of the two out")
+        if self.mode == "hard" and all(map(is_csv, self.members)):
+            idle = ("threshold", "tta", "grid", "scales", "window", "root")
+            unread = [key for key in idle if getattr(self, key) is not None] + ["weights"] * (self.weights != "final")
+            if unread:
+                name = "data.root" if unread[0] == "root" else unread[0]
+                raise ValueError(f"{name}: changes no CSV; predict the members again with it (bash infer.sh)")
         return self
 
 
@@ -102,13 +114,15 @@ def typed(kind: type[BaseModel], pairs: dict[str, str]) -> Any:
     values: dict[str, Any] = {}
     for key, text in pairs.items():
         field = FLAT.get(key, key)
-        if key == "weights" and kind is EnsembleOptions and text.strip("[ ")[:1].isdigit():
+        if key == "weights" and kind is EnsembleOptions and not text.isalpha():
             field = "votes"  # numbers are votes, a name is a kind of weights of a run
         names = [*set(known_keys(kind, "")) - set(FLAT.values()), *FLAT]
         if key not in names:
             raise ConfigError(f"{key}: no such option{nearest(key, names)}")
         if field in ("members", "tta", "votes", "scales", "devices"):
-            values[field] = [part for part in text.strip("[]").split(",") if part]
+            values[field] = [part.strip() for part in text.strip("[]").split(",") if part.strip()]
+            if field == "votes" and not all(re.fullmatch("0*[1-9][0-9]{0,8}", part) for part in values[field]):
+                raise ConfigError(f"{key}={text}: whole numbers from 1, as in {key}=2,1,1; for .5,.3,.2 give 5,3,2")
         elif field == "size":
             values[field] = parse_size(text)
         elif field in ("out", "images", "root", "runs", "device", "precision", "decided"):
@@ -142,11 +156,41 @@ def infer_run(name: str, options: InferOptions) -> Path:
 
 def vote(options: EnsembleOptions) -> Path:
     """Votes members into a CSV; returns its path. A vote into ``submissions/`` gets a row in the ledger there."""
+    from .submit.table import check_name
+
     out = options.out or Path("submissions") / f"{options.mode}.csv"
+    check_name(out)
+    for name in options.members:
+        if Path(name).resolve() == out.resolve():
+            raise ConfigError(f"out={out}: would replace the member {name}; give another name")
     check_members(options.members, options.runs, options.weights)
-    voted = soft_vote(options, out) if options.mode == "soft" else hard_vote(options, out)
-    note_vote(voted, options.members, described(options))
-    return voted
+    if options.mode == "soft":
+        soft_vote(options, out)
+    else:
+        from .hard import hard_vote
+
+        hard_vote(
+            options.members,
+            out,
+            predict=lambda name, path: predict_members([name], options, path, kept=True),
+            tell=lambda agreement: stop_at(agreement, anyway=options.anyway),
+            sizes=sizes_of(options),
+            quorum=options.quorum,
+            votes=options.votes,
+            how=described(options),
+        )
+    note_vote(out, options.members, described(options))
+    return out
+
+
+def sizes_of(options: EnsembleOptions) -> Any:
+    """(height, width) of CSV members' images, by image or one for all, as far as the options tell."""
+    if options.images is None:
+        return options.size
+    from .data.images import image_size
+    from .data.records import scan
+
+    return {record.name: image_size(record.image) for record in scan(options.images)}
 
 
 def described(options: EnsembleOptions) -> str:
@@ -163,7 +207,7 @@ def described(options: EnsembleOptions) -> str:
 def check_members(names: list[str], runs: Path, weights: str) -> None:
     """Refuses a member that is not there: found now, and not after the others have been predicted."""
     for name in names:
-        if name.endswith(".csv"):
+        if is_csv(name):
             if not Path(name).is_file():
                 raise ConfigError(f"members: {name}: no such file")
         elif not any((Path(name) / file).is_file() for file in ("maps.json", "export.json")):
@@ -174,7 +218,7 @@ def check_members(names: list[str], runs: Path, weights: str) -> None:
 
 def soft_vote(options: EnsembleOptions, out: Path) -> Path:
     """Mean of the members' probabilities, thresholded once."""
-    files = [name for name in options.members if name.endswith(".csv")]
+    files = [name for name in options.members if is_csv(name)]
     if files:
         raise ConfigError(f"members: {files[0]} holds masks and no probabilities; vote CSVs with mode=hard")
     return predict_members(
@@ -184,46 +228,8 @@ def soft_vote(options: EnsembleOptions, out: Path) -> Path:
         votes=options.votes,
         flat=options.average == "flat",
         tell=lambda agreement: stop_at(agreement, anyway=options.anyway),
+        how=described(options),
     )
-
-
-def hard_vote(options: EnsembleOptions, out: Path) -> Path:
-    """Majority of the members' masks. Members that are no CSV yet are predicted first.
-
-    Raises:
-        DataError: members that differ, a wrong row, a misaligned member (unless ``anyway``).
-    """
-    from .submit import table
-    from .submit.agreement import look
-    from .submit.sidecar import merged_hashes
-    from .submit.vote import hard_vote as vote_rows
-
-    sizes: Any = options.size
-    if sizes is None and options.images is not None:
-        from .data.images import image_size
-        from .data.records import scan
-
-        sizes = {record.name: image_size(record.image) for record in scan(options.images)}
-    with tempfile.TemporaryDirectory() as scratch:
-        paths = []
-        for number, name in enumerate(options.members):
-            if name.endswith(".csv"):
-                paths.append(Path(name))
-                continue
-            path = Path(scratch) / f"{number}.csv"
-            predict_members([name], options, path)
-            paths.append(path)
-        members = [table.Submission.read(path, sizes=sizes) for path in paths]
-        for member, name in zip(members, options.members, strict=True):
-            member.name = name
-            for note in member.notes:
-                print(f"note: {note}", flush=True)
-        rows = vote_rows(members, options.quorum, options.votes)
-        if len(members) > 1:
-            stop_at(look(members), anyway=options.anyway)
-        hashes = merged_hashes((member.name, member.run_hashes) for member in members)
-        table.write(out, rows, members[0].classes, table.known_sizes(members), hashes)
-    return out
 
 
 def stop_at(agreement: "Agreement", *, anyway: bool) -> None:
@@ -233,7 +239,9 @@ def stop_at(agreement: "Agreement", *, anyway: bool) -> None:
         DataError: one of them is misaligned; with ``anyway`` that is printed instead.
     """
     print(agreement.to_text(), flush=True)
-    faults = agreement.misaligned()
+    for one, other in agreement.copies():
+        print(f"note: {one} and {other} have the same masks, and so two votes for one opinion", flush=True)
+    faults = agreement.misaligned
     if faults and not anyway:
         raise DataError(f"{'; '.join(faults)}. Predict it again or leave it out; anyway=true votes all the same")
     for fault in faults:
@@ -248,6 +256,8 @@ def predict_members(
     votes: list[int] | None = None,
     flat: bool = False,
     tell: Callable[["Agreement"], None] | None = None,
+    how: str | None = None,
+    kept: bool = False,
 ) -> Path:
     """Writes the thresholded mean of the members' probabilities to ``out``; returns it.
 
@@ -258,6 +268,8 @@ def predict_members(
         votes: weight of each member; one by default.
         flat: a member counts once for each of its folds, so that all folds weigh the same.
         tell: gets the agreement of several members over the first images, and may raise to stop the vote.
+        how: a vote in words, for the sidecar.
+        kept: ``out`` may hold these very masks already, and is then left as it is.
     """
     from functools import partial
 
@@ -308,6 +320,8 @@ def predict_members(
         decided=decided,
         watch=Watch(names, members[0].classes, len(records), tell) if tell and names[1:] else None,
         maps_folder=out.with_suffix(".maps") if options.maps else None,
+        vote=None if how is None else {"how": how, "members": names},
+        kept=kept,
         helpers=[partial(opening, names, device=place) for place in places[1:]],
         progress=options.progress,
     )

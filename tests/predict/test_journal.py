@@ -1,5 +1,6 @@
 """A killed prediction goes on where it was; several processes give the bytes of one."""
 
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from phalanx.predict.journal import Journal, Row, append, claimed, part_folder
 from phalanx.predict.maps import Maps
 from phalanx.predict.opening import open_members
 from phalanx.predict.run import write_submission
+from phalanx.submit.agreement import Watch
 
 ROWS = [Row(f"{name}.png", (4, 5), ["1 2", "", f"{i + 1} 3"]) for i, name in enumerate("abcd")]
 
@@ -192,7 +194,7 @@ def test_the_next_images_are_decoded_and_the_last_encoded_while_the_model_runs(p
 
 
 class Watching:
-    wanted = 3
+    wanted, agreement = 3, None
 
     def __init__(self, stop=False):
         self.seen, self.stop = [], stop
@@ -216,6 +218,27 @@ def test_a_watch_sees_every_member_s_masks_of_the_first_images_before_the_others
     assert again[0].asked == [["0.png", "1.png"], ["2.png", "3.png"], ["4.png", "5.png"], ["6.png"]]
     write_submission(tmp_path / "y.csv", [Noise(), Noise()], pictures, **options)
     assert (tmp_path / "x.csv").read_bytes() == (tmp_path / "y.csv").read_bytes()
+
+
+def test_a_vote_s_sidecar_tells_how_members_agreed_however_often_it_was_stopped(pictures, tmp_path):
+    heard = []
+    options = {"threshold": 0.5, "batch": 2, "progress": False, "vote": {"how": "soft", "members": ["a", "b"]}}
+
+    def go(name, fails_at=None):
+        watch = Watch(["a", "b"], Noise.classes, len(pictures), heard.append)
+        watch.wanted = 3
+        write_submission(tmp_path / name, [Noise(), Noise(fails_at)], pictures, watch=watch, **options)
+
+    go("whole.csv")
+    with pytest.raises(DataError, match="broken"):
+        go("stopped.csv", fails_at="6.png")
+    go("stopped.csv")
+    assert len(heard) == 2  # once each
+    whole, stopped = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole", "stopped"))
+    assert whole == stopped
+    told = whole["vote"]["agreement"]
+    assert (told["images"], told["of"]) == ([f"{i}.png" for i in range(3)], 7)
+    assert told["pairs"] == [{"members": [1, 2], "dice": 1.0, "classes": [1.0, 1.0]}]
 
 
 def words(runs, hands, out):
