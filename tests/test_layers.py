@@ -27,6 +27,7 @@ COMMANDS = {
     "words",
     "decide",
     "out_of_fold",
+    "options",
 }
 BASE = {"data", "augment", "metrics", "models", "losses", "submit"}
 

@@ -192,8 +192,9 @@ def test_an_impossible_name_is_told_before_anything_is_read(vote, tmp_path, caps
 
 def test_a_flat_average_counts_folds_and_the_usual_one_members(runs, hands, tmp_path):
     """One fold of a run against both of another: of three folds, a third each, or a half and two quarters."""
+    from phalanx.options import EnsembleOptions
     from phalanx.predict.stored import read_map
-    from phalanx.votes import EnsembleOptions, predict_members
+    from phalanx.votes import predict_members
 
     names = [str(runs / "unet" / "fold0"), "fpn"]
     options = EnsembleOptions(

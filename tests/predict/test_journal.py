@@ -308,7 +308,7 @@ def test_a_process_that_dies_is_told_of_and_the_rest_is_kept(pictures, tmp_path,
 
 
 def test_devices_are_dealt_to_the_processes():
-    from phalanx.votes import InferOptions, typed
+    from phalanx.options import InferOptions, typed
 
     def places(**told):
         return typed(InferOptions, {key: str(value) for key, value in told.items()}).places()

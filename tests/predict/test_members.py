@@ -15,11 +15,11 @@ from phalanx.config import Window
 from phalanx.data import records as layout
 from phalanx.data.images import Grid
 from phalanx.errors import ConfigError
+from phalanx.options import InferOptions, typed
 from phalanx.predict.maps import FLOOR
 from phalanx.predict.opening import open_member
 from phalanx.predict.stored import read_map
 from phalanx.predict.windows import starts
-from phalanx.votes import InferOptions, typed
 
 
 @pytest.fixture

@@ -34,7 +34,8 @@ command goes on after the images that are done; with other members, options or i
 def infer(words: Sequence[str]) -> None:
     """``phalanx infer``."""
     from ..compose import split_words
-    from ..votes import InferOptions, check_members, infer_run, typed
+    from ..options import InferOptions, typed
+    from ..votes import check_members, infer_run
 
     pairs = split_words(words)
     names = [name for name in (pairs.pop("experiment", "") or pairs.pop("name", "")).split(",") if name]
@@ -75,7 +76,8 @@ Prints how members agree, and keeps it in FILE.json. Killed or stopped at a misa
 def ensemble(words: Sequence[str]) -> None:
     """``phalanx ensemble``."""
     from ..compose import split_words
-    from ..votes import EnsembleOptions, typed, vote
+    from ..options import EnsembleOptions, typed
+    from ..votes import vote
 
     print(vote(typed(EnsembleOptions, split_words(words))), flush=True)
 
@@ -106,8 +108,8 @@ def export(words: Sequence[str]) -> None:
     if len(places) != 1:
         raise ConfigError(f"expected one RUN or FOLD, got {' '.join(places) or 'nothing'}; see phalanx export --help")
 
+    from ..options import typed
     from ..predict.export import ExportOptions, export_run
-    from ..votes import typed
 
     print(export_run(places[0], typed(ExportOptions, pairs)), flush=True)
 
@@ -147,7 +149,7 @@ def decide(words: Sequence[str]) -> None:
 
     from ..decide import DecideOptions
     from ..decide import decide as decide_members
-    from ..votes import typed
+    from ..options import typed
 
     options = typed(DecideOptions, pairs)
     print(decide_members(options).to_text(), options.out, sep="\n")
