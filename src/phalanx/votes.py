@@ -1,7 +1,7 @@
 """Predicting runs and voting them: what ``infer.sh`` and ``ensemble.sh`` do, as functions with typed options."""
 
 import re
-import tempfile
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -204,25 +204,23 @@ def hard_vote(options: EnsembleOptions, out: Path) -> Path:
         from .data.records import scan
 
         sizes = {record.name: image_size(record.image) for record in scan(options.images)}
-    with tempfile.TemporaryDirectory() as scratch:
-        paths = []
-        for number, name in enumerate(options.members):
-            if name.endswith(".csv"):
-                paths.append(Path(name))
-                continue
-            path = Path(scratch) / f"{number}.csv"
-            predict_members([name], options, path)
-            paths.append(path)
-        members = [table.Submission.read(path, sizes=sizes) for path in paths]
-        for member, name in zip(members, options.members, strict=True):
-            member.name = name
-            for note in member.notes:
-                print(f"note: {note}", flush=True)
-        rows = vote_rows(members, options.quorum, options.votes)
-        if len(members) > 1:
-            stop_at(look(members), anyway=options.anyway)
-        hashes = merged_hashes((member.name, member.run_hashes) for member in members)
-        table.write(out, rows, members[0].classes, table.known_sizes(members), hashes)
+    predicted = out.with_name(f".{out.name}.members")  # kept until the vote is done, so that a killed one goes on
+    paths = []
+    for number, name in enumerate(options.members):
+        paths.append(Path(name) if name.endswith(".csv") else predicted / f"{number}.csv")
+        if not name.endswith(".csv"):
+            predict_members([name], options, paths[-1])
+    members = [table.Submission.read(path, sizes=sizes) for path in paths]
+    for member, name in zip(members, options.members, strict=True):
+        member.name = name
+        for note in member.notes:
+            print(f"note: {note}", flush=True)
+    rows = vote_rows(members, options.quorum, options.votes)
+    if len(members) > 1:
+        stop_at(look(members), anyway=options.anyway)
+    hashes = merged_hashes((member.name, member.run_hashes) for member in members)
+    table.write(out, rows, members[0].classes, table.known_sizes(members), hashes)
+    shutil.rmtree(predicted, ignore_errors=True)
     return out
 
 
@@ -310,6 +308,7 @@ def predict_members(
         maps_folder=out.with_suffix(".maps") if options.maps else None,
         helpers=[partial(opening, names, device=place) for place in places[1:]],
         progress=options.progress,
+        keep=tell is None,
     )
     return out
 

@@ -1,6 +1,7 @@
 """A killed prediction goes on where it was; several processes give the bytes of one."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -247,6 +248,54 @@ def test_a_killed_infer_goes_on_to_the_same_bytes_and_so_do_two_processes(runs, 
     assert {path.name for path in tmp_path.iterdir()} == {
         f"{name}.{end}" for name in ("whole", "killed") for end in ("csv", "json", "maps")
     }
+
+
+def test_what_is_finished_is_left_as_it_is_unless_something_of_it_is_gone_or_other(runs, hands, tmp_path, capsys):
+    def asked(*more):
+        capsys.readouterr()
+        assert main([*words(runs, hands, tmp_path / "x.csv"), *more]) == 0
+        return "finished before" not in capsys.readouterr().out
+
+    assert asked()
+    before = contents(tmp_path / "x.csv")
+    assert not asked()
+    assert not asked("workers=2")
+    assert contents(tmp_path / "x.csv") == before
+    for harm in (
+        lambda: (tmp_path / "x.csv").write_text("image_name,class,rle\n"),
+        lambda: (tmp_path / "x.json").unlink(),
+        lambda: next((tmp_path / "x.maps").glob("*.npz")).unlink(),
+        lambda: shutil.rmtree(tmp_path / "x.maps"),
+    ):
+        harm()
+        assert asked()
+        assert contents(tmp_path / "x.csv") == before
+    assert asked("tta=hflip")
+
+
+def test_a_stopped_hard_vote_of_runs_goes_on_after_the_runs_that_are_done(runs, hands, tmp_path, capsys, monkeypatch):
+    import phalanx.submit.table as table
+
+    more = ["device=cpu", "progress=false", f"runs={runs}", f"data.root={hands}", "threshold=0.2", "anyway=true"]
+    vote = ["ensemble", "mode=hard", "members=fpn,unet", *more]
+    assert main([*vote, f"out={tmp_path / 'whole.csv'}"]) == 0
+    write = table.write
+
+    def stopped(path, *arguments):
+        if path.name == "1.csv":
+            raise KeyboardInterrupt
+        return write(path, *arguments)
+
+    monkeypatch.setattr(table, "write", stopped)
+    assert main([*vote, f"out={tmp_path / 'v.csv'}"]) == 130
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert main([*vote, f"out={tmp_path / 'v.csv'}"]) == 0
+    told = capsys.readouterr().out
+    assert "0.csv: finished before" in told
+    assert "1.csv: continues after 4 of 4 images" in told
+    assert (tmp_path / "v.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {f"{a}.{b}" for a in ("v", "whole") for b in ("csv", "json")}
 
 
 def test_the_helpers_of_a_killed_infer_end_with_it(runs, tmp_path):

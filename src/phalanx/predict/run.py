@@ -14,7 +14,7 @@ from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..submit import table
 from ..submit.agreement import Watch
-from ..submit.sidecar import merged_hashes
+from ..submit.sidecar import merged_hashes, read_sidecar
 from .decided import Decided
 from .journal import Journal, Row, append, claimed, map_in
 from .maps import Mean, Size, parts_to_rles
@@ -135,6 +135,7 @@ def write_submission(
     maps_folder: Path | None = None,
     helpers: Sequence[Opener] = (),
     progress: bool = True,
+    keep: bool = False,
 ) -> None:
     """Predicts the records, each image by all members, and writes ``path`` with its sidecar. Killed, the same call goes
     on after the images that were done.
@@ -146,6 +147,7 @@ def write_submission(
         watch: sees each member's masks of the first images, before any later image is predicted.
         maps_folder: also store the averaged maps there, for soft votes later; replaces those of an earlier call.
         helpers: a process each, which opens the same members and takes its share of the images.
+        keep: leaves ``path`` as it is where the same call has finished it before.
 
     Raises:
         ConfigError: ``maps_folder`` holds something else, or a member. DataError: members of different classes or
@@ -169,6 +171,9 @@ def write_submission(
     about = {"classes": classes, "run_hashes": hashes} if maps_folder is not None else None
     groups = [records[first : first + batch] for first in range(0, len(records), batch)]
     with claimed(path):
+        if keep and _finished(path, key, maps_folder):
+            print(f"{path}: finished before; delete it to predict anew", flush=True)
+            return
         journal = Journal(path, key)
         work = Work(journal.folder, threshold, weights, about, decided)
         done = {
@@ -194,12 +199,26 @@ def write_submission(
             journal.look_up(file)
         names = [record.name for record in records]
         sizes = {name: journal.sizes[name] for name in names}
-        table.write(path, journal.rows(names), classes, sizes, hashes)
+        table.write(path, journal.rows(names), classes, sizes, hashes, key)
         if maps_folder is not None:
             write_about(journal.maps, classes, hashes, sizes, key, threshold)
             shutil.rmtree(maps_folder, ignore_errors=True)
             journal.maps.rename(maps_folder)
         journal.finish()
+
+
+def _finished(path: Path, key: str, maps_folder: Path | None) -> bool:
+    """Whether a CSV of this key lies there whole, with its maps."""
+    try:
+        sidecar, _ = read_sidecar(path)
+        if sidecar is None or sidecar.key != key:
+            return False
+        if maps_folder is None:
+            return True
+        stored = MapsFolder(maps_folder)
+    except DataError:
+        return False
+    return stored.key == key and all(stored.path_of(name).is_file() for name in stored.sizes)
 
 
 def check_alike(members: Sequence[SoftMember], records: Sequence[Record]) -> None:

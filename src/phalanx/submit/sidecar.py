@@ -22,6 +22,7 @@ class Sidecar:
     classes: Sequence[str]  # in the order of the data config
     sizes: Mapping[str, Size]  # of the images whose size was known
     run_hashes: Mapping[str, str] = field(default_factory=dict)  # name to hash of the runs it was made from
+    key: str = ""  # of all that a prediction depends on
 
     def text(self) -> str:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
@@ -56,7 +57,7 @@ def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
         if not isinstance(hashes, dict):
             raise TypeError("'run_hashes' is no mapping")
         sizes = {image: checked_size(size, image) for image, size in found["sizes"].items()}
-        sidecar = Sidecar(str(found["sha256"]), classes, sizes, hashes)
+        sidecar = Sidecar(str(found["sha256"]), classes, sizes, hashes, str(found.get("key", "")))
     except (KeyError, TypeError, AttributeError, DataError) as error:
         raise DataError(
             f"{path}: a damaged sidecar ({type(error).__name__}: {error}); delete it, or write the CSV again"

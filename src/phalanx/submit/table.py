@@ -147,6 +147,7 @@ def write(
     classes: Sequence[str],
     sizes: Mapping[str, Size],
     run_hashes: Mapping[str, str] | None = None,
+    key: str = "",
 ) -> str:
     """Writes ``FILE.csv`` and its sidecar ``FILE.json``, each aside, synced and renamed; nothing is left of a
     write that fails.
@@ -157,6 +158,7 @@ def write(
         classes: in the order of the data config.
         sizes: (height, width) per image; images without one may be left out.
         run_hashes: name to hash of the training runs the masks come from.
+        key: of all that a prediction depends on.
 
     Returns:
         sha256 of the CSV.
@@ -197,7 +199,7 @@ def write(
                 raise DataError(f"{path}: no images to write")
             _sync(file)
         with side.open("wb") as file:
-            file.write(Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {})).text().encode())
+            file.write(Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {}), key).text().encode())
             _sync(file)
         # Killed between the two, the old sidecar's hash does not fit the new table, and reading says so.
         os.replace(table, path)
