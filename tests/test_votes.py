@@ -76,6 +76,12 @@ def test_votes_that_cannot_be_are_refused(vote, words, says):
     assert says in error
 
 
+@pytest.mark.parametrize("twice", ["a.csv,./a.csv", "base,x,base", "a.maps,a.maps/"])
+def test_a_member_named_twice_is_refused(twice, capsys):
+    assert main(["ensemble", "mode=hard", f"members={twice}"]) == 2
+    assert "one is named twice; weights=2,1 counts a member twice" in capsys.readouterr().err
+
+
 def test_a_misaligned_member_stops_the_vote_unless_told_to_go_on(vote):
     members = [masks(0), masks(1), masks(2, moved=5)]
     voted, out, error = vote(*members)

@@ -81,6 +81,9 @@ class EnsembleOptions(InferOptions):
     def _fitting(self) -> "EnsembleOptions":
         if self.votes is not None and len(self.votes) != len(self.members):
             raise ValueError(f"weights: {len(self.votes)} for {len(self.members)} members; give one each")
+        once = {Path(name).as_posix() for name in self.members}
+        if len(once) < len(self.members):
+            raise ValueError("members: one is named twice; weights=2,1 counts a member twice")
         for key, given in (("quorum", self.quorum is not None), ("size", self.size is not None)):
             if self.mode == "soft" and given:
                 raise ValueError(f"{key}: belongs to mode=hard")
