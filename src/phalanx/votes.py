@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -218,6 +218,7 @@ def hard_vote(options: EnsembleOptions, out: Path) -> Path:
         member.name = name
         for note in member.notes:
             print(f"note: {note}", flush=True)
+        note_retrained(name, member.run_hashes)
     rows = vote_rows(members, options.quorum, options.votes)
     if len(members) > 1:
         stop_at(look(members), anyway=options.anyway)
@@ -225,6 +226,19 @@ def hard_vote(options: EnsembleOptions, out: Path) -> Path:
     table.write(out, rows, members[0].classes, table.known_sizes(members), hashes)
     shutil.rmtree(predicted, ignore_errors=True)
     return out
+
+
+def note_retrained(name: str, hashes: Mapping[str, str]) -> None:
+    """Says where a run has been trained anew since a member was predicted."""
+    from .submit.sidecar import retrained
+
+    if folders := retrained(hashes):
+        told = f"{folders[0]}{f' and {len(folders) - 1} more' if folders[1:] else ''}"
+        print(
+            f"note: {name}: predicted with other weights than {told} now has; predict it again, unless it comes from "
+            "another machine",
+            flush=True,
+        )
 
 
 def stop_at(agreement: "Agreement", *, anyway: bool) -> None:
@@ -279,6 +293,8 @@ def predict_members(
         root=options.root,
     )
     members = opening(names, device=places[0])
+    for member in members:
+        note_retrained(member.name, member.hashes)
     if decided is not None:
         all_votes = decided.votes_of(members)
         for name, n in zip(names, all_votes, strict=True):

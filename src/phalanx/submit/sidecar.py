@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,20 @@ def merged_hashes(members: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str,
     for name, hashes in members:
         for folder, value in hashes.items():
             found[folder if found.get(folder, value) == value else f"{name}: {folder}"] = value
+    return found
+
+
+def retrained(hashes: Mapping[str, str]) -> list[str]:
+    """Run folders that lie here, with weights none of which are those that the hashes tell."""
+    found = []
+    for folder, value in hashes.items():
+        now = set()
+        for kind in ("final", "best", "last"):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                state = json.loads((Path(folder) / kind / "state.json").read_text(encoding="utf-8"))
+                now.add(state["files"]["weights.safetensors"])
+        if now and value not in now:
+            found.append(folder)
     return found
 
 
