@@ -134,7 +134,7 @@ def vote(folder: Path, members: int, images: int, who: str) -> dict[str, float]:
     cv2.setNumThreads(1)
     began = time.process_time()
     if who == "ours":
-        from phalanx.votes import EnsembleOptions
+        from phalanx.options import EnsembleOptions
         from phalanx.votes import vote as soft_vote
 
         names = [str(folder / f"{number}.maps") for number in range(members)]

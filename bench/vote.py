@@ -42,7 +42,7 @@ def status(key):  # of this program alone: a child's ru_maxrss begins with its p
 before, began = status("VmRSS"), time.process_time()
 side = int(sys.argv[2])
 members = [Submission.read(path, sizes=(side, side)) for path in sys.argv[3:]]
-look(members).misaligned()
+look(members).misaligned
 write(sys.argv[1], hard_vote(members), members[0].classes, known_sizes(members))
 print(json.dumps({"bytes": status("VmHWM") - before, "peak": status("VmHWM"), "seconds": time.process_time() - began}))
 """
@@ -153,7 +153,7 @@ def measure_vote(folder: Path, images: int, slow_images: int, repeats: int) -> l
 
     def ours() -> None:
         members = [Submission.read(path) for path in paths]
-        if look(members).misaligned():
+        if look(members).misaligned:
             raise SystemExit("good members were called misaligned")
         write(folder / "voted.csv", hard_vote(members), CLASSES, known_sizes(members))
 

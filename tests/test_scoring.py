@@ -97,7 +97,7 @@ def test_every_form_of_answers_gives_the_dice_of_painted_masks(place, form):
     assert main(["score", "g0.csv", *FORMS[form], "--json", "out.json"]) == 0
     told = json.loads((place / "out.json").read_text())
     assert told["dice"] == pytest.approx(dense_dice(GUESSES[0]), abs=1e-12)
-    assert (told["images"], told["patients"]) == (3, 3 if form == "csv" else 2)
+    assert (told["images"], told["patients"]) == (3, None if form == "csv" else 2)
     assert told["classes"]["Capitate"]["present"] == 2
 
 
@@ -144,6 +144,55 @@ def test_two_csvs_are_compared_by_patient(place, capsys):
     assert f"second less first: {told['difference']:+.4f}" in capsys.readouterr().out
     assert main(["compare", "g0.csv"]) == 2
     assert "expected A B ANSWERS" in capsys.readouterr().err
+
+
+def reversed_rows(source, target):
+    """The CSV without sidecar, its rows and so its classes in the opposite order."""
+    header, *rows = source.read_text().splitlines()
+    target.write_text("\n".join([header, *rows[::-1]]) + "\n")
+
+
+def test_the_order_of_rows_and_classes_changes_no_comparison(place, capsys):
+    reversed_rows(place / "g1.csv", place / "other.csv")
+    reversed_rows(place / "truth.csv", place / "answers.csv")
+    told = []
+    for second, truth in (("g1.csv", "truth.csv"), ("other.csv", "truth.csv"), ("other.csv", "answers.csv")):
+        assert main(["compare", "g0.csv", second, truth, "--json", "out.json"]) == 0
+        told.append(json.loads((place / "out.json").read_text()) | {"names": None})
+    assert told[0] == told[1] == told[2]
+    assert main(["compare", "g0.csv", "g1.csv", "truth.csv", "surface=2"]) == 2
+    assert "surface: compare tells Dice alone" in capsys.readouterr().err
+
+
+def test_without_patients_intervals_are_said_to_be_over_images(place, capsys):
+    for command in (["score", "g0.csv"], ["compare", "g0.csv", "g1.csv"]):
+        assert main([*command, "polygons"]) == 0
+        assert "over patients" in capsys.readouterr().out
+        assert main([*command, "truth.csv"]) == 0
+        text = capsys.readouterr().out
+        assert "over images (too narrow" in text
+        assert "patient" not in text
+        assert "3 images" in text
+
+
+@pytest.mark.parametrize("answers", ["truth.csv", "polygons"])
+def test_some_of_the_answered_images_are_scored_on_request(place, capsys, answers):
+    rows = [(name, [rle.encode(mask) for mask in GUESSES[0][name]]) for name in ("b.png", "c.png")]
+    write(place / "some.csv", rows, CLASSES, SIZES)
+    assert main(["score", "g0.csv", answers, "--json", "all.json"]) == 0
+    if answers == "truth.csv":
+        assert main(["score", "some.csv", answers]) == 2
+        assert "1 only in the second ('a.png')" in capsys.readouterr().err
+    assert main(["score", "some.csv", answers, "--partial", "--json", "some.json"]) == 0
+    whole, part = (json.loads((place / f"{name}.json").read_text())["per_image"] for name in ("all", "some"))
+    assert part == {name: whole[name] for name in ("b.png", "c.png")}
+
+
+def test_answers_of_other_classes_are_named(place, capsys):
+    lines = (place / "truth.csv").read_text().splitlines()
+    (place / "fewer.csv").write_text("\n".join(line for line in lines if ",Ulna," not in line) + "\n")
+    assert main(["score", "g0.csv", "fewer.csv"]) == 2
+    assert "g0.csv and fewer.csv differ in classes: 1 only in the first ('Ulna')" in capsys.readouterr().err
 
 
 def test_two_runs_are_compared_by_their_out_of_fold_scores(runs, capsys, tmp_path):

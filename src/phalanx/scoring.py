@@ -9,7 +9,7 @@ from .data.truth import answers, truth_of
 from .errors import ConfigError, DataError
 from .submit.compare import Comparison, compare, compare_means
 from .submit.score import Score, Surface, score
-from .submit.table import Submission
+from .submit.table import Submission, check_alike
 
 OPTIONS = ("data", "size", "surface", "spacing")
 
@@ -32,7 +32,8 @@ def score_file(file: Path, truth_place: Path | None, pairs: dict[str, str], *, p
 def compare_files(
     first: Path, second: Path, truth_place: Path | None, pairs: dict[str, str], *, partial: bool
 ) -> Comparison:
-    """Two CSVs against the same answers, as :func:`score_file` takes them, or two runs' out-of-fold scores.
+    """Two CSVs against the same answers, as :func:`score_file` takes them but for surfaces, or two runs' out-of-fold
+    scores.
 
     Raises:
         DataError: what they were scored on differs.
@@ -42,6 +43,8 @@ def compare_files(
             raise ConfigError("two runs are compared by their out-of-fold scores: give neither answers nor options")
         (one, patients), (other, _) = out_of_fold(first), out_of_fold(second)
         return compare_means((str(first), str(second)), one, other, patients)
+    for key in pairs.keys() & {"surface", "spacing"}:
+        raise ConfigError(f"{key}: compare tells Dice alone; phalanx score tells surfaces, file by file")
     scores = [score_file(file, truth_place, pairs, partial=partial) for file in (first, second)]
     return compare(*scores)
 
@@ -77,7 +80,7 @@ def open_pair(
     file: Path, truth_place: Path | None, pairs: dict[str, str], *, partial: bool = False
 ) -> tuple[Submission, Submission, dict[str, str] | None]:
     """The submission, its truth, and the patient of each image where the answers tell."""
-    from .votes import parse_size
+    from .options import parse_size
 
     for key in pairs:
         if key not in OPTIONS and not key.startswith("data."):
@@ -96,7 +99,9 @@ def open_pair(
             records = [record for record in records if record.name in set(submission.images)]
         return submission, truth_of(records, data, str(data.root)), {record.name: record.group for record in records}
     if truth_place.is_file() and truth_place.suffix.lower() != ".json":
-        return submission, Submission.read(truth_place, submission.classes), None
+        truth = Submission.read(truth_place)
+        check_alike([submission, kept := truth.only(submission.images) if partial else truth])
+        return submission, kept.reorder(submission.classes), None
     unsized = [image for image in submission.images if image not in submission.sizes]
     if unsized:
         raise ConfigError(

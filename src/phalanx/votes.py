@@ -1,155 +1,62 @@
-"""Predicting runs and voting them: what ``infer.sh`` and ``ensemble.sh`` do, as functions with typed options."""
+"""Predicting runs and voting them: what ``infer.sh`` and ``ensemble.sh`` do."""
 
-import re
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import yaml
-from pydantic import BaseModel, Field, model_validator
-
-from .config import Count, Data, Predict, Strict, Window, known_keys, nearest, validate
+from .config import Data, Predict
 from .errors import ConfigError, DataError
+from .options import EnsembleOptions, InferOptions
 from .submit.ledger import note_vote
+from .submit.sidecar import is_csv, note_retrained
 
 if TYPE_CHECKING:
     from .submit.agreement import Agreement
-
-FLAT = {"data.root": "root"}  # spelled as in training, a plain field here
-
-
-class InferOptions(Strict):
-    """Options of ``infer``; those of prediction left at None are the run's own."""
-
-    root: Path | None = None
-    images: Path | None = None
-    out: Path | None = None
-    maps: bool = False
-    weights: Literal["final", "best", "last"] = "final"
-    tta: list[Literal["hflip", "vflip", "rotate"]] | None = None
-    grid: Annotated[int, Field(ge=32, multiple_of=32)] | None = None
-    scales: list[float] | None = None
-    window: Window | None = None
-    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    batch: Count | None = None
-    device: str = "auto"
-    devices: list[str] | None = None
-    workers: Count | None = None
-    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
-    runs: Path = Path("runs")
-    progress: bool = True
-    decided: Path | None = None
-
-    @model_validator(mode="after")
-    def _nothing_decided_twice(self) -> "InferOptions":
-        for key in ("threshold", "votes", "maps"):
-            if self.decided is not None and getattr(self, key, None):
-                why = "decided= tells it" if key != "maps" else "keeps probabilities, which decided= leaves as they are"
-                raise ValueError(f"{key}: {why}; leave one of the two out")
-        return self
-
-    def changes(self) -> dict[str, Any]:
-        """What overrides the run's own prediction options."""
-        names = ("tta", "grid", "scales", "window", "threshold", "batch")
-        given = {key: getattr(self, key) for key in names if getattr(self, key) is not None}
-        validate(given, Predict)
-        return given
-
-    def places(self) -> list[str]:
-        """The device of each process."""
-        if self.devices and self.device != "auto":
-            raise ConfigError(
-                f"devices: belongs to several devices and device={self.device} to one; give one of the two"
-            )
-        named = [f"cuda:{name}" if name.isdecimal() else name for name in self.devices or []] or [self.device]
-        return [named[i % len(named)] for i in range(self.workers or len(named))]
-
-
-class EnsembleOptions(InferOptions):
-    """Options of ``ensemble``."""
-
-    mode: Literal["soft", "hard"]
-    members: list[str] = Field(min_length=1)
-    quorum: Count | None = None
-    votes: list[Count] | None = None  # of each member; weights=2,1,1 says the same
-    average: Literal["members", "flat"] = "members"
-    size: tuple[int, int] | None = None
-    anyway: bool = False
-
-    @model_validator(mode="after")
-    def _fitting(self) -> "EnsembleOptions":
-        if self.votes is not None and len(self.votes) != len(self.members):
-            raise ValueError(f"weights: {len(self.votes)} for {len(self.members)} members; give one each")
-        once = {Path(name).as_posix() for name in self.members}
-        if len(once) < len(self.members):
-            raise ValueError("members: one is named twice; weights=2,1 counts a member twice")
-        for key, given in (("quorum", self.quorum is not None), ("size", self.size is not None)):
-            if self.mode == "soft" and given:
-                raise ValueError(f"{key}: belongs to mode=hard")
-        soft = {"average": self.average != "members", "maps": self.maps, "decided": self.decided is not None}
-        for key, given in soft.items():
-            if self.mode == "hard" and given:
-                raise ValueError(f"{key}: belongs to mode=soft; a hard vote has no probabilities")
-        if self.decided is not None and self.average != "members":
-            raise ValueError("average: decided= was decided about members, whose folds are averaged first")
-        return self
-
-
-def typed(kind: type[BaseModel], pairs: dict[str, str]) -> Any:
-    """Options of a kind from ``key=value`` pairs.
-
-    Raises:
-        ConfigError: an unknown key or an impossible value.
-    """
-    values: dict[str, Any] = {}
-    for key, text in pairs.items():
-        field = FLAT.get(key, key)
-        if key == "weights" and kind is EnsembleOptions and text.strip("[ ")[:1].isdigit():
-            field = "votes"  # numbers are votes, a name is a kind of weights of a run
-        names = [*set(known_keys(kind, "")) - set(FLAT.values()), *FLAT]
-        if key not in names:
-            raise ConfigError(f"{key}: no such option{nearest(key, names)}")
-        if field in ("members", "tta", "votes", "scales", "devices"):
-            values[field] = [part for part in text.strip("[]").split(",") if part]
-        elif field == "size":
-            values[field] = parse_size(text)
-        elif field in ("out", "images", "root", "runs", "device", "precision", "decided"):
-            values[field] = text
-        else:
-            try:
-                spaced = re.sub(r":(?=\S)", ": ", text) if field == "window" else text  # Hydra needs no spaces
-                values[field] = yaml.safe_load(spaced)
-            except yaml.YAMLError:
-                raise ConfigError(f"{key}={text}: not a value") from None
-    return validate(values, kind)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width of ``2048x2048``.
-
-    >>> parse_size("512x640")
-    (512, 640)
-    """
-    height, cross, width = text.lower().partition("x")
-    if not (cross and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise ConfigError(f"size={text}: expected height x width, as in size=2048x2048")
-    return int(height), int(width)
 
 
 def infer_run(name: str, options: InferOptions) -> Path:
     """Predicts with one run into its CSV; returns the CSV's path."""
     out = options.out or Path("submissions") / f"{Path(name).name}.csv"
-    return predict_members([name], options, out)
+    return predict_members([name], options, out, kept=True)
 
 
 def vote(options: EnsembleOptions) -> Path:
     """Votes members into a CSV; returns its path. A vote into ``submissions/`` gets a row in the ledger there."""
+    from .submit.table import check_name
+
     out = options.out or Path("submissions") / f"{options.mode}.csv"
+    check_name(out)
+    for name in options.members:
+        if Path(name).resolve() == out.resolve():
+            raise ConfigError(f"out={out}: would replace the member {name}; give another name")
     check_members(options.members, options.runs, options.weights)
-    voted = soft_vote(options, out) if options.mode == "soft" else hard_vote(options, out)
-    note_vote(voted, options.members, described(options))
-    return voted
+    if options.mode == "soft":
+        soft_vote(options, out)
+    else:
+        from .hard import hard_vote
+
+        hard_vote(
+            options.members,
+            out,
+            predict=lambda name, path: predict_members([name], options, path, kept=True),
+            tell=lambda agreement: stop_at(agreement, anyway=options.anyway),
+            sizes=sizes_of(options),
+            quorum=options.quorum,
+            votes=options.votes,
+            how=described(options),
+        )
+    note_vote(out, options.members, described(options))
+    return out
+
+
+def sizes_of(options: EnsembleOptions) -> Any:
+    """(height, width) of CSV members' images, by image or one for all, as far as the options tell."""
+    if options.images is None:
+        return options.size
+    from .data.images import image_size
+    from .data.records import scan
+
+    return {record.name: image_size(record.image) for record in scan(options.images)}
 
 
 def described(options: EnsembleOptions) -> str:
@@ -166,7 +73,7 @@ def described(options: EnsembleOptions) -> str:
 def check_members(names: list[str], runs: Path, weights: str) -> None:
     """Refuses a member that is not there: found now, and not after the others have been predicted."""
     for name in names:
-        if name.endswith(".csv"):
+        if is_csv(name):
             if not Path(name).is_file():
                 raise ConfigError(f"members: {name}: no such file")
         elif not any((Path(name) / file).is_file() for file in ("maps.json", "export.json")):
@@ -177,7 +84,7 @@ def check_members(names: list[str], runs: Path, weights: str) -> None:
 
 def soft_vote(options: EnsembleOptions, out: Path) -> Path:
     """Mean of the members' probabilities, thresholded once."""
-    files = [name for name in options.members if name.endswith(".csv")]
+    files = [name for name in options.members if is_csv(name)]
     if files:
         raise ConfigError(f"members: {files[0]} holds masks and no probabilities; vote CSVs with mode=hard")
     return predict_members(
@@ -187,58 +94,8 @@ def soft_vote(options: EnsembleOptions, out: Path) -> Path:
         votes=options.votes,
         flat=options.average == "flat",
         tell=lambda agreement: stop_at(agreement, anyway=options.anyway),
+        how=described(options),
     )
-
-
-def hard_vote(options: EnsembleOptions, out: Path) -> Path:
-    """Majority of the members' masks. Members that are no CSV yet are predicted first.
-
-    Raises:
-        DataError: members that differ, a wrong row, a misaligned member (unless ``anyway``).
-    """
-    from .submit import table
-    from .submit.agreement import look
-    from .submit.sidecar import merged_hashes
-    from .submit.vote import hard_vote as vote_rows
-
-    sizes: Any = options.size
-    if sizes is None and options.images is not None:
-        from .data.images import image_size
-        from .data.records import scan
-
-        sizes = {record.name: image_size(record.image) for record in scan(options.images)}
-    predicted = out.with_name(f".{out.name}.members")  # kept until the vote is done, so that a killed one goes on
-    paths = []
-    for number, name in enumerate(options.members):
-        paths.append(Path(name) if name.endswith(".csv") else predicted / f"{number}.csv")
-        if not name.endswith(".csv"):
-            predict_members([name], options, paths[-1])
-    members = [table.Submission.read(path, sizes=sizes) for path in paths]
-    for member, name in zip(members, options.members, strict=True):
-        member.name = name
-        for note in member.notes:
-            print(f"note: {note}", flush=True)
-        note_retrained(name, member.run_hashes)
-    rows = vote_rows(members, options.quorum, options.votes)
-    if len(members) > 1:
-        stop_at(look(members), anyway=options.anyway)
-    hashes = merged_hashes((member.name, member.run_hashes) for member in members)
-    table.write(out, rows, members[0].classes, table.known_sizes(members), hashes)
-    shutil.rmtree(predicted, ignore_errors=True)
-    return out
-
-
-def note_retrained(name: str, hashes: Mapping[str, str]) -> None:
-    """Says where a run has been trained anew since a member was predicted."""
-    from .submit.sidecar import retrained
-
-    if folders := retrained(hashes):
-        told = f"{folders[0]}{f' and {len(folders) - 1} more' if folders[1:] else ''}"
-        print(
-            f"note: {name}: predicted with other weights than {told} now has; predict it again, unless it comes from "
-            "another machine",
-            flush=True,
-        )
 
 
 def stop_at(agreement: "Agreement", *, anyway: bool) -> None:
@@ -248,7 +105,9 @@ def stop_at(agreement: "Agreement", *, anyway: bool) -> None:
         DataError: one of them is misaligned; with ``anyway`` that is printed instead.
     """
     print(agreement.to_text(), flush=True)
-    faults = agreement.misaligned()
+    for one, other in agreement.copies():
+        print(f"note: {one} and {other} have the same masks, and so two votes for one opinion", flush=True)
+    faults = agreement.misaligned
     if faults and not anyway:
         raise DataError(f"{'; '.join(faults)}. Predict it again or leave it out; anyway=true votes all the same")
     for fault in faults:
@@ -263,6 +122,8 @@ def predict_members(
     votes: list[int] | None = None,
     flat: bool = False,
     tell: Callable[["Agreement"], None] | None = None,
+    how: str | None = None,
+    kept: bool = False,
 ) -> Path:
     """Writes the thresholded mean of the members' probabilities to ``out``; returns it.
 
@@ -273,6 +134,8 @@ def predict_members(
         votes: weight of each member; one by default.
         flat: a member counts once for each of its folds, so that all folds weigh the same.
         tell: gets the agreement of several members over the first images, and may raise to stop the vote.
+        how: a vote in words, for the sidecar.
+        kept: ``out`` may hold these very masks already, and is then left as it is.
     """
     from functools import partial
 
@@ -325,9 +188,10 @@ def predict_members(
         decided=decided,
         watch=Watch(names, members[0].classes, len(records), tell) if tell and names[1:] else None,
         maps_folder=out.with_suffix(".maps") if options.maps else None,
+        vote=None if how is None else {"how": how, "members": names},
+        kept=kept,
         helpers=[partial(opening, names, device=place) for place in places[1:]],
         progress=options.progress,
-        keep=tell is None,
     )
     return out
 

@@ -1,5 +1,6 @@
 """A killed prediction goes on where it was; several processes give the bytes of one."""
 
+import json
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from phalanx.predict.journal import Journal, Row, append, claimed, part_folder
 from phalanx.predict.maps import Maps
 from phalanx.predict.opening import open_members
 from phalanx.predict.run import write_submission
+from phalanx.submit.agreement import Watch
 
 ROWS = [Row(f"{name}.png", (4, 5), ["1 2", "", f"{i + 1} 3"]) for i, name in enumerate("abcd")]
 
@@ -193,7 +195,7 @@ def test_the_next_images_are_decoded_and_the_last_encoded_while_the_model_runs(p
 
 
 class Watching:
-    wanted = 3
+    wanted, agreement = 3, None
 
     def __init__(self, stop=False):
         self.seen, self.stop = [], stop
@@ -217,6 +219,27 @@ def test_a_watch_sees_every_member_s_masks_of_the_first_images_before_the_others
     assert again[0].asked == [["0.png", "1.png"], ["2.png", "3.png"], ["4.png", "5.png"], ["6.png"]]
     write_submission(tmp_path / "y.csv", [Noise(), Noise()], pictures, **options)
     assert (tmp_path / "x.csv").read_bytes() == (tmp_path / "y.csv").read_bytes()
+
+
+def test_a_vote_s_sidecar_tells_how_members_agreed_however_often_it_was_stopped(pictures, tmp_path):
+    heard = []
+    options = {"threshold": 0.5, "batch": 2, "progress": False, "vote": {"how": "soft", "members": ["a", "b"]}}
+
+    def go(name, fails_at=None):
+        watch = Watch(["a", "b"], Noise.classes, len(pictures), heard.append)
+        watch.wanted = 3
+        write_submission(tmp_path / name, [Noise(), Noise(fails_at)], pictures, watch=watch, **options)
+
+    go("whole.csv")
+    with pytest.raises(DataError, match="broken"):
+        go("stopped.csv", fails_at="6.png")
+    go("stopped.csv")
+    assert len(heard) == 2  # once each
+    whole, stopped = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole", "stopped"))
+    assert whole == stopped
+    told = whole["vote"]["agreement"]
+    assert (told["images"], told["of"]) == ([f"{i}.png" for i in range(3)], 7)
+    assert told["pairs"] == [{"members": [1, 2], "dice": 1.0, "classes": [1.0, 1.0]}]
 
 
 def words(runs, hands, out):
@@ -273,31 +296,6 @@ def test_what_is_finished_is_left_as_it_is_unless_something_of_it_is_gone_or_oth
     assert asked("tta=hflip")
 
 
-def test_a_stopped_hard_vote_of_runs_goes_on_after_the_runs_that_are_done(runs, hands, tmp_path, capsys, monkeypatch):
-    import phalanx.submit.table as table
-
-    more = ["device=cpu", "progress=false", f"runs={runs}", f"data.root={hands}", "threshold=0.2", "anyway=true"]
-    vote = ["ensemble", "mode=hard", "members=fpn,unet", *more]
-    assert main([*vote, f"out={tmp_path / 'whole.csv'}"]) == 0
-    write = table.write
-
-    def stopped(path, *arguments):
-        if path.name == "1.csv":
-            raise KeyboardInterrupt
-        return write(path, *arguments)
-
-    monkeypatch.setattr(table, "write", stopped)
-    assert main([*vote, f"out={tmp_path / 'v.csv'}"]) == 130
-    monkeypatch.undo()
-    capsys.readouterr()
-    assert main([*vote, f"out={tmp_path / 'v.csv'}"]) == 0
-    told = capsys.readouterr().out
-    assert "0.csv: finished before" in told
-    assert "1.csv: continues after 4 of 4 images" in told
-    assert (tmp_path / "v.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
-    assert {path.name for path in tmp_path.iterdir()} == {f"{a}.{b}" for a in ("v", "whole") for b in ("csv", "json")}
-
-
 def test_the_helpers_of_a_killed_infer_end_with_it(runs, tmp_path):
     """Else they would go on to write rows into a journal that the next command has begun anew."""
     (tmp_path / "many").mkdir()
@@ -334,7 +332,7 @@ def test_a_process_that_dies_is_told_of_and_the_rest_is_kept(pictures, tmp_path,
 
 
 def test_devices_are_dealt_to_the_processes():
-    from phalanx.votes import InferOptions, typed
+    from phalanx.options import InferOptions, typed
 
     def places(**told):
         return typed(InferOptions, {key: str(value) for key, value in told.items()}).places()

@@ -15,11 +15,11 @@ from phalanx.config import Window
 from phalanx.data import records as layout
 from phalanx.data.images import Grid
 from phalanx.errors import ConfigError
+from phalanx.options import InferOptions, typed
 from phalanx.predict.maps import FLOOR
-from phalanx.predict.opening import open_member
+from phalanx.predict.opening import open_member, open_members
 from phalanx.predict.stored import read_map
 from phalanx.predict.windows import starts
-from phalanx.votes import InferOptions, typed
 
 
 @pytest.fixture
@@ -275,3 +275,14 @@ def test_out_of_fold_maps_are_made_of_a_finished_run_and_made_again(runs, tiny, 
     assert trained("was finished, but oof.csv is missing; made again") == maps
     shutil.rmtree(place / "oof_prob")
     assert trained("was finished, but oof_prob/maps.json is missing; made again") == maps
+
+
+def test_processes_share_the_cores_however_often_members_are_opened(runs, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    before = torch.get_num_threads()
+    try:
+        for _ in range(2):
+            open_members([str(runs / "unet")], sharing=2, runs=runs)
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -86,20 +86,20 @@ def test_a_misaligned_member_is_named_with_its_cause(good, kind):
     names = ["A", "B", "C"]
     for order in ([0, 1, 2], [2, 0, 1]):
         members = [table(names[i], spoil(good[i]) if i == 2 else good[i]) for i in order]
-        texts = look(members).misaligned()
+        texts = look(members).misaligned
         assert len(texts) == 1, texts
         assert texts[0].startswith("C is misaligned: ")
     members = [table("A", good[0]), table("C", spoil(good[2]))]
-    (text,) = look(members).misaligned()
+    (text,) = look(members).misaligned
     assert text.startswith("A or C is misaligned: ")
-    (text,) = look(members[::-1]).misaligned()
+    (text,) = look(members[::-1]).misaligned
     assert text.startswith("C or A is misaligned: ")
     assert re.search(says, text), text
 
 
 def test_two_of_five_that_are_misaligned_each_in_its_way(good):
     five = [*good, moved(made(3), 6, 0), made(4)[..., ::-1]]
-    texts = look([table("ABCDE"[i], masks) for i, masks in enumerate(five)]).misaligned()
+    texts = look([table("ABCDE"[i], masks) for i, masks in enumerate(five)]).misaligned
     assert sorted(text[:15] for text in texts) == ["D is misaligned", "E is misaligned"]
 
 
@@ -131,14 +131,14 @@ WEAK = weak_members()
 @pytest.mark.parametrize("with_others", [1, 2])
 def test_a_weak_member_is_not_called_misaligned(good, kind, with_others):
     members = [*(table("AB"[i], good[i]) for i in range(with_others)), table("weak", WEAK[kind])]
-    assert look(members).misaligned() == []
+    assert look(members).misaligned == []
 
 
 def test_a_member_that_knows_one_pose_agrees_with_nobody_but_is_not_exchanged(good):
     """Its images are not under other names, though the most typical of the others' fits it better than its own."""
     typical = np.stack([painted(hand(99), np.random.default_rng([9, i]), 2) for i in range(IMAGES)])
-    assert look([table("A", good[0]), table("weak", typical)]).misaligned() == []
-    (text,) = look([table("A", good[0]), table("B", good[1]), table("weak", typical)]).misaligned()
+    assert look([table("A", good[0]), table("weak", typical)]).misaligned == []
+    (text,) = look([table("A", good[0]), table("B", good[1]), table("weak", typical)]).misaligned
     assert text.startswith("weak is misaligned: it agrees with nobody")
 
 
@@ -149,26 +149,26 @@ def test_barely_trained_members_that_see_one_class_are_not_judged_by_it(good):
     one[2][:, 3, 1::3] = False
     members = [table("ABC"[i], masks) for i, masks in enumerate(one)]
     assert look(members).mean[0, 2] < 0.45 < 0.9 < look(members).mean[0, 1]
-    assert look(members).misaligned() == []
+    assert look(members).misaligned == []
 
 
 def test_good_members_and_copies_are_aligned(good):
-    assert look([table("ABC"[i], masks) for i, masks in enumerate(good)]).misaligned() == []
-    assert look([table("A", good[0]), table("B", good[0])]).misaligned() == []
-    assert look([table("A", good[0])]).misaligned() == []
+    assert look([table("ABC"[i], masks) for i, masks in enumerate(good)]).misaligned == []
+    assert look([table("A", good[0]), table("B", good[0])]).misaligned == []
+    assert look([table("A", good[0])]).misaligned == []
     empty = np.zeros_like(good[0])
-    assert look([table("A", empty), table("B", empty)]).misaligned() == []
+    assert look([table("A", empty), table("B", empty)]).misaligned == []
 
 
 def test_without_sizes_only_who_agrees_with_nobody_is_found(good):
     far = moved(good[2], 30, 40)
     for sizes, count in ((True, 1), (False, 1)):
-        texts = look([table("ABC"[i], m, sizes) for i, m in enumerate([good[0], good[1], far])]).misaligned()
+        texts = look([table("ABC"[i], m, sizes) for i, m in enumerate([good[0], good[1], far])]).misaligned
         assert len(texts) == count
         assert texts[0].startswith("C is misaligned")
         assert ("agrees with nobody" in texts[0]) == (not sizes)
     near = moved(good[2], 4, 0)
-    assert look([table("ABC"[i], m, False) for i, m in enumerate([good[0], good[1], near])]).misaligned() == []
+    assert look([table("ABC"[i], m, False) for i, m in enumerate([good[0], good[1], near])]).misaligned == []
 
 
 def test_the_table_tells_the_dice_of_painted_masks(good):

@@ -65,6 +65,8 @@ def test_finished_runs_and_votes_add_themselves_where_they_belong(runs, tiny, he
     voted = read(LEDGER)[1]
     assert (voted.kind, voted.name, voted.file) == ("vote", "hard", "submissions/hard.csv")
     assert voted.members == "hard weights=2,1 quorum=2; a.csv; b.csv"
+    again = csv_row(here / "submissions" / "hard.csv")  # as `phalanx ledger add` would have it, by the sidecar
+    assert (again.kind, again.members) == (voted.kind, voted.members)
     assert voted.sha256 == hashlib.sha256((here / "submissions" / "hard.csv").read_bytes()).hexdigest()
     assert main(["ensemble", "mode=hard", "members=a.csv,b.csv", "out=elsewhere/x.csv"]) == 0
     shutil.copytree(runs / "fpn", here / "trials" / "fpn")
@@ -120,6 +122,28 @@ def test_a_vote_stays_a_vote_and_another_file_is_another_row(here):
     write(path, [("i", ["1 14"])], ["x"], {"i": (3, 5)})
     assert add(LEDGER, csv_row(path))
     assert [r.kind for r in read(LEDGER)] == ["vote", "file"]
+
+
+def test_a_vote_that_a_broken_ledger_cannot_take_says_so_and_is_added_later(here, capsys):
+    write(here / "a.csv", [("i", ["1 15"])], ["x"], {"i": (3, 5)})
+    LEDGER.parent.mkdir()
+    LEDGER.write_text("a,b\n")
+    words = ["ensemble", "mode=hard", "members=a.csv", "out=submissions/v.csv"]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "submissions/v.csv: is written, but not its row" in told
+    assert "line 1: the header is 'a,b'" in told
+    assert (here / "submissions" / "v.csv").is_file()
+    assert LEDGER.read_text() == "a,b\n"
+    LEDGER.write_text("")  # nothing in it is no other table
+    assert main(words) == 0
+    assert [r.name for r in read(LEDGER)] == ["v"]
+
+
+def test_odd_scores_and_notes_leave_the_table_in_order(here):
+    rows = [row("a", score="nan"), row("b", score="0.5", note="two\nlines"), row("c", score="best")]
+    assert [line.split()[3] for line in to_text(rows).splitlines()[1:]] == ["b", "a", "c"]
+    assert "two lines" in to_text(rows)
 
 
 def test_the_order_is_by_score_then_out_of_fold(here):

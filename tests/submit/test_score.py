@@ -124,7 +124,7 @@ def test_one_patient_has_no_interval():
 def test_json_and_text_tell_the_same():
     guess, truth = random_pair(5)
     truth[:, 3] = False
-    found = score(submission(guess), submission(truth))
+    found = score(submission(guess), submission(truth), {f"i{i}": f"i{i}" for i in range(5)})
     data = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert data["dice"] == found.mean
     assert tuple(data["interval"]) == found.interval

@@ -100,6 +100,16 @@ def test_rows_of_an_image_far_apart_in_the_file(tmp_path):
     assert found.rles("b") == [long, long]
 
 
+def test_a_line_that_is_no_mask_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("phalanx.submit.rows._LONGEST", 1000)
+    with pytest.raises(DataError, match="line 3: has more than"):
+        Submission.read(text(tmp_path / "a.csv", "image_name,class,rle\na,x,1 5\nb,x," + "1 " * 500))
+    line = "b,x," + "1 " * 496
+    with pytest.raises(DataError, match="line 1: has more than"):
+        Submission.read(text(tmp_path / "b.csv", "\0" * 2000))
+    assert Submission.read(text(tmp_path / "c.csv", f"image_name,class,rle\na,x,1 5\n{line}\n")).images == ("a", "b")
+
+
 def test_unknown_sizes_are_noted(tmp_path):
     path = text(tmp_path / "a.csv", GOOD)
     assert "size of 2 of 2 images is not known" in Submission.read(path).notes[0]
@@ -195,6 +205,15 @@ def test_sizes_that_contradict_the_sidecar_are_refused(tmp_path):
         Submission.read(tmp_path / "a.csv", sizes={"i": (5, 3)})
     with pytest.raises(DataError, match=r"no \(height, width\)"):
         Submission.read(tmp_path / "a.csv", sizes=(0, 5))
+
+
+@pytest.mark.parametrize("vote", [[1], {"how": "hard"}, {"how": 1, "members": []}, {"how": "", "members": [1]}, "x"])
+def test_a_vote_that_a_sidecar_cannot_tell(tmp_path, vote):
+    write(tmp_path / "a.csv", [("a", ["1 2"])], ["x"], {"a": (3, 5)})
+    told = json.loads((tmp_path / "a.json").read_text())
+    (tmp_path / "a.json").write_text(json.dumps(told | {"vote": vote}))
+    with pytest.raises(DataError, match="damaged sidecar"):
+        Submission.read(tmp_path / "a.csv")
 
 
 def test_damaged_and_foreign_sidecars(tmp_path):

@@ -77,6 +77,10 @@ def test_dice_per_class_equals_dice_of_each(members):
         (1, [1], "1 weights for 2"),
         (1, [1, 0], "at least 1"),
         (1, [0.5, 0.5], "whole numbers"),
+        (1, [float("nan"), 1], "whole numbers"),
+        (1, [float("inf"), 1], "whole numbers"),
+        (1, [2**62, 2**62], "votes in all"),
+        (float("nan"), None, "whole number"),
     ],
 )
 def test_impossible_votes_are_refused(quorum, weights, message):

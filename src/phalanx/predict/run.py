@@ -1,10 +1,11 @@
 """From images to a submission: members streamed image by image into one mean, then threshold and RLE."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from ..data.images import read_grey
 from ..data.records import Record
 from ..errors import ConfigError, DataError
+from ..files import write_json
 from ..submit import table
 from ..submit.agreement import Watch
 from ..submit.sidecar import merged_hashes, read_sidecar
@@ -133,9 +135,10 @@ def write_submission(
     decided: Decided | None = None,
     watch: Watch | None = None,
     maps_folder: Path | None = None,
+    vote: Mapping[str, Any] | None = None,
+    kept: bool = False,
     helpers: Sequence[Opener] = (),
     progress: bool = True,
-    keep: bool = False,
 ) -> None:
     """Predicts the records, each image by all members, and writes ``path`` with its sidecar. Killed, the same call goes
     on after the images that were done.
@@ -146,15 +149,15 @@ def write_submission(
         decided: thresholds by class and what is done with the masks; its votes stand in ``weights``.
         watch: sees each member's masks of the first images, before any later image is predicted.
         maps_folder: also store the averaged maps there, for soft votes later; replaces those of an earlier call.
+        vote: what the sidecar tells of a vote; the agreement that ``watch`` saw is added.
+        kept: leaves ``path`` as it is where the same call has finished it before.
         helpers: a process each, which opens the same members and takes its share of the images.
-        keep: leaves ``path`` as it is where the same call has finished it before.
 
     Raises:
         ConfigError: ``maps_folder`` holds something else, or a member. DataError: members of different classes or
             images, an image that cannot be read. PhalanxError: another process is writing the same file.
     """
-    if path.suffix != ".csv":
-        raise ConfigError(f"out={path}: a submission's name ends in .csv, since its sidecar takes the place of .json")
+    table.check_name(path)
     if maps_folder is not None and maps_folder.exists() and not (maps_folder / "maps.json").is_file():
         raise ConfigError(f"{maps_folder}: exists and is no folder of probability maps; move it away, or change out=")
     if any(maps_folder and Path(member.name).resolve() == maps_folder.resolve() for member in members):
@@ -171,7 +174,7 @@ def write_submission(
     about = {"classes": classes, "run_hashes": hashes} if maps_folder is not None else None
     groups = [records[first : first + batch] for first in range(0, len(records), batch)]
     with claimed(path):
-        if keep and _finished(path, key, maps_folder):
+        if kept and _finished(path, key, maps_folder):
             print(f"{path}: finished before; delete it to predict anew", flush=True)
             return
         journal = Journal(path, key)
@@ -191,7 +194,7 @@ def write_submission(
             if watch is not None and not (journal.folder / "watched").exists():
                 first = groups[: -(-watch.wanted // batch)]
                 work.do(members, first, 0, lambda n: None, watch)
-                (journal.folder / "watched").touch()
+                write_json(journal.folder / "watched", watch.agreement and watch.agreement.to_json())
                 bar.update(sum(len(group) for group in first if group in left))
                 left = [group for group in left if group not in first]
             helped(work, members, left, helpers, bar)
@@ -199,7 +202,11 @@ def write_submission(
             journal.look_up(file)
         names = [record.name for record in records]
         sizes = {name: journal.sizes[name] for name in names}
-        table.write(path, journal.rows(names), classes, sizes, hashes, key)
+        if vote is not None:
+            seen = journal.folder / "watched"
+            text = seen.read_text(encoding="utf-8") if seen.is_file() else ""
+            vote = {**vote, "agreement": json.loads(text) if text else None}
+        table.write(path, journal.rows(names), classes, sizes, hashes, vote, key)
         if maps_folder is not None:
             write_about(journal.maps, classes, hashes, sizes, key, threshold)
             shutil.rmtree(maps_folder, ignore_errors=True)

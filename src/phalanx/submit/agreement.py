@@ -6,8 +6,9 @@ one such exchange brings the centres of its masks together, and not because its 
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from itertools import combinations, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -90,6 +91,22 @@ class Agreement:
         """float64[M, M]: mean of ``pairs`` over classes; 1 where nobody has any."""
         return np.nan_to_num(_mean(np.moveaxis(self.pairs, 2, 0)), nan=1.0)
 
+    def to_json(self) -> dict[str, Any]:
+        """Mean Dice of each pair, by class in their order; members by number, from 1; and who is misaligned."""
+        return {
+            "images": self.images,
+            "of": self.total,
+            "pairs": [
+                {
+                    "members": [a + 1, b + 1],
+                    "dice": _number(_mean(dice := self.pairs[a, b])),
+                    "classes": [*map(_number, dice)],
+                }
+                for a, b in combinations(range(len(self.names)), 2)
+            ],
+            "misaligned": self.misaligned,
+        }
+
     def to_text(self) -> str:
         """A table: a row a class, a column a pair; from five members on a column a member, against all others."""
         count, pairs = len(self.names), self.pairs
@@ -109,6 +126,12 @@ class Agreement:
             lines.append("  ".join([f"{label:<{width}}", *told]))
         return "\n".join(lines)
 
+    def copies(self) -> list[tuple[str, str]]:
+        """Names of the pairs whose masks are all the same."""
+        same = np.nanmin(np.nan_to_num(self.dice, nan=1.0), axis=(0, 3)) == 1
+        return [(self.names[a], self.names[b]) for a, b in combinations(range(len(self.names)), 2) if same[a, b]]
+
+    @cached_property
     def misaligned(self) -> list[str]:
         """What is wrong with which member, a text each; empty where all is well.
 
@@ -177,6 +200,7 @@ class Watch:
         self.names, self.classes, self.total, self.tell = names, classes, total, tell
         self.wanted = min(SAMPLE, total)
         self._seen: list[Sample] = []
+        self.agreement: Agreement | None = None  # once it was told
 
     def __call__(self, image: str, size: Size, rles: Sequence[Sequence[str]]) -> None:
         """``rles``: of an image, one a class and member. More images than are wanted are passed over."""
@@ -184,7 +208,8 @@ class Watch:
             return
         self._seen.append(Sample(image, [Stack.parse(texts) for texts in rles], size))
         if len(self._seen) == self.wanted:
-            self.tell(Agreement(self.names, self.classes, self._seen, self.total))
+            self.agreement = Agreement(self.names, self.classes, self._seen, self.total)
+            self.tell(self.agreement)
 
 
 def look(members: Sequence[Submission]) -> Agreement:
@@ -221,6 +246,11 @@ def spread(images: Sequence[str], count: int = SAMPLE) -> list[str]:
     """
     places = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
     return [images[place] for place in places]
+
+
+def _number(value: Any) -> float | None:
+    """To four digits; None for NaN."""
+    return None if np.isnan(value) else round(float(value), 4)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from .score import SEED, Interval, Score, bootstrap
+from .score import SEED, Interval, Score, bootstrap, over
 
 FLIPS = 10_000  # random signs of the patients' differences
 
@@ -22,6 +22,7 @@ class Comparison:
     patients: tuple[str, ...]  # of each image
     classes: tuple[str, ...]  # empty where only means over classes are known
     dice: np.ndarray  # float64[2, I, C], or [2, I, 1] without classes
+    grouped: bool = True  # patients are known; else each image counts as one
 
     @property
     def means(self) -> tuple[float, float]:
@@ -79,7 +80,7 @@ class Comparison:
             "interval": self.interval,
             "p_value": self.p_value,
             "images": len(self.images),
-            "patients": len(set(self.patients)),
+            "patients": len(set(self.patients)) if self.grouped else None,
             "classes": {name: {"difference": gap, "interval": span} for name, gap, span in per_class},
             "per_patient": self.per_patient,
         }
@@ -94,29 +95,38 @@ class Comparison:
             lines += [f"{name:<{width}}   {a:.4f}   {b:.4f}     {b - a:+.4f}  {_span(i)}" for name, a, b, i in rows]
             lines.append("")
         gaps = sorted(self.per_patient.values())
+        whose = f"patients ({len(self.images)} images)" if self.grouped else "images"
         better, worse = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
         return "\n".join([
             *lines,
             f"first   {self.names[0]}: Dice {self.means[0]:.4f}",
             f"second  {self.names[1]}: Dice {self.means[1]:.4f}",
-            f"second less first: {self.difference:+.4f}, 95% interval {_span(self.interval)}, p {self.p_value:.4f}",
-            f"{len(gaps)} patients ({len(self.images)} images): {better} better with the second, {worse} worse, "
+            f"second less first: {self.difference:+.4f}, 95% interval {_span(self.interval)} {over(self.grouped)}, "
+            f"p {self.p_value:.4f}",
+            f"{len(gaps)} {whose}: {better} better with the second, {worse} worse, "
             f"{len(gaps) - better - worse} equal",
         ])  # fmt: skip
 
 
 def compare(first: Score, second: Score) -> Comparison:
-    """Two scores against the same truth, image by image.
+    """Two scores against the same truth, image by image; classes in the order of the first.
 
     Raises:
         DataError: they are of other images, classes or patients.
     """
-    for what in ("images", "classes", "patients"):
-        if getattr(first, what) != getattr(second, what):
+    alike = {
+        "images": first.images == second.images,
+        "classes": set(first.classes) == set(second.classes),
+        "patients": (first.patients, first.grouped) == (second.patients, second.grouped),
+    }
+    for what, same in alike.items():
+        if not same:
             raise DataError(f"{first.name} and {second.name} differ in {what}; compare what the same truth scored")
+    dice = second.dice[:, [second.classes.index(name) for name in first.classes]]
     return Comparison(
-        (first.name, second.name), first.images, first.patients, first.classes, np.stack([first.dice, second.dice])
-    )
+        (first.name, second.name), first.images, first.patients, first.classes, np.stack([first.dice, dice]),
+        first.grouped,
+    )  # fmt: skip
 
 
 def compare_means(

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -78,7 +79,7 @@ def run_row(run: Path, experiment: str = "", *, every: bool = True) -> Row | Non
 
 
 def csv_row(file: Path, members: Sequence[str] = (), how: str = "") -> Row:
-    """The row of a submission CSV; of a vote where members are named, with ``how`` they were voted.
+    """The row of a submission CSV; of a vote where its sidecar or the caller tells members and ``how`` they voted.
 
     Raises:
         DataError: no such file, or one that does not fit its sidecar.
@@ -89,6 +90,8 @@ def csv_row(file: Path, members: Sequence[str] = (), how: str = "") -> Row:
             digest = sidecar.sha256 if sidecar else hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+    if sidecar and sidecar.vote and not members:
+        members, how = sidecar.vote["members"], sidecar.vote["how"]
     told = [*members] or sorted(sidecar.run_hashes if sidecar else [])
     return Row(
         time=_now(), kind="vote" if members else "file", name=file.stem, experiment="", commit=commit() or "", folds="",
@@ -105,7 +108,13 @@ def note_run(run: Path, experiment: str) -> None:
 
 def note_vote(file: Path, members: Sequence[str], how: str) -> None:
     """Adds a vote to the ledger where it was written into ``submissions/``."""
-    if file.parent.resolve() == LEDGER.parent.resolve() and add(LEDGER, csv_row(file, members, how)):
+    if file.parent.resolve() != LEDGER.parent.resolve():
+        return
+    try:
+        added = add(LEDGER, csv_row(file, members, how))
+    except (DataError, OSError) as error:
+        raise DataError(f"{file}: is written, but not its row in the ledger ({error}); then vote again") from None
+    if added:
         print(f"{LEDGER}: {file.stem}", flush=True)
 
 
@@ -119,7 +128,7 @@ def read(ledger: Path) -> list[Row]:
         return []
     try:
         with ledger.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = [row for row in csv.reader(file) if row] or [[]]
+            header, *rows = [row for row in csv.reader(file) if row] or [[*COLUMNS]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{ledger}: cannot be read ({error})") from None
     if tuple(header) != COLUMNS:
@@ -167,7 +176,7 @@ def to_text(rows: Sequence[Row]) -> str:
     lines = [head] + [
         (
             row.score or "-", row.out_of_fold or "-", row.kind, row.name, _short(row.folds or row.members),
-            row.commit[:8], row.sha256[:8], row.time[:10], row.note,
+            row.commit[:8], row.sha256[:8], row.time[:10], " ".join(row.note.split()),
         )
         for row in sorted(rows, key=order, reverse=True)
     ]  # fmt: skip
@@ -177,9 +186,10 @@ def to_text(rows: Sequence[Row]) -> str:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        return float("-inf")
+        number = math.nan
+    return number if math.isfinite(number) else -math.inf
 
 
 def _short(text: str, most: int = 60) -> str:

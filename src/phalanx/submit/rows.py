@@ -8,6 +8,7 @@ import re
 import weakref
 from array import array
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ from ..errors import DataError
 HEADER = ("image_name", "class", "rle")
 _QUOTED = rb'"((?:[^"]|"")*)"|([^",]*)'
 _FIELDS = re.compile(rb"(?:%b),(?:%b),(?:%b)" % (_QUOTED, _QUOTED, _QUOTED))
+_LONGEST = 1 << 26  # bytes of a line: several times the worst mask of 2048 x 2048, and no danger to the memory
 _GAP = 1 << 16  # bytes between an image's rows that are cheaper to read than to skip
 
 
@@ -54,8 +56,10 @@ class RowFile:
         image_of, class_of, offsets, lengths = array("i"), array("i"), array("q"), array("q")
         position = 0
         header = True
-        for line in file:
+        for line in iter(partial(file.readline, _LONGEST), b""):
             start, position = position, position + len(line)
+            if len(line) == _LONGEST and not line.endswith(b"\n"):
+                raise DataError(f"{self._line(start)}: has more than {_LONGEST >> 20} MiB, so it is no row of a mask")
             body = line.rstrip(b"\r\n")
             if header:
                 self._check_header(body)

@@ -61,7 +61,8 @@ class Score:
     classes: tuple[str, ...]
     dice: np.ndarray  # float64[I, C]
     present: np.ndarray  # bool[I, C]: the truth has this class
-    patients: tuple[str, ...]  # of each image
+    patients: tuple[str, ...]  # of each image; the image itself where they are not known
+    grouped: bool = True  # patients are known
     surface: Surface | None = None
     surfaces: np.ndarray | None = None  # float64[I, C, 2]: surface Dice and 95% Hausdorff distance, as `surface_scores`
 
@@ -120,7 +121,7 @@ class Score:
             "interval": self.interval,
             "dice_present": self.mean_present,
             "images": len(self.images),
-            "patients": len(set(self.patients)),
+            "patients": len(set(self.patients)) if self.grouped else None,
             "resamples": RESAMPLES,
             "classes": {
                 label: {
@@ -175,11 +176,11 @@ class Score:
             lines.append(f"{label:<{width}}  {there:>7}  {mean:.4f}  {_span(interval)}")
         lines += self._surface_text() if self.surface else []
         patients = sorted(self.per_patient.items(), key=lambda item: item[1])
-        lines.append(f"\nworst of {_count(len(patients), 'patient')}")
+        lines.append(f"\nworst of {_count(len(patients), 'patient' if self.grouped else 'image')}")
         lines += [f"  {name}  {mean:.4f}" for name, mean in patients[:worst]]
         present = "-" if self.mean_present is None else f"{self.mean_present:.4f}"
         lines.append(
-            f"\n{self.name}: Dice {self.mean:.4f}, 95% interval {_span(self.interval)} over patients; "
+            f"\n{self.name}: Dice {self.mean:.4f}, 95% interval {_span(self.interval)} {over(self.grouped)}; "
             f"{present} counting only what the truth has; {_count(len(self.images), 'image')}"
         )
         return "\n".join(lines)
@@ -224,7 +225,13 @@ def score(
         if surface and surfaces is not None:
             surfaces[row] = surface_scores(guess, there, sizes[image], surface.tolerance)
     of: Sequence[str] = truth.images if patients is None else [patients[image] for image in truth.images]
-    return Score(submission.name, truth.images, truth.classes, dice, present, tuple(of), surface, surfaces)
+    known = patients is not None
+    return Score(submission.name, truth.images, truth.classes, dice, present, tuple(of), known, surface, surfaces)
+
+
+def over(grouped: bool) -> str:
+    """What an interval is drawn over, in words."""
+    return "over patients" if grouped else "over images (too narrow: whose they are is not known)"
 
 
 def _span(interval: Interval) -> str:

@@ -23,10 +23,17 @@ class Sidecar:
     classes: Sequence[str]  # in the order of the data config
     sizes: Mapping[str, Size]  # of the images whose size was known
     run_hashes: Mapping[str, str] = field(default_factory=dict)  # name to hash of the runs it was made from
-    key: str = ""  # of all that a prediction depends on
+    vote: Mapping[str, Any] | None = None  # of a vote: how, members, and their agreement, as `Agreement.to_json`
+    key: str | None = None  # of all that a prediction depends on
 
     def text(self) -> str:
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
+        told = {key: value for key, value in asdict(self).items() if value is not None}
+        return json.dumps({"format": FORMAT, **told}, indent=1) + "\n"
+
+
+def is_csv(name: str | Path) -> bool:
+    """Whether a file is a submission, by its name."""
+    return str(name).lower().endswith(".csv")
 
 
 def sidecar_path(csv: Path) -> Path:
@@ -58,7 +65,10 @@ def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
         if not isinstance(hashes, dict):
             raise TypeError("'run_hashes' is no mapping")
         sizes = {image: checked_size(size, image) for image, size in found["sizes"].items()}
-        sidecar = Sidecar(str(found["sha256"]), classes, sizes, hashes, str(found.get("key", "")))
+        vote = found.get("vote")
+        if vote is not None and not all(isinstance(name, str) for name in [vote["how"], *vote["members"]]):
+            raise TypeError("'vote' names no members")
+        sidecar = Sidecar(str(found["sha256"]), classes, sizes, hashes, vote, found.get("key"))
     except (KeyError, TypeError, AttributeError, DataError) as error:
         raise DataError(
             f"{path}: a damaged sidecar ({type(error).__name__}: {error}); delete it, or write the CSV again"
@@ -102,6 +112,17 @@ def retrained(hashes: Mapping[str, str]) -> list[str]:
         if now and value not in now:
             found.append(folder)
     return found
+
+
+def note_retrained(name: str, hashes: Mapping[str, str]) -> None:
+    """Says where a run has been trained anew since a member was predicted."""
+    if folders := retrained(hashes):
+        told = f"{folders[0]}{f' and {len(folders) - 1} more' if folders[1:] else ''}"
+        print(
+            f"note: {name}: predicted with other weights than {told} now has; predict it again, unless it comes from "
+            "another machine",
+            flush=True,
+        )
 
 
 def checked_size(size: Any, image: str) -> Size:

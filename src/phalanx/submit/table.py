@@ -4,8 +4,9 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from copy import copy
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..errors import DataError
 from .rows import HEADER, RowFile
@@ -40,12 +41,11 @@ class Submission:
         sizes: Mapping[str, Size],
         run_hashes: Mapping[str, str],
         notes: Sequence[str],
-        order: Sequence[int] | None = None,
     ):
         self.name, self.images, self.classes = name, tuple(images), tuple(classes)
         self.sizes, self.run_hashes, self.notes = dict(sizes), dict(run_hashes), list(notes)
         self._rows = rows
-        self._order = range(len(self.classes)) if order is None else order  # place of each class in the rows
+        self._order: Sequence[int] = range(len(self.classes))  # place of each class in the rows
         self._place = {image: i for i, image in enumerate(self.images)}
 
     @classmethod
@@ -121,11 +121,16 @@ class Submission:
 
     def reorder(self, classes: Sequence[str]) -> "Submission":
         """The same rows with the classes in another order."""
-        order = [self._order[self.classes.index(name)] for name in classes]
-        return Submission(
-            self.name, self.images, classes, self._rows,
-            sizes=self.sizes, run_hashes=self.run_hashes, notes=self.notes, order=order,
-        )  # fmt: skip
+        found = copy(self)
+        found._order = [self._order[self.classes.index(name)] for name in classes]
+        found.classes = tuple(classes)
+        return found
+
+    def only(self, images: Iterable[str]) -> "Submission":
+        """The same rows without the images that are not among ``images``."""
+        found, wanted = copy(self), set(images)
+        found.images = tuple(image for image in self.images if image in wanted)
+        return found
 
 
 class _Memory:
@@ -147,7 +152,8 @@ def write(
     classes: Sequence[str],
     sizes: Mapping[str, Size],
     run_hashes: Mapping[str, str] | None = None,
-    key: str = "",
+    vote: Mapping[str, Any] | None = None,
+    key: str | None = None,
 ) -> str:
     """Writes ``FILE.csv`` and its sidecar ``FILE.json``, each aside, synced and renamed; nothing is left of a
     write that fails.
@@ -158,6 +164,7 @@ def write(
         classes: in the order of the data config.
         sizes: (height, width) per image; images without one may be left out.
         run_hashes: name to hash of the training runs the masks come from.
+        vote: what the sidecar tells of a vote.
         key: of all that a prediction depends on.
 
     Returns:
@@ -167,8 +174,7 @@ def write(
         DataError: images doubled or unsorted, an RLE too many or too few, no image, a name no row can hold.
     """
     path = Path(path)
-    if path.suffix != ".csv":
-        raise DataError(f"{path}: a submission's name ends in .csv, since its sidecar takes the place of .json")
+    check_name(path)
     labels = [_field(name) for name in classes]
     if len(set(classes)) != len(classes) or not classes:
         raise DataError(f"{path}: classes {list(classes)} must be given, each once")
@@ -199,7 +205,8 @@ def write(
                 raise DataError(f"{path}: no images to write")
             _sync(file)
         with side.open("wb") as file:
-            file.write(Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {}), key).text().encode())
+            told = Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {}), vote, key)
+            file.write(told.text().encode())
             _sync(file)
         # Killed between the two, the old sidecar's hash does not fit the new table, and reading says so.
         os.replace(table, path)
@@ -211,6 +218,12 @@ def write(
     finally:
         os.close(folder)
     return digest.hexdigest()
+
+
+def check_name(path: Path) -> None:
+    """Raises DataError where no submission can have that name."""
+    if path.suffix != ".csv":
+        raise DataError(f"out={path}: a submission's name ends in .csv, since its sidecar takes the place of .json")
 
 
 def check_alike(members: Sequence[Submission]) -> None:
@@ -266,7 +279,7 @@ def _merge_sizes(
         size = checked_size(size, image)
         if known.setdefault(image, size) != size:
             raise DataError(
-                f"{path}: image {image!r} is {_by(size)} in the images given, but was predicted at "
+                f"{path}: image {image!r} is {_by(size)} by what is given (size= or images), but was predicted at "
                 f"{_by(known[image])}; predict it again on these images, or give the right ones"
             )
     return known

@@ -14,6 +14,7 @@ from .stack import Stack, from_line, pitch_of
 from .table import Submission, check_alike, known_sizes
 
 MOST = 62  # members of one vote: a bit each, and one for the sign
+MOST_VOTES = 10**9  # of all members together: far from where sums of 64 bits would turn over
 
 
 class Coverage(NamedTuple):
@@ -118,9 +119,11 @@ def _checked_votes(members: int, quorum: int, weights: Sequence[int] | None) -> 
         weights = [1] * members
     if len(weights) != members:
         raise DataError(f"{len(weights)} weights for {members} members; give one each")
-    if any(isinstance(weight, bool) or weight != int(weight) or weight < 1 for weight in weights):
+    if any(isinstance(weight, bool) or weight % 1 != 0 or weight < 1 for weight in weights):  # NaN % 1 is not 0
         raise DataError(f"weights {list(weights)}: whole numbers of at least 1 only; scale fractions up")
     total = int(sum(weights))
-    if quorum != int(quorum) or not 1 <= quorum <= total:
+    if total > MOST_VOTES:
+        raise DataError(f"weights {list(weights)}: {total} votes in all, {MOST_VOTES} at most; scale them down")
+    if quorum % 1 != 0 or not 1 <= quorum <= total:
         raise DataError(f"quorum {quorum}: must be a whole number from 1 to {total}, the sum of all votes")
     return np.array(weights, np.int64)
