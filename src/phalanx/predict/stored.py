@@ -48,11 +48,24 @@ def quantise(values: np.ndarray, offset: float) -> np.ndarray:
     return (values.astype(np.float64) * 255 + offset).astype(np.uint8)
 
 
-def restored(codes: np.ndarray, offset: float) -> np.ndarray:
-    """float32 probabilities of uint8 codes; off by half a step, 1/510, and by a step at the ends of 0..1 at most."""
-    levels = np.clip((np.arange(256) + 0.5 - offset) / 255, 0, 1).astype(np.float32)
-    levels[0] = 0
-    return levels[codes]
+def restored(codes: np.ndarray, offset: float, corner: int = 0) -> np.ndarray:
+    """float32[h, w] probabilities of uint8 codes; off by .6 of a step, and by a step at the ends of 0..1 at most.
+
+    A code stands for the middle of its step, on the fields of a chessboard a tenth of a step above and below it in turn.
+    Else the mean of two maps would be the threshold itself wherever one code lies as far above as the other below it,
+    and all of these pixels would be foreground.
+
+    Args:
+        corner: the sum of row and column where the codes begin in their grid.
+    """
+    middle = np.arange(256) + 0.5 - offset
+    above, below = (np.clip((middle + part) / 255, 0, 1).astype(np.float32) for part in (0.1, -0.1))
+    above[0] = below[0] = 0
+    values = above[codes]
+    for row in range(2):
+        odd = np.s_[row::2, (row + corner + 1) % 2 :: 2]
+        values[odd] = below[codes[odd]]
+    return values
 
 
 def write_map(
@@ -121,9 +134,11 @@ def _checked(about: dict[str, Any], boxes: np.ndarray, codes: np.ndarray) -> Sto
     areas = [box.shape[0] * box.shape[1] for box in places]
     if not inside or sum(areas) != len(codes):
         raise ValueError("its parts do not fit each other")
-    values = restored(codes, offset)
     ends = np.cumsum([0, *areas])
-    blocks = [values[a:b].reshape(box.shape) for a, b, box in zip(ends, ends[1:], places, strict=False)]
+    blocks = [
+        restored(codes[a:b].reshape(box.shape), offset, box.top + box.left)
+        for a, b, box in zip(ends, ends[1:], places, strict=False)
+    ]
     return StoredMap(Maps(side, places, blocks), about["image"], classes, (height, width), about["run_hashes"])
 
 
