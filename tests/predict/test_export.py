@@ -206,7 +206,7 @@ class Normed(torch.nn.Module):
             self.norm.bias.copy_(torch.tensor([0.1, 0.0, -0.3, 2.0]))
 
     def forward(self, x):
-        far = torch.tensor([3.0, 40.0, 7.0, 0.0], dtype=x.dtype).reshape(1, 4, 1, 1)
+        far = torch.tensor([0.3, 4.0, 0.7, 0.0], dtype=x.dtype).reshape(1, 4, 1, 1)
         return SimpleNamespace(logits=self.norm(x + far))
 
 
@@ -215,13 +215,13 @@ def test_norms_over_many_pixels_keep_their_digits(groups, tmp_path):
     """Against float64; onnxruntime's own operator for it is off by more than is allowed here."""
     pytest.importorskip("onnxscript", reason=NEEDED)
     network = SimpleNamespace(core=Normed(groups).eval())
-    picture = export.random_picture(512)
-    export.write_onnx(network, 512, tmp_path / "x.onnx")
+    picture = export.random_picture(1024)
+    export.write_onnx(network, 1024, tmp_path / "x.onnx")
     [found] = exported.open_session(tmp_path / "x.onnx").run(["coarse"], {"images": picture[None, None]})
     with torch.inference_mode():
         x = export.normalise(torch.from_numpy(picture)[None, None]).double()
         exact = Normed(groups).double().eval()(x).logits.numpy()
-    assert np.abs(found - exact).max() < 5e-6
+    assert np.abs(found - exact).max() < 5e-6  # that operator: 1e-4 and more
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 5, 4), (1, 6, 1, 1), (2, 6, 3, 4, 2)])
