@@ -1,6 +1,8 @@
 """Votes as the command gives them: weights, ties, folds, guards."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -165,6 +167,26 @@ def test_a_stopped_hard_vote_predicts_no_member_twice(runs, hands, tmp_path, cap
     monkeypatch.setattr(FoldMember, "maps", None)
     with pytest.raises(TypeError):  # other options predict anew
         main([*words[:-1], "threshold=0.3"])
+
+
+def test_a_disk_that_takes_no_more_leaves_what_was_there(vote, tmp_path, capsys):
+    """A limit on the size of files stands for a quota: the system tells of it without a name."""
+    members = [masks(seed, images=10) for seed in range(2)]
+    assert vote(*members)[0] is not None
+    before = {name: (tmp_path / name).read_bytes() for name in ("out.csv", "out.json")}
+    code = (
+        "import resource, signal, sys\n"
+        "from phalanx.cli import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))\n"
+        "sys.exit(main(['ensemble', 'mode=hard', 'members=m0.csv,m1.csv', 'out=out.csv', 'quorum=1']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "out.csv: File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_a_member_is_never_replaced_and_never_counted_twice(vote, tmp_path, capsys):

@@ -1,6 +1,5 @@
 """The command line: the only place that composes configurations. Heavy imports wait until a command needs them."""
 
-import errno
 import math
 import os
 import sys
@@ -42,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"phalanx {command}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        from .files import why_unwritable
+
+        if error.filename is None and why_unwritable(error) is None:
             raise
         print(f"phalanx {command}: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import DataError
+from ..files import whole_disk
 from .rows import HEADER, RowFile
 from .sidecar import Sidecar, Size, checked_size, read_sidecar, sidecar_path
 from .stack import Stack
@@ -170,6 +171,7 @@ def write(
 
     Raises:
         DataError: images doubled or unsorted, an RLE too many or too few, no image, a name no row can hold.
+        TrainingError: a disk that is full, beyond a quota or failed.
     """
     path = Path(path)
     check_name(path)
@@ -180,7 +182,7 @@ def write(
     known: dict[str, Size] = {}
     previous = None
     path.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as undo:
+    with whole_disk(path), ExitStack() as undo:
         table, side = (_aside(target, undo) for target in (path, sidecar_path(path)))
         with table.open("wb") as file:
             block = (",".join(HEADER) + "\n").encode()
