@@ -250,6 +250,28 @@ def test_a_network_that_differs_is_not_exported(exports, runs, tmp_path, monkeyp
         assert list(tmp_path.iterdir()) == []
 
 
+def test_where_torch_itself_is_less_exact_an_export_may_be_so_too(exports, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        export, "write_onnx", lambda network, side, path: shutil.copy(exports / "unet" / path.name, path)
+    )
+    monkeypatch.setattr(export, "compare", lambda *_: Difference(coarse=2e-4, masks=0))
+    monkeypatch.setattr(export, "rounding", lambda *_: 9e-5)
+    with pytest.raises(DataError, match=r"coarse logits differ by 0\.0002 .* 0\.00018 is allowed"):
+        export_run("unet", ExportOptions(runs=runs, out=tmp_path / "x"))
+    monkeypatch.setattr(export, "rounding", lambda *_: 1.1e-4)
+    about = read_about(export_run("unet", ExportOptions(runs=runs, out=tmp_path / "x")))
+    assert about.folds[0].differences["real"].rounding == 1.1e-4
+
+
+@pytest.mark.parametrize("name", ["fpn", "unet"])
+def test_rounding_is_that_of_32_bits(name, runs):
+    network = open_member(str(runs / name / "fold0"), runs=runs, device="cpu").folds[0].network
+    first = export.rounding(network, export.random_picture(64))
+    assert 0 < first < 1e-4
+    assert next(network.parameters()).dtype == torch.float32
+    assert export.rounding(network, export.random_picture(64)) == first
+
+
 def test_a_difference_is_seen(exports, runs):
     """Another fold's network in the file: what the comparison is for."""
     network = open_member(str(runs / "fpn" / "fold0"), runs=runs, device="cpu").folds[0].network
