@@ -276,6 +276,7 @@ def predict_members(
     from .predict.decided import Decided
     from .predict.opening import open_members, recipe_of
     from .predict.run import write_submission
+    from .predict.soft import RunMember
     from .submit.agreement import Watch
 
     places = options.places()
@@ -304,6 +305,9 @@ def predict_members(
     data, own = recipe_of(members) or (None, Predict())
     predict = own.model_copy(update=options.changes())
     records = find_records(data, options, members)
+    for member in members:
+        if isinstance(member, RunMember):
+            member.compare_folds(len(records) // len(places), predict.threshold)
     write_submission(
         out,
         members,

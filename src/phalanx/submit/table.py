@@ -73,9 +73,11 @@ class Submission:
         known = _merge_sizes(path, rows.images, sidecar.sizes if sidecar else {}, sizes)
         unknown = len(rows.images) - len(known)
         if unknown:
+            first = next(image for image in rows.images if image not in known)
+            remedy = "give the images or a size" if sizes is None else f"the images given have no {first!r}"
             notes.append(
                 f"{path}: the size of {unknown} of {len(rows.images)} images is not known, so their runs are "
-                "not checked against the frame; give the images or a size"
+                f"not checked against the frame; {remedy}"
             )
         hashes = sidecar.run_hashes if sidecar else {}
         return cls(str(path), rows.images, rows.classes, rows, sizes=known, run_hashes=hashes, notes=notes)
