@@ -134,13 +134,13 @@ def vote(folder: Path, members: int, images: int, who: str) -> dict[str, float]:
     cv2.setNumThreads(1)
     began = time.process_time()
     if who == "ours":
-        from phalanx.votes import EnsembleOptions
+        from phalanx.options import EnsembleOptions
         from phalanx.votes import vote as soft_vote
 
         names = [str(folder / f"{number}.maps") for number in range(members)]
         for number, name in enumerate(names):
             sizes = dict.fromkeys(names_of(images), FULL)
-            write_about(Path(name), CLASSES, {f"runs/{number}": str(number)}, sizes, "bench")
+            write_about(Path(name), CLASSES, {f"runs/{number}": str(number)}, sizes, "bench", 0.5)
         soft_vote(EnsembleOptions(mode="soft", members=names, out=folder / "soft.csv", device="cpu", progress=False))
     else:
         for _ in range(images):

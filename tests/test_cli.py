@@ -10,7 +10,7 @@ import pytest
 
 from phalanx import cli
 from phalanx.compose import config_folder
-from phalanx.votes import FLAT, EnsembleOptions, InferOptions
+from phalanx.options import FLAT, EnsembleOptions, InferOptions
 
 HEAVY = ("torch", "hydra", "pydantic", "pandas", "cv2", "numpy", "yaml", "lightning", "matplotlib")
 PROBE = f"""

@@ -95,7 +95,7 @@ def run_of(name, maps, *, fold_of=FOLD_OF, count=FOLDS, classes=CLASSES):
                 folder / f"{image}.npz", Maps.of(maps(NAMES.index(image))), image=image, size=SIZES[image],
                 classes=classes, run_hashes=hashes, threshold=0.5,
             )  # fmt: skip
-        write_about(folder, classes, hashes, {image: SIZES[image] for image in images}, name)
+        write_about(folder, classes, hashes, {image: SIZES[image] for image in images}, name, 0.5)
 
     from pathlib import Path
 
@@ -135,7 +135,7 @@ def voted(capsys, *words):
 
 
 def kept(found):
-    return [row["choice"] for row in found["verdicts"] if row["kept"]]
+    return [row["choice"] for row in found["verdicts"] if row["kept"] and row["choice"] != "together"]
 
 
 def test_equally_good_members_keep_equal_votes_and_their_threshold(place, capsys):
@@ -165,6 +165,23 @@ def test_a_noise_member_is_left_out(place, capsys):
     assert ("note: n.maps: left out" in told) == (votes["n"] == 0)
 
 
+def test_of_ten_members_the_bad_ones_are_left_out(place, capsys):
+    """More than every choice can be tried of."""
+    names = [f"m{k}" for k in range(10)]
+    for k, name in enumerate(names):
+        run_of(name, lambda i, k=k: noise(i, k) if k in (2, 7) else good(i, k))
+    found, told = decide(capsys, *names)
+    assert kept(found) in (["members"], ["weights"]), told
+    votes = {member["name"]: member["votes"] for member in found["members"]}
+    assert votes["m2"] == votes["m7"] == 0 < sum(votes.values())
+    words = [f"members={','.join(f'{name}.maps' for name in names)}"]
+    before, _ = voted(capsys, *words)
+    after, said = voted(capsys, *words, "decided=decided.json")
+    assert "m2.maps: left out" in said
+    row = next(row for row in found["verdicts"] if row["kept"])
+    assert after - before == pytest.approx(row["in_sample"] - row["default"], abs=2e-3)
+
+
 def test_a_planted_threshold_is_found_and_gains_what_was_told(place, capsys):
     run_of("a", lambda i: timid(i, 1))
     found, told = decide(capsys, "a")
@@ -192,7 +209,9 @@ def test_specks_and_holes_are_found_and_cleaned_together(place, capsys, monkeypa
     assert before < after == pytest.approx(dense_dice(ideal), abs=1e-4)  # stored in 256 steps
 
     monkeypatch.setattr("phalanx.decide.together_dice", lambda held, decided: np.zeros((len(held.records), 3)))
+    assert [found["verdicts"][-1][key] for key in ("choice", "kept")] == ["together", True]
     found, told = decide(capsys, "a")  # each gains, and all together do not
+    assert [found["verdicts"][-1][key] for key in ("choice", "kept")] == ["together", False]
     assert "no sure gain, so nothing is kept" in told
     assert (kept(found), found["largest"], found["holes"], found["smallest"]) == ([], [], [], {})
 
@@ -306,7 +325,7 @@ def test_bad_members_are_refused(place, capsys):
         ("cut", [], "not a whole probability map"),
         ("a,nobody", [], "no trained run of that name"),
         ("a,a", [], "each once"),
-        ("", [], "name 1 to 8 runs"),
+        ("", [], "name one run or more"),
         ("a", ["threshold=0.4"], "no such option"),
         ("a", ["data.root=elsewhere"], "no such folder"),
         ("a", ["runs=nowhere"], "no trained run"),

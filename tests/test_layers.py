@@ -20,13 +20,14 @@ COMMANDS = {
     "scoring",
     "votes",
     "hard",
-    "usage",
+    "commands",
     "compose",
     "roots",
     "sweep",
     "words",
     "decide",
     "out_of_fold",
+    "options",
 }
 BASE = {"data", "augment", "metrics", "models", "losses", "submit"}
 
@@ -78,7 +79,7 @@ def test_the_reader_of_imports_sees_relative_absolute_and_late_ones():
     assert {"config", "errors", "submit.table"} <= imports("votes") | imports("tasks.segment") | imports("scoring")
     assert "data.planes" in imports("data.polygons")
     assert "losses.bits" in imports("metrics.dice")
-    assert {"compose", "engine.fit", "data.folds"} <= imports("cli")
+    assert {"compose", "engine.fit", "data.folds"} <= imports("commands.training") | imports("commands.datasets")
     assert all(target in MODULES for name in MODULES for target in imports(name))
 
 

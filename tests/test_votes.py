@@ -212,16 +212,11 @@ def test_an_impossible_name_is_told_before_anything_is_read(vote, tmp_path, caps
     assert "out=out.txt: a submission's name ends in .csv" in capsys.readouterr().err
 
 
-def test_a_soft_vote_does_not_replace_maps_it_reads(tmp_path, capsys):
-    words = ["ensemble", "mode=soft", f"members={tmp_path / 'soft.maps'}", f"out={tmp_path / 'soft.csv'}", "maps=true"]
-    assert main(words) == 2
-    assert "would replace the member" in capsys.readouterr().err
-
-
 def test_a_flat_average_counts_folds_and_the_usual_one_members(runs, hands, tmp_path):
     """One fold of a run against both of another: of three folds, a third each, or a half and two quarters."""
+    from phalanx.options import EnsembleOptions
     from phalanx.predict.stored import read_map
-    from phalanx.votes import EnsembleOptions, predict_members
+    from phalanx.votes import predict_members
 
     names = [str(runs / "unet" / "fold0"), "fpn"]
     options = EnsembleOptions(
@@ -296,7 +291,7 @@ def test_a_soft_vote_stops_at_a_mirrored_member(tmp_path, capsys, monkeypatch):
                 tmp_path / member / f"{name}.npz", Maps.of(image.astype(np.float32)), image=name, size=(SIDE, SIDE),
                 classes=CLASSES, run_hashes={}, threshold=0.5,
             )  # fmt: skip
-        write_about(tmp_path / member, CLASSES, {}, sizes, "")
+        write_about(tmp_path / member, CLASSES, {}, sizes, "", 0.5)
     words = ["ensemble", "mode=soft", "members=a,b", "images=images", "out=out.csv", "progress=false"]
     assert main(words) == 2
     told = capsys.readouterr()

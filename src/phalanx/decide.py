@@ -14,7 +14,19 @@ from .predict.decided import Decided, DecidedMember
 from .predict.evidence import OutOfFold, by_cleaning, by_threshold, by_weights, gather
 from .predict.maps import Mean
 from .submit.compare import Comparison
-from .submit.crossfit import LEAST, Fit, Verdict, cross_fit, for_all, forward, per_class, weightings, worth
+from .submit.crossfit import (
+    EVERY,
+    LEAST,
+    Fit,
+    Verdict,
+    cross_fit,
+    explored,
+    for_all,
+    forward,
+    per_class,
+    weightings,
+    worth,
+)
 from .submit.rle import encode_planes
 from .submit.stack import Stack, dice_per_class
 
@@ -51,12 +63,14 @@ class Row(NamedTuple):
     used: bool
 
     def to_json(self) -> dict[str, Any]:
-        found = self.verdict.comparison
-        return {
-            "choice": self.verdict.choice, "default": found.means[0], "cross_fitted": found.means[1],
-            "in_sample": self.verdict.in_sample, "gain": found.difference, "interval": found.interval,
-            "kept": self.used, "chosen": self.chosen,
-        }  # fmt: skip
+        return _told(self.verdict.comparison, self.verdict.in_sample, self.used, self.chosen)
+
+
+def _told(found: Comparison, in_sample: float | None, kept: bool, chosen: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "choice": found.names[1], "default": found.means[0], "cross_fitted": found.means[1], "in_sample": in_sample,
+        "gain": found.difference, "interval": found.interval, "kept": kept, "chosen": chosen,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -143,11 +157,19 @@ def judged(held: OutOfFold, threshold: float) -> Decision:
 
     plain = None
     if len(members) > 1:
-        tried = weightings(len(members))
+
+        def measured(votes: np.ndarray) -> np.ndarray:
+            return gather(held, len(votes), threshold, by_weights(votes, threshold))
+
+        if len(members) <= EVERY:
+            tried = weightings(len(members))
+            dice = measured(tried)
+        else:
+            tried, dice = explored(measured, len(members), held.folds)
         equal = tried.tolist().index([1] * len(members))
-        dice = gather(held, len(tried), threshold, by_weights(tried, threshold))
         plain = dice[:, :, equal]
-        both = [judge("members", dice, equal, forward(tried)), judge("weights", dice, equal, for_all(equal))]
+        weigh = for_all(equal) if len(members) <= EVERY else forward(tried, repeat=True)
+        both = [judge("members", dice, equal, forward(tried)), judge("weights", dice, equal, weigh)]
         best = max((v for v in both if v.kept), key=lambda v: v.comparison.means[1], default=None)
         rows += [Row(v, _named(members, tried[v.chosen[0]]), v is best) for v in both]
         if best is not None:
@@ -185,7 +207,10 @@ def judged(held: OutOfFold, threshold: float) -> Decision:
         if not worth(together):
             now, rows = default, [row._replace(used=False) for row in rows]
     told = f"{'equal votes' if members[1:] else members[0]}, threshold {threshold:g}, masks as they are"
-    return Decision(decided_of(held, threshold, now, rows), told, rows, together)
+    verdicts = [row.to_json() for row in rows]
+    if together is not None:
+        verdicts.append(_told(together, None, worth(together), {}))
+    return Decision(decided_of(held, threshold, now, verdicts), told, rows, together)
 
 
 def _named(names: Sequence[str], values: np.ndarray, default: Any = 0) -> dict[str, Any]:
@@ -193,7 +218,7 @@ def _named(names: Sequence[str], values: np.ndarray, default: Any = 0) -> dict[s
     return {name: value for name, value in zip(names, values.tolist(), strict=True) if value != default}
 
 
-def decided_of(held: OutOfFold, threshold: float, chosen: Settings, rows: Sequence[Row] = ()) -> Decided:
+def decided_of(held: OutOfFold, threshold: float, chosen: Settings, verdicts: Sequence[dict[str, Any]] = ()) -> Decided:
     """The decisions file of settings."""
     classes = held.data.classes
     hashes = [
@@ -210,7 +235,7 @@ def decided_of(held: OutOfFold, threshold: float, chosen: Settings, rows: Sequen
         smallest=_named(classes, chosen.smallest),
         largest=list(_named(classes, chosen.largest)),
         holes=list(_named(classes, chosen.holes)),
-        verdicts=[row.to_json() for row in rows],
+        verdicts=list(verdicts),
     )
 
 

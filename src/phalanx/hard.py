@@ -8,7 +8,7 @@ from typing import Any
 
 from .submit import table
 from .submit.agreement import Agreement, look
-from .submit.sidecar import Size, is_csv
+from .submit.sidecar import Size, is_csv, merged_hashes
 from .submit.vote import hard_vote as vote_rows
 
 
@@ -51,7 +51,7 @@ def hard_vote(
     if len(members) > 1:
         agreement = look(members)
         tell(agreement)
-    hashes = {key: value for member in members for key, value in member.run_hashes.items()}
+    hashes = merged_hashes((member.name, member.run_hashes) for member in members)
     vote: dict[str, Any] = {"how": how, "members": list(names), "agreement": agreement and agreement.to_json()}
     table.write(out, rows, members[0].classes, table.known_sizes(members), hashes, vote)
     shutil.rmtree(scratch, ignore_errors=True)

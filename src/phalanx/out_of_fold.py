@@ -14,8 +14,7 @@ from .predict.soft import fold_folders, read_config
 from .predict.stored import MapsFolder
 from .roots import resolve_root
 
-MOST = 8  # members: every choice of them is tried
-AGAIN = "train it with predict.oof_prob=true (a finished fold: delete its oof.csv, and the same command predicts anew)"
+AGAIN = "give its command of phalanx train once more, with predict.oof_prob=true: no finished fold is trained anew"
 
 
 def open_out_of_fold(
@@ -31,8 +30,8 @@ def open_out_of_fold(
         ConfigError: unfinished runs, or without maps, or that hold out different images.
         DataError: members of other classes, maps or data sets that are not those of the runs.
     """
-    if not 1 <= len(names) <= MOST or len(set(names)) < len(names):
-        raise ConfigError(f"members={','.join(names)}: name 1 to {MOST} runs, each once, as in members=base,unetpp")
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"members={','.join(names)}: name one run or more, each once, as in members=base,unetpp")
     folders = {name: by_fold(name, runs) for name in names}
     first = names[0]
     folds = held_out(folders[first])

@@ -107,7 +107,7 @@ def cause(children: Sequence[Child]) -> BaseException:
 
 def _run(report: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     os.setpgrp()
-    threading.Thread(target=_follow, daemon=True).start()
+    end_with_parent(lambda: os.killpg(0, signal.SIGKILL))
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which would count as leaked after os._exit
     code = 0
     try:
@@ -126,9 +126,14 @@ def _run(report: Connection, function: Callable[..., Any], arguments: tuple[Any,
     os._exit(code)  # no farewell to partners that may be gone
 
 
-def _follow() -> None:
-    """Ends this process group when the process that started it is gone."""
+def end_with_parent(end: Callable[[], None]) -> None:
+    """Calls ``end`` when the process that started this one is gone, be it by SIGKILL."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent is None:
+        return
+
+    def follow() -> None:
         wait([parent.sentinel])
-        os.killpg(0, signal.SIGKILL)
+        end()
+
+    threading.Thread(target=follow, daemon=True).start()

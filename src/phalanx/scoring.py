@@ -80,7 +80,7 @@ def open_pair(
     file: Path, truth_place: Path | None, pairs: dict[str, str], *, partial: bool = False
 ) -> tuple[Submission, Submission, dict[str, str] | None]:
     """The submission, its truth, and the patient of each image where the answers tell."""
-    from .votes import parse_size
+    from .options import parse_size
 
     for key in pairs:
         if key not in OPTIONS and not key.startswith("data."):

@@ -1,6 +1,7 @@
 """Recipes as the engine gets them."""
 
 import pytest
+import torch
 
 from phalanx.compose import compose, split_words
 
@@ -18,3 +19,12 @@ def records(hands):
     from phalanx.data.records import train_records
 
     return train_records(hands)
+
+
+@pytest.fixture
+def one_thread():
+    """Torch computes on one thread, so that sums are added up in one order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

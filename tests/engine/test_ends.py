@@ -19,12 +19,7 @@ from phalanx.tasks.segment import Segment
 SAME = ("final/weights.safetensors", "best/weights.safetensors", "oof.csv", "last/optimizer.safetensors")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def stop(*_):

@@ -19,12 +19,7 @@ from phalanx.tasks.segment import Segment
 STAGES = "[{weights:{bce:0.5,dice:0.5,point:0.5},until:{epochs:2}},{weights:{bce:0.5,lovasz:0.5,point:1.0}}]"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def files(folder: Path) -> dict[str, tuple[int, bytes]]:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from functools import partial
 
 import cv2
@@ -13,6 +14,7 @@ import pytest
 
 from phalanx.cli import main
 from phalanx.data import records as layout
+from phalanx.data.images import read_grey
 from phalanx.errors import ConfigError, DataError, PhalanxError
 from phalanx.predict.journal import Journal, Row, append, claimed, part_folder
 from phalanx.predict.maps import Maps
@@ -160,6 +162,37 @@ def test_another_threshold_member_image_or_option_begins_anew(pictures, tmp_path
     assert member.asked[0] == ["0.png", "1.png"]
 
 
+def test_the_next_images_are_decoded_and_the_last_encoded_while_the_model_runs(pictures, tmp_path, monkeypatch):
+    """Each waits for the other, so that one after another would never end."""
+    import phalanx.predict.run as run
+
+    decoded, asked = threading.Event(), threading.Event()
+    missed = []
+
+    class Waiting(Noise):
+        def maps(self, records, images):
+            if records[0].name == pictures[0].name and not decoded.wait(20):
+                missed.append("the next image was not decoded while the model ran")
+            if records[0].name == pictures[1].name:
+                asked.set()
+            return super().maps(records, images)
+
+    def read(path):
+        if path == pictures[1].image:
+            decoded.set()
+        return read_grey(path)
+
+    def keep(folder, writer, rows):
+        if rows[0].image == pictures[0].name and not asked.wait(20):
+            missed.append("the model waited until an image was encoded")
+        append(folder, writer, rows)
+
+    monkeypatch.setattr(run, "read_grey", read)
+    monkeypatch.setattr(run, "append", keep)
+    predict(tmp_path / "x.csv", Waiting(), pictures, batch=1)
+    assert not missed
+
+
 class Watching:
     wanted, agreement = 3, None
 
@@ -239,6 +272,28 @@ def test_a_killed_infer_goes_on_to_the_same_bytes_and_so_do_two_processes(runs, 
     }
 
 
+def test_the_helpers_of_a_killed_infer_end_with_it(runs, tmp_path):
+    """Else they would go on to write rows into a journal that the next command has begun anew."""
+    (tmp_path / "many").mkdir()
+    for i in range(80):
+        cv2.imwrite(str(tmp_path / "many" / f"{i:02d}.png"), np.full((64, 64), i, np.uint8))
+    code = (
+        "import os, pathlib, sys, time, phalanx.predict.run as run, phalanx.cli\n"
+        "def append(folder, *a):\n"
+        "    while not (folder / 'rows.1').exists(): time.sleep(0.01)\n"
+        f"    os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
+        "run.append = append\n"
+        "if __name__ == '__main__': phalanx.cli.main(sys.argv[1:])"
+    )
+    more = [f"images={tmp_path / 'many'}", "workers=2", "tta=hflip,rotate"]
+    call = [sys.executable, "-c", code, "infer", "experiment=unet", f"runs={runs}", f"out={tmp_path / 'x.csv'}"]
+    call += ["device=cpu", "progress=false", "batch=1", *more]
+    done = subprocess.run(call, capture_output=True, check=False, timeout=100)
+    assert done.returncode == -signal.SIGKILL, done.stderr  # known when nobody holds its outputs any more
+    rows = (part_folder(tmp_path / "x.csv") / "rows.1").read_text().splitlines()
+    assert 1 <= len(rows) < 40
+
+
 def test_what_goes_wrong_in_another_process_is_told_as_it_is(pictures, tmp_path):
     opener = partial(open_members, ["nosuch"], runs=tmp_path, device="cpu")
     with pytest.raises(ConfigError, match="nosuch: no trained run of that name"):
@@ -253,7 +308,7 @@ def test_a_process_that_dies_is_told_of_and_the_rest_is_kept(pictures, tmp_path,
 
 
 def test_devices_are_dealt_to_the_processes():
-    from phalanx.votes import InferOptions, typed
+    from phalanx.options import InferOptions, typed
 
     def places(**told):
         return typed(InferOptions, {key: str(value) for key, value in told.items()}).places()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,11 +15,11 @@ from phalanx.config import Window
 from phalanx.data import records as layout
 from phalanx.data.images import Grid
 from phalanx.errors import ConfigError
+from phalanx.options import InferOptions, typed
 from phalanx.predict.maps import FLOOR
-from phalanx.predict.opening import open_member
+from phalanx.predict.opening import open_member, open_members
 from phalanx.predict.stored import read_map
 from phalanx.predict.windows import starts
-from phalanx.votes import InferOptions, typed
 
 
 @pytest.fixture
@@ -153,15 +154,47 @@ def kept(runs, hands, tmp_path_factory):
 def test_masks_of_stored_maps_at_the_image_s_size_are_those_of_the_run(kept, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # neither the runs nor the images are here
     for name in ("fpn", "unet"):
-        words = [f"members={kept / name}.maps", "mode=soft", "threshold=0.2", "out=again.csv", "runs=nowhere"]
-        assert main(["ensemble", *words, "progress=false"]) == 0
-        assert (tmp_path / "again.csv").read_bytes() == (kept / f"{name}.csv").read_bytes()
+        words = [f"members={kept / name}.maps", "mode=soft", "out=again.csv", "runs=nowhere", "progress=false"]
+        for more in (["threshold=0.2"], []):  # the maps know by themselves
+            assert main(["ensemble", *words, *more]) == 0
+            assert (tmp_path / "again.csv").read_bytes() == (kept / f"{name}.csv").read_bytes()
 
 
 def test_options_that_stored_maps_cannot_follow_are_refused(kept, tmp_path, capsys):
     words = [f"members={kept / 'fpn'}.maps", "mode=soft", "tta=hflip", f"out={tmp_path / 'x.csv'}", "progress=false"]
     assert main(["ensemble", *words]) == 2
     assert "tta: changes no stored maps; predict them again with it" in capsys.readouterr().err
+
+
+def test_a_vote_does_not_replace_a_member_by_its_own_maps(kept, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(kept / "fpn.maps", "a.maps")
+    before = {path.name: path.read_bytes() for path in Path("a.maps").iterdir()}
+    words = ["mode=soft", f"members={kept / 'unet.maps'},a.maps", "maps=true", "out=a.csv", "progress=false"]
+    assert main(["ensemble", *words, "anyway=true"]) == 2
+    assert "out=a.csv: its maps would take the place of the member a.maps" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in Path("a.maps").iterdir()} == before
+
+
+def test_members_of_other_thresholds_are_told_of(kept, tmp_path, capsys):
+    shutil.copytree(kept / "unet.maps", tmp_path / "copy.maps")
+    about = json.loads((tmp_path / "copy.maps/maps.json").read_text())
+    (tmp_path / "copy.maps/maps.json").write_text(json.dumps(about | {"threshold": 0.4}))
+    words = ["mode=soft", f"members={kept / 'fpn.maps'},{tmp_path / 'copy.maps'}", "progress=false", "anyway=true"]
+    assert main(["ensemble", *words, f"out={tmp_path / 'a.csv'}"]) == 0
+    assert "copy.maps 0.4); voted at 0.2; see threshold=" in capsys.readouterr().out
+    assert main(["ensemble", *words, f"out={tmp_path / 'b.csv'}", "threshold=0.2"]) == 0
+    assert "thresholds differ" not in capsys.readouterr().out
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_two_runs_do_not_share_a_file_and_no_folder_hides_a_run(runs, hands, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [f"data.root={hands}", f"runs={runs}", "device=cpu", "progress=false"]
+    assert main(["infer", f"experiment={runs}/fpn/fold0,{runs}/unet/fold0", *words]) == 2
+    assert "two of them go to submissions/fold0.csv" in capsys.readouterr().err
+    (tmp_path / "unet").mkdir()
+    assert main(["infer", "experiment=unet", *words]) == 0
 
 
 def test_a_vote_of_stored_maps_needs_no_images_and_refuses_other_ones(kept, tmp_path, capsys):
@@ -202,3 +235,39 @@ def test_out_of_fold_maps_are_those_of_the_out_of_fold_masks(tiny, tmp_path, mon
     assert main(["ensemble", *words, "progress=false"]) == 0
     found, expected = ((path).read_text().splitlines() for path in (tmp_path / "again.csv", place / "oof.csv"))
     assert [line.rpartition(",")[0] for line in found] == [line.rpartition(",")[0] for line in expected]
+
+
+def test_out_of_fold_maps_are_made_of_a_finished_run_and_made_again(runs, tiny, tmp_path, capsys):
+    """Asked for later, in part gone, or damaged and deleted: the same bytes, without training."""
+    shutil.copytree(runs / "unet", tmp_path / "unet")
+    place = tmp_path / "unet" / "fold0"
+    final = (place / "final/weights.safetensors").stat().st_mtime_ns
+    words = ["train", *tiny("unet", name="unet", runs=tmp_path, predict__oof_prob="true")]
+
+    def trained(said):
+        assert main(words) == 0
+        assert said in capsys.readouterr().out
+        assert (place / "final/weights.safetensors").stat().st_mtime_ns == final
+        return {path.name: path.read_bytes() for path in (place / "oof_prob").iterdir()}
+
+    maps = trained("was finished, but oof_prob/maps.json is missing; made again")
+    assert len(maps) == 1 + len(json.loads((place / "oof.json").read_text())["sizes"])
+    assert trained("fold0: finished") == maps
+    first = min(name for name in maps if name.endswith(".npz"))
+    (place / "oof_prob" / first).unlink()
+    assert trained(f"was finished, but oof_prob/{first} is missing; made again") == maps
+    (place / "oof.csv").unlink()
+    assert trained("was finished, but oof.csv is missing; made again") == maps
+    shutil.rmtree(place / "oof_prob")
+    assert trained("was finished, but oof_prob/maps.json is missing; made again") == maps
+
+
+def test_processes_share_the_cores_however_often_members_are_opened(runs, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    before = torch.get_num_threads()
+    try:
+        for _ in range(2):
+            open_members([str(runs / "unet")], sharing=2, runs=runs)
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

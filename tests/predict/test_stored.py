@@ -103,7 +103,7 @@ def test_a_file_that_contradicts_itself_is_refused(dense, tmp_path, change):
 
 def folder_of(tmp_path, dense, **change):
     keep(tmp_path / "x.npz", dense, **change)
-    write_about(tmp_path, CLASSES, {"runs/x/fold0": "ab"}, {"x": (40, 36)}, "key")
+    write_about(tmp_path, CLASSES, {"runs/x/fold0": "ab"}, {"x": (40, 36)}, "key", 0.5)
     return MapsFolder(tmp_path)
 
 
@@ -138,4 +138,8 @@ def test_a_folder_without_a_sound_maps_json_is_no_member(tmp_path):
     for text in ("", "[]", "{}", '{"format": "phalanx-map-1"}', '{"format": "other", "classes": []}'):
         (tmp_path / "maps.json").write_text(text)
         with pytest.raises(DataError, match="not a folder of probability maps"):
+            MapsFolder(tmp_path)
+    for threshold in (0, 1):
+        write_about(tmp_path, CLASSES, {}, {}, "key", threshold)
+        with pytest.raises(DataError, match="ValueError: threshold"):
             MapsFolder(tmp_path)

@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from phalanx.submit.crossfit import CANDIDATES, LEAST, SURE, cross_fit, for_all, forward, per_class, sure, weightings
+from phalanx.submit.crossfit import (
+    CANDIDATES,
+    LEAST,
+    SURE,
+    cross_fit,
+    explored,
+    for_all,
+    forward,
+    per_class,
+    sure,
+    weightings,
+)
 
 IMAGES = 120
 FOLDS = np.arange(IMAGES) // 2 % 4
@@ -107,3 +118,44 @@ def test_weightings_hold_every_choice_of_members_and_no_proportion_twice(members
     assert {tuple(row) for row in rows.tolist() if max(row) == 1} == {
         tuple(map(int, f"{n:0{members}b}")) for n in range(1, 2**members)
     }
+
+
+def pooled(members, seed):
+    """Dice of votes int[k, M] as an ensemble's: errors of members are averaged, some members are better than others."""
+    rng = np.random.default_rng(seed)
+    errors = rng.normal(0, rng.permutation(np.geomspace(0.02, 0.3, members)), (IMAGES, 2, members))
+
+    def measure(votes):
+        shares = votes / votes.sum(1, keepdims=True)
+        return 0.9 - abs(errors @ shares.T)
+
+    return measure
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_explored_is_what_greedy_selection_needs_and_no_more(seed):
+    """Against all choices of five members, and for votes against the selection written out."""
+    measure, asked = pooled(5, seed), []
+    tried, dice = explored(lambda votes: asked.append(len(votes)) or measure(votes), 5, FOLDS)
+    assert len({tuple(row) for row in tried.tolist()}) == len(tried) == sum(asked)
+    assert len(asked) <= 5
+    np.testing.assert_allclose(dice, measure(tried))
+    every = weightings(5)
+    equal = [rows.tolist().index([1] * 5) for rows in (tried, every)]
+    found, slow = judge(dice, forward(tried), equal[0]), judge(measure(every), forward(every), equal[1])
+    for fold in range(4):
+        assert tried[found.by_fold[fold][0]].tolist() == every[slow.by_fold[fold][0]].tolist()
+    assert tried[found.chosen[0]].tolist() == every[slow.chosen[0]].tolist() != [1] * 5
+
+    def score(votes):
+        return measure(np.array([votes])).mean()
+
+    taken, best = [0] * 5, -1.0
+    for _ in range(5):
+        grown = [[n + (m == i) for m, n in enumerate(taken)] for i in range(5)]
+        if max(map(score, grown)) <= best:
+            break
+        taken = max(grown, key=score)
+        best = score(taken)
+    votes = tried[judge(dice, forward(tried, repeat=True), equal[0]).chosen[0]]
+    np.testing.assert_allclose(votes / votes.sum(), np.array(taken) / sum(taken))

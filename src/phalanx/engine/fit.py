@@ -62,7 +62,7 @@ def fit(
         folds = agreed_folds(folder, config, records)
         train = [record for record in records if fold is None or folds[record.name] != fold]
         held_out = [record for record in records if fold is not None and folds[record.name] == fold]
-        if (done := finished(folder)) is not None:
+        if (done := finished(folder, config.predict.oof_prob)) is not None:
             print(f"{folder}: finished{_dice_text(done)}", flush=True)
             return folder
         if ranks.any(is_over(deadline)):

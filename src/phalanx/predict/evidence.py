@@ -16,7 +16,7 @@ from .components import filled, parts
 from .maps import NOTHING, Box, Maps, Size
 from .stored import MapsFolder
 
-BLOCK = 1 << 16  # pixels weighed at once
+BLOCK = 1 << 24  # pixels times weightings at once
 
 # levels float32[M, h, w] of a class, truth bool[h, w] in the same box -> pixels shared and pixels set, int[K] each
 Measure = Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -113,8 +113,9 @@ def by_weights(weightings: np.ndarray, threshold: float) -> Measure:
         open_ = passed.any(0) & ~agreed
         shared, area = np.full(len(votes), (agreed & truth).sum()), np.full(len(votes), agreed.sum())
         values, inside = levels[:, open_], truth[open_]
-        for first in range(0, len(inside), BLOCK):
-            part = slice(first, first + BLOCK)
+        step = max(1, BLOCK // len(votes))
+        for first in range(0, len(inside), step):
+            part = slice(first, first + step)
             mask = mean(values[:, part], votes) >= limit
             area += mask.sum(1)
             shared += mask[:, inside[part]].sum(1)

@@ -108,20 +108,20 @@ def open_run(
     name: str,
     *,
     runs: Path,
-    weights: str = "final",
-    device: str = "auto",
-    precision: str = "auto",
-    changes: dict[str, Any] | None = None,
-    root: Path | None = None,
+    weights: str,
+    device: str,
+    precision: str,
+    changes: dict[str, Any],
+    root: Path | None,
 ) -> RunMember:
-    """A run by its name or folder, or one of its folds. ``root``: as :class:`FoldMember`.
+    """A run by its name or folder, or one of its folds. ``changes`` and ``root``: as :class:`FoldMember`.
 
     Raises:
         ConfigError, DataError: as :class:`FoldMember`; folds that were not finished, or are of different classes.
     """
     place = open_device(device, precision)
     folders = fold_folders(name, runs, weights)
-    folds = [FoldMember(f, weights=weights, device=place, changes=changes or {}, root=root) for f in folders]
+    folds = [FoldMember(f, weights=weights, device=place, changes=changes, root=root) for f in folders]
     other = next((fold for fold in folds if fold.classes != folds[0].classes), None)
     if other is not None:
         raise DataError(f"{other.name}: has other classes than {folds[0].name}; they cannot be averaged")

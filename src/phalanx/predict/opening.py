@@ -54,7 +54,7 @@ def open_members(names: Sequence[str], *, sharing: int = 1, **options: Any) -> l
     if sharing > 1 and any(map(needs_torch, names)):
         import torch
 
-        torch.set_num_threads(max(1, torch.get_num_threads() // sharing))
+        torch.set_num_threads(threads)  # not a share of what it has, which an earlier call may have divided
     return [open_member(name, threads=threads, **options) for name in names]
 
 

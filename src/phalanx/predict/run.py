@@ -16,6 +16,7 @@ from ..errors import ConfigError, DataError
 from ..files import write_json, write_text
 from ..submit import table
 from ..submit.agreement import Watch
+from ..submit.sidecar import merged_hashes
 from .decided import Decided
 from .journal import Journal, Row, append, claimed, map_in
 from .maps import Mean, Size, parts_to_rles
@@ -154,16 +155,18 @@ def write_submission(
         helpers: a process each, which opens the same members and takes its share of the images.
 
     Raises:
-        ConfigError: ``maps_folder`` holds something else. DataError: members of different classes or images, an image
-            that cannot be read. PhalanxError: another process is writing the same file.
+        ConfigError: ``maps_folder`` holds something else, or a member. DataError: members of different classes or
+            images, an image that cannot be read. PhalanxError: another process is writing the same file.
     """
     table.check_name(path)
     if maps_folder is not None and maps_folder.exists() and not (maps_folder / "maps.json").is_file():
         raise ConfigError(f"{maps_folder}: exists and is no folder of probability maps; move it away, or change out=")
+    if any(maps_folder and Path(member.name).resolve() == maps_folder.resolve() for member in members):
+        raise ConfigError(f"out={path}: its maps would take the place of the member {maps_folder}; change out=")
     check_alike(members, records)
     weights = list(weights or [1.0] * len(members))
     classes = members[0].classes
-    hashes = {key: value for member in members for key, value in member.hashes.items()}
+    hashes = merged_hashes((member.name, member.hashes) for member in members)
     key = digest([
         FORMAT, [member.key for member in members], weights, threshold, maps_folder is not None,
         decided and decided.model_dump(mode="json", exclude={"verdicts"}),
@@ -208,7 +211,7 @@ def write_submission(
         if kept:
             write_text(key_file, key)
         if maps_folder is not None:
-            write_about(journal.maps, classes, hashes, sizes, key)
+            write_about(journal.maps, classes, hashes, sizes, key, threshold)
             shutil.rmtree(maps_folder, ignore_errors=True)
             journal.maps.rename(maps_folder)
         journal.finish()

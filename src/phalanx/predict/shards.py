@@ -1,6 +1,8 @@
 """The images of one prediction spread over processes, on one GPU or several or the cores of a CPU."""
 
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -10,6 +12,7 @@ from tqdm import tqdm
 
 from ..data.records import Record
 from ..errors import PhalanxError
+from ..processes import end_with_parent
 from .soft import SoftMember
 
 Opener = Callable[[], Sequence[SoftMember]]  # can be pickled; opens the members in a process
@@ -89,6 +92,8 @@ _shared: Any = None
 def _share(counted: Any, stop: Any) -> None:
     global _shared
     _shared = counted, stop
+    # left alone, it would write rows into a journal that by then may be of other options
+    end_with_parent(lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def _help(work: Work, opener: Opener, groups: Groups, writer: int) -> None:

@@ -40,6 +40,7 @@ class RunMember:
 
     def __init__(self, name: str, folds: Sequence[Any]):
         self.name, self.folds, self.classes = name, folds, folds[0].classes
+        self.threshold: float = folds[0].predict.threshold
         self.hashes = {key: value for fold in folds for key, value in fold.hashes.items()}
         self.key = digest([fold.key for fold in folds])
         self._watch: Watch | None = None
@@ -135,13 +136,17 @@ def read_config(folder: Path) -> Config:
     return validate(values)
 
 
+def _holds_runs(place: Path) -> bool:
+    return (place / "config.yaml").is_file() or any(place.glob("*/config.yaml"))
+
+
 def fold_folders(name: str, runs: Path, weights: str = "final") -> list[Path]:
     """Folders of the trained folds behind a member's name: a run name or one fold's folder.
 
     Raises:
         ConfigError: nothing of that name, or folds that were begun and not finished, unless ``weights`` are the last.
     """
-    place = Path(name) if Path(name).is_dir() else runs / name
+    place = next((p for p in (Path(name), runs / name) if _holds_runs(p)), runs / name)
     if (place / "config.yaml").is_file():
         return [place]
     folders = sorted(path.parent for path in place.glob("*/config.yaml"))

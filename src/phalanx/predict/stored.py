@@ -18,6 +18,7 @@ from .maps import NOTHING, Box, Maps, Size, box_of
 
 FORMAT = "phalanx-map-1"
 LARGEST = 1 << 15  # side of a grid that is believed
+AGAIN = "delete it and make it again (infer: maps=true; out-of-fold maps: the run's phalanx train once more)"
 
 
 class StoredMap(NamedTuple):
@@ -100,14 +101,12 @@ def read_map(path: Path) -> StoredMap:
                 raise ValueError(f"its format is {about['format']!r}, not {FORMAT!r}")
             return _checked(about, stored["boxes"], stored["codes"])
     except FileNotFoundError:
-        raise DataError(f"{path}: no such probability map; make it again with maps=true") from None
+        raise DataError(f"{path}: no such probability map; {AGAIN}") from None
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, MemoryError, NotImplementedError,
         RuntimeError, RecursionError, zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
-        raise DataError(
-            f"{path}: not a whole probability map ({type(error).__name__}: {error}); make it again with maps=true"
-        ) from None
+        raise DataError(f"{path}: not a whole probability map ({type(error).__name__}: {error}); {AGAIN}") from None
 
 
 def _checked(about: dict[str, Any], boxes: np.ndarray, codes: np.ndarray) -> StoredMap:
@@ -134,6 +133,7 @@ class MapsFolder:
     Attributes:
         sizes: height and width of each image it holds.
         hashes: of the weights of each fold behind it, by folder.
+        threshold: at which its codes keep the masks.
 
     Raises:
         DataError: its maps.json cannot be read.
@@ -149,10 +149,12 @@ class MapsFolder:
             self.classes, self.hashes = list(about["classes"]), dict(about["run_hashes"])
             self.sizes: dict[str, Size] = {name: (int(h), int(w)) for name, (h, w) in about["sizes"].items()}
             self.key: str = about["key"]
+            self.threshold = float(about["threshold"])
+            if not 0 < self.threshold < 1:
+                raise ValueError(f"threshold {self.threshold}")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
-                f"{folder}: not a folder of probability maps (maps.json: {type(error).__name__}: {error}); make it "
-                "again with maps=true"
+                f"{folder}: not a folder of probability maps (maps.json: {type(error).__name__}: {error}); {AGAIN}"
             ) from None
         self.name, self.folder = str(folder), folder
 
@@ -193,8 +195,14 @@ class MapsFolder:
 
 
 def write_about(
-    folder: Path, classes: Sequence[str], run_hashes: Mapping[str, str], sizes: Mapping[str, Size], key: str
+    folder: Path,
+    classes: Sequence[str],
+    run_hashes: Mapping[str, str],
+    sizes: Mapping[str, Size],
+    key: str,
+    threshold: float,
 ) -> None:
     """Writes ``maps.json``, which makes the folder a member. ``key``: of members, images and options."""
-    about = {"format": FORMAT, "key": key, "classes": list(classes), "run_hashes": dict(run_hashes)}
+    about = {"format": FORMAT, "key": key, "threshold": threshold}
+    about |= {"classes": list(classes), "run_hashes": dict(run_hashes)}
     write_json(folder / "maps.json", about | {"sizes": {name: list(size) for name, size in sizes.items()}})

@@ -1,6 +1,6 @@
 """Choices fitted on all folds but one and scored on that one, so that none is judged by what it was fitted on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import gcd
@@ -13,8 +13,10 @@ LEAST = 0.0001  # mean Dice: a smaller gain is not worth a rule, however sure
 SURE = (
     3.0  # standard errors over patients that a candidate must gain where it is fitted: the best of dozens has 2 often
 )
-CANDIDATES = 256  # weightings that are tried at most
+CANDIDATES = 256  # weightings of few members that are tried at most
+EVERY = 8  # members of which every choice is among them
 
+Votes = tuple[int, ...]  # of each member
 Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]  # Dice float[N, C, K], patients int[N] -> candidate int[C]
 
 
@@ -91,31 +93,69 @@ def for_all(default: int) -> Fit:
     return fit
 
 
-def forward(weightings: np.ndarray) -> Fit:
-    """Greedy forward selection (Caruana et al., 2004, without replacement): the best member, then again and again the
-    one that helps most, until none does; all members where the gain over them is not sure.
+def forward(weightings: np.ndarray, *, repeat: bool = False) -> Fit:
+    """Greedy forward selection (Caruana et al., 2004): the best member, then again and again the one that helps most,
+    until none does; all members where the gain over them is not sure.
 
     Args:
-        weightings: int[K, M], which hold every choice of members with equal weights.
+        weightings: int[K, M], all that the selection comes by.
+        repeat: a member may be taken again, up to as many votes as there are members: selection with replacement.
     """
     index = {tuple(row): k for k, row in enumerate(weightings.tolist())}
     members = weightings.shape[1]
 
     def fit(dice: np.ndarray, patients: np.ndarray) -> np.ndarray:
-        means = dice.mean((0, 1), dtype=float)
-        taken, best = (0,) * members, -np.inf
-        while True:
-            grown = [(*taken[:m], 1, *taken[m + 1 :]) for m in range(members) if not taken[m]]
-            top = max(grown, key=lambda row: means[index[row]], default=taken)
-            if top == taken or means[index[top]] <= best:
-                return _settled(dice, patients, index[taken], index[(1,) * members])
-            taken, best = top, means[index[top]]
+        found, missing = _climbed(dice.mean((0, 1), dtype=float), index, members, repeat)
+        if missing:
+            raise KeyError(missing[0])
+        return _settled(dice, patients, index[found], index[(1,) * members])
 
     return fit
 
 
+def _climbed(means: np.ndarray, index: Mapping[Votes, int], members: int, repeat: bool) -> tuple[Votes, list[Votes]]:
+    """Where greedy selection ends by mean Dice float[K] of the votes in ``index``; or what it lacks to go on."""
+    taken, best = (0,) * members, -np.inf
+    for _ in range(members):
+        grown = [(*taken[:m], taken[m] + 1, *taken[m + 1 :]) for m in range(members) if repeat or not taken[m]]
+        shares = [tuple(votes // gcd(*row) for votes in row) for row in grown]
+        missing = [share for share in shares if share not in index]
+        if missing:
+            return taken, missing
+        reached = [means[index[share]] for share in shares]
+        top = int(np.argmax(reached))
+        if reached[top] <= best:
+            break
+        taken, best = grown[top], reached[top]
+    return tuple(votes // gcd(*taken) for votes in taken), []
+
+
+def explored(
+    measure: Callable[[np.ndarray], np.ndarray], members: int, folds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Votes int[K, M] and their Dice float[I, C, K]: all that greedy selection, with and without replacement, comes by
+    without each fold and on all images. For members too many to try every choice.
+
+    Args:
+        measure: Dice of votes int[k, M]; asked once a member selected.
+    """
+    rows: list[Votes] = [(1,) * members, *map(tuple, np.eye(members, dtype=int).tolist())]
+    dice = measure(np.array(rows))
+    while True:
+        index = {row: k for k, row in enumerate(rows)}
+        means = [dice[folds != fold].mean((0, 1), dtype=float) for fold in [-1, *np.unique(folds).tolist()]]
+        missing = {
+            row for mean in means for repeat in (False, True) for row in _climbed(mean, index, members, repeat)[1]
+        }
+        if not missing:
+            return np.array(rows), dice
+        rows += sorted(missing)
+        dice = np.concatenate([dice, measure(np.array(rows[-len(missing) :]))], axis=2)
+
+
 def weightings(members: int) -> np.ndarray:
-    """Votes int[K, M] worth trying, each proportion once: as fine a grid of whole numbers as ``CANDIDATES`` allows.
+    """Votes int[K, M] worth trying, each proportion once: as fine a grid of whole numbers as ``CANDIDATES`` allows for
+    2 to ``EVERY`` members.
 
     >>> weightings(2).tolist()[:4]
     [[0, 1], [1, 0], [1, 1], [1, 2]]

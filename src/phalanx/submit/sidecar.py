@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,20 @@ def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
             "Write it again, or delete the sidecar to read the CSV by itself"
         )
     return sidecar, []
+
+
+def merged_hashes(members: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, str]:
+    """Run hashes of several members, each with its name. Folders of one name and other weights, as runs of two machines
+    have them, keep both.
+
+    >>> merged_hashes([("a.csv", {"runs/r/fold0": "12"}), ("b.csv", {"runs/r/fold0": "34"})])
+    {'runs/r/fold0': '12', 'b.csv: runs/r/fold0': '34'}
+    """
+    found: dict[str, str] = {}
+    for name, hashes in members:
+        for folder, value in hashes.items():
+            found[folder if found.get(folder, value) == value else f"{name}: {folder}"] = value
+    return found
 
 
 def checked_size(size: Any, image: str) -> Size:

@@ -1,0 +1,216 @@
+"""Commands that make, fold, look at and check data sets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import ConfigError
+from ..words import split_flags, whole
+
+PHANTOM = """\
+phalanx phantom hand --patients N --size S --seed K --out DIR [--test-patients M] [--workers W]
+
+  --patients N           patients in train, two hands each
+  --test-patients M      patients in test (default: a quarter of N), half of them rotated
+  --size S               side of the images, 128 to 2048 pixels (default 512)
+  --seed K               same seed, same files (default 0)
+  --out DIR              made anew; must not exist
+  --workers W            processes (default: all cores); the files do not depend on it
+"""
+
+
+def phantom(words: Sequence[str]) -> None:
+    """``phalanx phantom``."""
+    known = ("--patients", "--test-patients", "--size", "--seed", "--out", "--workers")
+    flags, places, pairs = split_flags(words, dict.fromkeys(known, True))
+    if places != ["hand"] or pairs:
+        raise ConfigError(f"{' '.join([*places, *pairs]) or 'nothing'}: expected: phalanx phantom hand --out DIR ...")
+    if "--out" not in flags:
+        raise ConfigError("--out DIR: missing; name the folder to make")
+
+    from ..phantom.hand import make_hands
+
+    out = Path(flags["--out"])
+    test = whole(flags, "--test-patients", None)
+    make_hands(
+        out,
+        patients=whole(flags, "--patients", 80) or 0,
+        size=whole(flags, "--size", 512) or 0,
+        seed=whole(flags, "--seed", 0) or 0,
+        test_patients=test,
+        workers=whole(flags, "--workers", None),
+    )
+    print(
+        f"{out}: made; train on it with: bash train.sh data=hand data.root={out} data.size={flags.get('--size', 512)}"
+    )
+
+
+FOLDS = """\
+phalanx folds data=NAME data.root=DIR out=folds/NAME.csv [stratify=sex,rotated] [folds=5] [seed=0]
+
+Draws patient-grouped folds once into a file; train uses it with data.folds_file=FILE. Never overwrites. Prints the
+images, the patients and the share of every stratum in each fold.
+
+  stratify=A,B           spread these evenly: sex, age, height, weight of the metadata sheet, and rotated, which is
+                         measured on the annotations; numbers are taken in thirds, missing values as a stratum
+"""
+
+
+def folds(words: Sequence[str]) -> None:
+    """``phalanx folds``."""
+    from ..compose import compose, split_words
+
+    pairs = split_words(words)
+    out = Path(pairs.pop("out", ""))
+    if out.suffix != ".csv":
+        raise ConfigError("out=FILE.csv: missing; name the fold file, as in out=folds/hand.csv")
+    if out.exists():
+        raise ConfigError(f"{out}: exists; folds never change once made. Give another name, or delete it yourself")
+    columns = [name.strip() for name in pairs.pop("stratify", "").split(",") if name.strip()]
+    config = compose(pairs)
+
+    from ..data import folds as folding
+    from ..data.quarantine import kept_records
+    from ..roots import resolve_root
+
+    data = resolve_root(config.data)
+    records = kept_records(data)
+    named = None
+    if columns:
+        from ..data.traits import read_traits, strata
+
+        named = strata(read_traits(records, data, columns))
+        drawn = folding.draw_stratified(records, config.folds, config.seed, named)
+    else:
+        drawn = folding.draw(records, config.folds, config.seed)
+    table = folding.balance(records, drawn, config.folds, named)
+    folding.write(out, records, drawn)
+    print(table)
+
+
+EDA = """\
+phalanx eda data=NAME data.root=DIR out=DIR [csv=FILE.csv] [workers=N] [progress=true]
+
+Looks at a data set: rotation of the hands, shift from train to test with effect sizes, area of the bones against the
+metadata, overlaps between classes, bright outliers, bands of noise. Says what it leaves out, and why.
+
+  out=DIR                tables (images shift size classes overlap .csv), eda.json, plots (.png)
+  csv=FILE.csv           predictions, of the test set or out of fold, whose rotation is measured too
+  workers=N              processes (default: all cores)
+"""
+
+
+def eda(words: Sequence[str]) -> None:
+    """``phalanx eda``."""
+    from ..compose import compose, split_words
+
+    pairs = split_words(words)
+    out, csv = pairs.pop("out", ""), pairs.pop("csv", "")
+    if not out:
+        raise ConfigError("out=DIR: missing; name the folder for tables and plots, as in out=runs/eda")
+    if csv and not Path(csv).is_file():
+        raise ConfigError(f"csv={csv}: no such file; name a submission or an out-of-fold CSV")
+    config = compose(pairs)
+
+    from ..explain.eda import explore
+    from ..roots import resolve_root
+
+    found = explore(
+        resolve_root(config.data),
+        Path(out),
+        csv=Path(csv) if csv else None,
+        workers=config.workers,
+        progress=config.progress,
+    )
+    print(found)
+
+
+CHECK = """\
+phalanx check data=NAME data.root=DIR [--json FILE] [--quarantine FILE]
+
+Reads every image and annotation and lists what is wrong: unreadable, blank or doubled images, test images in train,
+look-alikes of other patients, bad polygons and masks, unknown or missing labels, labels in each other's place, bones
+of odd place or size, files without partner, patients without metadata. Notes rings, implants, collimator edges and
+bands of noise. Exits 1 where there are errors.
+
+  data.layout=           competition, coco or masks, with their names as for training
+  --json FILE            where every problem is written (default: check.json)
+  --quarantine FILE      write the training images with errors there; must not exist. Train without them with
+                         data.quarantine=FILE
+  data.quarantine=FILE   images to pass over here too, so that what is settled is not told again
+  data.skip_unlabelled=true   images without annotation are no error
+  workers=N              processes (default: all cores)      progress=false   no progress bar
+"""
+
+
+def check(words: Sequence[str]) -> int:
+    """``phalanx check``: 1 where there are errors."""
+    flags, places, pairs = split_flags(words, {"--json": True, "--quarantine": True})
+    if places:
+        raise ConfigError(f"{places[0]}: expected key=value, as in data.root={places[0]}; see phalanx check --help")
+    out = Path(flags["--quarantine"]) if "--quarantine" in flags else None
+    if out is not None and out.exists():
+        raise ConfigError(f"{out}: exists, and may hold lines of yours; give another name, or delete it yourself")
+
+    from ..compose import compose
+
+    config = compose(pairs)
+
+    from ..data.checks.run import check as check_data
+    from ..data.quarantine import write_quarantine
+    from ..files import write_json
+    from ..roots import resolve_root
+
+    report = check_data(resolve_root(config.data), workers=config.workers, progress=config.progress)
+    where = Path(flags.get("--json", "check.json"))
+    write_json(where, report.to_json())
+    print(report.to_text(), where, sep="\n")
+    bad = report.bad_images()
+    if out is not None:
+        write_quarantine(out, bad)
+        print(f"{out}: {len(bad)} image(s); train without them with data.quarantine={out}")
+    elif bad:
+        print(f"{len(bad)} training image(s) have errors; --quarantine FILE lists them for data.quarantine=FILE")
+    return 1 if report.counts["error"] else 0
+
+
+QUARANTINE = """\
+phalanx quarantine data=NAME data.root=DIR out=FILE data.drop.RULE=...
+
+Writes the training images that a rule drops, each with its reason, into a text file to look through and edit. Train
+without what is left in it with data.quarantine=FILE. (data.drop=... in train applies the rule itself, to the training
+part of each fold alone; a quarantined image is left out of the scores too.)
+
+  data.drop.bright=1.5                  share of pixels >= 240 from so many quartile distances above the upper quartile
+  data.drop.dice.run=NAME               out-of-fold Dice in this finished run: with
+    data.drop.dice.worst=20             the 20 lowest, or
+    data.drop.dice.below=0.9            all below .9
+  out=FILE                              must not exist; lines of data.quarantine=OTHER come along
+"""
+
+
+def quarantine(words: Sequence[str]) -> None:
+    """``phalanx quarantine``."""
+    from ..compose import compose, split_words
+
+    pairs = split_words(words)
+    out = Path(pairs.pop("out", ""))
+    if not out.name:
+        raise ConfigError("out=FILE: missing; name the file to write, as in out=quarantine.txt")
+    if out.exists():
+        raise ConfigError(f"{out}: exists, and may hold lines of yours; give another name, or delete it yourself")
+    config = compose(pairs | {"name": "quarantine"})  # no run, so that the rule may ask any, also the default's
+    if config.data.drop is None:
+        raise ConfigError(
+            "data.drop: names no rule; give one, as in data.drop.bright=1.5; see phalanx quarantine --help"
+        )
+
+    from ..data.drop import find, reasons_of
+    from ..data.quarantine import kept_records, read_quarantine, write_quarantine
+    from ..roots import resolve_root
+
+    data = resolve_root(config.data)
+    reasons = reasons_of(find(kept_records(data), data, config.runs))
+    before = read_quarantine(data.quarantine) if data.quarantine else {}
+    write_quarantine(out, before | reasons)
+    print(f"{out}: {len(reasons)} image(s) by the rule{f', {len(before)} from {data.quarantine}' if before else ''}")
+    print(f"look them through, delete lines, and train with data.quarantine={out} instead of data.drop")
