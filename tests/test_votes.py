@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from phalanx.cli import main
+from phalanx.config import Predict
 from phalanx.submit import rle
 from phalanx.submit.table import Submission, write
 
@@ -242,7 +243,7 @@ def test_a_flat_average_counts_folds_and_the_usual_one_members(runs, hands, tmp_
 class Discs:
     """A fold that is sure of the discs."""
 
-    classes, hashes, key = CLASSES, {}, "k"
+    classes, hashes, key, predict = CLASSES, {}, "k", Predict()
 
     def __init__(self, name, flip=1):
         self.name, self.found = name, masks(ord(name), images=20)[..., ::flip]

@@ -177,7 +177,7 @@ def predict_members(
     records = find_records(data, options, members)
     for member in members:
         if isinstance(member, RunMember):
-            member.compare_folds(len(records) // len(places), predict.threshold)
+            member.compare_folds(len(records) // len(places), threshold)
     write_submission(
         out,
         members,
