@@ -1,6 +1,7 @@
 """`phalanx decide` by command: what is planted is found, applied by a vote, and nothing else is kept."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -317,8 +318,10 @@ def test_bad_members_are_refused(place, capsys):
     (place / "runs/bare/fold1/oof_prob/maps.json").unlink()
     run_of("cut", lambda i: good(i, 2))
     (place / "runs/cut/fold1/oof_prob/i02.png.npz").write_bytes(b"PK")
+    shutil.copytree(place / "runs/a", place / "runs/twin")
     for members, words, text in (
         ("a,other", [], "data.folds_file=FILE"),
+        ("a,twin", [], "twin: has the very weights of a"),
         ("split", [], "lies in two folds"),
         ("a,renamed", [], "has other classes"),
         ("bare", [], "predict.oof_prob=true"),

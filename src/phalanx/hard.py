@@ -8,7 +8,7 @@ from typing import Any
 
 from .submit import table
 from .submit.agreement import Agreement, look
-from .submit.sidecar import Size, is_csv, merged_hashes
+from .submit.sidecar import Size, is_csv, merged_hashes, note_retrained
 from .submit.vote import hard_vote as vote_rows
 
 
@@ -46,6 +46,7 @@ def hard_vote(
         members[-1].name = name
         for note in members[-1].notes:
             print(f"note: {note}", flush=True)
+        note_retrained(name, members[-1].run_hashes)
     rows = vote_rows(members, quorum, votes)
     agreement = None
     if len(members) > 1:

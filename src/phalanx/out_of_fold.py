@@ -27,7 +27,7 @@ def open_out_of_fold(
         root: the data set they were trained on, where it lies elsewhere now.
 
     Raises:
-        ConfigError: unfinished runs, or without maps, or that hold out different images.
+        ConfigError: unfinished runs, or without maps, or that hold out different images, or have the same weights.
         DataError: members of other classes, maps or data sets that are not those of the runs.
     """
     if not names or len(set(names)) < len(names):
@@ -51,6 +51,13 @@ def open_out_of_fold(
                 raise DataError(
                     f"{stored.name}: has other classes than {maps[fold][0].name}; they cannot vote together"
                 )
+    weights: dict[frozenset[str], str] = {}
+    for m, name in enumerate(names):
+        told = frozenset(value for of_fold in maps.values() for value in of_fold[m].hashes.values())
+        if (twin := weights.setdefault(told, name)) != name:
+            raise ConfigError(
+                f"{name}: has the very weights of {twin}, so that a vote cannot tell them apart; leave it out"
+            )
     config = read_config(folders[first][min(folds.values())])
     data = resolve_root(config.data.model_copy(update={"root": root or config.data.root}))
     records = [record for record in kept_records(data) if record.name in folds]

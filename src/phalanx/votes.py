@@ -8,7 +8,7 @@ from .config import Data, Predict
 from .errors import ConfigError, DataError
 from .options import EnsembleOptions, InferOptions
 from .submit.ledger import note_vote
-from .submit.sidecar import is_csv
+from .submit.sidecar import is_csv, note_retrained
 
 if TYPE_CHECKING:
     from .submit.agreement import Agreement
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def infer_run(name: str, options: InferOptions) -> Path:
     """Predicts with one run into its CSV; returns the CSV's path."""
     out = options.out or Path("submissions") / f"{Path(name).name}.csv"
-    return predict_members([name], options, out)
+    return predict_members([name], options, out, kept=True)
 
 
 def vote(options: EnsembleOptions) -> Path:
@@ -157,6 +157,8 @@ def predict_members(
         root=options.root,
     )
     members = opening(names, device=places[0])
+    for member in members:
+        note_retrained(member.name, member.hashes)
     if decided is not None:
         all_votes = decided.votes_of(members)
         for name, n in zip(names, all_votes, strict=True):

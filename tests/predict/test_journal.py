@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -270,6 +271,29 @@ def test_a_killed_infer_goes_on_to_the_same_bytes_and_so_do_two_processes(runs, 
     assert {path.name for path in tmp_path.iterdir()} == {
         f"{name}.{end}" for name in ("whole", "killed") for end in ("csv", "json", "maps")
     }
+
+
+def test_what_is_finished_is_left_as_it_is_unless_something_of_it_is_gone_or_other(runs, hands, tmp_path, capsys):
+    def asked(*more):
+        capsys.readouterr()
+        assert main([*words(runs, hands, tmp_path / "x.csv"), *more]) == 0
+        return "finished before" not in capsys.readouterr().out
+
+    assert asked()
+    before = contents(tmp_path / "x.csv")
+    assert not asked()
+    assert not asked("workers=2")
+    assert contents(tmp_path / "x.csv") == before
+    for harm in (
+        lambda: (tmp_path / "x.csv").write_text("image_name,class,rle\n"),
+        lambda: (tmp_path / "x.json").unlink(),
+        lambda: next((tmp_path / "x.maps").glob("*.npz")).unlink(),
+        lambda: shutil.rmtree(tmp_path / "x.maps"),
+    ):
+        harm()
+        assert asked()
+        assert contents(tmp_path / "x.csv") == before
+    assert asked("tta=hflip")
 
 
 def test_the_helpers_of_a_killed_infer_end_with_it(runs, tmp_path):

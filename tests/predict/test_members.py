@@ -176,6 +176,21 @@ def test_a_vote_does_not_replace_a_member_by_its_own_maps(kept, tmp_path, capsys
     assert {path.name: path.read_bytes() for path in Path("a.maps").iterdir()} == before
 
 
+def test_members_predicted_before_a_run_was_trained_anew_are_told_of(runs, hands, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(runs / "unet", "runs/unet")
+    assert infer("runs", hands, "a.csv", "experiment=unet", "maps=true") == 0
+    votes = (["mode=soft", "members=a.maps"], ["mode=hard", "members=a.csv"])
+    for told in (False, True):
+        for vote in votes:
+            assert main(["ensemble", *vote, "out=v.csv", "progress=false"]) == 0
+            found = capsys.readouterr().out
+            assert ("predicted with other weights than runs/unet/fold0 now has" in found) is told
+        for kind in ("final", "best", "last"):
+            shutil.rmtree(f"runs/unet/fold0/{kind}")
+            shutil.copytree(f"runs/unet/fold1/{kind}", f"runs/unet/fold0/{kind}")
+
+
 def test_members_of_other_thresholds_are_told_of(kept, tmp_path, capsys):
     shutil.copytree(kept / "unet.maps", tmp_path / "copy.maps")
     about = json.loads((tmp_path / "copy.maps/maps.json").read_text())

@@ -27,7 +27,8 @@ phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=
   decided=FILE.json      thresholds by class and cleaning that `phalanx decide members=NAME` kept
 
 Options of prediction that are not given are the run's own (predict.* in training). Killed at any moment, the same
-command goes on after the images that are done; with other members, options or images it begins anew.
+command goes on after the images that are done; with other members, options or images it begins anew. A CSV that the
+same command has finished is left as it is.
 """
 
 
@@ -132,7 +133,8 @@ each fitted on all folds but one and scored on that one:
 A class or member departs from the default only where that is 3 standard errors better in the folds it is fitted on. A
 choice is kept where the cross-fitted gain in mean Dice is .0001 or more and its 95% interval over patients lies above
 0; the Dice fitted and scored on the same images stands beside it. infer and ensemble mode=soft apply the file with
-decided=FILE.
+decided=FILE. The maps are those of the runs' own predict.* options: predict with the same, or decide about runs that
+were told others.
 
   out=FILE.json          where to
   data.root=DIR          where the training images lie now

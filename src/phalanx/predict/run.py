@@ -13,10 +13,10 @@ from tqdm import tqdm
 from ..data.images import read_grey
 from ..data.records import Record
 from ..errors import ConfigError, DataError
-from ..files import write_json, write_text
+from ..files import write_json
 from ..submit import table
 from ..submit.agreement import Watch
-from ..submit.sidecar import merged_hashes
+from ..submit.sidecar import merged_hashes, read_sidecar
 from .decided import Decided
 from .journal import Journal, Row, append, claimed, map_in
 from .maps import Mean, Size, parts_to_rles
@@ -150,8 +150,7 @@ def write_submission(
         watch: sees each member's masks of the first images, before any later image is predicted.
         maps_folder: also store the averaged maps there, for soft votes later; replaces those of an earlier call.
         vote: what the sidecar tells of a vote; the agreement that ``watch`` saw is added.
-        kept: where ``path`` was written by such a call with all the same, it is left as it is. (A file ``<name>.key``
-            beside it tells.)
+        kept: leaves ``path`` as it is where the same call has finished it before.
         helpers: a process each, which opens the same members and takes its share of the images.
 
     Raises:
@@ -172,12 +171,12 @@ def write_submission(
         decided and decided.model_dump(mode="json", exclude={"verdicts"}),
         [[record.name, *_state(record)] for record in records],
     ])  # fmt: skip
-    key_file = path.with_suffix(".key")
-    if kept and path.is_file() and key_file.is_file() and key_file.read_text(encoding="utf-8") == key:
-        return
     about = {"classes": classes, "run_hashes": hashes} if maps_folder is not None else None
     groups = [records[first : first + batch] for first in range(0, len(records), batch)]
     with claimed(path):
+        if kept and _finished(path, key, maps_folder):
+            print(f"{path}: finished before; delete it to predict anew", flush=True)
+            return
         journal = Journal(path, key)
         work = Work(journal.folder, threshold, weights, about, decided)
         done = {
@@ -207,14 +206,26 @@ def write_submission(
             seen = journal.folder / "watched"
             text = seen.read_text(encoding="utf-8") if seen.is_file() else ""
             vote = {**vote, "agreement": json.loads(text) if text else None}
-        table.write(path, journal.rows(names), classes, sizes, hashes, vote)
-        if kept:
-            write_text(key_file, key)
+        table.write(path, journal.rows(names), classes, sizes, hashes, vote, key)
         if maps_folder is not None:
             write_about(journal.maps, classes, hashes, sizes, key, threshold)
             shutil.rmtree(maps_folder, ignore_errors=True)
             journal.maps.rename(maps_folder)
         journal.finish()
+
+
+def _finished(path: Path, key: str, maps_folder: Path | None) -> bool:
+    """Whether a CSV of this key lies there whole, with its maps."""
+    try:
+        sidecar, _ = read_sidecar(path)
+        if sidecar is None or sidecar.key != key:
+            return False
+        if maps_folder is None:
+            return True
+        stored = MapsFolder(maps_folder)
+    except DataError:
+        return False
+    return stored.key == key and all(stored.path_of(name).is_file() for name in stored.sizes)
 
 
 def check_alike(members: Sequence[SoftMember], records: Sequence[Record]) -> None:

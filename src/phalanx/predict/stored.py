@@ -168,13 +168,13 @@ class MapsFolder:
             size = self._size(record.name)
             if size != image.shape:
                 raise DataError(
-                    f"{self._path(record.name)}: made from an image of {size[0]} x {size[1]}, {record.image} has "
+                    f"{self.path_of(record.name)}: made from an image of {size[0]} x {size[1]}, {record.image} has "
                     f"{image.shape[0]} x {image.shape[1]}"
                 )
         return [self._one(record.name) for record in records]
 
     def _one(self, name: str) -> Maps:
-        size, path = self._size(name), self._path(name)
+        size, path = self._size(name), self.path_of(name)
         found = read_map(path)
         told = {"image": name, "classes": self.classes, "size": size, "run_hashes": self.hashes}
         other = next((key for key, value in told.items() if getattr(found, key) != value), None)
@@ -190,7 +190,8 @@ class MapsFolder:
             raise DataError(f"{self.folder}: holds no map of {name}; members must cover the same images")
         return self.sizes[name]
 
-    def _path(self, name: str) -> Path:
+    def path_of(self, name: str) -> Path:
+        """The file of an image's map."""
         return self.folder / f"{name}.npz"
 
 

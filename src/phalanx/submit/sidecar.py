@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class Sidecar:
     sizes: Mapping[str, Size]  # of the images whose size was known
     run_hashes: Mapping[str, str] = field(default_factory=dict)  # name to hash of the runs it was made from
     vote: Mapping[str, Any] | None = None  # of a vote: how, members, and their agreement, as `Agreement.to_json`
+    key: str | None = None  # of all that a prediction depends on
 
     def text(self) -> str:
         told = {key: value for key, value in asdict(self).items() if value is not None}
@@ -66,7 +68,7 @@ def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
         vote = found.get("vote")
         if vote is not None and not all(isinstance(name, str) for name in [vote["how"], *vote["members"]]):
             raise TypeError("'vote' names no members")
-        sidecar = Sidecar(str(found["sha256"]), classes, sizes, hashes, vote)
+        sidecar = Sidecar(str(found["sha256"]), classes, sizes, hashes, vote, found.get("key"))
     except (KeyError, TypeError, AttributeError, DataError) as error:
         raise DataError(
             f"{path}: a damaged sidecar ({type(error).__name__}: {error}); delete it, or write the CSV again"
@@ -96,6 +98,31 @@ def merged_hashes(members: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str,
         for folder, value in hashes.items():
             found[folder if found.get(folder, value) == value else f"{name}: {folder}"] = value
     return found
+
+
+def retrained(hashes: Mapping[str, str]) -> list[str]:
+    """Run folders that lie here, with weights none of which are those that the hashes tell."""
+    found = []
+    for folder, value in hashes.items():
+        now = set()
+        for kind in ("final", "best", "last"):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                state = json.loads((Path(folder) / kind / "state.json").read_text(encoding="utf-8"))
+                now.add(state["files"]["weights.safetensors"])
+        if now and value not in now:
+            found.append(folder)
+    return found
+
+
+def note_retrained(name: str, hashes: Mapping[str, str]) -> None:
+    """Says where a run has been trained anew since a member was predicted."""
+    if folders := retrained(hashes):
+        told = f"{folders[0]}{f' and {len(folders) - 1} more' if folders[1:] else ''}"
+        print(
+            f"note: {name}: predicted with other weights than {told} now has; predict it again, unless it comes from "
+            "another machine",
+            flush=True,
+        )
 
 
 def checked_size(size: Any, image: str) -> Size:

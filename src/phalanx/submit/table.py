@@ -156,6 +156,7 @@ def write(
     sizes: Mapping[str, Size],
     run_hashes: Mapping[str, str] | None = None,
     vote: Mapping[str, Any] | None = None,
+    key: str | None = None,
 ) -> str:
     """Writes ``FILE.csv`` and its sidecar ``FILE.json``, each aside, synced and renamed; nothing is left of a
     write that fails.
@@ -167,6 +168,7 @@ def write(
         sizes: (height, width) per image; images without one may be left out.
         run_hashes: name to hash of the training runs the masks come from.
         vote: what the sidecar tells of a vote.
+        key: of all that a prediction depends on.
 
     Returns:
         sha256 of the CSV.
@@ -207,7 +209,7 @@ def write(
                 raise DataError(f"{path}: no images to write")
             _sync(file)
         with side.open("wb") as file:
-            told = Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {}), vote)
+            told = Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {}), vote, key)
             file.write(told.text().encode())
             _sync(file)
         # Killed between the two, the old sidecar's hash does not fit the new table, and reading says so.
