@@ -356,6 +356,7 @@ def test_a_decisions_file_is_for_its_members_alone(place, capsys):
     both = "members=a.maps,b.maps"
     refused("count on b too", "members=a.maps", "decided=decided.json")
     refused("c.maps: decisions were made for the weights of a, b", "members=a.maps,c.maps", "decided=decided.json")
+    refused("each once", f"members=a.maps,b.maps,{place / 'a.maps'}", "decided=decided.json")
     refused("a.maps is named twice", "members=a.maps,b.maps,a.maps", "decided=decided.json")
     refused("no decisions file", both, "decided=missing.json")
     refused("threshold: decided= tells it", both, "decided=decided.json", "threshold=0.4")

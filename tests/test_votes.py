@@ -1,6 +1,8 @@
 """Votes as the command gives them: weights, ties, folds, guards."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from phalanx.cli import main
+from phalanx.config import Predict
 from phalanx.submit import rle
 from phalanx.submit.table import Submission, write
 
@@ -167,6 +170,26 @@ def test_a_stopped_hard_vote_predicts_no_member_twice(runs, hands, tmp_path, cap
         main([*words[:-1], "threshold=0.3"])
 
 
+def test_a_disk_that_takes_no_more_leaves_what_was_there(vote, tmp_path, capsys):
+    """A limit on the size of files stands for a quota: the system tells of it without a name."""
+    members = [masks(seed, images=10) for seed in range(2)]
+    assert vote(*members)[0] is not None
+    before = {name: (tmp_path / name).read_bytes() for name in ("out.csv", "out.json")}
+    code = (
+        "import resource, signal, sys\n"
+        "from phalanx.cli import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))\n"
+        "sys.exit(main(['ensemble', 'mode=hard', 'members=m0.csv,m1.csv', 'out=out.csv', 'quorum=1']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "out.csv: File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
 def test_a_member_is_never_replaced_and_never_counted_twice(vote, tmp_path, capsys):
     paths = [put(tmp_path / f"{name}.csv", masks(seed)) for seed, name in enumerate("ab")]
     before = [path.read_bytes() for path in paths]
@@ -217,6 +240,40 @@ def test_a_flat_average_counts_folds_and_the_usual_one_members(runs, hands, tmp_
     assert np.abs(maps["flat"] - maps["members"]).max() > 2 * step
 
 
+class Discs:
+    """A fold that is sure of the discs."""
+
+    classes, hashes, key, predict = CLASSES, {}, "k", Predict()
+
+    def __init__(self, name, flip=1):
+        self.name, self.found = name, masks(ord(name), images=20)[..., ::flip]
+
+    def maps(self, records, images):
+        from phalanx.predict.maps import Maps
+
+        return [Maps.of(self.found[int(record.name[1:3])].astype(np.float32)) for record in records]
+
+
+@pytest.mark.parametrize(("flip", "told"), [(1, 0), (-1, 1)])
+def test_a_mirrored_fold_is_noted(capsys, flip, told):
+    from phalanx.data.records import Record
+    from phalanx.predict.soft import RunMember
+
+    records = [Record(f"i{i:02}", "", Path(), None) for i in range(20)]
+    images = [np.zeros((SIDE, SIDE), np.uint8)] * 20
+    member = RunMember("run", [Discs("a"), Discs("b"), Discs("c", flip)])
+    plain = RunMember("run", member.folds).maps(records, images)
+    member.compare_folds(20, 0.5)
+    found = [
+        one for first in range(0, 20, 5) for one in member.maps(records[first : first + 5], images[first : first + 5])
+    ]
+    for one, other in zip(found, plain, strict=True):
+        np.testing.assert_array_equal(one.dense(), other.dense())
+    text = capsys.readouterr().out
+    assert text.count("note: folds of one run: c is misaligned: c has its masks mirrored left to right of") == told
+    assert text.count("note") == told
+
+
 def test_a_soft_vote_stops_at_a_mirrored_member(tmp_path, capsys, monkeypatch):
     """Stored maps of discs, the second member's mirrored."""
     from phalanx.predict.maps import Maps
@@ -244,3 +301,13 @@ def test_a_soft_vote_stops_at_a_mirrored_member(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "out.csv").exists()
     assert main([*words, "anyway=true"]) == 0
     assert "voted anyway" in capsys.readouterr().out
+
+
+def test_infer_has_the_folds_of_a_run_compared(runs, hands, tmp_path, monkeypatch):
+    from phalanx.predict.soft import RunMember
+
+    asked = []
+    monkeypatch.setattr(RunMember, "compare_folds", lambda self, *told: asked.append((self.name, *told)))
+    words = [f"runs={runs}", f"data.root={hands}", "device=cpu", "progress=false", "threshold=0.2"]
+    assert main(["infer", "experiment=unet", f"out={tmp_path / 'x.csv'}", *words]) == 0
+    assert asked == [("unet", 4, 0.2)]

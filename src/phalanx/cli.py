@@ -1,6 +1,5 @@
 """The command line: finds the command, and turns its errors into one line and an exit code."""
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -72,7 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"phalanx {command}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        from .files import why_unwritable
+
+        if error.filename is None and why_unwritable(error) is None:
             raise
         print(f"phalanx {command}: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
         return 2

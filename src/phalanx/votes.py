@@ -142,6 +142,7 @@ def predict_members(
     from .predict.decided import Decided
     from .predict.opening import open_members, recipe_of
     from .predict.run import write_submission
+    from .predict.soft import RunMember
     from .submit.agreement import Watch
 
     places = options.places()
@@ -176,6 +177,9 @@ def predict_members(
         told = ", ".join(f"{member.name} {member.threshold:g}" for member in members)
         print(f"note: the members' own thresholds differ ({told}); voted at {threshold:g}; see threshold=", flush=True)
     records = find_records(data, options, members)
+    for member in members:
+        if isinstance(member, RunMember):
+            member.compare_folds(len(records) // len(places), threshold)
     write_submission(
         out,
         members,

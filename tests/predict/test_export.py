@@ -206,7 +206,7 @@ class Normed(torch.nn.Module):
             self.norm.bias.copy_(torch.tensor([0.1, 0.0, -0.3, 2.0]))
 
     def forward(self, x):
-        far = torch.tensor([3.0, 40.0, 7.0, 0.0], dtype=x.dtype).reshape(1, 4, 1, 1)
+        far = torch.tensor([0.3, 4.0, 0.7, 0.0], dtype=x.dtype).reshape(1, 4, 1, 1)
         return SimpleNamespace(logits=self.norm(x + far))
 
 
@@ -215,13 +215,13 @@ def test_norms_over_many_pixels_keep_their_digits(groups, tmp_path):
     """Against float64; onnxruntime's own operator for it is off by more than is allowed here."""
     pytest.importorskip("onnxscript", reason=NEEDED)
     network = SimpleNamespace(core=Normed(groups).eval())
-    picture = export.random_picture(512)
-    export.write_onnx(network, 512, tmp_path / "x.onnx")
+    picture = export.random_picture(1024)
+    export.write_onnx(network, 1024, tmp_path / "x.onnx")
     [found] = exported.open_session(tmp_path / "x.onnx").run(["coarse"], {"images": picture[None, None]})
     with torch.inference_mode():
         x = export.normalise(torch.from_numpy(picture)[None, None]).double()
         exact = Normed(groups).double().eval()(x).logits.numpy()
-    assert np.abs(found - exact).max() < 5e-6
+    assert np.abs(found - exact).max() < 5e-6  # that operator: 1e-4 and more
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 5, 4), (1, 6, 1, 1), (2, 6, 3, 4, 2)])
@@ -248,6 +248,28 @@ def test_a_network_that_differs_is_not_exported(exports, runs, tmp_path, monkeyp
         with pytest.raises(DataError, match=told):
             export_run("unet", ExportOptions(runs=runs, out=tmp_path / "x"))
         assert list(tmp_path.iterdir()) == []
+
+
+def test_where_torch_itself_is_less_exact_an_export_may_be_so_too(exports, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        export, "write_onnx", lambda network, side, path: shutil.copy(exports / "unet" / path.name, path)
+    )
+    monkeypatch.setattr(export, "compare", lambda *_: Difference(coarse=2e-4, masks=0))
+    monkeypatch.setattr(export, "rounding", lambda *_: 9e-5)
+    with pytest.raises(DataError, match=r"coarse logits differ by 0\.0002 .* 0\.00018 is allowed"):
+        export_run("unet", ExportOptions(runs=runs, out=tmp_path / "x"))
+    monkeypatch.setattr(export, "rounding", lambda *_: 1.1e-4)
+    about = read_about(export_run("unet", ExportOptions(runs=runs, out=tmp_path / "x")))
+    assert about.folds[0].differences["real"].rounding == 1.1e-4
+
+
+@pytest.mark.parametrize("name", ["fpn", "unet"])
+def test_rounding_is_that_of_32_bits(name, runs):
+    network = open_member(str(runs / name / "fold0"), runs=runs, device="cpu").folds[0].network
+    first = export.rounding(network, export.random_picture(64))
+    assert 0 < first < 1e-4
+    assert next(network.parameters()).dtype == torch.float32
+    assert export.rounding(network, export.random_picture(64)) == first
 
 
 def test_a_difference_is_seen(exports, runs):

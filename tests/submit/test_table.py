@@ -110,6 +110,13 @@ def test_a_line_that_is_no_mask_is_refused_before_it_fills_the_memory(tmp_path, 
     assert Submission.read(text(tmp_path / "c.csv", f"image_name,class,rle\na,x,1 5\n{line}\n")).images == ("a", "b")
 
 
+def test_given_images_that_are_not_those_are_noted(tmp_path):
+    path = text(tmp_path / "a.csv", "image_name,class,rle\na,x,1 5\nb,x,\n")
+    (note,) = Submission.read(path, sizes={"a": (3, 5), "c.png": (3, 5)}).notes
+    assert "the size of 1 of 2 images is not known" in note
+    assert "the images given have no 'b'" in note
+
+
 def test_unknown_sizes_are_noted(tmp_path):
     path = text(tmp_path / "a.csv", GOOD)
     assert "size of 2 of 2 images is not known" in Submission.read(path).notes[0]

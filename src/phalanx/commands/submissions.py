@@ -89,7 +89,8 @@ phalanx export RUN|FOLD [out=DIR] key=value ...
 Writes a folder that phalanx infer and ensemble take instead of the run (experiment=DIR), on the CPU and without
 loading torch: an ONNX file a fold, PointRend included, and export.json, which tells how images are prepared and masks
 made, with hashes of all files. Each network is compared with PyTorch on noise and on the first image to predict;
-coarse logits that differ by more than 0.0001, or masks in more than 0.01% of the pixels, end the export.
+coarse logits that differ by more than 0.0001 (on large pictures twice PyTorch's own distance from 64 bits, where
+that is more), or masks in more than 0.01% of the pixels, end the export.
 
   RUN                    a run's name or folder, or the folder of one fold
   out=DIR                must not exist (default: exports/<run>)

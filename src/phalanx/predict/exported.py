@@ -26,6 +26,9 @@ class Difference(Strict):
 
     coarse: float  # largest of the logits before they are enlarged or refined
     masks: float  # share of all pixels of all classes that change sides at the threshold
+    rounding: float | None = (
+        None  # PyTorch's own difference from 64 bits, where `coarse` is more than is allowed at once
+    )
 
 
 class OnnxFile(Strict):

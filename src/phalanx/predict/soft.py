@@ -14,7 +14,8 @@ from ..data.images import Grid
 from ..data.preprocess import preprocess
 from ..data.records import Record
 from ..errors import ConfigError
-from .maps import Maps, Mean
+from ..submit.agreement import Agreement, Watch
+from .maps import Maps, Mean, parts_to_rles
 from .windows import by_windows, places
 
 
@@ -42,12 +43,36 @@ class RunMember:
         self.threshold: float = folds[0].predict.threshold
         self.hashes = {key: value for fold in folds for key, value in fold.hashes.items()}
         self.key = digest([fold.key for fold in folds])
+        self._watch: Watch | None = None
+        self._threshold = 0.5
+
+    def compare_folds(self, images: int, threshold: float) -> None:
+        """Has the folds' masks compared over the first images, and notes those that are misaligned.
+
+        Args:
+            images: there will be at least so many.
+        """
+
+        def tell(agreement: Agreement) -> None:
+            for fault in agreement.misaligned:
+                print(f"note: folds of one run: {fault}", flush=True)
+
+        if self.folds[1:] and images:
+            self._watch = Watch([fold.name for fold in self.folds], self.classes, images, tell)
+            self._threshold = threshold
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
         means = [Mean((image.shape[0], image.shape[1])) for image in images]
+        watch = None if self._watch is None or self._watch.done else self._watch
+        alone: list[list[list[str]]] = [[] for _ in records]
         for fold in self.folds:
-            for mean, maps in zip(means, fold.maps(records, images), strict=True):
-                mean.add(maps)
+            for number, maps in enumerate(fold.maps(records, images)):
+                means[number].add(maps)
+                if watch is not None:
+                    alone[number].append(parts_to_rles([(maps, 1.0)], means[number].size, self._threshold))
+        if watch is not None:
+            for record, mean, rles in zip(records, means, alone, strict=True):
+                watch(record.name, mean.size, rles)
         return [mean.on_finest() for mean in means]
 
 

@@ -202,12 +202,17 @@ class Watch:
         self._seen: list[Sample] = []
         self.agreement: Agreement | None = None  # once it was told
 
+    @property
+    def done(self) -> bool:
+        """Enough was seen."""
+        return len(self._seen) == self.wanted
+
     def __call__(self, image: str, size: Size, rles: Sequence[Sequence[str]]) -> None:
         """``rles``: of an image, one a class and member. More images than are wanted are passed over."""
-        if len(self._seen) == self.wanted:
+        if self.done:
             return
         self._seen.append(Sample(image, [Stack.parse(texts) for texts in rles], size))
-        if len(self._seen) == self.wanted:
+        if self.done:
             self.agreement = Agreement(self.names, self.classes, self._seen, self.total)
             self.tell(self.agreement)
 

@@ -193,7 +193,8 @@ def _parse_slowly(rle: str, pixels: int | None) -> np.ndarray:
     tokens = [token for token in rle.split(" ") if token]
     for place, token in enumerate(tokens, 1):
         if not (token.isascii() and token.isdigit()):
-            raise DataError(f"number {place} is {_short(token)}, which is no whole number")
+            empty = "; nothing is the empty string" if len(tokens) == 1 else ""  # some write nan, None, -1 or []
+            raise DataError(f"number {place} is {_short(token)}, which is no whole number{empty}")
         if len(token) > MAX_DIGITS:
             raise DataError(f"number {place} has {len(token)} digits, which is larger than any image")
     if not tokens:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import DataError
+from ..files import whole_disk
 from .rows import HEADER, RowFile
 from .sidecar import Sidecar, Size, checked_size, read_sidecar, sidecar_path
 from .stack import Stack
@@ -72,9 +73,11 @@ class Submission:
         known = _merge_sizes(path, rows.images, sidecar.sizes if sidecar else {}, sizes)
         unknown = len(rows.images) - len(known)
         if unknown:
+            first = next(image for image in rows.images if image not in known)
+            remedy = "give the images or a size" if sizes is None else f"the images given have no {first!r}"
             notes.append(
                 f"{path}: the size of {unknown} of {len(rows.images)} images is not known, so their runs are "
-                "not checked against the frame; give the images or a size"
+                f"not checked against the frame; {remedy}"
             )
         hashes = sidecar.run_hashes if sidecar else {}
         return cls(str(path), rows.images, rows.classes, rows, sizes=known, run_hashes=hashes, notes=notes)
@@ -172,6 +175,7 @@ def write(
 
     Raises:
         DataError: images doubled or unsorted, an RLE too many or too few, no image, a name no row can hold.
+        TrainingError: a disk that is full, beyond a quota or failed.
     """
     path = Path(path)
     check_name(path)
@@ -182,7 +186,7 @@ def write(
     known: dict[str, Size] = {}
     previous = None
     path.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as undo:
+    with whole_disk(path), ExitStack() as undo:
         table, side = (_aside(target, undo) for target in (path, sidecar_path(path)))
         with table.open("wb") as file:
             block = (",".join(HEADER) + "\n").encode()
