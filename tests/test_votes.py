@@ -11,6 +11,7 @@ import pytest
 
 from phalanx.cli import main
 from phalanx.config import Predict
+from phalanx.predict.journal import claimed
 from phalanx.submit import rle
 from phalanx.submit.table import Submission, write
 
@@ -311,3 +312,16 @@ def test_infer_has_the_folds_of_a_run_compared(runs, hands, tmp_path, monkeypatc
     words = [f"runs={runs}", f"data.root={hands}", "device=cpu", "progress=false", "threshold=0.2"]
     assert main(["infer", "experiment=unet", f"out={tmp_path / 'x.csv'}", *words]) == 0
     assert asked == [("unet", 4, 0.2)]
+
+
+def test_two_votes_do_not_write_the_same_file(vote, tmp_path, capsys):
+    """One's table would stand beside the other's sidecar."""
+    put(tmp_path / "a.csv", masks(0))
+    put(tmp_path / "b.csv", masks(1))
+    words = ["ensemble", "mode=hard", "members=a.csv,b.csv", "out=new/out.csv"]
+    with claimed(Path("new/out.csv")):
+        assert main(words) == 2
+    assert "new/out.csv: another process is writing it" in capsys.readouterr().err
+    assert not Path("new").exists()
+    assert main(words) == 0
+    assert sorted(path.name for path in Path("new").iterdir()) == ["out.csv", "out.json"]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .predict.journal import claimed
 from .submit import table
 from .submit.agreement import Agreement, look
 from .submit.sidecar import Size, is_csv, merged_hashes, note_retrained
@@ -33,26 +34,27 @@ def hard_vote(
         how: the vote in words, for the sidecar.
 
     Raises:
-        DataError: members that differ, a wrong row.
+        DataError: members that differ, a wrong row. PhalanxError: another process is writing the same file.
     """
-    scratch = out.with_name(f".{out.name}.members")
-    members = []
-    for name in names:
-        path = Path(name)
-        if not is_csv(path):
-            path = scratch / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.csv"
-            predict(name, path)
-        members.append(table.Submission.read(path, sizes=sizes))
-        members[-1].name = name
-        for note in members[-1].notes:
-            print(f"note: {note}", flush=True)
-        note_retrained(name, members[-1].run_hashes)
-    rows = vote_rows(members, quorum, votes)
-    agreement = None
-    if len(members) > 1:
-        agreement = look(members)
-        tell(agreement)
-    hashes = merged_hashes((member.name, member.run_hashes) for member in members)
-    vote: dict[str, Any] = {"how": how, "members": list(names), "agreement": agreement and agreement.to_json()}
-    table.write(out, rows, members[0].classes, table.known_sizes(members), hashes, vote)
-    shutil.rmtree(scratch, ignore_errors=True)
+    with claimed(out):
+        scratch = out.with_name(f".{out.name}.members")
+        members = []
+        for name in names:
+            path = Path(name)
+            if not is_csv(path):
+                path = scratch / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.csv"
+                predict(name, path)
+            members.append(table.Submission.read(path, sizes=sizes))
+            members[-1].name = name
+            for note in members[-1].notes:
+                print(f"note: {note}", flush=True)
+            note_retrained(name, members[-1].run_hashes)
+        rows = vote_rows(members, quorum, votes)
+        agreement = None
+        if len(members) > 1:
+            agreement = look(members)
+            tell(agreement)
+        hashes = merged_hashes((member.name, member.run_hashes) for member in members)
+        vote: dict[str, Any] = {"how": how, "members": list(names), "agreement": agreement and agreement.to_json()}
+        table.write(out, rows, members[0].classes, table.known_sizes(members), hashes, vote)
+        shutil.rmtree(scratch, ignore_errors=True)
