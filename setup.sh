@@ -12,7 +12,7 @@ VENV="${PHALANX_VENV:-$ROOT/.venv}"
 prepare() {
     if is_ready; then return; fi
     mkdir -p "$(dirname "$VENV")"
-    exec 9>"$VENV.lock"
+    exec 9>>"$VENV.lock" # to append, which changes nothing behind a link
     if command -v flock >/dev/null; then flock 9; fi # two scripts started at once: the second waits
     if is_ready; then return; fi
     local python began=$SECONDS choice="${PYTHON:-} ${TORCH_INDEX:-}"

@@ -133,7 +133,11 @@ def test_a_config_survives_being_written_and_read():
         ("name=a=b", "name=a=b: cannot be read; put quotes around"),
         ("data.root=/a (1)/x", "data.root=/a (1)/x: cannot be read; put quotes around"),
         ("data.root=~/x", "data.root=~/x: cannot be read; put quotes around"),
-        ("data.name=${nope}", "data.name=${nope}: Interpolation key 'nope' not found"),
+        ("data.name=${nope}", "data.name=${nope}: ${...} is not resolved here; write the value itself"),
+        ("name=${oc.env:HOME}", "name=${oc.env:HOME}: ${...} is not resolved here"),
+        ("name=../elsewhere", "name: '../elsewhere' is not one plain folder name"),
+        ("name=.hidden", "name: '.hidden' is not one plain folder name"),
+        ("name=", "name: '' is not one plain folder name"),
     ],
 )
 def test_a_wrong_word_is_refused_in_one_line(word, message):

@@ -183,8 +183,8 @@ def test_some_of_the_answered_images_are_scored_on_request(place, capsys, answer
     if answers == "truth.csv":
         assert main(["score", "some.csv", answers]) == 2
         assert "1 only in the second ('a.png')" in capsys.readouterr().err
-    assert main(["score", "some.csv", answers, "--partial", "--json", "some.json"]) == 0
-    whole, part = (json.loads((place / f"{name}.json").read_text())["per_image"] for name in ("all", "some"))
+    assert main(["score", "some.csv", answers, "--partial", "--json", "partial.json"]) == 0
+    whole, part = (json.loads((place / f"{name}.json").read_text())["per_image"] for name in ("all", "partial"))
     assert part == {name: whole[name] for name in ("b.png", "c.png")}
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from .config import Config, nearest, validate
 from .errors import ConfigError
 
+NOT_RESOLVED = "${...} is not resolved here; write the value itself"
+
 
 def config_folder() -> Path:
     """``configs/`` of the working folder, else that of the repository the package lies in."""
@@ -72,7 +74,10 @@ def compose(pairs: dict[str, str]) -> Config:
     folder = config_folder()
     groups = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "sweep")
     words = []
+    refuse_interpolation(folder)
     for key, value in pairs.items():
+        if "${" in value:
+            raise ConfigError(f"{key}={value}: {NOT_RESOLVED}")
         if key in groups:
             choices = [path.stem for path in (folder / key).glob("*.yaml")]
             if value not in choices:
@@ -90,7 +95,7 @@ def compose(pairs: dict[str, str]) -> Config:
     try:
         with initialize_config_dir(str(folder), version_base="1.3"):
             composed = hydra_compose("config", words)
-        values: Any = OmegaConf.to_container(composed, resolve=True)
+        values: Any = OmegaConf.to_container(composed, resolve=False)
     except (HydraException, OmegaConfBaseException) as error:
         text = " ".join(str(error).split())
         raise ConfigError(f"{' '.join(words).replace('++', '')}: {text}") from None
@@ -98,6 +103,18 @@ def compose(pairs: dict[str, str]) -> Config:
     values.pop("experiment", None)
     values["runs"] = values.get("runs", "runs")
     return validate(values)
+
+
+def refuse_interpolation(folder: Path) -> None:
+    """Raises ConfigError if a recipe refers to something else by ``${...}``, whose resolvers read the environment.
+
+    Looked for in the files: Hydra resolves what it finds in a defaults list before anything can be checked.
+    """
+    for path in sorted(folder.rglob("*.yaml")):
+        if "${" in (text := path.read_text(encoding="utf-8")):
+            lines = [line for line in text.splitlines() if "${" in line and not line.lstrip().startswith("#")]
+            if lines:
+                raise ConfigError(f"{path}: {lines[0].strip()}: {NOT_RESOLVED}")
 
 
 def check_value(key: str, value: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .config import Strict
 from .errors import ConfigError
+from .files import format_mark, refuse_foreign
 from .out_of_fold import open_out_of_fold
 from .predict.decided import Decided, DecidedMember
 from .predict.evidence import OutOfFold, by_cleaning, by_threshold, by_weights, gather
@@ -122,12 +123,14 @@ def decide(options: DecideOptions) -> Decision:
 
     Raises:
         ConfigError: members without maps or with other folds, a file that may not be written.
+        OutputError: another file in its place.
         DataError: members of other classes or images, a data set that is not theirs, damaged maps.
     """
     if options.out.suffix != ".json" or options.out.with_suffix(".csv").exists():
         raise ConfigError(
             f"out={options.out}: name a .json file that is no CSV's sidecar, as in out=submissions/decided.json"
         )
+    refuse_foreign(options.out, format_mark("decided"))
     held, threshold = open_out_of_fold(options.members, runs=options.runs, root=options.root, progress=options.progress)
     decision = judged(held, threshold)
     decision.decided.write(options.out)

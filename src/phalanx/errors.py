@@ -15,3 +15,7 @@ class DataError(PhalanxError):
 
 class TrainingError(PhalanxError):
     """Training cannot go on: a non-finite loss, a changed recipe, a folder in use."""
+
+
+class OutputError(PhalanxError):
+    """A place that is not written to or cleaned: a link, or files that this program did not write."""

@@ -1,16 +1,21 @@
 """A hard vote by command: members that are no CSV yet are predicted, all are compared, then their masks are counted."""
 
 import hashlib
-import shutil
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .predict.journal import claimed
+from .errors import OutputError
+from .files import refuse_link, remove_folder
+from .predict.journal import claimed, remove_part
 from .submit import table
 from .submit.agreement import Agreement, look
 from .submit.sidecar import Size, is_csv, merged_hashes, note_retrained
 from .submit.vote import hard_vote as vote_rows
+
+SCRATCH = re.compile(r"[0-9a-f]{16}\.(csv|json)")  # a member's masks, predicted for this vote alone
 
 
 def hard_vote(
@@ -38,6 +43,7 @@ def hard_vote(
     """
     with claimed(out):
         scratch = out.with_name(f".{out.name}.members")
+        refuse_link(scratch)
         members = []
         for name in names:
             path = Path(name)
@@ -57,4 +63,7 @@ def hard_vote(
         hashes = merged_hashes((member.name, member.run_hashes) for member in members)
         vote: dict[str, Any] = {"how": how, "members": list(names), "agreement": agreement and agreement.to_json()}
         table.write(out, rows, members[0].classes, table.known_sizes(members), hashes, vote)
-        shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OutputError):  # with something in it that is not ours, it stays
+            for part in scratch.glob(".*.part"):
+                remove_part(part)
+            remove_folder(scratch, lambda name: SCRATCH.fullmatch(name) is not None)

@@ -16,19 +16,23 @@ if TYPE_CHECKING:
 
 def infer_run(name: str, options: InferOptions) -> Path:
     """Predicts with one run into its CSV; returns the CSV's path."""
+    from .submit.table import check_target
+
     out = options.out or Path("submissions") / f"{Path(name).name}.csv"
+    check_target(out)
     return predict_members([name], options, out, kept=True)
 
 
 def vote(options: EnsembleOptions) -> Path:
     """Votes members into a CSV; returns its path. A vote into ``submissions/`` gets a row in the ledger there."""
-    from .submit.table import check_name
+    from .submit.table import check_name, check_target
 
     out = options.out or Path("submissions") / f"{options.mode}.csv"
     check_name(out)
     for name in options.members:
         if Path(name).resolve() == out.resolve():
             raise ConfigError(f"out={out}: would replace the member {name}; give another name")
+    check_target(out)
     check_members(options.members, options.runs, options.weights)
     if options.mode == "soft":
         soft_vote(options, out)

@@ -31,6 +31,21 @@ def split_flags(words: Sequence[str], known: dict[str, bool]) -> tuple[dict[str,
     return flags, places, pairs
 
 
+def report_path(flags: dict[str, str], kind: str) -> Path | None:
+    """The file of ``--json``, if it was given.
+
+    Raises:
+        OutputError: it may not be written: it holds something else than a report of this kind.
+    """
+    if "--json" not in flags:
+        return None
+
+    from .files import check_report
+
+    check_report(Path(flags["--json"]), kind)
+    return Path(flags["--json"])
+
+
 def whole(flags: dict[str, str], name: str, default: int | None) -> int | None:
     """A flag's whole number."""
     if name not in flags:

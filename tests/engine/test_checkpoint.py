@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from phalanx.engine import checkpoint
-from phalanx.errors import TrainingError
+from phalanx.errors import OutputError, TrainingError
 
 
 def parts(value: float):
@@ -186,7 +186,7 @@ def test_stopped_anywhere_while_saving_the_old_or_the_new_loads(last, stop, monk
 
     monkeypatch.setattr(Path, "rename", stopping(Path.rename))
     monkeypatch.setattr(checkpoint, "save_file", stopping(checkpoint.save_file))
-    monkeypatch.setattr(shutil, "rmtree", stopping(shutil.rmtree))
+    monkeypatch.setattr(checkpoint, "remove", stopping(checkpoint.remove))
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(last, parts(3), {"step": 3})
     monkeypatch.undo()
@@ -199,6 +199,11 @@ def test_stopped_anywhere_while_saving_the_old_or_the_new_loads(last, stop, monk
 def test_after_any_damage_the_next_two_are_saved_as_ever(last, damage):
     damage(last)
     damage(last.with_name("last.before"))
+    if last.is_symlink():  # a user's, who is asked to remove it
+        with pytest.raises(OutputError, match="last: is a link"):
+            checkpoint.save(last, parts(3), {"step": 3})
+        last.unlink()
+        last.with_name("last.before").unlink()
     for step in (3, 4):
         checkpoint.save(last, parts(step), {"step": step})
     assert checkpoint.whole(last)
@@ -207,16 +212,20 @@ def test_after_any_damage_the_next_two_are_saved_as_ever(last, damage):
     assert checkpoint.load(last)[1]["step"] == 3
 
 
-def test_a_folder_that_was_moved_and_linked_is_read_and_then_replaced(last, tmp_path):
-    for place in (last, last.with_name("last.before")):
-        place.rename(tmp_path / f"{place.name} elsewhere")
-        place.symlink_to(tmp_path / f"{place.name} elsewhere")
-    last.with_name("last.new").symlink_to(tmp_path / "last elsewhere")
+@pytest.mark.parametrize("name", ["last", "last.before", "last.new"])
+def test_a_folder_that_was_moved_and_linked_is_read_and_never_written(last, tmp_path, name):
+    place = last.with_name(name)
+    if place.exists():
+        place.rename(tmp_path / "elsewhere")
+    else:
+        checkpoint.save(tmp_path / "elsewhere", parts(2), {"step": 2})
+    place.symlink_to(tmp_path / "elsewhere")
+    before = listing(tmp_path / "elsewhere")
     assert checkpoint.load(last)[1]["step"] == 2
-    for step in (3, 4):
-        checkpoint.save(last, parts(step), {"step": step})
-    assert checkpoint.load(last)[1]["step"] == 4
-    assert json.loads((tmp_path / "last elsewhere" / "state.json").read_text())["step"] == 2  # nobody else's is deleted
+    with pytest.raises(OutputError, match=f"{name}: is a link"):
+        checkpoint.save(last, parts(3), {"step": 3})
+    assert listing(tmp_path / "elsewhere") == before
+    assert checkpoint.load(last)[1]["step"] == 2
 
 
 @pytest.mark.parametrize(

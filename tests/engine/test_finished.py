@@ -108,11 +108,26 @@ def full(code, suffix, on):
 
     def call(self, mode="r", *arguments, **options):
         file = opened(self, mode, *arguments, **options)
-        if mode[0] in "wa" and suffix in self.name:
+        if mode[0] in "wx" and suffix in self.name:
             calls.append(self)
             if len(calls) >= on:
                 return Half(file, code)
         return file
+
+    return call
+
+
+def full_at(code, suffix, on):
+    """The same for a file that is added to, by the system's own call."""
+    write, calls = os.write, []
+
+    def call(descriptor, data):
+        if Path(f"/proc/self/fd/{descriptor}").resolve().name == suffix:
+            calls.append(descriptor)
+            if len(calls) >= on:
+                write(descriptor, data[: len(data) // 2])
+                raise OSError(code, os.strerror(code))
+        return write(descriptor, data)
 
     return call
 
@@ -127,6 +142,9 @@ class Half:
         return self
 
     def __exit__(self, *error):
+        self.close()
+
+    def close(self):
         self.file.close()
 
     def write(self, data):
@@ -142,7 +160,10 @@ class Half:
 def test_a_full_disk_ends_training_clearly_and_the_same_command_goes_on(recipe, records, runs, name, on, monkeypatch):
     config = recipe("unet").model_copy(update={"name": "unet"})
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", full(errno.ENOSPC, name, on))
+        if name == "log.jsonl":
+            patch.setattr(os, "write", full_at(errno.ENOSPC, name, on))
+        else:
+            patch.setattr(Path, "open", full(errno.ENOSPC, name, on))
         with pytest.raises(TrainingError, match=r"No space left on device \(\d+ MB are free there\)"):
             fit(config, 0, records, Segment)
     folder = config.runs / "unet" / "fold0"

@@ -152,17 +152,18 @@ def check(words: Sequence[str]) -> int:
         raise ConfigError(f"{out}: exists, and may hold lines of yours; give another name, or delete it yourself")
 
     from ..compose import compose
+    from ..files import check_report, write_report
 
+    where = Path(flags.get("--json", "check.json"))
+    check_report(where, "check")
     config = compose(pairs)
 
     from ..data.checks.run import check as check_data
     from ..data.quarantine import write_quarantine
-    from ..files import write_json
     from ..roots import resolve_root
 
     report = check_data(resolve_root(config.data), workers=config.workers, progress=config.progress)
-    where = Path(flags.get("--json", "check.json"))
-    write_json(where, report.to_json())
+    write_report(where, "check", report.to_json())
     print(report.to_text(), where, sep="\n")
     bad = report.bad_images()
     if out is not None:

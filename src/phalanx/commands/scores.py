@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..words import split_flags, whole
+from ..words import report_path, split_flags, whole
 
 SCORE = """\
 phalanx score FILE.csv [ANSWERS] [key=value ...] [--json FILE] [--partial]
@@ -29,14 +29,15 @@ def score(words: Sequence[str]) -> None:
     if not 1 <= len(places) <= 2:
         raise ConfigError(f"expected FILE.csv ANSWERS, got {' '.join(places) or 'nothing'}; see phalanx score --help")
 
-    from ..files import write_json
+    from ..files import write_report
     from ..scoring import score_file
 
+    report = report_path(flags, "score")
     truth = Path(places[1]) if places[1:] else None
     result = score_file(Path(places[0]), truth, pairs, partial="--partial" in flags)
     print(result.to_text())
-    if "--json" in flags:
-        write_json(Path(flags["--json"]), result.to_json())
+    if report is not None:
+        write_report(report, "score", result.to_json())
 
 
 COMPARE = """\
@@ -55,14 +56,15 @@ def compare(words: Sequence[str]) -> None:
     if not 2 <= len(places) <= 3:
         raise ConfigError(f"expected A B ANSWERS, got {' '.join(places) or 'nothing'}; see phalanx compare --help")
 
-    from ..files import write_json
+    from ..files import write_report
     from ..scoring import compare_files
 
+    report = report_path(flags, "comparison")
     first, second, *truth = map(Path, places)
     result = compare_files(first, second, truth[0] if truth else None, pairs, partial="--partial" in flags)
     print(result.to_text())
-    if "--json" in flags:
-        write_json(Path(flags["--json"]), result.to_json())
+    if report is not None:
+        write_report(report, "comparison", result.to_json())
 
 
 LEDGER = """\

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..words import split_flags
+from ..words import report_path, split_flags
 
 TRAIN = """\
 phalanx train key=value ...        (bash train.sh key=value ...)
@@ -98,12 +98,13 @@ def plan(words: Sequence[str]) -> None:
     config = compose(pairs)
 
     from ..explain.plan import make_plan
-    from ..files import write_json
+    from ..files import write_report
 
+    report = report_path(flags, "plan")
     found = make_plan(config, vram=vram, measure=measure == "true")
     print(found.to_text())
-    if "--json" in flags:
-        write_json(Path(flags["--json"]), found.to_json())
+    if report is not None:
+        write_report(report, "plan", found.to_json())
 
 
 SWEEP = """\
@@ -156,8 +157,9 @@ def claims(words: Sequence[str]) -> None:
     if pairs or out.suffix != ".md":
         raise ConfigError(f"{' '.join(words)}: expected out=FILE.md or nothing")
 
-    from ..files import write_text
+    from ..files import refuse_foreign, write_text
     from ..sweep.claims import document
 
+    refuse_foreign(out, "Made by `phalanx claims`")
     write_text(out, document())
     print(out)

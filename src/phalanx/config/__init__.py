@@ -15,12 +15,14 @@ from .base import Count, Positive, Share, Strict, known_keys, nearest, validate_
 from .data import Coco, Data, DropDice, Masks, Oversample
 from .loss import Loss, PerClass
 from .model import Model
+from .plain import read_plain
 from .training import Freeze, OneCycle, Optim, Plateau, Predict, Restarts, Watch, Window
 
 __all__ = [
     "RUNTIME_KEYS", "Augment", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Freeze", "GridDistortion",
     "Loss", "Masks", "Model", "OneCycle", "Optim", "Oversample", "PerClass", "Plateau", "Predict", "Restarts", "Share",
-    "Strict", "Watch", "Window", "known_keys", "nearest", "validate",
+    "Strict", "Watch", "Window", "known_keys", "nearest", "read_plain",
+    "validate",
 ]  # fmt: skip
 
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
@@ -31,6 +33,8 @@ RUNTIME_KEYS = (
 )  # fmt: skip
 
 
+# a run's name becomes a folder below `runs`, and must not lead out of there
+FOLDER_NAME = re.compile(r"(?![.\s])[^/\\\x00-\x1f\x7f]+(?<!\s)")
 DeviceName = Annotated[str, BeforeValidator(lambda name: f"cuda:{name}" if str(name).isdigit() else str(name))]
 
 
@@ -64,6 +68,8 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _usable(self) -> "Config":
+        if not FOLDER_NAME.fullmatch(self.name):
+            raise ValueError(f"name: {self.name!r} is not one plain folder name, without slashes and a leading dot")
         if self.data.drop and self.data.drop.dice and self.data.drop.dice.run == self.name:
             raise ValueError(f"data.drop.dice.run: {self.name} is this very run; name an earlier one, or give name=")
         terms = {term for stage in self.loss.stages for term in stage.weights}

@@ -5,6 +5,7 @@ Entries are keyed by the content of the files they were made from, so a changed 
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from .planes import Runs
 from .prepared import Prepared, prepare, prepared_key
 from .records import Record
 
+ENTRY = re.compile(r"[0-9a-f]{64}\.npz")  # whatever else lies in the folder is neither counted nor removed
 RESTING = 3600  # seconds: an entry that some run used since is not given up for a new one
 State = tuple[int, ...]
 
@@ -157,7 +159,7 @@ class Folder:
     def _use(self, key: str) -> None:
         """Marks a sample as used now."""
         with suppress(OSError):  # of a folder that others may only read
-            os.utime(self._path(key))
+            os.utime(self._path(key), follow_symlinks=False)
 
     def put(self, key: str, prepared: Prepared, wanted: set[str]) -> None:
         """Writes a sample, where there is room, or where samples not ``wanted`` that rested long enough make some."""
@@ -179,7 +181,9 @@ class Folder:
 
     def _make_room(self, need: int, wanted: set[str]) -> bool:
         """Whether ``need`` bytes fit, once the samples that rested longest are removed as far as needed."""
-        entries = [(file.stat(), Path(file.path)) for file in os.scandir(self.place) if file.name != ".lock"]
+        with os.scandir(self.place) as files:
+            ours = [file for file in files if ENTRY.fullmatch(file.name) and file.is_file(follow_symlinks=False)]
+        entries = [(file.stat(follow_symlinks=False), Path(file.path)) for file in ours]
         excess = sum(state.st_size for state, _ in entries) + need - self.limit
         before = time.time() - RESTING
         resting = [

@@ -12,9 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
-from ..config import Data, DropDice, nearest
+from ..config import Data, DropDice, nearest, read_plain
 from ..errors import ConfigError, DataError, TrainingError
 from .brightness import BRIGHT, brightness, fence
 from .images import read_grey
@@ -156,10 +154,10 @@ def _out_of_fold(run: Path, data: Data) -> dict[str, float]:
     for path in sorted(run.glob("fold*/oof_score.json")):
         fold = path.parent
         try:
-            recipe = yaml.safe_load((fold / "config.yaml").read_text(encoding="utf-8"))
+            recipe = read_plain(fold / "config.yaml")
             classes, dice = recipe["data"]["classes"], json.loads(path.read_text(encoding="utf-8"))["per_image"]
             found |= {name: float(value) for name, value in dice.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{fold}: no readable run ({type(error).__name__}: {error}); train it anew") from None
         if classes != data.classes:
             raise DataError(f"{fold}: has other classes; name a run on this data set in data.drop.dice.run")

@@ -8,8 +8,9 @@ file is noticed by its hash and the one before is used.
 import hashlib
 import json
 import os
-import shutil
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import TrainingError
-from ..files import disk_text, sync_folder, why_unwritable
+from ..files import disk_text, refuse_link, remove_folder, sync_folder, why_unwritable
 
 Tensors = dict[str, Tensor]
 MANIFEST = "state.json"
 DAMAGE = (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError)  # in which damage shows
+OURS = re.compile(r"state\.json|.+\.safetensors|\.tmp\w+")  # the last is what safetensors renames when it is whole
 NUMBERS = {int: torch.int64, float: torch.float64, bool: torch.bool}
 
 
@@ -32,6 +34,7 @@ def save(folder: Path, tensors: dict[str, Tensors], state: dict[str, Any]) -> No
 
     Raises:
         TrainingError: a weight is not finite, or the disk is full; ``folder`` is as it was then.
+        OutputError: one of the folders to be replaced is a link, or holds a file that is none of a checkpoint.
     """
     for part, values in tensors.items():
         bad = next((k for k, v in values.items() if v.is_floating_point() and not torch.isfinite(v).all()), None)
@@ -39,15 +42,17 @@ def save(folder: Path, tensors: dict[str, Tensors], state: dict[str, Any]) -> No
             raise TrainingError(f"{folder}: {part} tensor {bad} is not finite; not saved, the last checkpoint holds")
     aside, before = folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.before")
     try:
+        refuse_link(folder)
         remove(aside)
         _write(aside, tensors, state)
-        if folder.exists() or folder.is_symlink():
+        if folder.exists():
             remove(before)
             folder.rename(before)
         aside.rename(folder)
         sync_folder(folder.parent)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):
+            remove(aside)
         if (cause := why_unwritable(error)) is None:
             raise
         raise TrainingError(disk_text(folder, cause)) from None
@@ -71,11 +76,12 @@ def _write(folder: Path, tensors: dict[str, Tensors], state: dict[str, Any]) -> 
 
 
 def remove(place: Path) -> None:
-    """Removes a folder if it is there; of a link the link alone."""
-    if place.is_symlink():
-        place.unlink()
-    elif place.exists():
-        shutil.rmtree(place)
+    """Removes a checkpoint if it is there.
+
+    Raises:
+        OutputError: it is a link, or holds a file that is none of a checkpoint.
+    """
+    remove_folder(place, lambda name: OURS.fullmatch(name) is not None)
 
 
 def load(

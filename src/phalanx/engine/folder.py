@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import platform
+import re
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -17,11 +18,11 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ..commit import commit
-from ..config import RUNTIME_KEYS, Config, validate
+from ..config import RUNTIME_KEYS, Config, read_plain, validate
 from ..data import folds as folding
 from ..data.records import Record
-from ..errors import ConfigError, TrainingError
-from ..files import write_json, write_text
+from ..errors import ConfigError, OutputError, TrainingError
+from ..files import LEFT_BEHIND, append_bytes, refuse_links_in, write_json, write_text
 
 PACKAGES = (
     "torch",
@@ -34,6 +35,13 @@ PACKAGES = (
 )
 
 
+OURS = re.compile(
+    r"config\.yaml|environment\.json|(folds|dropped|watched|weights|traits|oof)\.csv|(start|oof|oof_score|done)\.json|"
+    r"log\.jsonl|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|\.oof\.csv\.part"
+)  # what a training writes into its folder
+BEGUN = (".lock", ".holder")  # before its config.yaml
+
+
 def fold_folder(config: Config, fold: int | None) -> Path:
     """``runs/<name>/fold<k>``, or ``runs/<name>/all`` for a fit on everything."""
     return config.runs / config.name / ("all" if fold is None else f"fold{fold}")
@@ -41,9 +49,22 @@ def fold_folder(config: Config, fold: int | None) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder for this process; a kill releases it. A new folder that stayed empty is removed again."""
+    """Holds the folder for this process; a kill releases it. A new folder that stayed empty is removed again.
+
+    The folder may be a link; below it nothing that training writes may be one.
+
+    Raises:
+        TrainingError: another process holds it.
+        OutputError: a link at one of our names, or a folder that holds something else than a run.
+    """
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_links_in(folder, lambda name: OURS.fullmatch(name) is not None)
+    foreign = [p.name for p in folder.iterdir() if p.name not in BEGUN and not LEFT_BEHIND.fullmatch(p.name)]
+    if foreign and not (folder / "config.yaml").exists():
+        raise OutputError(
+            f"{folder}: holds {min(foreign)} and no config.yaml, so it is no run to go on with; give another name="
+        )
     who = ""
     lock, holder = FileLock(folder / ".lock"), folder / ".holder"
     try:
@@ -59,7 +80,7 @@ def locked(folder: Path) -> Iterator[None]:
             raise
         print(f"{folder}: its file system has no locks ({error.strerror}); start no second process here", flush=True)
     with suppress(OSError):  # only to tell others
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        write_text(holder, f"process {os.getpid()} on {socket.gethostname()}")
     try:
         yield
     finally:
@@ -95,7 +116,7 @@ def check_recipe(folder: Path, config: Config) -> None:
 
 def read_recipe(path: Path) -> dict[str, Any]:
     """The recipe a run began with; options that came later have the values that change nothing."""
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = read_plain(path)
     try:
         return validate(values).model_dump(mode="json")
     except ConfigError:  # an option that is no more, which the comparison will name
@@ -175,8 +196,7 @@ class Log:
         if self.silent:
             return
         line = json.dumps({"event": event, "step": step, "time": round(time.time(), 1), **values})
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_bytes(self.path, (line + "\n").encode())
 
 
 def _step_of(line: str) -> float:

@@ -1,11 +1,12 @@
 """The best validated weights, kept until the end to be averaged. Optimistic: they are chosen on the held-out fold."""
 
-import shutil
+import re
 from pathlib import Path
 
 import torch
 
 from ..errors import TrainingError
+from ..files import own_folder
 from . import checkpoint
 
 Top = list[list[float]]  # Dice and epoch, the best first
@@ -28,6 +29,7 @@ def enter(
     if len(top) == count and dice <= top[-1][0]:
         return top
     if write:
+        own_folder(folder / "top")
         checkpoint.save(folder / "top" / str(epoch), {"weights": weights}, {"dice": dice})
     return sorted([*top, [dice, epoch]], key=lambda entry: -entry[0])[:count]
 
@@ -36,8 +38,8 @@ def tidy(folder: Path, top: Top) -> None:
     """Drops kept weights that are no longer among the best: only when the state that says so is on disk."""
     names = {str(int(epoch)) for _, epoch in top}
     for place in (folder / "top").glob("*"):
-        if place.name not in names:
-            shutil.rmtree(place)
+        if place.name not in names and re.fullmatch(r"\d+(\.new|\.before)?", place.name):
+            checkpoint.remove(place)
 
 
 def mean(folder: Path, top: Top) -> checkpoint.Tensors:

@@ -22,12 +22,14 @@ from ..data.quarantine import kept_records
 from ..data.records import Record
 from ..data.rotation import BASE, LIMIT, TIP, has_rule, tilt_of_stack
 from ..errors import DataError, PhalanxError
-from ..files import write_json, write_text
+from ..files import check_report, not_ours, refuse_link, write_report, write_text
 from ..submit.stack import Stack
 from ..submit.table import Submission
 from . import eda_plots
 from .eda_measure import Measured, measure
 from .eda_tables import SHARES, class_table, image_table, overlap_table, shift_table, size_table
+
+TABLES = ("images", "shift", "size", "classes", "overlap")
 
 
 def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1, progress: bool = True) -> str:
@@ -42,8 +44,10 @@ def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1
 
     Raises:
         DataError: no usable image, or a CSV that does not fit the data set.
+        OutputError: files of other programs in ``out``.
     """
     assert data.root is not None
+    check_place(out)
     work = [(record, "train") for record in kept_records(data)]
     left_out: list[str] = []
     place = test_place(data)
@@ -82,16 +86,31 @@ def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1
         "classes": class_table(measured, images, data.classes),
         "overlap": overlap_table(measured, data.classes),
     }
-    for name, table in tables.items():
-        write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
-    for name, figure in eda_plots.draw_all(tables, LIMIT):
-        eda_plots.save(figure, out / f"{name}.png")
     annotated = sum(bool(row.areas) for row in measured)
     facts = {"data": data.name, "left_out": left_out, "annotated": annotated, **_facts(images)}
     for name in ("shift", "size", "overlap", "classes"):
         facts[name] = tables[name].to_dict("records")
-    write_json(out / "eda.json", _plain(facts))
+    # first, as it makes the folder one that a later call may write into
+    write_report(out / "eda.json", "eda", _plain(facts))
+    for name, table in tables.items():
+        write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    for name, figure in eda_plots.draw_all(tables, LIMIT):
+        eda_plots.save(figure, out / f"{name}.png")
     return _summary(facts, out)
+
+
+def check_place(out: Path) -> None:
+    """Refuses a folder in which files of other programs would be replaced.
+
+    Raises:
+        OutputError: one of the files that are to be written is a link, or is there without an ``eda.json`` of ours.
+    """
+    check_report(out / "eda.json", "eda")
+    known = (out / "eda.json").is_file()
+    for name in (*(f"{table}.csv" for table in TABLES), *(f"{plot}.png" for plot in eda_plots.PLOTS)):
+        refuse_link(out / name)
+        if not known and (out / name).exists():
+            raise not_ours(out / name)
 
 
 def _measure_all(work: list[tuple[Record, str]], data: Data, workers: int, progress: bool) -> list[Measured]:

@@ -15,6 +15,7 @@ from ..measures import UNITS
 
 COLOURS = {"train": "#4477aa", "test": "#cc6677"}
 GREY = "#777777"
+PLOTS = ("rotation", "shift", "size", "overlap", "brightness")
 PAIRS = 15  # overlaps shown
 
 

@@ -1,19 +1,23 @@
 """One picture of predictions beside truth: what a number cannot show."""
 
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ..data.images import read_grey
 from ..data.records import Record, scan
 from ..errors import DataError
-from ..files import write_bytes
+from ..files import refuse_foreign, write_bytes
 from ..submit.rle import decode
 from ..submit.score import score
 from ..submit.table import Submission
 
 PANEL = 512  # side of a panel in pixels
+MADE_BY = "phalanx"  # the text of a PNG's `Software`
 HEAD = 34  # height of a row's caption
 
 
@@ -33,10 +37,20 @@ def draw(submission: Submission, truth: Submission, images: Path, out: Path, *, 
     ranked = sorted(dice, key=lambda name: dice[name])
     picked = np.unique(np.linspace(0, len(ranked) - 1, min(rows, len(ranked))).round().astype(int))
     drawn = [_row(records[ranked[i]], submission, truth, dice[ranked[i]]) for i in picked]
-    done, data = cv2.imencode(".png", np.concatenate(drawn))
-    if not done:
-        raise DataError(f"{out}: the picture could not be encoded")
-    write_bytes(out, data.tobytes())
+    write_png(out, cv2.cvtColor(np.concatenate(drawn), cv2.COLOR_BGR2RGB))
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """Writes RGB uint8[H, W, 3] as a PNG that says what made it.
+
+    Raises:
+        OutputError: another picture, such as one of the inputs, lies there.
+    """
+    refuse_foreign(path, f"Software\0{MADE_BY}")
+    about, data = PngInfo(), BytesIO()
+    about.add_text("Software", MADE_BY)
+    Image.fromarray(pixels).save(data, "PNG", pnginfo=about)
+    write_bytes(path, data.getvalue())
 
 
 def _row(record: Record, submission: Submission, truth: Submission, dice: float) -> np.ndarray:

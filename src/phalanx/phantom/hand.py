@@ -70,7 +70,7 @@ def make_hands(
     test_patients = max(1, patients // 4) if test_patients is None else test_patients
     workers = (os.cpu_count() or 1) if workers is None else workers
     _check(patients, size, seed, test_patients, rotated_test, workers)
-    if out.exists():
+    if out.exists() or out.is_symlink():
         raise DataError(f"{out}: exists already; remove it, or give another folder (out=)")
     people = draw_patients(patients, test_patients, rotated_test, seed)
     try:

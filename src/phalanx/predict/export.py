@@ -1,7 +1,6 @@
 """Makes a run's networks into ONNX files, and measures that they are the same networks."""
 
 import json
-import shutil
 import warnings
 from copy import deepcopy
 from importlib import metadata
@@ -19,7 +18,7 @@ from ..data.preprocess import preprocess
 from ..data.records import scan
 from ..engine.device import open_device
 from ..errors import ConfigError, DataError
-from ..files import sync_folder, write_json
+from ..files import remove_folder, sync_folder, write_json
 from ..models.build import Network, normalise
 from ..models.pointrend import PointRend
 from ..models.segmenter import enlarge
@@ -150,7 +149,7 @@ def export_run(name: str, options: ExportOptions) -> Path:
             onnxruntime by more than ``ALLOWED``, or no image to try it on.
     """
     out = options.out or Path("exports") / Path(name).name
-    if out.exists():
+    if out.exists() or out.is_symlink():
         raise ConfigError(f"{out}: exists; move it away, or change out=")
     load_runtime()
     folders = fold_folders(name, options.runs, options.weights)
@@ -172,7 +171,7 @@ def export_run(name: str, options: ExportOptions) -> Path:
         )
     pictures = {"random": random_picture(sides[0]), "real": real_picture(data, predict, options, sides[0])}
     aside = out.with_name(f".{out.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
+    remove_folder(aside, is_exported)
     aside.mkdir(parents=True)
     try:
         files = []
@@ -189,8 +188,13 @@ def export_run(name: str, options: ExportOptions) -> Path:
         aside.rename(out)
         sync_folder(out.parent)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        remove_folder(aside, is_exported)
     return out
+
+
+def is_exported(name: str) -> bool:
+    """Whether an export has files of that name; large weights lie beside their network."""
+    return name == ABOUT or name.endswith((".onnx", ".onnx.data"))
 
 
 def _seen(config: Config) -> set[tuple[str, str]]:

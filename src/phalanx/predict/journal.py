@@ -1,46 +1,71 @@
-"""Rows of predicted images, kept as they come, so that a killed prediction goes on where it was."""
+"""Rows of predicted images, saved as they come, so that a killed prediction goes on where it was."""
 
+import hashlib
 import json
-import os
-import shutil
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from ..errors import PhalanxError
-from ..files import sync_folder, write_text
+from ..errors import DataError, OutputError, PhalanxError
+from ..files import (
+    append_bytes,
+    own_folder,
+    refuse_links_in,
+    remove_files,
+    remove_folder,
+    sha256_file,
+    sync_folder,
+    write_bytes,
+    write_text,
+)
+
+FILES = re.compile(r"key|watched|rows\.\d+")  # of a part folder, beside its lock and the folder of maps
+MAPS = re.compile(r"maps\.json|.+\.npz")
 
 
 class Row(NamedTuple):
-    """Masks of one image: an RLE a class, over ``size`` (height, width)."""
+    """Masks of one image: one RLE per class, over ``size`` (height, width)."""
 
     image: str
     size: tuple[int, int]
     rles: list[str]
+    map: str | None = None  # SHA-256 of the file of its probability map, if maps are saved
+
+
+class Place(NamedTuple):
+    """Where the record of an image lies, and what is needed of it before the end."""
+
+    file: Path
+    offset: int
+    size: tuple[int, int]
+    map: str | None
 
 
 class Journal:
     """A folder ``.<name>.part`` beside a CSV with the rows found so far.
 
-    Several processes may write, each into a file of its own; which image stands in which is no matter.
+    Several processes may write, each into a file of its own; which image lies in which does not matter. Each record
+    carries its SHA-256: one that a kill cut or anything altered counts as missing, and its image is predicted again.
 
     Args:
         key: of everything that the rows depend on; rows of another key are deleted.
+
+    Raises:
+        OutputError: a link, or a file of another program, is in the way.
     """
 
     def __init__(self, csv: Path, key: str):
         self.folder = part_folder(csv)
-        kept = self.folder / "key"
-        if not kept.is_file() or kept.read_text(encoding="utf-8") != key:
-            for old in self.folder.iterdir():
-                if old.name != ".lock":
-                    shutil.rmtree(old) if old.is_dir() else old.unlink()
-            write_text(kept, key)
-        self.places: dict[str, tuple[Path, int]] = {}  # of the row of each image that is done: file and offset
-        self.sizes: dict[str, tuple[int, int]] = {}
+        saved = self.folder / "key"
+        if not saved.is_file() or saved.read_bytes() != key.encode():
+            remove_folder(self.maps, is_map)
+            remove_files(self.folder, is_ours, keep=(".lock",))
+            write_text(saved, key)
+        self.places: dict[str, Place] = {}  # of the images that are done
         for file in sorted(self.folder.glob("rows.*")):
             self.look_up(file)
 
@@ -49,34 +74,78 @@ class Journal:
         """Where probability maps wait for the end."""
         return self.folder / "maps"
 
-    def map_of(self, image: str) -> Path:
-        return map_in(self.folder, image)
+    def has(self, image: str, *, with_map: bool) -> bool:
+        """Whether an image is done; ``with_map``: and its probability map is still the one that was written."""
+        place = self.places.get(image)
+        return place is not None and (not with_map or place.map == sha256_file(map_in(self.folder, image)))
 
     def look_up(self, path: Path) -> None:
-        """Finds the rows of a file, and cuts off what a kill left half written."""
+        """Finds the records of a file."""
         with path.open("rb") as file:
             while line := file.readline():
-                try:
-                    if not line.endswith(b"\n"):
-                        raise ValueError
-                    found = json.loads(line)
-                    self.sizes[found["image"]] = found["size"][0], found["size"][1]
-                    self.places[found["image"]] = path, file.tell() - len(line)
-                except (ValueError, KeyError, TypeError, IndexError):
-                    os.truncate(path, file.tell() - len(line))
-                    break
+                with suppress(ValueError):
+                    row = _row(line)
+                    self.places[row.image] = Place(path, file.tell() - len(line), row.size, row.map)
 
     def rows(self, images: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-        """Each image with its RLEs, in the order of ``images``, one at a time."""
+        """Each image with its RLEs, in the order of ``images``, one at a time.
+
+        Raises:
+            DataError: a record was altered since it was found.
+        """
         for image in images:
-            path, offset = self.places[image]
-            with path.open("rb") as file:
-                file.seek(offset)
-                yield image, json.loads(file.readline())["rles"]
+            place = self.places[image]
+            with place.file.open("rb") as file:
+                file.seek(place.offset)
+                line = file.readline()
+            try:
+                yield image, _row(line).rles
+            except ValueError:
+                raise DataError(
+                    f"{place.file}: the record of {image} was altered while this command ran; the same command "
+                    "predicts it again"
+                ) from None
+
+    def note(self, name: str) -> list[Any]:
+        """What :meth:`write_note` wrote, in a list; an empty one if it is missing or was altered."""
+        try:
+            return [unseal((self.folder / name).read_bytes())]
+        except (FileNotFoundError, ValueError):
+            return []
+
+    def write_note(self, name: str, value: Any) -> None:
+        """Writes plain values into a file of the folder."""
+        write_bytes(self.folder / name, seal(value))
 
     def finish(self) -> None:
         """Deletes it, when all has gone where it belongs."""
-        shutil.rmtree(self.folder)
+        remove_part(self.folder)
+
+
+def seal(value: Any) -> bytes:
+    """A line of JSON behind its SHA-256."""
+    text = json.dumps(value).encode()
+    return hashlib.sha256(text).hexdigest().encode() + b" " + text + b"\n"
+
+
+def unseal(line: bytes) -> Any:
+    """What :func:`seal` was given; ValueError if a bit of it was altered.
+
+    >>> unseal(seal([1, "a"]))
+    [1, 'a']
+    """
+    digest, _, text = line.removesuffix(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or hashlib.sha256(text).hexdigest().encode() != digest:
+        raise ValueError("cut or altered")
+    return json.loads(text)
+
+
+def _row(line: bytes) -> Row:
+    try:
+        image, (height, width), rles, about_map = unseal(line)
+    except TypeError:
+        raise ValueError("a record of another kind") from None
+    return Row(image, (height, width), rles, about_map)
 
 
 def part_folder(csv: Path) -> Path:
@@ -88,13 +157,26 @@ def map_in(folder: Path, image: str) -> Path:
     return folder / "maps" / f"{image}.npz"
 
 
+def is_map(name: str) -> bool:
+    """Whether a folder of waiting probability maps has files of that name."""
+    return MAPS.fullmatch(name) is not None
+
+
+def is_ours(name: str) -> bool:
+    """Whether a part folder has files of that name, its lock left aside."""
+    return FILES.fullmatch(name) is not None
+
+
 def append(folder: Path, writer: int, rows: Sequence[Row]) -> None:
-    """Adds rows to the journal in ``folder``, all of them or none, and lastingly."""
+    """Adds rows to the journal in ``folder``, lastingly.
+
+    Raises:
+        OutputError: the file is a link, or has a second name.
+    """
     path = folder / f"rows.{writer}"
     new = not path.exists()
-    with path.open("ab", buffering=0) as file:  # one call to the system, which a kill does not divide
-        file.write("".join(json.dumps(row._asdict()) + "\n" for row in rows).encode())
-        os.fsync(file.fileno())
+    # a line break first, which ends what a kill left half written
+    append_bytes(path, b"\n" + b"".join(seal(row) for row in rows))
     if new:
         sync_folder(folder)
 
@@ -105,10 +187,12 @@ def claimed(csv: Path) -> Iterator[None]:
 
     Raises:
         PhalanxError: another process is predicting into the same file.
+        OutputError: the part folder, or something that is written in it, is a link.
     """
     folder = part_folder(csv)
     new = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(folder)
+    refuse_links_in(folder, lambda name: is_ours(name) or name in (".lock", "maps"))
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)
@@ -118,8 +202,19 @@ def claimed(csv: Path) -> Iterator[None]:
         yield
     finally:
         if folder.is_dir() and not any(folder.glob("rows.*")):
-            shutil.rmtree(folder)
+            with suppress(OutputError):  # with something in it that is not ours, it stays
+                remove_part(folder)
             with suppress(OSError):  # up to the first that holds something by now
                 for place in new[1:]:
                     place.rmdir()
         lock.release()
+
+
+def remove_part(folder: Path) -> None:
+    """Removes a part folder.
+
+    Raises:
+        OutputError: a link, or a file of another program, is in it.
+    """
+    remove_folder(folder / "maps", is_map)
+    remove_folder(folder, lambda name: is_ours(name) or name == ".lock")

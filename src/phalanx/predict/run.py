@@ -1,7 +1,5 @@
 """From images to a submission: members streamed image by image into one mean, then threshold and RLE."""
 
-import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +11,7 @@ from tqdm import tqdm
 from ..data.images import read_grey
 from ..data.records import Record
 from ..errors import ConfigError, DataError
-from ..files import write_json
+from ..files import own_folder
 from ..submit import table
 from ..submit.agreement import Watch
 from ..submit.sidecar import merged_hashes, read_sidecar
@@ -22,7 +20,7 @@ from .journal import Journal, Row, append, claimed, map_in
 from .maps import Mean, Size, parts_to_rles
 from .shards import Opener, helped
 from .soft import SoftMember, digest
-from .stored import FORMAT, MapsFolder, write_about, write_map
+from .stored import FORMAT, MapsFolder, check_maps, remove_maps, write_about, write_map
 
 
 class Vote(NamedTuple):
@@ -113,13 +111,14 @@ class Work(NamedTuple):
     def _keep(self, found: Sequence[tuple[Record, Mean]], writer: int) -> int:
         rows = []
         for record, mean in found:
+            digest_of_map = None
             if self.about is not None:
-                write_map(
+                digest_of_map = write_map(
                     map_in(self.folder, record.name), mean.on_finest(), image=record.name, size=mean.size,
                     threshold=self.threshold, **self.about,  # type: ignore[arg-type]
                 )  # fmt: skip
             rles = self.decided.rles(mean.parts(), mean.size) if self.decided else mean.rles(self.threshold)
-            rows.append(Row(record.name, mean.size, rles))
+            rows.append(Row(record.name, mean.size, rles, digest_of_map))
         append(self.folder, writer, rows)
         return len(rows)
 
@@ -156,12 +155,15 @@ def write_submission(
     Raises:
         ConfigError: ``maps_folder`` holds something else, or a member. DataError: members of different classes or
             images, an image that cannot be read. PhalanxError: another process is writing the same file.
+        OutputError: a link or a file of another program in the place of something that is to be written or removed.
     """
-    table.check_name(path)
+    table.check_target(path)
     if maps_folder is not None and maps_folder.exists() and not (maps_folder / "maps.json").is_file():
         raise ConfigError(f"{maps_folder}: exists and is no folder of probability maps; move it away, or change out=")
     if any(maps_folder and Path(member.name).resolve() == maps_folder.resolve() for member in members):
         raise ConfigError(f"out={path}: its maps would take the place of the member {maps_folder}; change out=")
+    if maps_folder is not None:
+        check_maps(maps_folder)
     check_alike(members, records)
     weights = list(weights or [1.0] * len(members))
     classes = members[0].classes
@@ -179,11 +181,9 @@ def write_submission(
             return
         journal = Journal(path, key)
         work = Work(journal.folder, threshold, weights, about, decided)
-        done = {
-            record.name
-            for record in records
-            if record.name in journal.places and (about is None or journal.map_of(record.name).is_file())
-        }
+        if about is not None:
+            own_folder(journal.maps)
+        done = {record.name for record in records if journal.has(record.name, with_map=about is not None)}
         left = [group for group in groups if not done.issuperset(record.name for record in group)]
         if len(left) < len(groups):
             print(f"{path}: continues after {len(records) - sum(map(len, left))} of {len(records)} images", flush=True)
@@ -191,25 +191,23 @@ def write_submission(
             total=len(records), initial=len(records) - sum(map(len, left)), desc=path.stem, unit="image",
             disable=not progress,
         ) as bar:  # fmt: skip
-            if watch is not None and not (journal.folder / "watched").exists():
+            if watch is not None and not journal.note("watched"):
                 first = groups[: -(-watch.wanted // batch)]
                 work.do(members, first, 0, lambda n: None, watch)
-                write_json(journal.folder / "watched", watch.agreement and watch.agreement.to_json())
+                journal.write_note("watched", watch.agreement and watch.agreement.to_json())
                 bar.update(sum(len(group) for group in first if group in left))
                 left = [group for group in left if group not in first]
             helped(work, members, left, helpers, bar)
         for file in journal.folder.glob("rows.*"):
             journal.look_up(file)
         names = [record.name for record in records]
-        sizes = {name: journal.sizes[name] for name in names}
+        sizes = {name: journal.places[name].size for name in names}
         if vote is not None:
-            seen = journal.folder / "watched"
-            text = seen.read_text(encoding="utf-8") if seen.is_file() else ""
-            vote = {**vote, "agreement": json.loads(text) if text else None}
+            vote = {**vote, "agreement": next(iter(journal.note("watched")), None)}
         table.write(path, journal.rows(names), classes, sizes, hashes, vote, key)
         if maps_folder is not None:
             write_about(journal.maps, classes, hashes, sizes, key, threshold)
-            shutil.rmtree(maps_folder, ignore_errors=True)
+            remove_maps(maps_folder)
             journal.maps.rename(maps_folder)
         journal.finish()
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import yaml
 
-from ..config import Config, Data, Predict, nearest, validate
+from ..config import Config, Data, Predict, nearest, read_plain, validate
 from ..data.images import Grid
 from ..data.preprocess import preprocess
 from ..data.records import Record
@@ -128,11 +127,10 @@ def digest(value: Any) -> str:
 
 def read_config(folder: Path) -> Config:
     """The configuration a run folder was trained with."""
-    path = folder / "config.yaml"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        raise ConfigError(f"{folder}: not a run folder (its config.yaml cannot be read)") from None
+        values = read_plain(folder / "config.yaml")
+    except ConfigError as error:
+        raise ConfigError(f"{folder}: not a run folder; {error}") from None
     return validate(values)
 
 

@@ -1,10 +1,12 @@
 """Probability maps on disk: one compressed file an image, in 256 steps, cropped to content, telling what it is."""
 
+import hashlib
 import json
 import math
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.records import Record
-from ..errors import DataError
-from ..files import write_bytes, write_json
+from ..errors import DataError, OutputError
+from ..files import check_files, format_mark, refuse_foreign, remove_folder, write_bytes, write_json
 from .maps import NOTHING, Box, Maps, Size, box_of
 
 FORMAT = "phalanx-map-1"
@@ -77,8 +79,12 @@ def write_map(
     classes: Sequence[str],
     run_hashes: Mapping[str, str],
     threshold: float,
-) -> None:
-    """Writes one image's maps, whole or not at all. Masks at ``threshold`` on the maps' grid stay as they are."""
+) -> str:
+    """Writes one image's maps, whole or not at all. Masks at ``threshold`` on the maps' grid stay as they are.
+
+    Returns:
+        SHA-256 of the file.
+    """
     offset = steps(threshold)
     boxes, blocks = [], []
     for box, values in zip(maps.boxes, maps.values, strict=True):
@@ -99,6 +105,7 @@ def write_map(
         codes=np.concatenate([np.zeros(0, np.uint8), *blocks]),
     )
     write_bytes(path, buffer.getvalue())
+    return hashlib.sha256(buffer.getbuffer()).hexdigest()
 
 
 def read_map(path: Path) -> StoredMap:
@@ -208,6 +215,37 @@ class MapsFolder:
     def path_of(self, name: str) -> Path:
         """The file of an image's map."""
         return self.folder / f"{name}.npz"
+
+
+def check_maps(folder: Path) -> None:
+    """Refuses to have a folder replaced that is no folder of maps, or holds something else, too.
+
+    Raises:
+        OutputError: it is a link, or a file in it is none of its maps.
+    """
+    check_files(folder, _names(folder).__contains__)
+
+
+def remove_maps(folder: Path) -> None:
+    """Removes a folder of maps, if there is one. Raises OutputError as :func:`check_maps`."""
+    remove_folder(folder, _names(folder).__contains__)
+
+
+def _names(folder: Path) -> set[str]:
+    """Files of a folder of maps: those that maps.json lists, and those that say so themselves."""
+    names: set[str] = set()
+    try:
+        names = {"maps.json", *(f"{name}.npz" for name in MapsFolder(folder).sizes)}
+    except DataError:
+        with suppress(OutputError):  # damaged, but it was one of ours
+            refuse_foreign(folder / "maps.json", format_mark("map"))
+            names = {"maps.json"}
+    for path in folder.glob("*.npz"):
+        if path.name not in names:
+            with suppress(DataError):
+                read_map(path)
+                names.add(path.name)
+    return names
 
 
 def write_about(

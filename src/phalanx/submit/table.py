@@ -8,10 +8,10 @@ from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import DataError
-from ..files import whole_disk
+from ..errors import DataError, OutputError
+from ..files import Replacement, refuse_foreign, refuse_link, sync_folder, whole_disk
 from .rows import HEADER, RowFile
-from .sidecar import Sidecar, Size, checked_size, read_sidecar, sidecar_path
+from .sidecar import FORMAT, Sidecar, Size, checked_size, read_sidecar, sidecar_path
 from .stack import Stack
 
 
@@ -159,7 +159,7 @@ def write(
     key: str | None = None,
 ) -> str:
     """Writes ``FILE.csv`` and its sidecar ``FILE.json``, each aside, synced and renamed; nothing is left of a
-    write that fails.
+    write that fails. What lies there may be replaced: see :func:`check_target`.
 
     Args:
         path: ends in .csv; its folder is made.
@@ -176,6 +176,7 @@ def write(
     Raises:
         DataError: images doubled or unsorted, an RLE too many or too few, no image, a name no row can hold.
         TrainingError: a disk that is full, beyond a quota or failed.
+        OutputError: ``path`` or the sidecar's place is a link or a folder.
     """
     path = Path(path)
     check_name(path)
@@ -187,40 +188,33 @@ def write(
     previous = None
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_disk(path), ExitStack() as undo:
-        table, side = (_aside(target, undo) for target in (path, sidecar_path(path)))
-        with table.open("wb") as file:
-            block = (",".join(HEADER) + "\n").encode()
+        table, side = (undo.enter_context(Replacement(target)) for target in (path, sidecar_path(path)))
+        block = (",".join(HEADER) + "\n").encode()
+        digest.update(block)
+        table.file.write(block)
+        for image, rles in rows:
+            if previous is not None and image <= previous:
+                raise DataError(f"{path}: image {image!r} comes after {previous!r}; give each once, sorted")
+            if len(rles) != len(labels):
+                raise DataError(f"{path}: image {image!r} has {len(rles)} RLEs for {len(labels)} classes")
+            previous = image
+            start = _field(image)
+            lines = [f"{start},{label},{rle}\n" for label, rle in zip(labels, rles, strict=True)]
+            block = "".join(lines).encode()
             digest.update(block)
-            file.write(block)
-            for image, rles in rows:
-                if previous is not None and image <= previous:
-                    raise DataError(f"{path}: image {image!r} comes after {previous!r}; give each once, sorted")
-                if len(rles) != len(labels):
-                    raise DataError(f"{path}: image {image!r} has {len(rles)} RLEs for {len(labels)} classes")
-                previous = image
-                start = _field(image)
-                lines = [f"{start},{label},{rle}\n" for label, rle in zip(labels, rles, strict=True)]
-                block = "".join(lines).encode()
-                digest.update(block)
-                file.write(block)
-                if image in sizes:
-                    known[image] = checked_size(sizes[image], image)
-            if previous is None:
-                raise DataError(f"{path}: no images to write")
-            _sync(file)
-        with side.open("wb") as file:
-            told = Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {}), vote, key)
-            file.write(told.text().encode())
-            _sync(file)
-        # Killed between the two, the old sidecar's hash does not fit the new table, and reading says so.
-        os.replace(table, path)
-        os.replace(side, sidecar_path(path))
-        undo.pop_all()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+            table.file.write(block)
+            if image in sizes:
+                known[image] = checked_size(sizes[image], image)
+        if previous is None:
+            raise DataError(f"{path}: no images to write")
+        table.sync()
+        about = Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {}), vote, key)
+        side.file.write(about.text().encode())
+        # Killed between the two, the new sidecar's hash does not fit the old table, and reading says so. The sidecar
+        # comes first: a table without one is taken for somebody else's and never replaced.
+        side.finish()
+        table.finish()
+    sync_folder(path.parent)
     return digest.hexdigest()
 
 
@@ -228,6 +222,27 @@ def check_name(path: Path) -> None:
     """Raises DataError where no submission can have that name."""
     if path.suffix != ".csv":
         raise DataError(f"out={path}: a submission's name ends in .csv, since its sidecar takes the place of .json")
+
+
+def check_target(path: Path) -> None:
+    """Refuses a place for a submission before the work for it is done.
+
+    Raises:
+        DataError: no submission can have that name.
+        OutputError: a link or a folder, a CSV that has no sidecar of ours, or another JSON file in the sidecar's place.
+    """
+    check_name(path)
+    side = sidecar_path(path)
+    for place in (path, side):
+        if place.is_dir():
+            raise OutputError(f"out={path}: {place} is a folder; give another name")
+    refuse_link(path)
+    refuse_foreign(side, f'"format": "{FORMAT}"')
+    if path.exists() and not side.exists():
+        raise OutputError(
+            f"out={path}: exists, and no sidecar {side.name} says that it was written by this program; give another "
+            "name, or delete it yourself"
+        )
 
 
 def check_alike(members: Sequence[Submission]) -> None:
@@ -298,15 +313,3 @@ def _field(name: str) -> str:
     if not name or any(c in name for c in "\r\n\0"):
         raise DataError(f"{name!r} cannot be an image or class name in a CSV: it is empty or breaks lines")
     return '"' + name.replace('"', '""') + '"' if any(c in name for c in ',"') else name
-
-
-def _aside(target: Path, undo: ExitStack) -> Path:
-    """A place beside ``target`` that is cleaned up unless everything succeeds."""
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    undo.callback(aside.unlink, missing_ok=True)
-    return aside
-
-
-def _sync(file) -> None:
-    file.flush()
-    os.fsync(file.fileno())

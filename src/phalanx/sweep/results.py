@@ -8,7 +8,7 @@ from typing import Any
 from ..config import RUNTIME_KEYS, Config, validate
 from ..engine.folder import flatten
 from ..errors import ConfigError, DataError
-from ..files import write_text
+from ..files import refuse_link, write_text
 
 RESULTS = Path("results/sweep")
 
@@ -53,7 +53,10 @@ class Result:
                 rows = [f"  {json.dumps(name)}: {json.dumps(dice, allow_nan=False)}" for name, dice in value.items()]
                 text = "{\n" + ",\n".join(rows) + "\n }"
             lines.append(f" {json.dumps(key)}: {text}")
-        write_text(self.path(results), "{\n" + ",\n".join(lines) + "\n}\n")
+        path = self.path(results)
+        for folder in path.parents[:3]:  # those below ``results``
+            refuse_link(folder)
+        write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def read_results(results: Path = RESULTS, *, scale: str = "*", data: str = "*") -> list[Result]:

@@ -93,6 +93,8 @@ class Segment:
         """Predicts the held-out images by the path of a submission, writes ``oof.csv``, with ``predict.oof_prob``
         their probability maps, and scores it."""
         config = self.config
+        for name in ("oof.csv", "oof.json"):  # of an earlier try: one without the other would be taken for a user's
+            (folder / name).unlink(missing_ok=True)
         member = open_member(str(folder), runs=config.runs, device=config.device, precision=config.precision)
         write_submission(
             folder / "oof.csv",

@@ -1,0 +1,58 @@
+"""Reading YAML that is data: plain scalars, lists and maps, nothing that refers, computes or expands."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import ConfigError
+
+LARGEST = 1 << 20  # bytes; a run's configuration has a few thousand
+PLAIN = ("str", "int", "float", "bool", "null", "seq", "map")
+
+
+class _Loader(yaml.SafeLoader):
+    """Without anchors, tags of other types, and keys that appear twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if getattr(event, "anchor", None) is not None:
+            raise yaml.MarkedYAMLError(None, None, "refers to another place by & or *", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value if isinstance(key, yaml.ScalarNode) else None for key, _ in node.value]
+        for (key, _), name in zip(node.value, names, strict=True):
+            if key.tag != "tag:yaml.org,2002:str" or names.count(name) > 1:
+                raise yaml.MarkedYAMLError(None, None, f"key {name!r} is no text, or appears twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_constructors = {
+    tag: make
+    for tag, make in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.removeprefix("tag:yaml.org,2002:") in PLAIN
+}
+
+
+def read_plain(path: Path) -> dict[str, Any]:
+    """The map in a YAML file of plain scalars, lists and maps.
+
+    Raises:
+        ConfigError: no such file, or one with anything else in it.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ConfigError(f"{path}: has more than {LARGEST >> 20} MiB, so it is no configuration")
+        values = yaml.load(content, _Loader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not plain YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds no options")
+    return values
