@@ -5,9 +5,10 @@
     python tests/processors.py --only avx2,sse --threads 1,2 tests/engine/test_fit.py    # some settings, some tests
     python tests/processors.py --demo                    # also the quick demo, under every setting
 
-Results of float32 differ between processors in their last digits, since sums are added up in another order. A test that
-passes here and amplifies those digits fails elsewhere; another order of summation shows it. Instruction sets can only be
-taken away: no setting emulates a newer processor, nor another vendor's choice of kernels for the same instructions.
+Results of float32 differ between processors in their last digits, since sums are added up in another order. A test
+that amplifies those digits passes on one processor and fails on another; another order of summation shows it.
+Instruction sets can only be taken away: no setting emulates a newer processor, nor another vendor's choice of kernels
+for the same instructions.
 
 Each setting is verified first, by what the three libraries report of themselves in a process of its own. One that
 changes nothing on this processor is listed and not run. The exit code is 1 if a test fails or if no setting changes
