@@ -73,12 +73,12 @@ SETTINGS = [
     Setting(
         "avx512-mkl-avx2",
         {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
-        "an AVX-512 processor on which MKL stays with AVX2, as on AMD EPYC 9004",
+        "an AVX-512 processor on which MKL stays with AVX2",
     ),
     Setting(
         "avx2",
         {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
-        "a processor with AVX2: Intel before AVX-512, AMD EPYC 7002 and 7003",
+        "a processor with AVX2 and not AVX-512",
     ),
     Setting(
         "sse",
