@@ -78,7 +78,7 @@ class Ranks:
         statistics = running_statistics(network)
         counts = torch.tensor(missing, dtype=torch.float32, device=parameters[0].device)
         parts = [*gradients, *(share * s for s in statistics), counts]
-        buffer = torch.cat([part.reshape(-1).float() for part in parts])
+        buffer = torch.cat([part.reshape(-1) for part in parts])  # float32 at least, as the counts are
         dist.all_reduce(buffer)
         summed = buffer.split([part.numel() for part in parts])
         targets = [*gradients, *statistics]
