@@ -1,5 +1,7 @@
-"""Tables of variants: a file of configs/sweep/ each, a row a published claim, and the recipe it makes at a scale."""
+"""Tables of variants: one file of configs/sweep/ each, one row per published claim, and its recipe at a scale."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,12 +16,40 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Outcome = Literal["worked", "did not help", "open"]  # open: untested, unclear, or the source contradicts itself
 
 
+Mode = Literal["soft", "hard"]
+ScoredOn = Literal["out_of_fold", "test", "rotated_test"]  # the last: the rotated hands of the test set alone
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """The recipe of a vote: the recipes of its members, each with the folds whose networks vote."""
+
+    mode: Mode
+    members: tuple[tuple["Config | Ballot", tuple[int, ...]], ...]
+
+    def configs(self) -> Iterator[Config]:
+        """The recipes of all networks behind the vote."""
+        for recipe, _ in self.members:
+            yield from (recipe,) if isinstance(recipe, Config) else recipe.configs()
+
+
+class Member(Strict):
+    """A row above that votes."""
+
+    row: Name
+    # whose networks vote: a soft vote takes each as a voter, the member's weight shared among them; a hard vote takes
+    # their mean. A member that is a vote itself has chosen its own.
+    folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+
+
 class Row(Strict):
     """A variant, and what was published about it."""
 
     name: Name
     source: str = Field(min_length=1)
     overrides: list[str] = []  # key=value words of `phalanx train`
+    vote: Mode | None = None  # instead of a training: a vote of `members`
+    members: list[Member] = []
     at: dict[str, list[str]] = {}  # more of them at one scale, behind the others
     scales: list[str] | None = None  # where the row makes sense; null: everywhere
     against: str | None = None  # the row it is compared with; null: it is only compared with
@@ -33,6 +63,8 @@ class Table(Strict):
     """Variants of one choice. ``overrides`` and ``at`` are shared by its rows."""
 
     name: Name
+    scored_on: ScoredOn = "out_of_fold"
+    gap: bool = False  # the claims are about the Dice lost from out of fold to `scored_on`
     title: str = Field(min_length=1)
     why: str = Field(min_length=1)
     overrides: list[str] = []
@@ -43,6 +75,8 @@ class Table(Strict):
     def _comparable(self) -> "Table":
         names = [row.name for row in self.rows]
         known = scales()
+        if self.gap and self.scored_on == "out_of_fold":
+            raise ValueError("gap: is from out of fold to a test set; give scored_on: test or rotated_test")
         for row in self.rows:
             if names.count(row.name) > 1:
                 raise ValueError(f"rows: {row.name} stands there twice")
@@ -57,7 +91,27 @@ class Table(Strict):
             for scale in [*(row.scales or []), *row.at, *self.at]:
                 if scale not in known:
                     raise ValueError(f"rows: {row.name}: {scale!r} is no scale{nearest(scale, known)}")
+        for number, row in enumerate(self.rows):
+            self._check_vote(row, {above.name: above for above in self.rows[:number]})
         return self
+
+    def _check_vote(self, row: Row, above: dict[str, Row]) -> None:
+        """Refuses a vote that cannot be held or scored. Members stand above it, so that no vote is its own member."""
+        if (row.vote is None) != (not row.members):
+            raise ValueError(f"rows: {row.name} needs both 'vote' and 'members', or neither")
+        if row.vote and (row.overrides or row.at):
+            raise ValueError(f"rows: {row.name} is a vote and trains nothing; overrides belong to its members")
+        if row.vote and (self.scored_on == "out_of_fold" or self.gap):
+            raise ValueError(f"rows: {row.name}: the members of a vote have seen each other's held-out images; "
+                             "give scored_on: test, without gap")  # fmt: skip
+        for member in row.members:
+            if member.row not in above:
+                raise ValueError(f"rows: {row.name}: its member {member.row!r} is not a row above it")
+            if above[member.row].vote and (row.vote == "soft" or member.folds != [0]):
+                raise ValueError(f"rows: {row.name}: its member {member.row} is a vote, which joins a hard vote as "
+                                 "it is, without folds")  # fmt: skip
+            if any(runs_at(row, scale) and not runs_at(above[member.row], scale) for scale in scales()):
+                raise ValueError(f"rows: {row.name}: its member {member.row} does not run at all of its scales")
 
     def row(self, name: str) -> Row:
         """The row of a name.
@@ -77,12 +131,21 @@ class Table(Strict):
         other = self.row(row.against).published
         return None if other is None or row.published is None else row.published - other
 
-    def recipe(self, row: Row, scale: str, seed: int, extra: dict[str, str] | None = None) -> Config:
+    def recipe(self, row: Row, scale: str, seed: int, extra: dict[str, str] | None = None) -> Config | Ballot:
         """The row's recipe at a scale, checked.
 
         Raises:
-            ConfigError: an override that cannot work; names the table and the row.
+            ConfigError: an override that cannot work, a fold that a member does not have; names the table and the row.
         """
+        if row.vote:
+            found = []
+            for member in row.members:
+                recipe = self.recipe(self.row(member.row), scale, seed, extra)
+                if isinstance(recipe, Config) and max(member.folds) >= recipe.folds:
+                    raise ConfigError(f"configs/sweep/{self.name}.yaml, {row.name} at scale {scale}: {member.row} has "
+                                      f"no fold {max(member.folds)} (folds={recipe.folds})")  # fmt: skip
+                found.append((recipe, tuple(member.folds)))
+            return Ballot(row.vote, tuple(found))
         pairs = {"experiment": f"claims_{scale}"}
         for words in (self.overrides, self.at.get(scale, []), row.overrides, row.at.get(scale, [])):
             pairs |= split_words(words)
