@@ -213,7 +213,7 @@ def a_vote(name="v", **changes):
         ([a_vote(members=[{"row": "v"}])], {}, "its member 'v' is not a row above it"),
         ([a_vote(), a_vote("w", members=[{"row": "v"}])], {}, "w: its member v is a vote"),
         ([a_vote(), a_vote("w", vote="hard", members=[{"row": "v", "folds": [1]}])], {}, "w: its member v is a vote"),
-        ([{"name": "b", "source": "s", "scales": ["full"]}, a_vote(members=[{"row": "b"}])], {}, "b does not run at all"),
+        ([{"name": "b", "source": "s", "scales": ["full"]}, a_vote(members=[{"row": "b"}])], {}, "b does not run"),
     ],
 )  # fmt: skip
 def test_a_vote_that_cannot_be_held_is_refused(rows, changes, message):
