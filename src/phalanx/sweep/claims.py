@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .published import Published
 from .results import RESULTS, Result, changed, read_results
 from .table import Row, Table, read_table, runs_at, table_names
 from .verdict import PRIOR, Gain, Paired, gain_of, verdict
@@ -26,7 +27,7 @@ say so. There a row may be a vote: its members are trained by the same sweep, co
 does, and voted. If a claim is about the gap, the gain is that in test Dice less that out of fold: above zero, the row
 loses less than its baseline. Intervals there borrow their spread over seeds only from tables that are scored alike.
 
-A published number is a validation Dice unless the row says that it is a public or private score.
+A published Dice is that of validation unless it says otherwise; `configs/published.yaml` has its recipe.
 
 **The interval** (95%) counts seeds and patients. Its variance is the sum of two: that of the gain over seeds, divided
 by their number, and that of the mean over patients, where a patient that several seeds hold out is one draw. As two
@@ -111,6 +112,13 @@ def gap_text(results: list[Result], classes: list[str]) -> str:
     return f"; out of fold {dice_text(held_out, classes)}" if held_out else ""
 
 
+def published_text(number: Published | None) -> str:
+    """A published Dice, and what it was measured on if that was not validation."""
+    if number is None or number.dice is None:
+        return ""
+    return f"{number.dice:.4f}" + {"validation": "", "fold": " (one fold)"}.get(number.score, f" ({number.score})")
+
+
 def gain_text(gain: Gain | None) -> str:
     """Mean, interval and the single seeds."""
     if gain is None:
@@ -144,11 +152,11 @@ def section(table: Table, place: Place | None, others: dict[tuple[str, str], Pai
             told = f"not run (scale {', '.join(row.scales or [])})"
         elif row.outcome:
             verdicts[told] += 1
-        published = table.published_gain(row)
+        number, published = table.published(row), table.published_gain(row)
         cells = [
             row.name + (f" ({', '.join(row.classes)})" if row.classes else ""),
             row.against or "",
-            "" if row.published is None else f"{row.published:.4f}",
+            published_text(number),
             "" if published is None else f"{published:+.4f}",
             row.outcome or "",
             dice_text(ours, row.classes) + (gap_text(ours, row.classes) if table.gap else ""),

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from ..compose import compose, config_folder, split_words
 from ..config import Config, Strict, nearest, validate
 from ..errors import ConfigError
+from .published import Published, read_published
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Outcome = Literal["worked", "did not help", "open"]  # open: untested, unclear, or the source contradicts itself
@@ -54,8 +55,7 @@ class Row(Strict):
     scales: list[str] | None = None  # where the row makes sense; null: everywhere
     against: str | None = None  # the row it is compared with; null: it is only compared with
     outcome: Outcome | None = None  # published, of the comparison
-    published: Annotated[float, Field(gt=0, lt=1)] | None = None  # Dice
-    gain: Annotated[float, Field(gt=-1, lt=1)] | None = None  # Dice above `against`, where no values were published
+    published: str | None = None  # key of configs/published.yaml: the Dice, or the gain over `against`
     classes: list[str] = []  # the claim is about the mean Dice of these; empty: of all
 
 
@@ -84,7 +84,11 @@ class Table(Strict):
                 raise ValueError(f"rows: {row.name} is against {row.against!r}, which is no other row")
             if (row.against is None) != (row.outcome is None):
                 raise ValueError(f"rows: {row.name} needs both 'against' and 'outcome', or neither")
-            if row.against is None and (row.gain is not None or row.classes):
+            if row.published is not None and row.published not in read_published():
+                raise ValueError(f"rows: {row.name}: published: {row.published!r} is not in configs/published.yaml"
+                                 f"{nearest(row.published, read_published())}")  # fmt: skip
+            number = self.published(row)
+            if row.against is None and (row.classes or (number and number.dice is None)):
                 raise ValueError(f"rows: {row.name} is against no row, so it has no gain and no classes")
             if row.outcome == "worked" and (self.published_gain(row) or 0) < 0:
                 raise ValueError(f"rows: {row.name} worked, but its published numbers say that it lost")
@@ -124,12 +128,19 @@ class Table(Strict):
                 return row
         raise ConfigError(f"rows={name}: no such row in {self.name}{nearest(name, [r.name for r in self.rows])}")
 
+    def published(self, row: Row) -> Published | None:
+        """What was published about a row."""
+        return None if row.published is None else read_published()[row.published]
+
     def published_gain(self, row: Row) -> float | None:
-        """Published Dice above the row it is compared with; None where nothing was published."""
-        if row.gain is not None or row.against is None:
-            return row.gain
-        other = self.row(row.against).published
-        return None if other is None or row.published is None else row.published - other
+        """Published Dice above the row it is compared with; None if nothing was published, or on other images."""
+        ours = self.published(row)
+        if ours is None or row.against is None or ours.gain is not None:
+            return ours.gain if ours and row.against else None
+        other = self.published(self.row(row.against))
+        if other is None or other.dice is None or ours.dice is None or other.score != ours.score:
+            return None
+        return ours.dice - other.dice
 
     def recipe(self, row: Row, scale: str, seed: int, extra: dict[str, str] | None = None) -> Config | Ballot:
         """The row's recipe at a scale, checked.
