@@ -19,7 +19,7 @@ class Published(Strict):
     gain: Annotated[float, Field(gt=-1, lt=1)] | None = None
     score: Literal["validation", "public", "private", "fold"]
     recipe: str = Field(min_length=1)
-    models: list[str] = []  # files of configs/model/ whose header gives it
+    models: list[str] = Field(default=[])  # files of configs/model/ whose header gives it
 
     @model_validator(mode="after")
     def _says_something(self) -> "Published":

@@ -87,8 +87,8 @@ class Table(Strict):
             if row.published is not None and row.published not in read_published():
                 raise ValueError(f"rows: {row.name}: published: {row.published!r} is not in configs/published.yaml"
                                  f"{nearest(row.published, read_published())}")  # fmt: skip
-            number = self.published(row)
-            if row.against is None and (row.classes or (number and number.dice is None)):
+            told = self.published(row)
+            if row.against is None and (row.classes or (told and told.dice is None)):
                 raise ValueError(f"rows: {row.name} is against no row, so it has no gain and no classes")
             if row.outcome == "worked" and (self.published_gain(row) or 0) < 0:
                 raise ValueError(f"rows: {row.name} worked, but its published numbers say that it lost")
