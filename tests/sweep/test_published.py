@@ -9,6 +9,7 @@ import yaml
 from phalanx.compose import compose, config_folder
 from phalanx.errors import ConfigError
 from phalanx.sweep.published import read_published
+from phalanx.sweep.results import recipe_of
 from phalanx.sweep.table import read_table, table_names
 
 NUMBERS = read_published()
@@ -94,6 +95,12 @@ def test_the_final_recipe_is_the_published_one():
     assert (config.augment.flip, config.augment.warp, config.augment.pixel) == (0, 0, [])
     number = NUMBERS["final_single"]
     assert (number.score, f"{number.dice:.4f}") == ("private", "0.9729")
+
+
+def test_the_votes_begin_from_the_final_recipe():
+    table = read_table("ensembles")
+    row = recipe_of(table.recipe(table.row("fpn_b3"), "full", 0))
+    assert row == recipe_of(compose({"experiment": "published_final"}))
 
 
 def test_a_file_of_numbers_that_says_nothing_is_refused(tmp_path, monkeypatch):
