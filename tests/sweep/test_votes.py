@@ -108,7 +108,7 @@ def test_votes_are_those_of_the_commands(words, hands, untrained, capsys):
     assert capsys.readouterr().out.count("as it was") == 4
     page = document()
     assert "Scored on the test images." in page
-    assert "- both_folds: a report. Soft vote of one (folds 0, 1), other (folds 1)" in page
+    assert "- both_folds: a report. Soft vote of one (folds 0, 1), other (fold 1)" in page
     assert "| tiny | hands | 2 | 1 |" in page  # votes are no trainings
 
 

@@ -172,8 +172,10 @@ SCORED_ON = {"test": "the test images", "rotated_test": "the rotated hands of th
 
 def members_text(row: Row) -> str:
     """The members of a vote, with their folds if those are not the first alone."""
-    folds = [f" (folds {', '.join(map(str, m.folds))})" if m.folds != [0] else "" for m in row.members]
-    named = [member.row + text for member, text in zip(row.members, folds, strict=True)]
+    named = []
+    for member in row.members:
+        folds = f" (fold{'s' * (len(member.folds) > 1)} {', '.join(map(str, member.folds))})"
+        named.append(member.row + (folds if member.folds != [0] else ""))
     return f". {(row.vote or '').capitalize()} vote of {', '.join(named)}" if named else ""
 
 
