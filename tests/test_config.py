@@ -94,6 +94,7 @@ def test_a_config_survives_being_written_and_read():
         ("optim.freeze.epochs=3", "optim.freeze.stages: missing; give it as optim.freeze.stages=..."),
         ("optim.freeze={stages:2,epochs:101}", "optim.freeze.epochs: 101 of 100 epochs; leave it out to freeze"),
         ("optim.layer_decay=0", "optim.layer_decay=0: input should be greater than 0"),
+        ("optim.encoder_lr_factor=2", "optim.encoder_lr_factor=2: input should be less than or equal to 1"),
         ("model.drop_path=1", "model.drop_path=1: input should be less than 1"),
         (
             "loss.stages=[{weights:{bce:1},untill:{epochs:3}}]",

@@ -62,7 +62,8 @@ def test_stopped_before_and_after_thawing_it_ends_the_same_bit_for_bit(recipe, r
     def make(name):
         config = recipe(
             "unet", model__encoder="tu-test_convnext", model__drop_path=0.5, model__norm="batch", epochs=4,
-            optim__freeze="{stages:2,epochs:2}", optim__layer_decay=0.5, checkpoint_minutes=1e-9,
+            optim__freeze="{stages:2,epochs:2}", optim__layer_decay=0.5, optim__encoder_lr_factor=0.5,
+            checkpoint_minutes=1e-9,
             model__options="{decoder_channels:[16,16,16,16,16]}",
         )  # fmt: skip
         return config.model_copy(update={"name": name})

@@ -183,3 +183,12 @@ def test_of_several_devices_one_is_planned(recipe, changes, images):
     """Two images a micro-batch: two devices share a step of two, and a step of eight leaves each its micro-batches."""
     options = {"batch": 2, "devices": "cpu,cpu", "ddp": "true"} | changes
     assert plan.make_plan(recipe(**options), vram=None, measure=False).batch == images
+
+
+def test_the_published_recipe_fits_the_gpu_it_was_trained_on():
+    """A V100 with 32 GB in fp16, at batch 2; what the search leaves free counted."""
+    config = compose({"experiment": "published_final", "precision": "fp16", "data.root": "."})
+    found = plan.make_plan(config, vram=None, measure=False)
+    assert (found.size, found.batch, found.precision) == (2048, 2, "fp16")
+    assert "estimated for a GPU" in found.how
+    assert 16 * plan.GIB < found.peak < (1 - plan.SPARE) * 32 * plan.GIB

@@ -37,7 +37,7 @@ overrides: {overrides}
 rows:
   - {{name: plain, source: a report}}
   - {{name: same, source: a report, overrides: [optim.lr=1e-2], against: plain, outcome: open}}
-  - {{name: faster, source: a report, overrides: [optim.lr=2e-2], against: plain, outcome: worked, gain: 0.01}}
+  - {{name: faster, source: a report, overrides: [optim.lr=2e-2], against: plain, outcome: worked, published: tiny}}
   - {{name: broken, source: a report, overrides: ["loss.stages=[{{weights:{{dise:1}}}}]"]}}
 """
 
@@ -47,6 +47,8 @@ def place(tmp_path, monkeypatch, hands, tiny):
     """A working folder with its own configs: a scale ``tiny`` and tables ``one`` and ``two``, which begin alike."""
     shutil.copytree(config_folder(), tmp_path / "configs", ignore=lambda folder, names: ["sweep"] * ("sweep" in names))
     (tmp_path / "configs/experiment/claims_tiny.yaml").write_text("# @package _global_\nepochs: 2\n")
+    with (tmp_path / "configs/published.yaml").open("a") as file:
+        file.write("tiny: {gain: 0.01, score: validation, recipe: a recipe}\n")
     words = [word for word in tiny("unet", epochs=2) if not word.startswith("data.root")]
     (tmp_path / "configs/sweep").mkdir()
     for name in ("one", "two"):

@@ -111,8 +111,9 @@ SWEEP = """\
 phalanx sweep TABLE ... [scale=small] [seeds=0,1] [rows=A,B] [fold=0] key=value ...
 
 Trains the rows of configs/sweep/TABLE.yaml (or `all`) that have no result yet, on a baseline that all tables share:
-all rows with the first seed, then with the next. Killed anywhere, the same command continues. A row that fails is
-told, the others go on; exits 1 then. Writes results/sweep/<scale>/<data set>/<table>/<row>.seed<s>.fold<k>.json.
+all rows with the first seed, then with the next. A row that is a vote trains its members and votes them. Killed
+anywhere, the same command continues. A row that fails is told, the others go on; exits 1 then. Writes
+results/sweep/<scale>/<data set>/<table>/<row>.seed<s>.fold<k>.json.
 
   scale=NAME             the baseline, configs/experiment/claims_NAME.yaml: small takes 100 s a training on one core,
                          full is the published size, on data.root=DIR

@@ -73,6 +73,8 @@ class Optim(Strict):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the weight average; 0 for none
     freeze: Freeze | None = None
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # factor of the learning rate an encoder stage, from behind
+    # learning rate of the encoder as a fraction of the decoder's, on top of layer_decay
+    encoder_lr_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
     # the optimizer's own: momentum, betas, eps, nesterov ...; those not given are as torch and timm have them
     options: dict[str, Any] = {}
     schedule: Schedule = "cosine"

@@ -35,7 +35,7 @@ from .guards import (
 )
 from .judge import Judge
 from .memory import Replay, Statistics, halve, out_of_memory, pieces, predicting, release
-from .optim import build_optimizer, scales
+from .optim import build_optimizer, scales, scales_encoder
 from .ranks import Ranks
 from .schedule import check_schedule, set_rate
 from .state import State
@@ -67,11 +67,11 @@ class Trainer:
         if config.model.compile:
             check_compiler(device.torch)
             self.raw.compile()
-        by_depth = config.optim.freeze is not None or config.optim.layer_decay < 1
-        self.stages = encoder_stages(self.raw, config.data.size) if by_depth else {}
+        scaled = scales_encoder(config.optim)
+        self.stages = encoder_stages(self.raw, config.data.size) if scaled or config.optim.freeze else {}
         if config.optim.freeze:
             check_freeze(config.optim.freeze, self.stages)
-        optimizer = build_optimizer(self.raw, config.optim, self.stages if config.optim.layer_decay < 1 else None)
+        optimizer = build_optimizer(self.raw, config.optim, self.stages if scaled else None)
         self.network, self.optimizer = self.fabric.setup(self.raw, optimizer)
         self.statistics = Statistics(self.raw)
         self.feed = Feed(task, config, device.torch, self.ranks)

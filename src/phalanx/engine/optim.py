@@ -23,24 +23,32 @@ KINDS: dict[type, tuple[Any, str]] = {
 def build_optimizer(network: nn.Module, config: Optim, stages: dict[str, int] | None = None) -> torch.optim.Optimizer:
     """The optimizer of a configuration. Norms, biases and other vectors get no weight decay.
 
-    Each group has a ``scale``, the factor of its learning rate: 1, and with ``layer_decay`` d at stage s of n encoder
-    stages d^(n + 1 - s), so that the last stage learns at d of the decoder's rate (Clark et al., 2020, by stage).
+    Each group has a ``scale``, the factor of its learning rate: 1 for the decoder and the heads. For the encoder it is
+    ``encoder_lr_factor``, and with ``layer_decay`` d that times d^(n + 1 - s) at stage s of n encoder stages, so that
+    the last stage learns at d of the encoder's rate (Clark et al., 2020, by stage).
 
     Args:
-        stages: encoder stage by parameter name (`models.depth.encoder_stages`), where there is a layer decay.
+        stages: encoder stage by parameter name (`models.depth.encoder_stages`), needed if :func:`scales_encoder`.
     """
     stages = stages or {}
     deepest = max(stages.values(), default=0)
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            scale = config.layer_decay ** (deepest + 1 - stages[name]) if name in stages else 1.0
+            scale = 1.0
+            if name in stages:
+                scale = config.encoder_lr_factor * config.layer_decay ** (deepest + 1 - stages[name])
             groups.setdefault((scale, parameter.ndim > 1), []).append(parameter)
     settings = [
         {"params": parameters, "weight_decay": config.weight_decay if matrix else 0.0, "scale": scale}
         for (scale, matrix), parameters in sorted(groups.items(), key=lambda item: item[0], reverse=True)
     ]
     return make_optimizer(settings, config)
+
+
+def scales_encoder(config: Optim) -> bool:
+    """Whether the encoder, or a stage of it, has another learning rate than the decoder."""
+    return config.layer_decay < 1 or config.encoder_lr_factor < 1
 
 
 def make_optimizer(groups: list[dict[str, Any]], config: Optim) -> torch.optim.Optimizer:
@@ -97,5 +105,5 @@ def _learnt(side: int) -> nn.Parameter:
 
 
 def scales(optimizer: torch.optim.Optimizer) -> list[float]:
-    """Factors of the learning rate, from the decoder's 1 to that of the encoder's first stage."""
+    """Distinct factors of the learning rate, descending from the decoder's 1."""
     return sorted({group["scale"] for group in optimizer.param_groups}, reverse=True)

@@ -1,11 +1,12 @@
 """docs/results.md from the tables and what their rows left: published beside ours, and whether they agree."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from .published import Published
 from .results import RESULTS, Result, changed, read_results
 from .table import Row, Table, read_table, runs_at, table_names
 from .verdict import PRIOR, Gain, Paired, gain_of, verdict
@@ -20,6 +21,13 @@ The published numbers were measured on private X-rays at 2048 pixels, ours on th
 above each table, so the values do not compare; the *gains* do: a row's Dice minus that of the row it is against, on
 the same held-out patients, with the same seed. Dice is out of fold, by the path of a submission, at the original size;
 ± is the standard deviation over seeds. A row that names classes is about their mean alone.
+
+Some tables are scored on the test images, whose patients no fold has seen, or on the rotated hands among them; they
+say so. There a row may be a vote: its members are trained by the same sweep, compared with each other as `ensemble.sh`
+does, and voted. If a claim is about the gap, the gain is that in test Dice less that out of fold: above zero, the row
+loses less than its baseline. Intervals there borrow their spread over seeds only from tables that are scored alike.
+
+A published Dice is that of validation unless it says otherwise; `configs/published.yaml` has its recipe.
 
 **The interval** (95%) counts seeds and patients. Its variance is the sum of two: that of the gain over seeds, divided
 by their number, and that of the mean over patients, where a patient that several seeds hold out is one draw. As two
@@ -46,9 +54,9 @@ class Place:
     stale: list[str]
 
     def paired(self, table: Table, row: Row) -> Paired | None:
-        """The row beside the one it is against; None where nothing is to be paired."""
+        """The row beside its baseline; None if there is nothing to pair."""
         ours, other = (self.results.get((table.name, name or ""), []) for name in (row.name, row.against))
-        pair = Paired.of(ours, other)
+        pair = Paired.of(ours, other, gap=table.gap)
         return pair if pair.values else None
 
 
@@ -65,12 +73,19 @@ def places(tables: list[Table], results: Path = RESULTS) -> list[Place]:
         elif not runs_at(row, result.scale):
             why = "the row makes no sense at this scale any more"
         else:
-            why = changed(result, table.recipe(row, result.scale, result.seed))
+            why = misplaced(result, table) or changed(result, table.recipe(row, result.scale, result.seed))
         if why is None:
             place.results.setdefault((result.table, result.row), []).append(result)
         else:
             place.stale.append(f"`{result.path(results).relative_to(results)}`: {why}")
     return [found[key] for key in sorted(found, key=lambda key: (key[0] != "small", key))]
+
+
+def misplaced(result: Result, table: Table) -> str | None:
+    """Why a result does not belong in a table, whatever its recipe; None if it does."""
+    if result.scored_on != table.scored_on:
+        return f"was scored on {result.scored_on}, the table is on {table.scored_on}"
+    return "has no out-of-fold Dice, which the gap needs" if table.gap and result.held_out is None else None
 
 
 def dice_text(results: list[Result], classes: list[str]) -> str:
@@ -85,6 +100,23 @@ def dice_text(results: list[Result], classes: list[str]) -> str:
     means = [np.average([dice for _, dice in rows], weights=[n for n, _ in rows]) for rows in seeds.values()]
     spread = f" ± {np.std(means, ddof=1):.4f}" if len(means) > 1 else ""
     return f"{np.mean(means):.4f}{spread} ({len(means)})"
+
+
+def gap_text(results: list[Result], classes: list[str]) -> str:
+    """The out-of-fold Dice of the same trainings, to follow that of the test images."""
+    held_out = [
+        replace(result, patients=result.held_out["patients"], images=result.held_out["images"])
+        for result in results
+        if result.held_out
+    ]
+    return f"; out of fold {dice_text(held_out, classes)}" if held_out else ""
+
+
+def published_text(number: Published | None) -> str:
+    """A published Dice, and what it was measured on if that was not validation."""
+    if number is None or number.dice is None:
+        return ""
+    return f"{number.dice:.4f}" + {"validation": "", "fold": " (one fold)"}.get(number.score, f" ({number.score})")
 
 
 def gain_text(gain: Gain | None) -> str:
@@ -120,19 +152,31 @@ def section(table: Table, place: Place | None, others: dict[tuple[str, str], Pai
             told = f"not run (scale {', '.join(row.scales or [])})"
         elif row.outcome:
             verdicts[told] += 1
-        published = table.published_gain(row)
+        number, published = table.published(row), table.published_gain(row)
         cells = [
             row.name + (f" ({', '.join(row.classes)})" if row.classes else ""),
             row.against or "",
-            "" if row.published is None else f"{row.published:.4f}",
+            published_text(number),
             "" if published is None else f"{published:+.4f}",
             row.outcome or "",
-            dice_text(ours, row.classes),
+            dice_text(ours, row.classes) + (gap_text(ours, row.classes) if table.gap else ""),
             gain_text(gain),
             told,
         ]
         lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
     return lines, verdicts
+
+
+SCORED_ON = {"test": "the test images", "rotated_test": "the rotated hands of the test images"}
+
+
+def members_text(row: Row) -> str:
+    """The members of a vote, with their folds if those are not the first alone."""
+    named = []
+    for member in row.members:
+        folds = f" (fold{'s' * (len(member.folds) > 1)} {', '.join(map(str, member.folds))})"
+        named.append(member.row + (folds if member.folds != [0] else ""))
+    return f". {(row.vote or '').capitalize()} vote of {', '.join(named)}" if named else ""
 
 
 def document(results: Path = RESULTS) -> str:
@@ -147,14 +191,18 @@ def document(results: Path = RESULTS) -> str:
         {(t.name, row.name): pair for t in tables for row in t.rows if row.against and (pair := place.paired(t, row))}
         for place in found
     ]
+    measures = {table.name: (table.scored_on, table.gap) for table in tables}
     body: list[str] = []
     totals = [Counter[str]() for _ in found]
     for table in tables:
         body += ["", f"## {table.title}", "", " ".join(table.why.split()), ""]
-        body += [f"- {row.name}: {row.source}" for row in table.rows]
+        if table.scored_on != "out_of_fold":
+            body += [f"Scored on {SCORED_ON[table.scored_on]}{', against out of fold' if table.gap else ''}.", ""]
+        body += [f"- {row.name}: {row.source}{members_text(row)}" for row in table.rows]
         shown = [i for i, place in enumerate(found) if any(name == table.name for name, _ in place.results)]
         for i in shown:
-            lines, verdicts = section(table, found[i], pairs[i])
+            others = {key: pair for key, pair in pairs[i].items() if measures[key[0]] == measures[table.name]}
+            lines, verdicts = section(table, found[i], others)
             totals[i] += verdicts
             body += ["", f"Scale {found[i].scale}, on {found[i].data}:", "", *lines]
         if not shown:
@@ -172,7 +220,7 @@ def summary(found: list[Place], totals: list[Counter]) -> list[str]:
     lines += ["| scale | data | trainings | seeds | verdicts | machine | commit |", "|" + "---|" * 7]
     for place, total in zip(found, totals, strict=True):
         results = [result for rows in place.results.values() for result in rows]
-        trained = {(str(result.recipe), result.fold) for result in results}
+        trained = {(str(result.recipe), result.fold) for result in results if "vote" not in result.recipe}
         cells = [
             place.scale,
             place.data,

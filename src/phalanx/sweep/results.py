@@ -1,4 +1,4 @@
-"""What a finished training of a row leaves: results/sweep/<scale>/<data>/<table>/<row>.seed<s>.fold<k>.json."""
+"""What a row's training, or vote, leaves: results/sweep/<scale>/<data>/<table>/<row>.seed<s>.fold<k>.json."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,13 +9,14 @@ from ..config import RUNTIME_KEYS, Config, validate
 from ..engine.folder import flatten
 from ..errors import ConfigError, DataError
 from ..files import refuse_link, write_text
+from .table import Ballot
 
 RESULTS = Path("results/sweep")
 
 
 @dataclass(frozen=True)
 class Result:
-    """One training of one row and its out-of-fold Dice."""
+    """One training, or vote, of one row and its Dice on the images that the table is scored on."""
 
     table: str
     row: str
@@ -23,16 +24,18 @@ class Result:
     data: str  # name of the data set's folder
     seed: int
     fold: int
-    dice: float  # mean over the held-out images and classes
-    seconds: float  # training and predicting
+    dice: float  # mean over the scored images and classes
+    seconds: float  # training and predicting held-out images; of a vote, those of its members and the vote
     curve: list[list[float]]  # [epoch, held-out Dice on the working grid] while training
     patients: dict[str, list[float]]  # Dice of each class in the recipe's order, mean over the patient's images
-    images: dict[str, int]  # of each held-out patient
+    images: dict[str, int]  # of each scored patient
     overrides: list[str]
-    recipe: dict[str, Any]  # resolved, without runtime keys
+    recipe: dict[str, Any]  # resolved, without runtime keys; of a vote, with those of its members
     command: str
     commit: str | None
     machine: str
+    scored_on: str = "out_of_fold"
+    held_out: dict[str, dict[str, Any]] | None = None  # `patients` and `images` out of fold, beside those of a test set
 
     @property
     def classes(self) -> list[str]:
@@ -48,15 +51,20 @@ class Result:
         """Writes the file whole, a line a value and a line a patient, so that it can be read."""
         lines = []
         for key, value in asdict(self).items():
-            text = json.dumps(value, allow_nan=False)
-            if key == "patients":
-                rows = [f"  {json.dumps(name)}: {json.dumps(dice, allow_nan=False)}" for name, dice in value.items()]
-                text = "{\n" + ",\n".join(rows) + "\n }"
+            text = _lines(value) if key == "patients" else json.dumps(value, allow_nan=False)
+            if key == "held_out" and value:
+                text = f'{{"images": {json.dumps(value["images"])}, "patients": {_lines(value["patients"])}}}'
             lines.append(f" {json.dumps(key)}: {text}")
         path = self.path(results)
         for folder in path.parents[:3]:  # those below ``results``
             refuse_link(folder)
         write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _lines(patients: dict[str, list[float]]) -> str:
+    """JSON with one line per patient."""
+    rows = [f"  {json.dumps(name)}: {json.dumps(dice, allow_nan=False)}" for name, dice in patients.items()]
+    return "{\n" + ",\n".join(rows) + "\n }"
 
 
 def read_results(results: Path = RESULTS, *, scale: str = "*", data: str = "*") -> list[Result]:
@@ -77,8 +85,12 @@ def read_results(results: Path = RESULTS, *, scale: str = "*", data: str = "*") 
     return found
 
 
-def recipe_of(config: Config) -> dict[str, Any]:
+def recipe_of(recipe: Config | Ballot) -> dict[str, Any]:
     """What decides the result of a recipe: neither its name nor where and how fast it is computed."""
+    if isinstance(recipe, Ballot):
+        members = [{"folds": list(folds), "recipe": recipe_of(member)} for member, folds in recipe.members]
+        classes = next(recipe.configs()).data.classes
+        return {"vote": recipe.mode, "members": members, "data": {"classes": classes}}
     hidden: dict[str, Any] = {"name": True}
     for key in RUNTIME_KEYS:
         section, _, last = key.partition(".")
@@ -86,19 +98,33 @@ def recipe_of(config: Config) -> dict[str, Any]:
             hidden.setdefault(section, {})[last] = True
         else:
             hidden[section] = True
-    return config.model_dump(mode="json", exclude=hidden)
+    return recipe.model_dump(mode="json", exclude=hidden)
 
 
-def changed(result: Result, config: Config) -> str | None:
-    """How the present recipe differs from the one a result was trained by; None where it does not. Options that came
-    later have the values that change nothing."""
+def changed(result: Result, recipe: Config | Ballot) -> str | None:
+    """How the present recipe differs from the one of a result; None if it does not. Options that came later have the
+    values that change nothing."""
     try:
-        data = result.recipe.get("data", {}) | {"root": "."}  # wherever it lay
-        was = flatten(recipe_of(validate(result.recipe | {"name": result.row, "data": data})))
-    except ConfigError as error:
+        was = _flat(_complete(result.recipe, result.row))
+    except (ConfigError, KeyError, TypeError) as error:
         return str(error).splitlines()[0]
-    now = flatten(recipe_of(config))
+    now = _flat(recipe_of(recipe))
     for key in {**was, **now}:
         if was.get(key) != now.get(key):
             return f"{key} was {was.get(key)}, now it is {now.get(key)}"
     return None
+
+
+def _complete(recipe: dict[str, Any], name: str) -> dict[str, Any]:
+    """A stored recipe with the options that came later."""
+    if "vote" in recipe:
+        members = [member | {"recipe": _complete(member["recipe"], name)} for member in recipe["members"]]
+        return recipe | {"members": members}
+    data = recipe.get("data", {}) | {"root": "."}  # wherever it lay
+    return recipe_of(validate(recipe | {"name": name, "data": data}))
+
+
+def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Flat, with the members of a vote by number."""
+    members = {str(number): _flat(member) for number, member in enumerate(recipe.get("members", []))}
+    return flatten(recipe | ({"members": members} if members else {}))

@@ -1,46 +1,40 @@
-"""Trains the rows of a table that have no result yet. Killed anywhere, the same command goes on."""
+"""Trains, or votes, the rows of a table that have no result yet. Killed anywhere, the same command goes on."""
 
-import hashlib
 import json
 import os
 import platform
-import shutil
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from ..commit import commit
 from ..compose import parse_folds
-from ..config import Config, Data
-from ..data import folds as folding
-from ..data.quarantine import kept_records
-from ..data.truth import truth_of
-from ..engine.fit import fit
+from ..config import Config
 from ..errors import ConfigError, PhalanxError
 from ..roots import resolve_root
-from ..submit.score import score
-from ..submit.table import Submission
-from ..tasks.segment import Segment
 from .options import SweepOptions
 from .results import Result, changed, read_results, recipe_of
-from .table import Row, Table, runs_at
+from .runs import Dice, Runs, seconds_of
+from .table import Ballot, Row, Table, runs_at
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training to do."""
+    """One training, or vote, to do."""
 
     table: Table
     row: Row
     scale: str
-    config: Config
-    fold: int
+    recipe: Config | Ballot
+    seed: int
+    fold: int  # of a vote 0: it has no held-out images
 
     @property
     def title(self) -> str:
-        return f"{self.table.name}/{self.row.name} seed {self.config.seed} fold {self.fold}"
+        return f"{self.table.name}/{self.row.name} seed {self.seed} fold {self.fold}"
 
 
 def sweep(options: SweepOptions) -> int:
@@ -58,8 +52,9 @@ def sweep(options: SweepOptions) -> int:
         for seed in options.seeds:
             for row in chosen or [row for row in table.rows if runs_at(row, options.scale)]:
                 try:  # all recipes before the first training: a mistake in the last should not wait for hours
-                    config = table.recipe(row, options.scale, seed, options.extra)
-                    jobs += [Job(table, row, options.scale, config, fold) for fold in folds_of(options.folds, config)]
+                    recipe = table.recipe(row, options.scale, seed, options.extra)
+                    folds = folds_of(options.folds, recipe) if isinstance(recipe, Config) else [0]
+                    jobs += [Job(table, row, options.scale, recipe, seed, fold) for fold in folds]
                 except ConfigError as error:
                     failed += 1
                     print(f"failed: {table.name}/{row.name} seed {seed}: {error}", flush=True)
@@ -82,74 +77,92 @@ def folds_of(text: str, config: Config) -> list[int]:
 
 
 def finish(job: Job, runs: Path) -> tuple[Result, str]:
-    """The result of a job: there already, that of another row with the same recipe, or newly trained."""
-    config, fold = job.config, job.fold
-    data = resolve_root(config.data)
+    """The result of a job: there already, that of another row with the same recipe, or newly made."""
+    table, recipe = job.table, job.recipe
+    first = recipe if isinstance(recipe, Config) else next(recipe.configs())
+    data = resolve_root(first.data)
     assert data.root is not None
     home = data.root.resolve().name
-    words = [job.table.name, f"scale={job.scale}", f"rows={job.row.name}", f"seeds={config.seed}", f"fold={fold}"]
-    told: dict[str, Any] = {"table": job.table.name, "row": job.row.name, "overrides": overrides(job)}
+    words = [table.name, f"scale={job.scale}", f"rows={job.row.name}", f"seeds={job.seed}"]
+    words += [] if job.row.vote else [f"fold={job.fold}"]
+    told: dict[str, Any] = {"table": table.name, "row": job.row.name, "overrides": overrides(job)}
     told["command"] = " ".join(["phalanx sweep", *words])  # without runtime keys, which hold private paths
-    known = [r for r in read_results(scale=job.scale, data=home) if (r.seed, r.fold) == (config.seed, fold)]
-    equal = [result for result in known if changed(result, config) is None]
+    known = [r for r in read_results(scale=job.scale, data=home) if (r.seed, r.fold) == (job.seed, job.fold)]
+    known = [r for r in known if r.scored_on == table.scored_on and (r.held_out is not None or not table.gap)]
+    equal = [result for result in known if changed(result, recipe) is None]
     for result in equal:
-        if (result.table, result.row) == (job.table.name, job.row.name):
+        if (result.table, result.row) == (table.name, job.row.name):
             return result, "as it was"
     if equal:
         copy = replace(equal[0], **told)
         copy.write()
         return copy, f"the recipe of {equal[0].table}/{equal[0].row}"
-    return train(job, data, home, runs, told)
-
-
-def train(job: Job, data: Data, home: str, runs: Path, told: dict[str, Any]) -> tuple[Result, str]:
-    """Begins or continues the run of a job's recipe, and writes its result.
-
-    Args:
-        data: with a root, whose folder is called ``home``.
-        told: values of the result that belong to the row, not to the recipe.
-    """
-    # equal recipes, equal folders: rows of several tables share a run
-    place = {"data": data, "runs": runs / job.scale / home, "name": f"{digest(job.config)}-seed{job.config.seed}"}
-    records = kept_records(data)
-    folder = fit(job.config.model_copy(update=place), job.fold, records, Segment)
-    number = folding.read_plain(folder / "folds.csv")
-    held_out = [record for record in records if number[record.name] == job.fold]
-    patient = {record.name: record.group for record in held_out}
-    found = score(Submission.read(folder / "oof.csv"), truth_of(held_out, data), patient)
-    of_patient = {name: np.array(found.patients) == name for name in sorted(set(found.patients))}
-    done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
-    made = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    result = Result(
-        **told,
-        scale=job.scale,
-        data=home,
-        seed=job.config.seed,
-        fold=job.fold,
-        dice=found.mean,
-        seconds=done["seconds_train"] + done["seconds_oof"],
-        curve=curve(folder),
-        patients={name: found.dice[here].mean(axis=0).round(5).tolist() for name, here in of_patient.items()},
-        images={name: int(here.sum()) for name, here in of_patient.items()},
-        recipe=recipe_of(job.config),
-        commit=made["commit"],
-        machine=f"{processor()}, {made['threads']} threads" if made["gpu"] is None else made["gpu"],
-    )
+    make = train if isinstance(recipe, Config) else vote
+    result = replace(make(job, Runs(runs / job.scale / home)), data=home, **told)
     result.write()
-    for part in ("last", "last.before", "best", "best.before"):  # `final` stays, which is what was scored
-        shutil.rmtree(folder / part, ignore_errors=True)
     return result, f"{result.seconds:.0f} s"
 
 
+def train(job: Job, runs: Runs) -> Result:
+    """Begins or continues the run of a job's recipe and scores it."""
+    config = job.recipe
+    assert isinstance(config, Config)
+    folder = runs.train(config, job.fold)
+    out_of_fold = runs.out_of_fold(config, job.fold)
+    on_test = job.table.scored_on != "out_of_fold"
+    scored = runs.on_test(config, job.fold, rotated=job.table.scored_on == "rotated_test") if on_test else out_of_fold
+    made = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    return replace(
+        _result(job, scored),
+        seconds=seconds_of(folder),
+        curve=curve(folder),
+        commit=made["commit"],
+        machine=f"{processor()}, {made['threads']} threads" if made["gpu"] is None else made["gpu"],
+        held_out={"patients": out_of_fold.patients, "images": out_of_fold.images} if job.table.gap else None,
+    )
+
+
+def vote(job: Job, runs: Runs) -> Result:
+    """Holds the vote of a job, training the members that are not there, and scores it."""
+    ballot = job.recipe
+    assert isinstance(ballot, Ballot)
+    trained = runs.train_members(ballot)
+    began = time.monotonic()
+    scored = runs.on_test(ballot, 0, rotated=job.table.scored_on == "rotated_test")
+    seconds = sum(map(seconds_of, trained)) + time.monotonic() - began
+    return replace(_result(job, scored), seconds=seconds)
+
+
+def _result(job: Job, scored: Dice) -> Result:
+    """What a training and a vote have in common; the name of the data set is not in it."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return Result(
+        table=job.table.name,
+        row=job.row.name,
+        scale=job.scale,
+        data="",
+        seed=job.seed,
+        fold=job.fold,
+        dice=scored.mean,
+        seconds=0.0,
+        curve=[],
+        patients=scored.patients,
+        images=scored.images,
+        overrides=[],
+        recipe=recipe_of(job.recipe),
+        command="",
+        commit=commit(),
+        machine=gpu or f"{processor()}, {torch.get_num_threads()} threads",
+        scored_on=job.table.scored_on,
+    )
+
+
 def overrides(job: Job) -> list[str]:
-    """The words that make the row's recipe of the scale's."""
+    """The words that make the row's recipe of the scale's; none of a vote, whose members have their own."""
     table, row = job.table, job.row
+    if row.vote:
+        return []
     return [*table.overrides, *table.at.get(job.scale, []), *row.overrides, *row.at.get(job.scale, [])]
-
-
-def digest(config: Config) -> str:
-    """Short name of a recipe, seed included."""
-    return hashlib.sha256(json.dumps(recipe_of(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def curve(folder: Path) -> list[list[float]]:

@@ -1,5 +1,7 @@
-"""Tables of variants: a file of configs/sweep/ each, a row a published claim, and the recipe it makes at a scale."""
+"""Tables of variants: one file of configs/sweep/ each, one row per published claim, and its recipe at a scale."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,9 +11,36 @@ from pydantic import Field, model_validator
 from ..compose import compose, config_folder, split_words
 from ..config import Config, Strict, nearest, validate
 from ..errors import ConfigError
+from .published import Published, read_published
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Outcome = Literal["worked", "did not help", "open"]  # open: untested, unclear, or the source contradicts itself
+
+
+Mode = Literal["soft", "hard"]
+ScoredOn = Literal["out_of_fold", "test", "rotated_test"]  # the last: the rotated hands of the test set alone
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """The recipe of a vote: the recipes of its members, each with the folds whose networks vote."""
+
+    mode: Mode
+    members: tuple[tuple["Config | Ballot", tuple[int, ...]], ...]
+
+    def configs(self) -> Iterator[Config]:
+        """The recipes of all networks behind the vote."""
+        for recipe, _ in self.members:
+            yield from (recipe,) if isinstance(recipe, Config) else recipe.configs()
+
+
+class Member(Strict):
+    """A row above that votes."""
+
+    row: Name
+    # whose networks vote: a soft vote takes each as a voter, the member's weight shared among them; a hard vote takes
+    # their mean. A member that is a vote itself has chosen its own.
+    folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
 
 
 class Row(Strict):
@@ -20,12 +49,13 @@ class Row(Strict):
     name: Name
     source: str = Field(min_length=1)
     overrides: list[str] = []  # key=value words of `phalanx train`
+    vote: Mode | None = None  # instead of a training: a vote of `members`
+    members: list[Member] = []
     at: dict[str, list[str]] = {}  # more of them at one scale, behind the others
     scales: list[str] | None = None  # where the row makes sense; null: everywhere
     against: str | None = None  # the row it is compared with; null: it is only compared with
     outcome: Outcome | None = None  # published, of the comparison
-    published: Annotated[float, Field(gt=0, lt=1)] | None = None  # Dice
-    gain: Annotated[float, Field(gt=-1, lt=1)] | None = None  # Dice above `against`, where no values were published
+    published: str | None = None  # key of configs/published.yaml: the Dice, or the gain over `against`
     classes: list[str] = []  # the claim is about the mean Dice of these; empty: of all
 
 
@@ -33,6 +63,8 @@ class Table(Strict):
     """Variants of one choice. ``overrides`` and ``at`` are shared by its rows."""
 
     name: Name
+    scored_on: ScoredOn = "out_of_fold"
+    gap: bool = False  # the claims are about the Dice lost from out of fold to `scored_on`
     title: str = Field(min_length=1)
     why: str = Field(min_length=1)
     overrides: list[str] = []
@@ -43,6 +75,8 @@ class Table(Strict):
     def _comparable(self) -> "Table":
         names = [row.name for row in self.rows]
         known = scales()
+        if self.gap and self.scored_on == "out_of_fold":
+            raise ValueError("gap: is from out of fold to a test set; give scored_on: test or rotated_test")
         for row in self.rows:
             if names.count(row.name) > 1:
                 raise ValueError(f"rows: {row.name} stands there twice")
@@ -50,14 +84,38 @@ class Table(Strict):
                 raise ValueError(f"rows: {row.name} is against {row.against!r}, which is no other row")
             if (row.against is None) != (row.outcome is None):
                 raise ValueError(f"rows: {row.name} needs both 'against' and 'outcome', or neither")
-            if row.against is None and (row.gain is not None or row.classes):
+            if row.published is not None and row.published not in read_published():
+                raise ValueError(f"rows: {row.name}: published: {row.published!r} is not in configs/published.yaml"
+                                 f"{nearest(row.published, read_published())}")  # fmt: skip
+            told = self.published(row)
+            if row.against is None and (row.classes or (told and told.dice is None)):
                 raise ValueError(f"rows: {row.name} is against no row, so it has no gain and no classes")
             if row.outcome == "worked" and (self.published_gain(row) or 0) < 0:
                 raise ValueError(f"rows: {row.name} worked, but its published numbers say that it lost")
             for scale in [*(row.scales or []), *row.at, *self.at]:
                 if scale not in known:
                     raise ValueError(f"rows: {row.name}: {scale!r} is no scale{nearest(scale, known)}")
+        for number, row in enumerate(self.rows):
+            self._check_vote(row, {above.name: above for above in self.rows[:number]})
         return self
+
+    def _check_vote(self, row: Row, above: dict[str, Row]) -> None:
+        """Refuses a vote that cannot be held or scored. Members stand above it, so that no vote is its own member."""
+        if (row.vote is None) != (not row.members):
+            raise ValueError(f"rows: {row.name} needs both 'vote' and 'members', or neither")
+        if row.vote and (row.overrides or row.at):
+            raise ValueError(f"rows: {row.name} is a vote and trains nothing; overrides belong to its members")
+        if row.vote and (self.scored_on == "out_of_fold" or self.gap):
+            raise ValueError(f"rows: {row.name}: the members of a vote have seen each other's held-out images; "
+                             "give scored_on: test, without gap")  # fmt: skip
+        for member in row.members:
+            if member.row not in above:
+                raise ValueError(f"rows: {row.name}: its member {member.row!r} is not a row above it")
+            if above[member.row].vote and (row.vote == "soft" or member.folds != [0]):
+                raise ValueError(f"rows: {row.name}: its member {member.row} is a vote, which joins a hard vote as "
+                                 "it is, without folds")  # fmt: skip
+            if any(runs_at(row, scale) and not runs_at(above[member.row], scale) for scale in scales()):
+                raise ValueError(f"rows: {row.name}: its member {member.row} does not run at all of its scales")
 
     def row(self, name: str) -> Row:
         """The row of a name.
@@ -70,19 +128,35 @@ class Table(Strict):
                 return row
         raise ConfigError(f"rows={name}: no such row in {self.name}{nearest(name, [r.name for r in self.rows])}")
 
-    def published_gain(self, row: Row) -> float | None:
-        """Published Dice above the row it is compared with; None where nothing was published."""
-        if row.gain is not None or row.against is None:
-            return row.gain
-        other = self.row(row.against).published
-        return None if other is None or row.published is None else row.published - other
+    def published(self, row: Row) -> Published | None:
+        """What was published about a row."""
+        return None if row.published is None else read_published()[row.published]
 
-    def recipe(self, row: Row, scale: str, seed: int, extra: dict[str, str] | None = None) -> Config:
+    def published_gain(self, row: Row) -> float | None:
+        """Published Dice above the row it is compared with; None if nothing was published, or on other images."""
+        ours = self.published(row)
+        if ours is None or row.against is None or ours.gain is not None:
+            return ours.gain if ours and row.against else None
+        other = self.published(self.row(row.against))
+        if other is None or other.dice is None or ours.dice is None or other.score != ours.score:
+            return None
+        return ours.dice - other.dice
+
+    def recipe(self, row: Row, scale: str, seed: int, extra: dict[str, str] | None = None) -> Config | Ballot:
         """The row's recipe at a scale, checked.
 
         Raises:
-            ConfigError: an override that cannot work; names the table and the row.
+            ConfigError: an override that cannot work, a fold that a member does not have; names the table and the row.
         """
+        if row.vote:
+            found = []
+            for member in row.members:
+                recipe = self.recipe(self.row(member.row), scale, seed, extra)
+                if isinstance(recipe, Config) and max(member.folds) >= recipe.folds:
+                    raise ConfigError(f"configs/sweep/{self.name}.yaml, {row.name} at scale {scale}: {member.row} has "
+                                      f"no fold {max(member.folds)} (folds={recipe.folds})")  # fmt: skip
+                found.append((recipe, tuple(member.folds)))
+            return Ballot(row.vote, tuple(found))
         pairs = {"experiment": f"claims_{scale}"}
         for words in (self.overrides, self.at.get(scale, []), row.overrides, row.at.get(scale, [])):
             pairs |= split_words(words)

@@ -1,7 +1,7 @@
 """Whether a difference between two recipes is more than chance, and what that says of a published claim."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,24 +16,40 @@ Verdict = Literal["agrees", "disagrees", "undecided", "not run", "open: better",
 
 @dataclass(frozen=True)
 class Paired:
-    """Differences in Dice of two recipes on the same held-out patients, by seed."""
+    """Differences in Dice of two recipes on the same patients, by seed."""
 
     patients: tuple[tuple[str, ...], ...]  # of each seed
     images: tuple[np.ndarray, ...]  # int64[P]
     values: tuple[np.ndarray, ...]  # float64[P, C], first recipe minus second, mean over a patient's images
+    held_out: "Paired | None" = None  # out of fold, by the same seeds: the claim is about the values less these
 
     @classmethod
-    def of(cls, ours: Sequence[Result], against: Sequence[Result]) -> "Paired":
-        """Pairs the seeds and folds that both recipes have; a seed's folds are joined."""
-        others = {(result.seed, result.fold): result for result in against}
+    def of(cls, ours: Sequence[Result], baseline: Sequence[Result], *, gap: bool = False) -> "Paired":
+        """Pairs the seeds and folds that both recipes have; a seed's folds are joined.
+
+        Args:
+            gap: the difference is between test and out-of-fold Dice, so results that lack the latter are left out.
+        """
+        others = {(result.seed, result.fold): result for result in baseline}
+        pairs = [(result, other) for result in ours if (other := others.get((result.seed, result.fold)))]
+        pairs = [(one, other) for one, other in pairs if one.images == other.images]
+        if not gap:
+            return cls._joined([(one.seed, _scored(one), _scored(other)) for one, other in pairs])
+        test, held_out = [], []
+        for one, other in pairs:
+            if one.held_out and other.held_out and one.held_out["images"] == other.held_out["images"]:
+                test.append((one.seed, _scored(one), _scored(other)))
+                held_out.append((one.seed, one.held_out, other.held_out))
+        return replace(cls._joined(test), held_out=cls._joined(held_out))
+
+    @classmethod
+    def _joined(cls, pairs: Sequence[tuple[int, dict[str, dict], dict[str, dict]]]) -> "Paired":
         seeds: dict[int, list[tuple[str, int, np.ndarray]]] = {}
-        for result in ours:
-            other = others.get((result.seed, result.fold))
-            if other is not None and other.images == result.images:
-                seeds.setdefault(result.seed, []).extend(
-                    (name, images, np.subtract(result.patients[name], other.patients[name]))
-                    for name, images in result.images.items()
-                )
+        for seed, one, other in pairs:
+            seeds.setdefault(seed, []).extend(
+                (name, images, np.subtract(one["patients"][name], other["patients"][name]))
+                for name, images in one["images"].items()
+            )
         return cls(
             tuple(tuple(name for name, _, _ in rows) for rows in seeds.values()),
             tuple(np.array([images for _, images, _ in rows]) for rows in seeds.values()),
@@ -42,20 +58,31 @@ class Paired:
 
     def by_seed(self, classes: Sequence[int]) -> np.ndarray:
         """float64[S]: mean over each seed's images and the given classes."""
+        means = self._means(classes)
+        return means if self.held_out is None else means - self.held_out.by_seed(classes)
+
+    def _means(self, classes: Sequence[int]) -> np.ndarray:
         pairs = zip(self.values, self.images, strict=True)
         return np.array([np.average(value[:, classes].mean(1), weights=images) for value, images in pairs])
 
     def patient_variance(self, classes: Sequence[int]) -> float:
         """Variance of the mean over seeds that comes from which patients were drawn. A patient held out under several
-        seeds counts as one draw (cluster-robust variance)."""
+        seeds counts as one draw (cluster-robust variance). Patients of the test set and held-out ones are different
+        people, so their variances add up."""
+        if self.held_out is not None:
+            return replace(self, held_out=None).patient_variance(classes) + self.held_out.patient_variance(classes)
         parts: dict[str, float] = {}
-        means = self.by_seed(classes)
+        means = self._means(classes)
         for names, images, value, mean in zip(self.patients, self.images, self.values, means, strict=True):
             shares = images / images.sum() / len(means) * (value[:, classes].mean(1) - mean)
             for name, share in zip(names, shares, strict=True):
                 parts[name] = parts.get(name, 0.0) + float(share)
         count = len(parts)
         return sum(part**2 for part in parts.values()) * count / (count - 1) if count > 1 else float("inf")
+
+
+def _scored(result: Result) -> dict[str, dict]:
+    return {"patients": result.patients, "images": result.images}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,52 @@
+"""The published numbers, each once with its recipe: configs/published.yaml."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from ..compose import config_folder
+from ..config import Strict, validate
+from ..errors import ConfigError
+
+
+class Published(Strict):
+    """A published Dice, or a difference from the baseline that ``recipe`` names."""
+
+    dice: Annotated[float, Field(gt=0, lt=1)] | None = None
+    gain: Annotated[float, Field(gt=-1, lt=1)] | None = None
+    score: Literal["validation", "public", "private", "fold"]
+    recipe: str = Field(min_length=1)
+    models: list[str] = Field(default=[])  # files of configs/model/ whose header gives it
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Published":
+        if self.dice is None and self.gain is None:
+            raise ValueError("dice: or gain: is needed")
+        return self
+
+
+def read_published() -> dict[str, Published]:
+    """All published numbers by key.
+
+    Raises:
+        ConfigError: the file is missing, or an entry is wrong.
+    """
+    return _read(config_folder() / "published.yaml")
+
+
+@cache
+def _read(path: Path) -> dict[str, Published]:
+    try:
+        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    found = {}
+    for key, entry in values.items():
+        try:
+            found[key] = validate(entry, Published)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {key}: {error}") from None
+    return found
