@@ -1,12 +1,13 @@
 """Recipes resolve; what is misspelt is refused in one line that names the key and the nearest valid one."""
 
 import re
+import shutil
 
 import pytest
 import yaml
 
 from phalanx.compose import compose, config_folder, override, parse_folds, split_words
-from phalanx.config import RUNTIME_KEYS, Config, Model, known_keys, validate
+from phalanx.config import RUNTIME_KEYS, Config, Model, known_keys, read_plain, validate
 from phalanx.errors import ConfigError
 
 FILES = sorted(path for path in config_folder().rglob("*.yaml") if path.parent.name != "sweep")
@@ -244,3 +245,76 @@ def test_oversampling_is_composed_from_words_and_experiments():
 @pytest.mark.parametrize("value", ["32", "bf16"])
 def test_precision_is_given_as_it_is_written(value):
     assert compose({"precision": value}).precision == value
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("experiment/mine.yaml", '# @package _global_\ndata: {name: "${oc.env:HOME}"}\n'),
+        ("experiment/mine.yaml", "# @package _global_\nname: ${oc.env:HOME}\n"),
+        ("experiment/mine.yaml", "# @package _global_\ndefaults:\n  - override /loss: ${oc.env:HOME}\n"),
+        ("experiment/mine.yaml", "# @package _global_\nepochs: ${batch}\n"),
+        ("config.yaml", "defaults: [_self_]\nseed: ${oc.decode:1}\n"),
+    ],
+)
+def test_a_recipe_resolves_nothing(tmp_path, monkeypatch, file, text):
+    shutil.copytree(config_folder(), tmp_path / "configs")
+    (tmp_path / "configs" / file).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"\.yaml: .*\$\{.*is not resolved here") as caught:
+        compose({"experiment": "mine"} if "mine" in file else {})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_comment_may_hold_anything(tmp_path, monkeypatch):
+    shutil.copytree(config_folder(), tmp_path / "configs")
+    with (tmp_path / "configs/config.yaml").open("a") as config:
+        config.write("# as in ${oc.env:HOME}\n")
+    monkeypatch.chdir(tmp_path)
+    assert compose({"data.root": "/data"}).name == "base"
+
+
+@pytest.mark.parametrize("name", ["a", "a-b_c 1", "손", "v1.2", "a$b"])
+def test_plain_folder_names_are_taken(name):
+    assert validate(compose({"data.root": "/data"}).model_dump() | {"name": name}).name == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".git", "a/b", "/a", "..\\a", "a\nb", " a", "a ", "a\0b"])
+def test_a_name_that_would_lead_elsewhere_is_refused(name):
+    values = compose({"data.root": "/data"}).model_dump()
+    with pytest.raises(ConfigError, match="is not one plain folder name"):
+        validate(values | {"name": name})
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: &x [1]\nb: *x\n", "refers to another place"),
+        ("a: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
+        ("a: 2026-11-28\n", "could not determine a constructor"),
+        ("a: !!binary aGk=\n", "could not determine a constructor"),
+        ("<<: {a: 1}\n", "is no text, or appears twice"),
+        ("a: 1\na: 2\n", "is no text, or appears twice"),
+        ("1: 2\n", "is no text, or appears twice"),
+        ("- a\n", "holds no options"),
+        ("", "holds no options"),
+        ("a: [\n", "is not plain YAML"),
+        ("[" * 5000, "is not plain YAML"),
+        ("a: " + "x" * (1 << 20) + "\n", "has more than 1 MiB"),
+        ("a: \x00\n", "is not plain YAML"),
+    ],
+)
+def test_a_run_s_configuration_is_plain_data(tmp_path, text, why):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"config\.yaml: .*{why}") as caught:
+        read_plain(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_run_s_configuration_comes_back_as_it_was(tmp_path):
+    values = compose({"data.root": "/data"}).model_dump(mode="json")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    assert read_plain(tmp_path / "config.yaml") == values
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_plain(tmp_path / "none.yaml")

@@ -88,3 +88,11 @@ def test_another_lock_or_wish_is_not_the_ready_environment(prepared, spoil):
     assert done.returncode == 2
     assert done.stderr.startswith("setup: no Python 3.11 or later found (/no/such/python); install one")
     assert done.stdout == ""
+
+
+def test_a_link_in_the_place_of_the_lock_costs_nothing(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "venv.lock").symlink_to(tmp_path / "precious")
+    done = bash("setup.sh", PHALANX_VENV=tmp_path / "venv", PYTHON="/no/such/python")
+    assert done.returncode == 2
+    assert (tmp_path / "precious").read_text() == "precious"

@@ -182,6 +182,21 @@ def test_what_rested_longest_makes_room_and_what_others_use_does_not(make, tmp_p
     assert all(cache.store.get(cache.known[record][1]) for record in records)
 
 
+def test_room_is_made_of_samples_alone(make, tmp_path):
+    """`data.cache_dir` may name a folder in which a user has other things, however long they rested."""
+    folder = tmp_path / "cache"
+    make(size=32)
+    mine = [folder / "notes.txt", folder / "scan.npz", tmp_path / "elsewhere.npz"]
+    for path in mine:
+        path.write_bytes(b"x" * 100_000)
+    (folder / f"{'a' * 64}.npz").symlink_to(mine[2])
+    for path in (*folder.glob("*"), mine[2]):
+        os.utime(path, times=(0, 0), follow_symlinks=False)
+    make(cache_gb=1e-9)
+    assert all(path.stat().st_size == 100_000 and path.stat().st_mtime == 0 for path in mine)
+    assert (folder / f"{'a' * 64}.npz").is_symlink()
+
+
 def test_a_folder_that_cannot_be_written_is_said_once_and_costs_only_time(make, tmp_path, capsys):
     (tmp_path / "cache").write_text("in the way")
     cache, records, data = make()
