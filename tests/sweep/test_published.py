@@ -110,5 +110,5 @@ def test_a_file_of_numbers_that_says_nothing_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"published\.yaml: cannot be read"):
         read_published()
     (tmp_path / "configs/published.yaml").write_text("a: {score: private, recipe: r}")
-    with pytest.raises(ConfigError, match=r"published\.yaml: a: dice: or gain: is needed"):
+    with pytest.raises(ConfigError, match=r"published\.yaml: a: dice: or gain: or gap: is needed"):
         read_published()

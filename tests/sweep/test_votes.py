@@ -206,6 +206,7 @@ def a_vote(name="v", **changes):
     [
         ([a_vote()], {"scored_on": "out_of_fold"}, "v: the members of a vote have seen each other's held-out images"),
         ([a_vote()], {"gap": True}, "v: the members of a vote have seen each other's held-out images"),
+        ([{"name": "b", "source": "s", "published": "gap_fpn"}], {}, "b: a published gap belongs to a table with gap"),
         ([], {"scored_on": "out_of_fold", "gap": True}, "gap: is from out of fold to a test set"),
         ([a_vote(members=[])], {}, "v needs both 'vote' and 'members'"),
         ([a_vote(vote=None)], {}, "v needs both 'vote' and 'members'"),

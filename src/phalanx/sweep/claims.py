@@ -113,7 +113,9 @@ def gap_text(results: list[Result], classes: list[str]) -> str:
 
 
 def published_text(number: Published | None) -> str:
-    """A published Dice, and what it was measured on if that was not validation."""
+    """A published Dice, and what it was measured on if that was not validation; or a gap from validation."""
+    if number is not None and number.gap is not None:
+        return f"gap {number.gap:+.4f}"
     if number is None or number.dice is None:
         return ""
     return f"{number.dice:.4f}" + {"validation": "", "fold": " (one fold)"}.get(number.score, f" ({number.score})")

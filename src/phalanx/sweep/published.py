@@ -13,18 +13,19 @@ from ..errors import ConfigError
 
 
 class Published(Strict):
-    """A published Dice, or a difference from the baseline that ``recipe`` names."""
+    """A published Dice, a difference from the baseline that ``recipe`` names, or one from validation to a test."""
 
     dice: Annotated[float, Field(gt=0, lt=1)] | None = None
     gain: Annotated[float, Field(gt=-1, lt=1)] | None = None
+    gap: Annotated[float, Field(gt=-1, lt=1)] | None = None  # the Dice of ``score`` less that of validation
     score: Literal["validation", "public", "private", "fold"]
     recipe: str = Field(min_length=1)
     models: list[str] = Field(default=[])  # files of configs/model/ whose header gives it
 
     @model_validator(mode="after")
     def _says_something(self) -> "Published":
-        if self.dice is None and self.gain is None:
-            raise ValueError("dice: or gain: is needed")
+        if self.dice is None and self.gain is None and self.gap is None:
+            raise ValueError("dice: or gain: or gap: is needed")
         return self
 
 

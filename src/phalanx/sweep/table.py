@@ -88,7 +88,11 @@ class Table(Strict):
                 raise ValueError(f"rows: {row.name}: published: {row.published!r} is not in configs/published.yaml"
                                  f"{nearest(row.published, read_published())}")  # fmt: skip
             told = self.published(row)
-            if row.against is None and (row.classes or (told and told.dice is None)):
+            if told and self.gap != (told.gap is not None):
+                raise ValueError(
+                    f"rows: {row.name}: a published gap belongs to a table with gap: true, and nothing else"
+                )
+            if row.against is None and (row.classes or (told and told.dice is None and told.gap is None)):
                 raise ValueError(f"rows: {row.name} is against no row, so it has no gain and no classes")
             if row.outcome == "worked" and (self.published_gain(row) or 0) < 0:
                 raise ValueError(f"rows: {row.name} worked, but its published numbers say that it lost")
@@ -138,6 +142,8 @@ class Table(Strict):
         if ours is None or row.against is None or ours.gain is not None:
             return ours.gain if ours and row.against else None
         other = self.published(self.row(row.against))
+        if other and ours.gap is not None and other.gap is not None:
+            return ours.gap - other.gap
         if other is None or other.dice is None or ours.dice is None or other.score != ours.score:
             return None
         return ours.dice - other.dice
