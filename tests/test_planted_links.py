@@ -289,6 +289,24 @@ def test_outputs_do_not_replace_files_of_others(place, foreign, runs, hands, cap
     assert Path("/dev/null").is_char_device()
 
 
+@pytest.mark.parametrize("where", ["x.maps", ".x.csv.part", ".x.csv.part/maps"])
+def test_a_user_s_file_in_a_folder_of_ours_is_not_removed(place, runs, hands, where, capsys):
+    words = ["infer", "experiment=unet", *predicting(runs, hands, "maps=true")]
+    if where == "x.maps":
+        assert main(words) == 0
+    Path(where).mkdir(parents=True, exist_ok=True)
+    Path(where, "notes.txt").write_text("mine")
+    before = tree(Path())
+    capsys.readouterr()
+    assert main([*words, "tta=hflip"]) == 2
+    assert capsys.readouterr().err.endswith("notes.txt: stands in the way and was not written by this program; "
+                                            "move it away\n")  # fmt: skip
+    after = tree(Path())
+    assert {name: after[name][1] for name in before} == {name: content for name, (_, content) in before.items()}
+    Path(where, "notes.txt").unlink()
+    assert main([*words, "tta=hflip"]) == 0
+
+
 def test_our_own_outputs_are_replaced(place, capsys):
     put(Path("m.csv"), masks(0)), put(Path("n.csv"), masks(1))
     Path("empty.json").write_text("")  # as mktemp leaves it

@@ -64,6 +64,6 @@ def hard_vote(
         vote: dict[str, Any] = {"how": how, "members": list(names), "agreement": agreement and agreement.to_json()}
         table.write(out, rows, members[0].classes, table.known_sizes(members), hashes, vote)
         with suppress(OutputError):  # with something in it that is not ours, it stays
-            for part in scratch.glob(".*.part"):
+            for part in filter(Path.is_dir, scratch.glob(".*.part")):  # of a member that another vote had
                 remove_part(part)
             remove_folder(scratch, lambda name: SCRATCH.fullmatch(name) is not None)
