@@ -22,9 +22,9 @@ import numpy as np
 
 from common import flags, keep, machine
 from hands import hand_set
+from phalanx.checks.findings import Report
+from phalanx.checks.run import check
 from phalanx.config import Data
-from phalanx.data.checks.findings import Report
-from phalanx.data.checks.run import check
 from phalanx.phantom.anatomy import HAND_CLASSES
 
 Items = list[dict]

@@ -16,16 +16,16 @@ import torch
 
 from common import flags, keep
 from phalanx.cli import main as phalanx
+from phalanx.commands.demo import run_demo
 from phalanx.config import Data
-from phalanx.data.planes import unpack
 from phalanx.data.polygons import rasterise, read_annotations
 from phalanx.data.records import Record, test_records, train_records
 from phalanx.data.truth import answers
-from phalanx.demo import run_demo
+from phalanx.masks.planes import unpack
+from phalanx.masks.rle import encode
 from phalanx.phantom.anatomy import HAND_CLASSES
-from phalanx.submit.rle import encode
-from phalanx.submit.score import score
-from phalanx.submit.table import Submission
+from phalanx.scoring.score import score
+from phalanx.submission.table import Submission
 
 SIDE = 160
 

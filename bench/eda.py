@@ -32,10 +32,10 @@ from phalanx.data.polygons import read_annotations
 from phalanx.data.records import Record, test_records, train_records
 from phalanx.data.rotation import BASE, LIMIT, TIP, tilt
 from phalanx.data.truth import truth_of
-from phalanx.explain.eda import explore
-from phalanx.explain.eda_measure import measure
+from phalanx.eda.measure import measure
+from phalanx.eda.report import explore
 from phalanx.phantom.anatomy import HAND_CLASSES
-from phalanx.submit.table import write
+from phalanx.submission.table import write
 
 CLASSES = list(HAND_CLASSES)
 MB = 1e6 if sys.platform == "darwin" else 1e3  # of the units that the system counts memory in

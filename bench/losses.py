@@ -28,8 +28,8 @@ from torch import Tensor
 
 from common import flags, keep, machine, memory, smp_mixture
 from phalanx.data.polygons import outlines_of, rasterise, read_annotations
-from phalanx.losses.bits import unpack
 from phalanx.losses.stages import StagedLoss
+from phalanx.masks.planes_torch import unpack
 from phalanx.phantom.anatomy import HAND_CLASSES, pose_hand
 from phalanx.phantom.hand import annotate
 
@@ -64,8 +64,8 @@ def trained_logits(planes: np.ndarray, seed: int = 0) -> Tensor:
 def of_run(folder: Path, side: int) -> tuple[np.ndarray, Tensor]:
     """Bit-planes of the first test hand of a run's data set at ``side``, and the run's logits of it, enlarged."""
     from phalanx.data.images import Grid, read_grey
-    from phalanx.engine.device import open_device
     from phalanx.predict.members import FoldMember
+    from phalanx.runtime.device import open_device
 
     fold = FoldMember(folder, weights="final", device=open_device("cpu", "32"), changes={})
     test = Path(fold.config.data.root) / "test"

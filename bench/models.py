@@ -28,16 +28,16 @@ import yaml
 from torch import Tensor
 
 from common import flags, keep, machine, memory, smp_mixture
-from phalanx.compose import compose
 from phalanx.config import Model, validate
-from phalanx.engine.device import open_device
+from phalanx.config.compose import compose
 from phalanx.engine.optim import build_optimizer
 from phalanx.errors import ConfigError
-from phalanx.losses.bits import thin, unpack
 from phalanx.losses.stages import StagedLoss
+from phalanx.masks.planes_torch import thin, unpack
 from phalanx.models.build import Output, build
 from phalanx.predict.export import compare, random_picture, write_onnx
 from phalanx.predict.exported import open_session
+from phalanx.runtime.device import open_device
 from phalanx.tasks.segment import loss_of
 
 LARGE = {

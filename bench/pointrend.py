@@ -20,18 +20,18 @@ import torch
 
 from common import flags, keep, machine
 from phalanx.cli import main as phalanx
-from phalanx.compose import compose
+from phalanx.config.compose import compose
 from phalanx.data import folds
 from phalanx.data.layouts import train_records
 from phalanx.data.truth import truth_of
-from phalanx.engine.device import open_device
 from phalanx.losses.stages import StagedLoss
 from phalanx.models.build import build
 from phalanx.predict.members import FoldMember
 from phalanx.predict.run import write_submission
 from phalanx.predict.soft import RunMember
-from phalanx.submit.score import score
-from phalanx.submit.table import Submission
+from phalanx.runtime.device import open_device
+from phalanx.scoring.score import score
+from phalanx.submission.table import Submission
 from phalanx.tasks.segment import loss_of
 
 SIZE = 512

@@ -29,10 +29,10 @@ from torch import Tensor
 
 from common import flags, keep, machine, memory
 from losses import CLASSES, trained_logits, truth
+from phalanx.masks.rle import dice, encode_planes, parse
 from phalanx.predict.maps import Maps, Mean
 from phalanx.predict.probability import crop
 from phalanx.predict.stored import read_map, write_about, write_map
-from phalanx.submit.rle import dice, encode_planes, parse
 from vote import notebook_encode
 
 SIDE, THRESHOLD, MEMBERS = 2048, 0.5, 5
@@ -127,8 +127,8 @@ def vote(folder: Path, members: int, images: int, who: str) -> dict[str, float]:
     cv2.setNumThreads(1)
     began = time.process_time()
     if who == "ours":
-        from phalanx.options import EnsembleOptions
-        from phalanx.votes import vote as soft_vote
+        from phalanx.ensemble.options import EnsembleOptions
+        from phalanx.ensemble.run import vote as soft_vote
 
         names = [str(folder / f"{number}.maps") for number in range(members)]
         for number, name in enumerate(names):

@@ -30,14 +30,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from common import flags, keep, machine
-from phalanx.compose import compose
+from phalanx.config.compose import compose
 from phalanx.data.dataset import collate
 from phalanx.data.records import train_records
-from phalanx.engine.device import open_device
-from phalanx.engine.feed import ahead
+from phalanx.engine.loader import ahead
 from phalanx.engine.loop import Trainer
 from phalanx.engine.optim import build_optimizer
 from phalanx.phantom.hand import make_hands
+from phalanx.runtime.device import open_device
 from phalanx.tasks.segment import Segment
 
 LARGE = ("fpn_b3", "convnextv2_base_upernet", "hrnet_w48_ocr")

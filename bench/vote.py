@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from common import flags, keep, machine
-from phalanx.data.planes import pack
-from phalanx.submit import rle
-from phalanx.submit.agreement import look
-from phalanx.submit.score import score
-from phalanx.submit.table import Submission, known_sizes, write
-from phalanx.submit.vote import hard_vote
+from phalanx.masks import rle
+from phalanx.masks.planes import pack
+from phalanx.scoring.score import score
+from phalanx.submission.table import Submission, known_sizes, write
+from phalanx.voting.agreement import look
+from phalanx.voting.vote import hard_vote
 
 SIDE = 2048
 CLASSES = [f"bone-{i + 1}" for i in range(29)]
@@ -32,9 +32,9 @@ STREAM_SIDE, POSES = 64, 40
 CHILD = """
 import json, sys, time
 from pathlib import Path
-from phalanx.submit.agreement import look
-from phalanx.submit.table import Submission, known_sizes, write
-from phalanx.submit.vote import hard_vote
+from phalanx.voting.agreement import look
+from phalanx.submission.table import Submission, known_sizes, write
+from phalanx.voting.vote import hard_vote
 
 def status(key):  # of this program alone: a child's ru_maxrss begins with its parent's
     return int(Path("/proc/self/status").read_text().split(key + ":")[1].split()[0]) * 1024

@@ -21,8 +21,8 @@ from phalanx.augment.device import Maps, warp_batch
 from phalanx.augment.draw import draw
 from phalanx.augment.warp import warp, warp_drawn
 from phalanx.config import Augment, Elastic, GridDistortion
-from phalanx.data import planes as bits
-from phalanx.losses.bits import chunks, unpack
+from phalanx.masks import planes as bits
+from phalanx.masks.planes_torch import chunks, unpack
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 

@@ -59,3 +59,32 @@ def runs(tmp_path_factory, tiny) -> Path:
     for name in ("fpn", "unet"):
         assert main(["train", *tiny(name, fold="0,1", name=name, runs=place)]) == 0
     return place
+
+
+@pytest.fixture
+def recipe(tiny, tmp_path):
+    """A composed configuration whose runs lie in the test's folder: recipe("unet", batch=2)."""
+    from phalanx.config.compose import compose, split_words
+
+    return lambda model="unet", **changes: compose(
+        split_words(tiny(model, runs=tmp_path / "runs", name="r", **changes))
+    )
+
+
+@pytest.fixture
+def records(hands):
+    """The annotated images of the tiny hands."""
+    from phalanx.data.records import train_records
+
+    return train_records(hands)
+
+
+@pytest.fixture
+def one_thread():
+    """Torch computes on one thread, so that sums are added up in one order."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -29,7 +29,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 NUMERIC = [
     f"tests/{name}" for name in
-    ("engine", "losses", "models", "predict", "tasks", "metrics", "augment", "explain", "test_end_to_end.py")
+    ("engine", "runs", "runtime", "losses", "models", "masks", "scoring", "ensemble", "predict", "tasks", "augment",
+     "profiling", "eda", "test_end_to_end.py")
 ]  # fmt: skip
 PROBE = """
 import torch

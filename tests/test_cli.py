@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from phalanx import cli
-from phalanx.compose import config_folder
-from phalanx.options import FLAT, EnsembleOptions, InferOptions
+from phalanx.config.compose import config_folder
+from phalanx.ensemble.options import FLAT, EnsembleOptions, InferOptions
 
 HEAVY = ("torch", "hydra", "pydantic", "pandas", "cv2", "numpy", "yaml", "lightning", "matplotlib")
 PROBE = f"""

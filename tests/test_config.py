@@ -6,8 +6,8 @@ import shutil
 import pytest
 import yaml
 
-from phalanx.compose import compose, config_folder, override, parse_folds, split_words
 from phalanx.config import RUNTIME_KEYS, Config, Model, known_keys, read_plain, validate
+from phalanx.config.compose import compose, config_folder, override, parse_folds, split_words
 from phalanx.errors import ConfigError
 
 FILES = sorted(path for path in config_folder().rglob("*.yaml") if path.parent.name != "sweep")

@@ -1,4 +1,4 @@
-"""The import arrows of the design: each package reads only those below it, and scoring needs no torch."""
+"""The floors of the package: imports point down, no package reads itself by a detour, and what is light stays light."""
 
 import ast
 import subprocess
@@ -11,40 +11,20 @@ import pytest
 import phalanx
 
 ROOT = Path(phalanx.__file__).parent
-COMMON = {"commit", "config", "errors", "files", "measures", "processes"}
-COMMANDS = {
-    "cli",
-    "__main__",
-    "demo",
-    "fanout",
-    "scoring",
-    "votes",
-    "hard",
-    "commands",
-    "compose",
-    "roots",
-    "sweep",
-    "words",
-    "decide",
-    "out_of_fold",
-    "options",
-}
-BASE = {"data", "augment", "metrics", "models", "losses", "submit"}
-
-# what each package may import beside itself and COMMON
-ALLOWED = {
-    "submit": set(),
-    "models": set(),
-    "losses": set(),
-    "metrics": {"losses", "submit"},
-    "augment": {"data", "submit"},
-    "data": {"augment", "submit"},
-    "phantom": {"data.polygons", "data.planes", "submit"},
-    "engine": BASE | {"predict"},
-    "predict": BASE | {"engine"},
-    "tasks": BASE | {"engine", "predict"},
-    "explain": BASE | {"engine", "predict", "tasks"},
-}
+FLOORS = """
+__main__
+cli
+commands
+sweep profiling
+tasks ensemble jobs
+predict engine
+checks eda visualize runs
+data scoring voting
+augment losses models submission
+phantom masks config runtime
+errors
+"""  # the highest first; packages of one line do not read each other in a circle
+FLOOR = {name: number for number, line in enumerate(FLOORS.split("\n")) for name in line.split()}
 
 
 def module_name(path):
@@ -76,46 +56,57 @@ def imports(name):
 
 
 def test_the_reader_of_imports_sees_relative_absolute_and_late_ones():
-    assert {"config", "errors", "submit.table"} <= imports("votes") | imports("tasks.segment") | imports("scoring")
-    assert "data.planes" in imports("data.polygons")
-    assert "losses.bits" in imports("metrics.dice")
-    assert {"compose", "engine.fit", "data.folds"} <= imports("commands.training") | imports("commands.datasets")
+    assert {"config", "errors", "submission.table"} <= imports("ensemble.run") | imports("tasks.segment")
+    assert "masks.planes" in imports("data.polygons")
+    assert "masks.planes_torch" in imports("scoring.dice_torch")
+    assert {"config.compose", "engine.fit", "data.folds"} <= imports("commands.training") | imports("commands.datasets")
     assert all(target in MODULES for name in MODULES for target in imports(name))
 
 
-def reads(importer, target):
-    package = importer.split(".")[0]
-    own = target.split(".")[0] == package
-    return own or target in COMMON or bool({target, target.split(".")[0]} & ALLOWED[package])
+def package(name):
+    return name.split(".")[0]
 
 
-def upward(names):
-    return {f"{name} -> {t}" for name in names for t in imports(name) if not reads(name, t)}
+ARROWS = sorted(
+    (name, target) for name in MODULES if name for target in imports(name) if package(name) != package(target)
+)
 
 
-@pytest.mark.parametrize("package", sorted(ALLOWED))
-def test_arrows_point_down(package):
-    assert upward(name for name in MODULES if name.split(".")[0] == package) == set()
+def test_every_package_has_a_floor_and_no_module_lies_loose():
+    assert {package(name) for name in MODULES} - {"", "__init__"} == set(FLOOR)
+    loose = {name for name in MODULES if "." not in name and MODULES[name].name != "__init__.py"}
+    assert loose <= {"cli", "errors", "__main__"}
 
 
-def test_every_package_has_its_place():
-    tops = {name.split(".")[0] for name in MODULES} - {""}
-    assert tops - set(ALLOWED) - COMMON - COMMANDS - {"__init__"} == set()
+def test_imports_point_down():
+    assert [f"{name} -> {target}" for name, target in ARROWS if FLOOR[package(name)] > FLOOR[package(target)]] == []
 
 
-def test_the_common_modules_read_nothing_but_each_other():
-    common = [name for name in MODULES if name.split(".")[0] in COMMON]
-    assert all({target.split(".")[0] for target in imports(name)} <= COMMON for name in common)
+def test_no_package_reads_itself_by_a_detour():
+    """Raises CycleError, which names the circle."""
+    graph = {name: {package(target) for source, target in ARROWS if package(source) == name} for name in FLOOR}
+    list(TopologicalSorter(graph).static_order())
 
 
-def test_models_and_losses_read_only_config_and_errors():
-    names = [name for name in MODULES if name.split(".")[0] in ("models", "losses")]
-    targets = {t for name in names for t in imports(name) if t.split(".")[0] != name.split(".")[0]}
-    assert targets <= {"config", "errors"}
+def test_models_and_losses_read_only_what_is_below_them():
+    targets = {package(target) for name, target in ARROWS if package(name) in ("models", "losses")}
+    assert targets <= {"config", "errors", "masks"}
 
 
-def test_only_commands_compose_configs():
-    assert {name.split(".")[0] for name in MODULES if "compose" in imports(name)} <= COMMANDS
+def test_only_commands_and_sweeps_compose_configs():
+    assert {package(name) for name in MODULES if "config.compose" in imports(name)} <= {"cli", "commands", "sweep"}
+
+
+TORCH_FREE = ("masks", "submission", "voting", "scoring", "config", "phantom", "errors", "runs.reader", "runs.ledger")
+
+
+def test_masks_tables_votes_and_scores_load_no_torch():
+    names = [name for name in MODULES if name.startswith(TORCH_FREE) and not name.endswith("_torch")]
+    code = f"import sys, {', '.join(f'phalanx.{name}' for name in names)}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+    readers = {name for name in MODULES if package(name) == "runtime" and "\nimport torch" in MODULES[name].read_text()}
+    assert readers == {"runtime.device", "runtime.distributed"}
 
 
 def test_no_module_reads_itself_by_a_detour():
@@ -127,11 +118,11 @@ def test_no_module_reads_itself_by_a_detour():
     ("modules", "heavy"),
     [
         (
-            "phalanx.submit.score, phalanx.submit.vote, phalanx.submit.agreement, phalanx.submit.compare",
+            "phalanx.scoring.score, phalanx.voting.vote, phalanx.voting.agreement, phalanx.scoring.compare",
             ["torch", "pandas", "cv2", "hydra", "pydantic", "albumentations"],
         ),
         ("phalanx.cli", ["torch", "pandas", "cv2", "hydra", "numpy"]),
-        ("phalanx.compose, phalanx.config", ["torch", "cv2", "numpy"]),
+        ("phalanx.config.compose, phalanx.config", ["torch", "cv2", "numpy"]),
         ("phalanx.augment.warp", ["torch", "albumentations"]),
     ],
 )
@@ -146,7 +137,7 @@ def test_scoring_and_voting_by_command_load_no_torch(tmp_path):
     code = """
 import sys
 from phalanx.cli import main
-from phalanx.submit.table import write
+from phalanx.submission.table import write
 for name in "abc":
     write(f"{name}.csv", [("i", ["1 15"])], ["x"], {"i": (3, 5)})
 for words in (

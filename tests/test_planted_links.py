@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.test_votes import masks, put
+from tests.ensemble.test_run import masks, put
 
 from phalanx.cli import main
-from phalanx.compose import config_folder
+from phalanx.config.compose import config_folder
 from phalanx.errors import OutputError
-from phalanx.files import Replacement, append_bytes, remove_folder, write_text
+from phalanx.runtime.files import Replacement, append_bytes, remove_folder, write_text
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.utime", "os.chmod", "shutil.rmtree"}

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"phalanx {command}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        from .files import why_unwritable
+        from .runtime.files import why_unwritable
 
         if error.filename is None and why_unwritable(error) is None:
             raise
@@ -84,14 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def demo(words: Sequence[str]) -> None:
     """``phalanx demo``."""
-    from .compose import split_words
+    from .config.compose import split_words
 
     pairs = split_words(words)
     quick = pairs.pop("quick", "false")
     if pairs or quick not in ("true", "false"):
         raise ConfigError(f"{' '.join(words)}: the demo takes quick=true or nothing")
 
-    from .demo import run_demo
+    from .commands.demo import run_demo
 
     run_demo(quick=quick == "true", call=main)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from phalanx.augment.draw import Crop, Draw, draw
 from phalanx.augment.warp import STRIP
 from phalanx.config import Augment, Elastic, GridDistortion
-from phalanx.data.planes import pack
+from phalanx.masks.planes import pack
 
 share = st.floats(0, 1)
 chance = st.sampled_from([0.0, 0.5, 1.0])

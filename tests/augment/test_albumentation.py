@@ -15,8 +15,8 @@ from phalanx.augment.albumentation import Warp
 from phalanx.augment.draw import Crop
 from phalanx.augment.warp import warp
 from phalanx.config import Augment
-from phalanx.data.planes import pack, unpack
 from phalanx.errors import ConfigError, DataError
+from phalanx.masks.planes import pack, unpack
 
 LIVELY = {
     "flip": 0.5, "warp": 0.8, "shift": 0.1, "scale": 0.2, "rotate": 40,

@@ -11,7 +11,7 @@ from phalanx.augment.device import Maps, cubic_weights, warp_batch
 from phalanx.augment.draw import Crop, Draw, Window, draw
 from phalanx.augment.warp import warp_drawn
 from phalanx.config import Augment, Elastic, GridDistortion
-from phalanx.data.planes import pack, unpack
+from phalanx.masks.planes import pack, unpack
 
 
 def batch_of(cases):

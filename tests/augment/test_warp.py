@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from phalanx.augment.draw import Crop, draw, draw_affine, draw_elastic
 from phalanx.augment.warp import warp, warp_drawn
 from phalanx.config import Augment, Elastic, GridDistortion
-from phalanx.data.planes import pack, unpack
+from phalanx.masks.planes import pack, unpack
 
 SIDE = 64
 

@@ -16,9 +16,9 @@ from phalanx.data import cache as module
 from phalanx.data.cache import Folder, SampleCache
 from phalanx.data.images import Grid
 from phalanx.data.layouts import train_records
-from phalanx.data.planes import Runs
 from phalanx.data.prepared import Prepared, prepare
 from phalanx.errors import DataError
+from phalanx.masks.planes import Runs
 
 
 @pytest.fixture

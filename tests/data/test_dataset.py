@@ -15,9 +15,9 @@ from phalanx.augment.device import Maps
 from phalanx.config import Augment, Data, validate
 from phalanx.data.cache import SampleCache
 from phalanx.data.dataset import Batches, TrainingSet, Unwarped, collate
-from phalanx.data.planes import unpack
 from phalanx.data.records import train_records
 from phalanx.errors import DataError
+from phalanx.masks.planes import unpack
 
 CLASSES = [f"bone{c}" for c in range(10)]
 LIVELY = {

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 from phalanx.cli import main
-from phalanx.compose import compose, split_words
 from phalanx.config import validate
+from phalanx.config.compose import compose, split_words
 from phalanx.data.drop import find, kept
 from phalanx.data.polygons import rasterise, read_annotations
 from phalanx.data.quarantine import read_quarantine
 from phalanx.data.records import train_records
 from phalanx.errors import ConfigError, DataError
-from phalanx.submit.rle import decode
+from phalanx.masks.rle import decode
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from phalanx.config import Data, validate
 from phalanx.data.images import Grid
 from phalanx.data.layouts import check, test_records, train_records, truth
 from phalanx.data.oversample import image_weights
-from phalanx.data.planes import unpack
 from phalanx.data.quarantine import kept_records, write_quarantine
 from phalanx.errors import ConfigError, DataError
+from phalanx.masks.planes import unpack
 
 test_records.__test__ = False  # no test, for all its name
 CLASSES = ["radius", "ulna", "lunate", "pisi_form"]
@@ -489,7 +489,7 @@ def tilted(three):
 
 
 def test_rotation_is_measured_in_every_layout(tilted, tmp_path):
-    from phalanx.explain.eda import explore
+    from phalanx.eda.report import explore
 
     degrees = []
     for config in tilted:

@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from phalanx.compose import compose, split_words
 from phalanx.config import Data, Oversample, validate
+from phalanx.config.compose import compose, split_words
+from phalanx.data.attributes import read_traits, strata
 from phalanx.data.metadata import read_metadata
 from phalanx.data.oversample import image_weights, keep_weights
 from phalanx.data.records import train_records
-from phalanx.data.traits import read_traits, strata
-from phalanx.engine.folder import changed_keys
 from phalanx.errors import ConfigError, DataError, TrainingError
 from phalanx.phantom.anatomy import HAND_CLASSES
+from phalanx.runs.folder import changed_keys
 
 
 @pytest.fixture(scope="module")

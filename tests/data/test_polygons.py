@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phalanx.data.planes import unpack
 from phalanx.data.polygons import Polygon, rasterise, read_annotations
 from phalanx.errors import DataError
+from phalanx.masks.planes import unpack
 
 near = st.floats(-20, 70, width=32)  # on a frame of at most 50 pixels: partly and wholly outside, with fractions
 whole = st.integers(-20, 70).map(float)

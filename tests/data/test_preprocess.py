@@ -63,7 +63,7 @@ def test_an_even_image_is_left_as_it_is(value):
 
 
 def test_no_bone_of_the_hands_is_lost(hands):
-    from phalanx.compose import compose
+    from phalanx.config.compose import compose
 
     config = compose({"data.root": str(hands), "data.size": "128"}).data
     shares = []
@@ -77,7 +77,7 @@ def test_no_bone_of_the_hands_is_lost(hands):
 
 
 def test_training_prepares_the_image_and_not_the_truth(hands):
-    from phalanx.compose import compose
+    from phalanx.config.compose import compose
 
     config = compose({"data.root": str(hands), "data.size": "64"}).data
     changed = config.model_copy(update={"blackout": 500, "background": "contour"})

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from phalanx.data.polygons import Polygon, rasterise, read_annotations
 from phalanx.data.records import train_records
 from phalanx.data.rotation import LIMIT, centre_of_runs, tilt, tilt_of_polygons, tilt_of_stack
+from phalanx.masks.rle import encode_planes, mask_runs
+from phalanx.masks.stack import Stack
 from phalanx.phantom.anatomy import HAND_CLASSES
-from phalanx.submit.rle import encode_planes, mask_runs
-from phalanx.submit.stack import Stack
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.randoms())

@@ -9,7 +9,7 @@ import cv2
 import pytest
 import torch
 
-from phalanx.compose import compose, split_words
+from phalanx.config.compose import compose, split_words
 from phalanx.data import dataset, worker
 from phalanx.data.records import train_records
 from phalanx.engine.fit import fit

@@ -9,7 +9,7 @@ from phalanx.config import Optim
 from phalanx.engine.fit import fit
 from phalanx.engine.optim import build_optimizer, scales
 from phalanx.engine.schedule import set_rate
-from phalanx.models.depth import encoder_stages
+from phalanx.models.encoder_stages import encoder_stages
 from phalanx.tasks.segment import Segment
 
 

@@ -10,10 +10,10 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 from tests.engine.stopping import Stopped, stopping
 
-from phalanx.engine import checkpoint
 from phalanx.engine.fit import fit
 from phalanx.engine.loop import Trainer
 from phalanx.errors import ConfigError, TrainingError
+from phalanx.runs import checkpoint
 from phalanx.tasks.segment import Segment
 
 SAME = ("final/weights.safetensors", "best/weights.safetensors", "oof.csv", "last/optimizer.safetensors")

@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from phalanx.data import folds as folding
 from phalanx.engine.fit import fit
-from phalanx.engine.folder import agreed_folds
 from phalanx.engine.loop import Trainer
 from phalanx.errors import ConfigError, DataError, TrainingError
+from phalanx.runs.folder import agreed_folds
 from phalanx.tasks.segment import Segment
 
 STAGES = "[{weights:{bce:0.5,dice:0.5,point:0.5},until:{epochs:2}},{weights:{bce:0.5,lovasz:0.5,point:1.0}}]"

@@ -9,7 +9,7 @@ from phalanx.config import Freeze
 from phalanx.engine.fit import fit
 from phalanx.engine.freeze import check_freeze, freeze
 from phalanx.errors import ConfigError
-from phalanx.models.depth import encoder_stages
+from phalanx.models.encoder_stages import encoder_stages
 from phalanx.tasks.segment import Segment
 
 

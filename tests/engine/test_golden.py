@@ -36,11 +36,11 @@ WORDS = [
 
 def golden_run(place: Path) -> dict[str, Any]:
     """The loss of each step, and how far the averaged weights are behind the last, as a share of their length."""
-    from phalanx.compose import compose, split_words
+    from phalanx.config.compose import compose, split_words
     from phalanx.data.layouts import train_records
-    from phalanx.engine import checkpoint
     from phalanx.engine.fit import fit
     from phalanx.phantom.hand import make_hands
+    from phalanx.runs import checkpoint
     from phalanx.tasks.segment import Segment
 
     make_hands(place / "hands", patients=6, test_patients=1, size=128, seed=5, workers=1, progress=False)

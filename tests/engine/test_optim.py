@@ -6,9 +6,9 @@ from torch import nn
 
 from phalanx.config import Optim
 from phalanx.config.training import OPTIMIZERS
-from phalanx.engine import checkpoint
 from phalanx.engine.optim import build_optimizer, scales, state_share
 from phalanx.errors import ConfigError
+from phalanx.runs import checkpoint
 
 
 def network(seed=0):

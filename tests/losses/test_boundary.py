@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from phalanx.data.planes import pack
 from phalanx.losses import boundary
 from phalanx.losses.boundary import boundary_loss, signed_distances
+from phalanx.masks.planes import pack
 
 
 def brute(mask):

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phalanx.data.planes import pack
 from phalanx.losses.lovasz import lovasz_loss
+from phalanx.masks.planes import pack
 
 
 def berman_gradient(sorted_truth):

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 
 from phalanx.config import Loss, validate
-from phalanx.data.planes import pack
 from phalanx.errors import ConfigError
-from phalanx.losses.area import Options, area_loss
-from phalanx.losses.bits import bits_at, chunks, unpack
 from phalanx.losses.lovasz import lovasz_loss
+from phalanx.losses.pixel_region import Options, area_loss
 from phalanx.losses.points import point_loss
 from phalanx.losses.stages import StagedLoss
+from phalanx.masks.planes import pack
+from phalanx.masks.planes_torch import bits_at, chunks, unpack
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import pytest
 import torch
 import yaml
 
-from phalanx.compose import config_folder
 from phalanx.config import Model, validate
-from phalanx.engine import checkpoint
+from phalanx.config.compose import config_folder
 from phalanx.models.build import build
 from phalanx.models.segmenter import dry_run
 from phalanx.predict.export import compare, random_picture, write_onnx
 from phalanx.predict.exported import open_session
+from phalanx.runs import checkpoint
 
 FILES = sorted((config_folder() / "model").glob("*.yaml"))
 SIZE = {"efficientnet_b0_pan": 256}  # PAN pools the map at stride 16 three times

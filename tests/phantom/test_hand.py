@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from phalanx.data.planes import one_class
 from phalanx.data.polygons import rasterise, read_annotations
 from phalanx.errors import PhalanxError
+from phalanx.masks.planes import one_class
 from phalanx.phantom.anatomy import (
     CANVAS,
     HAND_CLASSES,

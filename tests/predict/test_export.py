@@ -13,6 +13,7 @@ import yaml
 
 from phalanx.cli import main
 from phalanx.errors import ConfigError, DataError
+from phalanx.masks.rle import decode
 from phalanx.predict import export, exported
 from phalanx.predict.export import ExportOptions, export_run
 from phalanx.predict.exported import Difference, open_export, read_about
@@ -20,8 +21,7 @@ from phalanx.predict.maps import reordered
 from phalanx.predict.opening import open_member
 from phalanx.predict.probability import crop, probabilities
 from phalanx.predict.probability import views_of as views_of_torch
-from phalanx.submit.rle import decode
-from phalanx.submit.table import Submission
+from phalanx.submission.table import Submission
 
 NEEDED = "needs the extra: pip install '.[onnx]'"
 THRESHOLD = "threshold=0.2"  # the tiny runs are seldom sure of more

@@ -21,7 +21,7 @@ from phalanx.predict.journal import Journal, Row, append, claimed, map_in, part_
 from phalanx.predict.maps import Maps
 from phalanx.predict.opening import open_members
 from phalanx.predict.run import write_submission
-from phalanx.submit.agreement import Watch
+from phalanx.voting.agreement import Watch
 
 ROWS = [Row(f"{name}.png", (4, 5), ["1 2", "", f"{i + 1} 3"]) for i, name in enumerate("abcd")]
 
@@ -432,7 +432,7 @@ def test_a_process_that_dies_is_told_of_and_the_rest_is_kept(pictures, tmp_path,
 
 
 def test_devices_are_dealt_to_the_processes():
-    from phalanx.options import InferOptions, typed
+    from phalanx.ensemble.options import InferOptions, typed
 
     def places(**told):
         return typed(InferOptions, {key: str(value) for key, value in told.items()}).places()

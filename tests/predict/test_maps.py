@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phalanx.data.images import Grid
+from phalanx.masks.rle import decode, encode
 from phalanx.predict.maps import FLOOR, NOTHING, Box, Maps, Mean, Total, box_of, parts_to_rles
-from phalanx.submit.rle import decode, encode
 
 
 def blobs(seed, classes=4, side=24):

@@ -14,8 +14,8 @@ from phalanx.cli import main
 from phalanx.config import Window
 from phalanx.data import records as layout
 from phalanx.data.images import Grid
+from phalanx.ensemble.options import InferOptions, typed
 from phalanx.errors import ConfigError
-from phalanx.options import InferOptions, typed
 from phalanx.predict.maps import FLOOR
 from phalanx.predict.opening import open_member, open_members
 from phalanx.predict.stored import read_map

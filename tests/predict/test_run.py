@@ -13,11 +13,11 @@ from phalanx.cli import main
 from phalanx.data import records as layout
 from phalanx.data.images import Grid
 from phalanx.errors import ConfigError, DataError
+from phalanx.masks.rle import decode
 from phalanx.predict.maps import FLOOR, Maps
 from phalanx.predict.opening import open_member
 from phalanx.predict.run import Vote, stream, write_submission
-from phalanx.submit.rle import decode
-from phalanx.submit.table import Submission
+from phalanx.submission.table import Submission
 
 THRESHOLD = 0.2  # the tiny runs are seldom sure of more
 STEP = 1 / 255  # of stored maps

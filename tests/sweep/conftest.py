@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from phalanx.compose import config_folder
+from phalanx.config.compose import config_folder
 from phalanx.sweep.results import Result
 
 CLASSES = ["Radius", "Ulna", "Pisiform"]

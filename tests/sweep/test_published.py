@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from phalanx.compose import compose, config_folder
+from phalanx.config.compose import compose, config_folder
 from phalanx.errors import ConfigError
 from phalanx.sweep.published import read_published
 from phalanx.sweep.results import recipe_of

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from phalanx.compose import config_folder
 from phalanx.config import validate
+from phalanx.config.compose import config_folder
 from phalanx.errors import ConfigError
 from phalanx.sweep.results import recipe_of
 from phalanx.sweep.table import Ballot, Table, read_table, runs_at, scales, table_names

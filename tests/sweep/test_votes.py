@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phalanx import votes
 from phalanx.cli import main
 from phalanx.config import validate
 from phalanx.data.rotation import LIMIT
+from phalanx.ensemble import run as votes
 from phalanx.errors import ConfigError, DataError
 from phalanx.sweep.claims import document
 from phalanx.sweep.results import changed, read_results

@@ -4,8 +4,8 @@ import torch
 
 from phalanx.config import Loss, validate
 from phalanx.data.dataset import Batch
-from phalanx.losses.bits import thin
 from phalanx.losses.stages import StagedLoss
+from phalanx.masks.planes_torch import thin
 from phalanx.models.build import Output
 from phalanx.tasks.segment import Segment
 

@@ -11,8 +11,8 @@ from albumentations.core.type_definitions import Targets
 from pydantic import Field, model_validator
 
 from ..config import Augment, Count, Share, validate
-from ..data.planes import plane_count, swap_classes
 from ..errors import DataError
+from ..masks.planes import plane_count, swap_classes
 from .draw import Crop, Draw, Window, draw
 from .warp import resample
 
@@ -123,7 +123,7 @@ class Warp(albumentations.DualTransform):
             if mask.dtype != np.uint8 or (mask.shape[2] if mask.ndim == 3 else 1) < need:
                 raise DataError(
                     f"mask: {mask.dtype}{list(mask.shape)} is no bit-planes with the classes of pairs, which need "
-                    f"uint8[H, W, {need}]; pack the masks (phalanx.data.planes.pack), or leave pairs out"
+                    f"uint8[H, W, {need}]; pack the masks (phalanx.masks.planes.pack), or leave pairs out"
                 )
         if mask.dtype.itemsize not in CARRIERS or mask.dtype.hasobject:
             raise DataError(f"mask: {mask.dtype} cannot be warped; give it as an integer, bool or float type")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.planes import swap_steps
+from ..masks.planes import swap_steps
 from .draw import Draw
 
 

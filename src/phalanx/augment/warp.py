@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..config import Augment
-from ..data.planes import swap_classes
+from ..masks.planes import swap_classes
 from .draw import Crop, Draw, Window, draw
 
 STRIP = 128  # rows of the map made at a time: they stay in a core's cache

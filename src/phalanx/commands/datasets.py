@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..words import split_flags, whole
+from .args import split_flags, whole
 
 PHANTOM = """\
 phalanx phantom hand --patients N --size S --seed K --out DIR [--test-patients M] [--workers W]
@@ -57,7 +57,7 @@ images, the patients and the share of every stratum in each fold.
 
 def folds(words: Sequence[str]) -> None:
     """``phalanx folds``."""
-    from ..compose import compose, split_words
+    from ..config.compose import compose, split_words
 
     pairs = split_words(words)
     out = Path(pairs.pop("out", ""))
@@ -70,13 +70,13 @@ def folds(words: Sequence[str]) -> None:
 
     from ..data import folds as folding
     from ..data.quarantine import kept_records
-    from ..roots import resolve_root
+    from ..data.root import resolve_root
 
     data = resolve_root(config.data)
     records = kept_records(data)
     named = None
     if columns:
-        from ..data.traits import read_traits, strata
+        from ..data.attributes import read_traits, strata
 
         named = strata(read_traits(records, data, columns))
         drawn = folding.draw_stratified(records, config.folds, config.seed, named)
@@ -101,7 +101,7 @@ metadata, overlaps between classes, bright outliers, bands of noise. Says what i
 
 def eda(words: Sequence[str]) -> None:
     """``phalanx eda``."""
-    from ..compose import compose, split_words
+    from ..config.compose import compose, split_words
 
     pairs = split_words(words)
     out, csv = pairs.pop("out", ""), pairs.pop("csv", "")
@@ -111,8 +111,8 @@ def eda(words: Sequence[str]) -> None:
         raise ConfigError(f"csv={csv}: no such file; name a submission or an out-of-fold CSV")
     config = compose(pairs)
 
-    from ..explain.eda import explore
-    from ..roots import resolve_root
+    from ..data.root import resolve_root
+    from ..eda.report import explore
 
     found = explore(
         resolve_root(config.data),
@@ -151,16 +151,16 @@ def check(words: Sequence[str]) -> int:
     if out is not None and out.exists():
         raise ConfigError(f"{out}: exists, and may hold lines of yours; give another name, or delete it yourself")
 
-    from ..compose import compose
-    from ..files import check_report, write_report
+    from ..config.compose import compose
+    from ..runtime.files import check_report, write_report
 
     where = Path(flags.get("--json", "check.json"))
     check_report(where, "check")
     config = compose(pairs)
 
-    from ..data.checks.run import check as check_data
+    from ..checks.run import check as check_data
     from ..data.quarantine import write_quarantine
-    from ..roots import resolve_root
+    from ..data.root import resolve_root
 
     report = check_data(resolve_root(config.data), workers=config.workers, progress=config.progress)
     write_report(where, "check", report.to_json())
@@ -191,7 +191,7 @@ part of each fold alone; a quarantined image is left out of the scores too.)
 
 def quarantine(words: Sequence[str]) -> None:
     """``phalanx quarantine``."""
-    from ..compose import compose, split_words
+    from ..config.compose import compose, split_words
 
     pairs = split_words(words)
     out = Path(pairs.pop("out", ""))
@@ -207,7 +207,7 @@ def quarantine(words: Sequence[str]) -> None:
 
     from ..data.drop import find, reasons_of
     from ..data.quarantine import kept_records, read_quarantine, write_quarantine
-    from ..roots import resolve_root
+    from ..data.root import resolve_root
 
     data = resolve_root(config.data)
     reasons = reasons_of(find(kept_records(data), data, config.runs))

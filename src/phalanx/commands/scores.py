@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..words import report_path, split_flags, whole
+from .args import report_path, split_flags, whole
 
 SCORE = """\
 phalanx score FILE.csv [ANSWERS] [key=value ...] [--json FILE] [--partial]
@@ -29,8 +29,8 @@ def score(words: Sequence[str]) -> None:
     if not 1 <= len(places) <= 2:
         raise ConfigError(f"expected FILE.csv ANSWERS, got {' '.join(places) or 'nothing'}; see phalanx score --help")
 
-    from ..files import write_report
-    from ..scoring import score_file
+    from ..runtime.files import write_report
+    from .scoring import score_file
 
     report = report_path(flags, "score")
     truth = Path(places[1]) if places[1:] else None
@@ -56,8 +56,8 @@ def compare(words: Sequence[str]) -> None:
     if not 2 <= len(places) <= 3:
         raise ConfigError(f"expected A B ANSWERS, got {' '.join(places) or 'nothing'}; see phalanx compare --help")
 
-    from ..files import write_report
-    from ..scoring import compare_files
+    from ..runtime.files import write_report
+    from .scoring import compare_files
 
     report = report_path(flags, "comparison")
     first, second, *truth = map(Path, places)
@@ -88,7 +88,7 @@ def ledger(words: Sequence[str]) -> None:
 
     from dataclasses import replace
 
-    from ..submit.ledger import LEDGER, add, csv_row, run_row
+    from ..runs.ledger import LEDGER, add, csv_row, run_row
 
     what, where = Path(places[1]), Path(pairs.pop("ledger", LEDGER))
     row = run_row(what, every=False) if what.is_dir() else csv_row(what)
@@ -114,10 +114,10 @@ Prints submissions/ledger.csv: by the leaderboard's score where it was told, the
 
 def leaderboard(words: Sequence[str]) -> None:
     """``phalanx leaderboard``."""
-    from ..compose import split_words
+    from ..config.compose import split_words
 
     pairs = split_words(words)
-    from ..submit.ledger import LEDGER, read, to_text
+    from ..runs.ledger import LEDGER, read, to_text
 
     where = Path(pairs.pop("ledger", LEDGER))
     if pairs:
@@ -142,8 +142,8 @@ def picture(words: Sequence[str]) -> None:
     if len(places) != 3 or pairs or "--out" not in flags:
         raise ConfigError("expected FILE.csv ANSWERS IMAGES --out FILE.png; see phalanx picture --help")
 
-    from ..explain.picture import draw
-    from ..scoring import open_pair
+    from ..visualize.overlay import draw
+    from .scoring import open_pair
 
     submission, truth, _ = open_pair(Path(places[0]), Path(places[1]), {})
     draw(submission, truth, Path(places[2]), Path(flags["--out"]), rows=whole(flags, "--rows", 4) or 1)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..words import split_flags
+from .args import split_flags
 
 INFER = """\
 phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=value ...)
@@ -34,9 +34,9 @@ same command has finished is left as it is.
 
 def infer(words: Sequence[str]) -> None:
     """``phalanx infer``."""
-    from ..compose import split_words
-    from ..options import InferOptions, typed
-    from ..votes import check_members, infer_run
+    from ..config.compose import split_words
+    from ..ensemble.options import InferOptions, typed
+    from ..ensemble.run import check_members, infer_run
 
     pairs = split_words(words)
     names = [name for name in (pairs.pop("experiment", "") or pairs.pop("name", "")).split(",") if name]
@@ -76,9 +76,9 @@ Prints how members agree, and keeps it in FILE.json. Killed or stopped at a misa
 
 def ensemble(words: Sequence[str]) -> None:
     """``phalanx ensemble``."""
-    from ..compose import split_words
-    from ..options import EnsembleOptions, typed
-    from ..votes import vote
+    from ..config.compose import split_words
+    from ..ensemble.options import EnsembleOptions, typed
+    from ..ensemble.run import vote
 
     print(vote(typed(EnsembleOptions, split_words(words))), flush=True)
 
@@ -110,7 +110,7 @@ def export(words: Sequence[str]) -> None:
     if len(places) != 1:
         raise ConfigError(f"expected one RUN or FOLD, got {' '.join(places) or 'nothing'}; see phalanx export --help")
 
-    from ..options import typed
+    from ..ensemble.options import typed
     from ..predict.export import ExportOptions, export_run
 
     print(export_run(places[0], typed(ExportOptions, pairs)), flush=True)
@@ -144,15 +144,15 @@ were told others.
 
 def decide(words: Sequence[str]) -> None:
     """``phalanx decide``."""
-    from ..compose import split_words
+    from ..config.compose import split_words
 
     pairs = split_words(words)
     if "members" not in pairs:
         raise ConfigError("members=: name the runs to decide about, as in members=base,unetpp")
 
-    from ..decide import DecideOptions
-    from ..decide import decide as decide_members
-    from ..options import typed
+    from ..ensemble.options import typed
+    from ..ensemble.tune import DecideOptions
+    from ..ensemble.tune import decide as decide_members
 
     options = typed(DecideOptions, pairs)
     print(decide_members(options).to_text(), options.out, sep="\n")

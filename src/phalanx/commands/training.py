@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..words import report_path, split_flags
+from .args import report_path, split_flags
 
 TRAIN = """\
 phalanx train key=value ...        (bash train.sh key=value ...)
@@ -33,7 +33,7 @@ Writes runs/<name>/fold<k>/: config.yaml folds.csv log.jsonl last/ best/ final/ 
 
 def train(words: Sequence[str]) -> int:
     """``phalanx train``: 1 where one of several folds failed."""
-    from ..compose import compose, parse_folds, split_words
+    from ..config.compose import compose, parse_folds, split_words
 
     began = time.monotonic()
     pairs = split_words(words)
@@ -42,13 +42,13 @@ def train(words: Sequence[str]) -> int:
     folds = parse_folds(wanted, config.folds)
     deadline = began + 3600 * config.max_hours if config.max_hours else None
     if config.devices and not config.ddp:
-        from ..fanout import side_by_side
+        from ..jobs.local import side_by_side
 
         return side_by_side(train, pairs, folds, config, deadline)
 
     from ..data.quarantine import kept_records
+    from ..data.root import resolve_root
     from ..engine.fit import fit
-    from ..roots import resolve_root
     from ..tasks.segment import Segment
 
     config.data = resolve_root(config.data)
@@ -56,7 +56,7 @@ def train(words: Sequence[str]) -> int:
     for fold in folds:
         fit(config, fold, records, Segment, deadline)
 
-    from ..submit.ledger import note_run
+    from ..runs.ledger import note_run
 
     note_run(config.runs / config.name, pairs.get("experiment", "base"))
     return 0
@@ -93,12 +93,12 @@ def plan(words: Sequence[str]) -> None:
     if vram is not None and not 0 < vram < 10_000:
         raise ConfigError(f"vram={memory}: expected the GPU's memory in GiB, as in vram=24")
 
-    from ..compose import compose
+    from ..config.compose import compose
 
     config = compose(pairs)
 
-    from ..explain.plan import make_plan
-    from ..files import write_report
+    from ..profiling.plan import make_plan
+    from ..runtime.files import write_report
 
     report = report_path(flags, "plan")
     found = make_plan(config, vram=vram, measure=measure == "true")
@@ -151,14 +151,14 @@ disagrees, undecided or not run. A result by another recipe than the present one
 
 def claims(words: Sequence[str]) -> None:
     """``phalanx claims``."""
-    from ..compose import split_words
+    from ..config.compose import split_words
 
     pairs = split_words(words)
     out = Path(pairs.pop("out", "docs/results.md"))
     if pairs or out.suffix != ".md":
         raise ConfigError(f"{' '.join(words)}: expected out=FILE.md or nothing")
 
-    from ..files import refuse_foreign, write_text
+    from ..runtime.files import refuse_foreign, write_text
     from ..sweep.claims import document
 
     refuse_foreign(out, "Made by `phalanx claims`")

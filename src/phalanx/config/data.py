@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ..measures import UNITS, parse_range
 from .base import Count, Positive, Share, Strict, nearest
+from .ranges import UNITS, parse_range
 
 Ranges = Annotated[  # factor by range; YAML reads a lone 17 as a number, and the message should be about ranges
     dict[str, Positive],

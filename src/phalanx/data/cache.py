@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from ..config import Data
 from ..errors import DataError
-from ..files import write_bytes
+from ..masks.planes import Runs
+from ..runtime.files import write_bytes
 from .images import Grid
 from .layouts import check, files
-from .planes import Runs
 from .prepared import Prepared, prepare, prepared_key
 from .records import Record
 

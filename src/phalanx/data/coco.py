@@ -14,9 +14,9 @@ import numpy as np
 
 from ..config import Coco, Data, nearest
 from ..errors import DataError
+from ..masks.planes import plane_count
 from .coco_rle import decode
 from .images import Grid
-from .planes import plane_count
 from .polygons import FARTHEST
 from .records import Record, root_of
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ConfigError, DataError
-from ..files import write_text
+from ..runtime.files import write_text
 from .records import Record
 
 if TYPE_CHECKING:  # slow to load, and training has no table

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..config import Data, Masks, nearest
 from ..errors import DataError
+from ..masks.planes import plane_count
 from .images import Grid
-from .planes import plane_count
 from .records import Record, listed, root_of, scan
 
 KINDS = {"labels": "<image>.png", "classes": "<image>/<class>.png or <image>_<class>.png"}

@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
+from ..config.ranges import POSSIBLE
 from ..errors import DataError
-from ..measures import POSSIBLE
 
 SHEETS = ("meta_data.xlsx", "meta_data.csv")  # below a data set's root, the first that is there
 COLUMNS = ("sex", "age", "height", "weight")

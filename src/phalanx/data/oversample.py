@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ..config import Data
+from ..config.ranges import Range
 from ..errors import ConfigError
-from ..files import keep_text
-from ..measures import Range
+from ..runtime.files import keep_text
+from .attributes import read_traits
 from .records import Record
-from .traits import read_traits
 
 
 def image_weights(records: Sequence[Record], data: Data) -> np.ndarray | None:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ..errors import DataError
-from .planes import plane_count
+from ..masks.planes import plane_count
 
 SHIFT = 4  # fractional bits of a vertex: OpenCV rasterises to 1/16 pixel
 FARTHEST = 1e6  # pixels from the corner; OpenCV's integers overflow not far beyond

@@ -9,14 +9,20 @@ import cv2
 import numpy as np
 
 from ..config import Data
+from ..masks.planes import Runs
 from .images import Grid, read_grey
 from .layouts import truth
-from .planes import Runs
 from .preprocess import preprocess
 from .records import Record
 
 # options that change a prepared sample; any other may differ
 OPTIONS = ("classes", "size", "layout", "coco", "masks", "blackout", "background")
+
+# modules that make a prepared sample: an edit of another one does not spoil what is cached on disk
+CODE = (
+    "data/coco", "data/coco_rle", "data/dicom", "data/images", "data/layouts", "data/masks", "data/polygons",
+    "data/prepared", "data/preprocess", "masks/planes",
+)  # fmt: skip
 
 
 class Prepared(NamedTuple):
@@ -53,6 +59,6 @@ def prepared_key(record: Record, digests: list[str], data: Data) -> str:
 def _code() -> str:
     """Digest of the code that prepares, so that what an older version made is not taken for what this one would."""
     digest = hashlib.sha256(f"opencv {cv2.__version__}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+    for name in CODE:
+        digest.update((Path(__file__).parents[1] / f"{name}.py").read_bytes())
     return digest.hexdigest()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..config import Data
 from ..errors import DataError
-from ..files import write_text
+from ..runtime.files import write_text
 from .layouts import train_names, train_records
 from .records import Record
 

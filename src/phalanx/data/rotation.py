@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ..submit.stack import Stack
+from ..masks.stack import Stack
 from .polygons import Polygon
 
 BASE, TIP, LIMIT = "Ulna", "finger-16", 33.0

@@ -7,8 +7,8 @@ import numpy as np
 
 from ..config import Coco, Data, Masks
 from ..errors import DataError
-from ..submit.rle import encode_planes
-from ..submit.table import Submission
+from ..masks.rle import encode_planes
+from ..submission.table import Submission
 from . import coco
 from .images import Grid, image_size
 from .layouts import truth

@@ -11,21 +11,21 @@ import torch
 from ..config import Config
 from ..data import drop as dropping
 from ..data import folds as folding
+from ..data.attributes import keep_traits
 from ..data.oversample import keep_weights
 from ..data.records import Record
-from ..data.traits import keep_traits
 from ..errors import ConfigError
-from ..files import whole_disk, write_json, write_text
-from .budget import is_over, stop
-from .device import open_device
-from .finished import finished
-from .folder import agreed_folds, check_recipe, claim, fold_folder, locked
+from ..runs.finished import finished
+from ..runs.folder import agreed_folds, check_recipe, claim, fold_folder, locked
+from ..runtime.device import open_device
+from ..runtime.distributed import Ranks, launch
+from ..runtime.files import whole_disk, write_json, write_text
 from .loop import Trainer
-from .memory import predicting
+from .monitor import check_held_out, inner_part
+from .oom import predicting
 from .optim import check_optimizer
-from .ranks import Ranks, launch
-from .start import begin
-from .watch import check_held_out, inner_part
+from .time_limit import is_over, stop
+from .warm_start import begin
 
 
 def fit(

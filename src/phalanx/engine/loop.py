@@ -15,31 +15,23 @@ from tqdm import tqdm
 from ..config import Config
 from ..data.worker import worker_errors
 from ..errors import TrainingError
-from ..models.depth import encoder_stages
-from . import checkpoint, top
-from .budget import is_over, stop
-from .device import check_compiler, open_device
+from ..models.encoder_stages import encoder_stages
+from ..runs import checkpoint
+from ..runs.folder import Log
+from ..runtime.device import check_compiler, open_device
+from ..runtime.distributed import Ranks
+from . import topk as top
 from .ema import Average
-from .feed import Feed, waiting_advice
-from .folder import Log
 from .freeze import check_freeze, freeze
-from .guards import (
-    ANEW,
-    Part,
-    check_weights,
-    gradient_norm,
-    gradient_trouble,
-    leave_out,
-    loss_trouble,
-    to_host,
-)
-from .judge import Judge
-from .memory import Replay, Statistics, halve, out_of_memory, pieces, predicting, release
+from .loader import Feed, waiting_advice
+from .nonfinite import ANEW, Part, check_weights, gradient_norm, gradient_trouble, leave_out, loss_trouble, to_host
+from .oom import Replay, Statistics, halve, out_of_memory, pieces, predicting, release
 from .optim import build_optimizer, scales, scales_encoder
-from .ranks import Ranks
 from .schedule import check_schedule, set_rate
 from .state import State
 from .swa import WeightMean, estimate_norms
+from .time_limit import is_over, stop
+from .validation import Judge
 
 FABRIC_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

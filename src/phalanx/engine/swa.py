@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..runtime.distributed import Ranks, running_statistics
 from .ema import blend
-from .ranks import Ranks, running_statistics
 
 
 class WeightMean:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .explicit import explicit, wide
+from .fused_autograd import explicit, wide
 
 
 def lovasz_loss(logits: Tensor, planes: Tensor, factors: Tensor | None = None) -> tuple[Tensor, Tensor]:

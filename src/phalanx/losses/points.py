@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from .area import SMOOTH
-from .bits import bits_at
+from ..masks.planes_torch import bits_at
+from .pixel_region import SMOOTH
 
 
 def point_loss(

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ..config import Loss, PerClass, nearest
 from ..errors import ConfigError
-from .area import Options, add_area
 from .boundary import add_boundary
-from .explicit import explicit
+from .fused_autograd import explicit
 from .lovasz import add_lovasz
+from .pixel_region import Options, add_area
 from .points import point_loss
 
 AREA = ("bce", "dice", "focal", "tversky")

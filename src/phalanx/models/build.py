@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from ..config import Model, Strict, nearest, validate
 from ..errors import ConfigError
 from . import hrnet_ocr, lraspp, residual_unet, swin_unetr
+from .activation_checkpointing import recompute_blocks
 from .drop_path import constructor_options, set_drop_path
 from .film import Film
 from .norms import exchange_norms
-from .pairs import DECODERS, advice, build_pair, check_encoder, other_sizes
 from .pointrend import PointRend, Points
-from .recompute import recompute_blocks
 from .segmenter import Auxiliary, Coarse, Segmenter, dry_run, enlarge
+from .smp_models import DECODERS, advice, build_pair, check_encoder, other_sizes
 
 # architectures of our own, beside smp's DECODERS: (encoder, *, weights, classes, **options) to a segmenter
 OWN: dict[str, Callable[..., Segmenter]] = {

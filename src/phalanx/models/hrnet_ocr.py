@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from ..config import Count, Share, nearest
 from ..errors import ConfigError
-from .pairs import build_encoder, check_encoder
 from .segmenter import Auxiliary, Segmenter, expect_rare
+from .smp_models import build_encoder, check_encoder
 
 
 def conv_norm(before: int, after: int, kernel: int = 1) -> nn.Sequential:

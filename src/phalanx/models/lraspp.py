@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from ..config import Count
 from ..errors import ConfigError
-from .pairs import build_encoder, check_encoder
 from .segmenter import Segmenter
+from .smp_models import build_encoder, check_encoder
 
 
 class LiteAspp(nn.Module):

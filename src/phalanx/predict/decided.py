@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from ..config import Count, Strict, validate
 from ..errors import ConfigError, DataError
-from ..files import write_json
+from ..runtime.files import write_json
 from .components import Cleaning
 from .maps import Maps, Size, parts_to_rles
 from .soft import SoftMember

@@ -16,12 +16,14 @@ from ..data.images import Grid, read_grey
 from ..data.layouts import test_records
 from ..data.preprocess import preprocess
 from ..data.records import scan
-from ..engine.device import open_device
 from ..errors import ConfigError, DataError
-from ..files import remove_folder, sync_folder, write_json
 from ..models.build import Network, normalise
 from ..models.pointrend import PointRend
 from ..models.segmenter import enlarge
+from ..runs.reader import fold_folders, read_config
+from ..runtime.device import open_device
+from ..runtime.files import remove_folder, sync_folder, write_json
+from ..runtime.provenance import digest
 from .exported import (
     ABOUT,
     INSTALL,
@@ -34,7 +36,6 @@ from .exported import (
     side_of,
 )
 from .members import FoldMember
-from .soft import digest, fold_folders, read_config
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 ALLOWED = 1e-4  # difference of coarse logits, and share of all classes' pixels whose mask differs

@@ -13,8 +13,9 @@ import numpy as np
 from ..config import Data, Predict, Strict, validate
 from ..data.records import Record
 from ..errors import ConfigError, DataError
+from ..runtime.provenance import digest
 from .maps import FLOOR, NOTHING, SLACK, Box, Maps, Total, box_of, reordered
-from .soft import RunMember, digest, on_grids, pairs_of, told_of
+from .soft import RunMember, on_grids, pairs_of, told_of
 
 ABOUT = "export.json"
 FORMAT = "phalanx-export-1"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from ..errors import DataError, OutputError, PhalanxError
-from ..files import (
+from ..runtime.files import (
     append_bytes,
     own_folder,
     refuse_links_in,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.images import Grid
-from ..submit.rle import encode
+from ..masks.rle import encode
 
 FLOOR = 1 / 510  # half a step of 8 bits: less is stored as 0
 SLACK = 1e-6  # relative; float32 rounds a weighted mean of two numbers by less

@@ -8,17 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.attributes import read_sheet, sheet_values
 from ..data.records import Record
-from ..data.traits import read_sheet, sheet_values
-from ..engine.checkpoint import load_weights
-from ..engine.device import Device, open_device
 from ..errors import ConfigError, DataError
 from ..models.build import build, one_line
 from ..models.film import Informed
 from ..models.segmenter import dry_run
+from ..runs.checkpoint import load_weights
+from ..runs.reader import fold_folders, read_config
+from ..runtime.device import Device, open_device
+from ..runtime.provenance import digest
 from .maps import FLOOR, Maps
 from .probability import Predicts, probabilities, views_of
-from .soft import RunMember, digest, fold_folders, on_grids, pairs_of, read_config, told_of
+from .soft import RunMember, on_grids, pairs_of, told_of
 
 
 class FoldMember:

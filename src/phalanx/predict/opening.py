@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Data, Predict
-from ..processes import cores
+from ..runs.reader import read_config
+from ..runtime.processes import cores
 from .exported import ABOUT, ExportFold, open_export
-from .soft import RunMember, SoftMember, read_config
+from .soft import RunMember, SoftMember
 from .stored import MapsFolder
 
 

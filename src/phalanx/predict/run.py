@@ -11,15 +11,16 @@ from tqdm import tqdm
 from ..data.images import read_grey
 from ..data.records import Record
 from ..errors import ConfigError, DataError
-from ..files import own_folder
-from ..submit import table
-from ..submit.agreement import Watch
-from ..submit.sidecar import merged_hashes, read_sidecar
+from ..runtime.files import own_folder
+from ..runtime.provenance import digest
+from ..runtime.sidecar import merged_hashes, read_sidecar
+from ..submission import table
+from ..voting.agreement import Watch
 from .decided import Decided
 from .journal import Journal, Row, append, claimed, map_in
 from .maps import Mean, Size, parts_to_rles
 from .shards import Opener, helped
-from .soft import SoftMember, digest
+from .soft import SoftMember
 from .stored import FORMAT, MapsFolder, check_maps, remove_maps, write_about, write_map
 
 

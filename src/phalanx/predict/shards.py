@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ..data.records import Record
 from ..errors import PhalanxError
-from ..processes import end_with_parent
+from ..runtime.processes import end_with_parent
 from .soft import SoftMember
 
 Opener = Callable[[], Sequence[SoftMember]]  # can be pickled; opens the members in a process

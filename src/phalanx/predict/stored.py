@@ -15,7 +15,7 @@ import numpy as np
 
 from ..data.records import Record
 from ..errors import DataError, OutputError
-from ..files import check_files, format_mark, refuse_foreign, remove_folder, write_bytes, write_json
+from ..runtime.files import check_files, format_mark, refuse_foreign, remove_folder, write_bytes, write_json
 from .maps import NOTHING, Box, Maps, Size, box_of
 
 FORMAT = "phalanx-map-1"

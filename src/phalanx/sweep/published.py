@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from ..compose import config_folder
 from ..config import Strict, validate
+from ..config.compose import config_folder
 from ..errors import ConfigError
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ..config import RUNTIME_KEYS, Config, validate
-from ..engine.folder import flatten
 from ..errors import ConfigError, DataError
-from ..files import refuse_link, write_text
+from ..runs.folder import flatten
+from ..runtime.files import refuse_link, write_text
 from .table import Ballot
 
 RESULTS = Path("results/sweep")

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from ..commit import commit
-from ..compose import parse_folds
 from ..config import Config
+from ..config.compose import parse_folds
+from ..data.root import resolve_root
 from ..errors import ConfigError, PhalanxError
-from ..roots import resolve_root
+from ..runtime.provenance import commit
 from .options import SweepOptions
 from .results import Result, changed, read_results, recipe_of
 from .runs import Dice, Runs, seconds_of

@@ -12,18 +12,18 @@ import numpy as np
 from ..config import Config, Data
 from ..data import folds as folding
 from ..data.quarantine import kept_records
+from ..data.root import resolve_root
 from ..data.rotation import LIMIT, has_rule, tilt_of_stack
 from ..data.truth import answers, truth_of
-from ..engine import checkpoint
 from ..engine.fit import fit
+from ..ensemble.options import EnsembleOptions, InferOptions
+from ..ensemble.run import predict_members
+from ..ensemble.run import vote as hold_vote
 from ..errors import DataError
-from ..options import EnsembleOptions, InferOptions
-from ..roots import resolve_root
-from ..submit.score import Score, score
-from ..submit.table import Submission
+from ..runs import checkpoint
+from ..scoring.score import Score, score
+from ..submission.table import Submission
 from ..tasks.segment import Segment
-from ..votes import predict_members
-from ..votes import vote as hold_vote
 from .results import recipe_of
 from .table import Ballot
 

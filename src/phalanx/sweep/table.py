@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from ..compose import compose, config_folder, split_words
 from ..config import Config, Strict, nearest, validate
+from ..config.compose import compose, config_folder, split_words
 from ..errors import ConfigError
 from .published import Published, read_published
 

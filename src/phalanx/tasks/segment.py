@@ -9,22 +9,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..config import Augment, Config
+from ..data.attributes import read_sheet, sheet_values
 from ..data.cache import SampleCache
 from ..data.dataset import Batch, TrainingSet, Unwarped, collate
 from ..data.oversample import image_weights
 from ..data.records import Record
-from ..data.traits import read_sheet, sheet_values
 from ..data.truth import truth_of
-from ..engine.device import check_warp_device, open_device
-from ..engine.ranks import Ranks
-from ..losses.bits import thin
 from ..losses.stages import Result, StagedLoss
-from ..metrics.dice import hard_dice
+from ..masks.planes_torch import thin
 from ..models.build import Network, Output, build
 from ..predict.opening import open_member
 from ..predict.run import write_submission
-from ..submit.score import Score, score
-from ..submit.table import Submission
+from ..runtime.device import check_warp_device, open_device
+from ..runtime.distributed import Ranks
+from ..scoring.dice_torch import hard_dice
+from ..scoring.score import Score, score
+from ..submission.table import Submission
 
 
 class Segment:

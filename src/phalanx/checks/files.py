@@ -1,0 +1,171 @@
+"""Which images and annotations a data set has, in each layout, and what is wrong with their names and folders.
+
+What training refuses at the first, in `layouts.py`, becomes a finding each.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from ..config import Coco, Data, Masks
+from ..data import coco, masks
+from ..data.records import SUFFIXES, Record, listed, root_of
+from ..errors import DataError
+from .findings import Finding, Severity
+from .look import REDRAW
+
+Items = list[tuple[Record, str]]  # images and their splits
+
+ADD = "Add the file, or leave such images out with data.skip_unlabelled=true"
+NAMED = "Say where the patient's name stands, or correct the entry"
+
+
+def find(data: Data) -> tuple[Items, list[Finding]]:
+    """All images of train, with where their annotations lie, and of test, and what is wrong with files and names.
+
+    Raises:
+        DataError: there is no image at all, or no file or folder that tells of them.
+    """
+    items, findings = FINDERS[data.layout](data)
+    if not items:
+        raise DataError(f"{root_of(data)}: no images in {PLACES[data.layout]} ({', '.join(SUFFIXES)})")
+    findings += _doubled([record for record, _ in items])
+    return items, findings
+
+
+PLACES = {
+    "competition": "train/DCM or test/DCM",
+    "coco": "what data.coco names",
+    "masks": "the folders that data.masks names",
+}
+
+
+def _competition(data: Data) -> tuple[Items, list[Finding]]:
+    root = root_of(data)
+    items: Items = []
+    findings: list[Finding] = []
+    labels = root / "train" / "outputs_json"
+    drawn = {path for path in labels.rglob("*.json") if path.is_file()}
+    for record in listed(root / "train" / "DCM"):
+        path = labels / record.group / f"{record.image.stem}.json"
+        if path in drawn:
+            drawn.discard(path)
+            items.append((record._replace(labels=path), "train"))
+        else:
+            items.append((record, "train"))
+            findings.append(_bare(record, data, "has no annotation file"))
+    findings += _alone(drawn)
+    items += [(record, "test") for record in listed(root / "test" / "DCM")]
+    return items, findings
+
+
+def _masks(data: Data) -> tuple[Items, list[Finding]]:
+    options, root = data.masks or Masks(), root_of(data)
+    images, folder = root / options.images, root / options.masks
+    if not images.is_dir() or not folder.is_dir():
+        missing = folder if images.is_dir() else images
+        raise DataError(f"{missing}: no such folder; data.masks.images and data.masks.masks say where they lie")
+    findings: list[Finding] = []
+    records = listed(images)
+    place = {masks.place_of(record, images, folder, options.kind): record for record in records}
+    drawn = {path for path in folder.rglob("*.png") if path.is_file()}
+    if options.kind == "labels":
+        masked = place.keys() & drawn
+        findings += _alone(drawn - masked)
+    else:
+        masked = set()
+        for path in sorted(drawn):
+            try:
+                owner = masks.owner(path, place.keys(), set(data.classes))
+            except DataError as error:
+                text, spoilt = str(error).removeprefix(f"{path}: "), masks.readings(path, place.keys())[-1][0]
+                findings.append(Finding(str(path), "error", "unknown-label", text, REDRAW, place[spoilt].name))
+                continue
+            if owner is None:
+                findings += _alone([path])
+            else:
+                masked.add(owner)
+    items: Items = []
+    for path, record in place.items():
+        try:
+            record = record._replace(group=masks.group_of(record, images, options))
+        except DataError as error:
+            text = str(error).removeprefix(f"{record.image}: ")
+            findings.append(Finding(str(record.image), "error", "no-patient", text, NAMED, record.name))
+        if path not in masked:
+            findings.append(_bare(record, data, "has no mask"))
+        items.append((record._replace(labels=path if path in masked else None), "train"))
+    for record in records:  # two images of one stem share their masks
+        if record not in place.values():
+            text = "shares its mask with another image"
+            findings.append(Finding(str(record.image), "error", "shared-mask", text, "Keep one of them", record.name))
+    if options.test is not None:
+        items += [(record, "test") for record in listed(root / options.test)]
+    return items, findings
+
+
+def _coco(data: Data) -> tuple[Items, list[Finding]]:
+    options, root = data.coco or Coco(), root_of(data)
+    items: Items = []
+    findings: list[Finding] = []
+    named: set[Path] = set()
+    for split, file in (("train", options.train), ("test", options.test)):
+        if file is None:
+            continue
+        path, train = root / file, split == "train"
+        entries, problems, categories = coco.gather(path, data, annotated=train)
+        for problem in problems:
+            text = problem.text.removeprefix(f"{path}: ") + (f" ({problem.image})" if problem.image else "")
+            spoilt = problem.image if train else ""
+            findings.append(Finding(str(path), "error", problem.kind, text, REDRAW, spoilt))
+        for name, entry in entries.items():
+            image = root / options.images / entry.about["file_name"]
+            named.add(image)
+            spoilt = name if train else ""
+            if not image.is_file():
+                text = f"{path.name} lists this image, which is not there"
+                remedy = "Add the image, remove its entry, or correct data.coco.images"
+                findings.append(Finding(str(image), "error", "no-image", text, remedy, spoilt))
+                continue
+            group = image.stem
+            try:
+                group = coco.group_of(name, entry, path, options)
+            except DataError as error:
+                findings.append(Finding(str(path), "error", "no-patient", str(error), NAMED, spoilt))
+            if train and not entry.shapes and data.skip_unlabelled:
+                findings.append(_bare(Record(name, group, image, None), data, "has no annotation"))
+                items.append((Record(name, group, image, None), split))
+            else:
+                items.append((Record(name, group, image, path if train else None), split))
+        if train:
+            absent = [label for label in data.classes if label not in categories]
+            for label in absent:
+                text, remedy = f"has no category {label}", "Nothing to do where no image shows it; else name it as here"
+                findings.append(Finding(str(path), "warning", "no-category", text, remedy))
+    for record in listed(root / options.images):
+        if record.image not in named:
+            text = "is listed in no file of data.coco"
+            findings.append(Finding(str(record.image), "warning", "unlisted", text, "Add an entry, or remove it"))
+    return items, findings
+
+
+FINDERS = {"competition": _competition, "coco": _coco, "masks": _masks}
+
+
+def _bare(record: Record, data: Data, text: str) -> Finding:
+    severity: Severity = "note" if data.skip_unlabelled else "error"
+    return Finding(str(record.image), severity, "unannotated", text, ADD, record.name)
+
+
+def _alone(paths: Collection[Path]) -> Iterator[Finding]:
+    for path in sorted(paths):
+        text, remedy = "annotates an image that is not there", "Add the image, or remove the annotation"
+        yield Finding(str(path), "error", "no-image", text, remedy)
+
+
+def _doubled(records: Sequence[Record]) -> Iterator[Finding]:
+    first: dict[str, Record] = {}
+    for record in records:
+        other = first.setdefault(record.name, record)
+        if other is not record:
+            text = f"the name also stands at {other.image}"
+            yield Finding(str(record.image), "error", "doubled-name", text, "Rename one of them: names are keys")

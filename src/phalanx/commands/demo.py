@@ -1,0 +1,92 @@
+"""The main job from end to end on synthetic hands, as a user would call it: every stage is one command."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import PhalanxError
+from ..runtime.files import write_json
+
+RUNS = ("demo_fpn", "demo_mobilenetv3")  # experiments: two encoder/decoder pairs
+
+
+def run_demo(*, quick: bool, call: Callable[[list[str]], int]) -> dict[str, Any]:
+    """Runs what is not done yet, and writes ``summary.json`` and ``picture.png``; returns the summary.
+
+    Args:
+        quick: a tiny set and a few steps, to see that all works; its Dice means nothing.
+        call: runs one command line and returns its exit code.
+    """
+    home = Path("runs/demo_quick" if quick else "runs/demo")
+    data, out = home / "data", home / "submissions"
+    answers = str(data / "test" / "answers_json")
+    size = 128 if quick else 512
+    patients, test = (6, 2) if quick else (230, 12)
+    common = [f"data.root={data}", f"runs={home}"]
+    tiny = ["epochs=8", "data.size=64", "folds=2", "optim.lr=5e-3", "data.oversample=null"] if quick else []
+    stages: dict[str, list[str]] = {
+        "make hands": [
+            "phantom", "hand", "--patients", str(patients), "--test-patients", str(test),
+            "--size", str(size), "--seed", "2024", "--out", str(data),
+        ]
+    }  # fmt: skip
+    for run in RUNS:
+        stages[f"train {run}"] = ["train", "fold=0,1", f"experiment={run}", *common, *tiny]
+    for run in RUNS:
+        stages[f"predict {run}"] = ["infer", f"experiment={run}", *common, f"out={out / run}.csv", "maps=true"]
+    maps = ",".join([f"{out / run}.maps" for run in RUNS])
+    # as winners do: the third voter is the soft vote, which decides where the other two differ
+    files = ",".join([f"{out / name}.csv" for name in (*RUNS, "soft")])
+    stages["vote soft"] = ["ensemble", "mode=soft", f"members={maps}", *common, f"out={out / 'soft'}.csv"]
+    stages["vote hard"] = ["ensemble", "mode=hard", f"members={files}", f"out={out / 'hard'}.csv"]
+    scored = {name: home / f"score_{name}.json" for name in (*RUNS, "soft", "hard")}
+    for name, file in scored.items():
+        stages[f"score {name}"] = ["score", f"{out / name}.csv", answers, "--json", str(file)]
+    picture = home / "picture.png"
+    stages["picture"] = [
+        "picture", f"{out / 'soft'}.csv", answers, str(data / "test" / "DCM"), "--out", str(picture)
+    ]  # fmt: skip
+
+    log = home / "stages.json"
+    seconds: dict[str, float] = json.loads(log.read_text(encoding="utf-8")) if log.is_file() else {}
+    for name, words in stages.items():
+        if name in seconds:
+            continue
+        print(f"\n== {name}\n   phalanx {' '.join(words)}", flush=True)
+        began = time.monotonic()
+        if call(words):
+            raise PhalanxError(
+                f"the stage '{name}' failed, see above; mend it and run the demo again: it goes on there"
+            )
+        seconds[name] = time.monotonic() - began
+        write_json(log, seconds)
+    dice = {name: json.loads(file.read_text(encoding="utf-8"))["dice"] for name, file in scored.items()}
+    summary = {
+        "dice_soft": dice["soft"],
+        "dice_hard": dice["hard"],
+        "dice_members": {run: dice[run] for run in RUNS},
+        "seconds_setup": setup_seconds(),
+        "seconds_main": sum(seconds.values()),
+        "seconds_stages": seconds,
+    }
+    write_json(home / "summary.json", summary)
+    print(
+        f"\nmean Dice on unseen patients at the original size: soft vote {dice['soft']:.4f}, "
+        f"hard vote {dice['hard']:.4f}; members "
+        + ", ".join(f"{run} {dice[run]:.4f}" for run in RUNS)
+        + f"\n{summary['seconds_main']:.0f} s in all. Where to look next:"
+        f"\n  {picture}     predictions beside truth\n  {home / 'summary.json'}     the numbers"
+        f"\n  {out}/soft.csv     the submission\n  {home / RUNS[0]}/fold0     what a run keeps"
+        "\n  README.md     training on your own images",
+        flush=True,
+    )
+    return summary
+
+
+def setup_seconds() -> float | None:
+    """Seconds that setting up this environment took, as setup.sh noted them; None where it did not."""
+    note = Path(sys.prefix) / "seconds"
+    return float(note.read_text()) if note.is_file() else None

@@ -1,0 +1,156 @@
+"""Scoring CSVs against answers, whichever form they come in. Imports no torch, so it starts at once."""
+
+import csv
+import json
+from pathlib import Path
+
+from ..config import Data, nearest, validate
+from ..data.truth import answers, truth_of
+from ..errors import ConfigError, DataError
+from ..scoring.compare import Comparison, compare, compare_means
+from ..scoring.score import Score, Surface, score
+from ..submission.table import Submission, check_alike
+
+OPTIONS = ("data", "size", "surface", "spacing")
+
+
+def score_file(file: Path, truth_place: Path | None, pairs: dict[str, str], *, partial: bool = False) -> Score:
+    """Dice of a submission against answers.
+
+    Args:
+        truth_place: a folder of polygon JSON or PNG masks, a COCO file, a submission CSV; None: the annotated images
+            of ``data.root``.
+        pairs: ``data`` and its keys, ``size`` for CSVs without sidecar, ``surface`` and ``spacing``.
+        partial: the answers may hold images that the submission does not.
+    """
+    submission, truth, patients = open_pair(file, truth_place, pairs, partial=partial)
+    for note in submission.notes:
+        print(f"note: {note}")
+    return score(submission, truth, patients, _surface(pairs))
+
+
+def compare_files(
+    first: Path, second: Path, truth_place: Path | None, pairs: dict[str, str], *, partial: bool
+) -> Comparison:
+    """Two CSVs against the same answers, as :func:`score_file` takes them but for surfaces, or two runs' out-of-fold
+    scores.
+
+    Raises:
+        DataError: what they were scored on differs.
+    """
+    if first.is_dir() and second.is_dir():
+        if truth_place is not None or pairs:
+            raise ConfigError("two runs are compared by their out-of-fold scores: give neither answers nor options")
+        (one, patients), (other, _) = out_of_fold(first), out_of_fold(second)
+        return compare_means((str(first), str(second)), one, other, patients)
+    for key in pairs.keys() & {"surface", "spacing"}:
+        raise ConfigError(f"{key}: compare tells Dice alone; phalanx score tells surfaces, file by file")
+    scores = [score_file(file, truth_place, pairs, partial=partial) for file in (first, second)]
+    return compare(*scores)
+
+
+def out_of_fold(run: Path) -> tuple[dict[str, float], dict[str, str]]:
+    """Mean Dice of every image held out by a finished fold of a run, and each image's patient.
+
+    Raises:
+        DataError: no finished fold, or one that cannot be read.
+    """
+    dice: dict[str, float] = {}
+    patients: dict[str, str] = {}
+    for path in sorted(run.glob("fold*/oof_score.json")):
+        try:
+            dice |= json.loads(path.read_text(encoding="utf-8"))["per_image"]
+            with path.with_name("folds.csv").open(newline="", encoding="utf-8") as file:
+                patients |= {row["image_name"]: row["group"] for row in csv.DictReader(file)}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path.parent}: no readable run ({type(error).__name__}: {error}); train it anew"
+            ) from None
+    without = sorted(dice.keys() - patients.keys())
+    if without:
+        raise DataError(f"{run}: its folds.csv does not know {without[0]}, which was scored; train it anew")
+    if not dice:
+        raise DataError(
+            f"{run}: holds no finished fold (fold<k>/oof_score.json); name runs, or CSVs with their answers"
+        )
+    return dice, patients
+
+
+def open_pair(
+    file: Path, truth_place: Path | None, pairs: dict[str, str], *, partial: bool = False
+) -> tuple[Submission, Submission, dict[str, str] | None]:
+    """The submission, its truth, and the patient of each image where the answers tell."""
+    from ..ensemble.options import parse_size
+
+    for key in pairs:
+        if key not in OPTIONS and not key.startswith("data."):
+            raise ConfigError(f"{key}: no such option{nearest(key, [*OPTIONS, 'data.root', 'data.layout'])}")
+    if truth_place is not None and not truth_place.exists():
+        raise DataError(f"{truth_place}: no such file or folder of answers")
+    data = _data(truth_place, {key: value for key, value in pairs.items() if key.split(".")[0] == "data"})
+    size = parse_size(pairs["size"]) if "size" in pairs else None
+    submission = Submission.read(file, data.classes if data else None, size)
+    if truth_place is None:
+        assert data is not None  # or there would be nothing to score against
+        from ..data.quarantine import kept_records
+
+        records = kept_records(data)
+        if partial:
+            records = [record for record in records if record.name in set(submission.images)]
+        return submission, truth_of(records, data, str(data.root)), {record.name: record.group for record in records}
+    if truth_place.is_file() and truth_place.suffix.lower() != ".json":
+        truth = Submission.read(truth_place)
+        check_alike([submission, kept := truth.only(submission.images) if partial else truth])
+        return submission, kept.reorder(submission.classes), None
+    unsized = [image for image in submission.images if image not in submission.sizes]
+    if unsized:
+        raise ConfigError(
+            f"{file}: the size of {unsized[0]} is not known (no sidecar {file.with_suffix('.json')}); "
+            "give it, as in size=2048x2048"
+        )
+    if data is None:
+        told = {"name": "answers", "root": truth_place, "classes": submission.classes, "size": 32}
+        data = validate(told | {"layout": _layout(truth_place)}, Data)
+    truth, patients = answers(truth_place, data, submission.sizes, partial=partial)
+    return submission, truth, patients
+
+
+def _data(truth_place: Path | None, pairs: dict[str, str]) -> Data | None:
+    """The data configuration that was named, with the layout of the answers where it was not."""
+    if truth_place is None and "data.root" not in pairs:
+        raise ConfigError("no answers: name them, or a data set whose annotations they are, as in data.root=DIR")
+    if not pairs:
+        return None
+    from ..config.compose import compose
+
+    guessed = {}
+    if truth_place is not None:
+        guessed = {"data.root": ".", "data.layout": _layout(truth_place)}  # the root is not looked at
+    return compose(guessed | pairs).data
+
+
+def _layout(place: Path) -> str:
+    """The layout that answers have by their look."""
+    if place.is_file():
+        return "coco"
+    return "masks" if any(place.rglob("*.png")) and not any(place.rglob("*.json")) else "competition"
+
+
+def _surface(pairs: dict[str, str]) -> Surface | None:
+    """Tolerance and spacing of surface scores, where they are asked for."""
+    given: dict[str, float] = {}
+    for key in ("surface", "spacing"):
+        if key in pairs:
+            try:
+                given[key] = float(pairs[key])
+            except ValueError:
+                given[key] = -1.0
+            if not 0 <= given[key] < 10_000 or (key == "spacing" and not given[key]):
+                unit = "pixels" if key == "surface" else "mm a pixel"
+                raise ConfigError(f"{key}={pairs[key]}: expected a number of {unit}, as in {key}={EXAMPLES[key]}")
+    if "spacing" in given and "surface" not in given:
+        raise ConfigError("spacing=: only surface scores have a length; give surface=PIXELS too")
+    return Surface(given["surface"], given.get("spacing")) if "surface" in given else None
+
+
+EXAMPLES = {"surface": "2", "spacing": "0.14"}

@@ -1,0 +1,157 @@
+"""Turns ``key=value`` words and the YAML files of ``configs/`` into plain values, by Hydra's compose.
+
+Only the command line uses this; everything else gets a finished configuration.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from . import Config, nearest, validate
+
+NOT_RESOLVED = "${...} is not resolved here; write the value itself"
+
+
+def config_folder() -> Path:
+    """``configs/`` of the working folder, else that of the repository the package lies in."""
+    for folder in (Path.cwd() / "configs", Path(__file__).resolve().parents[3] / "configs"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise ConfigError("configs/config.yaml: not found here; run from the repository's root")
+
+
+def split_words(words: Sequence[str]) -> dict[str, str]:
+    """``key=value`` words as a dictionary; a word without '=' or a doubled key is refused.
+
+    >>> split_words(["fold=0..4", "model.weights=none"])
+    {'fold': '0..4', 'model.weights': 'none'}
+    """
+    pairs: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{word!r}: expected key=value, as in fold=0 or model.weights=none")
+        if key in pairs:
+            raise ConfigError(f"{key}: given twice")
+        pairs[key] = value
+    return pairs
+
+
+def parse_folds(text: str, count: int) -> list[int | None]:
+    """Folds of ``0``, ``0,2``, ``0..4`` or ``all`` (None: train on everything).
+
+    >>> parse_folds("0..2", 5), parse_folds("1,3", 5), parse_folds("all", 5)
+    ([0, 1, 2], [1, 3], [None])
+    """
+    if text == "all":
+        return [None]
+    found: list[int | None] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", part.strip())
+        if not match:
+            raise ConfigError(f"fold={text}: expected one fold (0), some (0,2), a range (0..4) or all")
+        first, last = int(match[1]), int(match[2] or match[1])
+        for fold in range(first, last + 1):
+            if fold >= count:
+                raise ConfigError(f"fold={text}: fold {fold} of {count}; there are 0..{count - 1} (folds={count})")
+            if fold not in found:
+                found.append(fold)
+    if not found:
+        raise ConfigError(f"fold={text}: an empty range; the first fold comes first, as in 0..4")
+    return found
+
+
+def compose(pairs: dict[str, str]) -> Config:
+    """The resolved recipe for the given overrides. ``experiment`` names the recipe and, by default, the run."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    folder = config_folder()
+    groups = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "sweep")
+    words = []
+    refuse_interpolation(folder)
+    for key, value in pairs.items():
+        if "${" in value:
+            raise ConfigError(f"{key}={value}: {NOT_RESOLVED}")
+        if key in groups:
+            choices = [path.stem for path in (folder / key).glob("*.yaml")]
+            if value not in choices:
+                raise ConfigError(f"{key}={value}: no configs/{key}/{value}.yaml{nearest(value, choices)}")
+            words.append(f"{key}={value}")
+        elif key.split(".")[0] not in Config.model_fields:
+            known = {*Config.model_fields, *groups, "fold"}
+            raise ConfigError(f"{key}: no such option{nearest(key.split('.')[0], known)}")
+        else:
+            if key == "devices" and not value.startswith("["):
+                value = f"[{value}]"  # a comma means a sweep to Hydra
+            check_value(key, value)
+            # '++' adds or changes: which keys exist is for the typed configuration to say, with a better message
+            words.append(f"++{key}={value}")
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            composed = hydra_compose("config", words)
+        values: Any = OmegaConf.to_container(composed, resolve=False)
+    except (HydraException, OmegaConfBaseException) as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(f"{' '.join(words).replace('++', '')}: {text}") from None
+    values.setdefault("name", pairs.get("experiment", "base"))
+    values.pop("experiment", None)
+    values["runs"] = values.get("runs", "runs")
+    return validate(values)
+
+
+def refuse_interpolation(folder: Path) -> None:
+    """Raises ConfigError if a recipe refers to something else by ``${...}``, whose resolvers read the environment.
+
+    Looked for in the files: Hydra resolves what it finds in a defaults list before anything can be checked.
+    """
+    for path in sorted(folder.rglob("*.yaml")):
+        if "${" in (text := path.read_text(encoding="utf-8")):
+            lines = [line for line in text.splitlines() if "${" in line and not line.lstrip().startswith("#")]
+            if lines:
+                raise ConfigError(f"{path}: {lines[0].strip()}: {NOT_RESOLVED}")
+
+
+def check_value(key: str, value: str) -> None:
+    """Refuses a value that Hydra would read as a sweep, or could not read.
+
+    >>> check_value("optim.lr", "1,2")
+    Traceback (most recent call last):
+    phalanx.errors.ConfigError: optim.lr=1,2: expected one value; a list is written optim.lr=[1,2]
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        if not OverridesParser.create().parse_override(f"++{key}={value}").is_sweep_override():
+            return
+    except HydraException:
+        home = "; write $HOME for '~'" if value.startswith("~") else ""
+        raise ConfigError(
+            f"{key}={value}: cannot be read; put quotes around a text with other characters than letters, digits, "
+            f"spaces and ./_:-, as in '{key}=\"a (b)\"'{home}"
+        ) from None
+    raise ConfigError(f"{key}={value}: expected one value; a list is written {key}=[{value}]")
+
+
+def override(values: dict[str, Any], pairs: dict[str, str]) -> dict[str, Any]:
+    """Plain values with dotted ``key=value`` pairs put in, values read as YAML."""
+    import yaml
+
+    for key, text in pairs.items():
+        *parents, last = key.split(".")
+        section = values
+        for parent in parents:
+            section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"{key}: {parent} holds a value and no options")
+        try:
+            section[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"{key}={text}: not a value") from None
+    return values

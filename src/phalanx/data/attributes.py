@@ -1,0 +1,113 @@
+"""What is known of each image besides its pixels: the patient's row of the sheet, and whether the hand is rotated."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..config import Data, nearest
+from ..errors import ConfigError, DataError
+from ..masks.rle import encode_planes
+from ..masks.stack import Stack
+from ..runtime.files import keep_text
+from .images import image_size
+from .metadata import COLUMNS, SHEETS, read_metadata
+from .polygons import read_annotations
+from .records import Record, root_of
+from .rotation import BASE, LIMIT, TIP, has_rule, tilt_of_polygons, tilt_of_stack
+from .truth import planes_of
+
+TRAITS = (*COLUMNS, "rotated")
+PARTS = ("low", "middle", "high")  # thirds of a measured column
+
+
+def read_traits(records: Sequence[Record], data: Data, wanted: Sequence[str]) -> pd.DataFrame:
+    """The wanted traits of each image, indexed by its name; missing where nothing is known.
+
+    Args:
+        records: annotated images of the data set at ``data.root``.
+        wanted: of ``TRAITS``. ``rotated`` (True, False) is measured on the annotations.
+
+    Raises:
+        ConfigError: no such trait, or the data set has no bones to measure rotation on.
+        DataError: the sheet is missing or unreadable.
+    """
+    for name in wanted:
+        if name not in TRAITS:
+            raise ConfigError(f"{name}: no such trait of an image{nearest(name, TRAITS)}")
+    table = pd.DataFrame(index=pd.Index([record.name for record in records], name="image_name"))
+    if set(wanted) & set(COLUMNS):
+        rows = read_sheet(data, wanted).reindex([record.group for record in records])
+        for name in wanted:
+            if name in COLUMNS:
+                table[name] = rows[name].to_numpy()
+    if "rotated" in wanted:
+        if not has_rule(data.classes):
+            raise ConfigError(f"rotated: is measured from {BASE} to {TIP}, and data.classes has not both")
+        table["rotated"] = [_rotated(record, data) for record in records]
+    return table[list(wanted)]
+
+
+def read_sheet(data: Data, wanted: Sequence[str]) -> pd.DataFrame:
+    """The metadata sheet at ``data.root``, as :func:`metadata.read_metadata` gives it.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    root = root_of(data)
+    sheet = read_metadata(root)
+    if sheet is None:
+        raise DataError(f"{root}: has no {' or '.join(SHEETS)}, so nothing tells the patients' {wanted[0]}")
+    return sheet
+
+
+def sheet_values(records: Sequence[Record], sheet: pd.DataFrame, wanted: Sequence[str]) -> np.ndarray:
+    """float32[N, T] of the wanted columns of a sheet: male 1 and female 0, years, cm, kg; NaN where missing, also for
+    patients without a row."""
+    rows = sheet.reindex([record.group for record in records])
+    columns = [rows[name].map({"male": 1.0, "female": 0.0}) if name == "sex" else rows[name] for name in wanted]
+    return np.stack([column.to_numpy(np.float32) for column in columns], 1)
+
+
+def keep_traits(path: Path, records: Sequence[Record], values: Any, wanted: Sequence[str]) -> None:
+    """Writes ``image_name`` and the values float32[N, T] that a run trains with, where it does; a run that continues
+    must still have them.
+
+    Raises:
+        TrainingError: the file is there and says otherwise.
+    """
+    if values is None:
+        return
+    rows = pd.DataFrame(np.asarray(values), columns=list(wanted), index=[record.name for record in records])
+    text = rows.to_csv(index_label="image_name", lineterminator="\n")
+    keep_text(path, text, "this run began with other metadata, so the sheet changed since")
+
+
+def strata(traits: pd.DataFrame) -> pd.DataFrame:
+    """Traits as text, for counting: measured columns become thirds, missing values a stratum of their own."""
+    named = pd.DataFrame(index=traits.index)
+    for name in traits.columns:
+        column = traits[name]
+        if name == "rotated":
+            values = column.map({True: "rotated", False: "upright"})
+        elif name == "sex":
+            values = column
+        else:  # equal values stay together, so thirds may differ in size
+            place = column.rank(pct=True, method="average")
+            values = pd.cut(place, [0, 1 / 3, 2 / 3, 1], labels=[f"{name} {part}" for part in PARTS]).astype(object)
+        named[name] = values.where(values.notna(), f"{name} missing")
+    return named
+
+
+def _rotated(record: Record, data: Data) -> bool | None:
+    if record.labels is None:
+        return None
+    if data.layout == "competition":  # outlines tell without an image to open
+        degrees = tilt_of_polygons(read_annotations(record.labels, data.classes), data.classes)
+    else:
+        shape = image_size(record.image)
+        stack = Stack.parse(encode_planes(planes_of(record, data, shape), len(data.classes)))
+        degrees = tilt_of_stack(stack, data.classes, shape[1])
+    return None if degrees != degrees else degrees >= LIMIT

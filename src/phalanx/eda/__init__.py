@@ -1,0 +1,1 @@
+"""Exploring a data set before training: rotation, shift from train to test, sizes, overlaps, odd images."""

@@ -1,0 +1,87 @@
+"""What one image tells: its bones' areas and overlaps, the tilt of the hand, bright pixels, bands of noise.
+
+Runs in worker processes and returns a few numbers an image, so memory does not grow with the images' pixels.
+"""
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ..config import Data
+from ..data.brightness import brightness
+from ..data.images import read_grey
+from ..data.records import Record
+from ..data.rotation import has_rule, tilt_of_stack
+from ..data.truth import planes_of
+from ..errors import DataError
+from ..masks.rle import area, encode_planes, intersection
+from ..masks.stack import Stack
+
+FAR = 2**62  # beyond any pixel
+
+
+class Measured(NamedTuple):
+    """Numbers of one image. Areas are shares of the image, NaN or empty where nothing tells."""
+
+    name: str
+    group: str
+    split: str
+    height: int
+    width: int
+    degrees: float  # tilt of the hand
+    bright: float  # share of bright pixels outside the bands
+    top: int  # rows of noise
+    left: int  # columns of noise
+    areas: tuple[float, ...]  # a class
+    overlaps: tuple[tuple[int, int, float], ...]  # class, class, shared area
+    problem: str = ""
+
+
+def measure(record: Record, *, split: str, data: Data) -> Measured:
+    """Measures an image and, where it has one, its annotation. A file that cannot be used becomes a ``problem``."""
+    cv2.setNumThreads(1)  # a process an image already
+    try:
+        image = read_grey(record.image)
+        height, width = image.shape
+        stack = None
+        if record.labels is not None:
+            planes = planes_of(record, data, (height, width))
+            stack = Stack.parse(encode_planes(planes, len(data.classes)))
+    except DataError as error:
+        return Measured(record.name, record.group, split, 0, 0, math.nan, math.nan, 0, 0, (), (), str(error))
+    bright, top, left = brightness(image)
+    areas: tuple[float, ...] = ()
+    overlaps: tuple[tuple[int, int, float], ...] = ()
+    degrees = math.nan
+    if stack is not None:
+        areas = tuple((stack.areas / image.size).tolist())
+        overlaps = tuple((a, b, shared / image.size) for a, b, shared in overlaps_of(stack, width))
+        degrees = tilt_of_stack(stack, data.classes, width) if has_rule(data.classes) else math.nan
+    return Measured(record.name, record.group, split, height, width, degrees, bright, top, left, areas, overlaps)
+
+
+def overlaps_of(stack: Stack, width: int) -> list[tuple[int, int, int]]:
+    """Pairs of classes that share pixels of an image ``width`` pixels wide, and how many."""
+    each = [stack.runs[a:b] for a, b in pairwise(stack.splits)]
+    boxes = np.array([_box(runs, width) for runs in each])  # (C, 2, 2): first and last, of rows and columns
+    first, last = boxes[:, 0], boxes[:, 1]
+    meet = ((first[:, None] <= last) & (first <= last[:, None])).all(2)  # most pairs lie apart
+    pairs = []
+    for a, b in np.argwhere(np.triu(meet, 1)).tolist():
+        shared = area(intersection(each[a], each[b]))
+        if shared:
+            pairs.append((a, b, shared))
+    return pairs
+
+
+def _box(runs: np.ndarray, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and last row and column, inclusive, of the pixels of runs int64[N, 2]; of none, one that meets nothing."""
+    if not len(runs):
+        return (FAR, FAR), (-1, -1)
+    rows, columns = np.divmod(runs - (0, 1), width)
+    if (rows[:, 0] < rows[:, 1]).any():  # a run that goes on in the next row
+        columns = np.array([[0, width - 1]])
+    return (rows[0, 0], columns[:, 0].min()), (rows[-1, 1], columns[:, 1].max())

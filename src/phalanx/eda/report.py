@@ -1,0 +1,243 @@
+"""Looks at a data set before anything is trained on it: rotation, train against test, sizes, overlaps, odd images."""
+
+import math
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from ..config import Data
+from ..data.brightness import BRIGHT
+from ..data.layouts import test_place, test_records
+from ..data.metadata import SHEETS, read_metadata
+from ..data.quarantine import kept_records
+from ..data.records import Record
+from ..data.rotation import BASE, LIMIT, TIP, has_rule, tilt_of_stack
+from ..errors import DataError, PhalanxError
+from ..masks.stack import Stack
+from ..runtime.files import check_report, not_ours, refuse_link, write_report, write_text
+from ..submission.table import Submission
+from . import plots as eda_plots
+from .measure import Measured, measure
+from .tables import SHARES, class_table, image_table, overlap_table, shift_table, size_table
+
+TABLES = ("images", "shift", "size", "classes", "overlap")
+
+
+def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1, progress: bool = True) -> str:
+    """Measures the data set at ``data.root`` and writes tables (CSV), ``eda.json`` and plots (PNG) into ``out``.
+
+    Args:
+        csv: a submission or out-of-fold CSV whose hands' rotation is measured too; the only way for test images.
+        workers: processes; -1 for one a core.
+
+    Returns:
+        The summary, also of what was left out and why.
+
+    Raises:
+        DataError: no usable image, or a CSV that does not fit the data set.
+        OutputError: files of other programs in ``out``.
+    """
+    assert data.root is not None
+    check_place(out)
+    work = [(record, "train") for record in kept_records(data)]
+    left_out: list[str] = []
+    place = test_place(data)
+    if place is not None and place.exists():
+        work += [(record, "test") for record in test_records(data)]
+    elif place is not None:
+        left_out.append(f"the test set: there is no {place.relative_to(data.root)}")
+    else:
+        left_out.append(f"the test set: data.{data.layout}.test names none")
+    measured = _measure_all(work, data, workers, progress)
+    broken = [row for row in measured if row.problem]
+    measured = [row for row in measured if not row.problem]
+    if broken:
+        left_out.append(f"{len(broken)} image(s) that cannot be used, such as {broken[0].problem}")
+    if not measured:
+        raise DataError(f"{data.root}: no usable image; {broken[0].problem}")
+    sheet = read_metadata(data.root)
+    if sheet is None:
+        left_out.append(f"everything about sex, age, height and weight: there is no {' or '.join(SHEETS)}")
+    else:
+        left_out += sheet.attrs["notes"]
+        lacking = {row.group for row in measured} - set(sheet.index)
+        if lacking:
+            left_out.append(f"metadata of {len(lacking)} patient(s) without a row, such as {min(lacking)}")
+    images = image_table(measured, sheet)
+    if not has_rule(data.classes):
+        left_out.append(f"rotation: it is measured from {BASE} to {TIP}, and the classes have not both")
+    elif csv is not None:
+        images["degrees_csv"] = _tilts_of_csv(csv, images, data.classes, left_out)
+    elif (images["split"] == "test").any():
+        left_out.append("rotation of the test set: csv= names predictions to measure it on")
+    tables = {
+        "images": images,
+        "shift": shift_table(images),
+        "size": size_table(images),
+        "classes": class_table(measured, images, data.classes),
+        "overlap": overlap_table(measured, data.classes),
+    }
+    annotated = sum(bool(row.areas) for row in measured)
+    facts = {"data": data.name, "left_out": left_out, "annotated": annotated, **_facts(images)}
+    for name in ("shift", "size", "overlap", "classes"):
+        facts[name] = tables[name].to_dict("records")
+    # first, as it makes the folder one that a later call may write into
+    write_report(out / "eda.json", "eda", _plain(facts))
+    for name, table in tables.items():
+        write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    for name, figure in eda_plots.draw_all(tables, LIMIT):
+        eda_plots.save(figure, out / f"{name}.png")
+    return _summary(facts, out)
+
+
+def check_place(out: Path) -> None:
+    """Refuses a folder in which files of other programs would be replaced.
+
+    Raises:
+        OutputError: one of the files that are to be written is a link, or is there without an ``eda.json`` of ours.
+    """
+    check_report(out / "eda.json", "eda")
+    known = (out / "eda.json").is_file()
+    for name in (*(f"{table}.csv" for table in TABLES), *(f"{plot}.png" for plot in eda_plots.PLOTS)):
+        refuse_link(out / name)
+        if not known and (out / name).exists():
+            raise not_ours(out / name)
+
+
+def _measure_all(work: list[tuple[Record, str]], data: Data, workers: int, progress: bool) -> list[Measured]:
+    """All images, in order, in as many processes as there is use for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(cores if workers < 0 else max(1, workers), 1 + len(work) // 16)  # a process starts in half a second
+    do = partial(_measure_one, data=data)
+    bar = partial(tqdm, total=len(work), desc="measure", unit="image", leave=False, disable=not progress)
+    if workers == 1:
+        return list(bar(map(do, work)))
+    # spawned, not forked: the caller may have threads (torch), which a fork would leave in an unknown state
+    try:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            return list(bar(pool.map(do, work, chunksize=4)))
+    except BrokenProcessPool:
+        raise PhalanxError("a process ended while measuring images, probably out of memory; give workers=1") from None
+
+
+def _measure_one(item: tuple[Record, str], *, data: Data) -> Measured:
+    return measure(item[0], split=item[1], data=data)
+
+
+def _tilts_of_csv(path: Path, images: pd.DataFrame, classes: Sequence[str], left_out: list[str]) -> list[float]:
+    """The rule on a CSV's masks for each image of the table; NaN for images that it lacks."""
+    rows = zip(images["image_name"], images["height_px"], images["width_px"], strict=True)
+    sizes = {name: (int(height), int(width)) for name, height, width in rows}
+    submission = Submission.read(path, classes, sizes)
+    strangers = [name for name in submission.images if name not in sizes]
+    if len(strangers) == len(submission.images):
+        raise DataError(f"{path}: has no image of this data set (such as {strangers[0]}); name its own data.root=")
+    if strangers:
+        left_out.append(f"{len(strangers)} image(s) of {path} that the data set lacks, such as {strangers[0]}")
+    places, held = [classes.index(BASE), classes.index(TIP)], set(submission.images)
+    degrees = []
+    for name, (height, width) in sizes.items():
+        degrees.append(math.nan)
+        if name in held:
+            texts = submission.rles(name)
+            try:
+                stack = Stack.parse([texts[i] for i in places], height * width)
+            except DataError:
+                submission.stack(name)  # says where
+                raise
+            degrees[-1] = tilt_of_stack(stack, [BASE, TIP], width)
+    return degrees
+
+
+def _facts(images: pd.DataFrame) -> dict[str, Any]:
+    """Counts over images, by split and source."""
+    facts: dict[str, Any] = {"images": images["split"].value_counts().to_dict(), "rotation": {}}
+    for source, column in (("annotations", "degrees"), ("csv", "degrees_csv")):
+        for split, rows in images.groupby("split"):
+            degrees = rows[column].dropna().to_numpy() if column in rows else np.zeros(0)
+            if len(degrees):
+                rotated, median = int((degrees >= LIMIT).sum()), float(np.median(degrees))
+                facts["rotation"][f"{split}, {source}"] = {"images": len(degrees), "rotated": rotated, "median": median}
+    facts["bright_outliers"] = images.loc[images["bright_outlier"], "image_name"].tolist()
+    banded = images[images["noise_band"]]
+    facts["noise_bands"] = {
+        "images": banded["image_name"].tolist(),
+        "top_median": float(banded["noise_top"].median()),
+        "left_median": float(banded["noise_left"].median()),
+        **_blackout(banded),
+    }
+    return facts
+
+
+def _blackout(banded: pd.DataFrame) -> dict[str, int]:
+    """The value of data.blackout that hides nine in ten bands of noise, not to go by a false one, and how many."""
+    depth = banded[["noise_top", "noise_left"]].max(axis=1) / banded[["height_px", "width_px"]].max(axis=1)
+    needed = np.ceil(2048 * depth.to_numpy())
+    pixels = int(np.quantile(needed, 0.9, method="higher")) if len(needed) else 0
+    return {"blackout": pixels, "hidden": int((needed <= pixels).sum())}
+
+
+def _summary(facts: dict[str, Any], out: Path) -> str:
+    """Some lines for the screen."""
+    lines = [", ".join(f"{count} {split} images" for split, count in sorted(facts["images"].items(), reverse=True))]
+    for source, found in facts["rotation"].items():
+        count, images = found["rotated"], found["images"]
+        lines.append(
+            f"rotated, {LIMIT:g} degrees or more ({source}): {count} of {images} images ({count / images:.1%})"
+        )
+    if facts["shift"]:
+        lines.append("from train to test, by patients, with 95% intervals:")
+    for row in facts["shift"]:
+        shares = row["effect"] == SHARES
+        sides = [f"{row[split]:.1%}" if shares else f"{row[split]:.1f}" for split in ("train", "test")]
+        values = [f"{row[key]:+.1%}" if shares else f"{row[key]:+.2f}" for key in ("value", "low", "high")]
+        lines.append(
+            f"  {row['trait']}: train {sides[0]}, test {sides[1]} (x{row['ratio']:.2f}); "
+            f"{row['effect']} {values[0]} [{values[1]}, {values[2]}]"
+        )
+    for relation in ("correlation", "regression"):
+        rows = [row for row in facts["size"] if row["relation"] == relation]
+        if rows:
+            told = ", ".join(f"{row['trait']} {row['value']:+.2f}" for row in rows)
+            also = f" (R2 {rows[0]['r_squared']:.2f})" if relation == "regression" else ""
+            lines.append(f"area of the bones, {relation}: {told}{also}")
+    annotated, rarest = facts["annotated"], min(facts["classes"], key=lambda row: row["images"])
+    if rarest["images"] < annotated:
+        lines.append(f"not every image has every class; {rarest['class']} is in {rarest['images']} of {annotated}")
+    if facts["overlap"]:
+        most = facts["overlap"][0]
+        lines.append(
+            f"{len(facts['overlap'])} pairs of classes overlap; most {most['class']} and {most['other']}, "
+            f"{most['of_smaller_mean']:.0%} of the smaller one"
+        )
+    bands = facts["noise_bands"]
+    bright = facts["bright_outliers"]
+    lines.append(f"{len(bright)} images with unusually many pixels >= {BRIGHT} outside noise bands")
+    if bands["images"]:
+        size = f"top {bands['top_median']:.0f}, left {bands['left_median']:.0f} pixels (medians)"
+        lines.append(
+            f"{len(bands['images'])} images with a band of noise: {size}; "
+            f"data.blackout={bands['blackout']} hides {bands['hidden']} of them"
+        )
+    lines += [f"left out: {reason}" for reason in facts["left_out"]]
+    return "\n".join([*lines, f"{out}: tables (CSV), eda.json, plots (PNG)"])
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: no numpy, and null for what is not known."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,151 @@
+"""The tables of ``phalanx eda``, from the numbers of each image and the metadata sheet."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..config.ranges import UNITS
+from ..data.brightness import fence
+from ..data.metadata import COLUMNS
+from ..data.rotation import LIMIT
+from .measure import Measured
+from .stats import Effect, cohens_d, correlation, regression, share_difference
+
+LEAST_BAND = 0.005  # of the side: thinner noise is no band
+SHARES = "difference of shares"
+
+
+def image_table(measured: Sequence[Measured], sheet: pd.DataFrame | None) -> pd.DataFrame:
+    """A row an image: what was measured on it and, where there is a sheet, who it is of. ``area``: all bones' sum."""
+    table = pd.DataFrame(
+        [
+            {
+                "image_name": row.name, "group": row.group, "split": row.split, "height_px": row.height,
+                "width_px": row.width, "degrees": row.degrees, "area": sum(row.areas) if row.areas else math.nan,
+                "bright": row.bright, "noise_top": row.top, "noise_left": row.left,
+            }
+            for row in measured
+        ]
+    )  # fmt: skip
+    ours = table.loc[table["split"] == "train", "bright"]  # what is unusual is for the training images to say
+    table["bright_outlier"] = table["bright"] > fence((ours if len(ours) else table["bright"]).to_list())
+    table["noise_band"] = (table["noise_top"] > LEAST_BAND * table["height_px"]) | (
+        table["noise_left"] > LEAST_BAND * table["width_px"]
+    )
+    if sheet is not None:
+        rows = sheet.reindex(table["group"])
+        for column in COLUMNS:
+            table[column] = rows[column].to_numpy()
+    return table
+
+
+def patients(images: pd.DataFrame) -> pd.DataFrame:
+    """A row a patient and split: rotated where any hand is; the mean area; the columns of the sheet."""
+    best = images["degrees"].where(images["degrees"].notna(), images.get("degrees_csv", math.nan))
+    table = images.assign(rotated=(best >= LIMIT).astype(float).where(best.notna()))
+    kept = {name: (name, "first") for name in COLUMNS if name in table}
+    return (
+        table.groupby(["split", "group"]).agg(rotated=("rotated", "max"), area=("area", "mean"), **kept).reset_index()
+    )
+
+
+def shift_table(images: pd.DataFrame) -> pd.DataFrame:
+    """Train against test, by patients: shares and their difference, means and Cohen's d, each with a 95% interval."""
+    people = patients(images)
+    sides = [people[people["split"] == split] for split in ("train", "test")]
+    rows: list[dict[str, Any]] = []
+    shares: dict[str, Callable[[pd.DataFrame], Any]] = {
+        "rotated": lambda side: side["rotated"].dropna(),
+        "male": lambda side: (side["sex"].dropna() == "male") if "sex" in side else pd.Series(dtype=float),
+    }
+    for trait, values in shares.items():
+        a, b = (values(side).astype(float) for side in sides)
+        if len(a) and len(b):
+            effect = share_difference(int(a.sum()), len(a), int(b.sum()), len(b))
+            rows.append(_shift_row(trait, SHARES, a.to_numpy(), b.to_numpy(), effect))
+    for trait in UNITS:
+        if trait in people:
+            a, b = (side[trait].dropna().to_numpy(float) for side in sides)
+            if len(a) > 1 and len(b) > 1:
+                rows.append(_shift_row(trait, "Cohen's d", a, b, cohens_d(a, b)))
+    columns = ["trait", "patients_train", "patients_test", "train", "test", "ratio", "effect", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def size_table(images: pd.DataFrame) -> pd.DataFrame:
+    """The annotated area of a patient against the sheet: each correlation, and all together in one regression."""
+    people = patients(images).dropna(subset=["area"])
+    columns = ["relation", "trait", "value", "low", "high", "patients", "r_squared"]
+    if "sex" not in people or not len(people):
+        return pd.DataFrame(columns=columns)
+    area = people["area"].to_numpy()
+    factors = {name: people[name].to_numpy(float) for name in UNITS}
+    factors["male"] = people["sex"].map({"male": 1.0, "female": 0.0}).to_numpy(float)
+    factors = {name: column for name, column in factors.items() if np.isfinite(column).any()}
+    rows: list[dict[str, Any]] = []
+    for name, column in factors.items():
+        count = int(np.isfinite(column).sum())
+        rows.append(
+            {"relation": "correlation", "trait": name, **correlation(column, area)._asdict(), "patients": count}
+        )
+    together, explained, count = regression(factors, area) if factors else ({}, math.nan, 0)
+    for name, effect in together.items():
+        rows.append(
+            {"relation": "regression", "trait": name, **effect._asdict(), "patients": count, "r_squared": explained}
+        )
+    return pd.DataFrame(rows, columns=columns)
+
+
+def class_table(measured: Sequence[Measured], images: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """A row a class: images that have it, its area there, and the correlation of its area with the sheet's numbers."""
+    annotated = [i for i, row in enumerate(measured) if row.areas]
+    areas = np.array([measured[i].areas for i in annotated]).reshape(len(annotated), len(classes))
+    areas[areas == 0] = math.nan
+    known = images.iloc[annotated]
+    rows = []
+    for label, name in enumerate(classes):
+        own = areas[:, label]
+        present = own[np.isfinite(own)]
+        row: dict[str, Any] = {"class": name, "images": len(present)}
+        row["area_mean"] = present.mean() if len(present) else math.nan
+        row["area_sd"] = present.std(ddof=1) if len(present) > 1 else math.nan
+        for trait in UNITS:
+            if trait in known:
+                row[f"r_{trait}"] = correlation(known[trait].to_numpy(float), own).value
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def overlap_table(measured: Sequence[Measured], classes: Sequence[str]) -> pd.DataFrame:
+    """Pairs of classes that share pixels in any image, the most first.
+
+    ``images`` where they do and ``images_both`` that have both; the means, of the shared area and of its part of the
+    smaller one, are over the latter.
+    """
+    present = np.array([row.areas for row in measured if row.areas]).reshape(-1, len(classes)) > 0
+    both = present.astype(int).T @ present.astype(int)
+    sums: dict[tuple[int, int], list[float]] = {}
+    for row in measured:
+        for a, b, shared in row.overlaps:
+            found = sums.setdefault((a, b), [0, 0.0, 0.0])
+            found[0] += 1
+            found[1] += shared
+            found[2] += shared / min(row.areas[a], row.areas[b])
+    rows = [
+        {
+            "class": classes[a], "other": classes[b], "images": count, "images_both": both[a, b],
+            "area_mean": total / both[a, b], "of_smaller_mean": parts / both[a, b],
+        }
+        for (a, b), (count, total, parts) in sums.items()
+    ]  # fmt: skip
+    columns = ["class", "other", "images", "images_both", "area_mean", "of_smaller_mean"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["of_smaller_mean", "class"], ascending=False)
+
+
+def _shift_row(trait: str, effect: str, a: np.ndarray, b: np.ndarray, found: Effect) -> dict[str, Any]:
+    ratio = b.mean() / a.mean() if a.mean() else math.nan
+    return {"trait": trait, "patients_train": len(a), "patients_test": len(b), "train": a.mean(), "test": b.mean(),
+            "ratio": ratio, "effect": effect, **found._asdict()}  # fmt: skip

@@ -1,0 +1,58 @@
+"""The best validated weights, kept until the end to be averaged. Optimistic: they are chosen on the held-out fold."""
+
+import re
+from pathlib import Path
+
+import torch
+
+from ..errors import TrainingError
+from ..runs import checkpoint
+from ..runtime.files import own_folder
+
+Top = list[list[float]]  # Dice and epoch, the best first
+
+
+def enter(
+    folder: Path,
+    top: Top,
+    count: int,
+    dice: float,
+    epoch: int,
+    weights: checkpoint.Tensors,
+    write: bool = True,
+) -> Top:
+    """The ``count`` best with a newly validated one, whose weights are kept as ``top/<epoch>`` if it is among them.
+
+    Args:
+        write: False in all but the first of the processes that train together.
+    """
+    if len(top) == count and dice <= top[-1][0]:
+        return top
+    if write:
+        own_folder(folder / "top")
+        checkpoint.save(folder / "top" / str(epoch), {"weights": weights}, {"dice": dice})
+    return sorted([*top, [dice, epoch]], key=lambda entry: -entry[0])[:count]
+
+
+def tidy(folder: Path, top: Top) -> None:
+    """Drops kept weights that are no longer among the best: only when the state that says so is on disk."""
+    names = {str(int(epoch)) for _, epoch in top}
+    for place in (folder / "top").glob("*"):
+        if place.name not in names and re.fullmatch(r"\d+(\.new|\.before)?", place.name):
+            checkpoint.remove(place)
+
+
+def mean(folder: Path, top: Top) -> checkpoint.Tensors:
+    """Mean of the kept weights and floating-point buffers; counters are those of the best."""
+    parts = []
+    for _, epoch in top:
+        found = checkpoint.load_weights(folder / "top" / str(int(epoch)))
+        if found is None:
+            raise TrainingError(f"{folder}/top/{int(epoch)}: is gone; start the run anew, or without average_best")
+        parts.append(found[0])
+    return {
+        key: torch.stack([part[key].double() for part in parts]).mean(0).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for key, value in parts[0].items()
+    }

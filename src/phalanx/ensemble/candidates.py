@@ -1,0 +1,167 @@
+"""Dice of every out-of-fold image, class and candidate, from counts of pixels: one pass over stored maps a question."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from ..config import Data
+from ..data.images import image_size
+from ..data.records import Record
+from ..data.truth import planes_of
+from ..errors import DataError
+from ..predict.components import filled, parts
+from ..predict.maps import NOTHING, Box, Maps, Size
+from ..predict.stored import MapsFolder
+
+BLOCK = 1 << 24  # pixels times weightings at once
+
+# levels float32[M, h, w] of a class, truth bool[h, w] in the same box -> pixels shared and pixels set, int[K] each
+Measure = Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+class Image(NamedTuple):
+    """A held-out image with its members' maps and truth."""
+
+    name: str
+    size: Size
+    maps: list[Maps]
+    planes: np.ndarray  # uint8[H, W, P]
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Images that every member was trained without.
+
+    Attributes:
+        folds: int[I], the fold that held the image out, of all members.
+        folders: by fold, the maps of each member.
+    """
+
+    members: tuple[str, ...]
+    data: Data
+    records: Sequence[Record]
+    folds: np.ndarray
+    folders: dict[int, list[MapsFolder]]
+    progress: bool = True
+
+    def __iter__(self) -> Iterator[Image]:
+        """Images one by one.
+
+        Raises:
+            DataError: a map is damaged, or was made of an image of another size.
+        """
+        found = zip(self.records, self.folds.tolist(), strict=True)
+        for record, fold in tqdm(found, total=len(self.records), unit="image", disable=not self.progress, leave=False):
+            size = image_size(record.image)
+            for folder in self.folders[fold]:
+                if folder.sizes[record.name] != size:
+                    raise DataError(
+                        f"{folder.folder}: made from an image {record.name} of {folder.sizes[record.name]}, "
+                        f"{record.image} has {size}; name the data set it was trained on with data.root="
+                    )
+            maps = [folder.maps([record], [])[0] for folder in self.folders[fold]]
+            yield Image(record.name, size, maps, planes_of(record, self.data, size))
+
+
+def gather(held: OutOfFold, candidates: int, lowest: float, measure: Measure) -> np.ndarray:
+    """Dice float32[I, C, K] of every image, class and candidate, at the images' own sizes.
+
+    Args:
+        lowest: a candidate's mask lies where a member reaches this probability.
+    """
+    dice = np.empty((len(held.records), len(held.data.classes), candidates), np.float32)
+    for row, image in enumerate(held):
+        total = areas(image.planes, dice.shape[1])
+        for c in range(dice.shape[1]):
+            box = reach(image.maps, c, lowest, image.size)
+            if box == NOTHING:
+                dice[row, c] = total[c] == 0
+                continue
+            levels = np.stack([m.stretch(c, box, image.size, max(image.size) / m.side) for m in image.maps])
+            truth = (image.planes[box.slices][..., c // 8] >> (c % 8) & 1).astype(bool)
+            shared, area = measure(c, levels, truth)
+            dice[row, c] = np.where(area + total[c] > 0, 2 * shared / np.maximum(area + total[c], 1), 1)
+    return dice
+
+
+def reach(maps: Sequence[Maps], c: int, lowest: float, size: Size) -> Box:
+    """A box outside which no member's class ``c`` reaches ``lowest``."""
+    box = NOTHING
+    for one in maps:
+        box = box.join(one.reach(c, lowest, size, max(size) / one.side))
+    return box
+
+
+def areas(planes: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels int[C] of bit-planes uint8[H, W, P]."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(int)  # (256, 8)
+    counts = [np.bincount(planes[..., p].ravel(), minlength=256) @ bits for p in range(planes.shape[2])]
+    return np.concatenate(counts)[:classes]
+
+
+def by_weights(weightings: np.ndarray, threshold: float) -> Measure:
+    """Masks of every weighting int[K, M] of the members. Only pixels that members disagree on depend on it."""
+    votes = weightings.astype(np.float32)
+    limit = np.float32(threshold)
+
+    def measure(c: int, levels: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        passed = levels >= limit
+        agreed = passed.all(0)
+        open_ = passed.any(0) & ~agreed
+        shared, area = np.full(len(votes), (agreed & truth).sum()), np.full(len(votes), agreed.sum())
+        values, inside = levels[:, open_], truth[open_]
+        step = max(1, BLOCK // len(votes))
+        for first in range(0, len(inside), step):
+            part = slice(first, first + step)
+            mask = mean(values[:, part], votes) >= limit
+            area += mask.sum(1)
+            shared += mask[:, inside[part]].sum(1)
+        return shared, area
+
+    return measure
+
+
+def mean(levels: np.ndarray, votes: np.ndarray) -> np.ndarray:
+    """float32[..., n] of levels [M, n] by float32 votes [..., M], added up in the order of a soft vote."""
+    total = votes[..., 0, None] * levels[0]
+    for m in range(1, len(levels)):
+        total += votes[..., m, None] * levels[m]
+    return total / votes.sum(-1)[..., None]
+
+
+def by_threshold(thresholds: np.ndarray, votes: np.ndarray) -> Measure:
+    """Masks of every threshold float32[K], rising, of the mean by ``votes`` [M]: two histograms tell all."""
+    votes = votes.astype(np.float32)
+
+    def measure(c: int, levels: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        reached = np.searchsorted(thresholds, mean(levels.reshape(len(levels), -1), votes), side="right")
+
+        def passing(of: np.ndarray) -> np.ndarray:
+            return np.bincount(of, minlength=len(thresholds) + 1)[:0:-1].cumsum()[::-1]
+
+        return passing(reached[truth.ravel()]), passing(reached)
+
+    return measure
+
+
+def by_cleaning(smallest: Sequence[int], votes: np.ndarray, thresholds: Sequence[float]) -> Measure:
+    """Masks at each class's threshold: without parts below each of ``smallest``, then with the largest part alone, then
+    with holes filled."""
+    votes = votes.astype(np.float32)
+
+    def measure(c: int, levels: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        flat = mean(levels.reshape(len(levels), -1), votes)
+        mask = (flat >= np.float32(thresholds[c])).reshape(truth.shape)
+        if not mask.any():
+            return np.zeros(len(smallest) + 2, int), np.zeros(len(smallest) + 2, int)
+        labels, sizes = parts(mask)
+        hits = np.bincount(labels[truth], minlength=len(sizes) + 1)[1:]
+        keep = [sizes >= least for least in smallest] + [np.arange(len(sizes)) == sizes.argmax()]
+        whole = filled(mask)
+        shared = [hits[kept].sum() for kept in keep] + [(whole & truth).sum()]
+        return np.array(shared), np.array([sizes[kept].sum() for kept in keep] + [whole.sum()])
+
+    return measure

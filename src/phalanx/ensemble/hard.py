@@ -1,0 +1,69 @@
+"""A hard vote by command: members that are no CSV yet are predicted, all are compared, then their masks are counted."""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError
+from ..predict.journal import claimed, remove_part
+from ..runtime.files import refuse_link, remove_folder
+from ..runtime.sidecar import Size, is_csv, merged_hashes, note_retrained
+from ..submission import table
+from ..voting.agreement import Agreement, look
+from ..voting.vote import hard_vote as vote_rows
+
+SCRATCH = re.compile(r"[0-9a-f]{16}\.(csv|json)")  # a member's masks, predicted for this vote alone
+
+
+def hard_vote(
+    names: Sequence[str],
+    out: Path,
+    *,
+    predict: Callable[[str, Path], object],
+    tell: Callable[[Agreement], object],
+    sizes: Mapping[str, Size] | Size | None = None,
+    quorum: int | None = None,
+    votes: Sequence[int] | None = None,
+    how: str = "",
+) -> None:
+    """Writes the majority of the members' masks to ``out``.
+
+    Args:
+        names: of the members. What is no CSV is predicted into a folder ``.<out>.members`` beside ``out``, which stays
+            until the vote is written: killed or stopped, the same vote predicts nothing twice.
+        predict: writes a member's masks into a CSV, unless that holds them already.
+        tell: gets the agreement of several members, and may raise to stop the vote.
+        how: the vote in words, for the sidecar.
+
+    Raises:
+        DataError: members that differ, a wrong row. PhalanxError: another process is writing the same file.
+    """
+    with claimed(out):
+        scratch = out.with_name(f".{out.name}.members")
+        refuse_link(scratch)
+        members = []
+        for name in names:
+            path = Path(name)
+            if not is_csv(path):
+                path = scratch / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.csv"
+                predict(name, path)
+            members.append(table.Submission.read(path, sizes=sizes))
+            members[-1].name = name
+            for note in members[-1].notes:
+                print(f"note: {note}", flush=True)
+            note_retrained(name, members[-1].run_hashes)
+        rows = vote_rows(members, quorum, votes)
+        agreement = None
+        if len(members) > 1:
+            agreement = look(members)
+            tell(agreement)
+        hashes = merged_hashes((member.name, member.run_hashes) for member in members)
+        vote: dict[str, Any] = {"how": how, "members": list(names), "agreement": agreement and agreement.to_json()}
+        table.write(out, rows, members[0].classes, table.known_sizes(members), hashes, vote)
+        with suppress(OutputError):  # with something in it that is not ours, it stays
+            for part in filter(Path.is_dir, scratch.glob(".*.part")):  # of a member that another vote had
+                remove_part(part)
+            remove_folder(scratch, lambda name: SCRATCH.fullmatch(name) is not None)

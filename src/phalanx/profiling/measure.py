@@ -1,0 +1,104 @@
+"""Peak memory of a training step, measured over real steps on random images."""
+
+import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+
+from ..config import Config
+from ..engine.ema import Average
+from ..engine.optim import build_optimizer
+from ..engine.swa import WeightMean
+from ..errors import ConfigError
+from ..losses.stages import StagedLoss
+from ..models.build import Network
+from ..runtime.device import Device
+from ..tasks.segment import loss_of
+
+M_MMAP_THRESHOLD = -3  # of malloc.h
+STEPS = 2  # from the second on, gradients meet moments that are there already
+
+
+def measure_step(config: Config, network: Network, device: Device, *, size: int, batch: int) -> int:
+    """Peak bytes of a step: on a GPU of the tensors, as torch counts them; on a CPU what the process grew by,
+    freed memory given back at once.
+
+    Args:
+        network: freshly built, on the CPU, its frozen stages frozen; it is trained and should be thrown away.
+
+    Raises:
+        torch.cuda.OutOfMemoryError: it does not fit into the GPU.
+    """
+    with _given_back():
+        return _measure(config, network, device, size=size, batch=batch)
+
+
+def _measure(config: Config, network: Network, device: Device, *, size: int, batch: int) -> int:
+    loss = StagedLoss(config.loss, config.data.classes)
+    gpu = device.torch.type == "cuda"
+    _reset(device)
+    before = torch.cuda.memory_allocated(device.torch) if gpu else _status("VmRSS") - _bytes_of(network)
+    network = network.to(device.torch)
+    average = Average(network, config.optim.ema)
+    mean = WeightMean(network) if config.optim.swa else None
+    optimizer = build_optimizer(network, config.optim)
+    classes = len(config.data.classes)
+    stages = range(len(config.loss.stages))
+    for step, stage in enumerate([*stages] * STEPS):
+        for _ in range(min(2, config.accumulate)):
+            images = torch.randint(0, 256, (batch, 1, size, size), dtype=torch.uint8, device=device.torch)
+            planes = torch.zeros(batch, -(-classes // 8), size, size, dtype=torch.uint8, device=device.torch)
+            with device.autocast():
+                total = loss_of(loss, stage, network(images), planes).total
+            (total / config.accumulate).backward()
+        torch.nn.utils.clip_grad_norm_([p for p in network.parameters() if p.grad is not None], 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average.update(network, step + 1)
+    if mean is not None:
+        mean.add(network, 1)
+    if gpu:
+        return torch.cuda.max_memory_allocated(device.torch) - before
+    return _status("VmHWM") - before
+
+
+def _bytes_of(network: Network) -> int:
+    return sum(value.nbytes for value in network.state_dict().values())
+
+
+def _reset(device: Device) -> None:
+    gc.collect()
+    if device.torch.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device.torch)
+        return
+    with suppress(OSError):  # on Linux the peak counts from here, elsewhere from the process's beginning
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+@contextmanager
+def _given_back() -> Iterator[None]:
+    """Freed memory goes back to the system at once, so that a process takes what its tensors take.
+
+    glibc keeps blocks up to 32 MiB for later, which is memory of the process's history and not of the step.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.malloc_trim(0)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**16)
+    try:
+        yield
+    finally:
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, 2**25)
+
+
+def _status(key: str) -> int:
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        raise ConfigError("measure=true: the memory of a process on a CPU can be read on Linux alone") from None
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))

@@ -1,0 +1,232 @@
+"""What a recipe costs before it is trained: parameters, multiply-adds, memory of a step, what fits into a GPU."""
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..config import Config
+from ..engine.freeze import check_freeze, freeze
+from ..errors import ConfigError
+from ..models.build import Network, build
+from ..models.encoder_stages import encoder_stages
+from ..models.pointrend import PointRend
+from ..runtime.device import Device, open_device
+from .measure import measure_step
+from .memory import estimate_step, played, state_bytes
+
+GIB = 2**30
+SPARE = 0.1  # of a GPU's memory: its context, cuDNN's workspace, gaps between tensors
+SIZES = (512, 1024, 2048)
+NOT_OF_THIS_SIZE = (RuntimeError, ValueError, AssertionError)  # what networks raise at an image they cannot take
+
+
+@dataclass
+class Plan:
+    """Memory in bytes; multiply-adds are those of one image predicted, two FLOPs each."""
+
+    arch: str
+    encoder: str
+    size: int
+    batch: int
+    precision: str
+    parameters: dict[str, int]
+    multiply_adds: dict[str, int]
+    peak: int
+    state: int  # of the peak: weights, their average and the optimizer's moments
+    how: str  # measured or estimated, and for what
+    vram: float | None = None  # GiB
+    batches: dict[int, int] = field(default_factory=dict)  # size to the largest batch that fits; 0 where none does
+    largest_size: int | None = None  # at the recipe's batch
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def to_text(self) -> str:
+        lines = [f"{self.arch} on {self.encoder}, {self.size} pixels", ""]
+        lines.append(f"{'':<12}{'parameters':>14}{'multiply-adds':>16}")
+        for name in [*self.parameters, "total"]:
+            count, work = (
+                sum(table.values()) if name == "total" else table.get(name, 0)
+                for table in (self.parameters, self.multiply_adds)
+            )
+            lines.append(f"{name:<12}{count:>14,}{work / 1e9:>14.2f} G")
+        lines += [
+            "Multiply-adds (two FLOPs each) of convolutions and matrix products, one image predicted.",
+            "",
+            f"A training step of {self.batch} image(s) in {self.precision} precision takes {_gib(self.peak)} at its "
+            f"peak, {self.how};",
+            f"{_gib(self.state)} of it are the weights, their average and the optimizer's moments.",
+        ]
+        if self.vram is not None:
+            lines += ["", f"Into {self.vram:g} GiB, {SPARE:.0%} of them left for the GPU's own use, fit:"]
+            lines += [f"  {size:>5} pixels  batch {batch or '-'}" for size, batch in self.batches.items()]
+            lines.append(f"  at most {self.largest_size or 'no'} pixels at batch {self.batch}")
+        return "\n".join(lines)
+
+
+def make_plan(config: Config, *, vram: float | None, measure: bool) -> Plan:
+    """The plan of a recipe.
+
+    Args:
+        vram: GiB of a GPU, for which the largest size and batch are looked for; None leaves that out.
+        measure: run real steps on the CPU where there is no GPU; on a GPU they are always run.
+
+    Raises:
+        ConfigError: the recipe cannot be built, or asks for what this machine cannot measure.
+    """
+    if config.devices:
+        config = _of_one_device(config)
+    size, batch = config.data.size, config.batch
+    there = torch.cuda.is_available() and config.device != "cpu"
+    for_gpu = there or vram is not None or config.device.startswith("cuda") or config.precision == "fp16"
+    if measure and for_gpu and not there:
+        raise ConfigError("measure=true: there is no GPU here to measure on; leave it out for an estimate")
+    real = there or measure
+    device = open_device(config.device, config.precision) if real else None
+    automatic = "bf16" if for_gpu else "32"
+    precision = device.precision if device else automatic if config.precision == "auto" else config.precision
+    network = _build(config, size)
+
+    @cache
+    def estimate(side: int, images: int) -> float:
+        return estimate_step(config, network, size=side, batch=images, precision=precision, gpu=for_gpu)
+
+    @cache
+    def measured(side: int, images: int) -> float:
+        assert device is not None
+        try:
+            return measure_step(config, _build(config, side), device, size=side, batch=images)
+        except torch.cuda.OutOfMemoryError:
+            return math.inf
+
+    if device is not None and not there:
+        _warm_up(config, device)
+    try:
+        peak = measured(size, batch) if real else estimate(size, batch)
+    except NOT_OF_THIS_SIZE as error:
+        raise ConfigError(f"{config.model.encoder} does not run at data.size={size}: {error}") from None
+    if not math.isfinite(peak):
+        raise ConfigError(f"data.size={size} batch={batch}: a step does not fit into this GPU; take less of either")
+    how = "measured on this " + ("GPU" if there else "CPU") if real else f"estimated for a {'G' if for_gpu else 'C'}PU"
+    found = Plan(
+        arch=config.model.arch, encoder=config.model.encoder, size=size, batch=batch, precision=precision,
+        parameters=parameters(network), multiply_adds=multiply_adds(network, size), peak=int(peak),
+        state=state_bytes(config, network), how=how, vram=vram,
+    )  # fmt: skip
+    if vram is not None:
+        _search(found, config, estimate, measured if there else estimate)
+    return found
+
+
+def _search(
+    found: Plan, config: Config, estimate: Callable[[int, int], float], peak: Callable[[int, int], float]
+) -> None:
+    """Fills in what fits: guessed by the estimate, decided by ``peak``."""
+    limit = (found.vram or 0) * (1 - SPARE) * GIB
+
+    def fits(size: int, batch: int) -> bool:
+        try:
+            return peak(size, batch) <= limit
+        except NOT_OF_THIS_SIZE:  # a network of one size alone
+            return False
+
+    for size in sorted({*SIZES, found.size}):
+        try:
+            one, two = estimate(size, 1), estimate(size, 2)
+        except NOT_OF_THIS_SIZE:
+            continue
+        guess = 1 + int((limit - one) / (two - one))
+        found.batches[size] = largest(lambda batch, size=size: fits(size, batch), guess)  # type: ignore[misc]
+    per_pixel = (found.peak - found.state) / found.size**2
+    guess = math.isqrt(max(0, int((limit - found.state) / per_pixel))) // 32
+    size = 32 * largest(lambda k: fits(32 * k, found.batch), guess)
+    found.largest_size = max(size, found.size if fits(found.size, found.batch) else 0)  # the one size of a ViT
+
+
+def largest(fits: Callable[[int], bool], guess: int) -> int:
+    """The largest whole number from 1 that fits, 0 where none does; what fits has all below it fit.
+
+    >>> largest(lambda n: n <= 37, 30), largest(lambda n: n <= 37, 90), largest(lambda n: False, 5)
+    (37, 37, 0)
+    """
+    low, step = max(1, guess), 1
+    if fits(low):
+        while fits(low + step):
+            low, step = low + step, 2 * step
+        high = low + step
+    else:
+        high = low
+        while high - step > 0 and not fits(high - step):
+            high, step = high - step, 2 * step
+        low = max(0, high - step)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def parts(network: Network) -> dict[str, nn.Module]:
+    """Encoder, decoder, heads: what a network is made of, by name."""
+    found = dict(network.segmenter.named_children())
+    return found | ({"point head": network.core.head} if isinstance(network.core, PointRend) else {})
+
+
+def parameters(network: Network) -> dict[str, int]:
+    """Number of parameters of each part."""
+    return {name: sum(p.numel() for p in part.parameters()) for name, part in parts(network).items()}
+
+
+def multiply_adds(network: Network, size: int) -> dict[str, int]:
+    """Multiply-adds of each part when one image is predicted, refined points included."""
+    mode = FakeTensorMode()
+    shadow = played(network, mode).eval()
+    work = dict.fromkeys(parts(shadow), 0)
+    with mode, FlopCounterMode(display=False) as counter:
+        for name, part in parts(shadow).items():
+
+            def before(*call: Any, name: str = name) -> None:
+                work[name] -= counter.get_total_flops() // 2
+
+            def after(*call: Any, name: str = name) -> None:
+                work[name] += counter.get_total_flops() // 2
+
+            part.register_forward_pre_hook(before)
+            part.register_forward_hook(after)
+        with torch.no_grad():
+            shadow.predict(torch.zeros(1, 1, size, size, dtype=torch.uint8))
+    return work
+
+
+def _of_one_device(config: Config) -> Config:
+    """What one of ``devices`` has to do: with ``ddp`` at most its share of a step's images at once."""
+    own = -(-config.batch * config.accumulate // len(config.devices)) if config.ddp else config.batch
+    return config.model_copy(update={"device": config.devices[0], "batch": min(config.batch, own)})
+
+
+def _build(config: Config, size: int) -> Network:
+    """The network as it trains when it takes most memory: stages that thaw count as thawed."""
+    network = build(config.model, classes=len(config.data.classes), size=size, pretrained=False)
+    resting = config.optim.freeze
+    if resting is not None and resting.epochs is None:
+        stages = encoder_stages(network, size)
+        check_freeze(resting, stages)
+        freeze(network, resting, stages, epoch=0)
+    return network
+
+
+def _warm_up(config: Config, device: Device) -> None:
+    """A small step first: libraries read their code and data then, which is no memory of the step."""
+    with suppress(*NOT_OF_THIS_SIZE):
+        measure_step(config, _build(config, 64), device, size=64, batch=1)
+
+
+def _gib(count: float) -> str:
+    return f"{count / GIB:.2f} GiB"

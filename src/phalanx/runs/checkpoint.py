@@ -1,0 +1,216 @@
+"""Weights and training state on disk: tensors in safetensors, scalars in JSON, nothing pickled.
+
+A checkpoint is a folder. It is written aside with a manifest of its files' hashes, synced, and renamed into
+place; the one before is kept. A kill at any moment leaves at least one of the two whole, and a cut or altered
+file is noticed by its hash and the one before is used.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..errors import TrainingError
+from ..runtime.files import disk_text, refuse_link, remove_folder, sync_folder, why_unwritable
+
+Tensors = dict[str, Tensor]
+MANIFEST = "state.json"
+DAMAGE = (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError)  # in which damage shows
+OURS = re.compile(r"state\.json|.+\.safetensors|\.tmp\w+")  # the last is what safetensors renames when it is whole
+NUMBERS = {int: torch.int64, float: torch.float64, bool: torch.bool}
+
+
+def save(folder: Path, tensors: dict[str, Tensors], state: dict[str, Any]) -> None:
+    """Writes ``folder``/<part>.safetensors for each part and state.json, atomically, keeping the one before.
+
+    Raises:
+        TrainingError: a weight is not finite, or the disk is full; ``folder`` is as it was then.
+        OutputError: one of the folders to be replaced is a link, or holds a file that is none of a checkpoint.
+    """
+    for part, values in tensors.items():
+        bad = next((k for k, v in values.items() if v.is_floating_point() and not torch.isfinite(v).all()), None)
+        if bad is not None:
+            raise TrainingError(f"{folder}: {part} tensor {bad} is not finite; not saved, the last checkpoint holds")
+    aside, before = folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.before")
+    try:
+        refuse_link(folder)
+        remove(aside)
+        _write(aside, tensors, state)
+        if folder.exists():
+            remove(before)
+            folder.rename(before)
+        aside.rename(folder)
+        sync_folder(folder.parent)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            remove(aside)
+        if (cause := why_unwritable(error)) is None:
+            raise
+        raise TrainingError(disk_text(folder, cause)) from None
+
+
+def _write(folder: Path, tensors: dict[str, Tensors], state: dict[str, Any]) -> None:
+    folder.mkdir(parents=True)
+    hashes = {}
+    for part, values in tensors.items():
+        path = folder / f"{part}.safetensors"
+        # a contiguous copy each: views and channels-last tensors cannot be stored as they lie
+        save_file({k: v.detach().to("cpu", copy=True).contiguous() for k, v in values.items()}, path)
+        path.chmod(0o644)  # safetensors leaves it to the owner alone
+        hashes[path.name] = _digest(path)
+        _sync(path)
+    about = {"files": hashes, **state}
+    text = json.dumps(about | {"digest": _digest_of(about)}, indent=1, allow_nan=False)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    _sync(folder / MANIFEST)
+    sync_folder(folder)
+
+
+def remove(place: Path) -> None:
+    """Removes a checkpoint if it is there.
+
+    Raises:
+        OutputError: it is a link, or holds a file that is none of a checkpoint.
+    """
+    remove_folder(place, lambda name: OURS.fullmatch(name) is not None)
+
+
+def load(
+    folder: Path, *, parts: Sequence[str] = (), run: str | None = None
+) -> tuple[dict[str, Tensors], dict[str, Any]] | None:
+    """Tensors by part and the state of the newest whole checkpoint at ``folder``, or None where there is none.
+
+    Args:
+        parts: what it must hold.
+        run: what its state must name as ``run``, where it names one.
+
+    Raises:
+        TrainingError: there are checkpoints, but none of them is whole.
+    """
+    found = _newest(folder, "Restore one from a copy, or delete the run's folder to train it anew", parts, run)
+    return (found[0], found[1]) if found else None
+
+
+def load_weights(folder: Path) -> tuple[Tensors, str] | None:
+    """The averaged weights of the newest whole checkpoint at ``folder`` and their SHA-256. Raises as :func:`load`."""
+    remedy = "The command that trained it makes final anew from last; else restore it from a copy"
+    found = _newest(folder, remedy, ("weights",))
+    return (found[0]["weights"], found[2]["weights.safetensors"]) if found else None
+
+
+def whole(folder: Path) -> bool:
+    """Whether a checkpoint lies at ``folder``, with the very contents it was written with."""
+    try:
+        _, hashes = _manifest(folder)
+        _check_files(folder, hashes)
+    except DAMAGE:
+        return False
+    return True
+
+
+def _newest(
+    folder: Path, remedy: str, parts: Sequence[str] = (), run: str | None = None
+) -> tuple[dict[str, Tensors], dict[str, Any], dict[str, str]] | None:
+    """Tensors by part, state, and SHA-256 by file."""
+    trouble: list[str] = []
+    for place in (folder, folder.with_name(f"{folder.name}.before")):
+        if not (place.is_dir() or place.is_symlink()):
+            continue
+        try:
+            state, hashes = _manifest(place)
+            if run is not None and state.get("run", run) != run:
+                raise ValueError(f"it is of {state['run']}")
+            absent = [part for part in parts if f"{part}.safetensors" not in hashes]
+            if absent:
+                raise ValueError(f"holds no {' and no '.join(absent)}")
+            _check_files(place, hashes)
+            tensors = {Path(name).stem: load_file(place / name) for name in hashes}
+            if trouble:
+                print(f"{trouble[0]}; going on from the checkpoint before it", flush=True)
+            return tensors, state, hashes
+        except DAMAGE as error:
+            trouble.append(f"{place}: not a whole checkpoint ({error})")
+    if trouble:
+        raise TrainingError(f"{'; '.join(trouble)}. {remedy}")
+    return None
+
+
+def _manifest(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """State and SHA-256 by file; ValueError or the like where it was altered. Those of old have no digest."""
+    about = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    digest = about.pop("digest", None)
+    if digest is not None and digest != _digest_of(about):
+        raise ValueError(f"{MANIFEST} was altered")
+    return about, about.pop("files")
+
+
+def _check_files(folder: Path, hashes: dict[str, str]) -> None:
+    for name, digest in hashes.items():
+        if _digest(folder / name) != digest:
+            raise ValueError(f"{name} was cut off or altered")
+
+
+def _digest_of(about: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def check_fit(folder: Path, saved: Tensors, network: nn.Module) -> None:
+    """Raises TrainingError unless the saved tensors are those of the network, by name and shape."""
+    own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    other = {name: tuple(value.shape) for name, value in saved.items()}
+    if own != other:
+        name = next(name for name in {**own, **other} if own.get(name) != other.get(name))
+        there, here = (shapes.get(name, "missing") for shapes in (other, own))
+        raise TrainingError(
+            f"{folder}: is of another model: {name} is {there} there and {here} in this recipe. Use the version that "
+            "began the run (environment.json), or delete its folder to train anew"
+        )
+
+
+def optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
+    """The optimizer's state: ``<parameter>|<moment>``, and ``[<group>]|step`` of a counter that a group holds.
+
+    A Python number becomes a 64-bit tensor whose name ends in its type, ``|int``, ``|float`` or ``|bool``.
+    """
+    names = {id(p): name for name, p in network.named_parameters()}
+    values = {f"{names[id(p)]}|{key}": v for p, moments in optimizer.state.items() for key, v in moments.items()}
+    values |= {f"[{i}]|step": group["step"] for i, group in enumerate(optimizer.param_groups) if "step" in group}
+    numbers = {key: value for key, value in values.items() if type(value) in NUMBERS}
+    exact = {f"{k}|{type(v).__name__}": torch.tensor(v, dtype=NUMBERS[type(v)]) for k, v in numbers.items()}
+    return exact | {key: value for key, value in values.items() if key not in numbers and value is not None}
+
+
+def restore_optimizer(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
+    """Puts :func:`optimizer_tensors` back, each moment where and as its parameter lies, and steps on the CPU."""
+    parameters = dict(network.named_parameters())
+    for key, value in tensors.items():
+        name, moment, *number = key.split("|")
+        if name.startswith("["):
+            optimizer.param_groups[int(name[1:-1])][moment] = value.item() if number else value
+            continue
+        parameter = parameters[name]
+        if number:
+            optimizer.state[parameter][moment] = value.item()
+            continue
+        if value.shape == parameter.shape:
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        optimizer.state[parameter][moment] = value.detach() if moment == "step" else value.to(parameter.device)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,207 @@
+"""A run's folder: its lock, its recipe, its folds, its log and what it was made with."""
+
+import errno
+import json
+import os
+import platform
+import re
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from ..config import RUNTIME_KEYS, Config, read_plain, validate
+from ..data import folds as folding
+from ..data.records import Record
+from ..errors import ConfigError, OutputError, TrainingError
+from ..runtime.files import LEFT_BEHIND, append_bytes, refuse_links_in, write_json, write_text
+from ..runtime.provenance import commit
+
+PACKAGES = (
+    "torch",
+    "lightning",
+    "segmentation-models-pytorch",
+    "timm",
+    "albumentations",
+    "numpy",
+    "opencv-python-headless",
+)
+
+
+OURS = re.compile(
+    r"config\.yaml|environment\.json|(folds|dropped|watched|weights|traits|oof)\.csv|(start|oof|oof_score|done)\.json|"
+    r"log\.jsonl|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|\.oof\.csv\.part"
+)  # what a training writes into its folder
+BEGUN = (".lock", ".holder")  # before its config.yaml
+
+
+def fold_folder(config: Config, fold: int | None) -> Path:
+    """``runs/<name>/fold<k>``, or ``runs/<name>/all`` for a fit on everything."""
+    return config.runs / config.name / ("all" if fold is None else f"fold{fold}")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the folder for this process; a kill releases it. A new folder that stayed empty is removed again.
+
+    The folder may be a link; below it nothing that training writes may be one.
+
+    Raises:
+        TrainingError: another process holds it.
+        OutputError: a link at one of our names, or a folder that holds something else than a run.
+    """
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    refuse_links_in(folder, lambda name: OURS.fullmatch(name) is not None)
+    foreign = [p.name for p in folder.iterdir() if p.name not in BEGUN and not LEFT_BEHIND.fullmatch(p.name)]
+    if foreign and not (folder / "config.yaml").exists():
+        raise OutputError(
+            f"{folder}: holds {min(foreign)} and no config.yaml, so it is no run to go on with; give another name="
+        )
+    who = ""
+    lock, holder = FileLock(folder / ".lock"), folder / ".holder"
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        with suppress(OSError):
+            who = f" ({holder.read_text(encoding='utf-8')})"
+        raise TrainingError(
+            f"{folder}: another process is training here{who}; wait for it, or give another name="
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        print(f"{folder}: its file system has no locks ({error.strerror}); start no second process here", flush=True)
+    with suppress(OSError):  # only to tell others
+        write_text(holder, f"process {os.getpid()} on {socket.gethostname()}")
+    try:
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        if new and [path.name for path in folder.iterdir()] == [".lock"]:
+            (folder / ".lock").unlink()
+            with suppress(OSError):  # up to the first that another process uses meanwhile
+                for place in new:
+                    place.rmdir()
+        lock.release()
+
+
+def check_recipe(folder: Path, config: Config) -> None:
+    """Checks that the folder, if it holds a run, was started with the same recipe.
+
+    Raises:
+        TrainingError: the recipe differs in a key that changes the result.
+    """
+    path = folder / "config.yaml"
+    new = config.model_dump(mode="json")
+    if path.is_file():
+        old = read_recipe(path)
+        differing = changed_keys(old, new)
+        if differing:
+            key = differing[0]
+            was, now = flatten(old).get(key), flatten(new).get(key)
+            more = f" (and {len(differing) - 1} more: {', '.join(differing[1:6])})" if len(differing) > 1 else ""
+            raise TrainingError(
+                f"{folder}: was started with {key}={was}, now it is {now}{more}. Give the new recipe another "
+                "name=, or delete the folder"
+            )
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The recipe a run began with; options that came later have the values that change nothing."""
+    values = read_plain(path)
+    try:
+        return validate(values).model_dump(mode="json")
+    except ConfigError:  # an option that is no more, which the comparison will name
+        return values
+
+
+def agreed_folds(folder: Path, config: Config, records: Sequence[Record]) -> folding.Folds:
+    """The fold of each image. Each fold's folder keeps its own copy, and all of a run must agree.
+
+    Raises:
+        TrainingError: the data set's images changed since the run began, or another fold was drawn otherwise.
+    """
+    shared = config.data.folds_file
+    folds = folding.read(shared, records, config.folds) if shared else folding.draw(records, config.folds, config.seed)
+    for other in sorted(folder.parent.glob("*/folds.csv")):
+        if folding.read_plain(other) != folds:
+            raise TrainingError(
+                f"{other}: this run began with other images or folds; a mix would validate on images it trained "
+                "on. Restore the data set, or give another name="
+            )
+    return folds
+
+
+def claim(folder: Path, config: Config) -> None:
+    """Writes the recipe and what it is run with into the folder; runtime keys become those of this call."""
+    write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    if not (folder / "environment.json").is_file():
+        write_json(folder / "environment.json", environment())
+
+
+def changed_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Dotted keys that differ and change the result."""
+    a, b = flatten(old), flatten(new)
+    keys = [key for key in {**a, **b} if key not in RUNTIME_KEYS and a.get(key) != b.get(key)]
+    return [key for key in keys if not key.startswith("data.phantom.")]  # it only matters through data.root
+
+
+def flatten(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys.
+
+    >>> flatten({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{before}{key}."))
+        else:
+            flat[f"{before}{key}"] = value
+    return flat
+
+
+def environment() -> dict[str, Any]:
+    """Versions, commit, threads and machine of this process."""
+    import torch  # here alone: the rest of a folder is read without it
+
+    return {
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "commit": commit(),
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+class Log:
+    """``log.jsonl``: one JSON object a line, with the step it belongs to."""
+
+    def __init__(self, path: Path, step: int, silent: bool = False):
+        """Goes on after step ``step``: later lines, of work that a kill undid, are dropped. Of several processes only
+        one is not ``silent``."""
+        self.path, self.silent = path, silent
+        if path.is_file() and not silent:
+            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+            write_text(path, "".join(f"{line}\n" for line in kept))
+
+    def __call__(self, event: str, step: int, **values: Any) -> None:
+        if self.silent:
+            return
+        line = json.dumps({"event": event, "step": step, "time": round(time.time(), 1), **values})
+        append_bytes(self.path, (line + "\n").encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # a line that a kill cut off

@@ -1,0 +1,1 @@
+"""Files, processes, devices and provenance. Only ``device`` and ``distributed`` import torch."""

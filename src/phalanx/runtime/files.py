@@ -1,0 +1,293 @@
+"""Files written whole or not at all: aside, synced, renamed, the folder synced.
+
+No link is followed where something is written or cleaned, and no file is removed that this program did not write.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError, TrainingError
+
+LEFT_BEHIND = re.compile(r"\..+\.\d+\.part")  # by a write that was killed
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
+class Replacement:
+    """A file written beside ``path`` that takes its place only when all of it is on disk.
+
+    ``with Replacement(path) as new: new.file.write(data); new.finish()``. Left without ``finish``, nothing changes.
+
+    Raises:
+        OutputError: ``path`` is a link or a folder.
+    """
+
+    def __init__(self, path: Path):
+        refuse_link(path)
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path}: is no regular file, and is not replaced by one; give another name")
+        self.path, self.aside = path, path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            self.file = self.aside.open("xb")  # which follows no link
+        except FileExistsError:  # of a process of the same number that was killed
+            if not self.aside.is_file() or self.aside.is_symlink():
+                raise not_ours(self.aside) from None
+            self.aside.unlink()
+            self.file = self.aside.open("xb")
+
+    def __enter__(self) -> "Replacement":
+        return self
+
+    def sync(self) -> None:
+        """Writes the content through to the disk."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+    def finish(self) -> None:
+        """Puts the file in its place."""
+        self.sync()
+        refuse_link(self.path)
+        self.aside.replace(self.path)
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.file.close()  # of a full disk, this fails again
+        finally:
+            self.aside.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replaces ``path`` by ``data`` such that a kill at any moment leaves the old file or the new one.
+
+    Raises:
+        OutputError: ``path`` is a link or a folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Replacement(path) as new:
+        new.file.write(data)
+        new.finish()
+    sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """As :func:`write_bytes`, in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """As :func:`write_bytes`; numbers keep every digit, NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames within ``folder`` last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256_file(path: Path) -> str | None:
+    """SHA-256 of a file's content; None if there is no such file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def refuse_link(path: Path) -> None:
+    """Raises OutputError if ``path`` is a link: writing or cleaning there would reach files that lie elsewhere."""
+    if path.is_symlink():
+        raise OutputError(
+            f"{path}: is a link, and what it leads to may not be ours to change; remove it, or name another place"
+        )
+
+
+def not_ours(path: Path) -> OutputError:
+    """The error of a file or folder in the way that this program did not write."""
+    return OutputError(f"{path}: stands in the way and was not written by this program; move it away")
+
+
+def own_folder(folder: Path) -> None:
+    """Makes a work folder, or takes up the one that is there.
+
+    Raises:
+        OutputError: it is a link, or a file.
+    """
+    refuse_link(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise not_ours(folder) from None
+
+
+def append_bytes(path: Path, data: bytes) -> None:
+    """Adds to the end of a file of ours, or begins it, and writes that through to the disk.
+
+    Raises:
+        OutputError: it is a link, no regular file, or has a second name (a hard link), whose content would change too.
+    """
+    refuse_link(path)
+    # O_NONBLOCK: a pipe without a reader would wait for ever
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise not_ours(path) from None
+        raise
+    try:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
+            raise not_ours(path)
+        while data:  # all in one call, as a rule; where a disk is full, the next one says so
+            data = data[os.write(descriptor, data) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def refuse_links_in(folder: Path, ours: Callable[[str], bool]) -> None:
+    """Raises OutputError if ``folder`` has a link at a name that we write to, clean or replace there."""
+    for place in sorted(folder.iterdir()):
+        if ours(place.name):
+            refuse_link(place)
+
+
+def check_files(folder: Path, ours: Callable[[str], bool], keep: Collection[str] = ()) -> list[str]:
+    """Paths of the files of a folder, of which each is ours, or what a killed write left behind.
+
+    Args:
+        ours: whether a file of that name is one that we write there.
+        keep: names that are passed over.
+
+    Raises:
+        OutputError: the folder is a link, or holds a link, a folder or another file.
+    """
+    refuse_link(folder)
+    try:
+        entries = [entry for entry in os.scandir(folder) if entry.name not in keep]
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        raise not_ours(folder) from None
+    for entry in entries:
+        if not entry.is_file(follow_symlinks=False) or not (ours(entry.name) or LEFT_BEHIND.fullmatch(entry.name)):
+            raise not_ours(Path(entry.path))
+    return [entry.path for entry in entries]
+
+
+def remove_files(folder: Path, ours: Callable[[str], bool], keep: Collection[str] = ()) -> None:
+    """Removes the files of a folder, or none: see :func:`check_files`."""
+    for path in check_files(folder, ours, keep):
+        os.unlink(path)
+
+
+def remove_folder(folder: Path, ours: Callable[[str], bool]) -> None:
+    """Removes a folder with its files, or nothing: see :func:`check_files`. A missing one is fine."""
+    remove_files(folder, ours)
+    with suppress(FileNotFoundError):
+        folder.rmdir()
+
+
+def refuse_foreign(path: Path, mark: str) -> None:
+    """Refuses to replace a file that an earlier call of the same kind did not write.
+
+    Args:
+        mark: what the first kilobyte of our files of this kind contains.
+
+    Raises:
+        OutputError: ``path`` is a link or a folder, or holds something else.
+    """
+    refuse_link(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        raise OutputError(f"{path}: is a folder; name a file") from None
+    if head and mark.encode() not in head:
+        raise OutputError(
+            f"{path}: exists, and holds something else than this command writes; give another name, or delete it "
+            "yourself"
+        )
+
+
+def format_mark(kind: str) -> str:
+    """How a JSON file of ours of a kind begins, for :func:`refuse_foreign`.
+
+    >>> format_mark("score")
+    '"format": "phalanx-score-1"'
+    """
+    return f'"format": "phalanx-{kind}-1"'
+
+
+def write_report(path: Path, kind: str, value: Mapping[str, Any]) -> None:
+    """As :func:`write_json`, with the report's format first. Raises OutputError as :func:`check_report`."""
+    check_report(path, kind)
+    write_json(path, {"format": f"phalanx-{kind}-1", **value})
+
+
+def check_report(path: Path, kind: str) -> None:
+    """Refuses a name for a report before the work for it is done.
+
+    Raises:
+        OutputError: it is a link, a folder, or a file that is no report of this kind.
+    """
+    refuse_foreign(path, format_mark(kind))
+
+
+def keep_text(path: Path, text: str, cause: str) -> None:
+    """Writes a text file that, once written, may never change.
+
+    Raises:
+        TrainingError: the file is there and says otherwise; ``cause`` tells what that means.
+    """
+    if not path.is_file():
+        write_text(path, text)
+    elif path.read_text(encoding="utf-8") != text:
+        raise TrainingError(f"{path}: {cause}. Restore them, or give another name=")
+
+
+@contextmanager
+def whole_disk(folder: Path) -> Iterator[None]:
+    """Tells of a disk that takes no more, wherever below ``folder`` it was met.
+
+    Raises:
+        TrainingError: it is full, beyond a quota or limit, or failed.
+    """
+    try:
+        yield
+    except OSError as error:
+        if (cause := why_unwritable(error)) is None:
+            raise
+        path = Path(error.filename) if isinstance(error.filename, str) else folder
+        raise TrainingError(disk_text(path, cause)) from None
+
+
+def why_unwritable(error: Exception) -> str | None:
+    """The system's words where a disk is full or failed, also within an error of a library; else None."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (found := re.search(r"os error (\d+)|code: (\d+)", str(error))):  # Rust's way to tell
+        number = int(found[1] or found[2])
+    return os.strerror(number) if number in UNWRITABLE else None
+
+
+def disk_text(path: Path, cause: str) -> str:
+    """What to tell of a disk that takes no more."""
+    there = next(place for place in (path, *path.absolute().parents) if place.is_dir())
+    return (
+        f"{path}: {cause} ({shutil.disk_usage(there).free / 1e6:.0f} MB are free there). What was saved before is "
+        "whole: make room, and the same command goes on"
+    )

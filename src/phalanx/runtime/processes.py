@@ -1,0 +1,139 @@
+"""Processes of ours that end with the one that started them, however that ends, and bring their errors back to it."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from tqdm import tqdm
+
+from ..errors import PhalanxError, TrainingError
+
+LONGEST = 10_000  # characters of an error: what a pipe takes though nobody reads yet
+
+
+class Child:
+    """A new Python process that calls ``function(*arguments)``, in a process group of its own.
+
+    It is killed with all its own processes when the one that started it ends, be it by SIGKILL.
+
+    Args:
+        environment: variables it has from its first line on, when libraries read them.
+    """
+
+    def __init__(
+        self, name: str, function: Callable[..., Any], *arguments: Any, environment: dict[str, str] | None = None
+    ):
+        context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
+        self.name = name
+        self.report, theirs = context.Pipe(duplex=False)
+        self.process = context.Process(target=_run, args=(theirs, function, arguments), name=name)
+        # Ctrl-C comes to the process that started this one, which then ends it
+        main = threading.current_thread() is threading.main_thread()
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+        variables = dict(os.environ)
+        os.environ.update(environment or {})
+        try:
+            self.process.start()
+        finally:
+            for key in environment or {}:
+                del os.environ[key]
+            os.environ.update(variables)
+            if main:
+                signal.signal(signal.SIGINT, handler)
+        theirs.close()
+
+    def end(self) -> None:
+        """Kills what is left of the process and its group, and waits for it."""
+        group = self.process.pid
+        if group is not None:
+            with suppress(ProcessLookupError, PermissionError):  # not yet a group, or no more
+                os.killpg(group, signal.SIGKILL)
+        self.process.kill()
+        self.process.join()
+
+    def error(self) -> tuple[float, BaseException | str] | None:
+        """When and of what the process says it ended."""
+        with suppress(EOFError, OSError):
+            return self.report.recv() if self.report.poll() else None
+        return None
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def together(children: Sequence[Child]) -> None:
+    """Waits until all have ended well. When one fails, or this call is interrupted, all are ended.
+
+    Raises:
+        the error of the child that failed first, if it is meant for the user or the system's; else RuntimeError with
+        its traceback; TrainingError where one was killed.
+    """
+    left = {child.process.sentinel: child for child in children}
+    try:
+        while left:
+            for sentinel in wait(list(left)):
+                child = left.pop(sentinel)  # type: ignore[arg-type]
+                child.process.join()
+                if child.process.exitcode:
+                    raise cause(children)
+    finally:
+        for child in children:
+            child.end()
+
+
+def cause(children: Sequence[Child]) -> BaseException:
+    """What went wrong first, of children of which one ended badly: its partners soon fail as well, for want of it."""
+    killed = [(child, child.process.exitcode) for child in children if (child.process.exitcode or 0) < 0]
+    if killed:
+        child, code = killed[0]
+        text = f"{child.name}: the process was killed ({signal.Signals(-code).name})"  # type: ignore[operator]
+        return TrainingError(f"{text}, perhaps for want of memory; the same command continues")
+    said = [found for child in children if (found := child.error()) is not None]
+    if not said:
+        return RuntimeError("a process ended without a word; what it wrote stands above")
+    cause = min(said, key=lambda found: found[0])[1]
+    return RuntimeError(cause) if isinstance(cause, str) else cause
+
+
+def _run(report: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    os.setpgrp()
+    end_with_parent(lambda: os.killpg(0, signal.SIGKILL))
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which would count as leaked after os._exit
+    code = 0
+    try:
+        function(*arguments)
+    except OSError as error:
+        report.send((time.monotonic(), error))
+        code = 2
+    except PhalanxError as error:
+        report.send((time.monotonic(), type(error)(str(error)[:LONGEST])))
+        code = 2
+    except BaseException:
+        report.send((time.monotonic(), traceback.format_exc()[-LONGEST:]))
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # no farewell to partners that may be gone
+
+
+def end_with_parent(end: Callable[[], None]) -> None:
+    """Calls ``end`` when the process that started this one is gone, be it by SIGKILL."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def follow() -> None:
+        wait([parent.sentinel])
+        end()
+
+    threading.Thread(target=follow, daemon=True).start()

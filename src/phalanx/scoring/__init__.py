@@ -1,0 +1,1 @@
+"""Dice and surface scores, comparisons and cross-fitting, without torch but in ``dice_torch``."""

@@ -1,0 +1,22 @@
+"""Hard Dice on the device. The definition is that of scoring (``submit.score``), and tests hold it to that."""
+
+import torch
+from torch import Tensor
+
+from ..masks.planes_torch import chunks, unpack
+
+
+def hard_dice(logits: Tensor, planes: Tensor, threshold: float = 0.0) -> Tensor:
+    """Dice float32[B, C] of ``logits > threshold`` against bit-planes; 1 where both are empty.
+
+    Args:
+        logits: float[B, C, H, W].
+        planes: uint8[B, P, H, W].
+    """
+    parts = []
+    for part in chunks(logits.shape[1]):
+        guess, truth = logits[:, part] > threshold, unpack(planes, part)
+        both = (guess & truth).sum((2, 3))
+        either = guess.sum((2, 3)) + truth.sum((2, 3))
+        parts.append(torch.where(either > 0, 2 * both / either.clamp(min=1), 1.0).float())
+    return torch.cat(parts, 1)

@@ -1,0 +1,1 @@
+"""The submission CSV: its rows, and the table of all images."""

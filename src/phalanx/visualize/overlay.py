@@ -1,0 +1,110 @@
+"""One picture of predictions beside truth: what a number cannot show."""
+
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ..data.images import read_grey
+from ..data.records import Record, scan
+from ..errors import DataError
+from ..masks.rle import decode
+from ..runtime.files import refuse_foreign, write_bytes
+from ..scoring.score import score
+from ..submission.table import Submission
+
+PANEL = 512  # side of a panel in pixels
+MADE_BY = "phalanx"  # the text of a PNG's `Software`
+HEAD = 34  # height of a row's caption
+
+
+def draw(submission: Submission, truth: Submission, images: Path, out: Path, *, rows: int = 4) -> None:
+    """Writes a PNG with a row an image: the image, the truth, the prediction, and where they differ.
+
+    The rows are the worst image, the best, and evenly ranked ones between.
+
+    Args:
+        images: folder below which the images lie.
+    """
+    records = {record.name: record for record in scan(images)}
+    missing = [name for name in truth.images if name not in records]
+    if missing:
+        raise DataError(f"{images}: has no image {missing[0]} ({len(missing)} missing)")
+    dice = dict(zip(truth.images, score(submission, truth).per_image.tolist(), strict=True))
+    ranked = sorted(dice, key=lambda name: dice[name])
+    picked = np.unique(np.linspace(0, len(ranked) - 1, min(rows, len(ranked))).round().astype(int))
+    drawn = [_row(records[ranked[i]], submission, truth, dice[ranked[i]]) for i in picked]
+    write_png(out, cv2.cvtColor(np.concatenate(drawn), cv2.COLOR_BGR2RGB))
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """Writes RGB uint8[H, W, 3] as a PNG that says what made it.
+
+    Raises:
+        OutputError: another picture, such as one of the inputs, lies there.
+    """
+    refuse_foreign(path, f"Software\0{MADE_BY}")
+    about, data = PngInfo(), BytesIO()
+    about.add_text("Software", MADE_BY)
+    Image.fromarray(pixels).save(data, "PNG", pnginfo=about)
+    write_bytes(path, data.getvalue())
+
+
+def _row(record: Record, submission: Submission, truth: Submission, dice: float) -> np.ndarray:
+    image = read_grey(record.image)
+    classes = list(truth.classes)
+    masks = [_masks(source, record.name, classes, image.shape) for source in (truth, submission)]
+    panels = [cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), *[overlay(image, one) for one in masks], _errors(image, *masks)]
+    scale = PANEL / max(image.shape)
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    row = np.concatenate([cv2.resize(panel, size, interpolation=cv2.INTER_AREA) for panel in panels], axis=1)
+    head = np.zeros((HEAD, row.shape[1], 3), np.uint8)
+    captions = (record.name, "truth", f"prediction, Dice {dice:.4f}", "missed (blue), too much (red)")
+    for number, text in enumerate(captions):
+        cv2.putText(
+            head, text, (number * size[0] + 8, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA
+        )
+    return np.concatenate([head, row])
+
+
+def _masks(source: Submission, name: str, classes: list[str], shape: tuple[int, ...]) -> np.ndarray:
+    rles = source.reorder(classes).rles(name)
+    return np.stack([decode(rle, (shape[0], shape[1])) for rle in rles])
+
+
+def overlay(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Masks bool[C, H, W] in colours over a grey image uint8[H, W], overlaps mixed, outlines drawn: BGR uint8."""
+    colours = palette(len(masks))
+    total = np.zeros((*image.shape, 3), np.float32)
+    count = np.zeros(image.shape, np.float32)
+    for mask, colour in zip(masks, colours, strict=True):
+        total[mask] += colour
+        count[mask] += 1
+    base = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR).astype(np.float32)
+    inside = count > 0
+    base[inside] = 0.55 * base[inside] + 0.45 * total[inside] / count[inside][:, None]
+    result = base.astype(np.uint8)
+    for mask, colour in zip(masks, colours, strict=True):
+        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(
+            result, outlines, -1, tuple(float(v) for v in colour), max(1, image.shape[0] // 512), cv2.LINE_AA
+        )
+    return result
+
+
+def _errors(image: np.ndarray, truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
+    """Pixels where any class is missed in blue, where any is too much in red, over the image: BGR uint8."""
+    base = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    base[(truth & ~guess).any(0)] = (255, 120, 40)
+    base[(guess & ~truth).any(0)] = (60, 60, 255)
+    return base
+
+
+def palette(classes: int) -> np.ndarray:
+    """Bright colours BGR float32[classes, 3], neighbours far apart in hue."""
+    hue = (np.arange(classes) * 67 % 180).astype(np.uint8)
+    hsv = np.stack([hue, np.full_like(hue, 170), np.full_like(hue, 255)], axis=1)
+    return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2BGR)[0].astype(np.float32)

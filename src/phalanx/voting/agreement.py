@@ -1,0 +1,264 @@
+"""Do the members of a vote lie on each other? Their agreement in pairs, and what would set a misaligned one right.
+
+A weak member differs here and there. A misaligned one differs everywhere in the same way: all its masks lie some
+pixels to a side, mirrored, under other classes or under other images' names. So a pair counts as misaligned where
+one such exchange brings the centres of its masks together, and not because its Dice is low.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from itertools import combinations, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..masks.stack import Stack, pitch_of
+from ..runtime.sidecar import Size
+from ..submission.table import Submission, check_alike, known_sizes
+from .misalignment import Block, Centres, Pair, centres, fault
+from .vote import coverage
+
+SAMPLE = 16  # images looked at, spread evenly over the sorted names
+BLOCK = 300  # images searched for the right ones, where names seem exchanged
+CLEAR = 0.02  # difference in Dice with the others that tells which of two is wrong
+UNITED = 0.9  # Dice that the others must have with each other, to say that a member agrees with nobody
+COMPARED = 0.5  # share of the classes they must have for that: the few that barely trained members see tell nothing
+
+
+class Sample(NamedTuple):
+    """One image as every member has it."""
+
+    image: str
+    stacks: Sequence[Stack]
+    size: Size | None
+
+
+def pair_dice(stacks: Sequence[Stack]) -> np.ndarray:
+    """float64[M, M, C]: Dice of every pair of members and class of one image; NaN where both are empty."""
+    pitch, classes = pitch_of(stacks), stacks[0].classes
+    found = coverage([stack.laid(pitch) for stack in stacks])
+    lengths = np.diff(found.positions, append=found.positions[-1:])
+    held = (found.members[:, None] >> np.arange(len(stacks)) & 1).astype(float)  # (K, M)
+    splits = np.searchsorted(found.positions, np.arange(classes + 1) * pitch)
+    shared = np.stack([held[a:b].T @ (held[a:b] * lengths[a:b, None]) for a, b in pairwise(splits)], axis=2)
+    areas = np.einsum("mmc->mc", shared)
+    total = areas[:, None] + areas
+    return np.divide(2 * shared, total, out=np.full(shared.shape, np.nan), where=total > 0)
+
+
+class Agreement:
+    """How members agree over some images, and which of them are misaligned.
+
+    Args:
+        names: of the members.
+        samples: some images, one at a time.
+        total: images there are in all.
+        more: gives a member's centres in a block of images, the same for all members, to search exchanged names in;
+            by default the sample is that block.
+
+    Attributes:
+        dice: float64[S, M, M, C]; NaN where neither of the pair has the class.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        classes: Sequence[str],
+        samples: Iterable[Sample],
+        total: int,
+        more: Callable[[int], tuple[Sequence[str], Centres]] | None = None,
+    ):
+        self.names, self.classes, self.total, self.images = list(names), tuple(classes), total, list[str]()
+        tables, places, sizes = [], [], []
+        for image, stacks, size in samples:
+            self.images.append(image)
+            tables.append(pair_dice(stacks))
+            if size is not None:
+                places.append([centres(stack, size) for stack in stacks])
+                sizes.append(size)
+        self.dice = np.stack(tables)
+        self._centres = np.array(places).reshape(len(places), len(self.names), len(self.classes), 2).swapaxes(0, 1)
+        self._sizes = np.array(sizes, float).reshape(-1, 2)
+        self._more = more or (lambda member: (self.images, self._centres[member]))
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """float64[M, M, C]: mean Dice of each pair over the images where one of the two has the class; NaN for none."""
+        return _mean(self.dice)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """float64[M, M]: mean of ``pairs`` over classes; 1 where nobody has any."""
+        return np.nan_to_num(_mean(np.moveaxis(self.pairs, 2, 0)), nan=1.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Mean Dice of each pair, by class in their order; members by number, from 1; and who is misaligned."""
+        return {
+            "images": self.images,
+            "of": self.total,
+            "pairs": [
+                {
+                    "members": [a + 1, b + 1],
+                    "dice": _number(_mean(dice := self.pairs[a, b])),
+                    "classes": [*map(_number, dice)],
+                }
+                for a, b in combinations(range(len(self.names)), 2)
+            ],
+            "misaligned": self.misaligned,
+        }
+
+    def to_text(self) -> str:
+        """A table: a row a class, a column a pair; from five members on a column a member, against all others."""
+        count, pairs = len(self.names), self.pairs
+        if count <= 4:
+            columns = [(f"{a + 1}-{b + 1}", pairs[a, b]) for a, b in combinations(range(count), 2)]
+        else:
+            others = ~np.eye(count, dtype=bool)
+            columns = [(f"{a + 1}-rest", _mean(pairs[a, others[a]])) for a in range(count)]
+        width = max(map(len, ("class", *self.classes)))
+        lines = [f"agreement (Dice) over {len(self.images)} of {self.total} images"]
+        lines += [f"  {number}  {name}" for number, name in enumerate(self.names, 1)]
+        lines.append("  ".join([f"{'class':<{width}}", *(f"{head:>6}" for head, _ in columns)]))
+        rows = [(label, [v[c] for _, v in columns]) for c, label in enumerate(self.classes)]
+        rows.append(("mean", [_mean(v) for _, v in columns]))
+        for label, values in rows:
+            told = (f"{'-' if np.isnan(value) else format(value, '.4f'):>6}" for value in values)
+            lines.append("  ".join([f"{label:<{width}}", *told]))
+        return "\n".join(lines)
+
+    def copies(self) -> list[tuple[str, str]]:
+        """Names of the pairs whose masks are all the same."""
+        same = np.nanmin(np.nan_to_num(self.dice, nan=1.0), axis=(0, 3)) == 1
+        return [(self.names[a], self.names[b]) for a, b in combinations(range(len(self.names)), 2) if same[a, b]]
+
+    @cached_property
+    def misaligned(self) -> list[str]:
+        """What is wrong with which member, a text each; empty where all is well.
+
+        A member with several misaligned pairs is at fault for them; of a single pair the one that agrees less with the
+        others, where there are any. Without images' sizes only members that agree with nobody are found.
+        """
+        faults = {pair: why for pair in combinations(range(len(self.names)), 2) if (why := self._fault(*pair))}
+        texts, wrong = [], set[int]()
+        while faults:
+            counts = np.bincount(np.array(list(faults)).ravel(), minlength=len(self.names))
+            worst: int | None = int(counts.argmax())
+            a, b = next(pair for pair in faults if worst in pair)
+            if counts[worst] == 1:
+                worst = self._apart(a, b)
+            if worst is None:
+                texts.append(f"{self.names[a]} or {self.names[b]} is misaligned: {faults[a, b]}")
+                wrong |= {a, b}
+            else:
+                other = b if worst == a else a
+                texts.append(f"{self.names[worst]} is misaligned: {self._fault(worst, other) or faults[a, b]}")
+                wrong.add(worst)
+            faults = {pair: why for pair, why in faults.items() if not wrong & set(pair)}
+        mean = self.mean
+        for member in sorted(set(range(len(self.names))) - wrong):
+            rest = [other for other in range(len(self.names)) if other not in wrong | {member}]
+            if len(rest) < 2:
+                continue
+            own, usual = (float(np.median(v)) for v in (mean[member, rest], [mean[p] for p in combinations(rest, 2)]))
+            seen = np.mean([np.isfinite(self.pairs[pair]).mean() for pair in combinations(rest, 2)])
+            if own < usual / 2 and usual >= UNITED and seen >= COMPARED:
+                texts.append(
+                    f"{self.names[member]} is misaligned: it agrees with nobody (Dice {own:.3f} with the others, "
+                    f"which have {usual:.3f} with each other)"
+                )
+        return texts
+
+    def _apart(self, a: int, b: int) -> int | None:
+        """Which of two members agrees clearly less with the others; None where that does not tell."""
+        rest = [other for other in range(len(self.names)) if other not in (a, b)]
+        if not rest:
+            return None
+        one, other = self.mean[[a, b]][:, rest].mean(axis=1)
+        return None if abs(one - other) < CLEAR else (a if one < other else b)
+
+    def _fault(self, a: int, b: int) -> str:
+        """The exchange that brings member ``a``'s masks onto member ``b``'s, in words; empty where none does."""
+
+        def block() -> Block:
+            (names, one), (_, other) = self._more(a), self._more(b)
+            return names, one, other
+
+        pair = Pair((self.names[a], self.names[b]), self._centres[a], self._centres[b], self._sizes)
+        return fault(pair, self.classes, block)
+
+
+class Watch:
+    """Compares the members of a soft vote over its first images, by the very masks each would submit.
+
+    Args:
+        names: of the members.
+        total: images there will be.
+        tell: gets their agreement, once, when enough was seen; may raise to stop the vote.
+    """
+
+    def __init__(self, names: Sequence[str], classes: Sequence[str], total: int, tell: Callable[[Agreement], None]):
+        self.names, self.classes, self.total, self.tell = names, classes, total, tell
+        self.wanted = min(SAMPLE, total)
+        self._seen: list[Sample] = []
+        self.agreement: Agreement | None = None  # once it was told
+
+    @property
+    def done(self) -> bool:
+        """Enough was seen."""
+        return len(self._seen) == self.wanted
+
+    def __call__(self, image: str, size: Size, rles: Sequence[Sequence[str]]) -> None:
+        """``rles``: of an image, one a class and member. More images than are wanted are passed over."""
+        if self.done:
+            return
+        self._seen.append(Sample(image, [Stack.parse(texts) for texts in rles], size))
+        if self.done:
+            self.agreement = Agreement(self.names, self.classes, self._seen, self.total)
+            self.tell(self.agreement)
+
+
+def look(members: Sequence[Submission]) -> Agreement:
+    """The agreement of submissions over ``SAMPLE`` of their images.
+
+    Raises:
+        DataError: members that differ in images, classes or sizes, or a wrong row.
+    """
+    check_alike(members)
+    first, sizes = members[0], known_sizes(members)
+    ordered = [member.reorder(first.classes) for member in members]
+    samples = (
+        Sample(image, [member.stack(image, sizes.get(image)) for member in ordered], sizes.get(image))
+        for image in spread(first.images)
+    )
+    begin = max(0, (len(first.images) - BLOCK) // 2)
+    block = [image for image in first.images[begin : begin + BLOCK] if image in sizes]
+    kept: dict[int, Centres] = {}
+
+    def more(member: int) -> tuple[Sequence[str], Centres]:
+        if member not in kept:
+            stacks = ((ordered[member].stack(image, sizes[image]), sizes[image]) for image in block)
+            kept[member] = np.stack([centres(*one) for one in stacks])
+        return block, kept[member]
+
+    return Agreement([member.name for member in members], first.classes, samples, len(first.images), more)
+
+
+def spread(images: Sequence[str], count: int = SAMPLE) -> list[str]:
+    """Some of the images, evenly spread.
+
+    >>> spread(["a", "b", "c", "d", "e"], 3)
+    ['a', 'c', 'e']
+    """
+    places = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
+    return [images[place] for place in places]
+
+
+def _number(value: Any) -> float | None:
+    """To four digits; None for NaN."""
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of what is no NaN; NaN where nothing is."""
+    count = np.asarray((~np.isnan(values)).sum(axis=0))
+    return np.divide(np.nansum(values, axis=0), count, out=np.full(count.shape, np.nan), where=count > 0)

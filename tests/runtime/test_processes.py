@@ -1,0 +1,78 @@
+"""Processes that end together, and whose first error is the one that is told."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from phalanx.errors import DataError, TrainingError
+from phalanx.runtime.processes import Child, together
+
+
+def fail(way, sign):
+    """Ends badly, in the way asked for, leaving a sign."""
+    sign.touch()
+    if way == "refused":
+        raise DataError("image7.png: the file is cut")
+    if way == "full":
+        raise OSError(28, "No space left on device", "last.new")
+    if way == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if way == "long":
+        raise DataError("image7.png: " + "far too much " * 100_000)
+    raise KeyError("a bug")
+
+
+def fail_later(sign):
+    """As one whose partner went away."""
+    while not sign.exists():
+        time.sleep(0.01)
+    time.sleep(2)
+    raise RuntimeError("connection closed by peer")
+
+
+@pytest.mark.parametrize(
+    ("way", "error", "message"),
+    [
+        ("refused", DataError, r"^image7\.png: the file is cut$"),
+        ("full", OSError, "No space left on device: 'last.new'"),
+        ("killed", TrainingError, r"^second: the process was killed \(SIGKILL\), perhaps for want of memory"),
+        ("long", DataError, r"^image7\.png: far too much"),
+        ("broken", RuntimeError, "KeyError: 'a bug'"),
+    ],
+)
+def test_the_first_error_is_told_and_ends_all(way, error, message, tmp_path):
+    sign = tmp_path / "sign"
+    children = [Child("first", fail_later, sign), Child("second", fail, way, sign), Child("third", time.sleep, 600)]
+    with pytest.raises(error, match=message):
+        together(children)
+    assert not any(child.process.is_alive() for child in children)
+
+
+def test_an_interrupt_ends_all():
+    children = [Child("long", time.sleep, 600) for _ in range(2)]
+    threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        together(children)
+    assert not any(child.process.is_alive() for child in children)
+
+
+def test_those_that_end_well_end_together(tmp_path):
+    together([Child(name, os.mkdir, tmp_path / name) for name in "ab"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def tell(path, *names):
+    path.write_text(" ".join(os.environ.get(name, "-") for name in names))
+
+
+def test_variables_are_the_childs_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("PHALANX_OLD", "mine")
+    path = tmp_path / "told"
+    names = ("PHALANX_OLD", "PHALANX_NEW")
+    together([Child("a", tell, path, *names, environment=dict.fromkeys(names, "its"))])
+    assert path.read_text() == "its its"
+    assert os.environ["PHALANX_OLD"] == "mine"
+    assert "PHALANX_NEW" not in os.environ
