@@ -223,3 +223,18 @@ def test_processes_that_write_and_read_at_once_see_whole_samples(tmp_path):
         assert list(pool.map(race, [tmp_path] * 4, range(4))) == [""] * 4
     assert len(list(tmp_path.glob("*.npz"))) == 5
     assert list(tmp_path.glob(".*.part")) == []
+
+
+def test_the_modules_that_prepare_a_sample_are_listed():
+    """An edit of one of them makes all cached samples anew; of what is passed over here, only types are used."""
+    from tests.test_layers import MODULES, imports
+
+    seen, left = set(), ["data.prepared"]
+    while left:
+        name = left.pop()
+        if name not in seen:
+            seen.add(name)
+            left += imports(name)
+    passed_over = {name for name in seen if name.split(".")[0] in ("config", "errors")} | {"data.records"}
+    assert {name.replace(".", "/") for name in seen - passed_over} == set(prepared.CODE)
+    assert all(name in MODULES for name in seen)
