@@ -16,7 +16,7 @@ from phalanx.data import cache as module
 from phalanx.data.cache import Folder, SampleCache
 from phalanx.data.images import Grid
 from phalanx.data.layouts import train_records
-from phalanx.data.prepared import Prepared, prepare
+from phalanx.data.prepared import CODE, Prepared, prepare
 from phalanx.errors import DataError
 from phalanx.masks.planes import Runs
 
@@ -236,5 +236,5 @@ def test_the_modules_that_prepare_a_sample_are_listed():
             seen.add(name)
             left += imports(name)
     passed_over = {name for name in seen if name.split(".")[0] in ("config", "errors")} | {"data.records"}
-    assert {name.replace(".", "/") for name in seen - passed_over} == set(prepared.CODE)
+    assert {name.replace(".", "/") for name in seen - passed_over} == set(CODE)
     assert all(name in MODULES for name in seen)

@@ -1,23 +1,20 @@
 """The whole check: which files there are, one look at each in parallel, then all of them compared."""
 
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from ..config import Data
 from ..data.images import Grid, read_grey
 from ..data.metadata import read_metadata
 from ..data.quarantine import read_quarantine
 from ..data.records import Record
-from ..errors import DataError, PhalanxError
+from ..errors import DataError
+from ..runtime.processes import process_map
 from .annotation import look_at_annotation
 from .compare import compare
 from .files import find
@@ -59,18 +56,8 @@ def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
 
 def look_at_all(items: Sequence[tuple[Record, str]], data: Data, workers: int, progress: bool) -> list[Look]:
     """A look at each image, in several processes, in the given order."""
-    workers = min(len(items), (os.cpu_count() or 1) if workers < 0 else max(workers, 1))
     one = partial(look, data=data)
-    bar = partial(tqdm, total=len(items), unit="image", desc="check", leave=False, disable=not progress)
-    if workers <= 1:
-        return list(bar(map(one, items)))
-    # spawned, not forked: the caller may have threads, which a fork would leave in an unknown state
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            return list(bar(pool.map(one, items, chunksize=4)))
-    except BrokenProcessPool:
-        raise PhalanxError("a worker process ended while reading images: out of memory? Give workers=1") from None
+    return process_map(one, items, workers=workers, name="check", unit="image", progress=progress)
 
 
 def look(item: tuple[Record, str], data: Data) -> Look:

@@ -3,7 +3,6 @@
 Entries are keyed by the content of the files they were made from, so a changed file is never served as it was.
 """
 
-import hashlib
 import os
 import re
 import time
@@ -23,7 +22,7 @@ from tqdm import tqdm
 from ..config import Data
 from ..errors import DataError
 from ..masks.planes import Runs
-from ..runtime.files import write_bytes
+from ..runtime.files import sha256_file, write_bytes
 from .images import Grid
 from .layouts import check, files
 from .prepared import Prepared, prepare, prepared_key
@@ -214,7 +213,6 @@ def _state(path: Path) -> State:
 def _digest(path: Path, state: State) -> str:
     """SHA-256 of a file, read once as long as its state is the same."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_file(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); restore it or remove its record") from None

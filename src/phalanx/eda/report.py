@@ -1,18 +1,13 @@
 """Looks at a data set before anything is trained on it: rotation, train against test, sizes, overlaps, odd images."""
 
 import math
-import multiprocessing
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ..config import Data
 from ..data.brightness import BRIGHT
@@ -21,9 +16,10 @@ from ..data.metadata import SHEETS, read_metadata
 from ..data.quarantine import kept_records
 from ..data.records import Record
 from ..data.rotation import BASE, LIMIT, TIP, has_rule, tilt_of_stack
-from ..errors import DataError, PhalanxError
+from ..errors import DataError
 from ..masks.stack import Stack
 from ..runtime.files import check_report, not_ours, refuse_link, write_report, write_text
+from ..runtime.processes import process_map
 from ..submission.table import Submission
 from . import plots as eda_plots
 from .measure import Measured, measure
@@ -115,18 +111,8 @@ def check_place(out: Path) -> None:
 
 def _measure_all(work: list[tuple[Record, str]], data: Data, workers: int, progress: bool) -> list[Measured]:
     """All images, in order, in as many processes as there is use for."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(cores if workers < 0 else max(1, workers), 1 + len(work) // 16)  # a process starts in half a second
     do = partial(_measure_one, data=data)
-    bar = partial(tqdm, total=len(work), desc="measure", unit="image", leave=False, disable=not progress)
-    if workers == 1:
-        return list(bar(map(do, work)))
-    # spawned, not forked: the caller may have threads (torch), which a fork would leave in an unknown state
-    try:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            return list(bar(pool.map(do, work, chunksize=4)))
-    except BrokenProcessPool:
-        raise PhalanxError("a process ended while measuring images, probably out of memory; give workers=1") from None
+    return process_map(do, work, workers=workers, name="measure", unit="image", progress=progress, least=16)
 
 
 def _measure_one(item: tuple[Record, str], *, data: Data) -> Measured:

@@ -5,22 +5,18 @@ number of workers. What was planted (rings, noise bands, wrong annotations, ...)
 """
 
 import json
-import multiprocessing
-import os
 import shutil
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from .. import __version__
-from ..errors import ConfigError, DataError, PhalanxError
+from ..errors import ConfigError, DataError
+from ..runtime.processes import cores, process_map
 from .anatomy import CANVAS, HAND_CLASSES, Hand, cut_below, pose_hand, rotation
 from .faults import add_metal, add_noise_band, draw_faults
 from .patients import Patient, draw_patients, write_sheet
@@ -68,7 +64,7 @@ def make_hands(
     """
     out = Path(out)
     test_patients = max(1, patients // 4) if test_patients is None else test_patients
-    workers = (os.cpu_count() or 1) if workers is None else workers
+    workers = cores() if workers is None else workers
     _check(patients, size, seed, test_patients, rotated_test, workers)
     if out.exists() or out.is_symlink():
         raise DataError(f"{out}: exists already; remove it, or give another folder (out=)")
@@ -139,19 +135,8 @@ def _make_all(
 ) -> list[dict[str, Any]]:
     """All images, in one process or several; the manifest rows in the order of the patients."""
     make = partial(_make_patient, wrong=wrong, size=size, seed=seed, work=work)
-    bar = partial(tqdm, total=len(people), unit="patient", desc="hands", disable=not progress)
-    if workers == 1 or len(people) == 1:
-        return [row for rows in bar(map(make, people)) for row in rows]
-    # spawned, not forked: the caller may have threads (torch), which a fork would leave in an unknown state
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(min(workers, len(people)), mp_context=context) as pool:
-            return [row for rows in bar(pool.map(make, people, chunksize=2)) for row in rows]
-    except BrokenProcessPool:
-        raise PhalanxError(
-            "a worker process ended while drawing hands: out of memory, or the calling script lacks "
-            'an `if __name__ == "__main__":` guard; give workers=1 or fewer workers'
-        ) from None
+    made = process_map(make, people, workers=workers, name="hands", unit="patient", progress=progress)
+    return [row for rows in made for row in rows]
 
 
 def _make_patient(

@@ -22,7 +22,7 @@ from ..models.pointrend import PointRend
 from ..models.segmenter import enlarge
 from ..runs.reader import fold_folders, read_config
 from ..runtime.device import open_device
-from ..runtime.files import remove_folder, sync_folder, write_json
+from ..runtime.files import remove_folder, sha256_file, sync_folder, write_json
 from ..runtime.provenance import digest
 from .exported import (
     ABOUT,
@@ -32,7 +32,6 @@ from .exported import (
     OnnxFile,
     load_runtime,
     open_session,
-    sha256_of,
     side_of,
 )
 from .members import FoldMember
@@ -229,7 +228,7 @@ def export_fold(fold: FoldMember, path: Path, side: int, pictures: dict[str, np.
         differences[kind] = found
     [weights] = fold.hashes.values()
     return OnnxFile(
-        file=path.name, sha256=sha256_of(path), trained=fold.name, weights_sha256=weights, differences=differences
+        file=path.name, sha256=sha256_file(path), trained=fold.name, weights_sha256=weights, differences=differences
     )
 
 

@@ -1,6 +1,5 @@
 """A run as ONNX files, predicted by onnxruntime without torch: the folder's description, its hashes, its members."""
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import numpy as np
 from ..config import Data, Predict, Strict, validate
 from ..data.records import Record
 from ..errors import ConfigError, DataError
+from ..runtime.files import sha256_file
 from ..runtime.provenance import digest
 from .maps import FLOOR, NOTHING, SLACK, Box, Maps, Total, box_of, reordered
 from .soft import RunMember, on_grids, pairs_of, told_of
@@ -68,11 +68,6 @@ def load_runtime() -> Any:
     return onnxruntime
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def read_about(folder: Path) -> About:
     """The description of an export, once it and all its files are found as they were written.
 
@@ -93,7 +88,7 @@ def read_about(folder: Path) -> About:
         path = folder / one.file
         if not path.is_file():
             raise DataError(f"{path}: is missing; {remedy}")
-        if sha256_of(path) != one.sha256:
+        if sha256_file(path) != one.sha256:
             raise DataError(f"{path}: was altered or cut off (another SHA-256 than {ABOUT} tells); {remedy}")
     return about
 

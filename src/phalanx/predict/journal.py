@@ -77,7 +77,12 @@ class Journal:
     def has(self, image: str, *, with_map: bool) -> bool:
         """Whether an image is done; ``with_map``: and its probability map is still the one that was written."""
         place = self.places.get(image)
-        return place is not None and (not with_map or place.map == sha256_file(map_in(self.folder, image)))
+        if place is None or not with_map:
+            return place is not None
+        try:
+            return place.map == sha256_file(map_in(self.folder, image))
+        except FileNotFoundError:
+            return False
 
     def look_up(self, path: Path) -> None:
         """Finds the records of a file."""

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import TrainingError
-from ..runtime.files import disk_text, refuse_link, remove_folder, sync_folder, why_unwritable
+from ..runtime.files import disk_text, refuse_link, remove_folder, sha256_file, sync_folder, why_unwritable
 
 Tensors = dict[str, Tensor]
 MANIFEST = "state.json"
@@ -66,7 +66,7 @@ def _write(folder: Path, tensors: dict[str, Tensors], state: dict[str, Any]) -> 
         # a contiguous copy each: views and channels-last tensors cannot be stored as they lie
         save_file({k: v.detach().to("cpu", copy=True).contiguous() for k, v in values.items()}, path)
         path.chmod(0o644)  # safetensors leaves it to the owner alone
-        hashes[path.name] = _digest(path)
+        hashes[path.name] = sha256_file(path)
         _sync(path)
     about = {"files": hashes, **state}
     text = json.dumps(about | {"digest": _digest_of(about)}, indent=1, allow_nan=False)
@@ -155,7 +155,7 @@ def _manifest(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _check_files(folder: Path, hashes: dict[str, str]) -> None:
     for name, digest in hashes.items():
-        if _digest(folder / name) != digest:
+        if sha256_file(folder / name) != digest:
             raise ValueError(f"{name} was cut off or altered")
 
 
@@ -204,11 +204,6 @@ def restore_optimizer(network: nn.Module, optimizer: torch.optim.Optimizer, tens
         if value.shape == parameter.shape:
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         optimizer.state[parameter][moment] = value.detach() if moment == "step" else value.to(parameter.device)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

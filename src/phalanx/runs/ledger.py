@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 from ..errors import DataError
-from ..runtime.files import write_text
+from ..runtime.files import sha256_file, write_text
 from ..runtime.provenance import commit
 from ..runtime.sidecar import read_sidecar
 
@@ -86,8 +86,7 @@ def csv_row(file: Path, members: Sequence[str] = (), how: str = "") -> Row:
     """
     sidecar, _ = read_sidecar(file)  # which compares the CSV with its hash
     try:
-        with file.open("rb") as opened:
-            digest = sidecar.sha256 if sidecar else hashlib.file_digest(opened, "sha256").hexdigest()
+        digest = sidecar.sha256 if sidecar else sha256_file(file)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
     if sidecar and sidecar.vote and not members:

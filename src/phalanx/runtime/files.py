@@ -96,13 +96,10 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def sha256_file(path: Path) -> str | None:
-    """SHA-256 of a file's content; None if there is no such file."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return None
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's content. Raises OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def refuse_link(path: Path) -> None:

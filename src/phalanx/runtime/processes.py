@@ -8,14 +8,18 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from ..errors import PhalanxError, TrainingError
 
+Result = TypeVar("Result")
 LONGEST = 10_000  # characters of an error: what a pipe takes though nobody reads yet
 
 
@@ -69,6 +73,42 @@ class Child:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def process_map(
+    function: Callable[[Any], Result],
+    items: Sequence[Any],
+    *,
+    workers: int,
+    name: str,
+    unit: str,
+    progress: bool,
+    least: int = 1,
+) -> list[Result]:
+    """The function's result of each item, in their order, computed in several processes.
+
+    Args:
+        function: and the items can be pickled.
+        workers: processes; -1 for one per core. With one, all is done here.
+        name: on the progress bar, as is the unit of the items.
+        least: items for which another process is worth its start, about half a second.
+
+    Raises:
+        PhalanxError: a process was killed. Whatever the function raises.
+    """
+    workers = min(cores() if workers < 0 else max(1, workers), -(-len(items) // least) or 1)
+    bar = partial(tqdm, total=len(items), unit=unit, desc=name, leave=False, disable=not progress)
+    if workers == 1:
+        return list(bar(map(function, items)))
+    # spawned, not forked: the caller may have threads (torch), which a fork would leave in an unknown state
+    try:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            return list(bar(pool.map(function, items, chunksize=max(1, min(4, len(items) // workers)))))
+    except BrokenProcessPool:
+        raise PhalanxError(
+            f"{name}: a process was killed, probably out of memory, or the calling script lacks an "
+            '`if __name__ == "__main__":` guard; give workers=1 or fewer workers'
+        ) from None
 
 
 def together(children: Sequence[Child]) -> None:

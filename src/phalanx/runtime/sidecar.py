@@ -1,6 +1,5 @@
 """``FILE.json`` beside ``FILE.csv``: what the table itself cannot say, and whether it is still the same."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from .files import sha256_file
 
 FORMAT = "phalanx-submission-1"
 
@@ -74,8 +74,7 @@ def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
             f"{path}: a damaged sidecar ({type(error).__name__}: {error}); delete it, or write the CSV again"
         ) from None
     try:
-        with csv.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_file(csv)
     except OSError as error:
         raise DataError(f"{csv}: cannot be read ({error.strerror})") from None
     if digest != sidecar.sha256:
