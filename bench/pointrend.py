@@ -115,8 +115,8 @@ def main() -> None:
     root = runs / "hands"
     patients, epochs = (10, 2) if args.quick else (75, 6)
     if not root.is_dir():
-        sizes = ["--patients", str(patients), "--test-patients", "1", "--size", str(size)]
-        call("phantom", "hand", *sizes, "--seed", "11", "--out", str(root))
+        sizes = [f"patients={patients}", "test_patients=1", f"size={size}"]
+        call("phantom", "hand", *sizes, "seed=11", f"out={root}")
     recipe = [f"data.size={size}", "data.oversample=null", "augment=affine"]
     scores = [dice(root, runs, seed, recipe, epochs) for seed in seeds]
     where = f"{size} px, {len(seeds)} seed{'s' * (len(seeds) > 1)}"

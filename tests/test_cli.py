@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 
 from phalanx import cli
+from phalanx.commands.args import plain_words
 from phalanx.config.compose import config_folder
-from phalanx.ensemble.options import FLAT, EnsembleOptions, InferOptions
+from phalanx.ensemble.options import EnsembleOptions, InferOptions
+from phalanx.ensemble.tune import DecideOptions
+from phalanx.errors import ConfigError
+from phalanx.phantom.hand import HandOptions
+from phalanx.predict.export import ExportOptions
+from phalanx.visualize.overlay import PictureOptions
 
 HEAVY = ("torch", "hydra", "pydantic", "pandas", "cv2", "numpy", "yaml", "lightning", "matplotlib")
 PROBE = f"""
@@ -40,10 +46,16 @@ def test_help_wins_over_other_words(capsys):
     assert "fold=0..4" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("command", "kind"), [("infer", InferOptions), ("ensemble", EnsembleOptions)])
-def test_help_names_every_option_of_prediction(command, kind, capsys):
-    text = help_of(command, capsys)
-    spelled = {field: key for key, field in FLAT.items()}
+TYPED = {
+    "infer": InferOptions, "ensemble": EnsembleOptions, "export": ExportOptions, "decide": DecideOptions,
+    "phantom": HandOptions, "picture": PictureOptions,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", TYPED)
+def test_help_names_every_option(command, capsys):
+    text, kind = help_of(command, capsys), TYPED[command]
+    spelled = {field: key for key, field in kind.SPELLED.items()}
     missing = [name for name in kind.model_fields if f"{spelled.get(name, name)}=" not in text]
     assert not missing
 
@@ -55,12 +67,36 @@ def test_help_of_train_names_every_choice(capsys):
     assert not missing
 
 
-@pytest.mark.parametrize("command", ["score", "compare", "phantom", "picture"])
-def test_help_names_every_flag_that_the_command_reads(command, capsys):
+@pytest.mark.parametrize("command", ["score", "compare", "check", "plan", "claims", "folds", "eda"])
+def test_help_names_every_key_that_the_command_takes_out(command, capsys):
     text = help_of(command, capsys)
-    flags = set(re.findall(r'"(--[a-z-]+)"', inspect.getsource(cli.COMMANDS[command][0])))
-    assert flags
-    assert not [flag for flag in flags if flag not in text]
+    source = inspect.getsource(cli.COMMANDS[command][0])
+    keys = set(re.findall(r'(?:pop\(|switch\(pairs, )"([a-z_]+)"', source)) | (
+        {"json"} if "report_path" in source else set()
+    )
+    assert keys
+    assert not [key for key in keys - {"fold"} if f"{key}=" not in text]
+
+
+@pytest.mark.parametrize("words", [["--json", "x"], ["--json=x"], ["json=x"]])
+def test_a_flag_is_read_as_key_and_value(words):
+    assert plain_words(["a.csv", *words, "--partial", "size=3x4"]) == ["a.csv", "json=x", "partial=true", "size=3x4"]
+
+
+@pytest.mark.parametrize("words", [["--json"], ["--json", "--partial"], ["--json="], ["--"], ["--=x"]])
+def test_a_flag_without_a_value_is_refused(words):
+    with pytest.raises(ConfigError, match="needs a value"):
+        plain_words(words)
+
+
+def test_every_command_takes_both_spellings(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["phantom", "hand", "--patients", "1", "--test-patients", "1", "--size", "128", "--out", "a"]) == 0
+    assert cli.main(["phantom", "hand", "patients=1", "test_patients=1", "size=128", "out=b"]) == 0
+    files = [{p.relative_to(f): p.read_bytes() for p in Path(f).rglob("*.png")} for f in ("a", "b")]
+    assert files[0] == files[1] != {}
+    assert cli.main(["folds", "--data.root", "a", "--out=f.csv", "--folds", "2"]) == 2
+    assert "patients" in capsys.readouterr().err
 
 
 def test_the_main_help_names_every_command(capsys):

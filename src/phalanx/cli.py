@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .commands import datasets, scores, submissions, training
+from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError
 
 MAIN = """\
@@ -15,24 +16,24 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx infer experiment=NAME[,NAME...] key=value ...              predict the test set: one CSV a run
   phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv ...     vote runs, maps and CSVs
   phalanx export RUN [out=DIR]                                       a run as ONNX files, predicted without torch
-  phalanx score FILE ANSWERS [--json FILE]                           mean Dice, per class, patient bootstrap
+  phalanx score FILE ANSWERS [json=FILE]                             mean Dice, per class, patient bootstrap
   phalanx compare A B ANSWERS                                        the difference of two, paired by patient
   phalanx decide members=A,B [out=FILE.json]                         weights, thresholds, cleaning, out of fold
   phalanx ledger add RUN|FILE.csv [score=0.976]                      keep a run or submission in submissions/ledger.csv
   phalanx leaderboard                                                what the ledger holds, the best first
-  phalanx phantom hand --patients N --size S --seed K --out DIR      make a synthetic data set
+  phalanx phantom hand patients=N size=S seed=K out=DIR              make a synthetic data set
   phalanx folds data=NAME out=FILE.csv                               fix the folds of a data set in a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
-  phalanx check data=NAME data.root=DIR [--quarantine FILE]          find what is wrong with a data set
+  phalanx check data=NAME data.root=DIR [quarantine=FILE]            find what is wrong with a data set
   phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
-  phalanx picture FILE ANSWERS IMAGES --out FILE.png                 predictions beside truth
+  phalanx picture FILE ANSWERS IMAGES out=FILE.png                   predictions beside truth
   phalanx sweep TABLE [scale=small] [seeds=0,1]                      train the published variants that have no result
   phalanx claims                                                     published beside ours: docs/results.md
   phalanx demo [quick=true]                                          the whole job on synthetic hands
 
-`phalanx COMMAND --help` tells the options of each. The scripts train.sh, infer.sh, ensemble.sh and demo.sh prepare
-the environment and call these.
+Options are key=value everywhere; `--key value` is read as that. `phalanx COMMAND --help` lists those of each. The
+scripts train.sh, infer.sh, ensemble.sh and demo.sh prepare the environment and call these.
 """
 
 DEMO = """\
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "-h" in rest or "--help" in rest:
             print(text, end="")
             return 0
-        return run(rest) or 0
+        return run(plain_words(rest)) or 0
     except PhalanxError as error:
         print(f"phalanx {command}: {error}", file=sys.stderr)
         return 2

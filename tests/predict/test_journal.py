@@ -432,7 +432,8 @@ def test_a_process_that_dies_is_told_of_and_the_rest_is_kept(pictures, tmp_path,
 
 
 def test_devices_are_dealt_to_the_processes():
-    from phalanx.ensemble.options import InferOptions, typed
+    from phalanx.config.words import typed
+    from phalanx.ensemble.options import InferOptions
 
     def places(**told):
         return typed(InferOptions, {key: str(value) for key, value in told.items()}).places()

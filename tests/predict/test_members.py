@@ -12,9 +12,10 @@ import torch.nn.functional as F
 
 from phalanx.cli import main
 from phalanx.config import Window
+from phalanx.config.words import typed
 from phalanx.data import records as layout
 from phalanx.data.images import Grid
-from phalanx.ensemble.options import InferOptions, typed
+from phalanx.ensemble.options import InferOptions
 from phalanx.errors import ConfigError
 from phalanx.predict.maps import FLOOR
 from phalanx.predict.opening import open_member, open_members

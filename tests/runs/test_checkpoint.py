@@ -301,7 +301,7 @@ def test_a_file_larger_than_the_system_allows_is_told_alike(last):
     code = f"""
 import resource, torch
 from pathlib import Path
-from phalanx.engine import checkpoint
+from phalanx.runs import checkpoint
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 checkpoint.save(Path({str(last)!r}), {{"weights": {{"a": torch.zeros(200_000)}}}}, {{"step": 3}})
 """

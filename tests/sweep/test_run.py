@@ -131,7 +131,7 @@ def test_a_result_that_is_none_or_lies_elsewhere_is_refused(tmp_path, invented):
         (["one", "devices=[0,1]"], "devices: a sweep trains on one device to the end"),
         (["one", "epochs=3"], "epochs: would make another recipe"),
         (["one", "scale=tinny"], "scale=tinny: no configs/experiment/claims_tinny.yaml; did you mean tiny?"),
-        (["one", "--rows", "plain"], "--rows: no such flag"),
+        (["one", "--row", "plain"], "row: would make another recipe"),
     ],
 )
 def test_a_misspelt_sweep_is_refused(place, words, message, capsys):

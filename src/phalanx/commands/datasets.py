@@ -4,43 +4,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from .args import split_flags, whole
+from .args import split_places
 
 PHANTOM = """\
-phalanx phantom hand --patients N --size S --seed K --out DIR [--test-patients M] [--workers W]
+phalanx phantom hand patients=N size=S seed=K out=DIR [test_patients=M] [workers=W]
 
-  --patients N           patients in train, two hands each
-  --test-patients M      patients in test (default: a quarter of N), half of them rotated
-  --size S               side of the images, 128 to 2048 pixels (default 512)
-  --seed K               same seed, same files (default 0)
-  --out DIR              made anew; must not exist
-  --workers W            processes (default: all cores); the files do not depend on it
+  patients=80            patients in train, two hands each
+  test_patients=M        patients in test (default: a quarter of those in train), half of them rotated
+  size=512               side of the images, 128 to 2048 pixels
+  seed=0                 same seed, same files
+  out=DIR                must not exist
+  workers=W              processes (default: all cores); the files do not depend on it
 """
 
 
 def phantom(words: Sequence[str]) -> None:
     """``phalanx phantom``."""
-    known = ("--patients", "--test-patients", "--size", "--seed", "--out", "--workers")
-    flags, places, pairs = split_flags(words, dict.fromkeys(known, True))
-    if places != ["hand"] or pairs:
-        raise ConfigError(f"{' '.join([*places, *pairs]) or 'nothing'}: expected: phalanx phantom hand --out DIR ...")
-    if "--out" not in flags:
-        raise ConfigError("--out DIR: missing; name the folder to make")
+    places, pairs = split_places(words)
+    if places != ["hand"]:
+        raise ConfigError(f"{' '.join(places) or 'nothing'}: expected: phalanx phantom hand out=DIR ...")
+    if "out" not in pairs:
+        raise ConfigError("out=DIR: missing; name the folder to make")
 
-    from ..phantom.hand import make_hands
+    from ..config.words import typed
+    from ..phantom.hand import HandOptions, make_hands
 
-    out = Path(flags["--out"])
-    test = whole(flags, "--test-patients", None)
-    make_hands(
-        out,
-        patients=whole(flags, "--patients", 80) or 0,
-        size=whole(flags, "--size", 512) or 0,
-        seed=whole(flags, "--seed", 0) or 0,
-        test_patients=test,
-        workers=whole(flags, "--workers", None),
-    )
+    options = typed(HandOptions, pairs)
+    make_hands(**dict(options))
     print(
-        f"{out}: made; train on it with: bash train.sh data=hand data.root={out} data.size={flags.get('--size', 512)}"
+        f"{options.out}: made; train on it with: bash train.sh data=hand data.root={options.out} "
+        f"data.size={options.size}"
     )
 
 
@@ -125,7 +118,7 @@ def eda(words: Sequence[str]) -> None:
 
 
 CHECK = """\
-phalanx check data=NAME data.root=DIR [--json FILE] [--quarantine FILE]
+phalanx check data=NAME data.root=DIR [json=FILE] [quarantine=FILE]
 
 Reads every image and annotation and lists what is wrong: unreadable, blank or doubled images, test images in train,
 look-alikes of other patients, bad polygons and masks, unknown or missing labels, labels in each other's place, bones
@@ -133,8 +126,8 @@ of odd place or size, files without partner, patients without metadata. Notes ri
 bands of noise. Exits 1 where there are errors.
 
   data.layout=           competition, coco or masks, with their names as for training
-  --json FILE            where every problem is written (default: check.json)
-  --quarantine FILE      write the training images with errors there; must not exist. Train without them with
+  json=check.json        where every problem is written
+  quarantine=FILE        write the training images with errors there; must not exist. Train without them with
                          data.quarantine=FILE
   data.quarantine=FILE   images to pass over here too, so that what is settled is not told again
   data.skip_unlabelled=true   images without annotation are no error
@@ -144,17 +137,17 @@ bands of noise. Exits 1 where there are errors.
 
 def check(words: Sequence[str]) -> int:
     """``phalanx check``: 1 where there are errors."""
-    flags, places, pairs = split_flags(words, {"--json": True, "--quarantine": True})
+    places, pairs = split_places(words)
     if places:
         raise ConfigError(f"{places[0]}: expected key=value, as in data.root={places[0]}; see phalanx check --help")
-    out = Path(flags["--quarantine"]) if "--quarantine" in flags else None
+    out = Path(pairs.pop("quarantine")) if "quarantine" in pairs else None
     if out is not None and out.exists():
         raise ConfigError(f"{out}: exists, and may hold lines of yours; give another name, or delete it yourself")
 
     from ..config.compose import compose
     from ..runtime.files import check_report, write_report
 
-    where = Path(flags.get("--json", "check.json"))
+    where = Path(pairs.pop("json", "check.json"))
     check_report(where, "check")
     config = compose(pairs)
 
@@ -170,7 +163,7 @@ def check(words: Sequence[str]) -> int:
         write_quarantine(out, bad)
         print(f"{out}: {len(bad)} image(s); train without them with data.quarantine={out}")
     elif bad:
-        print(f"{len(bad)} training image(s) have errors; --quarantine FILE lists them for data.quarantine=FILE")
+        print(f"{len(bad)} training image(s) have errors; quarantine=FILE lists them for data.quarantine=FILE")
     return 1 if report.counts["error"] else 0
 
 

@@ -29,8 +29,8 @@ def run_demo(*, quick: bool, call: Callable[[list[str]], int]) -> dict[str, Any]
     tiny = ["epochs=8", "data.size=64", "folds=2", "optim.lr=5e-3", "data.oversample=null"] if quick else []
     stages: dict[str, list[str]] = {
         "make hands": [
-            "phantom", "hand", "--patients", str(patients), "--test-patients", str(test),
-            "--size", str(size), "--seed", "2024", "--out", str(data),
+            "phantom", "hand", f"patients={patients}", f"test_patients={test}", f"size={size}", "seed=2024",
+            f"out={data}",
         ]
     }  # fmt: skip
     for run in RUNS:
@@ -44,10 +44,10 @@ def run_demo(*, quick: bool, call: Callable[[list[str]], int]) -> dict[str, Any]
     stages["vote hard"] = ["ensemble", "mode=hard", f"members={files}", f"out={out / 'hard'}.csv"]
     scored = {name: home / f"score_{name}.json" for name in (*RUNS, "soft", "hard")}
     for name, file in scored.items():
-        stages[f"score {name}"] = ["score", f"{out / name}.csv", answers, "--json", str(file)]
+        stages[f"score {name}"] = ["score", f"{out / name}.csv", answers, f"json={file}"]
     picture = home / "picture.png"
     stages["picture"] = [
-        "picture", f"{out / 'soft'}.csv", answers, str(data / "test" / "DCM"), "--out", str(picture)
+        "picture", f"{out / 'soft'}.csv", answers, str(data / "test" / "DCM"), f"out={picture}"
     ]  # fmt: skip
 
     log = home / "stages.json"

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from .args import report_path, split_flags, whole
+from .args import report_path, split_places, switch
 
 SCORE = """\
-phalanx score FILE.csv [ANSWERS] [key=value ...] [--json FILE] [--partial]
+phalanx score FILE.csv [ANSWERS] [key=value ...] [json=FILE] [partial=true]
 
   ANSWERS                polygon JSON (<patient>/<image>.json below a folder), a COCO file, a folder of PNG masks, or
                          another submission CSV (which tells no patients: intervals are then over images, and too
@@ -18,31 +18,32 @@ phalanx score FILE.csv [ANSWERS] [key=value ...] [--json FILE] [--partial]
   size=HxW               image size of a CSV without sidecar
   surface=2              also surface Dice at this tolerance in pixels, and the 95% Hausdorff distance
   spacing=0.14           mm a pixel, to tell these in mm too
-  --json FILE            write every number
-  --partial              FILE holds some of the answered images (an out-of-fold CSV): score those
+  json=FILE              write every number
+  partial=true           FILE holds some of the answered images (an out-of-fold CSV): score those
 """
 
 
 def score(words: Sequence[str]) -> None:
     """``phalanx score``."""
-    flags, places, pairs = split_flags(words, {"--json": True, "--partial": False})
+    places, pairs = split_places(words)
+    partial = switch(pairs, "partial")
     if not 1 <= len(places) <= 2:
         raise ConfigError(f"expected FILE.csv ANSWERS, got {' '.join(places) or 'nothing'}; see phalanx score --help")
 
     from ..runtime.files import write_report
     from .scoring import score_file
 
-    report = report_path(flags, "score")
+    report = report_path(pairs, "score")
     truth = Path(places[1]) if places[1:] else None
-    result = score_file(Path(places[0]), truth, pairs, partial="--partial" in flags)
+    result = score_file(Path(places[0]), truth, pairs, partial=partial)
     print(result.to_text())
     if report is not None:
         write_report(report, "score", result.to_json())
 
 
 COMPARE = """\
-phalanx compare A.csv B.csv ANSWERS [key=value ...] [--json FILE] [--partial]
-phalanx compare runs/A runs/B [--json FILE]
+phalanx compare A.csv B.csv ANSWERS [key=value ...] [json=FILE] [partial=true]
+phalanx compare runs/A runs/B [json=FILE]
 
 Scores both as phalanx score does (same options but surface= and spacing=), or takes two runs' out-of-fold scores, and
 compares them in pairs: difference by class and in all with a 95% interval over patients, and the chance of so large a
@@ -52,16 +53,17 @@ difference between equals, by patients' signs drawn anew.
 
 def compare(words: Sequence[str]) -> None:
     """``phalanx compare``."""
-    flags, places, pairs = split_flags(words, {"--json": True, "--partial": False})
+    places, pairs = split_places(words)
+    partial = switch(pairs, "partial")
     if not 2 <= len(places) <= 3:
         raise ConfigError(f"expected A B ANSWERS, got {' '.join(places) or 'nothing'}; see phalanx compare --help")
 
     from ..runtime.files import write_report
     from .scoring import compare_files
 
-    report = report_path(flags, "comparison")
+    report = report_path(pairs, "comparison")
     first, second, *truth = map(Path, places)
-    result = compare_files(first, second, truth[0] if truth else None, pairs, partial="--partial" in flags)
+    result = compare_files(first, second, truth[0] if truth else None, pairs, partial=partial)
     print(result.to_text())
     if report is not None:
         write_report(report, "comparison", result.to_json())
@@ -81,7 +83,7 @@ and votes into submissions/, are added by themselves. What stands there already 
 
 def ledger(words: Sequence[str]) -> None:
     """``phalanx ledger``."""
-    places, pairs = split_flags(words, {})[1:]
+    places, pairs = split_places(words)
     unknown = [key for key in pairs if key not in ("score", "note", "ledger")]
     if len(places) != 2 or places[0] != "add" or unknown:
         raise ConfigError(f"{' '.join(words) or 'nothing'}: expected add RUN|FILE.csv; see phalanx ledger --help")
@@ -129,22 +131,24 @@ def leaderboard(words: Sequence[str]) -> None:
 
 
 PICTURE = """\
-phalanx picture FILE.csv ANSWERS IMAGES --out FILE.png [--rows N]
+phalanx picture FILE.csv ANSWERS IMAGES out=FILE.png [rows=4]
 
   IMAGES                 folder with the images (searched below)
-  --rows N               images shown, the worst, the best and between (default 4): image, truth, prediction
+  rows=4                 images shown, the worst, the best and between: image, truth, prediction
 """
 
 
 def picture(words: Sequence[str]) -> None:
     """``phalanx picture``."""
-    flags, places, pairs = split_flags(words, {"--out": True, "--rows": True})
-    if len(places) != 3 or pairs or "--out" not in flags:
-        raise ConfigError("expected FILE.csv ANSWERS IMAGES --out FILE.png; see phalanx picture --help")
+    places, pairs = split_places(words)
+    if len(places) != 3 or "out" not in pairs:
+        raise ConfigError("expected FILE.csv ANSWERS IMAGES out=FILE.png; see phalanx picture --help")
 
-    from ..visualize.overlay import draw
+    from ..config.words import typed
+    from ..visualize.overlay import PictureOptions, draw
     from .scoring import open_pair
 
+    options = typed(PictureOptions, pairs)
     submission, truth, _ = open_pair(Path(places[0]), Path(places[1]), {})
-    draw(submission, truth, Path(places[2]), Path(flags["--out"]), rows=whole(flags, "--rows", 4) or 1)
-    print(flags["--out"])
+    draw(submission, truth, Path(places[2]), options.out, rows=options.rows)
+    print(options.out)

@@ -84,7 +84,9 @@ def open_pair(
 
     for key in pairs:
         if key not in OPTIONS and not key.startswith("data."):
-            raise ConfigError(f"{key}: no such option{nearest(key, [*OPTIONS, 'data.root', 'data.layout'])}")
+            raise ConfigError(
+                f"{key}: no such option{nearest(key, [*OPTIONS, 'data.root', 'data.layout', 'json', 'partial'])}"
+            )
     if truth_place is not None and not truth_place.exists():
         raise DataError(f"{truth_place}: no such file or folder of answers")
     data = _data(truth_place, {key: value for key, value in pairs.items() if key.split(".")[0] == "data"})

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from .args import split_flags
+from .args import split_places
 
 INFER = """\
 phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=value ...)
@@ -35,7 +35,8 @@ same command has finished is left as it is.
 def infer(words: Sequence[str]) -> None:
     """``phalanx infer``."""
     from ..config.compose import split_words
-    from ..ensemble.options import InferOptions, typed
+    from ..config.words import typed
+    from ..ensemble.options import InferOptions
     from ..ensemble.run import check_members, infer_run
 
     pairs = split_words(words)
@@ -77,7 +78,8 @@ Prints how members agree, and keeps it in FILE.json. Killed or stopped at a misa
 def ensemble(words: Sequence[str]) -> None:
     """``phalanx ensemble``."""
     from ..config.compose import split_words
-    from ..ensemble.options import EnsembleOptions, typed
+    from ..config.words import typed
+    from ..ensemble.options import EnsembleOptions
     from ..ensemble.run import vote
 
     print(vote(typed(EnsembleOptions, split_words(words))), flush=True)
@@ -106,11 +108,11 @@ tta=, threshold=, batch= and workers= are free. Runs told of the patient (model.
 
 def export(words: Sequence[str]) -> None:
     """``phalanx export``."""
-    places, pairs = split_flags(words, {})[1:]
+    places, pairs = split_places(words)
     if len(places) != 1:
         raise ConfigError(f"expected one RUN or FOLD, got {' '.join(places) or 'nothing'}; see phalanx export --help")
 
-    from ..ensemble.options import typed
+    from ..config.words import typed
     from ..predict.export import ExportOptions, export_run
 
     print(export_run(places[0], typed(ExportOptions, pairs)), flush=True)
@@ -150,7 +152,7 @@ def decide(words: Sequence[str]) -> None:
     if "members" not in pairs:
         raise ConfigError("members=: name the runs to decide about, as in members=base,unetpp")
 
-    from ..ensemble.options import typed
+    from ..config.words import typed
     from ..ensemble.tune import DecideOptions
     from ..ensemble.tune import decide as decide_members
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from .args import report_path, split_flags
+from .args import report_path, split_places, switch
 
 TRAIN = """\
 phalanx train key=value ...        (bash train.sh key=value ...)
@@ -63,7 +63,7 @@ def train(words: Sequence[str]) -> int:
 
 
 PLAN = """\
-phalanx plan experiment=NAME key=value ... [vram=24] [measure=true] [--json FILE]
+phalanx plan experiment=NAME key=value ... [vram=24] [measure=true] [json=FILE]
 
 Tells what a recipe costs before it is trained, from the keys of phalanx train: parameters and multiply-adds of
 encoder, decoder and heads, and the peak memory of a training step. On a GPU real steps are measured; without one the
@@ -72,19 +72,17 @@ step is played on tensors without data, and the text says which. With ddp=true i
   vram=24                GiB of a GPU: look for the largest batch at 512, 1024, 2048 and the recipe's size, and for
                          the largest size at the recipe's batch
   measure=true           run real steps on the CPU, too, where there is no GPU
-  --json FILE            write every number; memory in bytes
+  json=FILE              write every number; memory in bytes
 """
 
 
 def plan(words: Sequence[str]) -> None:
     """``phalanx plan``."""
-    flags, places, pairs = split_flags(words, {"--json": True})
+    places, pairs = split_places(words)
     if places:
         raise ConfigError(f"{places[0]}: expected key=value, as in experiment={places[0]}; see phalanx plan --help")
     pairs.pop("fold", None)  # of a phalanx train that this asks about
-    measure = pairs.pop("measure", "false")
-    if measure not in ("true", "false"):
-        raise ConfigError(f"measure={measure}: expected true or false")
+    measure = switch(pairs, "measure")
     memory = pairs.pop("vram", None)
     try:
         vram = float(memory) if memory is not None else None
@@ -93,6 +91,8 @@ def plan(words: Sequence[str]) -> None:
     if vram is not None and not 0 < vram < 10_000:
         raise ConfigError(f"vram={memory}: expected the GPU's memory in GiB, as in vram=24")
 
+    report = report_path(pairs, "plan")
+
     from ..config.compose import compose
 
     config = compose(pairs)
@@ -100,8 +100,7 @@ def plan(words: Sequence[str]) -> None:
     from ..profiling.plan import make_plan
     from ..runtime.files import write_report
 
-    report = report_path(flags, "plan")
-    found = make_plan(config, vram=vram, measure=measure == "true")
+    found = make_plan(config, vram=vram, measure=measure)
     print(found.to_text())
     if report is not None:
         write_report(report, "plan", found.to_json())
@@ -127,7 +126,7 @@ results/sweep/<scale>/<data set>/<table>/<row>.seed<s>.fold<k>.json.
 
 def sweep(words: Sequence[str]) -> int:
     """``phalanx sweep``: 1 where a training failed."""
-    _, places, pairs = split_flags(words, {})
+    places, pairs = split_places(words)
 
     from ..sweep.options import SweepOptions
 

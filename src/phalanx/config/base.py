@@ -1,7 +1,8 @@
 """What every section of the configuration is made of, and how it answers to a mistake."""
 
 import difflib
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,7 +14,21 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Strict(BaseModel):
+    """Options of which every key is known.
+
+    Attributes:
+        SPELLED: option by the key that a command line has for it, if that is another one.
+        READ: how the text of an option is read, if its type does not say so.
+    """
+
     model_config = ConfigDict(extra="forbid", validate_default=True)
+    SPELLED: ClassVar[Mapping[str, str]] = {}
+    READ: ClassVar[Mapping[str, Callable[[str], Any]]] = {}
+
+    @classmethod
+    def field_of(cls, key: str, text: str) -> str:
+        """The option that a command line's ``key=text`` means."""
+        return cls.SPELLED.get(key, key)
 
 
 def nearest(word: str, known: Any) -> str:

@@ -119,7 +119,7 @@ class Data(Strict):
     cache: Literal["ram", "disk", "none"] = "ram"  # where images and masks of the working grid are kept once made
     cache_gb: Annotated[float, Field(ge=0)] = 4.0  # up to this; the rest is read anew each time
     cache_dir: Path = Path("data/cache")  # of cache=disk, for any number of processes, runs and data sets
-    quarantine: Path | None = None  # file of training images to leave out, as `phalanx check --quarantine` writes it
+    quarantine: Path | None = None  # file of training images to leave out, as `phalanx check quarantine=` writes it
     drop: Drop | None = None  # by a rule, in training alone: held-out images stay
     skip_unlabelled: bool = False  # true: images without an annotation file are left out instead of refused
     oversample: Oversample | None = None  # in training alone; held-out images are always seen once

@@ -61,7 +61,7 @@ def answers(
     if found and not partial:
         raise DataError(
             f"{place}: {len(found)} answered images are not in the submission, such as {min(found)}; predict "
-            "them too, or score what is there with --partial"
+            "them too, or score what is there with partial=true"
         )
     return Submission.of(rles, data.classes, sizes, str(place)), patients
 

@@ -1,22 +1,41 @@
-"""Options of ``infer`` and ``ensemble``, and how a command's words become options of any kind."""
+"""Options of ``infer`` and ``ensemble``."""
 
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from ..config import Count, Predict, Strict, Window, known_keys, nearest, validate
+from ..config import Count, Predict, Strict, Window, validate
 from ..errors import ConfigError
 from ..runtime.sidecar import is_csv
 
-FLAT = {"data.root": "root"}  # spelled as in training, a plain field here
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width of ``2048x2048``.
+
+    >>> parse_size("512x640")
+    (512, 640)
+    """
+    height, cross, width = text.lower().partition("x")
+    if not (cross and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise ConfigError(f"size={text}: expected height x width, as in size=2048x2048")
+    return int(height), int(width)
+
+
+def parse_votes(text: str) -> list[int]:
+    """Whole numbers of ``2,1,1``."""
+    parts = [part.strip() for part in text.strip("[]").split(",")]
+    if not all(re.fullmatch("0*[1-9][0-9]{0,8}", part) for part in parts):
+        raise ConfigError(f"weights={text}: whole numbers from 1, as in weights=2,1,1; for .5,.3,.2 give 5,3,2")
+    return [int(part) for part in parts]
 
 
 class InferOptions(Strict):
     """Options of ``infer``; those of prediction left at None are the run's own."""
+
+    SPELLED: ClassVar = {"data.root": "root"}  # as in training
 
     root: Path | None = None
     images: Path | None = None
@@ -65,6 +84,8 @@ class InferOptions(Strict):
 class EnsembleOptions(InferOptions):
     """Options of ``ensemble``."""
 
+    READ: ClassVar = {"size": parse_size, "votes": parse_votes}
+
     mode: Literal["soft", "hard"]
     members: list[str] = Field(min_length=1)
     quorum: Count | None = None
@@ -72,6 +93,11 @@ class EnsembleOptions(InferOptions):
     average: Literal["members", "flat"] = "members"
     size: tuple[int, int] | None = None
     anyway: bool = False
+
+    @classmethod
+    def field_of(cls, key: str, text: str) -> str:
+        """Numbers in ``weights=`` are votes; a name there is a kind of weights of a run."""
+        return "votes" if key == "weights" and not text.isalpha() else super().field_of(key, text)
 
     @model_validator(mode="after")
     def _fitting(self) -> "EnsembleOptions":
@@ -98,46 +124,3 @@ class EnsembleOptions(InferOptions):
                 name = "data.root" if unread[0] == "root" else unread[0]
                 raise ValueError(f"{name}: changes no CSV; predict the members again with it (bash infer.sh)")
         return self
-
-
-def typed(kind: type[BaseModel], pairs: dict[str, str]) -> Any:
-    """Options of a kind from ``key=value`` pairs.
-
-    Raises:
-        ConfigError: an unknown key or an impossible value.
-    """
-    values: dict[str, Any] = {}
-    for key, text in pairs.items():
-        field = FLAT.get(key, key)
-        if key == "weights" and kind is EnsembleOptions and not text.isalpha():
-            field = "votes"  # numbers are votes, a name is a kind of weights of a run
-        names = [*set(known_keys(kind, "")) - set(FLAT.values()), *FLAT]
-        if key not in names:
-            raise ConfigError(f"{key}: no such option{nearest(key, names)}")
-        if field in ("members", "tta", "votes", "scales", "devices"):
-            values[field] = [part.strip() for part in text.strip("[]").split(",") if part.strip()]
-            if field == "votes" and not all(re.fullmatch("0*[1-9][0-9]{0,8}", part) for part in values[field]):
-                raise ConfigError(f"{key}={text}: whole numbers from 1, as in {key}=2,1,1; for .5,.3,.2 give 5,3,2")
-        elif field == "size":
-            values[field] = parse_size(text)
-        elif field in ("out", "images", "root", "runs", "device", "precision", "decided"):
-            values[field] = text
-        else:
-            try:
-                spaced = re.sub(r":(?=\S)", ": ", text) if field == "window" else text  # Hydra needs no spaces
-                values[field] = yaml.safe_load(spaced)
-            except yaml.YAMLError:
-                raise ConfigError(f"{key}={text}: not a value") from None
-    return validate(values, kind)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width of ``2048x2048``.
-
-    >>> parse_size("512x640")
-    (512, 640)
-    """
-    height, cross, width = text.lower().partition("x")
-    if not (cross and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise ConfigError(f"size={text}: expected height x width, as in size=2048x2048")
-    return int(height), int(width)

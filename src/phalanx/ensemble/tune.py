@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,8 @@ SMALLEST = (0, 16, 64, 256, 1024)  # pixels of the image
 
 class DecideOptions(Strict):
     """Options of ``decide``."""
+
+    SPELLED: ClassVar = {"data.root": "root"}
 
     members: list[str]
     out: Path = Path("submissions/decided.json")

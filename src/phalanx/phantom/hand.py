@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from .. import __version__
+from ..config import Strict
 from ..errors import ConfigError, DataError
 from ..runtime.processes import cores, process_map
 from .anatomy import CANVAS, HAND_CLASSES, Hand, cut_below, pose_hand, rotation
@@ -30,6 +31,17 @@ WRONG = {
     "pisiform_trapezoid_swapped": {"Pisiform": "Trapezoid", "Trapezoid": "Pisiform"},
     "thumb_order_swapped": {"finger-1": "finger-3", "finger-3": "finger-1"},
 }
+
+
+class HandOptions(Strict):
+    """Options of ``phantom hand``; see :func:`make_hands`, which refuses what is impossible."""
+
+    out: Path
+    patients: int = 80
+    size: int = 512
+    seed: int = 0
+    test_patients: int | None = None
+    workers: int | None = None
 
 
 def make_hands(

@@ -5,7 +5,7 @@ import warnings
 from copy import deepcopy
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -45,6 +45,8 @@ READ_IN_PREDICTION = {
 
 class ExportOptions(Strict):
     """Options of ``export``."""
+
+    SPELLED: ClassVar = {"data.root": "root"}
 
     out: Path | None = None
     weights: Literal["final", "best", "last"] = "final"

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..config import Count, Strict
 from ..data.images import read_grey
 from ..data.records import Record, scan
 from ..errors import DataError
@@ -19,6 +20,13 @@ from ..submission.table import Submission
 PANEL = 512  # side of a panel in pixels
 MADE_BY = "phalanx"  # the text of a PNG's `Software`
 HEAD = 34  # height of a row's caption
+
+
+class PictureOptions(Strict):
+    """Options of ``picture``."""
+
+    out: Path
+    rows: Count = 4
 
 
 def draw(submission: Submission, truth: Submission, images: Path, out: Path, *, rows: int = 4) -> None:

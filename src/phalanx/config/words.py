@@ -1,0 +1,62 @@
+"""``key=value`` words as typed options of any kind; how a value is read follows from the option's type alone."""
+
+import re
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+
+from ..errors import ConfigError
+from .base import Strict, known_keys, nearest, validate_as
+
+
+def typed(kind: type[Strict], pairs: dict[str, str]) -> Any:
+    """Options of a kind from ``key=value`` pairs.
+
+    Text and paths are taken as they are, a list is written ``a,b`` or ``[a,b]``, an option with options of its own
+    ``{size:1024,skip:true}``, and whatever the kind says in ``READ`` by that.
+
+    Raises:
+        ConfigError: an unknown key, one given twice, or an impossible value.
+    """
+    values: dict[str, Any] = {}
+    names = sorted({*known_keys(kind, ""), *kind.SPELLED} - set(kind.SPELLED.values()))
+    for key, text in pairs.items():
+        field = kind.field_of(key, text)
+        if key not in names:
+            raise ConfigError(f"{key}: no such option{nearest(key, names)}")
+        if field in values:
+            raise ConfigError(f"{key}: says the same as another word; give one of the two")
+        values[field] = kind.READ[field](text) if field in kind.READ else _value(key, text, leaves(kind, field))
+    return validate_as(kind, values)
+
+
+def leaves(kind: type[BaseModel], field: str) -> set[Any]:
+    """The types that an option may have, without unions and annotations; of containers the outer one alone."""
+    found, left = set(), [kind.model_fields[field].annotation]
+    while left:
+        one = left.pop()
+        origin = get_origin(one)
+        if origin in (list, tuple, dict):
+            found.add(origin)
+        elif origin is Literal:
+            found |= {type(value) for value in get_args(one)}
+        elif get_args(one):
+            left += [part for part in get_args(one) if isinstance(part, type) or get_origin(part) is not None]
+        else:
+            found.add(one)
+    return found
+
+
+def _value(key: str, text: str, kinds: set[Any]) -> Any:
+    if list in kinds:
+        return [part.strip() for part in text.strip("[]").split(",") if part.strip()]
+    if kinds & {str, Path}:
+        return text
+    if any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds):
+        text = re.sub(r":(?=\S)", ": ", text)  # Hydra needs no spaces
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"{key}={text}: not a value") from None
