@@ -18,7 +18,7 @@ class Options(Strict):
     root: Path | None = None
     kind: Literal["auto", "32"] = "auto"
     many: list[str] | None = None
-    numbers: list[float] = []
+    numbers: list[float] | None = None
     count: int | None = None
     share: float = 0.5
     on: bool = False
