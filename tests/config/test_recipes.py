@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
-from phalanx.config import RUNTIME_KEYS, Config, Model, known_keys, read_plain, validate
+from phalanx.config import RUNTIME_KEYS, Augment, Config, Data, Loss, Model, Optim, known_keys, read_plain, validate
 from phalanx.config.compose import compose, config_folder, override, parse_folds, split_words
 from phalanx.errors import ConfigError
 
@@ -14,7 +15,7 @@ FILES = sorted(path for path in config_folder().rglob("*.yaml") if path.parent.n
 GROUPS = [path for path in FILES if path.parent != config_folder()]
 
 
-GENERAL = [key for key in yaml.safe_load((config_folder() / "config.yaml").read_text()) if key != "defaults"]
+GENERAL = [key for key in Config.model_fields if key not in ("name", *(path.parent.name for path in FILES))]
 
 
 def arrived(written, found):
@@ -30,8 +31,8 @@ def arrived(written, found):
 def test_every_file_composes_and_its_values_arrive(path):
     group, name = path.parent.name, path.stem
     pairs = {group: name, "data.root": "/data"}
-    values = yaml.safe_load(path.read_text())
-    if group == "model" and values["pointrend"] is None:
+    values = yaml.safe_load(path.read_text()) or {}
+    if group == "model" and values.get("pointrend", "default") is None:
         pairs["loss"] = "bce5_dice5"
     elif group == "loss" and not any("point" in stage["weights"] for stage in values["stages"]):
         pairs["model.pointrend"] = "null"
@@ -54,10 +55,47 @@ def test_every_file_composes_and_its_values_arrive(path):
 
 def test_an_experiment_wins_over_the_general_values():
     for path in GROUPS:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text()) or {}
         if path.parent.name == "experiment":
             config = compose({"experiment": path.stem, "data.root": "/data"}).model_dump(mode="json")
             assert all(arrived(values[key], config[key]) for key in GENERAL if key in values), path.stem
+
+
+KINDS = {"model": Model, "loss": Loss, "augment": Augment, "optim": Optim, "data": Data}
+
+
+def restated(values, kind, passed_over=()):
+    """Dotted keys of plain values that say what the kind's default is."""
+    found = []
+    for key, value in (values or {}).items():
+        field = kind.model_fields.get(key)
+        if field is None or key in passed_over or field.is_required():
+            continue
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel) and isinstance(value, dict):
+            found += [f"{key}.{inner}" for inner in restated(value, type(default))] or [key] * (not value)
+        elif value == (default.model_dump() if isinstance(default, BaseModel) else default):
+            found.append(key)
+    return found
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=lambda path: f"{path.parent.name}={path.stem}")
+def test_no_file_restates_a_default(path):
+    values, group = yaml.safe_load(path.read_text()), path.parent.name
+    # sections of an experiment differ from the file of their group, not from the default
+    sections = () if group in KINDS else ("predict", *KINDS)
+    assert restated(values, KINDS.get(group, Config), sections) == []
+
+
+def test_config_yaml_states_choices_alone():
+    assert set(yaml.safe_load((config_folder() / "config.yaml").read_text())) == {"defaults"}
+
+
+def test_a_restated_default_is_seen():
+    assert restated({"norm": "group", "encoder": "x", "pointrend": {"points": 8096, "hidden": 3}}, Model) == [
+        "norm", "pointrend.points",
+    ]  # fmt: skip
+    assert restated({"pointrend": {}, "drop_path": None}, Model) == ["pointrend", "drop_path"]
 
 
 def test_without_words_the_base_recipe_is_made():

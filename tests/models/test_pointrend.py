@@ -15,6 +15,8 @@ from phalanx.models.pointrend import (
 )  # fmt: skip
 from phalanx.models.segmenter import Coarse
 
+SAMPLING = {"points": 64, "oversample": 3.0, "importance": 0.75, "detach": False}
+
 
 def slow_sample(maps, coords):
     """detectron2's point_sample: [0, 1] spans the map's area, so pixel i's centre is (i + .5)/size; zero outside."""
@@ -103,7 +105,7 @@ class Still(nn.Module):
 @pytest.fixture
 def head():
     torch.manual_seed(0)
-    return PointRend(segmenter=Still(), size=32, hidden=8, layers=2, subdivision_points=30).eval()
+    return PointRend(segmenter=Still(), size=32, hidden=8, layers=2, subdivision_points=30, **SAMPLING).eval()
 
 
 def slow_enlarge(maps, height, width):
@@ -194,7 +196,9 @@ def test_the_points_loss_reaches_the_segmenter_unless_detached(detach):
         def forward(self, images, traits):
             return Coarse(self.logits, [self.fine])
 
-    network = PointRend(segmenter=Taught(), size=32, hidden=8, layers=2, detach=detach).train()
+    network = PointRend(
+        segmenter=Taught(), size=32, hidden=8, layers=2, subdivision_points=64, **SAMPLING | {"detach": detach}
+    ).train()
     _, points = network(torch.zeros(1, 1, 32, 32))
     points.logits.sum().backward()
     assert all((network.segmenter.get_parameter(name).grad is None) is detach for name in ("logits", "fine"))

@@ -47,7 +47,7 @@ class Config(Strict):
     loss: Loss
     augment: Augment
     optim: Optim
-    predict: Predict
+    predict: Predict = Predict()
     seed: Annotated[int, Field(ge=0)] = 0
     folds: Annotated[int, Field(ge=2)] = 5
     epochs: Count = 100

@@ -10,12 +10,12 @@ from .base import Count, Positive, Share, Strict
 class PointRend(Strict):
     """Sizes of the point head and its sampling, in the paper's letters where it has them."""
 
-    points: Count = 1024  # N: training points an image
+    points: Count = 8096  # N: training points an image
     oversample: Positive = 3.0  # k: candidates a point
     importance: Share = 0.75  # beta: share of points taken where the coarse logits are unsure
-    hidden: Count = 128
+    hidden: Count = 256
     layers: Annotated[int, Field(ge=1, le=8)] = 3
-    subdivision_points: Count = 4096  # points re-predicted at each doubling of the grid
+    subdivision_points: Count = 32384  # points re-predicted at each doubling of the grid
     detach: bool = False  # the head learns from the segmenter and does not steer it; the paper's does
 
 
@@ -30,7 +30,7 @@ class Model(Strict):
     checkpointing: bool = False  # blocks are computed again for backward: less memory, a third more time
     compile: bool = False  # torch.compile around the training step's forward
     channels_last: bool = False
-    pointrend: PointRend | None = None
+    pointrend: PointRend | None = PointRend()  # null: none, as for networks with logits at every pixel
     metadata: list[Literal["sex", "age", "height", "weight"]] = []  # of the patient, told at the bottleneck (FiLM)
     options: dict[str, Any] = {}  # numbers of the architecture: smp's constructor, or build() of ours
 

@@ -98,13 +98,13 @@ class PointRend(nn.Module):
         *,
         segmenter: Segmenter,
         size: int,
-        points: int = 8096,
-        oversample: float = 3.0,
-        importance: float = 0.75,
-        hidden: int = 256,
-        layers: int = 3,
-        subdivision_points: int = 32384,
-        detach: bool = False,
+        points: int,
+        oversample: float,
+        importance: float,
+        hidden: int,
+        layers: int,
+        subdivision_points: int,
+        detach: bool,
     ):
         super().__init__()
         self.segmenter = segmenter
