@@ -290,3 +290,25 @@ def test_an_oversampled_run_continues_to_the_same_bits_and_keeps_its_weights(rec
     start = next(json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines())
     assert start["images"] == int(sum(float(weight) for _, weight in rows) + 0.999)
     assert (folder / "oof.csv").read_text().count("\n") == 1 + 29 * sum(fold == 1 for fold in folds.values())
+
+
+def test_zero_is_off(recipe, records, monkeypatch):
+    """No validation while training, so no `best`; no checkpoint but at the end of an epoch."""
+    saves, save = [], Trainer.save
+    monkeypatch.setattr(Trainer, "save", lambda trainer: (saves.append(trainer.state.batch), save(trainer)))
+    monkeypatch.setattr("time.monotonic", iter(range(0, 10**9, 10**5)).__next__)  # days between any two looks
+    folder = fit(recipe(epochs=2, validate_every=0, checkpoint_minutes=0), 0, records, Segment)
+    assert saves == [0, 0]
+    assert not (folder / "best").exists()
+    assert not [line for line in told(folder) if line["event"] == "validate"]
+    assert json.loads((folder / "done.json").read_text())["dice"] >= 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{"optim__average_best": 2}, {"optim__early_stop": 2, "optim__watch": "{of: held_out}"},
+     {"optim__schedule": "plateau", "optim__watch": "{of: inner}"}],
+)  # fmt: skip
+def test_what_goes_by_validation_needs_it(recipe, words):
+    with pytest.raises(ConfigError, match="needs validation while training; give validate_every=1 or more"):
+        recipe(validate_every=0, **words)

@@ -53,12 +53,12 @@ class Config(Strict):
     epochs: Count = 100
     batch: Count = 2
     accumulate: Count = 1  # micro-batches of `batch` images a step
-    validate_every: Count = 5  # epochs
+    validate_every: Annotated[int, Field(ge=0)] = 5  # epochs; 0: not while training, so that there is no `best`
     # YAML reads 32 as a number
     precision: Annotated[Literal["auto", "32", "bf16", "fp16"], BeforeValidator(str)] = "auto"
     device: str = "auto"  # auto, cpu, cuda or cuda:1
     workers: Annotated[int, Field(ge=-1)] = -1  # loader processes; -1: chosen for the machine
-    checkpoint_minutes: Positive = 5.0
+    checkpoint_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0  # 0: at the end of an epoch alone
     progress: bool = True
     runs: Path = Path("runs")
     on_nan: Literal["stop", "skip", "halve"] = "stop"  # a step that is not finite: left out, the rate halved as well
@@ -72,6 +72,10 @@ class Config(Strict):
             raise ValueError(f"name: {self.name!r} is not one plain folder name, without slashes and a leading dot")
         if self.data.drop and self.data.drop.dice and self.data.drop.dice.run == self.name:
             raise ValueError(f"data.drop.dice.run: {self.name} is this very run; name an earlier one, or give name=")
+        watching = self.optim.watch.of if self.optim.watch else "train"
+        for key, needed in (("average_best", self.optim.average_best), (f"watch.of={watching}", watching != "train")):
+            if needed and not self.validate_every:
+                raise ValueError(f"optim.{key}: needs validation while training; give validate_every=1 or more")
         terms = {term for stage in self.loss.stages for term in stage.weights}
         if "point" in terms and self.model.pointrend is None:
             raise ValueError(

@@ -149,7 +149,8 @@ class Trainer:
             bar.set_postfix_str(self._postfix(), refresh=False)
             # an epoch's last step is saved with the epoch: of a state between the two, the log would tell twice
             if state.batch < len(self.feed.batches):
-                if over or time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
+                minutes = config.checkpoint_minutes
+                if over or (minutes and time.monotonic() - self.saved > 60 * minutes):
                     self.save()
                 if over:
                     self.ranks.barrier()  # one that ends ends all, and the first may still be writing

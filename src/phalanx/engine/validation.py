@@ -33,7 +33,8 @@ class Judge:
         device = next(self.network.parameters()).device
         if self.of == "train":
             self._look(state, dice, log, say)
-        if state.epoch % self.config.validate_every and state.epoch < self.config.epochs and not state.stopped:
+        every = self.config.validate_every
+        if not every or (state.epoch % every and state.epoch < self.config.epochs and not state.stopped):
             return
         held_out = self.task.validate(self.network, device, self.ranks)
         if held_out is not None:
