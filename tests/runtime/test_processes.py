@@ -51,7 +51,15 @@ def test_the_first_error_is_told_and_ends_all(way, error, message, tmp_path):
     assert not any(child.process.is_alive() for child in children)
 
 
-def test_an_interrupt_ends_all():
+@pytest.fixture
+def interruptible():
+    """Python's own answer to Ctrl-C, which a shell takes from what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_ends_all(interruptible):
     children = [Child("long", time.sleep, 600) for _ in range(2)]
     threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
