@@ -280,7 +280,7 @@ def test_known_sizes_come_from_any_member():
 
 
 def test_in_memory_rows_are_checked_too():
-    with pytest.raises(DataError, match="truth: image 'i' has 2 RLEs for 1 classes"):
+    with pytest.raises(DataError, match="truth: image 'i' has 2 masks for 1 classes"):
         Submission.of({"i": ["", ""]}, ["x"])
     with pytest.raises(DataError, match=r"truth \(image 'i', class 'x'\): .*outside"):
         Submission.of({"i": ["4 1"]}, ["x"], {"i": (1, 3)}).stack("i")

@@ -41,8 +41,7 @@ def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
     for seen in looks:
         findings += seen.findings
     findings += sheet(root, {item[0].group for item in records})
-    index = {name: i for i, name in enumerate(data.classes)}
-    findings += compare(looks, data.classes, [(index[a], index[b]) for a, b in data.pairs])
+    findings += compare(looks, data.classes, data.pair_indices)
     prefix = f"{root}{os.sep}"
     findings = [
         finding._replace(file=finding.file.removeprefix(prefix), text=finding.text.replace(prefix, ""))

@@ -131,6 +131,12 @@ class Data(Strict):
     crop: Annotated[int, Field(ge=32, multiple_of=32)] | None = None  # train on windows of this side of the grid
     crop_foreground: Share = 0.5  # share of the windows laid around a pixel of some class; the others lie anywhere
 
+    @property
+    def pair_indices(self) -> list[tuple[int, int]]:
+        """Numbers of the classes that a mirror exchanges."""
+        index = {name: i for i, name in enumerate(self.classes)}
+        return [(index[a], index[b]) for a, b in self.pairs]
+
     @model_validator(mode="after")
     def _consistent(self) -> "Data":
         if len(set(self.classes)) != len(self.classes):

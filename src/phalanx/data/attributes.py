@@ -9,7 +9,6 @@ import pandas as pd
 
 from ..config import Data, nearest
 from ..errors import ConfigError, DataError
-from ..masks.rle import encode_planes
 from ..masks.stack import Stack
 from ..runtime.files import keep_text
 from .images import image_size
@@ -108,6 +107,6 @@ def _rotated(record: Record, data: Data) -> bool | None:
         degrees = tilt_of_polygons(read_annotations(record.labels, data.classes), data.classes)
     else:
         shape = image_size(record.image)
-        stack = Stack.parse(encode_planes(planes_of(record, data, shape), len(data.classes)))
+        stack = Stack.of_planes(planes_of(record, data, shape), len(data.classes))
         degrees = tilt_of_stack(stack, data.classes, shape[1])
     return None if degrees != degrees else degrees >= LIMIT

@@ -70,8 +70,7 @@ class TrainingSet(Dataset):
         self.records, self.data, self.augment, self.seed = list(records), data, augment, seed
         self.pixels = PixelTransforms(augment.pixel)
         self.crop = Crop(data.crop, data.crop_foreground) if data.crop else None
-        index = {name: i for i, name in enumerate(data.classes)}
-        self.pairs = [(index[a], index[b]) for a, b in data.pairs]
+        self.pairs = data.pair_indices
         self.cache, self.trail = cache, Trail()
         cache.add(self.records, progress=progress)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..config import Coco, Data, Masks
 from ..errors import DataError
-from ..masks.rle import encode_planes
+from ..masks.stack import Stack
 from ..submission.table import Submission
 from . import coco
 from .images import Grid, image_size
@@ -17,14 +17,14 @@ from .records import SUFFIXES, Record
 
 def truth_of(records: Sequence[Record], data: Data, name: str = "truth") -> Submission:
     """The annotations of records as masks at their images' sizes, in the order of the data config's classes."""
-    rles, sizes = {}, {}
+    stacks, sizes = {}, {}
     for record in records:
         if record.labels is None:
             raise DataError(f"{record.image}: has no annotation to score against")
         shape = image_size(record.image)
         planes = planes_of(record, data, shape)
-        rles[record.name], sizes[record.name] = encode_planes(planes, len(data.classes)), shape
-    return Submission.of(rles, data.classes, sizes, name)
+        stacks[record.name], sizes[record.name] = Stack.of_planes(planes, len(data.classes)), shape
+    return Submission.of(stacks, data.classes, sizes, name)
 
 
 def planes_of(record: Record, data: Data, shape: tuple[int, int]) -> np.ndarray:
@@ -51,19 +51,19 @@ def answers(
             for is another score.
     """
     found = {"competition": _polygons, "coco": _coco, "masks": _masks}[data.layout](place, data, list(sizes))
-    rles, patients = {}, {}
+    stacks, patients = {}, {}
     for image, shape in sizes.items():
         record = found.pop(image, None)
         if record is None:
             raise DataError(f"{place}: has no answers for {image}{HINTS[data.layout]}")
-        rles[image] = encode_planes(planes_of(record, data, shape), len(data.classes))
+        stacks[image] = Stack.of_planes(planes_of(record, data, shape), len(data.classes))
         patients[image] = record.group
     if found and not partial:
         raise DataError(
             f"{place}: {len(found)} answered images are not in the submission, such as {min(found)}; predict "
             "them too, or score what is there with partial=true"
         )
-    return Submission.of(rles, data.classes, sizes, str(place)), patients
+    return Submission.of(stacks, data.classes, sizes, str(place)), patients
 
 
 HINTS = {

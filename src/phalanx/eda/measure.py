@@ -17,7 +17,7 @@ from ..data.records import Record
 from ..data.rotation import has_rule, tilt_of_stack
 from ..data.truth import planes_of
 from ..errors import DataError
-from ..masks.rle import area, encode_planes, intersection
+from ..masks.rle import area, intersection
 from ..masks.stack import Stack
 
 FAR = 2**62  # beyond any pixel
@@ -49,7 +49,7 @@ def measure(record: Record, *, split: str, data: Data) -> Measured:
         stack = None
         if record.labels is not None:
             planes = planes_of(record, data, (height, width))
-            stack = Stack.parse(encode_planes(planes, len(data.classes)))
+            stack = Stack.of_planes(planes, len(data.classes))
     except DataError as error:
         return Measured(record.name, record.group, split, 0, 0, math.nan, math.nan, 0, 0, (), (), str(error))
     bright, top, left = brightness(image)

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..config import Strict
 from ..errors import ConfigError
-from ..masks.rle import encode_planes
 from ..masks.stack import Stack, dice_per_class
 from ..predict.decided import Decided, DecidedMember
 from ..predict.maps import Mean
@@ -254,5 +253,5 @@ def together_dice(held: OutOfFold, decided: dict[int, Decided]) -> np.ndarray:
             if member.votes:
                 mean.add(maps, member.votes)
         guess = Stack.parse(of_fold.rles(mean.parts(), image.size))
-        dice[row] = dice_per_class(guess, Stack.parse(encode_planes(image.planes, dice.shape[1])))
+        dice[row] = dice_per_class(guess, Stack.of_planes(image.planes, dice.shape[1]))
     return dice

@@ -27,26 +27,32 @@ def encode(mask: np.ndarray) -> str:
 def encode_planes(planes: np.ndarray, classes: int) -> list[str]:
     """One RLE per class of bit-planes uint8[H, W, P] (class c is bit c % 8 of plane c // 8).
 
-    The planes of a pixel are compared with its neighbour's as one machine word: one pass for all classes.
-
     >>> encode_planes(np.array([[[1], [3], [2]]], np.uint8), classes=3)
     ['1 2', '2 2', '']
     """
+    return [format_runs(runs) for runs in plane_runs(planes, classes)]
+
+
+def plane_runs(planes: np.ndarray, classes: int) -> list[np.ndarray]:
+    """Runs int64[N, 2] of each class of bit-planes uint8[H, W, P].
+
+    The planes of a pixel are compared with its neighbour's as one machine word: one pass for all classes.
+    """
     if planes.ndim != 3 or planes.dtype != np.uint8 or not 0 <= classes <= planes.shape[2] * 8:
         raise ValueError(f"planes {planes.dtype}{list(planes.shape)} do not hold {classes} classes as bit-planes")
-    texts: list[str] = []
+    runs: list[np.ndarray] = []
     first = 0
-    while len(texts) < classes:
+    while len(runs) < classes:
         width = next(w for w in (8, 4, 2, 1) if w <= planes.shape[2] - first)
         words = np.ascontiguousarray(planes[:, :, first : first + width]).reshape(-1).view(f"<u{width}")
         changed = np.flatnonzero(words[1:] != words[:-1]) + 1
         bits = words[changed] ^ words[changed - 1]
         first_last = words[[0, -1]] if words.size else np.zeros(2, words.dtype)
-        for bit in range(min(classes - len(texts), width * 8)):
+        for bit in range(min(classes - len(runs), width * 8)):
             edges = changed[(bits >> bit & 1).astype(bool)]
-            texts.append(format_runs(_close(edges, first_last >> bit & 1, words.size)))
+            runs.append(_close(edges, first_last >> bit & 1, words.size))
         first += width
-    return texts
+    return runs
 
 
 def mask_runs(mask: np.ndarray) -> np.ndarray:

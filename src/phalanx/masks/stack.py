@@ -24,6 +24,25 @@ class Stack(NamedTuple):
         """One text per class; raises DataError as ``rle.parse``."""
         return cls(*rle.parse_many(rles, pixels))
 
+    @classmethod
+    def of_runs(cls, runs: Sequence[np.ndarray]) -> "Stack":
+        """Runs int64[N, 2] of each class; there is at least one."""
+        return cls(np.concatenate(runs), np.cumsum([0, *map(len, runs)]))
+
+    @classmethod
+    def of_planes(cls, planes: np.ndarray, classes: int) -> "Stack":
+        """The classes of bit-planes uint8[H, W, P], in one pass; no text is written to be parsed again."""
+        return cls.of_runs(rle.plane_runs(planes, classes))
+
+    @classmethod
+    def of_masks(cls, masks: Sequence[np.ndarray]) -> "Stack":
+        """One bool[H, W] mask per class."""
+        return cls.of_runs([rle.mask_runs(mask) for mask in masks])
+
+    def chosen(self, classes: Sequence[int]) -> "Stack":
+        """The given classes, in their order."""
+        return Stack.of_runs([self.runs[self.splits[c] : self.splits[c + 1]] for c in classes])
+
     @property
     def classes(self) -> int:
         return len(self.splits) - 1

@@ -15,7 +15,7 @@ from ..errors import ConfigError, DataError
 from ..runtime.files import sha256_file
 from ..runtime.provenance import digest
 from .maps import FLOOR, NOTHING, SLACK, Box, Maps, Total, box_of, reordered
-from .soft import RunMember, on_grids, pairs_of, told_of
+from .soft import RunMember, on_grids, told_of
 
 ABOUT = "export.json"
 FORMAT = "phalanx-export-1"
@@ -129,7 +129,7 @@ class ExportFold:
             about.data.classes,
         )
         self.hashes = {self.name: one.weights_sha256}
-        self.pairs, self.views = pairs_of(about.data), views_of(predict.tta)
+        self.pairs, self.views = about.data.pair_indices, views_of(predict.tta)
         self.session = open_session(folder / one.file, threads)
         self.key = digest(["onnx", one.sha256, *told_of(about.data, predict)])
 

@@ -20,7 +20,7 @@ from ..runtime.device import Device, open_device
 from ..runtime.provenance import digest
 from .maps import FLOOR, Maps
 from .probability import Predicts, probabilities, views_of
-from .soft import RunMember, on_grids, pairs_of, told_of
+from .soft import RunMember, on_grids, told_of
 
 
 class FoldMember:
@@ -49,7 +49,7 @@ class FoldMember:
             print(f"note: {folder}: unfinished; predicts with the weights of its last checkpoint", flush=True)
         self.name, self.config, self.classes = str(folder), config, config.data.classes
         self.hashes = {str(folder): found[1]}
-        self.pairs = pairs_of(config.data)
+        self.pairs = config.data.pair_indices
         self.side, self.device, self.views = config.data.size, device, views_of(self.predict.tta)
         self.sides = self.predict.sides(config.data.size)
         network = build(config.model, classes=len(self.classes), size=config.data.size, pretrained=False)

@@ -103,12 +103,6 @@ def _windows(number: int, image: np.ndarray, placed: np.ndarray, data: Data, pre
     )  # fmt: skip
 
 
-def pairs_of(data: Data) -> list[tuple[int, int]]:
-    """Numbers of the classes that a mirror exchanges."""
-    index = {name: i for i, name in enumerate(data.classes)}
-    return [(index[a], index[b]) for a, b in data.pairs]
-
-
 def told_of(data: Data, predict: Predict) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options that maps depend on, beside the weights."""
     return (

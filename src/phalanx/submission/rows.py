@@ -113,6 +113,9 @@ class RowFile:
             pieces = [self._read(a, n) for a, n in zip(offsets.tolist(), lengths.tolist(), strict=True)]
         return [piece.decode("utf-8", "backslashreplace") for piece in pieces]
 
+    def stack(self, image: int) -> None:
+        """A file holds text alone, which has to be parsed and checked."""
+
     def where(self, image: int, label: int) -> str:
         """The place of one row, for an error's text."""
         line = self._line(int(self._offsets[image, label]))

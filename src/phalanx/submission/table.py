@@ -17,6 +17,7 @@ from .rows import HEADER, RowFile
 
 class _Rows(Protocol):
     def rles(self, image: int) -> list[str]: ...
+    def stack(self, image: int) -> Stack | None: ...  # where masks are not text that has to be checked
     def where(self, image: int, label: int) -> str: ...
 
 
@@ -85,18 +86,19 @@ class Submission:
     @classmethod
     def of(
         cls,
-        rles: Mapping[str, Sequence[str]],
+        masks: Mapping[str, "Sequence[str] | Stack"],
         classes: Sequence[str],
         sizes: Mapping[str, Size] | None = None,
         name: str = "truth",
     ) -> "Submission":
-        """A submission in memory: for each image one RLE per class, in the order of ``classes``."""
-        for image, texts in rles.items():
-            if len(texts) != len(classes):
-                raise DataError(f"{name}: image {image!r} has {len(texts)} RLEs for {len(classes)} classes")
-        images = sorted(rles)
+        """A submission in memory: for each image a stack, or one RLE per class, in the order of ``classes``."""
+        for image, found in masks.items():
+            count = found.classes if isinstance(found, Stack) else len(found)
+            if count != len(classes):
+                raise DataError(f"{name}: image {image!r} has {count} masks for {len(classes)} classes")
+        images = sorted(masks)
         known = {image: checked_size(sizes[image], image) for image in images if sizes and image in sizes}
-        return cls(name, images, classes, _Memory(name, images, classes, rles), sizes=known, run_hashes={}, notes=[])
+        return cls(name, images, classes, _Memory(name, images, classes, masks), sizes=known, run_hashes={}, notes=[])
 
     def rles(self, image: str) -> list[str]:
         """The RLE of every class of an image, unchecked."""
@@ -110,6 +112,9 @@ class Submission:
             DataError: a row that cannot be parsed or leaves the frame, with its file, line, image and class.
         """
         size = self.sizes.get(image, size)
+        ready = self._rows.stack(self._place[image])
+        if ready is not None:
+            return ready.chosen(self._order)
         pixels = size[0] * size[1] if size else None
         texts = self.rles(image)
         try:
@@ -137,13 +142,20 @@ class Submission:
 
 
 class _Memory:
-    """Rows of a submission that is not in a file."""
+    """Masks of a submission that is not in a file."""
 
-    def __init__(self, name: str, images: Sequence[str], classes: Sequence[str], rles: Mapping[str, Sequence[str]]):
-        self.name, self.images, self.classes, self.texts = name, images, classes, rles
+    def __init__(
+        self, name: str, images: Sequence[str], classes: Sequence[str], masks: Mapping[str, Sequence[str] | Stack]
+    ):
+        self.name, self.images, self.classes, self.masks = name, images, classes, masks
 
     def rles(self, image: int) -> list[str]:
-        return list(self.texts[self.images[image]])
+        found = self.masks[self.images[image]]
+        return found.texts() if isinstance(found, Stack) else list(found)
+
+    def stack(self, image: int) -> Stack | None:
+        found = self.masks[self.images[image]]
+        return found if isinstance(found, Stack) else None
 
     def where(self, image: int, label: int) -> str:
         return f"{self.name} (image {self.images[image]!r}, class {self.classes[label]!r})"
