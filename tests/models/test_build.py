@@ -19,7 +19,7 @@ IMAGES = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8, generator=torc
 
 
 def model(arch, encoder, **more):
-    return validate({"arch": arch, "encoder": encoder, "weights": "none", **more}, Model)
+    return validate({"arch": arch, "encoder": encoder, "weights": "none", "pointrend": None, **more}, Model)
 
 
 PAIRS = [
