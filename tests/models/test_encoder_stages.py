@@ -10,7 +10,9 @@ from phalanx.models.encoder_stages import encoder_stages
 
 def network(encoder, arch="unet", **options):
     torch.manual_seed(0)
-    config = validate({"arch": arch, "encoder": encoder, "weights": "none", "pointrend": None, "options": options}, Model)
+    config = validate(
+        {"arch": arch, "encoder": encoder, "weights": "none", "pointrend": None, "options": options}, Model
+    )
     return build(config, classes=2, size=64).eval()
 
 
