@@ -27,8 +27,9 @@ def network_of(path, size):
     if values["arch"] == "swin_unetr":
         pytest.importorskip("einops", reason="needs pip install monai einops")
         pytest.importorskip("monai.networks.nets.swin_unetr", reason="needs pip install monai einops")
-    if values["pointrend"]:
-        values["pointrend"] |= {"points": 64, "subdivision_points": 256}
+    head = values.get("pointrend", {})  # what a file does not say is the default
+    if head is not None:
+        values["pointrend"] = head | {"points": 64, "subdivision_points": 256}
     return build(validate(values, Model), classes=3, size=size), validate(values, Model)
 
 
