@@ -24,7 +24,7 @@ class _Loader(yaml.SafeLoader):
         names = [key.value if isinstance(key, yaml.ScalarNode) else None for key, _ in node.value]
         for (key, _), name in zip(node.value, names, strict=True):
             if key.tag != "tag:yaml.org,2002:str" or names.count(name) > 1:
-                raise yaml.MarkedYAMLError(None, None, f"key {name!r} is no text, or appears twice", key.start_mark)
+                raise yaml.MarkedYAMLError(None, None, f"key {name!r} is not text, or appears twice", key.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -45,7 +45,7 @@ def read_plain(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
-            raise ConfigError(f"{path}: has more than {LARGEST >> 20} MiB, so it is no configuration")
+            raise ConfigError(f"{path}: has more than {LARGEST >> 20} MiB, so it is not a configuration")
         values = yaml.load(content, _Loader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None

@@ -62,7 +62,7 @@ def locked(folder: Path) -> Iterator[None]:
     foreign = [p.name for p in folder.iterdir() if p.name not in BEGUN and not LEFT_BEHIND.fullmatch(p.name)]
     if foreign and not (folder / "config.yaml").exists():
         raise OutputError(
-            f"{folder}: holds {min(foreign)} and no config.yaml, so it is no run to go on with; give another name="
+            f"{folder}: holds {min(foreign)} and no config.yaml, so it is not a run to continue; give another name="
         )
     who = ""
     lock, holder = FileLock(folder / ".lock"), folder / ".holder"

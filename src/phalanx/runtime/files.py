@@ -33,7 +33,7 @@ class Replacement:
     def __init__(self, path: Path):
         refuse_link(path)
         if path.exists() and not path.is_file():
-            raise OutputError(f"{path}: is no regular file, and is not replaced by one; give another name")
+            raise OutputError(f"{path}: is not a regular file, and is not replaced by one; give another name")
         self.path, self.aside = path, path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             self.file = self.aside.open("xb")  # which follows no link
@@ -132,7 +132,8 @@ def append_bytes(path: Path, data: bytes) -> None:
     """Adds to the end of a file of ours, or begins it, and writes that through to the disk.
 
     Raises:
-        OutputError: it is a link, no regular file, or has a second name (a hard link), whose content would change too.
+        OutputError: it is a link, not a regular file, or has a second name (a hard link), whose content would change
+            too.
     """
     refuse_link(path)
     # O_NONBLOCK: a pipe without a reader would wait for ever
