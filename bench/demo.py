@@ -4,7 +4,6 @@ of the demo's folds: FPN on MobileNetV3, 160 pixels, BatchNorm, smp's losses, on
     python bench/demo.py [--quick] [--json FILE]
 """
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from phalanx.data.truth import answers
 from phalanx.masks.planes import unpack
 from phalanx.masks.rle import encode
 from phalanx.phantom.anatomy import HAND_CLASSES
+from phalanx.runs.reader import FoldRun
 from phalanx.scoring.score import score
 from phalanx.submission.table import Submission
 
@@ -79,8 +79,8 @@ def main() -> None:
     args = parser.parse_args()
     summary: dict[str, Any] = run_demo(quick=args.quick, call=phalanx)
     root = Path("runs/demo_quick" if args.quick else "runs/demo")
-    folds = [root / run / fold / "done.json" for run in summary["dice_members"] for fold in ("fold0", "fold1")]
-    trained = [json.loads(file.read_text(encoding="utf-8"))["seconds_train"] for file in folds]
+    folds = [root / run / fold for run in summary["dice_members"] for fold in ("fold0", "fold1")]
+    trained = [result.seconds_train for folder in folds if (result := FoldRun(folder).result)]
     usual = None
     if not args.without_plain:
         plain = plain_script(root / "data", sum(trained) / len(trained), seed=0)

@@ -9,7 +9,6 @@ size. What the head costs is the CPU time of steps and predictions. Runs are kep
     python bench/pointrend.py [--runs DIR] [--quick] [--json FILE]
 """
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -21,7 +20,6 @@ import torch
 from common import flags, keep, machine
 from phalanx.cli import main as phalanx
 from phalanx.config.compose import compose
-from phalanx.data import folds
 from phalanx.data.layouts import train_records
 from phalanx.data.truth import truth_of
 from phalanx.losses.stages import StagedLoss
@@ -29,6 +27,7 @@ from phalanx.models.build import build
 from phalanx.predict.members import FoldMember
 from phalanx.predict.run import write_submission
 from phalanx.predict.soft import RunMember
+from phalanx.runs.reader import FoldRun
 from phalanx.runtime.device import open_device
 from phalanx.scoring.score import score
 from phalanx.submission.table import Submission
@@ -59,8 +58,10 @@ def dice(root: Path, runs: Path, seed: int, recipe: list[str], epochs: int) -> d
     found = {}
     for way, head in WAYS.items():
         call("train", *words, f"name={way}-seed{seed}", start, *SECOND, *head)
-        done = runs / f"{way}-seed{seed}" / "fold0" / "done.json"
-        found[way] = json.loads(done.read_text(encoding="utf-8"))["dice"]
+        result = FoldRun(runs / f"{way}-seed{seed}" / "fold0").result
+        assert result is not None
+        assert result.value is not None
+        found[way] = result.value
     return found | {"without": coarse_dice(runs / f"detached-seed{seed}" / "fold0")}
 
 
@@ -69,7 +70,7 @@ def coarse_dice(folder: Path) -> float:
     member = FoldMember(folder, weights="final", device=open_device("cpu", "32"), changes={})
     member.network.core = member.network.segmenter
     records = train_records(member.config.data)
-    number = folds.read_plain(folder / "folds.csv")
+    number = FoldRun(folder).folds
     held_out = [record for record in records if number[record.name] == 0]
     csv = folder.parent / "coarse.csv"
     write_submission(csv, [RunMember("coarse", [member])], held_out, threshold=0.5, batch=1, progress=False)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from common import flags, keep
 from phalanx.cli import main as phalanx
+from phalanx.runs.reader import FoldRun
 
 NAME = "teeth_light"
 
@@ -39,7 +40,8 @@ def main() -> None:
             if phalanx(call):
                 sys.exit(2)
         result = json.loads(score.read_text(encoding="utf-8"))
-    done = json.loads((args.runs / name / "fold0" / "done.json").read_text(encoding="utf-8"))
+    trained = FoldRun(args.runs / name / "fold0").result
+    assert trained is not None
     low, high = result["interval"]
     keep(
         [
@@ -47,7 +49,7 @@ def main() -> None:
             {"claim": "the same, lower end of the 95% interval over patients", "ours": low, "unit": "Dice"},
             {"claim": "the same, upper end", "ours": high, "unit": "Dice"},
             {"claim": "teeth, counting only present teeth", "ours": result["dice_present"], "unit": "Dice"},
-            {"claim": "teeth, training from scratch", "ours": done["seconds_train"] / 60, "unit": "minutes"},
+            {"claim": "teeth, training from scratch", "ours": trained.seconds_train / 60, "unit": "minutes"},
         ],
         args.json,
     )

@@ -112,7 +112,9 @@ def test_one_cycle_by_the_training_dice_continues_its_momentum(recipe, records):
     changes = {"optim__name": "sgdp", "optim__schedule": "one_cycle", "optim__early_stop": 50, "optim__warmup": 0.3}
     config = recipe("unet", epochs=3, checkpoint_minutes=1e-9, **changes)
     whole, _ = whole_and_interrupted(config, records, (2, 4))
-    assert [line["dice"] for line in events(whole, "watch")] == [line["dice"] for line in events(whole, "epoch")]
+    assert [line["monitored/dice"] for line in events(whole, "monitor")] == [
+        line["dice"] for line in events(whole, "epoch")
+    ]
 
 
 def test_out_of_time_it_stops_whole_says_so_and_goes_on_to_the_same_bits(recipe, records, capsys, monkeypatch):

@@ -15,6 +15,8 @@ from phalanx.engine.fit import fit
 from phalanx.engine.loop import Trainer
 from phalanx.errors import ConfigError, DataError, TrainingError
 from phalanx.runs.folder import agreed_folds
+from phalanx.runs.reader import FoldRun
+from phalanx.scoring.score import DICE
 from phalanx.tasks.segment import Segment
 
 STAGES = "[{weights:{bce:0.5,dice:0.5,point:0.5},until:{epochs:2}},{weights:{bce:0.5,lovasz:0.5,point:1.0}}]"
@@ -194,8 +196,8 @@ def test_finished_is_left_as_it_is(runs, tiny, capsys):
     before = files(runs)
     assert main(["train", *tiny("unet", fold="0,1", name="unet", runs=runs)]) == 0
     out = capsys.readouterr().out
-    assert "fold0: finished, out-of-fold Dice" in out
-    assert "fold1: finished, out-of-fold Dice" in out
+    assert "fold0: finished, out of fold dice" in out
+    assert "fold1: finished, out of fold dice" in out
     assert files(runs) == before
 
 
@@ -205,7 +207,9 @@ def test_a_run_keeps_what_is_needed_to_judge_it(runs):
             "done.json", "last", "best", "final"} <= {p.name for p in folder.iterdir()}  # fmt: skip
     assert json.loads((folder / "oof.json").read_text())["format"] == "phalanx-submission-1"
     score = json.loads((folder / "oof_score.json").read_text())
-    assert score["dice"] == json.loads((folder / "done.json").read_text())["dice"]
+    result = FoldRun(folder).result
+    assert (result.metric, result.value, result.images) == (DICE, score["dice"], 6)
+    assert score["metric"] == {"name": "dice", "higher_is_better": True, "decimals": 4}
     assert score["images"] == 6
 
 
@@ -301,7 +305,7 @@ def test_zero_is_off(recipe, records, monkeypatch):
     assert saves == [0, 0]
     assert not (folder / "best").exists()
     assert not [line for line in told(folder) if line["event"] == "validate"]
-    assert json.loads((folder / "done.json").read_text())["dice"] >= 0
+    assert FoldRun(folder).result.value >= 0
 
 
 @pytest.mark.parametrize(

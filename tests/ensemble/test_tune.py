@@ -15,6 +15,7 @@ from phalanx.ensemble.oof import open_out_of_fold
 from phalanx.masks import rle
 from phalanx.predict.maps import Maps, Mean
 from phalanx.predict.stored import write_about, write_map
+from phalanx.runs.reader import FORMAT
 from phalanx.submission.table import Submission
 
 CLASSES = ["Radius", "Ulna", "Capitate"]
@@ -103,7 +104,7 @@ def run_of(name, maps, *, fold_of=FOLD_OF, count=FOLDS, classes=CLASSES):
     for fold in range(count):
         folder = Path("runs") / name / f"fold{fold}"
         (folder / "final").mkdir(parents=True)
-        (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+        (folder / "config.yaml").write_text(yaml.safe_dump({"format": FORMAT} | config.model_dump(mode="json")))
         (folder / "folds.csv").write_text("image_name,group,fold\n" + rows)
         own = {f"runs/{name}/fold{fold}": f"{name}{fold}"}
         keep(folder / "oof_prob", [n for n, f in fold_of.items() if f == fold], own)

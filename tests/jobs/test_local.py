@@ -39,7 +39,7 @@ def test_side_by_side_is_one_after_another_and_a_fold_that_fails_fails_alone(wor
         several, alone = (runs / run / f"fold{fold}" / name for run in ("several", "alone"))
         assert several.read_bytes() == alone.read_bytes(), several
     head, *rows = said.out.splitlines()[-4:]
-    assert head.split() == ["fold", "device", "seconds", "Dice"]
+    assert head.split() == ["fold", "device", "seconds", "dice"]
     dice = r"[01]\.\d{4}$"
     for fold, (row, done) in enumerate(zip(rows, (dice, "failed: .*was started with", dice), strict=True)):
         assert re.match(rf"{fold}     cpu +\d+  {done}", row), row

@@ -47,7 +47,7 @@ def test_an_unfinished_run_has_no_row(runs, here):
     assert run_row(here / "unet") is None
     alone = run_row(here / "unet", every=False)
     assert alone.folds == f"0:{float(alone.out_of_fold):.4f}"
-    with pytest.raises(DataError, match="no run with finished folds"):
+    with pytest.raises(DataError, match="not a run; no fold was begun there"):
         run_row(here)
 
 
@@ -91,7 +91,7 @@ def test_the_leaderboards_score_is_told_later(here, capsys):
     assert main(["ledger", "add", "submissions/a.csv"]) == 0
     assert "stands there already" in capsys.readouterr().out
     assert main(["leaderboard"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["0.976", "-", "file", "a"]
+    assert capsys.readouterr().out.splitlines()[1].split()[:5] == ["0.976", "-", "-", "file", "a"]
 
 
 @pytest.mark.parametrize(
@@ -142,14 +142,14 @@ def test_a_vote_that_a_broken_ledger_cannot_take_says_so_and_is_added_later(here
 
 def test_odd_scores_and_notes_leave_the_table_in_order(here):
     rows = [row("a", score="nan"), row("b", score="0.5", note="two\nlines"), row("c", score="best")]
-    assert [line.split()[3] for line in to_text(rows).splitlines()[1:]] == ["b", "a", "c"]
+    assert [line.split()[4] for line in to_text(rows).splitlines()[1:]] == ["b", "a", "c"]
     assert "two lines" in to_text(rows)
 
 
 def test_the_order_is_by_score_then_out_of_fold(here):
     rows = [row("a", out_of_fold="0.9"), row("b", out_of_fold="0.95"), row("c", score="0.5"), row("d")]
     lines = to_text(rows).splitlines()
-    assert [line.split()[3] for line in lines[1:]] == ["c", "b", "a", "d"]
+    assert [line.split()[4] for line in lines[1:]] == ["c", "b", "a", "d"]
 
 
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", ",".join(COLUMNS) + "\n1,2\n", "\xff"])
@@ -170,3 +170,19 @@ def test_two_processes_at_once_lose_nothing(here):
     assert [process.wait() for process in started] == [0, 0]
     assert sorted((r.kind, int(r.name)) for r in read(LEDGER)) == [(k, i) for k in "ab" for i in range(25)]
     assert [path.name for path in LEDGER.parent.iterdir() if path.suffix == ".part"] == []
+
+
+def test_a_ledger_from_before_metrics_is_read_and_extended(here):
+    head = "time,kind,name,experiment,commit,folds,out_of_fold,members,file,sha256,score,note"
+    LEDGER.parent.mkdir()
+    LEDGER.write_text(f"{head}\n2026-01-01,run,a,base,c,0:0.9,0.9000,,runs/a,ab,0.97,mine\n")
+    (old,) = read(LEDGER)
+    assert (old.metric, old.higher_is_better, old.folds, old.score, old.note) == ("", "", "0:0.9", "0.97", "mine")
+    add(LEDGER, row("b", metric="log_loss", higher_is_better="false", out_of_fold="0.2"))
+    assert [one.name for one in read(LEDGER)] == ["a", "b"]
+    assert LEDGER.read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
+def test_the_direction_of_the_metric_decides_the_order():
+    rows = [row(n, metric="log_loss", higher_is_better="false", out_of_fold=v) for n, v in (("a", "0.3"), ("b", "0.2"))]
+    assert [line.split()[4] for line in to_text(rows).splitlines()[1:]] == ["b", "a"]

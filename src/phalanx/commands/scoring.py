@@ -1,12 +1,11 @@
 """Scoring CSVs against answers, whichever form they come in. Imports no torch, so it starts at once."""
 
-import csv
-import json
 from pathlib import Path
 
 from ..config import Data, nearest, validate
 from ..data.truth import answers, truth_of
 from ..errors import ConfigError, DataError
+from ..runs.reader import folds_of
 from ..scoring.compare import Comparison, compare, compare_means
 from ..scoring.score import Score, Surface, score
 from ..submission.table import Submission, check_alike
@@ -55,17 +54,9 @@ def out_of_fold(run: Path) -> tuple[dict[str, float], dict[str, str]]:
     Raises:
         DataError: no finished fold, or one that cannot be read.
     """
-    dice: dict[str, float] = {}
-    patients: dict[str, str] = {}
-    for path in sorted(run.glob("fold*/oof_score.json")):
-        try:
-            dice |= json.loads(path.read_text(encoding="utf-8"))["per_image"]
-            with path.with_name("folds.csv").open(newline="", encoding="utf-8") as file:
-                patients |= {row["image_name"]: row["group"] for row in csv.DictReader(file)}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path.parent}: no readable run ({type(error).__name__}: {error}); train it anew"
-            ) from None
+    scored = [fold for fold in folds_of(run) if (fold.folder / "oof_score.json").is_file()]
+    dice = {name: value for fold in scored for name, value in fold.per_image.items()}
+    patients = {name: patient for fold in scored for name, patient in fold.patients.items()}
     without = sorted(dice.keys() - patients.keys())
     if without:
         raise DataError(f"{run}: its folds.csv does not know {without[0]}, which was scored; train it anew")

@@ -1,7 +1,7 @@
 """Trains one fold: read this first. One call is idempotent: it begins, continues or finds the fold finished."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from ..data import folds as folding
 from ..data.attributes import keep_traits
 from ..data.oversample import keep_weights
 from ..data.records import Record
-from ..errors import ConfigError
-from ..runs.finished import finished
+from ..errors import ConfigError, DataError
+from ..runs import checkpoint
 from ..runs.folder import agreed_folds, check_recipe, claim, fold_folder, locked
+from ..runs.reader import FoldRun, Result
 from ..runtime.device import open_device
 from ..runtime.distributed import Ranks, launch
 from ..runtime.files import whole_disk, write_json, write_text
@@ -32,7 +33,7 @@ def fit(
     config: Config,
     fold: int | None,
     records: Sequence[Record],
-    make_task: Callable[..., Any],
+    make_task: Any,
     deadline: float | None = None,
 ) -> Path:
     """Trains fold number ``fold`` (None: on everything) and predicts its held-out images; returns its folder.
@@ -62,8 +63,8 @@ def fit(
         folds = agreed_folds(folder, config, records)
         train = [record for record in records if fold is None or folds[record.name] != fold]
         held_out = [record for record in records if fold is not None and folds[record.name] == fold]
-        if (done := finished(folder, config.predict.oof_prob)) is not None:
-            print(f"{folder}: finished{_dice_text(done)}", flush=True)
+        if (done := finished(folder, config, make_task)) is not None:
+            print(f"{folder}: finished{_worth(done)}", flush=True)
             return folder
         if ranks.any(is_over(deadline)):
             stop(folder, config)
@@ -88,24 +89,47 @@ def fit(
                 write_text(folder / "watched.csv", "\n".join(["image_name", *sorted(r.name for r in watched)]) + "\n")
             keep_weights(folder / "weights.csv", shown, task.weights)
             keep_traits(folder / "traits.csv", shown, task.traits, config.model.metadata)
-        result: dict[str, Any] = {"seconds_train": trainer.run()}
+        seconds = trainer.run()
         if not ranks.first:
             return folder
+        result = Result(make_task.metric, None, 0, seconds, 0.0)
         if held_out:
             began = time.monotonic()
             with predicting():
-                score = task.out_of_fold(folder)
-            write_json(folder / "oof_score.json", score.to_json())  # oof.json is the sidecar of oof.csv
-            print(score.to_text(), flush=True)
-            result |= {"dice": score.mean, "seconds_oof": time.monotonic() - began}
-        write_json(folder / "done.json", result)
-        print(f"{folder}: finished{_dice_text(result)}", flush=True)
+                outcome = task.finish(folder)
+            print(outcome.text, flush=True)
+            result = result._replace(
+                value=outcome.value, images=len(held_out), seconds_held_out=time.monotonic() - began
+            )
+        write_json(folder / "done.json", result.to_json())
+        print(f"{folder}: finished{_worth(result)}", flush=True)
     return folder
+
+
+def finished(folder: Path, config: Config, make_task: Any) -> Result | None:
+    """The result of a finished fold; None while there is work left.
+
+    If its weights or out-of-fold predictions are damaged or missing, it reports so and there is work left: they are
+    made from ``last`` again, to the same bits.
+    """
+    trouble = None
+    try:
+        result = FoldRun(folder).result
+    except DataError:
+        result, trouble = None, "done.json is damaged"
+    if result is not None and not checkpoint.whole(folder / "final"):
+        trouble = "final is missing or altered"
+    elif result is not None and result.value is not None:
+        trouble = make_task.damage(folder, config)
+    if trouble is not None:
+        print(f"{folder}: was finished, but {trouble}; made again", flush=True)
+        return None
+    return result
 
 
 def _fit_on(device: str, config: Config, *arguments: Any) -> None:
     fit(config.model_copy(update={"device": device}), *arguments)
 
 
-def _dice_text(result: dict[str, Any]) -> str:
-    return f", out-of-fold Dice {result['dice']:.4f}" if "dice" in result else ""
+def _worth(result: Result) -> str:
+    return f", out of fold {result.metric.name} {result.text}" if result.value is not None else ""

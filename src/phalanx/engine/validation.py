@@ -46,7 +46,7 @@ class Judge:
 
     def _keep(self, state: State, dice: float, log: Log, say: Callable[[str], Any]) -> None:
         """Keeps the best by the held-out Dice, optimistic by that choice."""
-        log("validate", state.step, epoch=state.epoch, dice=dice)
+        log("validate", state.step, epoch=state.epoch, **{f"held_out/{self.task.metric.name}": dice})
         say(f"epoch {state.epoch}/{self.config.epochs}: held-out Dice {dice:.4f}")
         weights, count = self.network.state_dict(), self.config.optim.average_best
         if count:
@@ -57,7 +57,7 @@ class Judge:
                 checkpoint.save(self.folder / "best", {"weights": weights}, asdict(state))
 
     def _look(self, state: State, dice: float, log: Log, say: Callable[[str], Any]) -> None:
-        log("watch", state.step, epoch=state.epoch, dice=dice)
+        log("monitor", state.step, epoch=state.epoch, **{f"monitored/{self.task.metric.name}": dice})
         for event, values in look(state, self.config.optim, dice).items():
             log(event, state.step, epoch=state.epoch, **values)
             say(f"epoch {state.epoch}/{self.config.epochs}: {event}, watched Dice {dice:.4f}")

@@ -11,7 +11,7 @@ from ..data.quarantine import kept_records
 from ..data.root import resolve_root
 from ..errors import ConfigError, DataError
 from ..predict.stored import MapsFolder
-from ..runs.reader import fold_folders, read_config
+from ..runs.reader import FoldRun, fold_folders, read_config
 from .candidates import OutOfFold
 
 AGAIN = "give its command of phalanx train once more, with predict.oof_prob=true: no finished fold is trained anew"
@@ -98,12 +98,7 @@ def held_out(folders: dict[int, Path]) -> dict[str, int]:
     Raises:
         DataError: folds of one run that were drawn differently, or cannot be read.
     """
-    texts = {}
-    for folder in folders.values():
-        try:
-            texts[folder] = folding.read_plain(folder / "folds.csv")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{folder / 'folds.csv'}: cannot be read ({type(error).__name__}); train it anew") from None
+    texts = {folder: FoldRun(folder).folds for folder in folders.values()}
     (first, drawn), *others = texts.items()
     for folder, other in others:
         if other != drawn:

@@ -1,6 +1,5 @@
 """Folds side by side: a process for each device, which takes the next fold when it is free."""
 
-import json
 import os
 import sys
 import threading
@@ -20,6 +19,7 @@ from ..data.root import resolve_root
 from ..engine.loader import loader_workers
 from ..engine.time_limit import is_over
 from ..runs.folder import fold_folder
+from ..runs.reader import FoldRun, Result
 from ..runtime.device import open_device
 from ..runtime.processes import Child, cause, cores
 
@@ -27,12 +27,12 @@ Train = Callable[[Sequence[str]], Any]
 
 
 class Row(NamedTuple):
-    """What became of a fold: its out-of-fold Dice (None where nothing was held out), or what went wrong."""
+    """What became of a fold: its result, or what went wrong."""
 
     fold: int | None
     device: str
     seconds: float
-    dice: float | None = None
+    result: Result | None = None
     error: str = ""
 
 
@@ -127,21 +127,23 @@ def end(one: Running, config: Config) -> Row:
     if error is not None:
         say(f"{one.child.name}: {error}", sys.stderr)
         return row._replace(error=str(error).strip().splitlines()[-1])
-    done = json.loads((fold_folder(config, one.fold) / "done.json").read_text(encoding="utf-8"))
-    return row._replace(dice=done.get("dice"))
+    return row._replace(result=FoldRun(fold_folder(config, one.fold)).result)
 
 
 def table(rows: Sequence[Row]) -> str:
     """Rows by fold, to print.
 
-    >>> print(table([Row(1, "cuda:0", 61.2, dice=0.9712), Row(0, "cuda:1", 3.0, error="step 3: no memory")]))
-    fold  device   seconds  Dice
+    >>> from ..runtime.metric import Metric
+    >>> done = Result(Metric("auc"), 0.9712, 40, 50.0, 11.2)
+    >>> print(table([Row(1, "cuda:0", 61.2, done), Row(0, "cuda:1", 3.0, error="step 3: no memory")]))
+    fold  device   seconds  auc
     0     cuda:1         3  failed: step 3: no memory
     1     cuda:0        61  0.9712
     """
-    lines = ["fold  device   seconds  Dice"]
+    name = next((row.result.metric.name for row in rows if row.result), "metric")
+    lines = [f"fold  device   seconds  {name}"]
     for row in sorted(rows, key=lambda row: row.fold or 0):
-        done = f"failed: {row.error}" if row.error else "-" if row.dice is None else f"{row.dice:.4f}"
+        done = f"failed: {row.error}" if row.error else row.result.text if row.result else "-"
         lines.append(f"{'all' if row.fold is None else row.fold:<4}  {row.device:<7}  {row.seconds:>7.0f}  {done}")
     return "\n".join(lines)
 

@@ -16,12 +16,13 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from ..config import RUNTIME_KEYS, Config, read_plain, validate
+from ..config import RUNTIME_KEYS, Config, validate
 from ..data import folds as folding
 from ..data.records import Record
 from ..errors import ConfigError, OutputError, TrainingError
 from ..runtime.files import LEFT_BEHIND, append_bytes, refuse_links_in, write_json, write_text
 from ..runtime.provenance import commit
+from .reader import FORMAT, FoldRun
 
 PACKAGES = (
     "torch",
@@ -98,10 +99,9 @@ def check_recipe(folder: Path, config: Config) -> None:
     Raises:
         TrainingError: the recipe differs in a key that changes the result.
     """
-    path = folder / "config.yaml"
     new = config.model_dump(mode="json")
-    if path.is_file():
-        old = read_recipe(path)
+    if (folder / "config.yaml").is_file():
+        old = read_recipe(folder)
         differing = changed_keys(old, new)
         if differing:
             key = differing[0]
@@ -113,9 +113,9 @@ def check_recipe(folder: Path, config: Config) -> None:
             )
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
+def read_recipe(folder: Path) -> dict[str, Any]:
     """The recipe a run began with; options that came later have the values that change nothing."""
-    values = read_plain(path)
+    values = FoldRun(folder).recipe
     try:
         return validate(values).model_dump(mode="json")
     except ConfigError:  # an option that is no more, which the comparison will name
@@ -131,7 +131,7 @@ def agreed_folds(folder: Path, config: Config, records: Sequence[Record]) -> fol
     shared = config.data.folds_file
     folds = folding.read(shared, records, config.folds) if shared else folding.draw(records, config.folds, config.seed)
     for other in sorted(folder.parent.glob("*/folds.csv")):
-        if folding.read_plain(other) != folds:
+        if FoldRun(other.parent).folds != folds:
             raise TrainingError(
                 f"{other}: this run began with other images or folds; a mix would validate on images it trained "
                 "on. Restore the data set, or give another name="
@@ -141,7 +141,8 @@ def agreed_folds(folder: Path, config: Config, records: Sequence[Record]) -> fol
 
 def claim(folder: Path, config: Config) -> None:
     """Writes the recipe and what it is run with into the folder; runtime keys become those of this call."""
-    write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    recipe = {"format": FORMAT, **config.model_dump(mode="json")}
+    write_text(folder / "config.yaml", yaml.safe_dump(recipe, sort_keys=False))
     if not (folder / "environment.json").is_file():
         write_json(folder / "environment.json", environment())
 

@@ -3,13 +3,11 @@
 import csv
 import hashlib
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
@@ -17,6 +15,7 @@ from ..errors import DataError
 from ..runtime.files import sha256_file, write_text
 from ..runtime.provenance import commit
 from ..runtime.sidecar import read_sidecar
+from .reader import FoldRun, Result, folds_of
 
 LEDGER = Path("submissions") / "ledger.csv"
 
@@ -28,18 +27,21 @@ class Row:
     time: str  # UTC, when the row was first added
     kind: str  # run, vote or file (a CSV from elsewhere)
     name: str  # the run's, or the CSV's
-    experiment: str
-    commit: str  # of the code that trained the run, or voted
-    folds: str  # Dice of each fold: "0:0.9712 1:0.9688"
-    out_of_fold: str  # mean Dice over all images held out
-    members: str  # of a vote, or the weights behind a CSV; with their weights and the quorum
-    file: str
-    sha256: str  # of the CSV; of a run: of its folds' weights' hashes, in order
-    score: str = ""  # what the leaderboard said, told by hand
+    experiment: str = ""
+    commit: str = ""  # of the code that trained the run, or voted
+    metric: str = ""  # by which the run was validated
+    higher_is_better: str = ""  # direction of the metric: true or false
+    folds: str = ""  # metric of each fold: "0:0.9712 1:0.9688"
+    out_of_fold: str = ""  # metric over all held-out images
+    members: str = ""  # of a vote, or the weights that made a CSV; with their weights and the quorum
+    file: str = ""
+    sha256: str = ""  # of the CSV; of a run: of its folds' weights' hashes, in order
+    score: str = ""  # the leaderboard's, given by the user
     note: str = ""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
+LATER = ("metric", "higher_is_better")  # columns that earlier ledgers lack
 
 
 def run_row(run: Path, experiment: str = "", *, every: bool = True) -> Row | None:
@@ -51,31 +53,48 @@ def run_row(run: Path, experiment: str = "", *, every: bool = True) -> Row | Non
     Raises:
         DataError: no run there, or one that cannot be read.
     """
-    try:
-        with min(run.glob("*/folds.csv"), default=run / "fold0" / "folds.csv").open(encoding="utf-8") as file:
-            numbers = sorted({int(row["fold"]) for row in csv.DictReader(file)})
-        folders = [run / f"fold{number}" for number in numbers] if any(run.glob("fold*")) else []
-        folders = [folder for folder in folders if every or folder.is_dir()]
-        folders += [run / "all"] if (run / "all").is_dir() else []
-        if not all((folder / "done.json").is_file() for folder in folders):
-            return None
-        hashes, folds, dice = [], [], list[float]()
-        for folder in folders:
-            hashes.append(_json(folder / "final" / "state.json")["files"]["weights.safetensors"])
-            if folder.name != "all":
-                found = _json(folder / "oof_score.json")
-                folds.append(f"{folder.name.removeprefix('fold')}:{found['dice']:.4f}")
-                dice += found["per_image"].values()
-        made_by = _json(folders[0] / "environment.json")["commit"]
-    except FileNotFoundError as error:
-        raise DataError(f"{run}: no run with finished folds ({error.filename} is missing)") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{run}: not a readable run ({type(error).__name__}: {error})") from None
+    folds = [FoldRun(folder) for folder in _folders(run, every=every)]
+    if not all(fold.result for fold in folds):
+        return None
+    scored = {fold: fold.result for fold in folds if fold.result and fold.result.value is not None}
+    first = next(iter(scored.values()), None)
+    digests = "".join(fold.weights_digest() or "" for fold in folds)
     return Row(
-        time=_now(), kind="run", name=run.name, experiment=experiment, commit=made_by or "", folds=" ".join(folds),
-        out_of_fold=f"{sum(dice) / len(dice):.4f}" if dice else "", members="", file=str(run),
-        sha256=hashlib.sha256("".join(hashes).encode()).hexdigest(),
-    )  # fmt: skip
+        time=_now(),
+        kind="run",
+        name=run.name,
+        experiment=experiment,
+        commit=folds[0].environment.get("commit") or "",
+        metric=first.metric.name if first else "",
+        higher_is_better=str(first.metric.higher_is_better).lower() if first else "",
+        folds=" ".join(f"{fold.number}:{result.text}" for fold, result in scored.items()),
+        out_of_fold=_mean([*scored.values()]),
+        file=str(run),
+        sha256=hashlib.sha256(digests.encode()).hexdigest(),
+    )
+
+
+def _folders(run: Path, *, every: bool) -> list[Path]:
+    """The folders of a run's folds: all that were drawn, or only those that were begun.
+
+    Raises:
+        DataError: no run there.
+    """
+    begun = folds_of(run)
+    if not begun:
+        raise DataError(f"{run}: not a run; no fold was begun there")
+    numbered = [fold for fold in begun if fold.number is not None]
+    names = {f"fold{number}" for number in numbered[0].folds.values()} if numbered and every else set()
+    names |= {fold.name for fold in begun}
+    return [run / name for name in sorted(names, key=lambda name: (name == "all", len(name), name))]
+
+
+def _mean(results: Sequence[Result]) -> str:
+    """The metric over all held-out images, or nothing."""
+    if not results:
+        return ""
+    images = sum(result.images for result in results)
+    return results[0].metric.text(sum((result.value or 0.0) * result.images for result in results) / images)
 
 
 def csv_row(file: Path, members: Sequence[str] = (), how: str = "") -> Row:
@@ -93,16 +112,21 @@ def csv_row(file: Path, members: Sequence[str] = (), how: str = "") -> Row:
         members, how = sidecar.vote["members"], sidecar.vote["how"]
     told = [*members] or sorted(sidecar.run_hashes if sidecar else [])
     return Row(
-        time=_now(), kind="vote" if members else "file", name=file.stem, experiment="", commit=commit() or "", folds="",
-        out_of_fold="", members="; ".join([how, *told] if how else told), file=str(file), sha256=digest,
-    )  # fmt: skip
+        time=_now(),
+        kind="vote" if members else "file",
+        name=file.stem,
+        commit=commit() or "",
+        members="; ".join([how, *told] if how else told),
+        file=str(file),
+        sha256=digest,
+    )
 
 
 def note_run(run: Path, experiment: str) -> None:
     """Adds a finished run in ``runs/`` to the ledger. Runs kept elsewhere are of sweeps, trials, tests and demos."""
     row = run_row(run, experiment) if run.parent.resolve() == Path("runs").resolve() else None
     if row is not None and add(LEDGER, row):
-        print(f"{LEDGER}: {row.name}, out-of-fold Dice {row.out_of_fold or '-'}", flush=True)
+        print(f"{LEDGER}: {row.name}, out of fold {row.metric} {row.out_of_fold or '-'}", flush=True)
 
 
 def note_vote(file: Path, members: Sequence[str], how: str) -> None:
@@ -130,6 +154,12 @@ def read(ledger: Path) -> list[Row]:
             header, *rows = [row for row in csv.reader(file) if row] or [[*COLUMNS]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{ledger}: cannot be read ({error})") from None
+    if tuple(header) == tuple(name for name in COLUMNS if name not in LATER):
+        places = [COLUMNS.index(name) for name in LATER]
+        for row in [header, *rows]:
+            for place in places:
+                row.insert(place, "")
+        header = [*COLUMNS]
     if tuple(header) != COLUMNS:
         raise DataError(f"{ledger} line 1: the header is {','.join(header)!r}; a ledger's is {','.join(COLUMNS)}")
     for number, row in enumerate(rows, 1):
@@ -166,16 +196,17 @@ def add(ledger: Path, row: Row) -> bool:
 
 
 def to_text(rows: Sequence[Row]) -> str:
-    """A table for the terminal: by the leaderboard's score, then out of fold, then the newest."""
+    """A table for the terminal: by the leaderboard's score, then out of fold in the metric's direction, then the
+    newest."""
 
     def order(row: Row) -> tuple[float, float, str]:
-        return _number(row.score), _number(row.out_of_fold), row.time
+        return _number(row.score), _number(row.out_of_fold, lower=row.higher_is_better == "false"), row.time
 
-    head = ("score", "out of fold", "kind", "name", "folds or members", "commit", "sha256", "date", "note")
+    head = ("score", "out of fold", "metric", "kind", "name", "folds or members", "commit", "sha256", "date", "note")
     lines = [head] + [
         (
-            row.score or "-", row.out_of_fold or "-", row.kind, row.name, _short(row.folds or row.members),
-            row.commit[:8], row.sha256[:8], row.time[:10], " ".join(row.note.split()),
+            row.score or "-", row.out_of_fold or "-", row.metric or "-", row.kind, row.name,
+            _short(row.folds or row.members), row.commit[:8], row.sha256[:8], row.time[:10], " ".join(row.note.split()),
         )
         for row in sorted(rows, key=order, reverse=True)
     ]  # fmt: skip
@@ -183,12 +214,13 @@ def to_text(rows: Sequence[Row]) -> str:
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def _number(text: str) -> float:
+def _number(text: str, *, lower: bool = False) -> float:
+    """A number to sort by, the best last; -inf if there is none."""
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    return number if math.isfinite(number) else -math.inf
+    return (-number if lower else number) if math.isfinite(number) else -math.inf
 
 
 def _short(text: str, most: int = 60) -> str:
@@ -197,7 +229,3 @@ def _short(text: str, most: int = 60) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -13,9 +13,11 @@ import numpy as np
 
 from ..errors import DataError
 from ..masks.stack import dice_per_class
+from ..runtime.metric import Metric
 from ..submission.table import Submission, check_alike, known_sizes
 from .surface import surface_scores
 
+DICE = Metric("dice")
 RESAMPLES = 2000
 SEED = 0
 _CHUNK = 100  # resamples drawn at once: bounds memory for tens of thousands of patients
@@ -117,6 +119,7 @@ class Score:
         rows = zip(self.classes, self.per_class, self.class_intervals, self.present.T, self.dice.T, strict=True)
         return {
             "name": self.name,
+            "metric": DICE.to_json(),
             "dice": self.mean,
             "interval": self.interval,
             "dice_present": self.mean_present,

@@ -1,6 +1,5 @@
 """Trains, or votes, the rows of a table that have no result yet. Killed anywhere, the same command goes on."""
 
-import json
 import os
 import platform
 import time
@@ -14,6 +13,7 @@ from ..config import Config
 from ..config.compose import parse_folds
 from ..data.root import resolve_root
 from ..errors import ConfigError, PhalanxError
+from ..runs.reader import FoldRun
 from ..runtime.provenance import commit
 from .options import SweepOptions
 from .results import Result, changed, read_results, recipe_of
@@ -111,7 +111,7 @@ def train(job: Job, runs: Runs) -> Result:
     out_of_fold = runs.out_of_fold(config, job.fold)
     on_test = job.table.scored_on != "out_of_fold"
     scored = runs.on_test(config, job.fold, rotated=job.table.scored_on == "rotated_test") if on_test else out_of_fold
-    made = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    made = FoldRun(folder).environment
     return replace(
         _result(job, scored),
         seconds=seconds_of(folder),
@@ -167,8 +167,10 @@ def overrides(job: Job) -> list[str]:
 
 def curve(folder: Path) -> list[list[float]]:
     """[epoch, Dice] of the held-out images while training, from the run's log."""
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [[line["epoch"], round(line["dice"], 5)] for line in lines if line["event"] == "validate"]
+    run = FoldRun(folder)
+    assert run.result is not None  # of a fold that was trained to its end
+    key = f"held_out/{run.result.metric.name}"
+    return [[line["epoch"], round(line[key], 5)] for line in run.log("validate")]
 
 
 def processor() -> str:

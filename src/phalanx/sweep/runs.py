@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from ..config import Config, Data
-from ..data import folds as folding
 from ..data.quarantine import kept_records
 from ..data.root import resolve_root
 from ..data.rotation import LIMIT, has_rule, tilt_of_stack
@@ -21,6 +20,7 @@ from ..ensemble.run import predict_members
 from ..ensemble.run import vote as hold_vote
 from ..errors import DataError
 from ..runs import checkpoint
+from ..runs.reader import FoldRun
 from ..scoring.score import Score, score
 from ..submission.table import Submission
 from ..tasks.segment import Segment
@@ -84,7 +84,7 @@ class Runs:
     def out_of_fold(self, config: Config, fold: int) -> Dice:
         """Dice of a trained fold on its held-out images."""
         folder, data = self.train(config, fold), resolve_root(config.data)
-        number = folding.read_plain(folder / "folds.csv")
+        number = FoldRun(folder).folds
         held_out = [record for record in kept_records(data) if number[record.name] == fold]
         patient = {record.name: record.group for record in held_out}
         return Dice.of(score(Submission.read(folder / "oof.csv"), truth_of(held_out, data), patient))
@@ -167,8 +167,9 @@ def rotated_images(truth: Submission) -> list[str]:
 
 def seconds_of(folder: Path) -> float:
     """Seconds of a fold's training and its out-of-fold prediction."""
-    done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
-    return done["seconds_train"] + done["seconds_oof"]
+    result = FoldRun(folder).result
+    assert result is not None  # of a fold that was trained to its end
+    return result.seconds_train + result.seconds_held_out
 
 
 def digest(recipe: Config | Ballot) -> str:

@@ -15,6 +15,8 @@ from ..data.dataset import Batch, TrainingSet, Unwarped, collate
 from ..data.oversample import image_weights
 from ..data.records import Record
 from ..data.truth import truth_of
+from ..engine.task import Outcome
+from ..errors import DataError
 from ..losses.stages import Result, StagedLoss
 from ..masks.planes_torch import thin
 from ..models.build import Network, Output, build
@@ -22,13 +24,17 @@ from ..predict.opening import open_member
 from ..predict.run import write_submission
 from ..runtime.device import check_warp_device, open_device
 from ..runtime.distributed import Ranks
+from ..runtime.files import write_json
+from ..runtime.sidecar import read_sidecar
 from ..scoring.dice_torch import hard_dice
-from ..scoring.score import Score, score
+from ..scoring.score import DICE, score
 from ..submission.table import Submission
 
 
 class Segment:
     """Overlapping classes by sigmoid, scored by mean Dice over images and classes."""
+
+    metric = DICE
 
     def __init__(
         self, config: Config, train: Sequence[Record], held_out: Sequence[Record], watched: Sequence[Record] = ()
@@ -89,9 +95,9 @@ class Segment:
             total += hard_dice(logits, batch.planes.to(device)).mean(1).sum().item()
         return ranks.sum(total)[0] / count
 
-    def out_of_fold(self, folder: Path) -> Score:
+    def finish(self, folder: Path) -> Outcome:
         """Predicts the held-out images by the path of a submission, writes ``oof.csv``, with ``predict.oof_prob``
-        their probability maps, and scores it."""
+        their probability maps, scores it and writes ``oof_score.json``."""
         config = self.config
         for name in ("oof.csv", "oof.json"):  # of an earlier try: one without the other would be taken for a user's
             (folder / name).unlink(missing_ok=True)
@@ -107,7 +113,26 @@ class Segment:
         )
         truth = truth_of(self.held_out, config.data)
         patients = {record.name: record.group for record in self.held_out}
-        return score(Submission.read(folder / "oof.csv"), truth, patients)
+        found = score(Submission.read(folder / "oof.csv"), truth, patients)
+        write_json(folder / "oof_score.json", found.to_json())  # oof.json is the sidecar of oof.csv
+        return Outcome(found.mean, found.to_text())
+
+    @staticmethod
+    def damage(folder: Path, config: Config) -> str | None:
+        """What is missing or damaged of what :meth:`finish` writes, maps of all held-out images included if the
+        recipe asks for them now."""
+        missing = [name for name in ("oof.csv", "oof.json", "oof_score.json") if not (folder / name).is_file()]
+        if missing:
+            return f"{missing[0]} is missing"
+        try:
+            sidecar, _ = read_sidecar(folder / "oof.csv")
+        except DataError as error:
+            return str(error)
+        if sidecar is None:
+            return "oof.json is damaged"
+        maps = ["maps.json", *(f"{name}.npz" for name in sidecar.sizes)] if config.predict.oof_prob else []
+        lacking = next((name for name in maps if not (folder / "oof_prob" / name).is_file()), None)
+        return f"oof_prob/{lacking} is missing" if lacking else None
 
 
 def traits_of(values: Tensor | None, batch: Batch) -> Tensor | None:

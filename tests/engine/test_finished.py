@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from phalanx.engine.fit import fit
+from phalanx.engine.fit import finished, fit
 from phalanx.errors import TrainingError
 from phalanx.predict.journal import part_folder
-from phalanx.runs.finished import finished
+from phalanx.runs.reader import FoldRun
 from phalanx.tasks.segment import Segment
 
 KEPT = ("final/weights.safetensors", "oof.csv")  # what else there is tells of its folder
@@ -63,7 +63,10 @@ def test_damage_is_said_and_made_good_by_the_same_command(fold, harm, capsys):
     assert said in out
     assert {name: (folder / name).read_bytes() for name in KEPT} == before
     assert not list(folder.glob("final.*"))
-    assert finished(folder)["dice"] == json.loads((folder / "oof_score.json").read_text())["dice"]
+    assert (
+        finished(folder, FoldRun(folder).config, Segment).value
+        == json.loads((folder / "oof_score.json").read_text())["dice"]
+    )
 
 
 def test_means_of_epochs_and_of_the_best_are_made_again_or_kept(recipe, records):
