@@ -31,7 +31,7 @@ def test_side_by_side_is_one_after_another_and_a_fold_that_fails_fails_alone(wor
         assert main(words(fold, "alone")) == 0
     blocked = runs / "several" / "fold1"
     blocked.mkdir(parents=True)
-    (blocked / "config.yaml").write_text("seed: 7\n")  # a fold of another recipe
+    (blocked / "config.yaml").write_text("format: 2\nseed: 7\n")  # a fold of another recipe
     capsys.readouterr()
     assert main(words("0..2", "several", devices="cpu,cpu")) == 1
     said = capsys.readouterr()
