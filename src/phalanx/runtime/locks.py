@@ -1,0 +1,71 @@
+"""One lock for whatever processes share: a file that the operating system unlocks when its holder ends."""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..errors import PhalanxError
+from .files import write_text
+
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # from file systems that cannot lock, as some network mounts
+_reported: set[Path] = set()  # folders without locks that this process has reported
+
+
+class LockHeld(PhalanxError):
+    """Another process holds the lock. ``holder``: that process as text, empty if unknown."""
+
+    def __init__(self, path: Path, holder: str):
+        super().__init__(f"{path}: another process{f' ({holder})' if holder else ''} holds this lock; wait for it")
+        self.holder = holder
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool = True, holder: Path | None = None) -> Iterator[None]:
+    """Holds the lock file ``path`` for this process. A kill releases it, and the file stays.
+
+    A file system without locks is reported once per folder; work goes on there without the lock.
+
+    Args:
+        path: the lock file, in a folder that exists.
+        wait: until another process releases the lock.
+        holder: file that names the holding process as long as the lock is held.
+
+    Raises:
+        LockHeld: another process holds the lock and ``wait`` is false.
+    """
+    held = FileLock(path)
+    try:
+        held.acquire(blocking=wait)
+    except Timeout:
+        raise LockHeld(path, _read(holder)) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        _report(path.parent, error)
+    try:
+        if holder is not None:
+            with suppress(OSError):  # it only informs
+                write_text(holder, f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        if holder is not None:
+            holder.unlink(missing_ok=True)
+        held.release()
+
+
+def _read(holder: Path | None) -> str:
+    try:
+        return holder.read_text(encoding="utf-8") if holder is not None else ""
+    except OSError:
+        return ""
+
+
+def _report(folder: Path, error: OSError) -> None:
+    if folder not in _reported:
+        _reported.add(folder)
+        print(f"{folder}: its file system has no locks ({error.strerror}); start no second process here", flush=True)
