@@ -1,11 +1,8 @@
 """A run's folder: its lock, its recipe, its folds, its log and what it was made with."""
 
-import errno
 import json
-import os
 import platform
 import re
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from ..config import RUNTIME_KEYS, Config, validate
 from ..data import folds as folding
 from ..data.records import Record
 from ..errors import ConfigError, OutputError, TrainingError
 from ..runtime.files import LEFT_BEHIND, append_bytes, refuse_links_in, write_json, write_text
+from ..runtime.locks import LockHeld, lock
 from ..runtime.provenance import commit
 from .reader import FORMAT, FoldRun
 
@@ -65,32 +62,27 @@ def locked(folder: Path) -> Iterator[None]:
         raise OutputError(
             f"{folder}: holds {min(foreign)} and no config.yaml, so it is not a run to continue; give another name="
         )
-    who = ""
-    lock, holder = FileLock(folder / ".lock"), folder / ".holder"
     try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        with suppress(OSError):
-            who = f" ({holder.read_text(encoding='utf-8')})"
+        with lock(folder / ".lock", wait=False, holder=folder / ".holder"):
+            try:
+                yield
+            finally:
+                _remove_unused(folder, new)
+    except LockHeld as error:
+        by = f" ({error.holder})" if error.holder else ""
         raise TrainingError(
-            f"{folder}: another process is training here{who}; wait for it, or give another name="
+            f"{folder}: another process is training here{by}; wait for it, or give another name="
         ) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
-            raise
-        print(f"{folder}: its file system has no locks ({error.strerror}); start no second process here", flush=True)
-    with suppress(OSError):  # only to tell others
-        write_text(holder, f"process {os.getpid()} on {socket.gethostname()}")
-    try:
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        if new and [path.name for path in folder.iterdir()] == [".lock"]:
-            (folder / ".lock").unlink()
-            with suppress(OSError):  # up to the first that another process uses meanwhile
-                for place in new:
-                    place.rmdir()
-        lock.release()
+
+
+def _remove_unused(folder: Path, new: Sequence[Path]) -> None:
+    """Removes the folders that this process made if nothing was written into them; while the lock is held."""
+    if new and {path.name for path in folder.iterdir()} <= set(BEGUN):
+        for name in BEGUN:
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # up to the first that another process uses meanwhile
+            for place in new:
+                place.rmdir()
 
 
 def check_recipe(folder: Path, config: Config) -> None:

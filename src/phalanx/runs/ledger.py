@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock
-
 from ..errors import DataError
 from ..runtime.files import sha256_file, write_text
+from ..runtime.locks import lock
 from ..runtime.provenance import commit
 from ..runtime.sidecar import read_sidecar
 from .reader import FoldRun, Result, folds_of
@@ -175,7 +174,7 @@ def add(ledger: Path, row: Row) -> bool:
     that was voted keeps being a vote.
     """
     ledger.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(ledger.with_name(f".{ledger.name}.lock")):
+    with lock(ledger.with_name(f".{ledger.name}.lock")):
         rows = read(ledger)
         for place, old in enumerate(rows):
             same = old.kind == row.kind or {old.kind, row.kind} == {"vote", "file"}
