@@ -1,15 +1,15 @@
 """Training samples: image and bit-planes on the working grid, decoded once, augmented anew each epoch."""
 
-import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
-from torch.utils.data import Dataset, Sampler, get_worker_info
+from torch.utils.data import Dataset, get_worker_info
 
 from ..augment.device import Maps, warp_batch
 from ..augment.draw import Crop, Draw, draw
@@ -19,15 +19,23 @@ from ..config import Augment, Data
 from ..errors import DataError
 from .cache import SampleCache
 from .records import Record
-from .worker import PIXELS, READ, SENT, WARP, Trail, failure, free_memory
+from .worker import PIXELS, READ, SENT, WARP, Trail, failure, free_memory, worker_errors
 
 
 class Batch(NamedTuple):
-    """``images`` uint8[B, 1, S, S]; ``planes`` uint8[B, P, S, S], bit-planes; ``which`` int64[B] into records."""
+    """``images`` uint8[B, 1, S, S]; ``planes`` uint8[B, P, S, S], bit-planes; ``indices`` int64[B] into records."""
 
     images: Tensor
     planes: Tensor
-    which: Tensor
+    indices: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device, but for ``indices``."""
+        return _to(self, device)
+
+    def split(self, most: int) -> "Iterator[Batch]":
+        """Its parts of at most ``most`` images, in order."""
+        return _split(self, most)
 
 
 class Unwarped(NamedTuple):
@@ -35,12 +43,34 @@ class Unwarped(NamedTuple):
 
     images: Tensor
     planes: Tensor
-    which: Tensor
+    indices: Tensor
     maps: Maps
+
+    def to(self, device: torch.device) -> "Unwarped":
+        """The batch on a device, but for ``indices``."""
+        return _to(self, device)
+
+    def split(self, most: int) -> "Iterator[Unwarped]":
+        """Its parts of at most ``most`` images, in order."""
+        return _split(self, most)
 
     def warp(self, pairs: Sequence[tuple[int, int]]) -> Batch:
         """The batch to train on, on the device of this one."""
-        return Batch(*warp_batch(self.images, self.planes, self.maps, pairs), self.which)
+        return Batch(*warp_batch(self.images, self.planes, self.maps, pairs), self.indices)
+
+
+def _each(values: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A tuple of tensors, or of such tuples, with each tensor changed."""
+    return change(values) if isinstance(values, Tensor) else type(values)(*(_each(value, change) for value in values))
+
+
+def _to(batch: Any, device: torch.device) -> Any:
+    return _each(batch, lambda tensor: tensor.to(device, non_blocking=True))._replace(indices=batch.indices)
+
+
+def _split(batch: Any, most: int) -> Iterator[Any]:
+    for first in range(0, len(batch.indices), most):
+        yield _each(batch, lambda tensor, first=first: tensor[first : first + most])  # type: ignore[misc]
 
 
 Sample = tuple[Tensor, Tensor, int] | tuple[Tensor, Tensor, int, Draw]
@@ -102,69 +132,14 @@ class TrainingSet(Dataset):
         except Exception as error:
             return failure(error, record.image, stage)
 
+    @staticmethod
+    def collate(samples: "list[Sample | DataError]") -> "Batch | Unwarped | DataError":
+        """As :func:`collate`."""
+        return collate(samples)
 
-class Batches(Sampler[list[Key]]):
-    """Batches of (epoch, index) in an order that depends on (seed, epoch) alone, from any batch on.
-
-    The last batch of an epoch may be smaller. Without weights no image is dropped or doubled. With them an image of
-    weight w comes w times on average and never fewer than floor(w); every epoch is as long (``images``).
-
-    Where several processes train together, each step's images are the same and each process has its share of them,
-    in batches of its own; its length (``len``) stays that of one process alone.
-
-    Args:
-        weights: float64[count], how often each image shall come; None: once.
-        accumulate: batches a step.
-        share: number of this process and how many there are.
-    """
-
-    def __init__(
-        self,
-        count: int,
-        batch: int,
-        seed: int,
-        weights: np.ndarray | None = None,
-        *,
-        accumulate: int = 1,
-        share: tuple[int, int] = (0, 1),
-    ):
-        self.batch, self.seed, self.accumulate, self.share = batch, seed, accumulate, share
-        self.ends = None if weights is None else np.cumsum(weights)
-        self.count = count
-        self.images = count if self.ends is None else math.ceil(self.ends[-1] - 1e-9)
-        self.epoch = self.start = 0
-
-    def __len__(self) -> int:
-        return -(-self.images // self.batch)
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        keys = self._keys()
-        for _, own in self.steps():
-            for low, high in own:
-                yield keys[low:high]
-
-    def steps(self) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-        """Each step's number of images, from ``start`` on, and where in the epoch's order this process's batches lie.
-
-        The first process has the largest share; a short step may leave the last ones none.
-        """
-        (rank, size), span = self.share, self.batch * self.accumulate
-        for first in range(self.start * self.batch, self.images, span):
-            images = min(span, self.images - first)
-            low, high = (first + -(-images * number // size) for number in (rank, rank + 1))
-            yield images, [(at, min(at + self.batch, high)) for at in range(low, high, self.batch)]
-
-    def _keys(self) -> list[Key]:
-        """All keys of the epoch in order."""
-        rng = np.random.default_rng((self.seed, self.epoch))
-        order = rng.permutation(self.images)
-        if self.ends is None:
-            return [(self.epoch, int(i)) for i in order]
-        # systematic sampling: evenly spaced marks over the weights laid end to end, from a random start
-        marks = (np.arange(self.images) + rng.random()) * (self.ends[-1] / self.images)
-        drawn = np.minimum(np.searchsorted(self.ends, marks, side="right"), self.count - 1)
-        times = np.arange(self.images) - np.searchsorted(drawn, drawn)
-        return [(self.epoch, int(drawn[i]), *([int(times[i])] if times[i] else [])) for i in order]
+    def reporting(self) -> AbstractContextManager[None]:
+        """Raises what ends a loader process as an error that names the image and what was done to it."""
+        return worker_errors(self.records, self.trail)
 
 
 def collate(samples: "list[Sample | DataError]") -> Batch | Unwarped | DataError:

@@ -9,18 +9,16 @@ from typing import Any
 import torch
 
 from ..config import Config
-from ..data import drop as dropping
 from ..data import folds as folding
-from ..data.attributes import keep_traits
-from ..data.oversample import keep_weights
 from ..data.records import Record
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, TrainingError
 from ..runs import checkpoint
 from ..runs.folder import agreed_folds, check_recipe, claim, fold_folder, locked
 from ..runs.reader import FoldRun, Result
 from ..runtime.device import open_device
 from ..runtime.distributed import Ranks, launch
-from ..runtime.files import whole_disk, write_json, write_text
+from ..runtime.files import keep_text, whole_disk, write_json, write_text
+from ..runtime.terminal import say
 from .loop import Trainer
 from .monitor import check_held_out, inner_part
 from .oom import predicting
@@ -28,12 +26,14 @@ from .optim import check_optimizer
 from .time_limit import is_over, stop
 from .warm_start import begin
 
+PINNED = "this run began with another {}, so what it is made from has changed since"
+
 
 def fit(
     config: Config,
     fold: int | None,
     records: Sequence[Record],
-    make_task: Any,
+    kind: Any,
     deadline: float | None = None,
 ) -> Path:
     """Trains fold number ``fold`` (None: on everything) and predicts its held-out images; returns its folder.
@@ -42,12 +42,12 @@ def fit(
 
     Args:
         records: all annotated images.
-        make_task: builds the task from (config, training records, held-out records, watched records).
+        kind: the class of the task, a `task.Task`.
         deadline: moment of ``time.monotonic()`` at which training stops, to be continued.
 
     Raises:
         ConfigError: several devices, but not to train together.
-        TrainingError: the folder is in use or holds another recipe, or training cannot go on.
+        TrainingError: the folder is in use or has another recipe, or training cannot continue.
     """
     if config.devices and not config.ddp:
         raise ConfigError("devices: folds side by side are for phalanx train; here give ddp=true, or one device=")
@@ -55,7 +55,7 @@ def fit(
     if config.ddp and ranks.size == 1 and not (folder / "done.json").is_file():
         for name in config.devices:
             open_device(name, config.precision)
-        launch(config.devices, _fit_on, config, fold, records, make_task, deadline)
+        launch(config.devices, _fit_on, config, fold, records, kind, deadline)
         return folder
     with whole_disk(folder), locked(folder) if ranks.first else nullcontext():
         ranks.barrier()
@@ -63,18 +63,21 @@ def fit(
         folds = agreed_folds(folder, config, records)
         train = [record for record in records if fold is None or folds[record.name] != fold]
         held_out = [record for record in records if fold is not None and folds[record.name] == fold]
-        if (done := finished(folder, config, make_task)) is not None:
-            print(f"{folder}: finished{_worth(done)}", flush=True)
+        if (done := finished(folder, config, kind)) is not None:
+            say(f"{folder}: finished{_value_text(done)}")
             return folder
         if ranks.any(is_over(deadline)):
             stop(folder, config)
         check_optimizer(config.optim)
         check_held_out(config, held_out)
-        dropped = dropping.agreed(folder, records, config.data, config.runs)
+        selection = kind.select(records, config)
+        check_selection(folder, selection.to_csv())
         torch.manual_seed(config.seed)
-        shown, watched = inner_part(config, dropping.kept(train, dropped))
-        task = make_task(config, shown, held_out, watched)
-        begun = begin(task.network, config, folder, fold, held_out)
+        shown, monitored = inner_part(config, selection.trained(train))
+        if not shown:
+            raise ConfigError(f"{folder}: no image is left to train on; see phalanx selection")
+        task = kind(config, shown, held_out, monitored, selection.weights(shown))
+        begun = begin(task, config, folder, fold, held_out)
         trainer = Trainer(config, folder, task, deadline)
         # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
         ranks.barrier()
@@ -83,30 +86,29 @@ def fit(
             if begun:
                 write_json(folder / "start.json", begun)
             folding.write(folder / "folds.csv", records, folds)
-            if dropped:
-                write_text(folder / "dropped.csv", dropping.to_csv(dropped))
-            if watched:
-                write_text(folder / "watched.csv", "\n".join(["image_name", *sorted(r.name for r in watched)]) + "\n")
-            keep_weights(folder / "weights.csv", shown, task.weights)
-            keep_traits(folder / "traits.csv", shown, task.traits, config.model.metadata)
+            write_text(folder / "selection.csv", selection.to_csv())
+            if monitored:
+                write_text(folder / "monitored.csv", "\n".join(["image_name", *sorted(r.name for r in monitored)]) + "\n")
+            for name, text in task.pinned_files().items():
+                keep_text(folder / name, text, PINNED.format(name))
         seconds = trainer.run()
         if not ranks.first:
             return folder
-        result = Result(make_task.metric, None, 0, seconds, 0.0)
+        result = Result(task.metric, None, 0, seconds, 0.0)
         if held_out:
             began = time.monotonic()
             with predicting():
                 outcome = task.finish(folder)
-            print(outcome.text, flush=True)
+            say(outcome.text)
             result = result._replace(
                 value=outcome.value, images=len(held_out), seconds_held_out=time.monotonic() - began
             )
         write_json(folder / "done.json", result.to_json())
-        print(f"{folder}: finished{_worth(result)}", flush=True)
+        say(f"{folder}: finished{_value_text(result)}")
     return folder
 
 
-def finished(folder: Path, config: Config, make_task: Any) -> Result | None:
+def finished(folder: Path, config: Config, kind: Any) -> Result | None:
     """The result of a finished fold; None while there is work left.
 
     If its weights or out-of-fold predictions are damaged or missing, it reports so and there is work left: they are
@@ -120,16 +122,31 @@ def finished(folder: Path, config: Config, make_task: Any) -> Result | None:
     if result is not None and not checkpoint.whole(folder / "final"):
         trouble = "final is missing or altered"
     elif result is not None and result.value is not None:
-        trouble = make_task.damage(folder, config)
+        trouble = kind.damage(folder, config)
     if trouble is not None:
-        print(f"{folder}: was finished, but {trouble}; made again", flush=True)
+        say(f"{folder}: was finished, but {trouble}; made again")
         return None
     return result
+
+
+def check_selection(folder: Path, text: str) -> None:
+    """All folds of a run train on the same selection, whenever they begin.
+
+    Raises:
+        TrainingError: a fold began with another.
+    """
+    for other in sorted(folder.parent.glob("*/selection.csv")):
+        if other.read_text(encoding="utf-8") != text:
+            raise TrainingError(
+                f"{other}: this run began with another selection of images, so data.quarantine, data.drop, "
+                "data.oversample, the images or the run they depend on have changed since. Restore them, or give "
+                "another name="
+            )
 
 
 def _fit_on(device: str, config: Config, *arguments: Any) -> None:
     fit(config.model_copy(update={"device": device}), *arguments)
 
 
-def _worth(result: Result) -> str:
+def _value_text(result: Result) -> str:
     return f", out of fold {result.metric.name} {result.text}" if result.value is not None else ""

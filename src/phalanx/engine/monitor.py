@@ -1,4 +1,4 @@
-"""The Dice that a plateau's cuts and an early stop go by, and what may be looked at for it."""
+"""The metric that reduces the learning rate on a plateau and stops early, and the images it may be computed on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,22 +7,23 @@ from ..config import Config, Optim, Plateau, Watch
 from ..data import folds as folding
 from ..data.records import Record
 from ..errors import ConfigError
+from ..runtime.metric import Metric
 from .state import State
 
 
-def watched(config: Optim) -> Watch | None:
-    """What is watched; None where nothing goes by it."""
+def monitored(config: Optim) -> Watch | None:
+    """What is monitored; None if nothing depends on it."""
     acts = config.schedule == "plateau" or config.early_stop is not None
     return (config.watch or Watch()) if acts else None
 
 
 def inner_part(config: Config, train: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """Training records, and those of the patients that are kept from training to be watched.
+    """Training records, and those of the training part's patients that are monitored instead of trained on.
 
     Raises:
         ConfigError: fewer patients than parts.
     """
-    watch = watched(config.optim)
+    watch = monitored(config.optim)
     if watch is None or watch.of != "inner":
         return list(train), []
     patients = len({record.group for record in train})
@@ -33,32 +34,32 @@ def inner_part(config: Config, train: Sequence[Record]) -> tuple[list[Record], l
 
 
 def check_held_out(config: Config, held_out: Sequence[Record]) -> None:
-    """Refuses what goes by the held-out fold where there is none.
+    """Refuses options that need the held-out fold if there is none.
 
     Raises:
         ConfigError: fold=all.
     """
-    watch = watched(config.optim)
+    watch = monitored(config.optim)
     if held_out:
         return
     if watch is not None and watch.of == "held_out":
-        raise ConfigError("optim.watch.of=held_out: fold=all holds nothing out; watch inner or train")
+        raise ConfigError("optim.watch.of=held_out: fold=all holds nothing out; monitor inner or train")
     if config.optim.average_best:
-        raise ConfigError("optim.average_best: fold=all holds nothing out to choose by; leave it out")
+        raise ConfigError("optim.average_best: fold=all holds nothing out to choose by; drop the option")
 
 
-def look(state: State, config: Optim, dice: float) -> dict[str, dict[str, Any]]:
-    """Takes in the watched Dice after ``state.epoch`` epochs; returns what it caused, for the log: ``plateau``, a cut
-    of the rate, and ``stop``."""
+def take_in(state: State, config: Optim, metric: Metric, value: float) -> dict[str, dict[str, Any]]:
+    """Takes in the monitored value after ``state.epoch`` epochs; returns what it caused, for the log: ``plateau``, a
+    reduction of the learning rate, and ``stop``."""
     caused: dict[str, dict[str, Any]] = {}
-    if dice > state.watched_best + (config.watch or Watch()).delta:
-        state.watched_best, state.watched_epoch = dice, state.epoch
+    if metric.better(value, state.monitored_best, (config.watch or Watch()).delta):
+        state.monitored_best, state.monitored_epoch = value, state.epoch
     if config.schedule == "plateau":
         patience = (config.plateau or Plateau()).patience
-        if state.epoch - max(state.watched_epoch, state.cut_epoch) > patience:
-            state.cuts, state.cut_epoch = state.cuts + 1, state.epoch
-            caused["plateau"] = {"cuts": state.cuts, "watched": state.watched_best}
-    if config.early_stop is not None and state.epoch - state.watched_epoch >= config.early_stop:
+        if state.epoch - max(state.monitored_epoch, state.lr_reduction_epoch) > patience:
+            state.lr_reductions, state.lr_reduction_epoch = state.lr_reductions + 1, state.epoch
+            caused["plateau"] = {"lr_reductions": state.lr_reductions, "monitored_best": state.monitored_best}
+    if config.early_stop is not None and state.epoch - state.monitored_epoch >= config.early_stop:
         state.stopped = True
-        caused["stop"] = {"watched": state.watched_best, "reached": state.watched_epoch}
+        caused["stop"] = {"monitored_best": state.monitored_best, "reached": state.monitored_epoch}
     return caused

@@ -1,6 +1,67 @@
-"""What the engine asks of a task. It knows batches, losses, a metric and weights, and nothing of what they mean."""
+"""What the engine asks of a task: batches, a loss, a metric and weights, whatever they mean.
 
-from typing import NamedTuple
+`tasks.segment.Segment` is the first implementation. A task's class says what a data set's images are to it; an object
+of it is one fold's training.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..config import Config
+from ..data.records import Record
+from ..runtime.distributed import Ranks
+from ..runtime.metric import Metric
+
+Part = Literal["held_out", "monitored"]
+Event = tuple[str, dict[str, Any]]  # its name in the log, and its values
+
+
+class Batch(Protocol):
+    """Samples of a training step, as tensors or anything else."""
+
+    indices: Tensor  # int64[B], on the CPU: numbers of the images among those trained on
+
+    def to(self, device: torch.device) -> Self:
+        """The batch on a device, but for ``indices``; from pinned memory the copy may still be under way."""
+
+    def split(self, most: int) -> Iterable[Self]:
+        """Its parts of at most ``most`` samples, in order."""
+
+
+class SampleSet(Protocol):
+    """The training images: samples by (epoch, number) and, if an epoch shows an image again, the times before."""
+
+    records: Sequence[Record]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: tuple[int, ...]) -> Any: ...
+
+    def collate(self, samples: list[Any]) -> Any:
+        """A :class:`Batch` of samples, or the error of one of them as an object, for the loop to raise."""
+
+    def reporting(self) -> AbstractContextManager[None]:
+        """Raises what ends a loader process as an error that names the image."""
+
+
+class Step(NamedTuple):
+    """What one forward gave.
+
+    Attributes:
+        loss: float[], the mean over the batch's images.
+        values: float[B] each, detached: the task's metric under its name, the loss's terms as ``loss/<term>``.
+        diagnose: names the input or the term that is not finite, if one is; called only if the loss is not finite.
+    """
+
+    loss: Tensor
+    values: dict[str, Tensor]
+    diagnose: Callable[[], str | None]
 
 
 class Outcome(NamedTuple):
@@ -8,3 +69,66 @@ class Outcome(NamedTuple):
 
     value: float
     text: str
+
+
+class Selection(Protocol):
+    """The images that a run trains on, and how often an epoch shows each: one table for all folds."""
+
+    def trained(self, records: Sequence[Record]) -> list[Record]:
+        """Those of the records that are trained on."""
+
+    def weights(self, records: Sequence[Record]) -> np.ndarray | None:
+        """float64[N], appearances of each record per epoch; None if each is shown once."""
+
+    def to_csv(self) -> str:
+        """The table, as each fold's folder saves it."""
+
+
+class Task(Protocol):
+    """One fold's training. Made by ``kind(config, train, held_out, monitored, weights)``."""
+
+    metric: ClassVar[Metric]  # by which weights are validated and ranked
+    network: nn.Module
+    head_prefixes: tuple[str, ...]  # of parameters that depend on the classes, which a warm start may leave out
+    training_set: SampleSet
+    weights: np.ndarray | None  # as of Selection.weights, of the training images
+
+    @classmethod
+    def select(cls, records: Sequence[Record], config: Config) -> Selection:
+        """The selection of a data set's annotated images."""
+
+    @classmethod
+    def damage(cls, folder: Path, config: Config) -> str | None:
+        """What is missing or damaged of what :meth:`finish` wrote into a folder; None if nothing is."""
+
+    def step(self, network: nn.Module, batch: Any) -> Step:
+        """Loss and values of a batch on the network's device, in the task's present state."""
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """Names of the values that :meth:`step` gives, the metric first."""
+
+    def end_epoch(self, epochs: int, means: Mapping[str, float]) -> list[Event]:
+        """Moves the task's state on, as to the next loss stage, after ``epochs`` epochs.
+
+        Args:
+            means: of the values over the epoch's images.
+        """
+
+    def evaluate(self, network: nn.Module, part: Part, device: torch.device, ranks: Ranks) -> float | None:
+        """The metric on images that are not trained on, on the input size; None if there are none."""
+
+    def finish(self, folder: Path) -> Outcome:
+        """Predicts and scores the held-out images once trained, and writes both into the folder."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whatever of the task changes while training, as JSON types; saved with each checkpoint."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes up a saved state."""
+
+    def pinned_files(self) -> dict[str, str]:
+        """Text by file name: what the training reads beside images. A run whose files differ does not go on."""
+
+    def adapt_weights(self, weights: dict[str, Tensor], other: Config) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """Another run's weights under this network's names, and prefixes of parameters that they do not have."""

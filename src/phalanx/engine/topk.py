@@ -1,4 +1,4 @@
-"""The best validated weights, kept until the end to be averaged. Optimistic: they are chosen on the held-out fold."""
+"""The best validated weights, saved until the end to be averaged. Optimistic: they are chosen on the held-out fold."""
 
 import re
 from pathlib import Path
@@ -8,34 +8,36 @@ import torch
 from ..errors import TrainingError
 from ..runs import checkpoint
 from ..runtime.files import own_folder
+from ..runtime.metric import Metric
 
-Top = list[list[float]]  # Dice and epoch, the best first
+Top = list[list[float]]  # metric and epoch, the best first
 
 
 def enter(
     folder: Path,
     top: Top,
     count: int,
-    dice: float,
+    metric: Metric,
+    value: float,
     epoch: int,
     weights: checkpoint.Tensors,
     write: bool = True,
 ) -> Top:
-    """The ``count`` best with a newly validated one, whose weights are kept as ``top/<epoch>`` if it is among them.
+    """The ``count`` best with a newly validated one, whose weights are saved as ``top/<epoch>`` if it is among them.
 
     Args:
         write: False in all but the first of the processes that train together.
     """
-    if len(top) == count and dice <= top[-1][0]:
+    if len(top) == count and not metric.better(value, top[-1][0]):
         return top
     if write:
         own_folder(folder / "top")
-        checkpoint.save(folder / "top" / str(epoch), {"weights": weights}, {"dice": dice})
-    return sorted([*top, [dice, epoch]], key=lambda entry: -entry[0])[:count]
+        checkpoint.save(folder / "top" / str(epoch), {"weights": weights}, {"metric": metric.to_json(), "value": value})
+    return sorted([*top, [value, epoch]], key=lambda entry: -metric.sign * entry[0])[:count]
 
 
 def tidy(folder: Path, top: Top) -> None:
-    """Drops kept weights that are no longer among the best: only when the state that says so is on disk."""
+    """Removes saved weights that are no longer among the best: only once the state that records so is on disk."""
     names = {str(int(epoch)) for _, epoch in top}
     for place in (folder / "top").glob("*"):
         if place.name not in names and re.fullmatch(r"\d+(\.new|\.before)?", place.name):
@@ -43,12 +45,12 @@ def tidy(folder: Path, top: Top) -> None:
 
 
 def mean(folder: Path, top: Top) -> checkpoint.Tensors:
-    """Mean of the kept weights and floating-point buffers; counters are those of the best."""
+    """Mean of the saved weights and floating-point buffers; counters are those of the best."""
     parts = []
     for _, epoch in top:
         found = checkpoint.load_weights(folder / "top" / str(int(epoch)))
         if found is None:
-            raise TrainingError(f"{folder}/top/{int(epoch)}: is gone; start the run anew, or without average_best")
+            raise TrainingError(f"{folder}/top/{int(epoch)}: is missing; train the run again, or without average_best")
         parts.append(found[0])
     return {
         key: torch.stack([part[key].double() for part in parts]).mean(0).to(value.dtype)

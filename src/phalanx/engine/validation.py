@@ -1,63 +1,77 @@
-"""What happens after an epoch: validation, the best weights kept, and what plateau and early stop make of a Dice."""
+"""After an epoch: validation, the best weights, and what plateau and early stop make of the monitored metric."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from ..config import Config
-from ..runs import checkpoint
-from ..runs.folder import Log
 from ..runtime.distributed import Ranks
-from . import topk as top
-from .monitor import look, watched
+from ..runtime.terminal import say
+from . import topk
+from .monitor import monitored, take_in
+from .saving import save_best
 from .state import State
+from .task import Task
+
+Log = Callable[..., Any]
 
 
-class Judge:
-    """Looks at the averaged weights when an epoch is over.
+class Validator:
+    """Validates the averaged weights when an epoch is over.
 
     Args:
         network: the average, on the device that trains.
         ranks: the processes that train together, of which the first writes.
     """
 
-    def __init__(self, config: Config, folder: Path, task: Any, network: nn.Module, ranks: Ranks):
+    def __init__(self, config: Config, folder: Path, task: Task, network: nn.Module, ranks: Ranks):
         self.config, self.folder, self.task, self.network, self.ranks = config, folder, task, network, ranks
-        self.of = getattr(watched(config.optim), "of", None)
+        self.metric = task.metric
+        self.on = getattr(monitored(config.optim), "of", None)
 
-    def __call__(self, state: State, dice: float, log: Log, say: Callable[[str], Any]) -> None:
-        """After an epoch of training Dice ``dice``, told to the log and, in a line, by ``say``."""
+    def __call__(self, state: State, train: float, log: Log) -> None:
+        """Validates if it is time.
+
+        Args:
+            train: the metric over the epoch's training steps.
+        """
         device = next(self.network.parameters()).device
-        if self.of == "train":
-            self._look(state, dice, log, say)
+        if self.on == "train":
+            self._monitor(state, train, log)
         every = self.config.validate_every
         if not every or (state.epoch % every and state.epoch < self.config.epochs and not state.stopped):
             return
-        held_out = self.task.validate(self.network, device, self.ranks)
+        held_out = self.task.evaluate(self.network, "held_out", device, self.ranks)
         if held_out is not None:
-            self._keep(state, held_out, log, say)
-        if self.of == "held_out":
-            self._look(state, held_out, log, say)
-        elif self.of == "inner":
-            self._look(state, self.task.validate(self.network, device, self.ranks, watched=True), log, say)
+            self._save_best(state, held_out, log)
+        if self.on == "held_out" and held_out is not None:
+            self._monitor(state, held_out, log)
+        elif self.on == "inner":
+            value = self.task.evaluate(self.network, "monitored", device, self.ranks)
+            assert value is not None  # a configuration that monitors them has such images
+            self._monitor(state, value, log)
 
-    def _keep(self, state: State, dice: float, log: Log, say: Callable[[str], Any]) -> None:
-        """Keeps the best by the held-out Dice, optimistic by that choice."""
-        log("validate", state.step, epoch=state.epoch, **{f"held_out/{self.task.metric.name}": dice})
-        say(f"epoch {state.epoch}/{self.config.epochs}: held-out Dice {dice:.4f}")
+    def _save_best(self, state: State, value: float, log: Log) -> None:
+        """Saves the best weights by the held-out metric; the choice makes it optimistic."""
+        log("validate", state.step, epoch=state.epoch, **{f"held_out/{self.metric.name}": value})
+        say(f"epoch {state.epoch}/{self.config.epochs}: held-out {self.metric.name} {self.metric.text(value)}")
         weights, count = self.network.state_dict(), self.config.optim.average_best
         if count:
-            state.top = top.enter(self.folder, state.top, count, dice, state.epoch, weights, self.ranks.first)
-        if dice > state.best:
-            state.best = dice
+            state.top = topk.enter(
+                self.folder, state.top, count, self.metric, value, state.epoch, weights, self.ranks.first
+            )
+        if self.metric.better(value, state.best):
+            state.best = value
             if self.ranks.first:
-                checkpoint.save(self.folder / "best", {"weights": weights}, asdict(state))
+                save_best(self.folder, weights, state, self.task)
 
-    def _look(self, state: State, dice: float, log: Log, say: Callable[[str], Any]) -> None:
-        log("monitor", state.step, epoch=state.epoch, **{f"monitored/{self.task.metric.name}": dice})
-        for event, values in look(state, self.config.optim, dice).items():
+    def _monitor(self, state: State, value: float, log: Log) -> None:
+        log("monitor", state.step, epoch=state.epoch, **{f"monitored/{self.metric.name}": value})
+        for event, values in take_in(state, self.config.optim, self.metric, value).items():
             log(event, state.step, epoch=state.epoch, **values)
-            say(f"epoch {state.epoch}/{self.config.epochs}: {event}, watched Dice {dice:.4f}")
+            say(
+                f"epoch {state.epoch}/{self.config.epochs}: {event}, monitored {self.metric.name} "
+                f"{self.metric.text(value)}"
+            )
