@@ -1,6 +1,7 @@
 """The loop: what a step is, what continues, what is refused."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests.engine.stopping import Stopped, stopping
 from tqdm import tqdm
 
 from phalanx.data import folds as folding
+from phalanx.data.selection import Selection
 from phalanx.engine.fit import fit
 from phalanx.engine.loop import Trainer
 from phalanx.errors import ConfigError, DataError, TrainingError
@@ -283,16 +285,14 @@ def test_an_oversampled_run_continues_to_the_same_bits_and_keeps_its_weights(rec
         with pytest.raises(Stopped):
             fit(make("stopped"), 1, records, stopping(step))
     folder = fit(make("stopped"), 1, records, Segment)
-    for name in ("final/weights.safetensors", "oof.csv", "weights.csv"):
+    for name in ("final/weights.safetensors", "oof.csv", "selection.csv"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
-    rows = [line.split(",") for line in (folder / "weights.csv").read_text().splitlines()[1:]]
+    weights = Selection.read(folder / "selection.csv").trained_weights  # of the whole set, whatever the fold
     folds = folding.read_plain(folder / "folds.csv")
-    group = {record.name: record.group for record in records}
-    assert {name for name, _ in rows} == {name for name, fold in folds.items() if fold != 1}
-    assert all(float(weight) == (2.5 if sex[group[name]] == "female" else 1) for name, weight in rows)
-    assert {float(weight) for _, weight in rows} == {1, 2.5}
+    assert weights == {record.name: 2.5 if sex[record.group] == "female" else 1 for record in records}
+    assert set(weights.values()) == {1, 2.5}
     start = next(json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines())
-    assert start["images"] == int(sum(float(weight) for _, weight in rows) + 0.999)
+    assert start["images"] == math.ceil(sum(weight for name, weight in weights.items() if folds[name] != 1))
     assert (folder / "oof.csv").read_text().count("\n") == 1 + 29 * sum(fold == 1 for fold in folds.values())
 
 

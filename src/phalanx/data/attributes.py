@@ -22,7 +22,7 @@ TRAITS = (*COLUMNS, "rotated")
 PARTS = ("low", "middle", "high")  # thirds of a measured column
 
 
-def read_traits(records: Sequence[Record], data: Data, wanted: Sequence[str]) -> pd.DataFrame:
+def read_attributes(records: Sequence[Record], data: Data, wanted: Sequence[str]) -> pd.DataFrame:
     """The wanted traits of each image, indexed by its name; missing where nothing is known.
 
     Args:
@@ -35,7 +35,7 @@ def read_traits(records: Sequence[Record], data: Data, wanted: Sequence[str]) ->
     """
     for name in wanted:
         if name not in TRAITS:
-            raise ConfigError(f"{name}: no such trait of an image{nearest(name, TRAITS)}")
+            raise ConfigError(f"{name}: no such attribute of an image{nearest(name, TRAITS)}")
     table = pd.DataFrame(index=pd.Index([record.name for record in records], name="image_name"))
     if set(wanted) & set(COLUMNS):
         rows = read_sheet(data, wanted).reindex([record.group for record in records])

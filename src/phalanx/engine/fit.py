@@ -9,14 +9,12 @@ from typing import Any
 import torch
 
 from ..config import Config
-from ..data import drop as dropping
 from ..data import folds as folding
 from ..data.attributes import keep_traits
-from ..data.oversample import keep_weights
 from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..runs import checkpoint
-from ..runs.folder import agreed_folds, check_recipe, claim, fold_folder, locked
+from ..runs.folder import agreed_folds, agreed_selection, check_recipe, claim, fold_folder, locked
 from ..runs.reader import FoldRun, Result
 from ..runtime.device import open_device
 from ..runtime.distributed import Ranks, launch
@@ -42,7 +40,8 @@ def fit(
 
     Args:
         records: all annotated images.
-        make_task: builds the task from (config, training records, held-out records, watched records).
+        make_task: class of the task, built from (config, training records, held-out records, watched records,
+            weights float64[N] of the training records or None).
         deadline: moment of ``time.monotonic()`` at which training stops, to be continued.
 
     Raises:
@@ -70,10 +69,12 @@ def fit(
             stop(folder, config)
         check_optimizer(config.optim)
         check_held_out(config, held_out)
-        dropped = dropping.agreed(folder, records, config.data, config.runs)
+        selection = agreed_selection(folder, make_task.select(config, records))
+        if text := selection.left_out_text(train):
+            print(text, flush=True)
         torch.manual_seed(config.seed)
-        shown, watched = inner_part(config, dropping.kept(train, dropped))
-        task = make_task(config, shown, held_out, watched)
+        shown, watched = inner_part(config, selection.trained(train))
+        task = make_task(config, shown, held_out, watched, selection.weights(shown))
         begun = begin(task.network, config, folder, fold, held_out)
         trainer = Trainer(config, folder, task, deadline)
         # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
@@ -83,11 +84,9 @@ def fit(
             if begun:
                 write_json(folder / "start.json", begun)
             folding.write(folder / "folds.csv", records, folds)
-            if dropped:
-                write_text(folder / "dropped.csv", dropping.to_csv(dropped))
+            write_text(folder / "selection.csv", selection.to_csv())
             if watched:
                 write_text(folder / "watched.csv", "\n".join(["image_name", *sorted(r.name for r in watched)]) + "\n")
-            keep_weights(folder / "weights.csv", shown, task.weights)
             keep_traits(folder / "traits.csv", shown, task.traits, config.model.metadata)
         seconds = trainer.run()
         if not ranks.first:

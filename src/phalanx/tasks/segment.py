@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -12,8 +13,8 @@ from ..config import Augment, Config
 from ..data.attributes import read_sheet, sheet_values
 from ..data.cache import SampleCache
 from ..data.dataset import Batch, TrainingSet, Unwarped, collate
-from ..data.oversample import image_weights
 from ..data.records import Record
+from ..data.selection import Selection
 from ..data.truth import truth_of
 from ..engine.task import Outcome
 from ..errors import DataError
@@ -29,6 +30,7 @@ from ..runtime.sidecar import read_sidecar
 from ..scoring.dice_torch import hard_dice
 from ..scoring.score import DICE, score
 from ..submission.table import Submission
+from .selection import select_images
 
 
 class Segment:
@@ -37,9 +39,15 @@ class Segment:
     metric = DICE
 
     def __init__(
-        self, config: Config, train: Sequence[Record], held_out: Sequence[Record], watched: Sequence[Record] = ()
+        self,
+        config: Config,
+        train: Sequence[Record],
+        held_out: Sequence[Record],
+        watched: Sequence[Record] = (),
+        weights: np.ndarray | None = None,
     ):
-        """``watched``: images that are not trained on, whose Dice the engine may go by."""
+        """``watched``: images that are not trained on, whose Dice the engine may go by. ``weights`` float64[N]: mean
+        appearances per epoch of the training images; None: once each."""
         self.config, self.held_out = config, list(held_out)
         check_warp_device(config.augment.device, open_device(config.device, config.precision))
         self.loss = StagedLoss(config.loss, config.data.classes)  # first: wrong options should not wait for images
@@ -54,13 +62,18 @@ class Segment:
                 for part in (train, held_out, watched)
             )
             self.network.segmenter.film.standardise_by(self.traits)
-        self.weights = image_weights(train, config.data)  # how often an epoch shows each training image
+        self.weights = weights
         data, cache = config.data, SampleCache(config.data)
         common: dict[str, Any] = {"seed": config.seed, "cache": cache, "progress": config.progress}
         self.training_set = TrainingSet(train, data=data, augment=config.augment, **common)
         whole = data.model_copy(update={"crop": None})  # whole images are what counts
         self.validation_set = TrainingSet(held_out, data=whole, augment=Augment(), **common)
         self.watched_set = TrainingSet(watched, data=whole, augment=Augment(), **common)
+
+    @staticmethod
+    def select(config: Config, records: Sequence[Record]) -> Selection:
+        """Which annotated images of the data set the recipe trains on, and how often."""
+        return select_images(config, records)
 
     def step(self, network: Any, batch: Batch | Unwarped, stage: int) -> Result:
         """Loss and training Dice of a batch on the network's device."""
