@@ -27,7 +27,6 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from common import flags, keep, machine
 from phalanx.config.compose import compose
@@ -76,8 +75,8 @@ def overhead(root: Path, model: str, size: int, rounds: int, steps: int) -> dict
 
     def ours() -> None:
         trainer.state.epoch = trainer.state.batch = 0
-        trainer.feed.steps = lambda epoch, batch: ((2, iter([b])) for b in batches)  # type: ignore[method-assign]
-        trainer.train_epoch(tqdm(disable=True))
+        trainer.loader.steps = lambda epoch, batch: ((2, iter([b])) for b in batches)  # type: ignore[method-assign]
+        trainer.train_epoch()
 
     def plain(averaged: bool) -> Callable[[], None]:
         torch.manual_seed(0)
@@ -89,7 +88,7 @@ def overhead(root: Path, model: str, size: int, rounds: int, steps: int) -> dict
         def run() -> None:
             for batch in batches:
                 with device.autocast():
-                    total = task.step(network, batch, 0).total
+                    total = task.step(network, batch).loss
                 scaler.scale(total).backward()
                 scaler.unscale_(optimizer)
                 torch.nn.utils.clip_grad_norm_(network.parameters(), config.optim.clip)
@@ -119,14 +118,14 @@ def overhead(root: Path, model: str, size: int, rounds: int, steps: int) -> dict
 def feeding(root: Path, model: str, size: int, epochs: int, workers: int) -> dict[str, Any]:
     """Images a second, share of the time without data, and the GPU's mean utilisation in %, of whole epochs."""
     trainer = trainer_of(root, model, size, workers)
-    trainer.train_epoch(tqdm(disable=True))  # loader processes start, cuDNN chooses
+    trainer.train_epoch()  # loader processes start, cuDNN chooses
     done, waiting, watch = 0, [], Utilisation()
     began = time.perf_counter()
     with watch:
         for _ in range(epochs):
             trainer.state.epoch, trainer.state.batch = trainer.state.epoch + 1, 0
-            trainer.train_epoch(tqdm(disable=True))
-            done += trainer.feed.batches.images
+            trainer.train_epoch()
+            done += trainer.loader.order.images
             waiting.append(trainer.waiting)
         if GPU:
             torch.cuda.synchronize()

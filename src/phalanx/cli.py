@@ -26,6 +26,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
   phalanx check data=NAME data.root=DIR [quarantine=FILE]            find what is wrong with a data set
   phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
+  phalanx selection data.root=DIR key=value ... [out=FILE.csv]       which images are trained on, how often, why
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE ANSWERS IMAGES out=FILE.png                   predictions beside truth
   phalanx sweep TABLE [scale=small] [seeds=0,1]                      train the published variants that have no result
@@ -112,6 +113,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "eda": (datasets.eda, datasets.EDA),
     "check": (datasets.check, datasets.CHECK),
     "quarantine": (datasets.quarantine, datasets.QUARANTINE),
+    "selection": (datasets.selection, datasets.SELECTION),
     "plan": (training.plan, training.PLAN),
     "picture": (scores.picture, scores.PICTURE),
     "sweep": (training.sweep, training.SWEEP),

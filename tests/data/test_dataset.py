@@ -8,14 +8,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightning.fabric.utilities import move_data_to_device
 from torch.utils.data import DataLoader
 
 from phalanx.augment.device import Maps
 from phalanx.config import Augment, Data, validate
 from phalanx.data.cache import SampleCache
-from phalanx.data.dataset import Batches, TrainingSet, Unwarped, collate
+from phalanx.data.dataset import TrainingSet, Unwarped, collate
 from phalanx.data.records import train_records
+from phalanx.engine.order import BatchOrder
 from phalanx.errors import DataError
 from phalanx.masks.planes import unpack
 
@@ -50,7 +50,7 @@ def make(root, *, cache="ram", cache_gb=1.0, cache_dir="none", seed=0, crop=None
 
 
 def epoch_of(dataset, epoch, workers, batch=3, seed=0):
-    batches = Batches(len(dataset), batch, seed)
+    batches = BatchOrder(len(dataset), batch, seed)
     batches.epoch = epoch
     loader = DataLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=collate)
     return {int(i): (image, planes) for b in loader for image, planes, i in zip(*b, strict=True)}
@@ -99,7 +99,7 @@ def test_a_warp_left_to_the_device_is_the_warp_of_the_workers(root, crop):
     expected, raw = collate([here[key] for key in keys]), collate([there[key] for key in keys])
     assert raw.images.shape[-1] == 64
     found = raw.warp(there.pairs)
-    assert torch.equal(found.which, expected.which)
+    assert torch.equal(found.rows, expected.rows)
     assert (found.images.int() - expected.images.int()).abs().max() <= 1
     assert found.planes.shape == expected.planes.shape
     assert (found.planes != expected.planes).float().mean() < 1e-3
@@ -107,16 +107,17 @@ def test_a_warp_left_to_the_device_is_the_warp_of_the_workers(root, crop):
 
 
 def test_unwarped_batches_are_the_same_whatever_the_workers_and_move_to_a_device_whole(root):
-    batches = Batches(7, 3, 0)
+    batches = BatchOrder(7, 3, 0)
     dataset = make(root, device="cuda", **LIVELY)
     for one, two in zip(
         *(DataLoader(dataset, batch_sampler=batches, num_workers=n, collate_fn=collate) for n in (0, 2)), strict=True
     ):
         tensors = [(*batch[:3], *batch.maps) for batch in (one, two)]
         assert all(torch.equal(a, b) for a, b in zip(*tensors, strict=True))
-        moved = move_data_to_device(one, torch.device("meta"))  # what Fabric.to_device does
+        moved = one.to(torch.device("meta"))
         assert (type(moved), type(moved.maps)) == (Unwarped, Maps)
-        assert {tensor.device.type for tensor in (*moved[:3], *moved.maps)} == {"meta"}
+        assert {tensor.device.type for tensor in (*moved[:2], *moved.maps)} == {"meta"}
+        assert moved.rows is one.rows  # they name records, which are here
 
 
 def test_pixel_transforms_come_before_a_warp_on_the_device(root):
@@ -156,7 +157,7 @@ def test_augmenting_leaves_the_cache_as_it_was_read(root):
 @settings(deadline=None)
 @given(st.integers(1, 30), st.integers(1, 7), st.integers(0, 3), st.integers(0, 3))
 def test_batches_cover_every_image_once_and_resume_at_any_of_them(count, batch, seed, epoch):
-    batches = Batches(count, batch, seed)
+    batches = BatchOrder(count, batch, seed)
     batches.epoch = epoch
     whole = list(batches)
     assert len(whole) == len(batches)
@@ -169,7 +170,7 @@ def test_batches_cover_every_image_once_and_resume_at_any_of_them(count, batch, 
 
 
 def test_the_order_changes_with_epoch_and_seed():
-    one, two, three = Batches(40, 40, 0), Batches(40, 40, 0), Batches(40, 40, 1)
+    one, two, three = BatchOrder(40, 40, 0), BatchOrder(40, 40, 0), BatchOrder(40, 40, 1)
     two.epoch = 1
     orders = [[index for _, index in next(iter(b))] for b in (one, two, three)]
     assert orders[0] != orders[1]
@@ -183,7 +184,7 @@ def test_a_file_that_breaks_in_a_worker_arrives_as_our_error_naming_it(root, tmp
     bad.write_bytes(records[3].image.read_bytes()[:200])
     dataset = make(root, cache="none")
     dataset.records[3] = records[3]._replace(image=bad)
-    loader = DataLoader(dataset, batch_sampler=Batches(7, 2, 0), num_workers=2, collate_fn=collate)
+    loader = DataLoader(dataset, batch_sampler=BatchOrder(7, 2, 0), num_workers=2, collate_fn=collate)
     found = [batch for batch in loader if isinstance(batch, DataError)]
     assert len(found) == 1
     assert str(found[0]).startswith(f"{bad}: the PNG is cut off")
@@ -202,7 +203,7 @@ def test_a_broken_file_stops_the_reading_into_the_cache(root, tmp_path):
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from([0.3, 1.0, 1.0, 1.34, 2.5, 10.0]), min_size=1, max_size=30), st.integers(1, 7))
 def test_weighted_epochs_are_of_one_length_and_resume_at_any_batch(weights, batch):
-    batches = Batches(len(weights), batch, 0, np.array(weights))
+    batches = BatchOrder(len(weights), batch, 0, np.array(weights))
     for epoch in range(3):
         batches.epoch, batches.start = epoch, 0
         whole = list(batches)
@@ -221,14 +222,14 @@ def test_weighted_epochs_are_of_one_length_and_resume_at_any_batch(weights, batc
 
 def test_images_come_as_often_as_their_weight_on_average():
     weights = np.array([1.0] * 20 + [1.34] * 20 + [10.0] * 3 + [0.5] * 4)
-    batches, seen = Batches(len(weights), 8, 0, weights), np.zeros(len(weights))
+    batches, seen = BatchOrder(len(weights), 8, 0, weights), np.zeros(len(weights))
     for batches.epoch in range(400):
         seen += np.bincount([key[1] for b in batches for key in b], minlength=len(weights))
     np.testing.assert_allclose(seen / 400, weights * batches.images / weights.sum(), atol=0.1)
 
 
 def test_weights_of_one_are_no_weights_but_for_the_order():
-    batches = Batches(9, 4, 0, np.ones(9))
+    batches = BatchOrder(9, 4, 0, np.ones(9))
     assert sorted(key for b in batches for key in b) == [(0, i) for i in range(9)]
 
 

@@ -1,7 +1,7 @@
-"""Rules that leave images out of training: what they drop, what stays, what is refused."""
+"""Rules that leave images out of training: what they drop, what stays in, what is refused."""
 
-import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,12 +13,14 @@ import pytest
 from phalanx.cli import main
 from phalanx.config import validate
 from phalanx.config.compose import compose, split_words
-from phalanx.data.drop import find, kept
-from phalanx.data.polygons import rasterise, read_annotations
+from phalanx.data.drop import dropped
 from phalanx.data.quarantine import read_quarantine
 from phalanx.data.records import train_records
+from phalanx.data.rules import select
+from phalanx.data.selection import Selection
 from phalanx.errors import ConfigError, DataError
-from phalanx.masks.rle import decode
+from phalanx.runs.reader import FoldRun
+from phalanx.tasks.selection import select_images
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def finished(runs, tmp_path) -> Path:
     """A folder of runs with a copy of one whose folds are finished, without its weights."""
     for fold in ("fold0", "fold1"):
         (tmp_path / "runs/unet" / fold).mkdir(parents=True)
-        for name in ("config.yaml", "oof_score.json"):
+        for name in ("config.yaml", "oof_score.json", "done.json"):
             shutil.copy(runs / "unet" / fold / name, tmp_path / "runs/unet" / fold / name)
     return tmp_path / "runs"
 
@@ -46,37 +48,22 @@ def data_of(root, *words):
     return compose(split_words([f"data.root={root}", "name=new", *words])).data
 
 
-def dense_dice(runs, root) -> dict[str, float]:
-    """Mean Dice of each out-of-fold image from dense masks."""
-    config = data_of(root)
-    labels = {record.name: record.labels for record in train_records(root)}
-    values: dict[str, list[float]] = {}
-    for path in runs.glob("unet/fold*/oof.csv"):
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                planes = rasterise(read_annotations(labels[row["image_name"]], config.classes), (128, 128), 29)
-                label = config.classes.index(row["class"])
-                truth = planes[:, :, label // 8] >> label % 8 & 1
-                mask = decode(row["rle"], (128, 128))
-                total = truth.sum() + mask.sum()
-                dice = 2 * (truth & mask).sum() / total if total else 1.0
-                values.setdefault(row["image_name"], []).append(dice)
-    return {name: float(np.mean(found)) for name, found in values.items()}
-
-
 def test_the_bright_rule_is_tukeys_fence_over_dense_counts(ringed):
     records = train_records(ringed)
-    shares = {r.name: (cv2.imread(str(r.image), cv2.IMREAD_GRAYSCALE) >= 240).mean() for r in records}
-    low, high = np.percentile(list(shares.values()), [25, 75])
+    fractions = {r.name: (cv2.imread(str(r.image), cv2.IMREAD_GRAYSCALE) >= 240).mean() for r in records}
+    low, high = np.percentile(list(fractions.values()), [25, 75])
     step = max(high - low, 1e-4)
-    between = (np.mean(sorted(shares.values())[-2:]) - high) / step  # the brightest alone lies above
+    between = (np.mean(sorted(fractions.values())[-2:]) - high) / step  # only the brightest is above
     counts = []
     for distances in (1.5, between):
-        found = find(records, data_of(ringed, f"data.drop.bright={distances}"), Path("runs"))
-        # none of these hands has a band of noise, so nothing else is taken off
-        assert {one.name for one in found} == {n for n, share in shares.items() if share > high + distances * step}
-        assert all(one.value == pytest.approx(shares[one.name]) for one in found)
-        counts.append(len(found))
+        limit = high + distances * step
+        # none of these hands has a band of noise, so nothing else is cut off
+        assert dropped(records, data_of(ringed, f"data.drop.bright={distances}"), {}) == {
+            name: f"bright: {value:.3%} of the pixels are 240 or brighter, limit {limit:.3%}"
+            for name, value in fractions.items()
+            if value > limit
+        }
+        counts.append(sum(value > limit for value in fractions.values()))
     assert counts[0] >= 2
     assert counts[1] == 1
 
@@ -84,24 +71,28 @@ def test_the_bright_rule_is_tukeys_fence_over_dense_counts(ringed):
 def test_what_eda_calls_an_outlier_is_what_the_rule_drops(ringed, tmp_path):
     assert main(["eda", f"data.root={ringed}", f"out={tmp_path}", "workers=1", "progress=false"]) == 0
     table = pd.read_csv(tmp_path / "images.csv")
-    told = table.loc[table["bright_outlier"] & (table["split"] == "train"), "image_name"]
-    found = find(train_records(ringed), data_of(ringed, "data.drop.bright=1.5"), Path("runs"))
-    assert sorted(told) == sorted(one.name for one in found)
+    outliers = table.loc[table["bright_outlier"] & (table["split"] == "train"), "image_name"]
+    assert set(outliers) == set(dropped(train_records(ringed), data_of(ringed, "data.drop.bright=1.5"), {}))
 
 
-def test_the_dice_rule_is_that_of_dense_masks(hands, runs):
-    records, dice = train_records(hands), dense_dice(runs, hands)
-    order = sorted(dice, key=lambda name: (dice[name], name))
-    worst = find(records, data_of(hands, "data.drop.dice={run:unet,worst:3}"), runs)
-    assert [one.name for one in worst] == order[:3]
-    assert [one.value for one in worst] == pytest.approx([dice[name] for name in order[:3]])
-    between = (dice[order[4]] + dice[order[5]]) / 2
-    below = find(records, data_of(hands, f"data.drop.dice={{run:unet,below:{between}}}"), runs)
-    assert [one.name for one in below] == order[:5]
+def test_the_dice_rule_drops_the_lowest_scores(hands):
+    records = train_records(hands)
+    scores = {record.name: 0.9 - 0.05 * (number * 5 % 12) for number, record in enumerate(records)}
+    order = sorted(scores, key=lambda name: scores[name])
+    worst = dropped(records, data_of(hands, "data.drop.dice={run:unet,worst:3}"), scores)
+    assert worst == {
+        name: f"dice: out-of-fold Dice {scores[name]:.4f}, limit {scores[order[2]]:.4f} (the 3 lowest)"
+        for name in order[:3]
+    }
+    below = dropped(records, data_of(hands, f"data.drop.dice={{run:unet,below:{scores[order[5]]}}}"), scores)
+    assert list(below) == order[:5]
+    assert all(f"{scores[name]:.4f}, limit {scores[order[5]]:g}" in reason for name, reason in below.items())
+    same = dropped(records, data_of(hands, "data.drop.dice={run:unet,worst:2}"), dict.fromkeys(scores, 0.5))
+    assert list(same) == sorted(scores)[:2]  # equal scores: by name
 
 
 def test_a_dropped_image_is_left_out_of_training_and_still_scored(hands, runs, finished, tiny, capsys):
-    dice = dense_dice(runs, hands)
+    dice = FoldRun(runs / "unet/fold0").per_image | FoldRun(runs / "unet/fold1").per_image
     worst = sorted(dice, key=lambda name: (dice[name], name))[:4]
     rule = {"data__drop": "{dice:{run:unet,worst:4}}", "runs": finished, "epochs": 1}
     words = ["train", *tiny("unet", fold="0,1", name="new", **rule)]
@@ -113,15 +104,15 @@ def test_a_dropped_image_is_left_out_of_training_and_still_scored(hands, runs, f
         assert (place / "folds.csv").read_bytes() == (runs / "unet/fold0/folds.csv").read_bytes()
         scored = json.loads((place / "oof_score.json").read_text())["per_image"]
         assert set(scored) == {name for name, of in reference.items() if of == fold}
-        rows = list(csv.DictReader((place / "dropped.csv").open()))
-        assert [row["image_name"] for row in rows] == worst  # of the whole set, the same in every fold
-        assert all(float(row["value"]) == pytest.approx(dice[row["image_name"]]) for row in rows)
-        rows = [row for row in rows if reference[row["image_name"]] != fold]
-        assert f"data.drop: {len(rows)} of {12 - len(scored)} training images left out" in printed
-        assert all(f"  {row['image_name']} (out-of-fold Dice 0." in printed for row in rows)
+        left_out = Selection.read(place / "selection.csv").left_out  # of the whole set, the same in every fold
+        assert sorted(row.image for row in left_out) == sorted(worst)
+        assert all(f"Dice {dice[row.image]:.4f}, limit {dice[worst[3]]:.4f}" in row.reason for row in left_out)
+        rows = [row for row in left_out if reference[row.image] != fold]
+        assert f"{len(rows)} of {12 - len(scored)} training images left out" in printed
+        assert all(f"  {row.image} (data.drop: dice: out-of-fold Dice 0." in printed for row in rows)
         log = [json.loads(line) for line in (place / "log.jsonl").read_text().splitlines()]
         assert log[0]["images"] == 12 - len(scored) - len(rows)
-    # finished folds are left alone; a fold that goes on needs the rule to say the same
+    # finished folds are left alone; a fold that continues needs the rule to select the same images
     path = finished / "unet/fold1/oof_score.json"
     score = json.loads(path.read_text())
     score["per_image"] = dict.fromkeys(score["per_image"], 0.0)
@@ -129,25 +120,27 @@ def test_a_dropped_image_is_left_out_of_training_and_still_scored(hands, runs, f
     assert main(words) == 0
     (finished / "new/fold0/done.json").unlink()
     assert main(words) == 2
-    assert "fold0/dropped.csv: this run began with other images left out" in capsys.readouterr().err
+    refused = r"fold{}/selection\.csv: this run began with another selection of training images \(\S+ had weight "
+    assert re.search(refused.format(0), capsys.readouterr().err)
     shutil.rmtree(finished / "new/fold0")  # a fold that begins must drop what the other folds dropped
     assert main(words) == 2
-    assert "fold1/dropped.csv: this run began with other images left out" in capsys.readouterr().err
+    assert re.search(refused.format(1), capsys.readouterr().err)
     assert not (finished / "new/fold0").exists()
     assert main(["train", *tiny("unet", fold=1, name="new", **rule, data__drop__dice__worst=5)]) == 2
     assert "was started with data.drop.dice.worst=4, now it is 5" in capsys.readouterr().err
 
 
-def test_both_rules_apply_and_a_rule_that_leaves_nothing_is_refused(ringed, finished):
+def test_both_rules_apply_and_a_rule_that_leaves_nothing_is_refused(ringed):
     records = train_records(ringed)
-    found = find(records, data_of(ringed, "data.drop={bright:1.5,dice:{run:unet,worst:2}}"), finished)
-    bright = {one.name for one in found if one.rule == "bright"}
-    low = {one.name for one in found if one.rule == "dice"}
-    assert len(low) == 2
-    assert {record.name for record in records} - {record.name for record in kept(records, found)} == bright | low
-    everything = find(records, data_of(ringed, "data.drop.dice={run:unet,worst:99}"), finished)
+    bright = dropped(records, data_of(ringed, "data.drop.bright=1.5"), {})
+    low = [min(bright), next(record.name for record in records if record.name not in bright)]
+    scores = {record.name: 0.1 if record.name in low else 0.9 for record in records}
+    both = dropped(records, data_of(ringed, "data.drop={bright:1.5,dice:{run:unet,worst:2}}"), scores)
+    assert set(both) == {*bright, *low}
+    assert re.fullmatch(r"bright: .+ limit .+%; dice: out-of-fold Dice 0\.1000, limit .+", both[low[0]])
+    everything = select(records, data_of(ringed, "data.drop.dice={run:unet,worst:99}"), scores)
     with pytest.raises(ConfigError, match=r"data\.drop: leaves no training image"):
-        kept(records, everything)
+        everything.trained(records)
 
 
 @pytest.mark.parametrize(
@@ -164,49 +157,31 @@ def test_both_rules_apply_and_a_rule_that_leaves_nothing_is_refused(ringed, fini
         ("data.drop.brihgt=2", "data.drop.brihgt: no such option; did you mean bright?"),
     ],
 )
-def test_a_wrong_rule_is_told_before_anything_is_read(hands, word, message):
+def test_a_wrong_rule_is_refused_before_anything_is_read(hands, word, message):
     with pytest.raises(ConfigError) as raised:
         data_of(hands, word)
     assert message in str(raised.value)
 
 
-def test_a_rule_that_drops_nothing_is_refused(hands, finished):
+def test_a_rule_that_drops_nothing_is_refused(hands):
     records = train_records(hands)
     with pytest.raises(ConfigError, match=r"bright=1e\+06: no training image is brighter than that \(the most: \d"):
-        find(records, data_of(hands, "data.drop.bright=1e6"), finished)
-    with pytest.raises(ConfigError, match=r"below=0: no training image is below that in .*unet \(the lowest: 0\."):
-        find(records, data_of(hands, "data.drop.dice={run:unet,below:0}"), finished)
+        dropped(records, data_of(hands, "data.drop.bright=1e6"), {})
+    scores = {record.name: 0.25 for record in records}
+    with pytest.raises(ConfigError, match=r"below=0\.2: no training image is below that in unet \(the lowest: 0\.2500"):
+        dropped(records, data_of(hands, "data.drop.dice={run:unet,below:0.2}"), scores)
 
 
-def test_a_run_that_cannot_tell_is_refused(hands, finished):
+def test_scores_of_other_images_are_refused(hands, tmp_path):
     records, data = train_records(hands), data_of(hands, "data.drop.dice={run:unet,worst:2}")
-    with pytest.raises(ConfigError, match=r"dice\.run=unte: no such run in .*; did you mean unet\?"):
-        find(records, data_of(hands, "data.drop.dice={run:unte,worst:2}"), finished)
-    with pytest.raises(DataError, match="other classes; name a run on this data set"):
-        find(records, data.model_copy(update={"classes": data.classes[:-1]}), finished)
-    path = finished / "unet/fold1/oof_score.json"
-    score = json.loads(path.read_text())
-    name = min(score["per_image"])
-    renamed = {"other.png" if key == name else key: dice for key, dice in score["per_image"].items()}
-    path.write_text(json.dumps(score | {"per_image": renamed}))
-    with pytest.raises(DataError, match=r"unet: was scored on other\.png, which is no training image of"):
-        find(records, data, finished)
-    path.write_text("{}")
-    with pytest.raises(DataError, match="fold1: no readable run"):
-        find(records, data, finished)
-    path.unlink()
-    with pytest.raises(ConfigError, match=r"unet: has no out-of-fold Dice of .* train all its folds first"):
-        find(records, data, finished)
-    (finished / "unet/fold0/oof_score.json").unlink()
-    with pytest.raises(ConfigError, match="unet: has no finished fold with held-out images"):
-        find(records, data, finished)
-
-
-def test_images_in_quarantine_may_be_known_to_the_run(hands, finished, tmp_path):
-    records = train_records(hands)
-    (tmp_path / "q.txt").write_text(f"{records[0].name} # seen\n")
-    data = data_of(hands, "data.drop.dice={run:unet,worst:2}", f"data.quarantine={tmp_path / 'q.txt'}")
-    assert len(find(records[1:], data, finished)) == 2
+    scores = {record.name: 0.5 for record in records}
+    with pytest.raises(DataError, match=r"unet: was scored on other\.png, which is not a training image of"):
+        dropped(records, data, scores | {"other.png": 0.5})
+    first = scores.popitem()[0]
+    with pytest.raises(ConfigError, match=rf"unet: has no out-of-fold Dice of {first} \(1 such .* train all its folds"):
+        dropped(records, data, scores)
+    # the run may have scored images that are in quarantine now
+    assert len(dropped(records[1:-1], data, scores)) == 2
 
 
 def test_a_rule_becomes_a_quarantine_to_edit(hands, finished, tmp_path, capsys):
@@ -216,8 +191,10 @@ def test_a_rule_becomes_a_quarantine_to_edit(hands, finished, tmp_path, capsys):
     assert "data.drop: names no rule" in capsys.readouterr().err
     rule = "data.drop.dice={run:unet,worst:3}"
     assert main([*words, rule]) == 0
-    found = find(train_records(hands), data_of(hands, rule), finished)
-    assert read_quarantine(out) == {one.name: one.reason for one in found}
+    config = compose(split_words([f"data.root={hands}", "name=new", f"runs={finished}", rule]))
+    left_out = select_images(config, train_records(hands)).left_out
+    assert read_quarantine(out) == {row.image: row.reason for row in left_out}
+    assert len(left_out) == 3
     (tmp_path / "mine.txt").write_text(f"{first} # an implant\n")
     assert main([*words, rule]) == 2
     assert "exists" in capsys.readouterr().err

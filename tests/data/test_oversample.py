@@ -1,4 +1,4 @@
-"""Traits, weights and what a run keeps of them."""
+"""Patient attributes, strata, and the weights of training images."""
 
 import json
 import shutil
@@ -10,11 +10,11 @@ import yaml
 
 from phalanx.config import Data, Oversample, validate
 from phalanx.config.compose import compose, split_words
-from phalanx.data.attributes import read_traits, strata
+from phalanx.data.attributes import read_attributes, strata
 from phalanx.data.metadata import read_metadata
-from phalanx.data.oversample import image_weights, keep_weights
+from phalanx.data.oversample import oversampled
 from phalanx.data.records import train_records
-from phalanx.errors import ConfigError, DataError, TrainingError
+from phalanx.errors import ConfigError, DataError
 from phalanx.phantom.anatomy import HAND_CLASSES
 from phalanx.runs.folder import changed_keys
 
@@ -45,12 +45,17 @@ def data(root, **oversample):
 
 def test_factors_of_one_image_are_multiplied_and_the_unknown_stays_one(turned):
     records = train_records(turned)
-    weights = image_weights(records, data(turned, rotated=10, sex={"male": 1.34}))
+    weights, reasons = oversampled(records, data(turned, rotated=10, sex={"male": 1.34}))
     of_patient = {record.group: weight for record, weight in zip(records, weights, strict=True)}
     expected = [13.4, 10, 1.34, 1, 1.34, 1, 1, 1]
     assert [of_patient[f"ID{i:03d}"] for i in range(1, 9)] == pytest.approx(expected)
-    assert image_weights(records, data(turned, rotated=1, sex={"male": 1})) is None
-    assert image_weights(records, data(turned).model_copy(update={"oversample": None})) is None
+    texts = {record.group: reason for record, reason in zip(records, reasons, strict=True)}
+    both = "rotated x 10, sex male x 1.34"
+    assert [texts[f"ID{i:03d}"] for i in range(1, 5)] == [both, "rotated x 10", "sex male x 1.34", ""]
+    for without in (data(turned, rotated=1, sex={"male": 1}), data(turned).model_copy(update={"oversample": None})):
+        weights, reasons = oversampled(records, without)
+        assert set(weights) == {1.0}
+        assert set(reasons) == {""}
 
 
 def test_factors_by_range_hold_both_ends(turned, tmp_path):
@@ -58,7 +63,7 @@ def test_factors_by_range_hold_both_ends(turned, tmp_path):
     sheet = pd.DataFrame({"ID": [f"ID{i:03d}" for i in range(1, 9)], "age": ages, "height": heights})
     sheet.to_csv(tmp_path / "meta_data.csv", index=False)
     records = train_records(turned)
-    found = image_weights(records, data(tmp_path, age={"..17": 3, "65..": 2}, height={"151 .. 170": 0.5}))
+    found, reasons = oversampled(records, data(tmp_path, age={"..17": 3, "65..": 2}, height={"151 .. 170": 0.5}))
     of_patient = {record.group: weight for record, weight in zip(records, found, strict=True)}
 
     def by_hand(age, height):
@@ -73,8 +78,9 @@ def test_factors_by_range_hold_both_ends(turned, tmp_path):
 
     assert list(of_patient.values()) == [by_hand(*row) for row in zip(ages, heights, strict=True)]
     assert set(of_patient.values()) == {0.5, 1, 1.5, 2, 3}
+    assert reasons[2:4] == ["age ..17 x 3, height 151..170 x 0.5"] * 2
     with pytest.raises(ConfigError, match=r"no training image is age=\.\.3;"):
-        image_weights(records, data(tmp_path, age={"..3": 2}))
+        oversampled(records, data(tmp_path, age={"..3": 2}))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +97,7 @@ def test_factors_by_range_hold_both_ends(turned, tmp_path):
         ("ages={..17:3}", "ages: no such option; did you mean age?"),
     ],
 )
-def test_a_wrong_range_is_told_before_anything_is_read(words, message):
+def test_a_wrong_range_is_refused_before_anything_is_read(words, message):
     with pytest.raises(ConfigError) as raised:
         compose(split_words([f"data.oversample.{words}"]))
     assert message in str(raised.value)
@@ -111,40 +117,29 @@ def test_a_recipe_with_ranges_reads_back_as_it_was_written():
 def test_a_factor_that_applies_to_nothing_is_refused(turned, hands):
     records = [record for record in train_records(turned) if record.group > "ID002"]
     with pytest.raises(ConfigError, match="no training image is rotated=True; correct the sheet, or drop it"):
-        image_weights(records, data(turned, rotated=10))
+        oversampled(records, data(turned, rotated=10))
 
 
-def test_traits_and_their_strata(turned):
+def test_attributes_and_their_strata(turned):
     records = train_records(turned)
-    traits = read_traits(records, data(turned), ["rotated", "sex"])
-    assert list(traits.columns) == ["rotated", "sex"]
-    assert traits["rotated"].sum() == 4
-    named = strata(traits)
+    found = read_attributes(records, data(turned), ["rotated", "sex"])
+    assert list(found.columns) == ["rotated", "sex"]
+    assert found["rotated"].sum() == 4
+    named = strata(found)
     assert set(named["sex"]) == {"male", "female", "sex missing"}
     assert set(named["rotated"]) == {"rotated", "upright"}
     ages = strata(pd.DataFrame({"age": [20.0, 20, 20, 30, 40, 50, np.nan]}))["age"]
     assert ages.tolist() == ["age low", "age low", "age low", "age middle", "age high", "age high", "age missing"]
 
 
-def test_unknown_traits_missing_sheets_and_bones_are_told(turned, tmp_path):
+def test_unknown_attributes_missing_sheets_and_bones_are_refused(turned, tmp_path):
     records = train_records(turned)
-    with pytest.raises(ConfigError, match="sxe: no such trait of an image; did you mean sex"):
-        read_traits(records, data(turned), ["sxe"])
+    with pytest.raises(ConfigError, match="sxe: no such attribute of an image; did you mean sex"):
+        read_attributes(records, data(turned), ["sxe"])
     with pytest.raises(DataError, match=r"has no meta_data\.xlsx or meta_data\.csv"):
-        read_traits(records, data(tmp_path), ["sex"])
+        read_attributes(records, data(tmp_path), ["sex"])
     with pytest.raises(ConfigError, match="rotated: is measured from Ulna to finger-16"):
-        read_traits(records, data(turned).model_copy(update={"classes": ["Ulna"]}), ["rotated"])
-
-
-def test_a_run_keeps_its_weights(turned, tmp_path):
-    records, path = train_records(turned), tmp_path / "weights.csv"
-    keep_weights(path, records, None)
-    assert not path.exists()
-    keep_weights(path, records, np.full(len(records), 1.34))
-    assert path.read_text().splitlines()[:2] == ["image_name,weight", f"{records[0].name},1.34"]
-    keep_weights(path, records, np.full(len(records), 1.34))
-    with pytest.raises(TrainingError, match=r"weights\.csv: this run began with other weights"):
-        keep_weights(path, records, np.ones(len(records)))
+        read_attributes(records, data(turned).model_copy(update={"classes": ["Ulna"]}), ["rotated"])
 
 
 def test_folds_are_stratified_by_the_command(turned, tmp_path, capsys):

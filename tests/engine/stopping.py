@@ -2,6 +2,8 @@
 
 from phalanx.tasks.segment import Segment
 
+MEASURED = ("time", "waiting", "images_per_second", "memory_gib")  # of a log's lines, which differ between equal runs
+
 
 class Stopped(Exception):
     """Ends training as a kill would: nothing is saved on the way out."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
-from tests.engine.stopping import Stopped, stopping
+from tests.engine.stopping import MEASURED, Stopped, stopping
 
 from phalanx.engine.fit import fit
 from phalanx.engine.loop import Trainer
@@ -30,7 +30,7 @@ def told(folder: Path) -> list[dict]:
     """The log without times and starts."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     kept = [line for line in lines if line["event"] != "start"]
-    return [{k: v for k, v in line.items() if k not in ("time", "waiting")} for line in kept]
+    return [{k: v for k, v in line.items() if k not in MEASURED} for line in kept]
 
 
 def events(folder, name):
@@ -77,15 +77,15 @@ def test_swa_with_restarts_ends_in_the_mean_of_the_last_epochs(recipe, records):
     assert torch.isfinite(mean[norm]).all()
 
 
-HELD_OUT, WATCHED = [0.1, 0.4, 0.6, 0.5, 0.2, 0.2, 0.2], [0.1, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3]
+HELD_OUT, MONITORED = [0.1, 0.4, 0.6, 0.5, 0.2, 0.2, 0.2], [0.1, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3]
 
 
 class Told(Segment):
-    """The watched Dice stalls from the second epoch on, the held-out one is best in the third."""
+    """The monitored Dice stalls from the second epoch on, the held-out one is best in the third."""
 
-    def validate(self, network, device, ranks, watched=False):
-        assert super().validate(network, device, ranks, watched) is not None
-        return (WATCHED if watched else HELD_OUT)[
+    def evaluate(self, network, part, device, ranks):
+        assert super().evaluate(network, part, device, ranks) is not None
+        return (MONITORED if part == "monitored" else HELD_OUT)[
             len(events(self.config.runs / self.config.name / "fold0", "epoch")) - 1
         ]
 
@@ -98,7 +98,7 @@ def test_plateau_and_stop_by_an_inner_part_and_the_mean_of_the_best(recipe, reco
     assert [line["epoch"] for line in events(whole, "plateau")] == [4, 6]
     assert [line["lr"] for line in events(whole, "epoch")] == [1e-2] * 4 + [5e-3] * 2
     assert [(line["epoch"], line["reached"]) for line in events(whole, "stop")] == [(6, 2)]
-    names = set((folder / "watched.csv").read_text().splitlines()[1:])
+    names = set((folder / "monitored.csv").read_text().splitlines()[1:])
     assert len(names) == 2  # a patient of three
     start = json.loads((folder / "log.jsonl").read_text().splitlines()[0])
     assert start["images"] == 4

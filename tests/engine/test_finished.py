@@ -89,7 +89,7 @@ def test_without_last_a_damaged_final_is_refused_and_not_trained_anew(fold, caps
         shutil.rmtree(folder / name)
     for _ in range(2):
         assert main(words) == 2
-        assert "trained to its end, but final is damaged and last is gone" in capsys.readouterr().err
+        assert "trained to its end, but final is damaged and last is missing" in capsys.readouterr().err
         shutil.rmtree(folder / "final", ignore_errors=True)
 
 

@@ -1,16 +1,17 @@
 """The loop: what a step is, what continues, what is refused."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 from tests.engine.doubles import SGD, InDouble, distance, start_of
-from tests.engine.stopping import Stopped, stopping
-from tqdm import tqdm
+from tests.engine.stopping import MEASURED, Stopped, stopping
 
 from phalanx.data import folds as folding
+from phalanx.data.selection import Selection
 from phalanx.engine.fit import fit
 from phalanx.engine.loop import Trainer
 from phalanx.errors import ConfigError, DataError, TrainingError
@@ -36,7 +37,7 @@ def weights_after_an_epoch(config, records):
     trainer = Trainer(config, config.runs, InDouble(config, records, []))
     trainer.began = trainer.saved = 0.0
     trainer.save = lambda: None
-    trainer.train_epoch(tqdm(disable=True))
+    trainer.train_epoch()
     return trainer.raw.state_dict(), trainer.state
 
 
@@ -50,7 +51,7 @@ def test_accumulated_steps_are_those_of_one_large_batch(recipe, records, batch, 
     assert (one.step, one.images, one.batch) == (2, 7, 2)
     assert (other.step, other.images, other.batch) == (2, 7, -(-7 // batch))
     assert other.loss_sum == pytest.approx(one.loss_sum, rel=1e-6)  # float32 when it reaches the log
-    assert other.dice_sum == pytest.approx(one.dice_sum, rel=1e-6)
+    assert other.sums == pytest.approx(one.sums, rel=1e-6)
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_with_metadata_and_helping_heads_a_stopped_run_ends_the_same_bit_for_bit
         with pytest.raises(Stopped):
             fit(make("stopped"), 0, records, stopping(step))
     folder = fit(make("stopped"), 0, records, Segment)
-    for name in ("final/weights.safetensors", "oof.csv", "traits.csv", "last/optimizer.safetensors"):
+    for name in ("final/weights.safetensors", "oof.csv", "attributes.csv", "last/optimizer.safetensors"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
     assert told(folder) == told(whole)
 
@@ -127,7 +128,7 @@ def test_the_network_sees_the_same_images_wherever_they_are_warped(recipe, recor
         trainer = Trainer(config, config.runs, task)
         trainer.began = trainer.saved = 0.0
         trainer.network.register_forward_pre_hook(lambda _, given: images.append(given[0].clone()))
-        trainer.train_epoch(tqdm(disable=True))
+        trainer.train_epoch()
         return torch.cat(images).int()
 
     here, there = seen("cpu"), seen("cuda")
@@ -172,9 +173,7 @@ def test_the_log_tells_an_epoch_once_however_often_it_is_stopped(stopped_often, 
 def told(folder: Path) -> list[dict]:
     """The log without times and starts."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [
-        {k: v for k, v in line.items() if k not in ("time", "waiting")} for line in lines if line["event"] != "start"
-    ]
+    return [{k: v for k, v in line.items() if k not in MEASURED} for line in lines if line["event"] != "start"]
 
 
 def test_a_damaged_checkpoint_costs_a_step_and_not_the_result(stopped_often, records, capsys):
@@ -267,7 +266,7 @@ def test_an_image_that_breaks_later_stops_with_its_name(recipe, records, tmp_pat
 def test_state_survives_json_exactly():
     from phalanx.engine.state import State
 
-    state = State(epoch=3, loss_sum=0.1 + 0.2, dice_sum=1 / 3, best=-1.0)
+    state = State(epoch=3, loss_sum=0.1 + 0.2, sums={"dice": 1 / 3}, best=0.25)
     assert State(**json.loads(json.dumps(asdict(state)))) == state
 
 
@@ -283,16 +282,14 @@ def test_an_oversampled_run_continues_to_the_same_bits_and_keeps_its_weights(rec
         with pytest.raises(Stopped):
             fit(make("stopped"), 1, records, stopping(step))
     folder = fit(make("stopped"), 1, records, Segment)
-    for name in ("final/weights.safetensors", "oof.csv", "weights.csv"):
+    for name in ("final/weights.safetensors", "oof.csv", "selection.csv"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
-    rows = [line.split(",") for line in (folder / "weights.csv").read_text().splitlines()[1:]]
+    weights = Selection.read(folder / "selection.csv").trained_weights  # of the whole set, whatever the fold
     folds = folding.read_plain(folder / "folds.csv")
-    group = {record.name: record.group for record in records}
-    assert {name for name, _ in rows} == {name for name, fold in folds.items() if fold != 1}
-    assert all(float(weight) == (2.5 if sex[group[name]] == "female" else 1) for name, weight in rows)
-    assert {float(weight) for _, weight in rows} == {1, 2.5}
+    assert weights == {record.name: 2.5 if sex[record.group] == "female" else 1 for record in records}
+    assert set(weights.values()) == {1, 2.5}
     start = next(json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines())
-    assert start["images"] == int(sum(float(weight) for _, weight in rows) + 0.999)
+    assert start["images"] == math.ceil(sum(weight for name, weight in weights.items() if folds[name] != 1))
     assert (folder / "oof.csv").read_text().count("\n") == 1 + 29 * sum(fold == 1 for fold in folds.values())
 
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.engine.stopping import MEASURED
 
 SAME = ("final/weights.safetensors", "best/weights.safetensors", "oof.csv", "last/optimizer.safetensors")
 STAGES = "[{weights:{bce:0.5,dice:0.5,point:0.5},until:{epochs:3}},{weights:{bce:0.5,lovasz:0.5,point:1.0}}]"
@@ -137,7 +138,7 @@ def test_killed_at_ten_random_moments(words, tmp_path, capsys):
         assert (folder / name).read_bytes() == (runs / "whole" / "fold0" / name).read_bytes(), name
     logs = [[json.loads(line) for line in (f / "log.jsonl").read_text().splitlines()] for f in (folder, whole.folder)]
     kept = [
-        [{k: v for k, v in line.items() if k not in ("time", "waiting")} for line in log if line["event"] != "start"]
+        [{k: v for k, v in line.items() if k not in MEASURED} for line in log if line["event"] != "start"]
         for log in logs
     ]
     assert kept[0] == kept[1]

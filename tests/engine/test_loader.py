@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tqdm import tqdm
 
-from phalanx.data.dataset import Batch, Batches
+from phalanx.data.dataset import Batch
 from phalanx.engine import loader as feed
 from phalanx.engine.loop import Trainer
+from phalanx.engine.order import BatchOrder
 from phalanx.errors import DataError
 from phalanx.tasks.segment import Segment
 
@@ -23,7 +23,7 @@ COUNTS = st.integers(1, 40), st.integers(1, 5), st.integers(1, 4), st.integers(1
 @given(*COUNTS)
 def test_the_shares_of_all_processes_are_the_steps_of_one(count, batch, accumulate, size, start):
     def order(rank, size):
-        found = Batches(count, batch, 3, accumulate=accumulate, share=(rank, size))
+        found = BatchOrder(count, batch, 3, accumulate=accumulate, share=(rank, size))
         found.start = min(start, len(found)) // accumulate * accumulate
         keys, shares = iter(found), []
         for images, own in found.steps():
@@ -62,7 +62,7 @@ class Gpu:
 def test_a_gpu_gets_the_next_batch_while_it_computes(monkeypatch):
     gpu, asked = Gpu(), []
     monkeypatch.setattr(feed.torch, "cuda", gpu)
-    monkeypatch.setattr(feed, "move_data_to_device", lambda batch, device: batch._replace(images=batch.images + 1))
+    monkeypatch.setattr(Batch, "to", lambda batch, device: batch._replace(images=batch.images + 1))
 
     def source():
         for number in range(3):
@@ -73,7 +73,7 @@ def test_a_gpu_gets_the_next_batch_while_it_computes(monkeypatch):
     stream = feed.ahead(source(), SimpleNamespace(type="cuda"))
     for number in range(3):
         batch = next(stream)
-        assert (batch.images.item(), batch.which.item()) == (number + 1, number)
+        assert (batch.images.item(), batch.rows.item()) == (number + 1, number)
         until = time.monotonic() + 10
         while len(asked) < min(3, number + 2) and time.monotonic() < until:
             time.sleep(0.001)
@@ -88,7 +88,7 @@ def test_a_cpu_gets_batches_as_they_are():
 
 
 @pytest.mark.parametrize("slow", [True, False])
-def test_the_share_of_waiting_is_measured_and_told_once(recipe, records, monkeypatch, slow):
+def test_the_share_of_waiting_is_measured_and_told_once(recipe, records, monkeypatch, capsys, slow):
     """The clock stands still but for one second a batch, of loading or of computing, six batches an epoch."""
     now = SimpleNamespace(seconds=0.0)
     clock = SimpleNamespace(monotonic=lambda: now.seconds, time=time.time)
@@ -96,7 +96,7 @@ def test_the_share_of_waiting_is_measured_and_told_once(recipe, records, monkeyp
     monkeypatch.setattr("phalanx.engine.loop.time", clock)
     config = recipe(batch=2)
     task = Segment(config, records, [])
-    trainer, said = Trainer(config, config.runs, task), []
+    trainer = Trainer(config, config.runs, task)
     trainer.began = trainer.saved = 0.0
     step, loader = task.step, feed.ahead
 
@@ -106,15 +106,14 @@ def test_the_share_of_waiting_is_measured_and_told_once(recipe, records, monkeyp
 
     monkeypatch.setattr(feed, "ahead", lambda batches, device: (tick(b, slow) for b in loader(batches, device)))
     task.step = lambda *given: tick(step(*given), not slow)
-    bar = tqdm(disable=True)
-    monkeypatch.setattr(bar, "write", said.append)
     for _ in range(2):
         trainer.state.batch = 0
-        trainer.train_epoch(bar)
+        trainer.train_epoch()
         assert trainer.waiting == pytest.approx(0.8 if slow else 0.2)
+    said = capsys.readouterr().out.splitlines()
     if slow:
         assert said == [
-            "80% of the epoch went by waiting for data; what may help: more loader processes (workers=), a larger "
+            "80% of the epoch was spent waiting for data; what may help: more loader processes (workers=), a larger "
             "cache (data.cache_gb=, or data.cache=disk)"
         ]
     else:

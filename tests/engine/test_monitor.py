@@ -7,15 +7,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 from phalanx.config import Optim, Plateau, Watch, validate
-from phalanx.engine.monitor import check_held_out, inner_part, look, watched
+from phalanx.engine.monitor import check_held_out, inner_part, monitored, take_in
 from phalanx.engine.schedule import rate
 from phalanx.engine.state import State
 from phalanx.errors import ConfigError
+from phalanx.runtime.metric import Metric
+from phalanx.scoring.score import DICE
 
-DICE = st.lists(st.integers(0, 12).map(lambda n: n / 20), min_size=1, max_size=40)
+VALUES = st.lists(st.integers(0, 12).map(lambda n: n / 20), min_size=1, max_size=40)
 
 
-@given(DICE, st.integers(0, 5), st.sampled_from([0.0, 0.06]))
+@given(VALUES, st.integers(0, 5), st.sampled_from([0.0, 0.06]))
 def test_the_rate_is_cut_when_torch_cuts_it(values, patience, delta):
     plateau = Plateau(factor=0.5, patience=patience)
     optim = Optim(lr=1.0, warmup=0, schedule="plateau", plateau=plateau, watch=Watch(delta=delta))
@@ -26,27 +28,27 @@ def test_the_rate_is_cut_when_torch_cuts_it(values, patience, delta):
     state = State()
     for epoch, dice in enumerate(values, 1):
         state.epoch = epoch
-        caused = look(state, optim, dice)
+        caused = take_in(state, optim, DICE, dice)
         before = optimizer.param_groups[0]["lr"]
         scheduler.step(dice)
-        assert rate(optim, 0, 1, state.cuts) == optimizer.param_groups[0]["lr"]
+        assert rate(optim, 0, 1, state.lr_reductions) == optimizer.param_groups[0]["lr"]
         assert ("plateau" in caused) == (optimizer.param_groups[0]["lr"] < before)
         assert not state.stopped
 
 
-@given(DICE, st.integers(1, 5), st.sampled_from([0.0, 0.06]))
+@given(VALUES, st.integers(1, 5), st.sampled_from([0.0, 0.06]))
 def test_training_stops_after_so_many_epochs_without_a_rise(values, epochs, delta):
     optim, state = Optim(early_stop=epochs, watch=Watch(delta=delta)), State()
     best, waited = None, 0
     for epoch, dice in enumerate(values, 1):
         state.epoch = epoch
-        caused = look(state, optim, dice)
+        caused = take_in(state, optim, DICE, dice)
         if best is None or dice > best + delta:
             best, waited = dice, 0
         else:
             waited += 1
         assert state.stopped == (waited >= epochs) == ("stop" in caused)
-        assert state.cuts == 0
+        assert state.lr_reductions == 0
         if state.stopped:
             break
 
@@ -56,7 +58,7 @@ def test_patience_counts_epochs_however_rarely_one_looks():
     told = []
     for epoch in range(5, 40, 5):
         state.epoch = epoch
-        told.append((epoch, sorted(look(state, optim, 0.5))))
+        told.append((epoch, sorted(take_in(state, optim, DICE, 0.5))))
     assert told[:5] == [(5, []), (10, []), (15, ["plateau"]), (20, []), (25, ["plateau", "stop"])]
 
 
@@ -73,8 +75,8 @@ def test_the_inner_part_is_whole_patients_that_are_not_trained_on(recipe, record
 
 
 def test_without_something_that_goes_by_it_nothing_is_watched(recipe, records):
-    assert watched(Optim()) is None
-    assert watched(Optim(early_stop=2)) == Watch()
+    assert monitored(Optim()) is None
+    assert monitored(Optim(early_stop=2)) == Watch()
     assert inner_part(recipe(optim__early_stop=3), records) == (records, [])
 
 
@@ -98,3 +100,13 @@ def test_what_goes_by_the_held_out_fold_needs_one(recipe, records):
 def test_what_contradicts_itself_is_refused(values, message):
     with pytest.raises(ConfigError, match=f"^{message}"):
         validate(values, Optim)
+
+
+def test_a_metric_that_falls_is_monitored_downwards():
+    optim, state = Optim(early_stop=2, watch=Watch(delta=0.1)), State()
+    losses = Metric("log_loss", higher_is_better=False)
+    for epoch, value in enumerate((0.9, 0.7, 0.65, 0.64), 1):
+        state.epoch = epoch
+        take_in(state, optim, losses, value)
+        assert state.stopped == (epoch == 4)
+    assert (state.monitored_best, state.monitored_epoch) == (0.7, 2)

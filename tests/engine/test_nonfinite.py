@@ -7,9 +7,7 @@ import torch
 from safetensors.torch import load_file
 from tests.engine.stopping import Stopped
 from torch import nn
-from tqdm import tqdm
 
-from phalanx.data.dataset import Batches
 from phalanx.engine.fit import fit
 from phalanx.engine.loop import Trainer
 from phalanx.engine.nonfinite import (  # fmt: skip
@@ -17,62 +15,49 @@ from phalanx.engine.nonfinite import (  # fmt: skip
     Part,
     check_weights,
     gradient_trouble,
-    leave_out,
     loss_trouble,
+    skip_step,
     to_host,
 )
+from phalanx.engine.order import BatchOrder
 from phalanx.engine.state import State
 from phalanx.errors import TrainingError
 from phalanx.runs import checkpoint
 from phalanx.tasks.segment import Segment
 
 NAN, INF = float("nan"), float("inf")
-CLASSES = ["Radius", "Ulna", "Lunate"]
 
 
-def part(number=0, total=1.0, names=("a.png", "b.png"), **terms):
-    values = {"bce": torch.zeros(2, 3), "dice": torch.zeros(2, 3)} | terms
-    return Part(number, list(names), None, torch.tensor(total), values, torch.full((2, 3), 0.5))
+def part(number=0, loss=1.0, names=("a.png", "b.png"), why=None):
+    values = {"dice": torch.full((2,), 0.5), "loss/bce": torch.tensor([0.25, 0.5])}
+    return Part(number, list(names), torch.tensor(loss), values, lambda: why)
 
 
-def at(row, column, value):
-    values = torch.zeros(2, 3)
-    values[row, column] = value
-    return values
-
-
-def trouble(*parts, inputs=lambda batch: {}):
-    return loss_trouble(parts, [p.total.item() for p in parts], CLASSES, inputs)
+def trouble(*parts):
+    return loss_trouble(parts, [p.loss.item() for p in parts])
 
 
 def test_all_numbers_come_at_once_and_exactly():
-    losses, dices, norm = to_host([part(total=0.1), part(total=NAN)], torch.tensor(3.5))
+    losses, sums, norm = to_host([part(loss=0.1), part(loss=NAN)], ("dice", "loss/bce"), torch.tensor(3.5))
     assert losses[0] == torch.tensor(0.1).item()
     assert losses[1] != losses[1]
-    assert dices == [1.0, 1.0]
+    assert sums == [2.0, 1.5]
     assert norm == 3.5
+    assert to_host([], ("dice", "loss/bce"), torch.tensor(3.5)) == ([], [0, 0], 3.5)
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
-def test_a_loss_names_batch_term_class_image_and_the_images(bad):
-    text = trouble(part(4), part(5, bad, ["c.png", "d.png"], dice=at(1, 2, bad)))
-    assert text == (
-        "batch 6: the loss term dice of class Lunate in d.png is not finite (images: c.png, d.png)"
-    )  # the first part is of other images
+def test_a_loss_names_batch_and_images_and_what_the_task_finds(bad):
+    text = trouble(part(4, why="not asked for"), part(5, bad, ["c.png", "d.png"], "the depth of d.png is not finite"))
+    assert text == "batch 6: the depth of d.png is not finite (images: c.png, d.png)"
 
 
 def test_a_loss_that_is_not_finite_though_its_terms_are():
     assert trouble(part(0, INF)) == ("batch 1: the loss is not finite though its terms are (images: a.png, b.png)")
 
 
-def test_an_input_is_blamed_before_the_terms_that_it_spoilt():
-    given = {"metadata": torch.tensor([[0.0], [INF]])}
-    text = trouble(part(0, NAN, bce=at(0, 0, NAN)), inputs=lambda batch: given)
-    assert text.startswith("batch 1: the metadata of b.png given to the network is not finite")
-
-
 def test_a_finite_loss_is_no_trouble():
-    assert trouble(part(0), part(1, bce=at(0, 0, NAN))) is None
+    assert trouble(part(0), part(1)) is None
     assert trouble() is None
 
 
@@ -95,47 +80,48 @@ def test_weights_end_training_whatever_is_asked_for():
 
 def test_stop_says_how_to_go_on():
     with pytest.raises(TrainingError, match=r"^epoch 2, step 8, batch 3: x\. Nothing of it is saved.*on_nan=skip"):
-        leave_out("batch 3: x", "stop", State(epoch=1, step=7))
+        skip_step("batch 3: x", "stop", State(epoch=1, step=7))
 
 
 def test_skip_counts_and_halve_halves_until_it_is_no_accident():
     state = State()
     for number in range(1, PATIENCE):
-        leave_out("x", "halve" if number < 3 else "skip", state)
+        skip_step("x", "halve" if number < 3 else "skip", state)
         assert state.skipped == state.skipped_in_row == number
-    assert state.rate_factor == 0.25
+    assert state.lr_factor == 0.25
     with pytest.raises(TrainingError, match=f"{PATIENCE} steps in a row"):
-        leave_out("x", "skip", state)
+        skip_step("x", "skip", state)
 
 
 def poisoned(where, when=(3,)):
-    """A task that is poisoned at its forwards number ``when``: in the loss, the gradient, or the inputs' traits."""
+    """A task that is poisoned at its forwards number ``when``: in the loss, the gradient, or the patient attributes."""
 
     class Poisoned(Segment):
         calls = 0
 
-        def step(self, network, batch, stage):
+        def step(self, network, batch):
             self.calls += 1
             if self.calls not in when:
-                return super().step(network, batch, stage)
+                return super().step(network, batch)
             if where == "metadata":
-                keep, self.traits = self.traits, self.traits.clone()
-                self.traits[batch.which[0]] = INF
-                result = super().step(network, batch, stage)
-                self.poisoned, self.traits = self.traits, keep
+                keep, self.attributes = self.attributes, {"train": self.attributes["train"].clone()}
+                self.attributes["train"][batch.rows[0]] = INF
+                result = super().step(network, batch)
+                self.poisoned, self.attributes = self.attributes, keep
                 return result
-            result = super().step(network, batch, stage)
+            result = super().step(network, batch)
             if where == "gradient":
-                return result._replace(total=result.total + 0 * (result.total - result.total.detach()).sqrt())
-            result.terms["dice"][0, 4] = NAN
-            return result._replace(total=result.total * NAN)
+                return result._replace(loss=result.loss + 0 * (result.loss - result.loss.detach()).sqrt())
+            _, terms = result.diagnose.args
+            terms["dice"][0, 4] = NAN
+            return result._replace(loss=result.loss * NAN)
 
         def inputs(self, batch):
             if where != "metadata":
                 return super().inputs(batch)
-            keep, self.traits = self.traits, self.poisoned
+            keep, self.attributes = self.attributes, self.poisoned
             found = super().inputs(batch)
-            self.traits = keep
+            self.attributes = keep
             return found
 
     return Poisoned
@@ -163,9 +149,9 @@ def test_a_step_left_out_leaves_every_tensor_as_it_was(recipe, records, where, m
     """With BatchNorm, whose statistics the poisoned forward has moved; the second half of an accumulated step."""
     config = recipe("fpn", batch=1, accumulate=2, model__norm="batch", on_nan="skip", optim__ema=0.5)
     one, two = (began(config, records[:length], poisoned(where, when=(4,))) for length in (2, 4))
-    monkeypatch.setattr(Batches, "_keys", lambda batches: [(batches.epoch, i) for i in range(batches.images)])
+    monkeypatch.setattr(BatchOrder, "_keys", lambda batches: [(batches.epoch, i) for i in range(batches.images)])
     for trainer in (one, two):
-        trainer.train_epoch(tqdm(disable=True))
+        trainer.train_epoch()
     before, after = everything(one), everything(two)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
@@ -195,7 +181,7 @@ def test_the_halved_rate_and_the_count_survive_a_kill(recipe, records):
     for name in ("final/weights.safetensors", "last/optimizer.safetensors", "oof.csv"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
     state = checkpoint.load(killed / "last")[1]
-    assert (state["skipped"], state["rate_factor"], state["step"]) == (1, 0.5, 6)
+    assert (state["skipped"], state["lr_factor"], state["step"]) == (1, 0.5, 6)
     plain = fit(make("plain"), 0, records, Segment)
     rates = [[line["lr"] for line in lines(f) if line["event"] == "epoch"] for f in (plain, whole)]
     assert rates[1] == [rate / 2 for rate in rates[0]]
@@ -234,7 +220,7 @@ def test_with_fp16_a_gradient_that_overflows_is_the_scalers_business_and_a_loss_
         precision = MixedPrecision("16-mixed", "cpu", scaler)
         precision._desired_input_dtype = torch.bfloat16
         trainer.fabric._strategy._precision = trainer.fabric._precision = precision
-        trainer.train_epoch(tqdm(disable=True))
+        trainer.train_epoch()
         assert trainer.state.skipped == skipped
         assert trainer.state.step == 3
         assert scaler.get_scale() == 512  # it saw the bad step in both cases
@@ -243,7 +229,7 @@ def test_with_fp16_a_gradient_that_overflows_is_the_scalers_business_and_a_loss_
 
 def test_an_epoch_of_which_nothing_is_left_ends_training(recipe, records):
     config = recipe("fpn", batch=2, on_nan="skip")
-    with pytest.raises(TrainingError, match="every step of epoch 1 was left out"):
+    with pytest.raises(TrainingError, match="every step of epoch 1 was skipped"):
         fit(config, 0, records, poisoned("loss", when=range(9)))
 
 

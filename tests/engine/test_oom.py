@@ -8,13 +8,13 @@ import pytest
 import torch
 from tests.engine.doubles import SGD, InDouble, distance, start_of
 from tests.engine.stopping import Stopped
-from tqdm import tqdm
 
 from phalanx.augment.device import Maps
 from phalanx.data.dataset import Batch, Unwarped
 from phalanx.engine.fit import fit
 from phalanx.engine.loop import Trainer
-from phalanx.engine.oom import Replay, out_of_memory, pieces
+from phalanx.engine.oom import Replay, out_of_memory
+from phalanx.engine.step import Stepper
 from phalanx.errors import TrainingError
 from phalanx.runs import checkpoint
 from phalanx.runtime.distributed import Ranks
@@ -27,15 +27,15 @@ def small_gpu(limit, *, stop=None, error=torch.OutOfMemoryError, kind=Segment):
     class Task(kind):
         tried, alive = (), ()
 
-        def step(self, network, batch, stage):
+        def step(self, network, batch):
             count = len(batch.images)
             self.tried = (*self.tried, count)
             if len(self.tried) == stop:
                 raise Stopped
             if count > limit:
                 raise error("CUDA out of memory. Tried to allocate 2.00 GiB")
-            result = super().step(network, batch, stage)
-            self.alive = (*self.alive, weakref.ref(result.total))
+            result = super().step(network, batch)
+            self.alive = (*self.alive, weakref.ref(result.loss))
             return result
 
     return Task
@@ -47,7 +47,7 @@ def after_an_epoch(config, records, task):
     trainer.began = trainer.saved = 0.0
     trainer.told = []
     trainer.log = lambda event, step, **values: trainer.told.append((event, step, values))
-    trainer.train_epoch(tqdm(disable=True))
+    trainer.train_epoch()
     return trainer
 
 
@@ -60,7 +60,7 @@ def test_steps_are_those_of_enough_memory(recipe, records, batch, accumulate, li
     ends = [trainer.raw.state_dict() for trainer in (small, large)]
     assert distance(*ends, start_of(config, records[:7])) < 1e-9
     assert max(small.task.tried[len(small.told) :]) <= max(limit, 1)
-    assert small.state.micro in (limit, limit // 2 or 1)
+    assert small.state.micro_batch in (limit, limit // 2 or 1)
     for field in ("step", "batch", "images"):
         assert getattr(small.state, field) == getattr(large.state, field)
     assert small.state.loss_sum == pytest.approx(large.state.loss_sum, rel=1e-6)
@@ -74,25 +74,25 @@ def test_nothing_of_the_abandoned_step_is_left(recipe, records, error, monkeypat
         error = lambda text: RuntimeError("DefaultCPUAllocator: can't allocate memory")  # noqa: E731
     config = recipe(batch=2, accumulate=2, model__norm="batch", epochs=1)
     seen = {}
-    halving = Trainer.shrink
+    halving = Stepper.shrink
 
-    def look(trainer, bar):
-        halving(trainer, bar)
+    def look(stepper, state):
+        halving(stepper, state)
         gc.collect()
-        seen["gradients"] = [p.grad for p in trainer.raw.parameters() if p.grad is not None]
-        seen["graphs"] = [ref for ref in trainer.task.alive if ref() is not None]
+        seen["gradients"] = [p.grad for p in stepper.raw.parameters() if p.grad is not None]
+        seen["graphs"] = [ref for ref in stepper.task.alive if ref() is not None]
         seen["statistics"] = {
-            k: v.clone() for k, v in trainer.raw.state_dict().items() if "running" in k or "num_" in k
+            k: v.clone() for k, v in stepper.raw.state_dict().items() if "running" in k or "num_" in k
         }
 
-    monkeypatch.setattr(Trainer, "shrink", look)
+    monkeypatch.setattr(Stepper, "shrink", look)
     monkeypatch.setattr(Trainer, "save", lambda trainer: None)
     torch.manual_seed(0)
     before = Segment(config, records[:4], []).network.state_dict()
 
     class Second(small_gpu(9)):
-        def step(self, network, batch, stage):
-            result = super().step(network, batch, stage)
+        def step(self, network, batch):
+            result = super().step(network, batch)
             if len(self.tried) == 2:
 
                 def fail(gradient):
@@ -108,7 +108,7 @@ def test_nothing_of_the_abandoned_step_is_left(recipe, records, error, monkeypat
     assert len(seen["statistics"]) > 9
     assert all(torch.equal(value, before[key]) for key, value in seen["statistics"].items())
     out = capsys.readouterr().out
-    assert out.count("out of memory; from here on 1 at a time, in steps of as many images as before; BatchNorm's") == 1
+    assert out.count("out of memory; micro-batch halved to 1, effective batch unchanged; BatchNorm's") == 1
 
 
 def test_a_killed_run_goes_on_in_the_smaller_pieces(recipe, records):
@@ -122,19 +122,20 @@ def test_a_killed_run_goes_on_in_the_smaller_pieces(recipe, records):
     killed = fit(make("killed"), 0, records, tried)
     for name in ("final/weights.safetensors", "last/optimizer.safetensors", "oof.csv"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
-    assert checkpoint.load(killed / "last")[1]["micro"] == 2
+    assert checkpoint.load(killed / "last")[1]["micro_batch"] == 2
     for folder in (whole, killed):
         lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-        assert [(line["step"], line["micro"]) for line in lines if line["event"] == "memory"] == [(1, 2)]
+        assert [(line["step"], line["micro_batch"]) for line in lines if line["event"] == "memory"] == [(1, 2)]
 
 
 def test_at_one_image_it_says_what_to_lower(recipe, records):
     config = recipe(batch=3)
     with pytest.raises(
-        TrainingError, match=r"out of memory with one image at a time.*data\.size.*phalanx plan"
+        TrainingError, match=r"out of memory with one image per forward.*data\.size.*phalanx plan"
     ) as caught:
         fit(config, 0, records, small_gpu(0))
-    assert all(key in str(caught.value) for key in ("data.crop", "model.checkpointing=true", "precision=bf16"))
+    for key in ("data.crop", "model.activation_checkpointing=true", "precision=bf16"):
+        assert key in str(caught.value)
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
@@ -149,13 +150,13 @@ def test_other_errors_of_a_step_are_not_tried_again(recipe, records):
         fit(recipe(batch=4), 0, records, small_gpu(2, error=RuntimeError))
 
 
-def test_pieces_are_the_batch_in_order_and_keep_their_kind():
+def test_parts_are_the_batch_in_order_and_keep_their_kind():
     batch = Batch(torch.rand(5, 1, 2, 2), torch.rand(5, 4, 2, 2), torch.arange(5))
     maps = Maps(*(torch.arange(5)[:, None] + 10 * number for number in range(5)))
     for whole in (batch, Unwarped(*batch, maps)):
-        for most, sizes in ((2, [2, 2, 1]), (5, [5]), (0, [5]), (1, [1] * 5), (9, [5])):
-            parts = list(pieces(whole, most))
-            assert [len(part.which) for part in parts] == sizes
+        for most, sizes in ((2, [2, 2, 1]), (5, [5]), (1, [1] * 5), (9, [5])):
+            parts = list(whole.split(most))
+            assert [len(part.rows) for part in parts] == sizes
             assert {type(part) for part in parts} == {type(whole)}
             assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
             if isinstance(whole, Unwarped):
@@ -181,15 +182,16 @@ class Troubled(InDouble):
 
     calls = 0
 
-    def step(self, network, batch, stage):
-        if Ranks().rank == 1 and len(batch.which) > 1:
+    def step(self, network, batch):
+        if Ranks().rank == 1 and len(batch.rows) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        result = super().step(network, batch, stage)
+        result = super().step(network, batch)
         if Ranks().rank == 1:
             self.calls += 1
             if self.calls == 3:
-                result.terms["dice"][0, 2] = float("nan")
-                return result._replace(total=result.total * float("nan"))
+                _, terms = result.diagnose.args
+                terms["dice"][0, 2] = float("nan")
+                return result._replace(loss=result.loss * float("nan"))
         return result
 
 
@@ -198,10 +200,10 @@ class SecondIsBad(InDouble):
 
     calls = 0
 
-    def step(self, network, batch, stage):
+    def step(self, network, batch):
         self.calls += 1
-        result = super().step(network, batch, stage)
-        return result._replace(total=result.total * float("nan")) if self.calls == 2 else result
+        result = super().step(network, batch)
+        return result._replace(loss=result.loss * float("nan")) if self.calls == 2 else result
 
 
 def test_processes_agree_on_what_one_of_them_meets(recipe, records):
@@ -213,6 +215,6 @@ def test_processes_agree_on_what_one_of_them_meets(recipe, records):
     told = [(line["event"], line["step"]) for line in lines if line["event"] in ("memory", "skipped")]
     assert told == [("memory", 1), ("memory", 1), ("skipped", 2)]
     assert "loss term dice of class finger-3 in image" in next(e["text"] for e in lines if e["event"] == "skipped")
-    assert checkpoint.load(folder / "last")[1]["micro"] == 1
+    assert checkpoint.load(folder / "last")[1]["micro_batch"] == 1
     ours, theirs = (checkpoint.load_weights(place / "final")[0] for place in (folder, alone))
     assert distance(ours, theirs, start_of(recipe(**changes), records)) < 1e-9

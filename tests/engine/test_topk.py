@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from phalanx.engine import topk as top
 from phalanx.errors import TrainingError
+from phalanx.runtime.metric import Metric
+from phalanx.scoring.score import DICE
 
 
 def weights(number):
@@ -19,7 +21,7 @@ def weights(number):
 def test_the_best_are_kept_and_of_equals_the_earlier(tmp_path_factory, values, count):
     folder, found = tmp_path_factory.mktemp("run"), []
     for epoch, value in enumerate(values, 1):
-        found = top.enter(folder, found, count, value / 6, epoch, {"a": torch.tensor([float(epoch)])})
+        found = top.enter(folder, found, count, DICE, value / 6, epoch, {"a": torch.tensor([float(epoch)])})
         top.tidy(folder, found)
         expected = sorted([[v / 6, e] for e, v in enumerate(values[:epoch], 1)], key=lambda pair: (-pair[0], pair[1]))
         assert found == expected[:count]
@@ -31,7 +33,7 @@ def test_the_best_are_kept_and_of_equals_the_earlier(tmp_path_factory, values, c
 def test_the_mean_keeps_kinds_and_the_counters_of_the_best(tmp_path):
     found = []
     for epoch, dice in ((1, 0.5), (2, 0.9), (3, 0.7)):
-        found = top.enter(tmp_path, found, 3, dice, epoch, weights(epoch))
+        found = top.enter(tmp_path, found, 3, DICE, dice, epoch, weights(epoch))
     mean = top.mean(tmp_path, found)
     for key in ("a", "half"):
         by_hand = np.mean([weights(e)[key].double().numpy() for e in (1, 2, 3)], axis=0)
@@ -40,14 +42,21 @@ def test_the_mean_keeps_kinds_and_the_counters_of_the_best(tmp_path):
     assert mean["count"] == 2
     top.tidy(tmp_path, [])
     assert not list((tmp_path / "top").iterdir())
-    with pytest.raises(TrainingError, match=r"top/2: is gone"):
+    with pytest.raises(TrainingError, match=r"top/2: is missing"):
         top.mean(tmp_path, found)
 
 
 def test_what_an_undone_epoch_left_is_written_again(tmp_path):
     """A kill after the weights and before the state: the epoch is trained again, to the same weights."""
     for _ in range(2):
-        found = top.enter(tmp_path, [[0.9, 2]], 2, 0.8, 4, weights(4))
-    top.enter(tmp_path, [], 2, 0.9, 2, weights(2))
+        found = top.enter(tmp_path, [[0.9, 2]], 2, DICE, 0.8, 4, weights(4))
+    top.enter(tmp_path, [], 2, DICE, 0.9, 2, weights(2))
     top.tidy(tmp_path, found)
     assert sorted(p.name for p in (tmp_path / "top").iterdir()) == ["2", "4"]
+
+
+def test_of_a_metric_that_falls_the_lowest_are_saved(tmp_path):
+    losses, found = Metric("log_loss", higher_is_better=False), []
+    for epoch, value in enumerate((0.5, 0.3, 0.4, 0.4, 0.6), 1):
+        found = top.enter(tmp_path, found, 2, losses, value, epoch, weights(epoch))
+    assert found == [[0.3, 2], [0.4, 3]]

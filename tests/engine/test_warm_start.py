@@ -30,8 +30,12 @@ def begun(recipe, runs, tmp_path):
     return make
 
 
-def network_of(config):
-    return build(config.model, classes=len(config.data.classes), size=config.data.size)
+def task_of(config):
+    """A task with its network alone."""
+    task = Segment.__new__(Segment)
+    task.config = config
+    task.network = build(config.model, classes=len(config.data.classes), size=config.data.size)
+    return task
 
 
 def held_out(records, folder):
@@ -46,11 +50,11 @@ def held_out(records, folder):
 def test_a_run_begins_with_the_final_weights_of_the_same_fold_and_keeps_their_hash(begun):
     config = begun("fpn")
     torch.manual_seed(0)
-    network = network_of(config)
-    found = begin(network, config, config.runs / "new" / "fold1", 1, [])
+    task = task_of(config)
+    found = begin(task, config, config.runs / "new" / "fold1", 1, [])
     weights, digest = load_weights(config.runs / "fpn" / "fold1" / "final")
     assert found == {"start": str(config.runs / "fpn" / "fold1"), "weights": digest, "left_out": []}
-    assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
+    assert all(torch.equal(value, weights[key]) for key, value in task.network.state_dict().items())
 
 
 def test_a_point_head_is_put_on_a_run_without_one_and_taken_off_again(begun, tmp_path):
@@ -58,9 +62,9 @@ def test_a_point_head_is_put_on_a_run_without_one_and_taken_off_again(begun, tmp
     plain = config.model_copy(deep=True)
     plain.model.pointrend = None
     weights, _ = load_weights(config.runs / "fpn" / "fold0" / "final")
-    without = network_of(plain)
+    without = task_of(plain)
     assert begin(without, plain, plain.runs / "new", 0, [])["left_out"] == []
-    for key, value in without.state_dict().items():
+    for key, value in without.network.state_dict().items():
         assert torch.equal(value, weights[key.replace("core.", "core.segmenter.", 1)]), key
 
     folder = config.runs / "plain" / "fold0"
@@ -71,21 +75,21 @@ def test_a_point_head_is_put_on_a_run_without_one_and_taken_off_again(begun, tmp
     for stage in values["loss"]["stages"]:
         stage["weights"].pop("point", None)
     (folder / "config.yaml").write_text(yaml.safe_dump(values))
-    checkpoint.save(folder / "final", {"weights": without.state_dict()}, {})
+    checkpoint.save(folder / "final", {"weights": without.network.state_dict()}, {})
     config.model.start = "plain"
-    network = network_of(config)
-    fresh = {key: value.clone() for key, value in network.state_dict().items()}
-    left = begin(network, config, config.runs / "new", 0, [])["left_out"]
+    task = task_of(config)
+    fresh = {key: value.clone() for key, value in task.network.state_dict().items()}
+    left = begin(task, config, config.runs / "new", 0, [])["left_out"]
     assert left == [key for key in fresh if key.startswith("core.head.")] != []
-    for key, value in network.state_dict().items():
+    for key, value in task.network.state_dict().items():
         assert torch.equal(value, fresh[key] if key in left else weights[key]), key
 
 
 def test_other_classes_need_new_heads_and_get_them(begun):
     config = begun("fpn")
     config.data.classes = config.data.classes[:5]
-    fresh = network_of(config)
-    before = {key: value.clone() for key, value in fresh.state_dict().items()}
+    fresh = task_of(config)
+    before = {key: value.clone() for key, value in fresh.network.state_dict().items()}
     with pytest.raises(
         ConfigError, match=r"trained on 29 classes \(finger-1, \.\.\.\), this recipe has 5 .*start_head=new"
     ):
@@ -93,7 +97,7 @@ def test_other_classes_need_new_heads_and_get_them(begun):
     config.model.start_head = "new"
     found = begin(fresh, config, config.runs / "new", 0, [])
     weights, _ = load_weights(config.runs / "fpn" / "fold0" / "final")
-    for key, value in fresh.state_dict().items():
+    for key, value in fresh.network.state_dict().items():
         new = key.startswith(("core.head.", "core.segmenter.head."))
         assert (key in found["left_out"]) == new
         assert torch.equal(value, before[key] if new else weights[key]), key
@@ -104,28 +108,28 @@ def test_the_same_number_of_other_classes_is_no_match(begun):
     config = begun("unet", "unet")
     config.data.classes = config.data.classes[::-1]
     with pytest.raises(ConfigError, match="trained on 29 classes"):
-        begin(network_of(config), config, config.runs / "new", 0, [])
+        begin(task_of(config), config, config.runs / "new", 0, [])
 
 
 def test_another_network_is_refused_naming_the_key(begun):
     config = begun("unet", "fpn")
     with pytest.raises(ConfigError, match=r"model\.start=unet: another network .*model\.arch=unet there, fpn here"):
-        begin(network_of(config), config, config.runs / "new", 0, [])
+        begin(task_of(config), config, config.runs / "new", 0, [])
     config = begun("unet", "unet", model__norm="batch")
     with pytest.raises(ConfigError, match=r"model\.norm=group there, batch here"):
-        begin(network_of(config), config, config.runs / "new", 0, [])
+        begin(task_of(config), config, config.runs / "new", 0, [])
 
 
 def test_weights_that_have_seen_what_is_held_out_are_refused(begun, records):
     config = begun("fpn")
     other = config.runs / "fpn" / "fold1"
-    network = network_of(config)
+    task = task_of(config)
     seen = held_out(records, config.runs / "fpn" / "fold0")
-    assert begin(network, config, config.runs / "new", 1, held_out(records, other))
+    assert begin(task, config, config.runs / "new", 1, held_out(records, other))
     with pytest.raises(
         TrainingError, match=rf"was trained on {len(seen)} images that this fold holds out, such as image"
     ):
-        begin(network, config, config.runs / "new", 1, seen)
+        begin(task, config, config.runs / "new", 1, seen)
 
 
 @pytest.mark.parametrize(

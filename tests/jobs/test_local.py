@@ -44,7 +44,7 @@ def test_side_by_side_is_one_after_another_and_a_fold_that_fails_fails_alone(wor
     for fold, (row, done) in enumerate(zip(rows, (dice, "failed: .*was started with", dice), strict=True)):
         assert re.match(rf"{fold}     cpu +\d+  {done}", row), row
     assert re.search(r"fold 1 on cpu: .*fold1: was started with", said.err)
-    assert re.search(r"^fold 0 cpu \| .*fold0: finished, out-of-fold Dice", said.out, re.MULTILINE)
+    assert re.search(r"^fold 0 cpu \| .*fold0: finished, out of fold dice", said.out, re.MULTILINE)
 
 
 def alive(group: int) -> bool:

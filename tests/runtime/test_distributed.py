@@ -114,7 +114,8 @@ def test_weights_and_sums_are_those_of_one_process(epochs, case):
     assert distance(mine, weights, start) < 1e-9
     assert (state.step, state.batch, state.images) == (truth.step, truth.batch, truth.images)
     assert state.loss_sum == pytest.approx(truth.loss_sum, rel=1e-6)  # float32 when it reaches the log
-    assert state.dice_sum == pytest.approx(truth.dice_sum, rel=1e-6)
+    assert state.sums == pytest.approx(truth.sums, rel=1e-6)
+    assert set(state.sums) == {"dice", "loss/bce", "loss/dice"}
 
 
 def ddp(recipe, name, **changes):
@@ -129,11 +130,11 @@ class Refuses(Segment):
 
     calls = 0
 
-    def step(self, network, batch, stage):
+    def step(self, network, batch):
         self.calls += 1
         if Ranks().rank == 1 and self.calls == 3:
             raise DataError("image7.png: the file is cut")
-        return super().step(network, batch, stage)
+        return super().step(network, batch)
 
 
 def test_one_that_fails_ends_all_and_the_same_call_continues_bit_for_bit(recipe, records):
@@ -188,7 +189,7 @@ def test_a_finished_run_starts_no_process(runs, tiny, capsys, monkeypatch):
     monkeypatch.setattr("phalanx.engine.fit.launch", None)
     words = tiny("unet", fold=0, name="unet", runs=runs, ddp="true", devices="cpu,cpu")
     assert main(["train", *words]) == 0
-    assert "fold0: finished, out-of-fold Dice" in capsys.readouterr().out
+    assert "fold0: finished, out of fold dice" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from .args import split_places
+from .args import split_places, switch
+
+if TYPE_CHECKING:  # slow to load
+    from ..config import Config
+    from ..data.selection import Selection
 
 PHANTOM = """\
 phalanx phantom hand patients=N size=S seed=K out=DIR [test_patients=M] [workers=W]
@@ -69,9 +74,9 @@ def folds(words: Sequence[str]) -> None:
     records = kept_records(data)
     named = None
     if columns:
-        from ..data.attributes import read_traits, strata
+        from ..data.attributes import read_attributes, strata
 
-        named = strata(read_traits(records, data, columns))
+        named = strata(read_attributes(records, data, columns))
         drawn = folding.draw_stratified(records, config.folds, config.seed, named)
     else:
         drawn = folding.draw(records, config.folds, config.seed)
@@ -170,15 +175,15 @@ def check(words: Sequence[str]) -> int:
 QUARANTINE = """\
 phalanx quarantine data=NAME data.root=DIR out=FILE data.drop.RULE=...
 
-Writes the training images that a rule drops, each with its reason, into a text file to look through and edit. Train
+Writes the training images that a rule drops, each with its reason, into a text file to review and edit. Train
 without what is left in it with data.quarantine=FILE. (data.drop=... in train applies the rule itself, to the training
-part of each fold alone; a quarantined image is left out of the scores too.)
+part of each fold only; a quarantined image is left out of the scores too.)
 
-  data.drop.bright=1.5                  share of pixels >= 240 from so many quartile distances above the upper quartile
+  data.drop.bright=1.5                  fraction of pixels >= 240 above the upper quartile by so many quartile distances
   data.drop.dice.run=NAME               out-of-fold Dice in this finished run: with
     data.drop.dice.worst=20             the 20 lowest, or
     data.drop.dice.below=0.9            all below .9
-  out=FILE                              must not exist; lines of data.quarantine=OTHER come along
+  out=FILE                              must not exist; lines of data.quarantine=OTHER are included
 """
 
 
@@ -191,20 +196,64 @@ def quarantine(words: Sequence[str]) -> None:
     if not out.name:
         raise ConfigError("out=FILE: missing; name the file to write, as in out=quarantine.txt")
     if out.exists():
-        raise ConfigError(f"{out}: exists, and may hold lines of yours; give another name, or delete it yourself")
-    config = compose(pairs | {"name": "quarantine"})  # no run, so that the rule may ask any, also the default's
+        raise ConfigError(f"{out}: exists, and may contain lines of yours; give another name, or delete it yourself")
+    config = compose(pairs | {"name": "quarantine"})  # no run, so that the rule may name any, also the default's
     if config.data.drop is None:
         raise ConfigError(
             "data.drop: names no rule; give one, as in data.drop.bright=1.5; see phalanx quarantine --help"
         )
 
-    from ..data.drop import find, reasons_of
-    from ..data.quarantine import kept_records, read_quarantine, write_quarantine
-    from ..data.root import resolve_root
+    from ..data.quarantine import write_quarantine
 
-    data = resolve_root(config.data)
-    reasons = reasons_of(find(kept_records(data), data, config.runs))
-    before = read_quarantine(data.quarantine) if data.quarantine else {}
-    write_quarantine(out, before | reasons)
-    print(f"{out}: {len(reasons)} image(s) by the rule{f', {len(before)} from {data.quarantine}' if before else ''}")
-    print(f"look them through, delete lines, and train with data.quarantine={out} instead of data.drop")
+    rows = _select(config).left_out
+    reasons = {rule: {row.image: row.reason for row in rows if row.rule == rule} for rule in ("quarantine", "drop")}
+    write_quarantine(out, reasons["quarantine"] | reasons["drop"])
+    before = f", {len(reasons['quarantine'])} from {config.data.quarantine}" if config.data.quarantine else ""
+    print(f"{out}: {len(reasons['drop'])} image(s) by the rule{before}")
+    print(f"review them, delete lines, and train with data.quarantine={out} instead of data.drop")
+
+
+SELECTION = """\
+phalanx selection data=NAME data.root=DIR [out=FILE.csv] [all=true] key=value ...
+
+Lists which training images a recipe trains on, how often, with whose labels, and why: data.quarantine, data.drop,
+data.skip_unlabelled and data.oversample in one table, over the whole data set. Training writes the same table into
+each fold's folder as selection.csv. Takes the keys of phalanx train; trains nothing.
+
+  weight                 mean appearances per epoch; 0: never trained on. A dropped image is still predicted and scored
+                         when it is held out; an image in quarantine is in no fold
+  source                 of the labels: annotation, or none if no label of the image is read
+  rule, reason           the key of data that decided, and what it found; ordinary images have neither
+
+  out=FILE.csv           write all rows: image_name,weight,source,rule,reason
+  all=true               print ordinary images too
+"""
+
+
+def selection(words: Sequence[str]) -> None:
+    """``phalanx selection``."""
+    from ..config.compose import compose, split_words
+
+    pairs = split_words(words)
+    every, out = switch(pairs, "all"), Path(pairs.pop("out")) if "out" in pairs else None
+
+    from ..data.selection import HEADER
+    from ..runtime.files import refuse_foreign, write_text
+
+    if out is not None:
+        if out.suffix != ".csv":
+            raise ConfigError(f"out={out}: expected a file name that ends in .csv, as in out=selection.csv")
+        refuse_foreign(out, ",".join(HEADER))
+    found = _select(compose({"name": "selection"} | pairs))  # a new run may name any earlier one, also the default's
+    if out is not None:
+        write_text(out, found.to_csv())
+    print(found.to_text(every=every), *([out] if out else []), sep="\n")
+
+
+def _select(config: "Config") -> "Selection":
+    from ..data.quarantine import kept_records
+    from ..data.root import resolve_root
+    from ..tasks.selection import select_images
+
+    config.data = resolve_root(config.data)
+    return select_images(config, kept_records(config.data, report=False))

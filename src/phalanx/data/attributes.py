@@ -1,8 +1,6 @@
 """What is known of each image besides its pixels: the patient's row of the sheet, and whether the hand is rotated."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +8,6 @@ import pandas as pd
 from ..config import Data, nearest
 from ..errors import ConfigError, DataError
 from ..masks.stack import Stack
-from ..runtime.files import keep_text
 from .images import image_size
 from .metadata import COLUMNS, SHEETS, read_metadata
 from .polygons import read_annotations
@@ -22,7 +19,7 @@ TRAITS = (*COLUMNS, "rotated")
 PARTS = ("low", "middle", "high")  # thirds of a measured column
 
 
-def read_traits(records: Sequence[Record], data: Data, wanted: Sequence[str]) -> pd.DataFrame:
+def read_attributes(records: Sequence[Record], data: Data, wanted: Sequence[str]) -> pd.DataFrame:
     """The wanted traits of each image, indexed by its name; missing where nothing is known.
 
     Args:
@@ -35,7 +32,7 @@ def read_traits(records: Sequence[Record], data: Data, wanted: Sequence[str]) ->
     """
     for name in wanted:
         if name not in TRAITS:
-            raise ConfigError(f"{name}: no such trait of an image{nearest(name, TRAITS)}")
+            raise ConfigError(f"{name}: no such attribute of an image{nearest(name, TRAITS)}")
     table = pd.DataFrame(index=pd.Index([record.name for record in records], name="image_name"))
     if set(wanted) & set(COLUMNS):
         rows = read_sheet(data, wanted).reindex([record.group for record in records])
@@ -68,20 +65,6 @@ def sheet_values(records: Sequence[Record], sheet: pd.DataFrame, wanted: Sequenc
     rows = sheet.reindex([record.group for record in records])
     columns = [rows[name].map({"male": 1.0, "female": 0.0}) if name == "sex" else rows[name] for name in wanted]
     return np.stack([column.to_numpy(np.float32) for column in columns], 1)
-
-
-def keep_traits(path: Path, records: Sequence[Record], values: Any, wanted: Sequence[str]) -> None:
-    """Writes ``image_name`` and the values float32[N, T] that a run trains with, where it does; a run that continues
-    must still have them.
-
-    Raises:
-        TrainingError: the file is there and says otherwise.
-    """
-    if values is None:
-        return
-    rows = pd.DataFrame(np.asarray(values), columns=list(wanted), index=[record.name for record in records])
-    text = rows.to_csv(index_label="image_name", lineterminator="\n")
-    keep_text(path, text, "this run began with other metadata, so the sheet changed since")
 
 
 def strata(traits: pd.DataFrame) -> pd.DataFrame:

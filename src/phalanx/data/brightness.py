@@ -1,4 +1,4 @@
-"""How bright an image is: its share of bright pixels, outside the bands of white noise along two edges."""
+"""How bright an image is: its fraction of bright pixels, outside the bands of white noise along two edges."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,16 +8,16 @@ import numpy as np
 
 BRIGHT = 240  # grey value from which a pixel counts as bright: metal, nail art, burnt-out skin
 FENCE = 1.5  # quartile distances above the upper quartile from which an image is an outlier (Tukey's fence)
-LEAST_SPREAD = 1e-4  # of the share: where most images have no bright pixel, one with a few is no outlier
-NOISE = 12.0  # median step between neighbouring pixels of a line, from which on it is white noise and no picture
-ROUGHER, BRIGHTER = 1.5, 40.0  # a band against the lines behind it: times as rough, or grey levels brighter
-UP_TO_WHITE = 0.4  # least median step of what is brighter, over its distance from white: .58 for evenly spread levels
+MIN_SPREAD = 1e-4  # of the fraction: if most images have no bright pixel, one with a few is not an outlier
+NOISE = 12.0  # median step between neighbouring pixels of a line, from which on it is white noise
+ROUGHER, BRIGHTER = 1.5, 40.0  # a band compared with the lines next to it: times as rough, or grey levels brighter
+UP_TO_WHITE = 0.4  # minimum median step of brighter lines over their distance from white; .58 for uniform levels
 
 
 class Brightness(NamedTuple):
-    """``share`` of bright pixels outside the bands; ``top`` rows and ``left`` columns of noise."""
+    """``fraction`` of bright pixels outside the bands; ``top`` rows and ``left`` columns of noise."""
 
-    share: float
+    fraction: float
     top: int
     left: int
 
@@ -29,20 +29,20 @@ def brightness(image: np.ndarray) -> Brightness:
     return Brightness(cv2.countNonZero(cv2.inRange(inner, BRIGHT, 255)) / max(1, inner.size), top, left)
 
 
-def fence(shares: Sequence[float], distances: float = FENCE) -> float:
-    """The share above which an image is an outlier among ``shares``, N >= 1.
+def fence(fractions: Sequence[float], distances: float = FENCE) -> float:
+    """The fraction above which an image is an outlier among ``fractions``, N >= 1.
 
     >>> round(fence([0.01, 0.02, 0.02, 0.03, 0.4]), 4)
     0.045
     """
-    low, high = np.quantile(shares, [0.25, 0.75])
-    return float(high + distances * max(high - low, LEAST_SPREAD))
+    low, high = np.quantile(fractions, [0.25, 0.75])
+    return float(high + distances * max(high - low, MIN_SPREAD))
 
 
 def noise_bands(image: np.ndarray) -> tuple[int, int]:
     """Rows at the top and columns at the left of uint8[H, W] that hold white noise, as broken detector borders do.
 
-    Noise of the whole picture is none: a band is rougher or brighter than the lines behind it.
+    Noise over the whole image does not count: a band is rougher or brighter than the lines next to it.
     """
     widths = []
     for lines in (image, image.T):
@@ -57,7 +57,7 @@ def noise_bands(image: np.ndarray) -> tuple[int, int]:
 
 
 def _texture(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median step between neighbours, and median level, of each of uint8[N, W]; 512 pixels a line tell enough."""
+    """Median step between neighbours, and median level, of each of uint8[N, W]; 512 pixels per line are enough."""
     every = max(1, lines.shape[1] // 512)
     ones, others = lines[:, :-1:every], lines[:, 1::every]
     return np.median(cv2.absdiff(ones, others), axis=1), np.median(ones, axis=1)

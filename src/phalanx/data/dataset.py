@@ -23,14 +23,14 @@ from .worker import PIXELS, READ, SENT, WARP, Trail, failure, free_memory, worke
 
 
 class Batch(NamedTuple):
-    """``images`` uint8[B, 1, S, S]; ``planes`` uint8[B, P, S, S], bit-planes; ``indices`` int64[B] into records."""
+    """``images`` uint8[B, 1, S, S]; ``planes`` uint8[B, P, S, S], bit-planes; ``rows`` int64[B] into records."""
 
     images: Tensor
     planes: Tensor
-    indices: Tensor
+    rows: Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on a device, but for ``indices``."""
+        """The batch on a device, but for ``rows``."""
         return _to(self, device)
 
     def split(self, most: int) -> "Iterator[Batch]":
@@ -43,11 +43,11 @@ class Unwarped(NamedTuple):
 
     images: Tensor
     planes: Tensor
-    indices: Tensor
+    rows: Tensor
     maps: Maps
 
     def to(self, device: torch.device) -> "Unwarped":
-        """The batch on a device, but for ``indices``."""
+        """The batch on a device, but for ``rows``."""
         return _to(self, device)
 
     def split(self, most: int) -> "Iterator[Unwarped]":
@@ -56,7 +56,7 @@ class Unwarped(NamedTuple):
 
     def warp(self, pairs: Sequence[tuple[int, int]]) -> Batch:
         """The batch to train on, on the device of this one."""
-        return Batch(*warp_batch(self.images, self.planes, self.maps, pairs), self.indices)
+        return Batch(*warp_batch(self.images, self.planes, self.maps, pairs), self.rows)
 
 
 def _each(values: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -65,11 +65,11 @@ def _each(values: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def _to(batch: Any, device: torch.device) -> Any:
-    return _each(batch, lambda tensor: tensor.to(device, non_blocking=True))._replace(indices=batch.indices)
+    return _each(batch, lambda tensor: tensor.to(device, non_blocking=True))._replace(rows=batch.rows)
 
 
 def _split(batch: Any, most: int) -> Iterator[Any]:
-    for first in range(0, len(batch.indices), most):
+    for first in range(0, len(batch.rows), most):
         yield _each(batch, lambda tensor, first=first: tensor[first : first + most])  # type: ignore[misc]
 
 

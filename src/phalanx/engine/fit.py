@@ -11,9 +11,9 @@ import torch
 from ..config import Config
 from ..data import folds as folding
 from ..data.records import Record
-from ..errors import ConfigError, DataError, TrainingError
+from ..errors import ConfigError, DataError
 from ..runs import checkpoint
-from ..runs.folder import agreed_folds, check_recipe, claim, fold_folder, locked
+from ..runs.folder import agreed_folds, agreed_selection, check_recipe, claim, fold_folder, locked
 from ..runs.reader import FoldRun, Result
 from ..runtime.device import open_device
 from ..runtime.distributed import Ranks, launch
@@ -23,6 +23,7 @@ from .loop import Trainer
 from .monitor import check_held_out, inner_part
 from .oom import predicting
 from .optim import check_optimizer
+from .task import Task
 from .time_limit import is_over, stop
 from .warm_start import begin
 
@@ -33,7 +34,7 @@ def fit(
     config: Config,
     fold: int | None,
     records: Sequence[Record],
-    kind: Any,
+    kind: type[Task],
     deadline: float | None = None,
 ) -> Path:
     """Trains fold number ``fold`` (None: on everything) and predicts its held-out images; returns its folder.
@@ -70,12 +71,11 @@ def fit(
             stop(folder, config)
         check_optimizer(config.optim)
         check_held_out(config, held_out)
-        selection = kind.select(records, config)
-        check_selection(folder, selection.to_csv())
+        selection = agreed_selection(folder, kind.select(config, records))
+        if text := selection.left_out_text(train):
+            say(text)
         torch.manual_seed(config.seed)
         shown, monitored = inner_part(config, selection.trained(train))
-        if not shown:
-            raise ConfigError(f"{folder}: no image is left to train on; see phalanx selection")
         task = kind(config, shown, held_out, monitored, selection.weights(shown))
         begun = begin(task, config, folder, fold, held_out)
         trainer = Trainer(config, folder, task, deadline)
@@ -88,7 +88,8 @@ def fit(
             folding.write(folder / "folds.csv", records, folds)
             write_text(folder / "selection.csv", selection.to_csv())
             if monitored:
-                write_text(folder / "monitored.csv", "\n".join(["image_name", *sorted(r.name for r in monitored)]) + "\n")
+                lines = ["image_name", *sorted(record.name for record in monitored)]
+                write_text(folder / "monitored.csv", "\n".join(lines) + "\n")
             for name, text in task.pinned_files().items():
                 keep_text(folder / name, text, PINNED.format(name))
         seconds = trainer.run()
@@ -108,7 +109,7 @@ def fit(
     return folder
 
 
-def finished(folder: Path, config: Config, kind: Any) -> Result | None:
+def finished(folder: Path, config: Config, kind: type[Task]) -> Result | None:
     """The result of a finished fold; None while there is work left.
 
     If its weights or out-of-fold predictions are damaged or missing, it reports so and there is work left: they are
@@ -127,21 +128,6 @@ def finished(folder: Path, config: Config, kind: Any) -> Result | None:
         say(f"{folder}: was finished, but {trouble}; made again")
         return None
     return result
-
-
-def check_selection(folder: Path, text: str) -> None:
-    """All folds of a run train on the same selection, whenever they begin.
-
-    Raises:
-        TrainingError: a fold began with another.
-    """
-    for other in sorted(folder.parent.glob("*/selection.csv")):
-        if other.read_text(encoding="utf-8") != text:
-            raise TrainingError(
-                f"{other}: this run began with another selection of images, so data.quarantine, data.drop, "
-                "data.oversample, the images or the run they depend on have changed since. Restore them, or give "
-                "another name="
-            )
 
 
 def _fit_on(device: str, config: Config, *arguments: Any) -> None:

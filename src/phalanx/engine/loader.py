@@ -19,7 +19,7 @@ from .task import Batch, Task
 class BatchLoader:
     """Micro-batches of ``config.batch`` images, ``config.accumulate`` per step, prepared ahead by loader processes.
 
-    They are on the device, but for ``indices``. If several processes train together, each gets its part of a step.
+    They are on the device, but for ``rows``. If several processes train together, each gets its part of a step.
 
     Attributes:
         order: the order of the images. The last step of an epoch may be smaller.

@@ -98,6 +98,5 @@ def halve_micro_batch(state: State, batch: int, statistics: Statistics) -> str:
         )
     state.micro_batch = -(-now // 2)
     note = "; BatchNorm's statistics come from fewer images, so they change a little" if statistics.buffers else ""
-    return (
-        f"{state.place}: out of memory; micro-batch halved to {state.micro_batch} images, effective batch unchanged{note}"
-    )
+    halved = f"micro-batch halved to {state.micro_batch}, effective batch unchanged"
+    return f"{state.place}: out of memory; {halved}{note}"

@@ -97,8 +97,8 @@ class Stepper:
                 # of entropy to numpy: the first process draws what one alone draws)
                 place = (self.config.seed, state.epoch, number, self.ranks.rank)
                 torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
-                for piece in batch.split(state.micro_batch or len(batch.indices)):
-                    names = [records[i].name for i in piece.indices.tolist()]
+                for piece in batch.split(state.micro_batch or len(batch.rows)):
+                    names = [records[i].name for i in piece.rows.tolist()]
                     with self.fabric.autocast():
                         step = self.task.step(self.network, piece)
                     # a mean over the images of the whole step, however it is split

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..config import Config
 from ..data.records import Record
+from ..data.selection import Selection
 from ..runtime.distributed import Ranks
 from ..runtime.metric import Metric
 
@@ -25,10 +26,10 @@ Event = tuple[str, dict[str, Any]]  # its name in the log, and its values
 class Batch(Protocol):
     """Samples of a training step, as tensors or anything else."""
 
-    indices: Tensor  # int64[B], on the CPU: numbers of the images among those trained on
+    rows: Tensor  # int64[B], on the CPU: numbers of the images among those trained on
 
     def to(self, device: torch.device) -> Self:
-        """The batch on a device, but for ``indices``; from pinned memory the copy may still be under way."""
+        """The batch on a device, but for ``rows``; from pinned memory the copy may still be under way."""
 
     def split(self, most: int) -> Iterable[Self]:
         """Its parts of at most ``most`` samples, in order."""
@@ -37,7 +38,8 @@ class Batch(Protocol):
 class SampleSet(Protocol):
     """The training images: samples by (epoch, number) and, if an epoch shows an image again, the times before."""
 
-    records: Sequence[Record]
+    @property
+    def records(self) -> Sequence[Record]: ...
 
     def __len__(self) -> int: ...
 
@@ -71,34 +73,39 @@ class Outcome(NamedTuple):
     text: str
 
 
-class Selection(Protocol):
-    """The images that a run trains on, and how often an epoch shows each: one table for all folds."""
-
-    def trained(self, records: Sequence[Record]) -> list[Record]:
-        """Those of the records that are trained on."""
-
-    def weights(self, records: Sequence[Record]) -> np.ndarray | None:
-        """float64[N], appearances of each record per epoch; None if each is shown once."""
-
-    def to_csv(self) -> str:
-        """The table, as each fold's folder saves it."""
-
-
 class Task(Protocol):
-    """One fold's training. Made by ``kind(config, train, held_out, monitored, weights)``."""
+    """One fold's training.
+
+    Args:
+        monitored: images that are not trained on, on which the engine may evaluate while training.
+        weights: float64[N], mean appearances per epoch of the training images; None: once each.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        train: Sequence[Record],
+        held_out: Sequence[Record],
+        monitored: Sequence[Record] = (),
+        weights: np.ndarray | None = None,
+    ): ...
 
     metric: ClassVar[Metric]  # by which weights are validated and ranked
-    network: nn.Module
     head_prefixes: tuple[str, ...]  # of parameters that depend on the classes, which a warm start may leave out
-    training_set: SampleSet
-    weights: np.ndarray | None  # as of Selection.weights, of the training images
+    weights: np.ndarray | None
 
-    @classmethod
-    def select(cls, records: Sequence[Record], config: Config) -> Selection:
-        """The selection of a data set's annotated images."""
+    @property
+    def network(self) -> nn.Module: ...
 
-    @classmethod
-    def damage(cls, folder: Path, config: Config) -> str | None:
+    @property
+    def training_set(self) -> SampleSet: ...
+
+    @staticmethod
+    def select(config: Config, records: Sequence[Record]) -> Selection:
+        """Which annotated images of the data set the recipe trains on, and how often."""
+
+    @staticmethod
+    def damage(folder: Path, config: Config) -> str | None:
         """What is missing or damaged of what :meth:`finish` wrote into a folder; None if nothing is."""
 
     def step(self, network: nn.Module, batch: Any) -> Step:

@@ -1,27 +1,26 @@
 """Begins a run with the weights of a finished one: warm start, fine-tuning, transfer to other classes."""
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config import Config
 from ..data.records import Record
 from ..errors import ConfigError, TrainingError
-from ..runs.checkpoint import Tensors, load_weights
+from ..runs.checkpoint import load_weights
 from ..runs.folder import flatten
-from ..runs.reader import read_config
+from ..runs.reader import FoldRun
+from ..runtime.terminal import say
+from .task import Task
 
-HEADS = ("core.head.", "core.segmenter.head.")
-POINTS = "core.head."  # the point head, in a network that has one
 DECIDES_SHAPES = ("arch", "encoder", "norm", "pointrend", "options")  # of what `model` says
 
 
 def begin(
-    network: nn.Module, config: Config, folder: Path, fold: int | None, held_out: Sequence[Record]
+    task: Task, config: Config, folder: Path, fold: int | None, held_out: Sequence[Record]
 ) -> dict[str, Any] | None:
     """Gives a run's network the weights of ``model.start``, unless the run in ``folder`` stands beyond them already.
 
@@ -34,14 +33,14 @@ def begin(
     """
     if config.model.start is None or any((folder / name).is_dir() for name in ("last", "last.before", "final")):
         return None
-    begun = warm_start(network, config, fold, held_out)
+    begun = warm_start(task, config, fold, held_out)
     record = folder / "start.json"
     if record.is_file() and json.loads(record.read_text(encoding="utf-8")) != begun:
         raise TrainingError(f"{folder}: began with other weights than {begun['start']} holds now; give another name=")
     return begun
 
 
-def warm_start(network: nn.Module, config: Config, fold: int | None, held_out: Sequence[Record]) -> dict[str, Any]:
+def warm_start(task: Task, config: Config, fold: int | None, held_out: Sequence[Record]) -> dict[str, Any]:
     """Loads the final weights behind ``model.start`` into the network; returns what to record of it.
 
     A run's name stands for its fold of the same number, which has not seen this fold's held-out images.
@@ -52,27 +51,28 @@ def warm_start(network: nn.Module, config: Config, fold: int | None, held_out: S
     """
     name = str(config.model.start)
     folder = start_folder(name, config.runs, fold)
-    other = read_config(folder)
+    other = FoldRun(folder).config
     found = load_weights(folder / "final")
     if found is None:
         raise ConfigError(f"model.start={name}: {folder} has no final weights yet; finish its training first")
     refuse_leaks(folder, held_out)
-    weights, points = with_points(found[0], other.model.pointrend is not None, config.model.pointrend is not None)
-    mine = network.state_dict()
+    weights, new_parts = task.adapt_weights(found[0], other)
+    mine = task.network.state_dict()
     old, new = other.data.classes, config.data.classes
     left: list[str] = []
     if config.model.start_head == "new":
         counts = (len(old), len(new))
-        left = [k for k, value in mine.items() if k.startswith(HEADS) or _of_classes(weights.get(k), value, counts)]
+        heads = {key for key in mine if key.startswith(task.head_prefixes)}
+        left = [k for k, value in mine.items() if k in heads or _of_classes(weights.get(k), value, counts)]
     elif old != new:
         raise ConfigError(
             f"model.start={name}: was trained on {len(old)} classes ({old[0]}, ...), this recipe has {len(new)} "
             f"({new[0]}, ...), so its heads do not fit; model.start_head=new begins them anew"
         )
-    left += [key for key in mine if points and key.startswith(POINTS) and key not in left]
+    left += [key for key in mine if key.startswith(new_parts) and key not in left]
     wanted = {key: value for key, value in mine.items() if key not in left}
     bad = [key for key, value in wanted.items() if key not in weights or weights[key].shape != value.shape]
-    bad += [key for key in weights.keys() - mine.keys() if not key.startswith(HEADS)]
+    bad += [key for key in weights.keys() - mine.keys() if not key.startswith(task.head_prefixes)]
     if bad:
         a, b = (flatten(c.model.model_dump(mode="json", include=set(DECIDES_SHAPES))) for c in (other, config))
         differing = [f"model.{k}={a.get(k)} there, {b.get(k)} here" for k in {**a, **b} if a.get(k) != b.get(k)]
@@ -80,20 +80,10 @@ def warm_start(network: nn.Module, config: Config, fold: int | None, held_out: S
             f"model.start={name}: another network ({len(bad)} tensors do not fit, such as {bad[0]}). "
             f"{'; '.join(differing) or 'Its code or its libraries differ'}"
         )
-    network.load_state_dict({key: weights[key] for key in wanted}, strict=False)
+    task.network.load_state_dict({key: weights[key] for key in wanted}, strict=False)
     said = f", {len(left)} tensors of the heads anew" if left else ""
-    print(f"begins with {folder / 'final'}{said}", flush=True)
+    say(f"begins with {folder / 'final'}{said}")
     return {"start": str(folder), "weights": found[1], "left_out": left}
-
-
-def with_points(weights: Tensors, had: bool, has: bool) -> tuple[Tensors, bool]:
-    """Weights under the names of a network with a point head or without one, and whether that head is new."""
-    if had == has:
-        return weights, False
-    if has:
-        return {key.replace("core.", "core.segmenter.", 1): value for key, value in weights.items()}, True
-    kept = {key: value for key, value in weights.items() if not key.startswith(POINTS)}
-    return {key.replace("core.segmenter.", "core.", 1): value for key, value in kept.items()}, False
 
 
 def start_folder(name: str, runs: Path, fold: int | None) -> Path:
@@ -113,8 +103,8 @@ def start_folder(name: str, runs: Path, fold: int | None) -> Path:
 def refuse_leaks(folder: Path, held_out: Sequence[Record]) -> None:
     """Refuses weights that have seen what is held out here: the out-of-fold score would be that of known images."""
     number = folder.name.removeprefix("fold")
-    with (folder / "folds.csv").open(encoding="utf-8", newline="") as file:
-        seen = {(row["image_name"], row["group"]) for row in csv.DictReader(file) if row["fold"] != number}
+    other = FoldRun(folder)
+    seen = {(image, other.patients[image]) for image, fold in other.folds.items() if str(fold) != number}
     shared = [record.name for record in held_out if (record.name, record.group) in seen]
     if shared:
         raise TrainingError(

@@ -15,6 +15,7 @@ import yaml
 from ..config import RUNTIME_KEYS, Config, validate
 from ..data import folds as folding
 from ..data.records import Record
+from ..data.selection import Selection
 from ..errors import ConfigError, OutputError, TrainingError
 from ..runtime.files import LEFT_BEHIND, append_bytes, refuse_links_in, write_json, write_text
 from ..runtime.locks import LockHeld, lock
@@ -33,7 +34,7 @@ PACKAGES = (
 
 
 OURS = re.compile(
-    r"config\.yaml|environment\.json|(folds|dropped|watched|weights|traits|oof)\.csv|(start|oof|oof_score|done)\.json|"
+    r"config\.yaml|environment\.json|(folds|selection|monitored|attributes|oof)\.csv|(start|oof|oof_score|done)\.json|"
     r"log\.jsonl|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|\.oof\.csv\.part"
 )  # what a training writes into its folder
 BEGUN = (".lock", ".holder")  # before its config.yaml
@@ -129,6 +130,21 @@ def agreed_folds(folder: Path, config: Config, records: Sequence[Record]) -> fol
                 "on. Restore the data set, or give another name="
             )
     return folds
+
+
+def agreed_selection(folder: Path, selection: Selection) -> Selection:
+    """The selection of training images, once it is that of all folds of the run, however often begun.
+
+    Raises:
+        TrainingError: a fold began with other images or weights.
+    """
+    for other in sorted(folder.parent.glob("*/selection.csv")):
+        if changed := Selection.read(other).difference(selection):
+            raise TrainingError(
+                f"{other}: this run began with another selection of training images ({changed}), so the rules of data, "
+                "the images or the metadata changed since. Restore them, or give another name="
+            )
+    return selection
 
 
 def claim(folder: Path, config: Config) -> None:

@@ -1,9 +1,12 @@
 """The segmentation task: what it adds to the engine is its data set, network, loss, metrics and decoding."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -12,75 +15,147 @@ from ..config import Augment, Config
 from ..data.attributes import read_sheet, sheet_values
 from ..data.cache import SampleCache
 from ..data.dataset import Batch, TrainingSet, Unwarped, collate
-from ..data.oversample import image_weights
 from ..data.records import Record
+from ..data.selection import Selection
 from ..data.truth import truth_of
-from ..engine.task import Outcome
+from ..engine.nonfinite import first_bad
+from ..engine.task import Event, Outcome, Part, Step
 from ..errors import DataError
 from ..losses.stages import Result, StagedLoss
 from ..masks.planes_torch import thin
-from ..models.build import Network, Output, build
+from ..models.build import Output, build
 from ..predict.opening import open_member
 from ..predict.run import write_submission
 from ..runtime.device import check_warp_device, open_device
 from ..runtime.distributed import Ranks
 from ..runtime.files import write_json
+from ..runtime.metric import Metric
 from ..runtime.sidecar import read_sidecar
 from ..scoring.dice_torch import hard_dice
 from ..scoring.score import DICE, score
 from ..submission.table import Submission
+from .selection import select_images
+
+POINT_HEAD = "core.head."  # of parameters, in a network that has one
 
 
 class Segment:
     """Overlapping classes by sigmoid, scored by mean Dice over images and classes."""
 
-    metric = DICE
+    metric: ClassVar[Metric] = DICE
+    head_prefixes: tuple[str, ...] = (POINT_HEAD, "core.segmenter.head.")
 
     def __init__(
-        self, config: Config, train: Sequence[Record], held_out: Sequence[Record], watched: Sequence[Record] = ()
+        self,
+        config: Config,
+        train: Sequence[Record],
+        held_out: Sequence[Record],
+        monitored: Sequence[Record] = (),
+        weights: np.ndarray | None = None,
     ):
-        """``watched``: images that are not trained on, whose Dice the engine may go by."""
-        self.config, self.held_out = config, list(held_out)
+        self.config, self.held_out, self.weights = config, list(held_out), weights
         check_warp_device(config.augment.device, open_device(config.device, config.precision))
         self.loss = StagedLoss(config.loss, config.data.classes)  # first: wrong options should not wait for images
-        first = config.model.start is None  # else a run's weights follow
-        self.network = build(config.model, classes=len(config.data.classes), size=config.data.size, pretrained=first)
-        # float32[N, T] of the images, where model.metadata asks for some
-        self.traits = self.held_out_traits = self.watched_traits = None
+        self.stage = self.stage_began = 0  # of the loss, and the epoch in which it began
+        data, pretrained = config.data, config.model.start is None  # else a run's weights follow
+        self.network = build(config.model, classes=len(data.classes), size=data.size, pretrained=pretrained)
+        # float32[N, T] of the images, if the network is conditioned on metadata
+        self.attributes: dict[str, Tensor] = {}
         if self.network.segmenter.film is not None:
             sheet = read_sheet(config.data, config.model.metadata)
-            self.traits, self.held_out_traits, self.watched_traits = (
-                torch.from_numpy(sheet_values(part, sheet, config.model.metadata))
-                for part in (train, held_out, watched)
-            )
-            self.network.segmenter.film.standardise_by(self.traits)
-        self.weights = image_weights(train, config.data)  # how often an epoch shows each training image
-        data, cache = config.data, SampleCache(config.data)
-        common: dict[str, Any] = {"seed": config.seed, "cache": cache, "progress": config.progress}
+            parts = {"train": train, "held_out": held_out, "monitored": monitored}
+            self.attributes = {
+                name: torch.from_numpy(sheet_values(part, sheet, config.model.metadata)) for name, part in parts.items()
+            }
+            self.network.segmenter.film.standardise_by(self.attributes["train"])
+        common: dict[str, Any] = {"seed": config.seed, "cache": SampleCache(data), "progress": config.progress}
         self.training_set = TrainingSet(train, data=data, augment=config.augment, **common)
         whole = data.model_copy(update={"crop": None})  # whole images are what counts
-        self.validation_set = TrainingSet(held_out, data=whole, augment=Augment(), **common)
-        self.watched_set = TrainingSet(watched, data=whole, augment=Augment(), **common)
+        self.evaluated = {
+            "held_out": TrainingSet(held_out, data=whole, augment=Augment(), **common),
+            "monitored": TrainingSet(monitored, data=whole, augment=Augment(), **common),
+        }
 
-    def step(self, network: Any, batch: Batch | Unwarped, stage: int) -> Result:
-        """Loss and training Dice of a batch on the network's device."""
-        if isinstance(batch, Unwarped):
-            batch = batch.warp(self.training_set.pairs)
-        return loss_of(self.loss, stage, network(batch.images, traits_of(self.traits, batch)), batch.planes)
+    @staticmethod
+    def select(config: Config, records: Sequence[Record]) -> Selection:
+        """Which annotated images of the data set the recipe trains on, and how often."""
+        return select_images(config, records)
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """Names of a step's values in the present loss stage."""
+        return self.metric.name, *(f"loss/{term}" for term in self.loss.stages[self.stage].weights)
+
+    def step(self, network: Any, batch: Batch | Unwarped) -> Step:
+        """Loss, training Dice and loss terms of a batch on the network's device."""
+        found = batch.warp(self.training_set.pairs) if isinstance(batch, Unwarped) else batch
+        output = network(found.images, rows_of(self.attributes.get("train"), found))
+        result = loss_of(self.loss, self.stage, output, found.planes)
+        values = {f"loss/{term}": parts.mean(1) for term, parts in result.terms.items()}
+        values[self.metric.name] = result.dice.mean(1)
+        return Step(result.total, values, partial(self.diagnose, batch, result.terms))
 
     def inputs(self, batch: Batch | Unwarped) -> dict[str, Tensor]:
-        """What may not be finite of what a step is given, float[B, ...] by name. Missing metadata counts as zero."""
+        """What may not be finite of a step's inputs, float[B, ...] by name. Missing metadata counts as zero."""
         found = dict(batch.maps._asdict()) if isinstance(batch, Unwarped) else {}
-        if self.traits is not None:
-            found["metadata"] = self.traits[batch.which].nan_to_num(nan=0.0, posinf=torch.inf)
+        if self.attributes:
+            found["metadata"] = self.attributes["train"][batch.rows].nan_to_num(nan=0.0, posinf=torch.inf)
         return found
 
+    def diagnose(self, batch: Batch | Unwarped, terms: Mapping[str, Tensor]) -> str | None:
+        """Which input, or else which loss term of which class, of which image is not finite; None if all are.
+
+        Args:
+            terms: float[B, C] by name.
+        """
+        images = [self.training_set.records[i].name for i in batch.rows.tolist()]
+        for name, values in self.inputs(batch).items():
+            if (place := first_bad(values)) is not None:
+                return f"the {name} of {images[place[0]]} given to the network is not finite"
+        for term, values in terms.items():
+            if (place := first_bad(values)) is not None:
+                label = self.config.data.classes[place[1]]
+                return f"the loss term {term} of class {label} in {images[place[0]]} is not finite"
+        return None
+
+    def end_epoch(self, epochs: int, means: Mapping[str, float]) -> list[Event]:
+        """Moves on to the next loss stage if it is time."""
+        if not self.loss.advance(self.stage, epochs - self.stage_began, means[self.metric.name]):
+            return []
+        self.stage, self.stage_began = self.stage + 1, epochs
+        return [("stage", {"stage": self.stage})]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The loss stage."""
+        return {"stage": self.stage, "stage_began": self.stage_began}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes up a saved loss stage."""
+        self.stage, self.stage_began = state["stage"], state["stage_began"]
+
+    def pinned_files(self) -> dict[str, str]:
+        """The patient attributes that the network is conditioned on."""
+        if not self.attributes:
+            return {}
+        names = [record.name for record in self.training_set.records]
+        rows = pd.DataFrame(self.attributes["train"].numpy(), columns=self.config.model.metadata, index=names)
+        return {"attributes.csv": rows.to_csv(index_label="image_name", lineterminator="\n")}
+
+    def adapt_weights(self, weights: dict[str, Tensor], other: Config) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """Another run's weights under this network's names; a point head that they do not have is new."""
+        had, has = (config.model.pointrend is not None for config in (other, self.config))
+        if had == has:
+            return weights, ()
+        if has:
+            return {key.replace("core.", "core.segmenter.", 1): value for key, value in weights.items()}, (POINT_HEAD,)
+        rest = {key: value for key, value in weights.items() if not key.startswith(POINT_HEAD)}
+        return {key.replace("core.segmenter.", "core.", 1): value for key, value in rest.items()}, ()
+
     @torch.no_grad()
-    def validate(self, network: Network, device: torch.device, ranks: Ranks, watched: bool = False) -> float | None:
-        """Mean Dice of the held-out images, or of the watched ones, on the working grid: quicker than the score, and
-        close to it. None where there are no such images. Processes that train together share the work."""
-        examined = self.watched_set if watched else self.validation_set
-        values = self.watched_traits if watched else self.held_out_traits
+    def evaluate(self, network: Any, part: Part, device: torch.device, ranks: Ranks) -> float | None:
+        """Mean Dice of a part's images on the input size: quicker than the score, and close to it. None if there are
+        no such images. Processes that train together share the work."""
+        examined, attributes = self.evaluated[part], self.attributes.get(part)
         count = len(examined.records)
         if not count:
             return None
@@ -90,8 +165,8 @@ class Segment:
         for batch in loader:
             if isinstance(batch, Exception):
                 raise batch
-            traits = traits_of(values, batch)
-            logits = network.predict(batch.images.to(device), None if traits is None else traits.to(device))
+            rows = rows_of(attributes, batch)
+            logits = network.predict(batch.images.to(device), None if rows is None else rows.to(device))
             total += hard_dice(logits, batch.planes.to(device)).mean(1).sum().item()
         return ranks.sum(total)[0] / count
 
@@ -135,9 +210,9 @@ class Segment:
         return f"oof_prob/{lacking} is missing" if lacking else None
 
 
-def traits_of(values: Tensor | None, batch: Batch) -> Tensor | None:
-    """Rows float32[B, T] of the batch's images, beside them."""
-    return None if values is None else values[batch.which.cpu()].to(batch.images.device)
+def rows_of(values: Tensor | None, batch: Batch) -> Tensor | None:
+    """Rows float32[B, T] of the batch's images, on their device."""
+    return None if values is None else values[batch.rows.cpu()].to(batch.images.device)
 
 
 def loss_of(loss: StagedLoss, stage: int, output: Output, planes: Tensor) -> Result:
