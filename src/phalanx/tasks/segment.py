@@ -15,7 +15,7 @@ from ..data.dataset import Batch, TrainingSet, Unwarped, collate
 from ..data.oversample import image_weights
 from ..data.records import Record
 from ..data.truth import truth_of
-from ..losses.stages import Result, StagedLoss
+from ..losses.stages import StagedLoss, StepLoss
 from ..masks.planes_torch import thin
 from ..models.build import Network, Output, build
 from ..predict.opening import open_member
@@ -56,7 +56,7 @@ class Segment:
         self.validation_set = TrainingSet(held_out, data=whole, augment=Augment(), **common)
         self.watched_set = TrainingSet(watched, data=whole, augment=Augment(), **common)
 
-    def step(self, network: Any, batch: Batch | Unwarped, stage: int) -> Result:
+    def step(self, network: Any, batch: Batch | Unwarped, stage: int) -> StepLoss:
         """Loss and training Dice of a batch on the network's device."""
         if isinstance(batch, Unwarped):
             batch = batch.warp(self.training_set.pairs)
@@ -115,7 +115,7 @@ def traits_of(values: Tensor | None, batch: Batch) -> Tensor | None:
     return None if values is None else values[batch.which.cpu()].to(batch.images.device)
 
 
-def loss_of(loss: StagedLoss, stage: int, output: Output, planes: Tensor) -> Result:
+def loss_of(loss: StagedLoss, stage: int, output: Output, planes: Tensor) -> StepLoss:
     """Loss and training Dice of a network's output against bit-planes uint8[B, P, S, S]. Heads that only help to learn
     see the loss of the stage at their own size."""
     result = loss(stage, output.logits, output.points, planes)
