@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..masks.planes_torch import unpack
+from ..masks.planes_torch import bits
 from .fused_autograd import ClassLoss, accumulation_dtype, add_class_losses, fused_loss
 
 TILE = 1 << 16  # pixels searched at a time, so that temporaries stay in a CPU's cache
@@ -36,7 +36,7 @@ def add_lovasz(
 
     def losses_of_image(b: int) -> ClassLoss:
         def class_loss(c: int, grad: Tensor | None, scale: Tensor) -> Tensor:
-            truth = unpack(planes[b : b + 1], slice(c, c + 1)).to(torch.uint8).reshape(-1)
+            truth = bits(planes[b, c // 8], c % 8).reshape(-1)
             loss, steps, active, signs = _lovasz_of_mask(logits[b, c].reshape(-1), truth)
             if grad is not None:
                 grad.view(-1)[active] += (steps * scale).to(dtype) * signs

@@ -12,8 +12,8 @@ def unpack(planes: Tensor, classes: slice) -> Tensor:
     return bits(planes[:, index // 8], (index % 8).to(torch.uint8)[:, None, None]).bool()  # (B, C, H, W)
 
 
-def bits(planes: Tensor, positions: Tensor) -> Tensor:
-    """The bits, 0 or 1, at ``positions`` of uint8 planes, whose shapes are broadcast together."""
+def bits(planes: Tensor, positions: Tensor | int) -> Tensor:
+    """The bits, 0 or 1, at ``positions`` of uint8 planes; the two are broadcast together."""
     return (planes >> positions) & 1
 
 
