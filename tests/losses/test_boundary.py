@@ -10,7 +10,7 @@ from phalanx.masks.planes import pack
 
 
 def brute(mask):
-    """bool[H, W] to signed distances in pixels: to the nearest pixel of the other side, less half a pixel."""
+    """bool[H, W] to signed distances in pixels: to the nearest pixel of the other side, minus half a pixel."""
     points = np.argwhere(np.ones_like(mask)).astype(float)
     other = np.sqrt(((points[:, None] - points[None]) ** 2).sum(2))
     flat = mask.ravel()
@@ -32,7 +32,7 @@ def blobs(side, seed=0):
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (21, 32), (32, 9)])
-def test_distances_are_those_of_brute_force(shape):
+def test_distances_match_brute_force(shape):
     masks = blobs(32)[:, : shape[0], : shape[1]]
     found = signed_distances(pack(masks).transpose(2, 0, 1), 6)
     for mask, distance in zip(masks, found, strict=True):
@@ -47,7 +47,7 @@ def slow(logits, masks):
     return (torch.sigmoid(logits) * torch.from_numpy(far.astype(float))).mean((2, 3))
 
 
-def test_value_and_gradient_are_the_weighted_mean_of_predictions():
+def test_value_and_gradient_equal_the_mean_of_sigmoid_times_distance():
     masks = np.stack([blobs(24), blobs(24, seed=1)[::-1]])
     planes = torch.from_numpy(np.stack([pack(stack).transpose(2, 0, 1) for stack in masks]))
     logits = torch.randn(2, 6, 24, 24, dtype=torch.float64, requires_grad=True)
@@ -61,34 +61,34 @@ def test_value_and_gradient_are_the_weighted_mean_of_predictions():
 
 
 @pytest.mark.parametrize("shape", [(96, 96), (90, 61), (50, 97)])
-def test_a_coarser_grid_stays_within_its_pixels_of_the_fine_one(shape, monkeypatch):
-    """Sides that the stride does not divide; small classes, which the coarse grid might not meet, stay."""
+def test_subsampled_distances_are_within_a_block_of_the_full_ones(shape, monkeypatch):
+    """Sides that the stride does not divide, and small classes that no sample might hit."""
     masks = blobs(97)[:4, : shape[0], : shape[1]]
     planes = torch.from_numpy(pack(masks).transpose(2, 0, 1).copy())[None]
     flat = torch.zeros(1, 4, *shape, dtype=torch.float64, requires_grad=True)
 
-    def weights():  # the loss is linear in the sigmoid: its gradient shows the distances that it used
+    def distances():  # the loss is linear in the sigmoid, so its gradient is proportional to the distances
         (gradient,) = torch.autograd.grad(boundary_loss(flat, planes)[0], flat)
         return gradient[0] * 4 * 4 * shape[0] * shape[1] * max(shape)
 
-    fine = weights()
-    monkeypatch.setattr(boundary, "GRID", 25)
+    fine = distances()
+    monkeypatch.setattr(boundary, "DISTANCE_SIDE", 25)
     step = boundary.stride(*shape)
     assert step == 4
-    coarse = weights()
+    coarse = distances()
     assert not coarse[0].any()
     assert float((coarse - fine).abs().max()) < 1.5 * step
     assert float((coarse - fine)[2:].abs().mean()) < 0.25 * step
-    assert float(coarse[1, 48, 32]) < float(coarse[1, 0, 0])  # the one pixel was not lost
+    assert float(coarse[1, 48, 32]) < float(coarse[1, 0, 0])  # the single pixel is still there
 
 
 def test_a_prediction_that_spills_further_costs_more():
     masks = blobs(64)[2:3]
     planes = torch.from_numpy(pack(masks).transpose(2, 0, 1).copy())[None]
-    far = brute(masks[0])
+    distance = brute(masks[0])
     values = [
-        float(boundary_loss(torch.from_numpy(np.where(far < reach, 6.0, -6.0))[None, None], planes)[0])
-        for reach in (-3, 0, 3, 6, 12)
+        float(boundary_loss(torch.from_numpy(np.where(distance < margin, 6.0, -6.0))[None, None], planes)[0])
+        for margin in (-3, 0, 3, 6, 12)
     ]
     assert values[1] == min(values)
     assert values[1] < values[2] < values[3] < values[4]

@@ -1,4 +1,4 @@
-"""What a hand-written gradient owes to the rest of the graph: scaling, a second walk, half precision, autocast."""
+"""How a hand-written gradient behaves in the graph: scaling, a second backward, half precision, autocast."""
 
 import numpy as np
 import pytest
@@ -22,8 +22,8 @@ def staged(weights=ALL, **more):
     return StagedLoss(validate({"stages": [{"weights": weights}], **more}, Loss), CLASSES)
 
 
-def test_the_gradient_is_scaled_by_what_comes_from_above():
-    """The loss scaler multiplies by 65536; a retained graph is walked twice."""
+def test_the_gradient_is_scaled_by_the_upstream_gradient():
+    """As by the loss scaler's 65536, and by a second backward of a retained graph."""
     logits, planes = case()
     loss = staged()(0, logits, None, planes).total
     (once,) = torch.autograd.grad(loss, logits, retain_graph=True)
@@ -35,7 +35,7 @@ def test_the_gradient_is_scaled_by_what_comes_from_above():
     torch.testing.assert_close(logits.grad, 2 * once)
 
 
-def test_all_terms_in_one_buffer_are_the_sum_of_each_alone():
+def test_all_terms_in_one_buffer_give_the_sum_of_the_single_gradients():
     logits, planes = case(torch.float64)
     (together,) = torch.autograd.grad(staged()(0, logits, None, planes).total, logits)
     total = torch.zeros_like(logits)
@@ -45,7 +45,7 @@ def test_all_terms_in_one_buffer_are_the_sum_of_each_alone():
 
 
 def test_micro_batches_of_all_terms_give_the_gradient_of_the_batch():
-    """As the engine weighs them, by their share of the step's images."""
+    """Weighted as by the engine, by their fraction of the step's images."""
     logits, planes = case(torch.float64)
     loss = staged(class_weights={"c3": 2.0})
     (whole,) = torch.autograd.grad(loss(0, logits, None, planes).total, logits)
@@ -56,21 +56,21 @@ def test_micro_batches_of_all_terms_give_the_gradient_of_the_batch():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_logits_keep_a_float32_loss_and_gradient_under_the_scaler(dtype):
-    """A step of 1 / pixels is below half precision's smallest number; only its product with the scale is kept."""
+    """A gradient of 1 / pixels underflows in half precision; its product with the scale does not."""
     logits, planes = case(dtype, side=512)
-    wide = logits.detach().float().requires_grad_()
+    single = logits.detach().float().requires_grad_()
     loss = staged()(0, logits, None, planes).total
-    expected = staged()(0, wide, None, planes).total
+    expected = staged()(0, single, None, planes).total
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, expected)
     (gradient,) = torch.autograd.grad(65536 * loss, logits)
-    (wide_gradient,) = torch.autograd.grad(65536 * expected, wide)
+    (single_gradient,) = torch.autograd.grad(65536 * expected, single)
     assert gradient.dtype == dtype
-    torch.testing.assert_close(gradient, wide_gradient.to(dtype))
+    torch.testing.assert_close(gradient, single_gradient.to(dtype))
     assert float((gradient == 0).float().mean()) < 0.01
 
 
-def test_autocast_does_not_reach_into_the_loss():
+def test_autocast_is_off_inside_the_loss():
     logits, planes = case()
     plain = staged()(0, logits, None, planes)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -79,7 +79,7 @@ def test_autocast_does_not_reach_into_the_loss():
     assert all(torch.equal(cast.terms[name], plain.terms[name]) for name in plain.terms)
 
 
-def test_without_gradient_no_buffer_is_made():
+def test_without_gradient_the_value_is_the_same():
     logits, planes = case()
     with torch.no_grad():
         result = staged()(0, logits, None, planes)
@@ -87,14 +87,14 @@ def test_without_gradient_no_buffer_is_made():
     torch.testing.assert_close(result.total, staged()(0, logits, None, planes).total.detach())
 
 
-def test_a_class_with_twice_the_weight_counts_as_two_of_the_mean():
+def test_a_class_with_weight_2_counts_twice_in_the_mean():
     logits, planes = case(torch.float64)
-    shares = torch.ones(11, dtype=torch.float64)
-    shares[3] = 2
+    class_weights = torch.ones(11, dtype=torch.float64)
+    class_weights[3] = 2
     for name in ALL:
         terms = staged({name: 1.0})(0, logits, None, planes).terms[name]
         found = staged({name: 1.0}, class_weights={"c3": 2.0})(0, logits, None, planes)
-        torch.testing.assert_close(found.total.detach(), (terms * shares).sum() / (2 * shares.sum()))
+        torch.testing.assert_close(found.total.detach(), (terms * class_weights).sum() / (2 * class_weights.sum()))
         torch.testing.assert_close(found.terms[name], terms)  # reports stay unweighted
         corner = logits.detach()[:, :, :3, :3].contiguous().requires_grad_()
         gradients = [
@@ -104,11 +104,11 @@ def test_a_class_with_twice_the_weight_counts_as_two_of_the_mean():
             for w in ({}, {"c3": 2.0})
         ]
         plain, weighted = (found[0] for found in gradients)
-        torch.testing.assert_close(weighted, plain * (shares / shares.mean())[:, None, None])
+        torch.testing.assert_close(weighted, plain * (class_weights / class_weights.mean())[:, None, None])
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_one_logit_that_is_no_number_shows_in_its_term(name):
+def test_a_nan_logit_makes_its_term_nan(name):
     logits, planes = case()
     with torch.no_grad():
         logits[1, 4, 2, 3] = float("nan")

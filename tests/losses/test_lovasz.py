@@ -40,7 +40,7 @@ def planes_of(truth):
 
 
 def case(batch=2, classes=11, side=13, seed=0, spread=1.5):
-    """Classes from empty over every share to full."""
+    """Foreground fractions from 0 to 1 by class."""
     rng = np.random.default_rng(seed)
     share = np.linspace(0, 1, classes)[None, :, None, None]
     truth = torch.from_numpy(rng.random((batch, classes, side, side)) < share)
@@ -60,8 +60,8 @@ def test_value_and_gradient_equal_the_authors(spread, seed):
     torch.testing.assert_close(logits.grad, gradient, rtol=1e-9, atol=1e-14 * float(gradient.abs().max()))
 
 
-def test_empty_and_full_masks_have_the_authors_value_by_hand():
-    """Of an empty mask only the worst false pixel counts; of a full one each error counts one N-th."""
+def test_empty_and_full_masks_by_hand():
+    """In an empty mask only the largest error counts; in a full one every error counts 1/N."""
     logits = torch.tensor([-3.0, 0.5, 2.0, -0.5], dtype=torch.float64).view(1, 1, 2, 2).requires_grad_()
     empty, full = torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.ones(1, 1, 2, 2, dtype=torch.uint8)
     value, _ = lovasz_loss(logits, empty)
@@ -74,7 +74,7 @@ def test_empty_and_full_masks_have_the_authors_value_by_hand():
     assert gradient.flatten().tolist() == [-0.25, -0.25, 0, -0.25]
 
 
-def test_right_beyond_the_margin_everywhere_is_no_loss_and_no_gradient():
+def test_beyond_the_margin_loss_and_gradient_are_zero():
     _, truth = case()
     logits = torch.where(truth, 2.0, -2.0).requires_grad_()
     value, parts = lovasz_loss(logits, planes_of(truth))
@@ -85,8 +85,8 @@ def test_right_beyond_the_margin_everywhere_is_no_loss_and_no_gradient():
 
 
 @pytest.mark.parametrize("share", [0.001, 0.3])
-def test_in_float32_a_million_pixels_keep_their_gradient(share):
-    """Where differencing neighbouring Jaccards in float32 loses percents."""
+def test_the_float32_gradient_is_exact_at_a_million_pixels(share):
+    """Differences of neighbouring Jaccards in float32 are wrong by percents there."""
     rng = np.random.default_rng(0)
     truth = torch.from_numpy(rng.random((1, 1, 1024, 1024)) < share)
     # distinct values: the order of ties is free, and another order has another gradient
@@ -106,12 +106,12 @@ def test_in_float32_a_million_pixels_keep_their_gradient(share):
     assert float((found - expected).norm() / expected.norm()) < 1e-6
     assert float(((found - expected).abs() / expected.abs().clamp(min=1e-30))[expected != 0].max()) < 1e-6
     assert value.item() == pytest.approx(float(value_expected), rel=1e-6)
-    naive = berman_gradient(truth.flatten()[order].float())  # what it is for: the usual float32 way misses this bar
+    naive = berman_gradient(truth.flatten()[order].float())  # the usual float32 code misses this bound
     assert float((naive - step).norm() / step.norm()) > 1e-6
 
 
 @pytest.mark.parametrize("cut", [[1, 1, 1], [2, 1]])
-def test_a_batch_cut_into_parts_weighted_by_their_counts_is_the_same(cut):
+def test_micro_batches_weighted_by_size_give_the_batch(cut):
     logits, truth = case(batch=3)
     planes = planes_of(truth)
     whole, _ = lovasz_loss(logits, planes)
@@ -125,7 +125,7 @@ def test_a_batch_cut_into_parts_weighted_by_their_counts_is_the_same(cut):
     torch.testing.assert_close(logits.grad, gradient, rtol=1e-12, atol=0)
 
 
-def test_half_precision_logits_get_their_gradient_in_their_type():
+def test_half_precision_logits_get_a_gradient_of_their_type():
     logits, truth = case()
     half = logits.detach().bfloat16().requires_grad_()
     value, _ = lovasz_loss(half, planes_of(truth))
@@ -135,8 +135,8 @@ def test_half_precision_logits_get_their_gradient_in_their_type():
     assert value.item() == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_equal_errors_are_taken_by_pixel_in_float32_and_float64_alike():
-    """Which of two equal errors comes first is free, but must not depend on the type or on how it is sorted."""
+def test_equal_errors_are_sorted_by_pixel_in_float32_and_float64():
+    """The order of equal errors is free, but must not depend on the type or the sort."""
     rng = np.random.default_rng(0)
     truth = torch.from_numpy(rng.random((1, 5, 40, 40)) < 0.3)
     logits = torch.from_numpy(rng.integers(-6, 7, truth.shape) / 4)  # few values, exact in either type
@@ -153,13 +153,13 @@ def test_equal_errors_are_taken_by_pixel_in_float32_and_float64_alike():
     st.integers(1, 2), st.integers(1, 19), st.integers(1, 9), st.integers(0, 99), st.sampled_from([1 / 64, 1 / 8, 1])
 )
 def test_any_shape_and_class_count_equals_the_authors(batch, classes, side, seed, spread):
-    """In float32, with its own way of sorting; no two errors are equal, or closer than float32 can tell."""
+    """In float32, which has its own sort; no two errors are closer than float32 can resolve."""
     logits, truth = case(batch, classes, side, seed)
     sizes = logits.detach().flatten(2).abs().argsort(2).view(logits.shape)
-    wide = ((sizes + 0.25) * spread * logits.detach().sign()).requires_grad_()
-    single = wide.detach().float().requires_grad_()
-    expected, parts = slow(wide, truth)
-    (gradient,) = torch.autograd.grad(expected, wide)
+    double = ((sizes + 0.25) * spread * logits.detach().sign()).requires_grad_()
+    single = double.detach().float().requires_grad_()
+    expected, parts = slow(double, truth)
+    (gradient,) = torch.autograd.grad(expected, double)
     found, found_parts = lovasz_loss(single, planes_of(truth))
     (found_gradient,) = torch.autograd.grad(found, single)
     torch.testing.assert_close(found_parts.double(), parts.detach(), rtol=1e-5, atol=1e-5)
@@ -167,7 +167,7 @@ def test_any_shape_and_class_count_equals_the_authors(batch, classes, side, seed
 
 
 @pytest.mark.parametrize("tile", [1, 7, 1000])
-def test_the_search_by_tiles_finds_every_active_pixel(tile, monkeypatch):
+def test_tiles_find_every_active_pixel(tile, monkeypatch):
     logits, truth = case()
     expected, _ = lovasz_loss(logits, planes_of(truth))
     monkeypatch.setattr("phalanx.losses.lovasz.TILE", tile)

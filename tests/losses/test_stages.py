@@ -1,4 +1,4 @@
-"""Truth at points and the sum of terms, by indexing and by hand; stages that end when told."""
+"""Ground truth at points and the sum of terms, computed by hand; when loss stages end."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from phalanx.config import Loss, validate
 from phalanx.errors import ConfigError
 from phalanx.losses.lovasz import lovasz_loss
-from phalanx.losses.pixel_region import Options, area_loss
+from phalanx.losses.pixel_region import TermOptions, pixel_region_loss
 from phalanx.losses.points import point_loss
 from phalanx.losses.stages import StagedLoss
 from phalanx.masks.planes import pack
@@ -62,17 +62,17 @@ def test_point_loss_is_bce_at_the_points(truth, planes):
     torch.testing.assert_close(value, expected.mean(), rtol=1e-4, atol=1e-6)
 
 
-def test_point_loss_takes_a_share_of_dice_over_the_points_of_an_image_and_class(truth, planes):
+def test_point_loss_mixes_in_dice_over_the_points_of_an_image_and_class(truth, planes):
     coords, logits = torch.rand(2, 20, 2), torch.randn(2, 29, 20)
     y, p = bits_at(planes, coords, 29).float(), torch.sigmoid(logits)
     dice = torch.empty(2, 29)
     for b in range(2):
         for c in range(29):
-            shared = sum(float(p[b, c, n]) for n in range(20) if y[b, c, n])
-            dice[b, c] = 1 - (2 * shared + 1) / (float(p[b, c].sum() + y[b, c].sum()) + 1)
+            intersection = sum(float(p[b, c, n]) for n in range(20) if y[b, c, n])
+            dice[b, c] = 1 - (2 * intersection + 1) / (float(p[b, c].sum() + y[b, c].sum()) + 1)
     bce = point_loss(logits, coords, planes)[1]
-    torch.testing.assert_close(point_loss(logits, coords, planes, dice=1.0)[1], dice)
-    torch.testing.assert_close(point_loss(logits, coords, planes, dice=0.3)[1], 0.7 * bce + 0.3 * dice)
+    torch.testing.assert_close(point_loss(logits, coords, planes, dice_weight=1.0)[1], dice)
+    torch.testing.assert_close(point_loss(logits, coords, planes, dice_weight=0.3)[1], 0.7 * bce + 0.3 * dice)
 
 
 CLASSES = [f"c{i}" for i in range(29)]
@@ -93,7 +93,7 @@ def test_each_stage_is_the_weighted_sum_of_its_terms_and_reports_them(truth, pla
     p = torch.sigmoid(logits)
     bce = F.binary_cross_entropy(p, y)
     dice = (1 - (2 * (p * y).sum((2, 3)) + 1) / (p.sum((2, 3)) + y.sum((2, 3)) + 1)).mean()
-    lovasz, point = lovasz_loss(logits, planes)[0], point_loss(at, coords, planes, dice=0.5)[0]
+    lovasz, point = lovasz_loss(logits, planes)[0], point_loss(at, coords, planes, dice_weight=0.5)[0]
     expected = [bce, 0.5 * bce + 0.25 * dice + 2 * point, 0.75 * lovasz + 0.5 * dice]
     names = [{"bce"}, {"bce", "dice", "point"}, {"lovasz", "dice"}]
     for stage in range(3):
@@ -102,16 +102,16 @@ def test_each_stage_is_the_weighted_sum_of_its_terms_and_reports_them(truth, pla
         assert set(result.terms) == names[stage]
         gradients = [torch.autograd.grad(v, logits, retain_graph=True)[0] for v in (result.total, expected[stage])]
         torch.testing.assert_close(*gradients)
-        torch.testing.assert_close(result.dice, area_loss(logits, planes, {}).dice_hard)
+        torch.testing.assert_close(result.dice, pixel_region_loss(logits, planes, {}).dice_hard)
 
 
-def test_without_a_point_heads_predictions_the_point_term_is_left_out(truth, planes):
+def test_without_point_predictions_there_is_no_point_term(truth, planes):
     """Validation predicts no points."""
     result = StagedLoss(validate(THREE, Loss), CLASSES)(1, torch.randn(truth.shape), None, planes)
     assert set(result.terms) == {"bce", "dice"}
 
 
-def test_stages_end_by_epochs_by_dice_or_never():
+def test_stages_end_after_epochs_at_a_dice_or_never():
     loss = StagedLoss(validate(THREE, Loss), CLASSES)
     assert [loss.advance(0, epochs, 1.0) for epochs in (1, 2, 3, 4)] == [False, False, True, True]
     assert [loss.advance(1, 99, dice) for dice in (0.0, 0.899, 0.9, 0.95)] == [False, False, True, True]
@@ -119,7 +119,7 @@ def test_stages_end_by_epochs_by_dice_or_never():
 
 
 def test_options_reach_the_terms_they_name(truth, planes):
-    """Each number told in the configuration, against the term called with it."""
+    """Each number of the configuration, against the term called with it."""
     options = {
         "bce": {"smoothing": 0.1, "pos_weight": {"c2": 3.0}},
         "focal": {"gamma": 1.0, "alpha": 0.25},
@@ -128,11 +128,19 @@ def test_options_reach_the_terms_they_name(truth, planes):
     values = {"stages": [{"weights": dict.fromkeys(options, 1.0)}], "options": options, "class_weights": {"c0": 4.0}}
     logits = torch.randn(truth.shape, dtype=torch.float64)
     found = StagedLoss(validate(values, Loss), CLASSES)(0, logits, None, planes)
-    pos, fn = [1.0] * 29, [0.7] * 29
-    pos[2], fn[1] = 3.0, 2.0
-    told = Options(smoothing=0.1, pos_weight=pos, gamma=1.0, alpha=0.25, fp=0.4, fn=fn, root=1.5)
-    factors = torch.tensor([4.0] + [1.0] * 28) * 29 / 32
-    expected = area_loss(logits, planes, dict.fromkeys(options, 1.0), told, factors)
+    pos, beta = [1.0] * 29, [0.7] * 29
+    pos[2], beta[1] = 3.0, 2.0
+    direct = TermOptions(
+        smoothing=0.1,
+        pos_weight=pos,
+        focal_gamma=1.0,
+        focal_alpha=0.25,
+        tversky_alpha=0.4,
+        tversky_beta=beta,
+        tversky_gamma=1.5,
+    )
+    class_weights = torch.tensor([4.0] + [1.0] * 28) * 29 / 32
+    expected = pixel_region_loss(logits, planes, dict.fromkeys(options, 1.0), direct, class_weights)
     torch.testing.assert_close(found.total, expected.loss)
     for name in options:
         torch.testing.assert_close(found.terms[name], expected.terms[name])
@@ -142,7 +150,7 @@ def test_class_weights_reach_the_point_term(truth, planes):
     coords, at = torch.rand(2, 20, 2), torch.randn(2, 29, 20)
     values = {"stages": [{"weights": {"point": 1.0}}], "class_weights": {"c0": 4.0}}
     found = StagedLoss(validate(values, Loss), CLASSES)(0, torch.randn(truth.shape), (coords, at), planes)
-    parts = point_loss(at, coords, planes, dice=0.5)[1]
+    parts = point_loss(at, coords, planes, dice_weight=0.5)[1]
     torch.testing.assert_close(found.total, (parts[:, 0].sum() * 4 + parts[:, 1:].sum()) / (2 * 32))
 
 

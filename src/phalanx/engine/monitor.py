@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..config import Config, Optim, Plateau, Watch
+from ..config import Config, Monitor, Optim, Plateau
 from ..data import folds as folding
 from ..data.records import Record
 from ..errors import ConfigError
@@ -11,10 +11,10 @@ from ..runtime.metric import Metric
 from .state import State
 
 
-def monitored(config: Optim) -> Watch | None:
+def monitored(config: Optim) -> Monitor | None:
     """What is monitored; None if nothing depends on it."""
     acts = config.schedule == "plateau" or config.early_stop is not None
-    return (config.watch or Watch()) if acts else None
+    return (config.monitor or Monitor()) if acts else None
 
 
 def inner_part(config: Config, train: Sequence[Record]) -> tuple[list[Record], list[Record]]:
@@ -23,13 +23,15 @@ def inner_part(config: Config, train: Sequence[Record]) -> tuple[list[Record], l
     Raises:
         ConfigError: fewer patients than parts.
     """
-    watch = monitored(config.optim)
-    if watch is None or watch.of != "inner":
+    monitor = monitored(config.optim)
+    if monitor is None or monitor.split != "inner":
         return list(train), []
     patients = len({record.group for record in train})
-    if patients < watch.parts:
-        raise ConfigError(f"optim.watch.parts={watch.parts}: only {patients} patients to train on; give at most that")
-    part = folding.draw(train, watch.parts, config.seed)
+    if patients < monitor.folds:
+        raise ConfigError(
+            f"optim.monitor.folds={monitor.folds}: only {patients} patients to train on; give at most that"
+        )
+    part = folding.draw(train, monitor.folds, config.seed)
     return [r for r in train if part[r.name]], [r for r in train if not part[r.name]]
 
 
@@ -39,11 +41,11 @@ def check_held_out(config: Config, held_out: Sequence[Record]) -> None:
     Raises:
         ConfigError: fold=all.
     """
-    watch = monitored(config.optim)
+    monitor = monitored(config.optim)
     if held_out:
         return
-    if watch is not None and watch.of == "held_out":
-        raise ConfigError("optim.watch.of=held_out: fold=all holds nothing out; monitor inner or train")
+    if monitor is not None and monitor.split == "held_out":
+        raise ConfigError("optim.monitor.split=held_out: fold=all holds nothing out; monitor inner or train")
     if config.optim.average_best:
         raise ConfigError("optim.average_best: fold=all holds nothing out to choose by; drop the option")
 
@@ -52,7 +54,7 @@ def take_in(state: State, config: Optim, metric: Metric, value: float) -> dict[s
     """Takes in the monitored value after ``state.epoch`` epochs; returns what it caused, for the log: ``plateau``, a
     reduction of the learning rate, and ``stop``."""
     caused: dict[str, dict[str, Any]] = {}
-    if metric.better(value, state.monitored_best, (config.watch or Watch()).delta):
+    if metric.better(value, state.monitored_best, (config.monitor or Monitor()).min_delta):
         state.monitored_best, state.monitored_epoch = value, state.epoch
     if config.schedule == "plateau":
         patience = (config.plateau or Plateau()).patience

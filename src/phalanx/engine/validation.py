@@ -29,7 +29,7 @@ class Validator:
     def __init__(self, config: Config, folder: Path, task: Task, network: nn.Module, ranks: Ranks):
         self.config, self.folder, self.task, self.network, self.ranks = config, folder, task, network, ranks
         self.metric = task.metric
-        self.on = getattr(monitored(config.optim), "of", None)
+        self.on = getattr(monitored(config.optim), "split", None)
 
     def __call__(self, state: State, train: float, log: Log) -> None:
         """Validates if it is time.

@@ -1,7 +1,7 @@
 """Boundary loss: predictions weighted by their distance to the true outline (Kervadec et al., 2019).
 
-Distances vary slowly, so they are made on the host from planes sampled to at most 512 pixels a side, one image at a
-time, and enlarged class by class where they are used: nothing of classes x full size is ever held.
+Distances vary slowly. So they are computed on the CPU, one image at a time, from planes subsampled to at most 512
+pixels on a side, and upsampled class by class. No array of classes x full size is ever held.
 """
 
 import cv2
@@ -10,60 +10,61 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .fused_autograd import explicit, wide
+from .fused_autograd import ClassLoss, accumulation_dtype, add_class_losses, fused_loss
 
-GRID = 512  # longest side on which distances are measured
+DISTANCE_SIDE = 512  # longest side, in pixels, of the maps on which distances are measured
 CHAMFER = cv2.DIST_MASK_5  # within 2% of the Euclidean distance; the exact transform takes three times as long
 
 
-def boundary_loss(logits: Tensor, planes: Tensor, factors: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def boundary_loss(logits: Tensor, planes: Tensor, class_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Mean over images and classes of mean(sigmoid * signed distance), float[], and its detached parts float32[B, C].
 
-    The distance is a share of the image's long side, negative inside, so the loss is negative for good predictions.
+    The distance is a fraction of the image's long side and negative inside, so good predictions have a negative loss.
     Classes that are absent, or fill the image, have no outline and add nothing.
 
     Args:
         logits: float[B, C, H, W].
-        planes: bit-planes uint8[B, P, H, W] of the truth.
-        factors: float[C] of the classes in the mean, their own mean 1.
+        planes: bit-planes uint8[B, P, H, W] of the ground truth.
+        class_weights: float[C] with mean 1; None: all are 1.
     """
-    loss, parts = explicit(logits, lambda x, g: add_boundary(x, planes, 1.0, factors, g))
+    loss, parts = fused_loss(logits, lambda x, g: add_boundary(x, planes, 1.0, class_weights, g))
     return loss, parts
 
 
 def add_boundary(
-    logits: Tensor, planes: Tensor, weight: float, factors: Tensor | None, gradient: Tensor | None
+    logits: Tensor, planes: Tensor, weight: float, class_weights: Tensor | None, gradient: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Weighted loss and unweighted parts; adds to ``gradient`` as ``explicit`` wants it."""
-    batch, classes, height, width = logits.shape
-    dtype, pixels, step = wide(logits), height * width, stride(height, width)
-    parts = torch.zeros(batch, classes, dtype=dtype, device=logits.device)
-    factors = torch.ones_like(parts[0]) if factors is None else factors.to(parts)
-    for b in range(batch):
-        distances = signed_distances(planes[b].cpu().numpy(), classes)
-        coarse = torch.from_numpy(distances).to(logits.device)
-        for c in range(classes):
-            far = F.interpolate(coarse[None, c : c + 1].to(dtype), scale_factor=step, mode="bilinear")
-            far = far[0, 0, :height, :width]
+    """Weighted loss and unweighted parts; adds to ``gradient`` as a :data:`LossFunction` does."""
+    classes, height, width = logits.shape[1:]
+    dtype, pixels, step = accumulation_dtype(logits), height * width, stride(height, width)
+
+    def losses_of_image(b: int) -> ClassLoss:
+        coarse = torch.from_numpy(signed_distances(planes[b].cpu().numpy(), classes)).to(logits.device)
+
+        def class_loss(c: int, grad: Tensor | None, scale: Tensor) -> Tensor:
+            distance = F.interpolate(coarse[None, c : c + 1].to(dtype), scale_factor=step, mode="bilinear")
             s = torch.sigmoid(logits[b, c].to(dtype))
-            product = s * far
-            parts[b, c] = product.sum() / pixels
-            if gradient is not None:  # ds/dx = s (1 - s)
-                product.addcmul_(product, s, value=-1).mul_(weight * factors[c] / (pixels * batch * classes))
-                gradient[b, c] += product
-    return weight * (parts * factors).mean(), parts
+            product = s * distance[0, 0, :height, :width]
+            loss = product.sum() / pixels
+            if grad is not None:  # ds/dx = s (1 - s)
+                grad += product.addcmul_(product, s, value=-1).mul_(scale)
+            return loss
+
+        return class_loss
+
+    return add_class_losses(logits, losses_of_image, weight, class_weights, gradient, pixels=pixels)
 
 
 def stride(height: int, width: int) -> int:
-    """Pixels of the full grid to one of the grid of distances."""
-    return -(-max(height, width) // GRID)
+    """Pixels of the full size per pixel of the distance map."""
+    return -(-max(height, width) // DISTANCE_SIDE)
 
 
 def signed_distances(planes: np.ndarray, classes: int) -> np.ndarray:
-    """Distance float32[C, h, w] to each class's outline, negative inside, as a share of the long side.
+    """Distance float32[C, h, w] to each class's outline, negative inside, as a fraction of the long side.
 
-    Zero for a class that is absent or fills everything. Pixels are those in the middle of blocks of ``stride``; a
-    class too small to be met by them is taken as the blocks that hold any of it.
+    Zero for a class that is absent or fills the image. Planes are sampled at the middle of blocks of ``stride``
+    pixels. A class that no sample hits is represented by the blocks that contain any of it.
 
     Args:
         planes: bit-planes uint8[P, H, W].
@@ -72,7 +73,7 @@ def signed_distances(planes: np.ndarray, classes: int) -> np.ndarray:
     step = stride(height, width)
     rows, columns = (np.minimum(np.arange(0, side, step) + step // 2, side - 1) for side in (height, width))
     coarse = planes[:, rows[:, None], columns]
-    found = np.zeros((classes, len(rows), len(columns)), np.float32)
+    distances = np.zeros((classes, len(rows), len(columns)), np.float32)
     for c in range(classes):
         inside = (coarse[c // 8] >> (c % 8)) & 1
         if not inside.any():
@@ -81,12 +82,12 @@ def signed_distances(planes: np.ndarray, classes: int) -> np.ndarray:
         if inside.all() or not inside.any():
             continue
         left, top, across, down = cv2.boundingRect(inside)
-        # one pixel more on each side holds all the background that can be nearest to a pixel inside
+        # with one pixel more on each side, the box contains the nearest background of every pixel inside
         box = np.s_[max(top - 1, 0) : top + down + 1, max(left - 1, 0) : left + across + 1]
-        far = cv2.distanceTransform(1 - inside, cv2.DIST_L2, CHAMFER)
-        depth = cv2.distanceTransform(np.ascontiguousarray(inside[box]), cv2.DIST_L2, CHAMFER)
-        # the outline runs between pixels: half a pixel from the nearest on the other side
-        far[box] = np.where(inside[box] > 0, 0.5 - depth, far[box])
-        found[c] = np.where(inside > 0, far, far - 0.5)
-    found *= step / max(height, width)
-    return found
+        outward = cv2.distanceTransform(1 - inside, cv2.DIST_L2, CHAMFER)
+        inward = cv2.distanceTransform(np.ascontiguousarray(inside[box]), cv2.DIST_L2, CHAMFER)
+        # the outline runs between pixels: half a pixel from the nearest one on the other side
+        outward[box] = np.where(inside[box] > 0, 0.5 - inward, outward[box])
+        distances[c] = np.where(inside > 0, outward, outward - 0.5)
+    distances *= step / max(height, width)
+    return distances

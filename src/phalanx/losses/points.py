@@ -8,20 +8,23 @@ from .pixel_region import SMOOTH
 
 
 def point_loss(
-    logits: Tensor, coords: Tensor, planes: Tensor, factors: Tensor | None = None, dice: float = 0.0
+    logits: Tensor, coords: Tensor, planes: Tensor, class_weights: Tensor | None = None, dice_weight: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Loss of logits[B, C, N] predicted at coords[B, N, 2] in 0..1, float[], and its detached parts float32[B, C].
+    """Loss of a point head, float[], and its detached parts float32[B, C].
 
     Args:
-        planes: bit-planes uint8[B, P, H, W] of the truth.
-        factors: float[C] of the classes in the mean, their own mean 1.
-        dice: share of soft Dice over the N points of an image and class; the rest is BCE, the paper's loss.
+        logits: float[B, C, N], predicted at the points.
+        coords: float[B, N, 2] in 0..1.
+        planes: bit-planes uint8[B, P, H, W] of the ground truth.
+        class_weights: float[C] with mean 1; None: all are 1.
+        dice_weight: of soft Dice over the N points of an image and class. The rest is BCE, the paper's loss.
     """
     logits = logits.float()
     truth = bits_at(planes, coords, logits.shape[1]).to(logits.dtype)
     parts = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(2)
-    if dice:
-        sure = logits.sigmoid()
-        shared, total = (sure * truth).sum(2), sure.sum(2) + truth.sum(2)
-        parts = (1 - dice) * parts + dice * (1 - (2 * shared + SMOOTH) / (total + SMOOTH))
-    return (parts if factors is None else parts * factors.to(parts)).mean(), parts.detach()
+    if dice_weight:
+        probability = logits.sigmoid()
+        intersection, total = (probability * truth).sum(2), probability.sum(2) + truth.sum(2)
+        dice_loss = 1 - (2 * intersection + SMOOTH) / (total + SMOOTH)
+        parts = (1 - dice_weight) * parts + dice_weight * dice_loss
+    return (parts if class_weights is None else parts * class_weights.to(parts)).mean(), parts.detach()

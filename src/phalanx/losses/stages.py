@@ -1,4 +1,4 @@
-"""The loss of a training step: a weighted sum of terms that changes by stages."""
+"""The loss of a training step: a weighted sum of terms, whose weights change from one loss stage to the next."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,19 +9,24 @@ from torch import Tensor
 from ..config import Loss, PerClass, nearest
 from ..errors import ConfigError
 from .boundary import add_boundary
-from .fused_autograd import explicit
+from .fused_autograd import fused_loss
 from .lovasz import add_lovasz
-from .pixel_region import Options, add_area
+from .pixel_region import TermOptions, add_pixel_region
 from .points import point_loss
 
-AREA = ("bce", "dice", "focal", "tversky")
-TERMS = (*AREA, "boundary", "lovasz", "point")
-ALONE = {"boundary": add_boundary, "lovasz": add_lovasz}
+PIXEL_REGION = ("bce", "dice", "focal", "tversky")  # computed in one pass
+PER_CLASS = {"boundary": add_boundary, "lovasz": add_lovasz}
+TERMS = (*PIXEL_REGION, "boundary", "lovasz", "point")
 
 
-class Result(NamedTuple):
-    """``total``: the loss, float[]; ``terms``: unweighted parts float32[B, C], detached; ``dice``: float32[B, C]
-    of the thresholded coarse prediction, at no extra cost."""
+class StepLoss(NamedTuple):
+    """The loss of a step, and what the log records of it.
+
+    Attributes:
+        total: the loss, float[].
+        terms: each term, unweighted and detached, float32[B, C].
+        dice: float32[B, C] of the thresholded coarse prediction, at no extra cost.
+    """
 
     total: Tensor
     terms: dict[str, Tensor]
@@ -29,13 +34,13 @@ class Result(NamedTuple):
 
 
 class StagedLoss:
-    """Terms and weights by stage. The engine says which stage is on; :meth:`advance` says when the next begins.
+    """Terms and their weights per loss stage. The engine counts stages; :meth:`advance` decides if the next begins.
 
     Args:
         classes: names, in the order of the logits.
 
     Raises:
-        ConfigError: a stage weighs an unknown term.
+        ConfigError: a stage has an unknown term.
     """
 
     def __init__(self, config: Loss, classes: Sequence[str]):
@@ -44,49 +49,42 @@ class StagedLoss:
             for term in stage.weights:
                 if term not in TERMS:
                     raise ConfigError(f"loss.stages[{number}].weights.{term}: no such term{nearest(term, TERMS)}")
-        bce, focal, tversky = config.options.bce, config.options.focal, config.options.tversky
-        self.options = Options()
-        if bce:
-            pos_weight = by_class(bce.pos_weight, classes, 1.0)
-            self.options = self.options._replace(smoothing=bce.smoothing, pos_weight=pos_weight)
-        if focal:
-            self.options = self.options._replace(gamma=focal.gamma, alpha=focal.alpha)
-        if tversky:
-            fp, fn = by_class(tversky.alpha, classes, 0.3), by_class(tversky.beta, classes, 0.7)
-            self.options = self.options._replace(fp=fp, fn=fn, root=tversky.gamma)
-        self.point_dice = config.options.point.dice if config.options.point else 0.0
-        shares = torch.tensor(by_class(config.class_weights, classes, 1.0))
-        self.factors = shares / shares.mean()
+        self.options = term_options(config, classes)
+        self.point_dice_weight = config.options.point.dice_weight if config.options.point else 0.0
+        class_weights = torch.tensor(by_class(config.class_weights, classes, 1.0))
+        self.class_weights = class_weights / class_weights.mean()
 
-    def __call__(self, stage: int, logits: Tensor, points: tuple[Tensor, Tensor] | None, planes: Tensor) -> Result:
-        """The loss of stage number ``stage``.
+    def __call__(self, stage: int, logits: Tensor, points: tuple[Tensor, Tensor] | None, planes: Tensor) -> StepLoss:
+        """The loss of loss stage number ``stage``.
 
         Args:
             logits: float[B, C, H, W].
-            points: coords[B, N, 2] and logits[B, C, N] of a point head, where there is one.
-            planes: bit-planes uint8[B, P, H, W] of the truth.
+            points: coords[B, N, 2] and logits[B, C, N] of a point head; None without one.
+            planes: bit-planes uint8[B, P, H, W] of the ground truth.
         """
         weights = self.stages[stage].weights
-        area = {name: weights[name] for name in AREA if name in weights}
-        alone = [name for name in ALONE if name in weights]
+        pixel_region = {name: weights[name] for name in PIXEL_REGION if name in weights}
+        per_class = [name for name in PER_CLASS if name in weights]
 
-        def work(x: Tensor, gradient: Tensor | None) -> tuple[Tensor, ...]:
-            total, hard, *parts = add_area(x, planes, area, self.options, self.factors, gradient)
-            for name in alone:
-                value, part = ALONE[name](x, planes, weights[name], self.factors, gradient)
+        def add_terms(x: Tensor, gradient: Tensor | None) -> tuple[Tensor, ...]:
+            total, dice_hard, *parts = add_pixel_region(
+                x, planes, pixel_region, self.options, self.class_weights, gradient
+            )
+            for name in per_class:
+                value, part = PER_CLASS[name](x, planes, weights[name], self.class_weights, gradient)
                 total = total + value
                 parts.append(part)
-            return total, hard, *parts
+            return total, dice_hard, *parts
 
-        total, hard, *parts = explicit(logits, work)
-        terms = dict(zip([*area, *alone], parts, strict=True))
+        total, dice_hard, *parts = fused_loss(logits, add_terms)
+        terms = dict(zip([*pixel_region, *per_class], parts, strict=True))
         if "point" in weights and points is not None:
-            value, terms["point"] = point_loss(points[1], points[0], planes, self.factors, self.point_dice)
+            value, terms["point"] = point_loss(points[1], points[0], planes, self.class_weights, self.point_dice_weight)
             total = total + weights["point"] * value
-        return Result(total, terms, hard)
+        return StepLoss(total, terms, dice_hard)
 
     def advance(self, stage: int, epochs_in_stage: int, dice: float) -> bool:
-        """Whether the next stage begins, after ``epochs_in_stage`` epochs and an epoch of this training Dice."""
+        """Whether the next loss stage begins, after ``epochs_in_stage`` epochs and an epoch of this training Dice."""
         until = self.stages[stage].until
         if until is None:
             return False
@@ -95,8 +93,22 @@ class StagedLoss:
         return dice >= (until.dice or 0.0)
 
 
+def term_options(config: Loss, classes: Sequence[str]) -> TermOptions:
+    """The options of the terms with one number per class, in the order of ``classes``."""
+    options, bce, focal, tversky = TermOptions(), config.options.bce, config.options.focal, config.options.tversky
+    if bce:
+        pos_weight = by_class(bce.pos_weight, classes, 1.0)
+        options = options._replace(smoothing=bce.smoothing, pos_weight=pos_weight)
+    if focal:
+        options = options._replace(focal_gamma=focal.gamma, focal_alpha=focal.alpha)
+    if tversky:
+        alpha, beta = by_class(tversky.alpha, classes, 0.3), by_class(tversky.beta, classes, 0.7)
+        options = options._replace(tversky_alpha=alpha, tversky_beta=beta, tversky_gamma=tversky.gamma)
+    return options
+
+
 def by_class(values: PerClass, classes: Sequence[str], default: float) -> list[float]:
-    """A number for each class: its own, else that of ``others``, else the default.
+    """One number per class: its own, else that of ``others``, else the default.
 
     >>> by_class({"Ulna": 3.0, "others": 2.0}, ["Radius", "Ulna"], 1.0)
     [2.0, 3.0]

@@ -9,8 +9,12 @@ CHUNK = 8  # classes handled at a time: one plane
 def unpack(planes: Tensor, classes: slice) -> Tensor:
     """Bit-planes uint8[B, P, H, W] to bool[B, C, H, W] for the given classes."""
     index = torch.arange(classes.start, classes.stop, device=planes.device)
-    bits = planes[:, index // 8] >> (index % 8).to(torch.uint8)[:, None, None]  # (B, C, H, W)
-    return (bits & 1).bool()
+    return bits(planes[:, index // 8], (index % 8).to(torch.uint8)[:, None, None]).bool()  # (B, C, H, W)
+
+
+def bits(planes: Tensor, positions: Tensor | int) -> Tensor:
+    """The bits, 0 or 1, at ``positions`` of uint8 planes; the two are broadcast together."""
+    return (planes >> positions) & 1
 
 
 def chunks(classes: int) -> list[slice]:

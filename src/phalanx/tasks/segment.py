@@ -21,7 +21,7 @@ from ..data.truth import truth_of
 from ..engine.nonfinite import first_bad
 from ..engine.task import Event, Outcome, Part, Step
 from ..errors import DataError
-from ..losses.stages import Result, StagedLoss
+from ..losses.stages import StagedLoss, StepLoss
 from ..masks.planes_torch import thin
 from ..models.build import Output, build
 from ..predict.opening import open_member
@@ -57,7 +57,7 @@ class Segment:
         check_warp_device(config.augment.device, open_device(config.device, config.precision))
         self.loss = StagedLoss(config.loss, config.data.classes)  # first: wrong options should not wait for images
         self.stage = self.stage_began = 0  # of the loss, and the epoch in which it began
-        data, pretrained = config.data, config.model.start is None  # else a run's weights follow
+        data, pretrained = config.data, config.model.init_from is None  # else a run's weights follow
         self.network = build(config.model, classes=len(data.classes), size=data.size, pretrained=pretrained)
         # float32[N, T] of the images, if the network is conditioned on metadata
         self.attributes: dict[str, Tensor] = {}
@@ -215,7 +215,7 @@ def rows_of(values: Tensor | None, batch: Batch) -> Tensor | None:
     return None if values is None else values[batch.rows.cpu()].to(batch.images.device)
 
 
-def loss_of(loss: StagedLoss, stage: int, output: Output, planes: Tensor) -> Result:
+def loss_of(loss: StagedLoss, stage: int, output: Output, planes: Tensor) -> StepLoss:
     """Loss and training Dice of a network's output against bit-planes uint8[B, P, S, S]. Heads that only help to learn
     see the loss of the stage at their own size."""
     result = loss(stage, output.logits, output.points, planes)
