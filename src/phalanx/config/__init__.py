@@ -15,19 +15,19 @@ from .base import Count, Positive, Share, Strict, known_keys, nearest, validate_
 from .data import Coco, Data, DropDice, Masks, Oversample
 from .loss import Loss, PerClass
 from .model import Model
-from .plain import read_plain
+from .plain import flatten, read_plain
 from .training import Freeze, OneCycle, Optim, Plateau, Predict, Restarts, Watch, Window
 
 __all__ = [
     "RUNTIME_KEYS", "Augment", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Freeze", "GridDistortion",
     "Loss", "Masks", "Model", "OneCycle", "Optim", "Oversample", "PerClass", "Plateau", "Predict", "Restarts", "Share",
-    "Strict", "Watch", "Window", "known_keys", "nearest", "read_plain",
+    "Strict", "Watch", "Window", "flatten", "known_keys", "nearest", "read_plain",
     "validate",
 ]  # fmt: skip
 
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
 RUNTIME_KEYS = (
-    "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "max_hours", "on_nan",
+    "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "max_hours", "on_nan", "tracking",
     "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "predict.oof_prob",
     "model.checkpointing",
 )  # fmt: skip
@@ -35,6 +35,7 @@ RUNTIME_KEYS = (
 
 # a run's name becomes a folder below `runs`, and must not lead out of there
 FOLDER_NAME = re.compile(r"(?![.\s])[^/\\\x00-\x1f\x7f]+(?<!\s)")
+TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 DeviceName = Annotated[str, BeforeValidator(lambda name: f"cuda:{name}" if str(name).isdigit() else str(name))]
 
 
@@ -65,6 +66,7 @@ class Config(Strict):
     devices: list[DeviceName] = []  # 0 or cuda:0, 1, ... or cpu: a fold each, or with ddp=true one fold on all
     ddp: bool = False
     max_hours: Positive | None = None  # for this call, all its folds together; then it stops, to be continued
+    tracking: list[TrackerName] = []  # beside log.jsonl, which is always written
 
     @model_validator(mode="after")
     def _usable(self) -> "Config":
@@ -100,6 +102,8 @@ class Config(Strict):
                 raise ValueError("ddp=true: needs two devices or more, all GPUs or all cpu, as in devices=0,1")
             if kinds == {"cuda"} and len(set(self.devices)) < len(self.devices):
                 raise ValueError(f"devices={','.join(self.devices)}: with ddp=true each GPU can serve one process only")
+        if len(set(self.tracking)) < len(self.tracking):
+            raise ValueError(f"tracking={','.join(self.tracking)}: names a tracker twice")
         freeze = self.optim.freeze
         if freeze is not None and freeze.epochs is not None and freeze.epochs > self.epochs:
             raise ValueError(

@@ -21,6 +21,7 @@ from ..runs.reader import FoldRun, Result
 from ..runtime.device import open_device
 from ..runtime.distributed import Ranks, launch
 from ..runtime.files import whole_disk, write_json, write_text
+from ..tracking.tracker import check_trackers
 from .loop import Trainer
 from .monitor import check_held_out, inner_part
 from .oom import predicting
@@ -69,6 +70,7 @@ def fit(
         if ranks.any(is_over(deadline)):
             stop(folder, config)
         check_optimizer(config.optim)
+        check_trackers(config, folder)
         check_held_out(config, held_out)
         dropped = dropping.agreed(folder, records, config.data, config.runs)
         torch.manual_seed(config.seed)

@@ -17,9 +17,9 @@ from ..data.worker import worker_errors
 from ..errors import TrainingError
 from ..models.encoder_stages import encoder_stages
 from ..runs import checkpoint
-from ..runs.folder import Log
 from ..runtime.device import check_compiler, open_device
 from ..runtime.distributed import Ranks
+from ..tracking.logger import Logger
 from . import topk as top
 from .ema import Average
 from .freeze import check_freeze, freeze
@@ -82,12 +82,13 @@ class Trainer:
         if self.ranks.first:
             checkpoint.remove(final)
         state, config = self.state, self.config
-        self.log = log = Log(self.folder / "log.jsonl", state.step, silent=not self.ranks.first)
+        self.log = log = Logger(config, self.folder, silent=not self.ranks.first)
+        log.start(state.step)
         log("start", state.step, images=self.feed.batches.images, steps=self.steps, lr_scales=scales(self.optimizer),
             processes=self.ranks.size)  # fmt: skip
         self.began = self.saved = time.monotonic()
         shown = self.task.training_set
-        with self._bar() as bar, worker_errors(shown.records, shown.trail):
+        with log, self._bar() as bar, worker_errors(shown.records, shown.trail):
             while state.epoch < config.epochs and not state.stopped:
                 self.train_epoch(bar)
                 if not state.images:

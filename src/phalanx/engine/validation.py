@@ -9,8 +9,8 @@ from torch import nn
 
 from ..config import Config
 from ..runs import checkpoint
-from ..runs.folder import Log
 from ..runtime.distributed import Ranks
+from ..tracking.logger import Logger
 from . import topk as top
 from .monitor import look, watched
 from .state import State
@@ -28,7 +28,7 @@ class Judge:
         self.config, self.folder, self.task, self.network, self.ranks = config, folder, task, network, ranks
         self.of = getattr(watched(config.optim), "of", None)
 
-    def __call__(self, state: State, dice: float, log: Log, say: Callable[[str], Any]) -> None:
+    def __call__(self, state: State, dice: float, log: Logger, say: Callable[[str], Any]) -> None:
         """After an epoch of training Dice ``dice``, told to the log and, in a line, by ``say``."""
         device = next(self.network.parameters()).device
         if self.of == "train":
@@ -44,7 +44,7 @@ class Judge:
         elif self.of == "inner":
             self._look(state, self.task.validate(self.network, device, self.ranks, watched=True), log, say)
 
-    def _keep(self, state: State, dice: float, log: Log, say: Callable[[str], Any]) -> None:
+    def _keep(self, state: State, dice: float, log: Logger, say: Callable[[str], Any]) -> None:
         """Keeps the best by the held-out Dice, optimistic by that choice."""
         log("validate", state.step, epoch=state.epoch, **{f"held_out/{self.task.metric.name}": dice})
         say(f"epoch {state.epoch}/{self.config.epochs}: held-out Dice {dice:.4f}")
@@ -56,7 +56,7 @@ class Judge:
             if self.ranks.first:
                 checkpoint.save(self.folder / "best", {"weights": weights}, asdict(state))
 
-    def _look(self, state: State, dice: float, log: Log, say: Callable[[str], Any]) -> None:
+    def _look(self, state: State, dice: float, log: Logger, say: Callable[[str], Any]) -> None:
         log("monitor", state.step, epoch=state.epoch, **{f"monitored/{self.task.metric.name}": dice})
         for event, values in look(state, self.config.optim, dice).items():
             log(event, state.step, epoch=state.epoch, **values)

@@ -8,11 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..config import Config
+from ..config import Config, flatten
 from ..data.records import Record
 from ..errors import ConfigError, TrainingError
 from ..runs.checkpoint import Tensors, load_weights
-from ..runs.folder import flatten
 from ..runs.reader import read_config
 
 HEADS = ("core.head.", "core.segmenter.head.")
