@@ -28,3 +28,8 @@ def test_train_with_every_tracker(tiny, tmp_path, monkeypatch, capsys):
     assert {run.info.run_name for run in readers.mlflow_runs(tmp_path / "runs")[1]} == {"r/fold0", "r/fold1"}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["configs", "runs", "submissions"]
     assert main([*words[:-1], "tracking=tensorboard"]) == 0  # a runtime key; the folds are finished
+    plain = ["name=plain" if word == "name=r" else word for word in words[:-1]]
+    assert main(plain) == 0
+    for fold in ("fold0", "fold1"):
+        weights = [tmp_path / "runs" / name / fold / "final" / "weights.safetensors" for name in ("r", "plain")]
+        assert weights[0].read_bytes() == weights[1].read_bytes()

@@ -13,7 +13,7 @@ from .tracker import DATABASE, DATABASE_LOCK, Run, Status
 # Set unless the user's environment says otherwise.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # the logger reports what fails
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",  # seconds
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
