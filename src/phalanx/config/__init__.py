@@ -66,7 +66,7 @@ class Config(Strict):
     devices: list[DeviceName] = []  # 0 or cuda:0, 1, ... or cpu: a fold each, or with ddp=true one fold on all
     ddp: bool = False
     max_hours: Positive | None = None  # for this call, all its folds together; then it stops, to be continued
-    tracking: list[TrackerName] = []  # beside log.jsonl, which is always written
+    tracking: list[TrackerName] = []  # in addition to log.jsonl
 
     @model_validator(mode="after")
     def _usable(self) -> "Config":

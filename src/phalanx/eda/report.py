@@ -193,9 +193,9 @@ def _summary(facts: dict[str, Any], out: Path) -> str:
     for relation in ("correlation", "regression"):
         rows = [row for row in facts["size"] if row["relation"] == relation]
         if rows:
-            values = ", ".join(f"{row['attribute']} {row['value']:+.2f}" for row in rows)
+            effects = ", ".join(f"{row['attribute']} {row['value']:+.2f}" for row in rows)
             also = f" (R2 {rows[0]['r_squared']:.2f})" if relation == "regression" else ""
-            lines.append(f"area of the bones, {relation}: {values}{also}")
+            lines.append(f"area of the bones, {relation}: {effects}{also}")
     annotated, rarest = facts["annotated"], min(facts["classes"], key=lambda row: row["images"])
     if rarest["images"] < annotated:
         lines.append(f"not every image has every class; {rarest['class']} is in {rarest['images']} of {annotated}")
