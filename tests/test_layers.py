@@ -18,7 +18,7 @@ commands
 sweep profiling
 tasks ensemble jobs
 predict engine
-checks eda visualize runs
+checks eda visualize runs tracking
 data scoring voting
 augment losses models submission
 phantom masks config runtime

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from phalanx.checks.likelihood import align, cycles, judge
-from phalanx.checks.normal import best_exchanges, deviations, energies, exchange_ratios, fit
+from phalanx.checks.likelihood import align, assess, cycles
+from phalanx.checks.normal import best_swaps, deviations, energies, fit, swap_ratios
 
 CLASSES = 12
 
@@ -23,7 +23,7 @@ def model(k: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_exchange_ratios_are_differences_of_log_densities(k):
     mean, covariance, x = model(k)
     inverse = np.linalg.inv(covariance).reshape(CLASSES, k, CLASSES, k)
-    ratios = exchange_ratios(x - mean, inverse, mean)
+    ratios = swap_ratios(x - mean, inverse, mean)
     density = multivariate_normal(mean.ravel(), covariance)
     for a in range(CLASSES):
         for b in range(CLASSES):
@@ -41,7 +41,7 @@ def test_exchanges_together_gain_the_difference_of_log_densities_and_at_least_th
         for mean, covariance, x in drawn:
             k = mean.shape[1]
             kinds.append((x[order] - mean, np.linalg.inv(covariance).reshape(CLASSES, k, CLASSES, k), mean))
-        gain, pairs = best_exchanges(kinds)
+        gain, pairs = best_swaps(kinds)
         assert len(set(pairs.ravel().tolist())) == pairs.size  # no bone twice
         changed = order.copy()
         for a, b in pairs:
@@ -50,7 +50,7 @@ def test_exchanges_together_gain_the_difference_of_log_densities_and_at_least_th
             density = multivariate_normal(mean.ravel(), covariance)
             before, after = before + density.logpdf(x[order].ravel()), after + density.logpdf(x[changed].ravel())
         np.testing.assert_allclose(gain, after - before)
-        ratios = sum(exchange_ratios(*kind) for kind in kinds)
+        ratios = sum(swap_ratios(*kind) for kind in kinds)
         assert gain >= (ratios - 1e9 * np.eye(CLASSES)).max() - 1e-6
 
 
@@ -63,9 +63,9 @@ def test_exchanges_together_find_what_no_single_one_gains():
         np.linalg.inv(covariance).reshape(8, 1, 8, 1),
         mean,
     )  # each row where the other should be
-    singly = exchange_ratios(*kind)
+    singly = swap_ratios(*kind)
     assert singly[0, 4] < -50
-    gain, pairs = best_exchanges([kind])
+    gain, pairs = best_swaps([kind])
     assert gain == pytest.approx(energies(*kind).sum() / 2)
     assert gain > singly.max() + 10
     assert sorted((a // 4, b // 4) for a, b in pairs.tolist()) == [(0, 1)] * 4
@@ -127,11 +127,11 @@ def test_exchanged_labels_and_nothing_else(names):
     wrong = bones.copy()
     wrong[9, names] = bones[9, np.roll(names, 1)]
     start = np.tile(np.arange(CLASSES), (60, 1))
-    judged = judge(wrong, [str(i) for i in range(60)], start, flip=False)
-    rows, labels = np.nonzero(judged.bearing != start)
+    judged = assess(wrong, [str(i) for i in range(60)], start, flip=False)
+    rows, labels = np.nonzero(judged.labels != start)
     assert set(rows) == {9}
     assert set(labels) == set(names)
-    np.testing.assert_array_equal(wrong[9, judged.bearing[9]], bones[9])
+    np.testing.assert_array_equal(wrong[9, judged.labels[9]], bones[9])
     assert np.nanmax(judged.place) < 7
 
 
@@ -139,8 +139,8 @@ def test_a_bone_elsewhere_is_odd_and_no_exchange_and_its_neighbours_are_not():
     bones = poses(60, seed=2)
     bones[7, 5, :2] += 0.12, -0.05
     start = np.tile(np.arange(CLASSES), (60, 1))
-    judged = judge(bones, [str(i) for i in range(60)], start, flip=False)
-    np.testing.assert_array_equal(judged.bearing, start)
+    judged = assess(bones, [str(i) for i in range(60)], start, flip=False)
+    np.testing.assert_array_equal(judged.labels, start)
     assert judged.place[7, 5] > 8
     judged.place[7, 5] = 0
     assert np.nanmax(judged.place) < 7
@@ -150,8 +150,8 @@ def test_both_images_of_a_patient_wrong_in_the_same_way():
     bones = poses(60, seed=3)
     bones[[20, 21], 2], bones[[20, 21], 3] = bones[[20, 21], 3], bones[[20, 21], 2]
     start = np.tile(np.arange(CLASSES), (60, 1))
-    judged = judge(bones, [str(i // 2) for i in range(60)], start, flip=False)
-    assert set(np.nonzero(judged.bearing != start)[0]) == {20, 21}
+    judged = assess(bones, [str(i // 2) for i in range(60)], start, flip=False)
+    assert set(np.nonzero(judged.labels != start)[0]) == {20, 21}
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
@@ -162,8 +162,8 @@ def test_few_images_or_few_patients_say_little_and_break_nothing(count, groups):
     bones[:, 7] = np.nan
     start = np.tile(np.arange(CLASSES), (count, 1))
     names = ["a"] * count if groups == "one patient" else [str(i) for i in range(count)]
-    judged = judge(bones, names, start, flip=True)
-    np.testing.assert_array_equal(judged.bearing, start)
+    judged = assess(bones, names, start, flip=True)
+    np.testing.assert_array_equal(judged.labels, start)
     assert not (judged.place > 8).any()
     assert np.isnan(judged.place[:, 7]).all()
 
@@ -171,8 +171,8 @@ def test_few_images_or_few_patients_say_little_and_break_nothing(count, groups):
 def test_equal_images_do_not_break_it():
     bones = np.tile(poses(1, seed=5), (12, 1, 1))
     start = np.tile(np.arange(CLASSES), (12, 1))
-    judged = judge(bones, [str(i) for i in range(12)], start, flip=True)
-    np.testing.assert_array_equal(judged.bearing, start)
+    judged = assess(bones, [str(i) for i in range(12)], start, flip=True)
+    np.testing.assert_array_equal(judged.labels, start)
     assert not (judged.place > 8).any()
 
 

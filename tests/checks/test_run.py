@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from phalanx.checks.geometry import expect, relabel
-from phalanx.checks.picture import perceptual_hash
+from phalanx.checks.pixels import perceptual_hash
 from phalanx.checks.run import check
 from phalanx.cli import main
 from phalanx.config.compose import compose
@@ -159,7 +159,7 @@ def test_bad_annotations(spoiled, change, kind):
     assert report(spoiled).bad_images()[f"{path.stem}.png"]
 
 
-def test_every_problem_of_a_file_is_told_not_only_the_first(spoiled):
+def test_every_problem_of_a_file_is_reported_not_only_the_first(spoiled):
     path = sound(spoiled)[0][1]
 
     def change(items):
@@ -355,7 +355,7 @@ def test_the_command_writes_its_files_and_exits_with_one_on_errors(clean, tmp_pa
     assert set(read_quarantine(Path("out.txt"))) == wrong
     # what is in quarantine is settled
     assert main([*words, "data.quarantine=out.txt", "--json", "again.json"]) == 0
-    assert "2 more lie in quarantine" in capsys.readouterr().out
+    assert "2 more are in quarantine" in capsys.readouterr().out
     assert json.loads(Path("again.json").read_text())["passed_over"] == sorted(wrong)
     # and never overwritten
     assert main([*words, "--quarantine", "out.txt"]) == 2

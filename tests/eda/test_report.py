@@ -68,7 +68,7 @@ def test_rotation_is_measured_without_error_on_annotations_and_on_a_csv(root, fo
 
 
 def test_the_shift_is_told_by_patients(found):
-    shift = pd.read_csv(found / "shift.csv", index_col="trait")
+    shift = pd.read_csv(found / "shift.csv", index_col="attribute")
     assert list(shift.index) == ["rotated", "male", "age", "height", "weight"]
     rotated = shift.loc["rotated"]
     assert (rotated["patients_train"], rotated["patients_test"]) == (12, 4)
@@ -80,8 +80,8 @@ def test_the_shift_is_told_by_patients(found):
 def test_sizes_overlaps_and_classes_are_tables(found):
     size = pd.read_csv(found / "size.csv")
     assert set(size["relation"]) == {"correlation", "regression"}
-    assert set(size["trait"]) == {"age", "height", "weight", "male"}
-    assert size.set_index(["relation", "trait"]).loc[("correlation", "height"), "value"] > 0.5
+    assert set(size["attribute"]) == {"age", "height", "weight", "male"}
+    assert size.set_index(["relation", "attribute"]).loc[("correlation", "height"), "value"] > 0.5
     classes = pd.read_csv(found / "classes.csv")
     assert classes["class"].tolist() == list(HAND_CLASSES)
     assert (classes["images"] == 24).all()
@@ -138,7 +138,7 @@ def test_the_blackout_told_hides_the_planted_bands(root, found):
     assert round(bands["blackout"] * 128 / 2048) == bands["top_median"] > 0  # all bands are as deep
 
 
-def test_what_cannot_be_told_is_left_out_and_said(tmp_path, capsys):
+def test_what_cannot_be_measured_is_left_out_and_reported(tmp_path, capsys):
     """No sheet, no test set, no bones of the rule, a broken image; and the pool gives what one process gives."""
     labels, images = tmp_path / "set" / "train" / "outputs_json", tmp_path / "set" / "train" / "DCM"
     for i in range(40):
@@ -153,7 +153,7 @@ def test_what_cannot_be_told_is_left_out_and_said(tmp_path, capsys):
     text = capsys.readouterr().out
     for reason in (
         "the test set",
-        "1 image(s) that cannot be used, such as",
+        "1 unusable image(s), such as",
         "sex, age, height and weight",
         "rotation",
     ):

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from phalanx.eda.stats import cohens_d, correlation, regression, share_difference, wilson
+from phalanx.eda.stats import cohens_d, correlation, proportion_difference, regression, wilson
 
 
 def test_wilson_and_newcombe_give_the_published_examples():
     """Newcombe (1998), Statistics in Medicine 17, tables II of both papers."""
     assert wilson(81, 263) == pytest.approx((0.3080, 0.2553, 0.3662), abs=5e-5)
     assert wilson(0, 20) == pytest.approx((0, 0, 0.1611), abs=5e-5)
-    assert share_difference(48, 80, 56, 70) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
-    assert share_difference(0, 10, 10, 10) == pytest.approx((1, 0.6075, 1), abs=5e-5)
+    assert proportion_difference(48, 80, 56, 70) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+    assert proportion_difference(0, 10, 10, 10) == pytest.approx((1, 0.6075, 1), abs=5e-5)
 
 
 def test_the_interval_of_d_holds_the_truth_as_often_as_it_says():

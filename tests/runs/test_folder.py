@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from phalanx.errors import TrainingError
-from phalanx.runs.folder import Log, changed_keys, check_recipe, claim, fold_folder, locked
+from phalanx.runs.folder import changed_keys, check_recipe, claim, fold_folder, locked
 
 HOLD = """
 import sys, time, filelock
@@ -144,17 +144,3 @@ def test_the_environment_is_noted_once(recipe):
     (folder / "environment.json").write_text("{}")
     claim(folder, config)
     assert (folder / "environment.json").read_text() == "{}"
-
-
-def test_log_drops_lines_after_the_checkpoint_and_a_torn_one(tmp_path):
-    path = tmp_path / "log.jsonl"
-    log = Log(path, 0)
-    for step in range(1, 6):
-        log("epoch", step, loss=0.5)
-    with path.open("a") as file:
-        file.write('{"event": "epoch", "st')
-    log = Log(path, 3)
-    log("epoch", 4, loss=0.25)
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3, 4]
-    assert lines[-1]["loss"] == 0.25

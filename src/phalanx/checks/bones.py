@@ -1,137 +1,149 @@
-"""Bones in the light of the other images: labels in each other's place, bones absent, of odd place or size."""
+"""Findings of bones by comparing images: swapped labels, missing bones, unusual places and sizes."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from .findings import Finding, Severity
-from .geometry import CLEAR, FEWEST, Places, expect, relabel
-from .likelihood import Judged, judge
-from .look import Look
+from .geometry import MIN_DEVIATIONS, MIN_IMAGES, Expected, expect, relabel
+from .inspection import Inspection
+from .likelihood import Assessment, assess
 
-USUAL = 0.95  # share of the other images that have a class, from which on its absence is told
-COMPLETE = 0.99  # share of classes present in the whole set, from which on an absence is an error
-TINY = 0.05  # share of the expected area
-POSE = 6.0  # median deviation of an image unlike any other
-OFF_SIZE = 0.5  # log of the size against the others'
-DIM = 6.0  # robust deviations below the usual contrast
-FAR, WRONG = 7.0, 8.0  # deviations of a place that are worth a look, and that no patient has
-ODD_AREA = 9.0  # deviations of an area worth a look
+MIN_PRESENT = 0.95  # fraction of the other images with a class, from which its absence is reported
+MIN_COMPLETE = 0.99  # fraction of classes present over all images, from which an absence is an error
+MAX_TINY = 0.05  # fraction of the expected area
+MAX_MISFIT = 6.0  # median deviation of an image unlike any other
+MAX_LOG_SIZE = 0.5  # difference in log size to the other images
+MIN_DIM = 6.0  # robust deviations below the usual contrast
+FAR_WARNING, FAR_ERROR = 7.0, 8.0  # deviations of a place: unusual, and impossible
+MAX_AREA = 9.0  # deviations of an area
 
-RELABEL = "Look at the picture; correct the labels, or leave the image out by the quarantine"
-LOOK = "Look at the picture: an odd patient may stay, a wrong annotation must be corrected"
+RELABEL = "Inspect the image; correct the labels, or quarantine it"
+INSPECT = "Inspect the image: unusual anatomy may stay, a wrong annotation must be corrected"
 
 
-def compare_bones(looks: Sequence[Look], classes: Sequence[str], pairs: Sequence[tuple[int, int]]) -> Iterator[Finding]:
-    """Problems of annotations that need several images; ``pairs``: left-right partners as class numbers."""
-    labelled = [seen for seen in looks if seen.record.labels is not None and np.isfinite(seen.bones[:, 2]).any()]
-    yield from absent(labelled, classes)
-    yield from dim(labelled)
-    if len(labelled) < FEWEST:
+def compare_bones(
+    inspections: Sequence[Inspection], classes: Sequence[str], pairs: Sequence[tuple[int, int]]
+) -> Iterator[Finding]:
+    """Yields the findings of annotations that need several images.
+
+    Args:
+        pairs: left-right partners as class numbers.
+    """
+    annotated = [one for one in inspections if one.record.labels is not None]
+    labelled = [one for one in annotated if np.isfinite(one.bones[:, 2]).any()]
+    yield from absent_bones(labelled, classes)
+    yield from off_image(labelled)
+    if len(labelled) < MIN_IMAGES:
         if labelled:
-            text = f"{len(labelled)} annotated images are too few to compare bones; {FEWEST} are needed"
+            text = f"{len(labelled)} annotated images are too few to compare bones; at least {MIN_IMAGES} are needed"
             yield Finding("train", "note", "few-images", text, "Nothing to do")
         return
-    bones = np.stack([seen.bones for seen in labelled])
+    bones = np.stack([one.bones for one in labelled])
     places = expect(bones[..., :3], pairs)
     moves = [relabel(places.deviations(image)) for image in range(len(labelled))]
     start = np.tile(np.arange(len(classes)), (len(labelled), 1))
-    for bearing, moved in zip(start, moves, strict=True):
+    for labels, moved in zip(start, moves, strict=True):
         for cycle in _chains(moved):
             if moved[cycle[-1]] == cycle[0]:
-                bearing[[moved[c] for c in cycle]] = cycle
-    bones[places.mirrored] = np.nan  # told as a whole, and no witnesses of the others
-    judged = judge(bones, [seen.record.group for seen in labelled], start, flip=not pairs)
-    for image, seen in enumerate(labelled):
-        yield from odd(seen, image, places, judged, moves[image], classes)
+                labels[[moved[c] for c in cycle]] = cycle
+    bones[places.mirrored] = np.nan  # reported as a whole, and excluded from the statistics
+    assessed = assess(bones, [one.record.group for one in labelled], start, flip=not pairs)
+    for image, inspection in enumerate(labelled):
+        yield from odd_bones(inspection, image, places, assessed, moves[image], classes)
 
 
-def odd(
-    seen: Look, image: int, places: Places, judged: Judged, moves: dict[int, int], classes: Sequence[str]
+def odd_bones(
+    inspection: Inspection,
+    image: int,
+    places: Expected,
+    assessed: Assessment,
+    moves: dict[int, int],
+    classes: Sequence[str],
 ) -> Iterator[Finding]:
-    """Labels in each other's place, and bones of odd place or size, of one image."""
+    """Yields swapped labels and bones of unusual place or size of one image."""
 
     def found(severity: Severity, kind: str, text: str, remedy: str) -> Finding:
-        return Finding(str(seen.truth), severity, kind, text, remedy, seen.record.name)
+        return Finding(str(inspection.truth), severity, kind, text, remedy, inspection.record.name)
 
     if places.mirrored[image]:
-        yield found("error", "left-right", "left and right labels are exchanged throughout", RELABEL)
+        yield found("error", "left-right", "left and right labels are swapped throughout", RELABEL)
         return
-    usual = np.nanmedian(places.growth)
-    if abs(places.growth[image] - usual) > OFF_SIZE:
-        text = f"everything is {np.exp(places.growth[image] - usual):.1f} times as large as in the other images"
+    usual = np.nanmedian(places.log_scale)
+    if abs(places.log_scale[image] - usual) > MAX_LOG_SIZE:
+        text = f"everything is {np.exp(places.log_scale[image] - usual):.1f} times as large as in the other images"
         yield found("warning", "odd-size", text, "Check that the annotation was drawn on an image of this size")
-    exchanged = {int(label): c for c, label in enumerate(judged.bearing[image]) if label != c}
-    for cycle in _chains(exchanged):
-        what = "in each other's place" if len(cycle) == 2 else "in the places of the next"
-        yield found("error", "swapped-labels", f"{', '.join(classes[c] for c in cycle)} lie {what}", RELABEL)
-    if places.misfit[image] > POSE:
-        yield found("warning", "odd-pose", "the bones lie unlike those of any other image", LOOK)
+    swapped = {int(label): c for c, label in enumerate(assessed.labels[image]) if label != c}
+    for cycle in _chains(swapped):
+        what = "swapped" if len(cycle) == 2 else "each in the place of the next"
+        yield found("error", "swapped-labels", f"{', '.join(classes[c] for c in cycle)} are {what}", RELABEL)
+    if places.misfit[image] > MAX_MISFIT:
+        yield found("warning", "odd-pose", "the pose differs from that of all other images", INSPECT)
         return
     shifted = set()
-    for chain in _chains({a: b for a, b in moves.items() if a not in exchanged}):
+    for chain in _chains({a: b for a, b in moves.items() if a not in swapped}):
         if moves[chain[-1]] in moves:
-            continue  # a cycle that the likelihood denies
+            continue  # a cycle that the likelihood contradicts
         shifted |= set(chain)
-        text = f"{', '.join(classes[c] for c in chain)}: where {classes[moves[chain[-1]]]} should be"
+        text = f"{', '.join(classes[c] for c in chain)}: in the place of {classes[moves[chain[-1]]]}"
         yield found("warning", "shifted-labels", text + ", each in the place of the next" * (len(chain) > 1), RELABEL)
     for c in np.flatnonzero(np.isfinite(places.own_area[image])).tolist():
-        if c in shifted or c in exchanged:
+        if c in shifted or c in swapped:
             continue
         ratio = float(np.exp(places.own_area[image, c] - places.area[image, c]))
         off = abs(places.own_area[image, c] - places.area[image, c]) / places.area_scale[image, c]
-        place, size = judged.place[image, c], judged.size[image, c]
-        if ratio < TINY and off > CLEAR:
-            yield found("error", "tiny", f"{classes[c]} has {ratio:.1%} of the area expected", RELABEL)
-        elif place > FAR:
-            text = f"{classes[c]} lies {place:.0f} deviations from where the other bones let expect it"
-            yield found("error" if place > WRONG else "warning", "odd-place", text, LOOK)
-        elif size > ODD_AREA:
-            yield found("warning", "odd-area", f"{classes[c]} has {ratio:.2g} times the area expected", LOOK)
+        place, size = assessed.place[image, c], assessed.size[image, c]
+        if ratio < MAX_TINY and off > MIN_DEVIATIONS:
+            yield found("error", "tiny", f"{classes[c]} has {ratio:.1%} of the expected area", RELABEL)
+        elif place > FAR_WARNING:
+            text = f"{classes[c]} is {place:.0f} deviations from where the other bones predict it"
+            yield found("error" if place > FAR_ERROR else "warning", "odd-place", text, INSPECT)
+        elif size > MAX_AREA:
+            yield found("warning", "odd-area", f"{classes[c]} has {ratio:.2g} times the expected area", INSPECT)
 
 
-def absent(looks: Sequence[Look], classes: Sequence[str]) -> Iterator[Finding]:
-    """Classes that nearly all other images have; one note for all where absence is common, as with teeth."""
-    if not looks:
+def absent_bones(inspections: Sequence[Inspection], classes: Sequence[str]) -> Iterator[Finding]:
+    """Yields classes missing from an image that nearly all others have; one note for all if absence is common."""
+    if not inspections:
         return
-    there = np.stack([np.isfinite(seen.bones[:, 2]) for seen in looks])
-    used = there.max(axis=0)
-    complete = there[:, used].mean() >= COMPLETE or len(looks) == 1
-    seldom = []
+    present = np.stack([np.isfinite(one.bones[:, 2]) for one in inspections])
+    used = present.max(axis=0)
+    complete = present[:, used].mean() >= MIN_COMPLETE or len(inspections) == 1
+    incomplete = []
     for c, name in enumerate(classes):
-        missing = np.flatnonzero(~there[:, c]).tolist()
-        others = (len(looks) - len(missing)) / max(len(looks) - 1, 1)
-        if complete and used[c] and others >= USUAL:
+        missing = np.flatnonzero(~present[:, c]).tolist()
+        others = (len(inspections) - len(missing)) / max(len(inspections) - 1, 1)
+        if complete and used[c] and others >= MIN_PRESENT:
             for i in missing:
-                remedy = "Annotate it; where the patient lacks it, leave the image in and pass this over"
-                text, path = f"{name} is not annotated", str(looks[i].truth)
-                yield Finding(path, "error", "absent", text, remedy, looks[i].record.name)
+                remedy = "Annotate it; if the patient lacks it, ignore this"
+                text, path = f"{name} is not annotated", str(inspections[i].truth)
+                yield Finding(path, "error", "absent", text, remedy, inspections[i].record.name)
         elif missing:
-            seldom.append((len(missing), name))
-    if seldom:
-        most = ", ".join(f"{name} in {count}" for count, name in sorted(seldom, reverse=True)[:6])
-        text = f"{len(seldom)} classes are absent in some of {len(looks)} images: {most}"
-        yield Finding("train", "note", "absent", text, "Nothing to do where this is as it should be")
+            incomplete.append((len(missing), name))
+    if incomplete:
+        most = ", ".join(f"{name} in {count}" for count, name in sorted(incomplete, reverse=True)[:6])
+        text = f"{len(incomplete)} classes are missing from some of {len(inspections)} images: {most}"
+        yield Finding("train", "note", "absent", text, "Nothing to do if this is expected")
 
 
-def dim(looks: Sequence[Look]) -> Iterator[Finding]:
-    """Annotations that do not lie on what is bright in their image, as those of another image would."""
-    values = np.array([seen.contrast for seen in looks])
-    if np.isfinite(values).sum() < FEWEST:
+def off_image(inspections: Sequence[Inspection]) -> Iterator[Finding]:
+    """Yields annotations that do not cover what is bright in their image, as if drawn on another one."""
+    values = np.array([one.contrast for one in inspections])
+    if np.isfinite(values).sum() < MIN_IMAGES:
         return
     middle = np.nanmedian(values)
     deviation = 1.4826 * np.nanmedian(np.abs(values - middle))
-    for seen, value in zip(looks, values, strict=True):
-        if value < middle - DIM * deviation and value < middle / 2:
-            text = f"the annotation does not lie on the bones (contrast {value:.2f}, usually {middle:.2f})"
+    for inspection, value in zip(inspections, values, strict=True):
+        if value < middle - MIN_DIM * deviation and value < middle / 2:
+            text = f"the annotation is off the bones (contrast {value:.2f}, usually {middle:.2f})"
             yield Finding(
-                str(seen.truth), "warning", "off-image", text,
-                "Look at the picture; the annotation may belong to another image", seen.record.name,
+                str(inspection.truth), "warning", "off-image", text,
+                "Inspect the image; the annotation may belong to another one", inspection.record.name,
             )  # fmt: skip
 
 
 def _chains(moves: dict[int, int]) -> Iterator[list[int]]:
-    """Cycles of moves (swaps), and chains that end in a place where no bone of this image lay.
+    """Yields cycles of moves (swaps), and chains that end in a place where this image has no bone.
 
     >>> list(_chains({1: 2, 2: 1, 5: 6}))
     [[5], [1, 2]]

@@ -1,4 +1,4 @@
-"""What is wrong with an image in the light of the others: copies, leaks, and files of several kinds."""
+"""Findings that need several images: duplicates, leaks from test to train, mixed file types."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -7,122 +7,133 @@ import numpy as np
 
 from .bones import RELABEL, compare_bones
 from .findings import Finding
-from .geometry import FEWEST
-from .look import Look
+from .geometry import MIN_IMAGES
+from .inspection import Inspection
 from .normal import median
 
-NEAR_BITS = 12  # of 64 that may differ between near-duplicates' hashes: a first sieve
-COMMON, FEW = 0.3, 3  # share, and number, of images with something bright from which on it is no news
-PEAK = 4.0  # deviations from which a bone's brightest spot is no bone
-NEAR = 0.99  # correlation of their thumbnails; different people's images stay below .98
+MAX_HASH_BITS = 12  # of 64 that may differ between hashes of near-duplicates: a first filter
+COMMON_FRACTION, MIN_COMMON = 0.3, 3  # fraction and number of bright images, beyond which it is usual
+MIN_PEAK = 4.0  # deviations from which the brightest spot on a bone is foreign
+MIN_CORRELATION = 0.99  # of thumbnails; images of different people stay below .98
 
 
-def compare(looks: Sequence[Look], classes: Sequence[str], pairs: Sequence[tuple[int, int]]) -> Iterator[Finding]:
-    """Problems that need several images; ``pairs``: left-right partners as class numbers."""
-    yield from same_pixels(looks)
-    yield from nearly_same(looks)
-    yield from same_patients(looks)
-    yield from same_annotations(looks)
-    yield from forms(looks)
-    yield from bright(looks, classes)
-    yield from compare_bones(looks, classes, pairs)
+def compare(
+    inspections: Sequence[Inspection], classes: Sequence[str], pairs: Sequence[tuple[int, int]]
+) -> Iterator[Finding]:
+    """Yields the findings that need several images.
+
+    Args:
+        pairs: left-right partners as class numbers.
+    """
+    yield from duplicates(inspections)
+    yield from near_duplicates(inspections)
+    yield from patients_in_both(inspections)
+    yield from copied_annotations(inspections)
+    yield from mixed_forms(inspections)
+    yield from metal_notes(inspections, classes)
+    yield from compare_bones(inspections, classes, pairs)
 
 
-def same_pixels(looks: Sequence[Look]) -> Iterator[Finding]:
-    """Images with the very same pixels: errors across patients or splits, warnings within a patient."""
-    seen_first: dict[bytes, Look] = {}
-    for seen in sorted((s for s in looks if s.pixels), key=lambda s: s.split != "test"):  # the test image stays
-        first = seen_first.setdefault(seen.pixels, seen)
-        if first is seen:
+def duplicates(inspections: Sequence[Inspection]) -> Iterator[Finding]:
+    """Yields images with identical pixels: errors across patients or splits, warnings within a patient."""
+    first_with: dict[bytes, Inspection] = {}
+    readable = (one for one in inspections if one.pixels)
+    for inspection in sorted(readable, key=lambda one: one.split != "test"):  # the test image stays
+        first = first_with.setdefault(inspection.pixels, inspection)
+        if first is inspection:
             continue
-        spoiled = seen.record.name if seen.split == "train" else ""
-        text, path = f"has the same pixels as {first.record.image}", str(seen.record.image)
-        if first.split != seen.split:
+        spoiled = inspection.record.name if inspection.split == "train" else ""
+        text, path = f"has the same pixels as {first.record.image}", str(inspection.record.image)
+        if first.split != inspection.split:
             yield Finding(path, "error", "test-image-in-train", text, "Remove it from train", spoiled)
-        elif first.record.group != seen.record.group:
-            yield Finding(path, "error", "duplicate", text + ", of another patient", "Keep one of them", spoiled)
+        elif first.record.group != inspection.record.group:
+            yield Finding(path, "error", "duplicate", text + ", of another patient", "Remove one of them", spoiled)
         else:
-            yield Finding(path, "warning", "duplicate", text, "Keep one: it counts twice", spoiled)
+            yield Finding(path, "warning", "duplicate", text, "Remove one: it counts twice", spoiled)
 
 
-def nearly_same(looks: Sequence[Look]) -> Iterator[Finding]:
-    """Images of different patients that look alike: recompressed, brightened or cut copies."""
-    some = [seen for seen in looks if seen.thumb is not None and not any(f.kind == "blank" for f in seen.findings)]
+def near_duplicates(inspections: Sequence[Inspection]) -> Iterator[Finding]:
+    """Yields images of different patients that look alike: recompressed, brightened or cropped copies."""
+    blank = [any(finding.kind == "blank" for finding in one.findings) for one in inspections]
+    some = [one for one, empty in zip(inspections, blank, strict=True) if one.thumb is not None and not empty]
     if len(some) < 2:
         return
-    codes = np.array([seen.hash for seen in some], np.uint64)
+    codes = np.array([one.hash for one in some], np.uint64)
     bits = np.unpackbits(codes.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32) * 2 - 1
-    for i, seen in enumerate(some[:-1]):
+    for i, inspection in enumerate(some[:-1]):
         differing = (64 - bits[i + 1 :] @ bits[i]) / 2
-        for j in (i + 1 + np.flatnonzero(differing <= NEAR_BITS)).tolist():
+        for j in (i + 1 + np.flatnonzero(differing <= MAX_HASH_BITS)).tolist():
             other = some[j]
-            if (other.record.group == seen.record.group and other.split == seen.split) or other.pixels == seen.pixels:
+            same_patient = other.record.group == inspection.record.group and other.split == inspection.split
+            if same_patient or other.pixels == inspection.pixels:
                 continue
-            alike = _correlation(seen, other)
-            if alike >= NEAR:
+            alike = _correlation(inspection, other)
+            if alike >= MIN_CORRELATION:
                 yield Finding(
                     str(other.record.image), "warning", "near-duplicate",
-                    f"looks like {seen.record.image} (correlation {alike:.3f})",
-                    "Look at both; keep one, or put both under one patient", other.record.name,
+                    f"looks like {inspection.record.image} (correlation {alike:.3f})",
+                    "Inspect both; retain one, or assign both to one patient", other.record.name,
                 )  # fmt: skip
 
 
-def same_patients(looks: Sequence[Look]) -> Iterator[Finding]:
-    """Patients that stand in train and in test."""
-    tested = {seen.record.group for seen in looks if seen.split == "test"}
-    first = {seen.record.group: seen for seen in reversed(looks) if seen.split == "train"}
+def patients_in_both(inspections: Sequence[Inspection]) -> Iterator[Finding]:
+    """Yields patients with images in both train and test."""
+    tested = {one.record.group for one in inspections if one.split == "test"}
+    first = {one.record.group: one for one in reversed(inspections) if one.split == "train"}
     for group in sorted(tested & first.keys()):
-        text = f"patient {group} stands in train and in test"
-        yield Finding(str(first[group].record.image), "warning", "patient-in-both", text, "Keep a patient on one side")
+        text = f"patient {group} is in train and in test"
+        yield Finding(
+            str(first[group].record.image), "warning", "patient-in-both", text, "Assign each patient to one split"
+        )
 
 
-def same_annotations(looks: Sequence[Look]) -> Iterator[Finding]:
-    """Different images with the very same annotation, of which one at most can be right."""
-    first: dict[bytes, Look] = {}
-    for seen in (s for s in looks if s.drawn):
-        other = first.setdefault(seen.drawn, seen)
-        if other is not seen and other.pixels != seen.pixels:
+def copied_annotations(inspections: Sequence[Inspection]) -> Iterator[Finding]:
+    """Yields different images with identical annotations, at most one of which can be right."""
+    first: dict[bytes, Inspection] = {}
+    for inspection in (one for one in inspections if one.drawn):
+        other = first.setdefault(inspection.drawn, inspection)
+        if other is not inspection and other.pixels != inspection.pixels:
             text = f"is the same annotation as {other.truth}"
-            yield Finding(str(seen.truth), "error", "copied-annotation", text, RELABEL, seen.record.name)
+            yield Finding(str(inspection.truth), "error", "copied-annotation", text, RELABEL, inspection.record.name)
 
 
-def forms(looks: Sequence[Look]) -> Iterator[Finding]:
-    """One note each where file types or image sizes are mixed: all of them can be read."""
-    kinds = Counter(seen.form for seen in looks if seen.shape)
-    sizes = Counter(f"{seen.shape[0]} x {seen.shape[1]}" for seen in looks if seen.shape)
+def mixed_forms(inspections: Sequence[Inspection]) -> Iterator[Finding]:
+    """Yields a note if file types are mixed, and one if image sizes are; all of them can be read."""
+    kinds = Counter(one.form for one in inspections if one.shape)
+    sizes = Counter(f"{one.shape[0]} x {one.shape[1]}" for one in inspections if one.shape)
     for kind, counts, what in (("mixed-types", kinds, "file types"), ("mixed-sizes", sizes, "image sizes")):
         if len(counts) > 1:
             text = f"{what}: " + ", ".join(f"{count} of {name}" for name, count in counts.most_common(6))
-            yield Finding("", "note", kind, text, "Nothing to do: all are read as grey, on one grid")
+            yield Finding("", "note", kind, text, "Nothing to do: all are read as grey and resized")
 
 
-def bright(looks: Sequence[Look], classes: Sequence[str]) -> Iterator[Finding]:
-    """Images with something bright that no bone explains; one note for all where it is common, as crowns of teeth."""
-    shining = {i: f"something bright at {s.bright} that no bone explains" for i, s in enumerate(looks) if s.bright}
-    for i, label in spots(looks).items():
-        shining.setdefault(i, f"a spot near {classes[label]}, brighter than that bone has in the other images")
-    annotated = sum(seen.record.labels is not None for seen in looks)
-    if len(shining) > max(COMMON * annotated, FEW):
-        text = f"something bright that no bone explains in {len(shining)} of {annotated} images: usual here"
+def metal_notes(inspections: Sequence[Inspection], classes: Sequence[str]) -> Iterator[Finding]:
+    """Yields images with bright objects that no bone explains; one note for all if that is common, as with crowns."""
+    found = {i: f"a bright object at {s.bright} that no bone explains" for i, s in enumerate(inspections) if s.bright}
+    for i, label in bright_spots(inspections).items():
+        found.setdefault(i, f"a spot near {classes[label]}, brighter than on that bone in other images")
+    annotated = sum(one.record.labels is not None for one in inspections)
+    if len(found) > max(COMMON_FRACTION * annotated, MIN_COMMON):
+        text = f"bright objects that no bone explains in {len(found)} of {annotated} images: usual here"
         yield Finding("", "note", "metal", text, "Nothing to do")
         return
-    for i, text in shining.items():
-        seen, remedy = looks[i], "Nothing to do; such images may be worth a look of their own"
-        yield Finding(str(seen.record.image), "note", "metal", f"{text}: a ring, an implant, a stone?", remedy,
-                      seen.record.name)  # fmt: skip
+    for i, text in found.items():
+        inspection, remedy = inspections[i], "Nothing to do; such images may be worth inspecting"
+        yield Finding(str(inspection.record.image), "note", "metal", f"{text}: a ring, an implant, a stone?", remedy,
+                      inspection.record.name)  # fmt: skip
 
 
-def spots(looks: Sequence[Look]) -> dict[int, int]:
-    """Images in which a bone has a far brighter spot than in the others, and the class of the brightest."""
-    peaks = np.stack([seen.peaks for seen in looks])
-    peaks[:, np.isfinite(peaks).sum(axis=0) < FEWEST] = np.nan
+def bright_spots(inspections: Sequence[Inspection]) -> dict[int, int]:
+    """Returns the images in which a bone has a far brighter spot than in others, and the class of the brightest."""
+    peaks = np.stack([one.peaks for one in inspections])
+    peaks[:, np.isfinite(peaks).sum(axis=0) < MIN_IMAGES] = np.nan
     usual = median(peaks)
     deviations = (peaks - usual) / np.fmax(1.4826 * median(np.abs(peaks - usual)), 0.05)
     high = np.nan_to_num(deviations)
-    return {int(i): int(high[i].argmax()) for i in np.flatnonzero(high.max(axis=1) > PEAK)}
+    return {int(i): int(high[i].argmax()) for i in np.flatnonzero(high.max(axis=1) > MIN_PEAK)}
 
 
-def _correlation(one: Look, other: Look) -> float:
+def _correlation(one: Inspection, other: Inspection) -> float:
     assert one.thumb is not None
     assert other.thumb is not None
     a, b = (thumb.astype(float) - thumb.mean() for thumb in (one.thumb, other.thumb))

@@ -1,6 +1,6 @@
-"""Which images and annotations a data set has, in each layout, and what is wrong with their names and folders.
+"""Lists the images and annotations of a data set in each layout, with findings of their names and folders.
 
-What training refuses at the first, in `layouts.py`, becomes a finding each.
+Training stops at the first such problem (`data/layouts.py`); here each becomes a finding.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -11,24 +11,24 @@ from ..data import coco, masks
 from ..data.records import SUFFIXES, Record, listed, root_of
 from ..errors import DataError
 from .findings import Finding, Severity
-from .look import REDRAW
+from .inspection import REDRAW
 
 Items = list[tuple[Record, str]]  # images and their splits
 
 ADD = "Add the file, or leave such images out with data.skip_unlabelled=true"
-NAMED = "Say where the patient's name stands, or correct the entry"
+PATIENT = "Configure where the patient's name is, or correct the entry"
 
 
 def find(data: Data) -> tuple[Items, list[Finding]]:
-    """All images of train, with where their annotations lie, and of test, and what is wrong with files and names.
+    """Returns all images of train, with their annotations, and of test, and the findings of files and names.
 
     Raises:
-        DataError: there is no image at all, or no file or folder that tells of them.
+        DataError: there is no image, or a file or folder that lists them is missing.
     """
     items, findings = FINDERS[data.layout](data)
     if not items:
         raise DataError(f"{root_of(data)}: no images in {PLACES[data.layout]} ({', '.join(SUFFIXES)})")
-    findings += _doubled([record for record, _ in items])
+    findings += _duplicate_names([record for record, _ in items])
     return items, findings
 
 
@@ -52,8 +52,8 @@ def _competition(data: Data) -> tuple[Items, list[Finding]]:
             items.append((record._replace(labels=path), "train"))
         else:
             items.append((record, "train"))
-            findings.append(_bare(record, data, "has no annotation file"))
-    findings += _alone(drawn)
+            findings.append(_unannotated(record, data, "has no annotation file"))
+    findings += _orphans(drawn)
     items += [(record, "test") for record in listed(root / "test" / "DCM")]
     return items, findings
 
@@ -63,25 +63,25 @@ def _masks(data: Data) -> tuple[Items, list[Finding]]:
     images, folder = root / options.images, root / options.masks
     if not images.is_dir() or not folder.is_dir():
         missing = folder if images.is_dir() else images
-        raise DataError(f"{missing}: no such folder; data.masks.images and data.masks.masks say where they lie")
+        raise DataError(f"{missing}: no such folder; set data.masks.images and data.masks.masks")
     findings: list[Finding] = []
     records = listed(images)
     place = {masks.place_of(record, images, folder, options.kind): record for record in records}
     drawn = {path for path in folder.rglob("*.png") if path.is_file()}
     if options.kind == "labels":
         masked = place.keys() & drawn
-        findings += _alone(drawn - masked)
+        findings += _orphans(drawn - masked)
     else:
         masked = set()
         for path in sorted(drawn):
             try:
                 owner = masks.owner(path, place.keys(), set(data.classes))
             except DataError as error:
-                text, spoilt = str(error).removeprefix(f"{path}: "), masks.readings(path, place.keys())[-1][0]
-                findings.append(Finding(str(path), "error", "unknown-label", text, REDRAW, place[spoilt].name))
+                text, spoiled = str(error).removeprefix(f"{path}: "), masks.readings(path, place.keys())[-1][0]
+                findings.append(Finding(str(path), "error", "unknown-label", text, REDRAW, place[spoiled].name))
                 continue
             if owner is None:
-                findings += _alone([path])
+                findings += _orphans([path])
             else:
                 masked.add(owner)
     items: Items = []
@@ -90,14 +90,14 @@ def _masks(data: Data) -> tuple[Items, list[Finding]]:
             record = record._replace(group=masks.group_of(record, images, options))
         except DataError as error:
             text = str(error).removeprefix(f"{record.image}: ")
-            findings.append(Finding(str(record.image), "error", "no-patient", text, NAMED, record.name))
+            findings.append(Finding(str(record.image), "error", "no-patient", text, PATIENT, record.name))
         if path not in masked:
-            findings.append(_bare(record, data, "has no mask"))
+            findings.append(_unannotated(record, data, "has no mask"))
         items.append((record._replace(labels=path if path in masked else None), "train"))
-    for record in records:  # two images of one stem share their masks
+    for record in records:  # images of the same stem share their masks
         if record not in place.values():
             text = "shares its mask with another image"
-            findings.append(Finding(str(record.image), "error", "shared-mask", text, "Keep one of them", record.name))
+            findings.append(Finding(str(record.image), "error", "shared-mask", text, "Remove one of them", record.name))
     if options.test is not None:
         items += [(record, "test") for record in listed(root / options.test)]
     return items, findings
@@ -115,35 +115,35 @@ def _coco(data: Data) -> tuple[Items, list[Finding]]:
         entries, problems, categories = coco.gather(path, data, annotated=train)
         for problem in problems:
             text = problem.text.removeprefix(f"{path}: ") + (f" ({problem.image})" if problem.image else "")
-            spoilt = problem.image if train else ""
-            findings.append(Finding(str(path), "error", problem.kind, text, REDRAW, spoilt))
+            spoiled = problem.image if train else ""
+            findings.append(Finding(str(path), "error", problem.kind, text, REDRAW, spoiled))
         for name, entry in entries.items():
             image = root / options.images / entry.about["file_name"]
             named.add(image)
-            spoilt = name if train else ""
+            spoiled = name if train else ""
             if not image.is_file():
-                text = f"{path.name} lists this image, which is not there"
+                text = f"{path.name} lists this image, which does not exist"
                 remedy = "Add the image, remove its entry, or correct data.coco.images"
-                findings.append(Finding(str(image), "error", "no-image", text, remedy, spoilt))
+                findings.append(Finding(str(image), "error", "no-image", text, remedy, spoiled))
                 continue
             group = image.stem
             try:
                 group = coco.group_of(name, entry, path, options)
             except DataError as error:
-                findings.append(Finding(str(path), "error", "no-patient", str(error), NAMED, spoilt))
+                findings.append(Finding(str(path), "error", "no-patient", str(error), PATIENT, spoiled))
             if train and not entry.shapes and data.skip_unlabelled:
-                findings.append(_bare(Record(name, group, image, None), data, "has no annotation"))
+                findings.append(_unannotated(Record(name, group, image, None), data, "has no annotation"))
                 items.append((Record(name, group, image, None), split))
             else:
                 items.append((Record(name, group, image, path if train else None), split))
         if train:
             absent = [label for label in data.classes if label not in categories]
             for label in absent:
-                text, remedy = f"has no category {label}", "Nothing to do where no image shows it; else name it as here"
+                text, remedy = f"has no category {label}", "Nothing to do if no image shows it; otherwise use this name"
                 findings.append(Finding(str(path), "warning", "no-category", text, remedy))
     for record in listed(root / options.images):
         if record.image not in named:
-            text = "is listed in no file of data.coco"
+            text = "is not listed in any file of data.coco"
             findings.append(Finding(str(record.image), "warning", "unlisted", text, "Add an entry, or remove it"))
     return items, findings
 
@@ -151,21 +151,21 @@ def _coco(data: Data) -> tuple[Items, list[Finding]]:
 FINDERS = {"competition": _competition, "coco": _coco, "masks": _masks}
 
 
-def _bare(record: Record, data: Data, text: str) -> Finding:
+def _unannotated(record: Record, data: Data, text: str) -> Finding:
     severity: Severity = "note" if data.skip_unlabelled else "error"
     return Finding(str(record.image), severity, "unannotated", text, ADD, record.name)
 
 
-def _alone(paths: Collection[Path]) -> Iterator[Finding]:
+def _orphans(paths: Collection[Path]) -> Iterator[Finding]:
     for path in sorted(paths):
-        text, remedy = "annotates an image that is not there", "Add the image, or remove the annotation"
+        text, remedy = "annotates an image that does not exist", "Add the image, or remove the annotation"
         yield Finding(str(path), "error", "no-image", text, remedy)
 
 
-def _doubled(records: Sequence[Record]) -> Iterator[Finding]:
+def _duplicate_names(records: Sequence[Record]) -> Iterator[Finding]:
     first: dict[str, Record] = {}
     for record in records:
         other = first.setdefault(record.name, record)
         if other is not record:
-            text = f"the name also stands at {other.image}"
-            yield Finding(str(record.image), "error", "doubled-name", text, "Rename one of them: names are keys")
+            text = f"has the same name as {other.image}"
+            yield Finding(str(record.image), "error", "doubled-name", text, "Rename one of them: names must be unique")

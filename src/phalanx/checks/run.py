@@ -1,4 +1,4 @@
-"""The whole check: which files there are, one look at each in parallel, then all of them compared."""
+"""The whole check: list the files, inspect each image in parallel, then compare them."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,71 +15,71 @@ from ..data.quarantine import read_quarantine
 from ..data.records import Record
 from ..errors import DataError
 from ..runtime.processes import process_map
-from .annotation import look_at_annotation
+from .annotation import inspect_annotation
 from .compare import compare
 from .files import find
 from .findings import Finding, Report, ranked
-from .look import REMOVE, SIDE, Look
-from .picture import look_at_picture
+from .inspection import REMOVE, SIDE, Inspection
+from .pixels import inspect_pixels
 
 
 def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
-    """Looks at every image and annotation of ``data.root``, train and test.
+    """Returns the findings of every image and annotation of ``data.root``, train and test.
 
     Args:
-        workers: processes; -1: one a core.
+        workers: processes; -1: one per core.
 
     Raises:
-        DataError: there is no image at all, or no file or folder that tells of them.
+        DataError: there is no image, or a file or folder that lists them is missing.
     """
     assert data.root is not None
     root = data.root
     quarantine = read_quarantine(data.quarantine) if data.quarantine else {}
     records, findings = find(data)
-    left = [item for item in records if item[1] == "test" or item[0].name not in quarantine]
-    looks = look_at_all(left, data, workers, progress)
-    for seen in looks:
-        findings += seen.findings
+    checked = [item for item in records if item[1] == "test" or item[0].name not in quarantine]
+    inspections = inspect_all(checked, data, workers, progress)
+    for inspection in inspections:
+        findings += inspection.findings
     findings += sheet(root, {item[0].group for item in records})
-    findings += compare(looks, data.classes, data.pair_indices)
+    findings += compare(inspections, data.classes, data.pair_indices)
     prefix = f"{root}{os.sep}"
     findings = [
         finding._replace(file=finding.file.removeprefix(prefix), text=finding.text.replace(prefix, ""))
         for finding in findings
         if finding.image not in quarantine
     ]
-    images = {split: sum(item[1] == split for item in left) for split in ("train", "test")}
-    passed = sorted(record.name for record, split in records if split == "train" and record.name in quarantine)
-    return Report(str(root), images, ranked(findings), passed)
+    images = {split: sum(item[1] == split for item in checked) for split in ("train", "test")}
+    quarantined = sorted(record.name for record, split in records if split == "train" and record.name in quarantine)
+    return Report(str(root), images, ranked(findings), quarantined)
 
 
-def look_at_all(items: Sequence[tuple[Record, str]], data: Data, workers: int, progress: bool) -> list[Look]:
-    """A look at each image, in several processes, in the given order."""
-    one = partial(look, data=data)
+def inspect_all(items: Sequence[tuple[Record, str]], data: Data, workers: int, progress: bool) -> list[Inspection]:
+    """Returns the inspections of all images in the given order, made in several processes."""
+    one = partial(inspect_image, data=data)
     return process_map(one, items, workers=workers, name="check", unit="image", progress=progress)
 
 
-def look(item: tuple[Record, str], data: Data) -> Look:
-    """Reads the image and, where there is one, the annotation of ``(record, split)``; never raises for its files."""
+def inspect_image(item: tuple[Record, str], data: Data) -> Inspection:
+    """Inspects the image of ``(record, split)`` and its annotation, if any; a bad file becomes a finding."""
     cv2.setNumThreads(1)
     record, split = item
-    seen, small = Look(record, split, np.full((len(data.classes), 6), np.nan)), None
+    inspection, small = Inspection(record, split, np.full((len(data.classes), 6), np.nan)), None
     try:
         image = read_grey(record.image)
-        seen.shape = (image.shape[0], image.shape[1])
+        inspection.shape = (image.shape[0], image.shape[1])
         small = cv2.resize(image, Grid.of(image, SIDE).content[::-1], interpolation=cv2.INTER_AREA)
-        look_at_picture(seen, image, small)
+        inspect_pixels(inspection, image, small)
     except DataError as error:
-        seen.add(record.image, "error", "unreadable", str(error).removeprefix(f"{record.image}: "), REMOVE)
+        inspection.add(record.image, "error", "unreadable", str(error).removeprefix(f"{record.image}: "), REMOVE)
     except MemoryError:
-        seen.add(record.image, "error", "unreadable", "does not fit into memory", REMOVE)
+        inspection.add(record.image, "error", "unreadable", "does not fit into memory", REMOVE)
     if record.labels is not None:
-        look_at_annotation(seen, data, small)
-    return seen
+        inspect_annotation(inspection, data, small)
+    return inspection
 
 
 def sheet(root: Path, groups: set[str]) -> Iterator[Finding]:
-    """Patients without a row of metadata, rows without images, and cells that are not understood."""
+    """Yields patients without a row of metadata, rows without images, and cells that cannot be parsed."""
     try:
         table = read_metadata(root)
     except DataError as error:
@@ -90,10 +90,10 @@ def sheet(root: Path, groups: set[str]) -> Iterator[Finding]:
     path = str(table.attrs["path"])
     for note in table.attrs["notes"]:
         note = note.removeprefix(f"{Path(path).name}: ")
-        yield Finding(path, "note", "metadata", note, "Taken as missing; correct the cell if you know better")
+        yield Finding(path, "note", "metadata", note, "Treated as missing; correct the cell if you can")
     remedy = "Add the row; until then the patient's sex, age, height and weight are missing"
     for group in sorted(groups - set(table.index)):
         yield Finding(path, "warning", "no-metadata", f"has no row for patient {group}", remedy)
     for group in sorted(set(table.index) - groups):
-        text = f"patient {group} has a row, but no images"
+        text = f"patient {group} has a row but no images"
         yield Finding(path, "warning", "no-images", text, "Restore the images, or delete the row")

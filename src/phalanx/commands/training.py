@@ -21,6 +21,8 @@ phalanx train key=value ...        (bash train.sh key=value ...)
                          optim.lr=3e-4 precision=auto|32|bf16|fp16 device=auto|cpu|cuda:1 accumulate=4
   on_nan=stop|skip|halve   a step that is not finite ends training, is left out, or halves the learning rate as well
   devices=0,1,2,3        folds side by side, one a GPU (or devices=cpu,cpu), and a table; exit code 1 if one fails
+  tracking=tensorboard   or any of [tensorboard,wandb,mlflow], in addition to log.jsonl; each is an extra to install, as
+                         in pip install '.[tensorboard]'. wandb works offline; mlflow writes runs/mlflow.db
   max_hours=10           stop this call in time, whole, with an exit code above 0; the same command continues
   devices=0,1 ddp=true   each fold on all these GPUs: every step's images are shared out, `batch` keeps its meaning
                          (each process has its own data.cache=ram; data.cache=disk is one for all)

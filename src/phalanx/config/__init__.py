@@ -15,18 +15,19 @@ from .base import Count, Fraction, Positive, Strict, known_keys, nearest, valida
 from .data import Coco, Data, DropDice, Masks, Oversample
 from .loss import Loss, PerClass
 from .model import Model
-from .plain import read_plain
+from .plain import flatten, read_plain
 from .training import Freeze, Monitor, OneCycle, Optim, Plateau, Predict, Restarts, SlidingWindow
 
 __all__ = [
     "RUNTIME_KEYS", "Augment", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Fraction", "Freeze",
     "GridDistortion", "Loss", "Masks", "Model", "Monitor", "OneCycle", "Optim", "Oversample", "PerClass", "Plateau",
-    "Predict", "Restarts", "SlidingWindow", "Strict", "known_keys", "nearest", "read_plain", "validate",
+    "Predict", "Restarts", "SlidingWindow", "Strict", "flatten", "known_keys", "nearest", "read_plain",
+    "validate",
 ]  # fmt: skip
 
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
 RUNTIME_KEYS = (
-    "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "max_hours", "on_nan",
+    "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "max_hours", "on_nan", "tracking",
     "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "predict.oof_prob",
     "model.activation_checkpointing",
 )  # fmt: skip
@@ -35,6 +36,9 @@ RUNTIME_KEYS = (
 # a run's name becomes a folder below `runs`, and must not lead out of there
 FOLDER_NAME = re.compile(r"(?![.\s])[^/\\\x00-\x1f\x7f]+(?<!\s)")
 DeviceName = Annotated[str, BeforeValidator(lambda name: f"cuda:{name}" if str(name).isdigit() else str(name))]
+
+
+TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
 class Config(Strict):
@@ -60,6 +64,7 @@ class Config(Strict):
     checkpoint_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0  # 0: at the end of an epoch alone
     progress: bool = True
     runs: Path = Path("runs")
+    tracking: list[TrackerName] = []  # in addition to log.jsonl
     on_nan: Literal["stop", "skip", "halve"] = "stop"  # a step that is not finite: left out, the rate halved as well
     devices: list[DeviceName] = []  # 0 or cuda:0, 1, ... or cpu: a fold each, or with ddp=true one fold on all
     ddp: bool = False
@@ -90,6 +95,8 @@ class Config(Strict):
                     raise ValueError(f"loss.{key}: {name!r} is no class{known}")
         if self.model.pointrend is not None and "point" not in terms:
             raise ValueError("model.pointrend: no loss stage weighs 'point', so the head would never learn")
+        if len(set(self.tracking)) < len(self.tracking):
+            raise ValueError(f"tracking={','.join(self.tracking)}: names a tracker twice")
         for name in self.devices:
             if not re.fullmatch(r"cpu|cuda:\d+", name):
                 raise ValueError(f"devices={','.join(self.devices)}: expected numbers of GPUs, as in 0,1, or cpu,cpu")

@@ -87,7 +87,7 @@ def compose(pairs: dict[str, str]) -> Config:
             known = {*Config.model_fields, *groups, "fold"}
             raise ConfigError(f"{key}: no such option{nearest(key.split('.')[0], known)}")
         else:
-            if key == "devices" and not value.startswith("["):
+            if key in ("devices", "tracking") and not value.startswith("["):
                 value = f"[{value}]"  # a comma means a sweep to Hydra
             check_value(key, value)
             # '++' adds or changes: which keys exist is for the typed configuration to say, with a better message

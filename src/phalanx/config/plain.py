@@ -56,3 +56,18 @@ def read_plain(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no options")
     return values
+
+
+def flatten(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys.
+
+    >>> flatten({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{before}{key}."))
+        else:
+            flat[f"{before}{key}"] = value
+    return flat

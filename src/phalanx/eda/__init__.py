@@ -1,1 +1,1 @@
-"""Exploring a data set before training: rotation, shift from train to test, sizes, overlaps, odd images."""
+"""Exploratory data analysis: rotation, shift from train to test, sizes, overlaps, outliers."""

@@ -1,6 +1,6 @@
-"""What one image tells: its bones' areas and overlaps, the tilt of the hand, bright pixels, bands of noise.
+"""Measures one image: areas and overlaps of its classes, tilt of the hand, bright pixels, noise bands.
 
-Runs in worker processes and returns a few numbers an image, so memory does not grow with the images' pixels.
+Runs in worker processes and returns a few numbers per image, so that memory does not grow with image size.
 """
 
 import math
@@ -20,11 +20,11 @@ from ..errors import DataError
 from ..masks.rle import area, intersection
 from ..masks.stack import Stack
 
-FAR = 2**62  # beyond any pixel
+BEYOND = 2**62  # any pixel
 
 
 class Measured(NamedTuple):
-    """Numbers of one image. Areas are shares of the image, NaN or empty where nothing tells."""
+    """Measurements of one image. Areas are fractions of the image; NaN or empty if unknown."""
 
     name: str
     group: str
@@ -32,17 +32,17 @@ class Measured(NamedTuple):
     height: int
     width: int
     degrees: float  # tilt of the hand
-    bright: float  # share of bright pixels outside the bands
+    bright: float  # fraction of bright pixels outside the noise bands
     top: int  # rows of noise
     left: int  # columns of noise
-    areas: tuple[float, ...]  # a class
+    areas: tuple[float, ...]  # per class
     overlaps: tuple[tuple[int, int, float], ...]  # class, class, shared area
     problem: str = ""
 
 
 def measure(record: Record, *, split: str, data: Data) -> Measured:
-    """Measures an image and, where it has one, its annotation. A file that cannot be used becomes a ``problem``."""
-    cv2.setNumThreads(1)  # a process an image already
+    """Measures an image and its annotation, if any. An unusable file becomes a ``problem``."""
+    cv2.setNumThreads(1)  # the images are processed in parallel already
     try:
         image = read_grey(record.image)
         height, width = image.shape
@@ -64,11 +64,11 @@ def measure(record: Record, *, split: str, data: Data) -> Measured:
 
 
 def overlaps_of(stack: Stack, width: int) -> list[tuple[int, int, int]]:
-    """Pairs of classes that share pixels of an image ``width`` pixels wide, and how many."""
+    """Returns the pairs of classes that share pixels of an image of that width, and the number of pixels."""
     each = [stack.runs[a:b] for a, b in pairwise(stack.splits)]
     boxes = np.array([_box(runs, width) for runs in each])  # (C, 2, 2): first and last, of rows and columns
     first, last = boxes[:, 0], boxes[:, 1]
-    meet = ((first[:, None] <= last) & (first <= last[:, None])).all(2)  # most pairs lie apart
+    meet = ((first[:, None] <= last) & (first <= last[:, None])).all(2)  # most pairs do not
     pairs = []
     for a, b in np.argwhere(np.triu(meet, 1)).tolist():
         shared = area(intersection(each[a], each[b]))
@@ -78,10 +78,10 @@ def overlaps_of(stack: Stack, width: int) -> list[tuple[int, int, int]]:
 
 
 def _box(runs: np.ndarray, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First and last row and column, inclusive, of the pixels of runs int64[N, 2]; of none, one that meets nothing."""
+    """Returns the first and last row and column, inclusive, of runs int64[N, 2]; without runs, an empty box."""
     if not len(runs):
-        return (FAR, FAR), (-1, -1)
+        return (BEYOND, BEYOND), (-1, -1)
     rows, columns = np.divmod(runs - (0, 1), width)
-    if (rows[:, 0] < rows[:, 1]).any():  # a run that goes on in the next row
+    if (rows[:, 0] < rows[:, 1]).any():  # a run that continues in the next row
         columns = np.array([[0, width - 1]])
     return (rows[0, 0], columns[:, 0].min()), (rows[-1, 1], columns[:, 1].max())

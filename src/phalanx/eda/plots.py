@@ -1,4 +1,4 @@
-"""The plots of ``phalanx eda``: one question each, drawn without a display."""
+"""The plots of ``phalanx eda``, drawn without a display."""
 
 import io
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from ..runtime.files import write_bytes
 COLOURS = {"train": "#4477aa", "test": "#cc6677"}
 GREY = "#777777"
 PLOTS = ("rotation", "shift", "size", "overlap", "brightness")
-PAIRS = 15  # overlaps shown
+MAX_PAIRS = 15  # of overlapping classes in the plot
 
 
 def draw_all(tables: dict[str, pd.DataFrame], limit: float) -> Iterator[tuple[str, Figure]]:
-    """(name, figure) of every plot that the tables have something for."""
+    """Yields (name, figure) of every plot that the tables have data for."""
     images = tables["images"]
     if images["degrees"].notna().any() or ("degrees_csv" in images and images["degrees_csv"].notna().any()):
         yield "rotation", rotation(images, limit)
@@ -34,7 +34,7 @@ def draw_all(tables: dict[str, pd.DataFrame], limit: float) -> Iterator[tuple[st
 
 
 def rotation(images: pd.DataFrame, limit: float) -> Figure:
-    """Tilt of the hands: share of the images a bin of three degrees, a row a source."""
+    """Draws the tilt of the hands: fraction of images per bin of three degrees, one row per source."""
     rows = []
     for split in ("train", "test"):
         for column, source in (("degrees", "annotations"), ("degrees_csv", "csv")):
@@ -42,7 +42,7 @@ def rotation(images: pd.DataFrame, limit: float) -> Figure:
             values = own[column].dropna().to_numpy() if column in images else np.zeros(0)
             if len(values):
                 rows.append((split, source, values))
-    figure, all_axes = _figure(len(rows), 1, width=7, height=1.9 * len(rows) + 0.6, share=True)
+    figure, all_axes = _figure(len(rows), 1, width=7, height=1.9 * len(rows) + 0.6, share_axes=True)
     most = max(60.0, max(values.max() for _, _, values in rows))
     bins = np.arange(0, most + 3, 3)
     for axes, (split, source, values) in zip(all_axes, rows, strict=True):
@@ -52,14 +52,14 @@ def rotation(images: pd.DataFrame, limit: float) -> Figure:
         axes.set_title(f"{split}, {source}: {len(values)} images, {turned:.1%} rotated", loc="left")
         axes.set_ylabel("% of images")
     all_axes[-1].set_xlabel(
-        f"tilt from vertical, Ulna to tip of the little finger (degrees); rotated: from {limit:g} on"
+        f"tilt from vertical, Ulna to tip of the little finger (degrees); rotated: {limit:g} or more"
     )
     all_axes[-1].set_xlim(0, bins[-1])
     return figure
 
 
 def shift(table: pd.DataFrame) -> Figure:
-    """Test against train with 95% intervals: shares in points, measures in standard deviations."""
+    """Draws test minus train with 95% intervals: proportions in points, measures in standard deviations."""
     kinds = [(kind, rows) for kind, rows in table.groupby("effect", sort=False) if rows["value"].notna().any()]
     figure, all_axes = _figure(len(kinds), 1, width=7, height=0.55 * len(table) + 1.0 * len(kinds) + 0.4)
     for axes, (kind, rows) in zip(all_axes, kinds, strict=True):
@@ -69,55 +69,57 @@ def shift(table: pd.DataFrame) -> Figure:
             axes.plot([row["low"] * scale, row["high"] * scale], [place, place], color=COLOURS["test"], linewidth=2)
             axes.plot([row["value"] * scale], [place], "o", color=COLOURS["test"])
             if scale == 100:
-                labels.append(f"{row['trait']}\n{row['train']:.1%} → {row['test']:.1%}")
+                labels.append(f"{row['attribute']}\n{row['train']:.1%} → {row['test']:.1%}")
             else:
-                unit = UNITS[row["trait"]]
-                labels.append(f"{row['trait']}\n{row['train']:.1f} → {row['test']:.1f} {unit}")
+                unit = UNITS[row["attribute"]]
+                labels.append(f"{row['attribute']}\n{row['train']:.1f} → {row['test']:.1f} {unit}")
         axes.axvline(0, color="black", linewidth=1)
         axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(
-            "share in test minus share in train (points)" if scale == 100 else "Cohen's d, test minus train"
+            "proportion in test minus train (percentage points)" if scale == 100 else "Cohen's d, test minus train"
         )
     all_axes[0].set_title("Shift from train to test, patients, 95% intervals", loc="left")
     return figure
 
 
 def size(images: pd.DataFrame, table: pd.DataFrame) -> Figure:
-    """Area of all bones against each number of the sheet, an image a point."""
+    """Draws the area of all bones over each number of the metadata, one point per image."""
     found = table[table["relation"] == "correlation"]
-    told = dict(zip(found["trait"], found["value"], strict=True))
-    shown = [trait for trait in UNITS if np.isfinite(told.get(trait, np.nan))]
-    figure, all_axes = _figure(1, max(1, len(shown)), width=3.4 * max(1, len(shown)) + 0.6, height=3.4, share=True)
-    for axes, trait in zip(all_axes, shown, strict=False):
-        known = images.dropna(subset=[trait, "area"])
+    r = dict(zip(found["attribute"], found["value"], strict=True))
+    shown = [attribute for attribute in UNITS if np.isfinite(r.get(attribute, np.nan))]
+    figure, all_axes = _figure(1, max(1, len(shown)), width=3.4 * max(1, len(shown)) + 0.6, height=3.4, share_axes=True)
+    for axes, attribute in zip(all_axes, shown, strict=False):
+        known = images.dropna(subset=[attribute, "area"])
         for sex, colour in (("male", "#228833"), ("female", "#aa3377"), (None, GREY)):
             rows = known[known["sex"].isna() if sex is None else known["sex"] == sex]
             if len(rows):
                 label = sex or "sex missing"
-                axes.scatter(rows[trait], 100 * rows["area"], s=9, alpha=0.6, color=colour, linewidths=0, label=label)
-        axes.set_title(f"{trait}: r = {told[trait]:.2f}", loc="left")
-        axes.set_xlabel(f"{trait} ({UNITS[trait]})")
+                axes.scatter(
+                    rows[attribute], 100 * rows["area"], s=9, alpha=0.6, color=colour, linewidths=0, label=label
+                )
+        axes.set_title(f"{attribute}: r = {r[attribute]:.2f}", loc="left")
+        axes.set_xlabel(f"{attribute} ({UNITS[attribute]})")
     all_axes[0].set_ylabel("area of all bones (% of the image)")
     all_axes[0].legend(frameon=False, markerscale=2, handletextpad=0.2)
     return figure
 
 
 def overlap(table: pd.DataFrame) -> Figure:
-    """The pairs that share most of the smaller one, mean over the images with both."""
-    rows = table.head(PAIRS)
+    """Draws the pairs with the largest overlap relative to the smaller class, mean over images with both."""
+    rows = table.head(MAX_PAIRS)
     figure, (axes,) = _figure(1, 1, width=7, height=0.28 * len(rows) + 1.2)
     names = [f"{a} & {b}" for a, b in zip(rows["class"], rows["other"], strict=True)]
     axes.barh(names, 100 * rows["of_smaller_mean"], color=COLOURS["train"], height=0.7)
     axes.margins(y=0.01)
     axes.invert_yaxis()
-    axes.set_xlabel("shared area (% of the smaller one, mean over images with both)")
-    axes.set_title(f"The {len(rows)} of {len(table)} overlapping pairs of classes that share most", loc="left")
+    axes.set_xlabel("shared area (% of the smaller class, mean over images with both)")
+    axes.set_title(f"The {len(rows)} largest of {len(table)} overlaps between classes", loc="left")
     return figure
 
 
 def brightness(images: pd.DataFrame) -> Figure:
-    """Bright pixels, images in order, and where there are any the depth of noise bands at the top and the left."""
+    """Draws the fraction of bright pixels, images sorted, and the sizes of noise bands if there are any."""
     banded = bool(images["noise_band"].any())
     figure, (first, *others) = _figure(1, 1 + banded, width=9 if banded else 5, height=3.4)
     for split, rows in images.groupby("split", sort=False):
@@ -126,7 +128,7 @@ def brightness(images: pd.DataFrame) -> Figure:
     out = images[images["bright_outlier"]]
     if len(out):
         first.axhline(100 * out["bright"].min(), color="black", linewidth=1, linestyle="--")
-    first.set_title(f"Bright pixels: {len(out)} outliers from the dashed line up", loc="left")
+    first.set_title(f"Bright pixels: {len(out)} outliers, above the dashed line", loc="left")
     first.set_xlabel("images, darkest to brightest (%)")
     first.set_ylabel("pixels ≥ 240 (%, outside noise bands)")
     first.legend(frameon=False)
@@ -136,7 +138,7 @@ def brightness(images: pd.DataFrame) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """The figure as a PNG, whole or not at all."""
+    """Writes the figure as a PNG, atomically."""
     data = io.BytesIO()
     FigureCanvasAgg(figure).print_png(data)
     write_bytes(path, data.getvalue())
@@ -145,13 +147,13 @@ def save(figure: Figure, path: Path) -> None:
 def _noise_bands(axes: Axes, images: pd.DataFrame) -> None:
     for split, rows in images.groupby("split", sort=False):
         found = rows[rows["noise_band"]].groupby(["noise_left", "noise_top"]).size().reset_index(name="images")
-        hollow = split == "test"  # both may lie on one point
+        hollow = split == "test"  # both may be at one point
         axes.scatter(
             found["noise_left"], found["noise_top"], s=(60 if hollow else 24) * np.sqrt(found["images"]),
             edgecolors=COLOURS[str(split)], facecolors="none" if hollow else COLOURS[str(split)],
             label=f"{split}, {found['images'].sum()} of {len(rows)}",
         )  # fmt: skip
-    axes.set_title("Bands of white noise", loc="left")
+    axes.set_title("Noise bands", loc="left")
     axes.set_xlabel("columns at the left (pixels)")
     axes.set_ylabel("rows at the top (pixels)")
     deepest = max(1.0, float(images[["noise_left", "noise_top"]].max().max()))
@@ -160,9 +162,13 @@ def _noise_bands(axes: Axes, images: pd.DataFrame) -> None:
     axes.legend(frameon=False, loc="lower left", markerscale=0.7)
 
 
-def _figure(rows: int, columns: int, *, width: float, height: float, share: bool = False) -> tuple[Figure, list[Axes]]:
+def _figure(
+    rows: int, columns: int, *, width: float, height: float, share_axes: bool = False
+) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=share and columns == 1, sharey=share and rows == 1)
+    axes = figure.subplots(
+        rows, columns, squeeze=False, sharex=share_axes and columns == 1, sharey=share_axes and rows == 1
+    )
     for one in axes.flat:
         one.spines[["top", "right"]].set_visible(False)
         one.title.set_fontsize(10)

@@ -1,4 +1,4 @@
-"""Looks at a data set before anything is trained on it: rotation, train against test, sizes, overlaps, odd images."""
+"""Explores a data set before training: rotation, shift from train to test, sizes, overlaps, outliers."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from ..runtime.processes import process_map
 from ..submission.table import Submission
 from . import plots as eda_plots
 from .measure import Measured, measure
-from .tables import SHARES, class_table, image_table, overlap_table, shift_table, size_table
+from .tables import PROPORTIONS, class_table, image_table, overlap_table, shift_table, size_table
 
 TABLES = ("images", "shift", "size", "classes", "overlap")
 
@@ -32,15 +32,15 @@ def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1
     """Measures the data set at ``data.root`` and writes tables (CSV), ``eda.json`` and plots (PNG) into ``out``.
 
     Args:
-        csv: a submission or out-of-fold CSV whose hands' rotation is measured too; the only way for test images.
-        workers: processes; -1 for one a core.
+        csv: a submission or out-of-fold CSV to measure rotation on too; for test images there is no other way.
+        workers: processes; -1: one per core.
 
     Returns:
-        The summary, also of what was left out and why.
+        The summary, with what was left out and why.
 
     Raises:
-        DataError: no usable image, or a CSV that does not fit the data set.
-        OutputError: files of other programs in ``out``.
+        DataError: no usable image, or a CSV of other images.
+        OutputError: ``out`` contains files of other programs.
     """
     assert data.root is not None
     check_place(out)
@@ -50,19 +50,19 @@ def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1
     if place is not None and place.exists():
         work += [(record, "test") for record in test_records(data)]
     elif place is not None:
-        left_out.append(f"the test set: there is no {place.relative_to(data.root)}")
+        left_out.append(f"the test set: {place.relative_to(data.root)} does not exist")
     else:
-        left_out.append(f"the test set: data.{data.layout}.test names none")
+        left_out.append(f"the test set: data.{data.layout}.test is not set")
     measured = _measure_all(work, data, workers, progress)
     broken = [row for row in measured if row.problem]
     measured = [row for row in measured if not row.problem]
     if broken:
-        left_out.append(f"{len(broken)} image(s) that cannot be used, such as {broken[0].problem}")
+        left_out.append(f"{len(broken)} unusable image(s), such as {broken[0].problem}")
     if not measured:
         raise DataError(f"{data.root}: no usable image; {broken[0].problem}")
     sheet = read_metadata(data.root)
     if sheet is None:
-        left_out.append(f"everything about sex, age, height and weight: there is no {' or '.join(SHEETS)}")
+        left_out.append(f"everything about sex, age, height and weight: {' or '.join(SHEETS)} does not exist")
     else:
         left_out += sheet.attrs["notes"]
         lacking = {row.group for row in measured} - set(sheet.index)
@@ -70,11 +70,11 @@ def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1
             left_out.append(f"metadata of {len(lacking)} patient(s) without a row, such as {min(lacking)}")
     images = image_table(measured, sheet)
     if not has_rule(data.classes):
-        left_out.append(f"rotation: it is measured from {BASE} to {TIP}, and the classes have not both")
+        left_out.append(f"rotation: it is measured from {BASE} to {TIP}, and the data set lacks one of these classes")
     elif csv is not None:
         images["degrees_csv"] = _tilts_of_csv(csv, images, data.classes, left_out)
     elif (images["split"] == "test").any():
-        left_out.append("rotation of the test set: csv= names predictions to measure it on")
+        left_out.append("rotation of the test set: give predictions to measure it on with csv=")
     tables = {
         "images": images,
         "shift": shift_table(images),
@@ -86,7 +86,7 @@ def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1
     facts = {"data": data.name, "left_out": left_out, "annotated": annotated, **_facts(images)}
     for name in ("shift", "size", "overlap", "classes"):
         facts[name] = tables[name].to_dict("records")
-    # first, as it makes the folder one that a later call may write into
+    # first: a later call may write into a folder that has it
     write_report(out / "eda.json", "eda", _plain(facts))
     for name, table in tables.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
@@ -99,7 +99,7 @@ def check_place(out: Path) -> None:
     """Refuses a folder in which files of other programs would be replaced.
 
     Raises:
-        OutputError: one of the files that are to be written is a link, or is there without an ``eda.json`` of ours.
+        OutputError: a file to be written is a link, or exists without an ``eda.json`` from an earlier call.
     """
     check_report(out / "eda.json", "eda")
     known = (out / "eda.json").is_file()
@@ -110,7 +110,7 @@ def check_place(out: Path) -> None:
 
 
 def _measure_all(work: list[tuple[Record, str]], data: Data, workers: int, progress: bool) -> list[Measured]:
-    """All images, in order, in as many processes as there is use for."""
+    """Measures all images in several processes, in order."""
     do = partial(_measure_one, data=data)
     return process_map(do, work, workers=workers, name="measure", unit="image", progress=progress, least=16)
 
@@ -120,32 +120,32 @@ def _measure_one(item: tuple[Record, str], *, data: Data) -> Measured:
 
 
 def _tilts_of_csv(path: Path, images: pd.DataFrame, classes: Sequence[str], left_out: list[str]) -> list[float]:
-    """The rule on a CSV's masks for each image of the table; NaN for images that it lacks."""
+    """Returns the tilt of each image of the table by a CSV's masks; NaN for images it does not contain."""
     rows = zip(images["image_name"], images["height_px"], images["width_px"], strict=True)
     sizes = {name: (int(height), int(width)) for name, height, width in rows}
     submission = Submission.read(path, classes, sizes)
-    strangers = [name for name in submission.images if name not in sizes]
-    if len(strangers) == len(submission.images):
-        raise DataError(f"{path}: has no image of this data set (such as {strangers[0]}); name its own data.root=")
-    if strangers:
-        left_out.append(f"{len(strangers)} image(s) of {path} that the data set lacks, such as {strangers[0]}")
-    places, held = [classes.index(BASE), classes.index(TIP)], set(submission.images)
+    unknown = [name for name in submission.images if name not in sizes]
+    if len(unknown) == len(submission.images):
+        raise DataError(f"{path}: has no image of this data set (such as {unknown[0]}); set data.root= to its own")
+    if unknown:
+        left_out.append(f"{len(unknown)} image(s) of {path} that the data set does not contain, such as {unknown[0]}")
+    places, predicted = [classes.index(BASE), classes.index(TIP)], set(submission.images)
     degrees = []
     for name, (height, width) in sizes.items():
         degrees.append(math.nan)
-        if name in held:
+        if name in predicted:
             texts = submission.rles(name)
             try:
                 stack = Stack.parse([texts[i] for i in places], height * width)
             except DataError:
-                submission.stack(name)  # says where
+                submission.stack(name)  # raises with the place of the error
                 raise
             degrees[-1] = tilt_of_stack(stack, [BASE, TIP], width)
     return degrees
 
 
 def _facts(images: pd.DataFrame) -> dict[str, Any]:
-    """Counts over images, by split and source."""
+    """Returns counts over images, by split and source."""
     facts: dict[str, Any] = {"images": images["split"].value_counts().to_dict(), "rotation": {}}
     for source, column in (("annotations", "degrees"), ("csv", "degrees_csv")):
         for split, rows in images.groupby("split"):
@@ -165,7 +165,7 @@ def _facts(images: pd.DataFrame) -> dict[str, Any]:
 
 
 def _blackout(banded: pd.DataFrame) -> dict[str, int]:
-    """The value of data.blackout that hides nine in ten bands of noise, not to go by a false one, and how many."""
+    """Returns the data.blackout that hides 90% of the noise bands, robust to a false one, and their number."""
     depth = banded[["noise_top", "noise_left"]].max(axis=1) / banded[["height_px", "width_px"]].max(axis=1)
     needed = np.ceil(2048 * depth.to_numpy())
     pixels = int(np.quantile(needed, 0.9, method="higher")) if len(needed) else 0
@@ -173,7 +173,7 @@ def _blackout(banded: pd.DataFrame) -> dict[str, int]:
 
 
 def _summary(facts: dict[str, Any], out: Path) -> str:
-    """Some lines for the screen."""
+    """Returns the summary for the terminal."""
     lines = [", ".join(f"{count} {split} images" for split, count in sorted(facts["images"].items(), reverse=True))]
     for source, found in facts["rotation"].items():
         count, images = found["rotated"], found["images"]
@@ -181,29 +181,29 @@ def _summary(facts: dict[str, Any], out: Path) -> str:
             f"rotated, {LIMIT:g} degrees or more ({source}): {count} of {images} images ({count / images:.1%})"
         )
     if facts["shift"]:
-        lines.append("from train to test, by patients, with 95% intervals:")
+        lines.append("shift from train to test, by patients, with 95% intervals:")
     for row in facts["shift"]:
-        shares = row["effect"] == SHARES
-        sides = [f"{row[split]:.1%}" if shares else f"{row[split]:.1f}" for split in ("train", "test")]
-        values = [f"{row[key]:+.1%}" if shares else f"{row[key]:+.2f}" for key in ("value", "low", "high")]
+        proportion = row["effect"] == PROPORTIONS
+        sides = [f"{row[split]:.1%}" if proportion else f"{row[split]:.1f}" for split in ("train", "test")]
+        values = [f"{row[key]:+.1%}" if proportion else f"{row[key]:+.2f}" for key in ("value", "low", "high")]
         lines.append(
-            f"  {row['trait']}: train {sides[0]}, test {sides[1]} (x{row['ratio']:.2f}); "
+            f"  {row['attribute']}: train {sides[0]}, test {sides[1]} (x{row['ratio']:.2f}); "
             f"{row['effect']} {values[0]} [{values[1]}, {values[2]}]"
         )
     for relation in ("correlation", "regression"):
         rows = [row for row in facts["size"] if row["relation"] == relation]
         if rows:
-            told = ", ".join(f"{row['trait']} {row['value']:+.2f}" for row in rows)
+            effects = ", ".join(f"{row['attribute']} {row['value']:+.2f}" for row in rows)
             also = f" (R2 {rows[0]['r_squared']:.2f})" if relation == "regression" else ""
-            lines.append(f"area of the bones, {relation}: {told}{also}")
+            lines.append(f"area of the bones, {relation}: {effects}{also}")
     annotated, rarest = facts["annotated"], min(facts["classes"], key=lambda row: row["images"])
     if rarest["images"] < annotated:
         lines.append(f"not every image has every class; {rarest['class']} is in {rarest['images']} of {annotated}")
     if facts["overlap"]:
         most = facts["overlap"][0]
         lines.append(
-            f"{len(facts['overlap'])} pairs of classes overlap; most {most['class']} and {most['other']}, "
-            f"{most['of_smaller_mean']:.0%} of the smaller one"
+            f"{len(facts['overlap'])} pairs of classes overlap; the most {most['class']} and {most['other']}, "
+            f"{most['of_smaller_mean']:.0%} of the smaller class"
         )
     bands = facts["noise_bands"]
     bright = facts["bright_outliers"]
@@ -211,7 +211,7 @@ def _summary(facts: dict[str, Any], out: Path) -> str:
     if bands["images"]:
         size = f"top {bands['top_median']:.0f}, left {bands['left_median']:.0f} pixels (medians)"
         lines.append(
-            f"{len(bands['images'])} images with a band of noise: {size}; "
+            f"{len(bands['images'])} images with noise bands: {size}; "
             f"data.blackout={bands['blackout']} hides {bands['hidden']} of them"
         )
     lines += [f"left out: {reason}" for reason in facts["left_out"]]
@@ -219,7 +219,7 @@ def _summary(facts: dict[str, Any], out: Path) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """For JSON: no numpy, and null for what is not known."""
+    """Returns plain values for JSON: no numpy types, null for NaN."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-Z = 1.959964  # standard deviations on either side that hold 95% of a normal distribution
+Z = 1.959964  # standard deviations on either side that contain 95% of a normal distribution
 
 
 class Effect(NamedTuple):
-    """An estimate and the ends of its 95% interval; NaN where the data do not tell."""
+    """An estimate and the ends of its 95% interval; NaN if it cannot be estimated."""
 
     value: float
     low: float
@@ -20,7 +20,9 @@ UNKNOWN = Effect(math.nan, math.nan, math.nan)
 
 
 def cohens_d(a: np.ndarray, b: np.ndarray) -> Effect:
-    """Mean of b minus mean of a in pooled standard deviations (Cohen, 1988); interval of Hedges and Olkin (1985).
+    """Returns the mean of b minus that of a in pooled standard deviations (Cohen, 1988).
+
+    The interval is that of Hedges and Olkin (1985).
 
     >>> round(cohens_d(np.array([1.0, 2, 3]), np.array([2.0, 3, 4])).value, 6)
     1.0
@@ -38,19 +40,19 @@ def cohens_d(a: np.ndarray, b: np.ndarray) -> Effect:
 
 
 def wilson(hits: int, count: int) -> Effect:
-    """A share and its interval (Wilson, 1927), which stays within 0 and 1 also for rare things."""
+    """Returns a proportion and its interval (Wilson, 1927), which stays within 0 and 1 for rare events too."""
     if not count:
         return UNKNOWN
-    share, z2 = hits / count, Z * Z
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = Z / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
-    return Effect(share, max(0.0, middle - half), min(1.0, middle + half))
+    proportion, z2 = hits / count, Z * Z
+    middle = (proportion + z2 / (2 * count)) / (1 + z2 / count)
+    half = Z / (1 + z2 / count) * math.sqrt(proportion * (1 - proportion) / count + z2 / (4 * count * count))
+    return Effect(proportion, max(0.0, middle - half), min(1.0, middle + half))
 
 
-def share_difference(hits_a: int, count_a: int, hits_b: int, count_b: int) -> Effect:
-    """Share of b minus share of a, with the interval made of Wilson's (Newcombe, 1998).
+def proportion_difference(hits_a: int, count_a: int, hits_b: int, count_b: int) -> Effect:
+    """Returns the proportion of b minus that of a, with an interval from Wilson's (Newcombe, 1998).
 
-    >>> tuple(round(x, 4) for x in share_difference(48, 80, 56, 70))  # Newcombe's example, method 10
+    >>> tuple(round(x, 4) for x in proportion_difference(48, 80, 56, 70))  # Newcombe's example, method 10
     (0.2, 0.0524, 0.3339)
     """
     a, b = wilson(hits_a, count_a), wilson(hits_b, count_b)
@@ -60,7 +62,7 @@ def share_difference(hits_a: int, count_a: int, hits_b: int, count_b: int) -> Ef
 
 
 def correlation(x: np.ndarray, y: np.ndarray) -> Effect:
-    """Pearson's r of the rows where both are known, with Fisher's interval."""
+    """Returns Pearson's r over the rows with both values, with Fisher's interval."""
     known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]
     if len(x) < 4 or not x.std() or not y.std():
@@ -73,10 +75,10 @@ def correlation(x: np.ndarray, y: np.ndarray) -> Effect:
 
 
 def regression(factors: dict[str, np.ndarray], target: np.ndarray) -> tuple[dict[str, Effect], float, int]:
-    """Least squares of the target on all factors together, everything in standard deviations.
+    """Fits the target to all factors jointly by least squares, everything in standard deviations.
 
     Returns:
-        The coefficient of each factor that varies, R squared, and the number of rows that are complete.
+        The coefficient of each factor that varies, R squared, and the number of complete rows.
     """
     known = np.isfinite(target) & np.all([np.isfinite(column) for column in factors.values()], axis=0)
     used = {name: column[known] for name, column in factors.items() if known.any() and column[known].std()}

@@ -1,4 +1,4 @@
-"""The tables of ``phalanx eda``, from the numbers of each image and the metadata sheet."""
+"""The tables of ``phalanx eda``, from the measurements of each image and the metadata sheet."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,14 +12,14 @@ from ..data.brightness import fence
 from ..data.metadata import COLUMNS
 from ..data.rotation import LIMIT
 from .measure import Measured
-from .stats import Effect, cohens_d, correlation, regression, share_difference
+from .stats import Effect, cohens_d, correlation, proportion_difference, regression
 
-LEAST_BAND = 0.005  # of the side: thinner noise is no band
-SHARES = "difference of shares"
+MIN_BAND = 0.005  # fraction of the side; thinner noise is not counted as a band
+PROPORTIONS = "difference in proportions"
 
 
 def image_table(measured: Sequence[Measured], sheet: pd.DataFrame | None) -> pd.DataFrame:
-    """A row an image: what was measured on it and, where there is a sheet, who it is of. ``area``: all bones' sum."""
+    """Returns one row per image: its measurements, and its patient's metadata if there is a sheet."""
     table = pd.DataFrame(
         [
             {
@@ -30,10 +30,10 @@ def image_table(measured: Sequence[Measured], sheet: pd.DataFrame | None) -> pd.
             for row in measured
         ]
     )  # fmt: skip
-    ours = table.loc[table["split"] == "train", "bright"]  # what is unusual is for the training images to say
+    ours = table.loc[table["split"] == "train", "bright"]  # outliers are defined by the training images
     table["bright_outlier"] = table["bright"] > fence((ours if len(ours) else table["bright"]).to_list())
-    table["noise_band"] = (table["noise_top"] > LEAST_BAND * table["height_px"]) | (
-        table["noise_left"] > LEAST_BAND * table["width_px"]
+    table["noise_band"] = (table["noise_top"] > MIN_BAND * table["height_px"]) | (
+        table["noise_left"] > MIN_BAND * table["width_px"]
     )
     if sheet is not None:
         rows = sheet.reindex(table["group"])
@@ -43,7 +43,7 @@ def image_table(measured: Sequence[Measured], sheet: pd.DataFrame | None) -> pd.
 
 
 def patients(images: pd.DataFrame) -> pd.DataFrame:
-    """A row a patient and split: rotated where any hand is; the mean area; the columns of the sheet."""
+    """Returns one row per patient and split: rotated if any hand is, mean area, metadata."""
     best = images["degrees"].where(images["degrees"].notna(), images.get("degrees_csv", math.nan))
     table = images.assign(rotated=(best >= LIMIT).astype(float).where(best.notna()))
     kept = {name: (name, "first") for name in COLUMNS if name in table}
@@ -53,32 +53,43 @@ def patients(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def shift_table(images: pd.DataFrame) -> pd.DataFrame:
-    """Train against test, by patients: shares and their difference, means and Cohen's d, each with a 95% interval."""
+    """Compares train and test by patients: differences in proportions and Cohen's d, with 95% intervals."""
     people = patients(images)
     sides = [people[people["split"] == split] for split in ("train", "test")]
     rows: list[dict[str, Any]] = []
-    shares: dict[str, Callable[[pd.DataFrame], Any]] = {
+    proportions: dict[str, Callable[[pd.DataFrame], Any]] = {
         "rotated": lambda side: side["rotated"].dropna(),
         "male": lambda side: (side["sex"].dropna() == "male") if "sex" in side else pd.Series(dtype=float),
     }
-    for trait, values in shares.items():
+    for attribute, values in proportions.items():
         a, b = (values(side).astype(float) for side in sides)
         if len(a) and len(b):
-            effect = share_difference(int(a.sum()), len(a), int(b.sum()), len(b))
-            rows.append(_shift_row(trait, SHARES, a.to_numpy(), b.to_numpy(), effect))
-    for trait in UNITS:
-        if trait in people:
-            a, b = (side[trait].dropna().to_numpy(float) for side in sides)
+            effect = proportion_difference(int(a.sum()), len(a), int(b.sum()), len(b))
+            rows.append(_shift_row(attribute, PROPORTIONS, a.to_numpy(), b.to_numpy(), effect))
+    for attribute in UNITS:
+        if attribute in people:
+            a, b = (side[attribute].dropna().to_numpy(float) for side in sides)
             if len(a) > 1 and len(b) > 1:
-                rows.append(_shift_row(trait, "Cohen's d", a, b, cohens_d(a, b)))
-    columns = ["trait", "patients_train", "patients_test", "train", "test", "ratio", "effect", "value", "low", "high"]
+                rows.append(_shift_row(attribute, "Cohen's d", a, b, cohens_d(a, b)))
+    columns = [
+        "attribute",
+        "patients_train",
+        "patients_test",
+        "train",
+        "test",
+        "ratio",
+        "effect",
+        "value",
+        "low",
+        "high",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
 def size_table(images: pd.DataFrame) -> pd.DataFrame:
-    """The annotated area of a patient against the sheet: each correlation, and all together in one regression."""
+    """Relates the annotated area of a patient to the metadata: single correlations and one joint regression."""
     people = patients(images).dropna(subset=["area"])
-    columns = ["relation", "trait", "value", "low", "high", "patients", "r_squared"]
+    columns = ["relation", "attribute", "value", "low", "high", "patients", "r_squared"]
     if "sex" not in people or not len(people):
         return pd.DataFrame(columns=columns)
     area = people["area"].to_numpy()
@@ -89,18 +100,18 @@ def size_table(images: pd.DataFrame) -> pd.DataFrame:
     for name, column in factors.items():
         count = int(np.isfinite(column).sum())
         rows.append(
-            {"relation": "correlation", "trait": name, **correlation(column, area)._asdict(), "patients": count}
+            {"relation": "correlation", "attribute": name, **correlation(column, area)._asdict(), "patients": count}
         )
-    together, explained, count = regression(factors, area) if factors else ({}, math.nan, 0)
-    for name, effect in together.items():
+    effects, explained, count = regression(factors, area) if factors else ({}, math.nan, 0)
+    for name, effect in effects.items():
         rows.append(
-            {"relation": "regression", "trait": name, **effect._asdict(), "patients": count, "r_squared": explained}
+            {"relation": "regression", "attribute": name, **effect._asdict(), "patients": count, "r_squared": explained}
         )
     return pd.DataFrame(rows, columns=columns)
 
 
 def class_table(measured: Sequence[Measured], images: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """A row a class: images that have it, its area there, and the correlation of its area with the sheet's numbers."""
+    """Returns one row per class: number of images, area, and the correlation of its area with the metadata."""
     annotated = [i for i, row in enumerate(measured) if row.areas]
     areas = np.array([measured[i].areas for i in annotated]).reshape(len(annotated), len(classes))
     areas[areas == 0] = math.nan
@@ -112,18 +123,18 @@ def class_table(measured: Sequence[Measured], images: pd.DataFrame, classes: Seq
         row: dict[str, Any] = {"class": name, "images": len(present)}
         row["area_mean"] = present.mean() if len(present) else math.nan
         row["area_sd"] = present.std(ddof=1) if len(present) > 1 else math.nan
-        for trait in UNITS:
-            if trait in known:
-                row[f"r_{trait}"] = correlation(known[trait].to_numpy(float), own).value
+        for attribute in UNITS:
+            if attribute in known:
+                row[f"r_{attribute}"] = correlation(known[attribute].to_numpy(float), own).value
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def overlap_table(measured: Sequence[Measured], classes: Sequence[str]) -> pd.DataFrame:
-    """Pairs of classes that share pixels in any image, the most first.
+    """Returns the pairs of classes that share pixels in any image, the largest overlap first.
 
-    ``images`` where they do and ``images_both`` that have both; the means, of the shared area and of its part of the
-    smaller one, are over the latter.
+    ``images`` counts images in which they overlap, ``images_both`` those with both classes. The means, of the shared
+    area and of its fraction of the smaller class, are over the latter.
     """
     present = np.array([row.areas for row in measured if row.areas]).reshape(-1, len(classes)) > 0
     both = present.astype(int).T @ present.astype(int)
@@ -145,7 +156,7 @@ def overlap_table(measured: Sequence[Measured], classes: Sequence[str]) -> pd.Da
     return pd.DataFrame(rows, columns=columns).sort_values(["of_smaller_mean", "class"], ascending=False)
 
 
-def _shift_row(trait: str, effect: str, a: np.ndarray, b: np.ndarray, found: Effect) -> dict[str, Any]:
+def _shift_row(attribute: str, effect: str, a: np.ndarray, b: np.ndarray, found: Effect) -> dict[str, Any]:
     ratio = b.mean() / a.mean() if a.mean() else math.nan
-    return {"trait": trait, "patients_train": len(a), "patients_test": len(b), "train": a.mean(), "test": b.mean(),
-            "ratio": ratio, "effect": effect, **found._asdict()}  # fmt: skip
+    return {"attribute": attribute, "patients_train": len(a), "patients_test": len(b), "train": a.mean(),
+            "test": b.mean(), "ratio": ratio, "effect": effect, **found._asdict()}  # fmt: skip

@@ -19,6 +19,7 @@ from ..runtime.device import open_device
 from ..runtime.distributed import Ranks, launch
 from ..runtime.files import keep_text, whole_disk, write_json, write_text
 from ..runtime.terminal import say
+from ..tracking.tracker import check_trackers
 from .loop import Trainer
 from .monitor import check_held_out, inner_part
 from .oom import predicting
@@ -70,6 +71,7 @@ def fit(
         if ranks.any(is_over(deadline)):
             stop(folder, config)
         check_optimizer(config.optim)
+        check_trackers(config, folder)
         check_held_out(config, held_out)
         selection = agreed_selection(folder, kind.select(config, records))
         if text := selection.left_out_text(train):

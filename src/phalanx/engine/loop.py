@@ -13,11 +13,11 @@ from ..config import Config
 from ..errors import TrainingError
 from ..models.encoder_stages import encoder_stages
 from ..runs import checkpoint
-from ..runs.folder import Log
 from ..runtime.device import check_compiler, open_device
 from ..runtime.distributed import Ranks
 from ..runtime.processes import peak_memory
 from ..runtime.terminal import say
+from ..tracking.logger import Logger
 from .ema import Average
 from .freeze import check_freeze, freeze
 from .loader import BatchLoader, waiting_advice
@@ -87,12 +87,13 @@ class Trainer:
         if self.ranks.first:
             checkpoint.remove(self.folder / "final")
         state, config = self.state, self.config
-        self.log = Log(self.folder / "log.jsonl", state.step, silent=not self.ranks.first)
+        self.log = Logger(config, self.folder, silent=not self.ranks.first)
+        self.log.start(state.step)
         self.log("start", state.step, images=self.loader.order.images, steps=self.steps,
                  lr_scales=scales(self.optimizer), processes=self.ranks.size,
                  metric=self.task.metric.to_json())  # fmt: skip
         self.began = self.saved = time.monotonic()
-        with self._bar() as self.bar, self.task.training_set.reporting():
+        with self.log, self._bar() as self.bar, self.task.training_set.reporting():
             while state.epoch < config.epochs and not state.stopped:
                 self.train_epoch()
                 self.end_epoch()

@@ -1,21 +1,18 @@
 """After an epoch: validation, the best weights, and what plateau and early stop make of the monitored metric."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from ..config import Config
 from ..runtime.distributed import Ranks
 from ..runtime.terminal import say
+from ..tracking.logger import Logger
 from . import topk
 from .monitor import monitored, take_in
 from .saving import save_best
 from .state import State
 from .task import Task
-
-Log = Callable[..., Any]
 
 
 class Validator:
@@ -31,7 +28,7 @@ class Validator:
         self.metric = task.metric
         self.on = getattr(monitored(config.optim), "split", None)
 
-    def __call__(self, state: State, train: float, log: Log) -> None:
+    def __call__(self, state: State, train: float, log: Logger) -> None:
         """Validates if it is time.
 
         Args:
@@ -53,7 +50,7 @@ class Validator:
             assert value is not None  # a configuration that monitors them has such images
             self._monitor(state, value, log)
 
-    def _save_best(self, state: State, value: float, log: Log) -> None:
+    def _save_best(self, state: State, value: float, log: Logger) -> None:
         """Saves the best weights by the held-out metric; the choice makes it optimistic."""
         log("validate", state.step, epoch=state.epoch, **{f"held_out/{self.metric.name}": value})
         say(f"epoch {state.epoch}/{self.config.epochs}: held-out {self.metric.name} {self.metric.text(value)}")
@@ -67,7 +64,7 @@ class Validator:
             if self.ranks.first:
                 save_best(self.folder, weights, state, self.task)
 
-    def _monitor(self, state: State, value: float, log: Log) -> None:
+    def _monitor(self, state: State, value: float, log: Logger) -> None:
         log("monitor", state.step, epoch=state.epoch, **{f"monitored/{self.metric.name}": value})
         for event, values in take_in(state, self.config.optim, self.metric, value).items():
             log(event, state.step, epoch=state.epoch, **values)

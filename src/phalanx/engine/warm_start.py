@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..config import Config
+from ..config import Config, flatten
 from ..data.records import Record
 from ..errors import ConfigError, TrainingError
 from ..runs.checkpoint import load_weights
-from ..runs.folder import flatten
 from ..runs.reader import FoldRun
 from ..runtime.terminal import say
 from .task import Task
@@ -22,10 +21,10 @@ DECIDES_SHAPES = ("arch", "encoder", "norm", "pointrend", "options")  # of what 
 def begin(
     task: Task, config: Config, folder: Path, fold: int | None, held_out: Sequence[Record]
 ) -> dict[str, Any] | None:
-    """Gives a run's network the weights of ``model.init_from``, unless the run in ``folder`` stands beyond them already.
+    """Gives a run's network the weights of ``model.init_from``, unless the run has a checkpoint of its own.
 
     Returns:
-        what to keep as start.json: the folder they came from, their SHA-256 and the tensors left out; or None.
+        what to save as start.json: the folder they came from, their SHA-256 and the tensors left out; or None.
 
     Raises:
         TrainingError: they are not those that this run began with, or were trained on what is held out here.

@@ -1,9 +1,7 @@
 """A run's folder: its lock, its recipe, its folds, its log and what it was made with."""
 
-import json
 import platform
 import re
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
@@ -12,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from ..config import RUNTIME_KEYS, Config, validate
+from ..config import RUNTIME_KEYS, Config, flatten, validate
 from ..data import folds as folding
 from ..data.records import Record
 from ..data.selection import Selection
 from ..errors import ConfigError, OutputError, TrainingError
-from ..runtime.files import LEFT_BEHIND, append_bytes, refuse_links_in, write_json, write_text
+from ..runtime.files import LEFT_BEHIND, refuse_links_in, write_json, write_text
 from ..runtime.locks import LockHeld, lock
 from ..runtime.provenance import commit
 from .reader import FORMAT, FoldRun
@@ -35,7 +33,8 @@ PACKAGES = (
 
 OURS = re.compile(
     r"config\.yaml|environment\.json|(folds|selection|monitored|attributes|oof)\.csv|(start|oof|oof_score|done)\.json|"
-    r"log\.jsonl|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|\.oof\.csv\.part"
+    r"log\.jsonl|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|\.oof\.csv\.part|"
+    r"tracking\.json|tensorboard|wandb"
 )  # what a training writes into its folder
 BEGUN = (".lock", ".holder")  # before its config.yaml
 
@@ -162,21 +161,6 @@ def changed_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [key for key in keys if not key.startswith("data.phantom.")]  # it only matters through data.root
 
 
-def flatten(values: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one with dotted keys.
-
-    >>> flatten({"a": {"b": 1}, "c": 2})
-    {'a.b': 1, 'c': 2}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            flat.update(flatten(value, f"{before}{key}."))
-        else:
-            flat[f"{before}{key}"] = value
-    return flat
-
-
 def environment() -> dict[str, Any]:
     """Versions, commit, threads and machine of this process."""
     import torch  # here alone: the rest of a folder is read without it
@@ -189,28 +173,3 @@ def environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-class Log:
-    """``log.jsonl``: one JSON object a line, with the step it belongs to."""
-
-    def __init__(self, path: Path, step: int, silent: bool = False):
-        """Goes on after step ``step``: later lines, of work that a kill undid, are dropped. Of several processes only
-        one is not ``silent``."""
-        self.path, self.silent = path, silent
-        if path.is_file() and not silent:
-            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-            write_text(path, "".join(f"{line}\n" for line in kept))
-
-    def __call__(self, event: str, step: int, **values: Any) -> None:
-        if self.silent:
-            return
-        line = json.dumps({"event": event, "step": step, "time": round(time.time(), 1), **values})
-        append_bytes(self.path, (line + "\n").encode())
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # a line that a kill cut off

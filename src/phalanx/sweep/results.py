@@ -5,9 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import RUNTIME_KEYS, Config, validate
+from ..config import RUNTIME_KEYS, Config, flatten, validate
 from ..errors import ConfigError, DataError
-from ..runs.folder import flatten
 from ..runtime.files import refuse_link, write_text
 from .table import Ballot
 

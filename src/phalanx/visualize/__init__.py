@@ -1,1 +1,1 @@
-"""Pictures of predictions beside truth."""
+"""Images of predictions and ground truth side by side."""

@@ -1,4 +1,4 @@
-"""One picture of predictions beside truth: what a number cannot show."""
+"""Draws predictions, ground truth and errors over images."""
 
 from io import BytesIO
 from pathlib import Path
@@ -17,9 +17,9 @@ from ..runtime.files import refuse_foreign, write_bytes
 from ..scoring.score import score
 from ..submission.table import Submission
 
-PANEL = 512  # side of a panel in pixels
-MADE_BY = "phalanx"  # the text of a PNG's `Software`
-HEAD = 34  # height of a row's caption
+PANEL = 512  # pixels of a panel's long side
+MADE_BY = "phalanx"  # `Software` in the PNG's metadata
+CAPTION = 34  # pixels of a caption's height
 
 
 class PictureOptions(Strict):
@@ -30,17 +30,22 @@ class PictureOptions(Strict):
 
 
 def draw(submission: Submission, truth: Submission, images: Path, out: Path, *, rows: int = 4) -> None:
-    """Writes a PNG with a row an image: the image, the truth, the prediction, and where they differ.
+    """Writes a PNG with one row per image: the image, the ground truth, the prediction, and their differences.
 
-    The rows are the worst image, the best, and evenly ranked ones between.
+    The rows are the worst image, the best, and images of evenly spaced ranks between.
 
     Args:
-        images: folder below which the images lie.
+        images: folder that contains the images, at any depth.
+        rows: at most.
+
+    Raises:
+        DataError: an image of the ground truth is not in the folder.
+        OutputError: as :func:`write_png`.
     """
     records = {record.name: record for record in scan(images)}
     missing = [name for name in truth.images if name not in records]
     if missing:
-        raise DataError(f"{images}: has no image {missing[0]} ({len(missing)} missing)")
+        raise DataError(f"{images}: does not contain {missing[0]} ({len(missing)} images missing)")
     dice = dict(zip(truth.images, score(submission, truth).per_image.tolist(), strict=True))
     ranked = sorted(dice, key=lambda name: dice[name])
     picked = np.unique(np.linspace(0, len(ranked) - 1, min(rows, len(ranked))).round().astype(int))
@@ -49,10 +54,10 @@ def draw(submission: Submission, truth: Submission, images: Path, out: Path, *, 
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:
-    """Writes RGB uint8[H, W, 3] as a PNG that says what made it.
+    """Writes RGB uint8[H, W, 3] as a PNG with `Software` in its metadata.
 
     Raises:
-        OutputError: another picture, such as one of the inputs, lies there.
+        OutputError: the file exists and was not written by this program, such as an input image.
     """
     refuse_foreign(path, f"Software\0{MADE_BY}")
     about, data = PngInfo(), BytesIO()
@@ -69,13 +74,13 @@ def _row(record: Record, submission: Submission, truth: Submission, dice: float)
     scale = PANEL / max(image.shape)
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
     row = np.concatenate([cv2.resize(panel, size, interpolation=cv2.INTER_AREA) for panel in panels], axis=1)
-    head = np.zeros((HEAD, row.shape[1], 3), np.uint8)
-    captions = (record.name, "truth", f"prediction, Dice {dice:.4f}", "missed (blue), too much (red)")
+    caption = np.zeros((CAPTION, row.shape[1], 3), np.uint8)
+    captions = (record.name, "ground truth", f"prediction, Dice {dice:.4f}", "missed (blue), false (red)")
     for number, text in enumerate(captions):
         cv2.putText(
-            head, text, (number * size[0] + 8, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA
+            caption, text, (number * size[0] + 8, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA
         )
-    return np.concatenate([head, row])
+    return np.concatenate([caption, row])
 
 
 def _masks(source: Submission, name: str, classes: list[str], shape: tuple[int, ...]) -> np.ndarray:
@@ -84,7 +89,7 @@ def _masks(source: Submission, name: str, classes: list[str], shape: tuple[int, 
 
 
 def overlay(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Masks bool[C, H, W] in colours over a grey image uint8[H, W], overlaps mixed, outlines drawn: BGR uint8."""
+    """Returns masks bool[C, H, W] over an image uint8[H, W], overlaps mixed, outlines drawn: BGR uint8[H, W, 3]."""
     colours = palette(len(masks))
     total = np.zeros((*image.shape, 3), np.float32)
     count = np.zeros(image.shape, np.float32)
@@ -103,16 +108,16 @@ def overlay(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return result
 
 
-def _errors(image: np.ndarray, truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
-    """Pixels where any class is missed in blue, where any is too much in red, over the image: BGR uint8."""
+def _errors(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Returns the image with false negatives of any class in blue, false positives in red: BGR uint8[H, W, 3]."""
     base = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    base[(truth & ~guess).any(0)] = (255, 120, 40)
-    base[(guess & ~truth).any(0)] = (60, 60, 255)
+    base[(truth & ~prediction).any(0)] = (255, 120, 40)
+    base[(prediction & ~truth).any(0)] = (60, 60, 255)
     return base
 
 
 def palette(classes: int) -> np.ndarray:
-    """Bright colours BGR float32[classes, 3], neighbours far apart in hue."""
+    """Returns bright colours BGR float32[classes, 3]; successive ones differ in hue."""
     hue = (np.arange(classes) * 67 % 180).astype(np.uint8)
     hsv = np.stack([hue, np.full_like(hue, 170), np.full_like(hue, 255)], axis=1)
     return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2BGR)[0].astype(np.float32)

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from phalanx.checks.compare import spots
-from phalanx.checks.look import Look
+from phalanx.checks.compare import bright_spots
+from phalanx.checks.inspection import Inspection
 from phalanx.checks.metal import collimation, metal, peaks
 from phalanx.checks.run import check
 from phalanx.config.compose import compose
@@ -50,18 +50,20 @@ def test_a_small_spot_is_told_by_the_same_bone_of_other_images(bones):
     """Darker than where two bones overlap, and far brighter than this bone ever is."""
     picture, planes, boxes = bones
     rng = np.random.default_rng(0)
-    looks = []
+    inspections = []
     for number in range(20):
         image = picture + rng.integers(0, 8, picture.shape, np.uint8)
         if number == 7:
             image[80:84, 98:102] += 60
-        seen = Look(Record(f"{number}.png", "p", Path(f"{number}.png"), Path("x.json")), "train", np.zeros((2, 6)))
+        inspection = Inspection(
+            Record(f"{number}.png", "p", Path(f"{number}.png"), Path("x.json")), "train", np.zeros((2, 6))
+        )
         for label, peak in peaks(image, planes, boxes).items():
-            seen.peaks[label] = peak
-        looks.append(seen)
+            inspection.peaks[label] = peak
+        inspections.append(inspection)
     assert metal(image, planes, boxes) is None
-    assert spots(looks) == {7: 0}
-    assert spots(looks[:7]) == {}  # too few to know what is usual
+    assert bright_spots(inspections) == {7: 0}
+    assert bright_spots(inspections[:7]) == {}  # too few to know what is usual
     assert peaks(image, planes, boxes, bands=(0, 200)) == {}  # where noise is, no spot is sought
 
 

@@ -1,0 +1,32 @@
+import json
+import math
+
+from phalanx.tracking.json_lines import Event, JsonLines
+
+
+def test_lines_after_the_checkpoint_and_a_torn_one_are_dropped(tmp_path):
+    lines = JsonLines(tmp_path / "log.jsonl")
+    assert lines.rewind(0) == []
+    for step in range(1, 6):
+        lines.append(Event("epoch", step, 1.5, {"loss": 0.5}))
+    with lines.path.open("a") as file:
+        file.write('{"event": "epoch", "st')
+    assert lines.rewind(3) == [Event("epoch", step, 1.5, {"loss": 0.5}) for step in (1, 2, 3)]
+    lines.append(Event("epoch", 4, 2.0, {"loss": 0.25}))
+    found = [json.loads(line) for line in lines.path.read_text().splitlines()]
+    assert [line["step"] for line in found] == [1, 2, 3, 4]
+    assert found[-1] == {"event": "epoch", "step": 4, "time": 2.0, "loss": 0.25}
+
+
+def test_lines_that_are_no_events_are_dropped(tmp_path):
+    lines = JsonLines(tmp_path / "log.jsonl")
+    lines.path.write_text('[]\n3\n{"step": 1}\nnull\n{"event": "epoch", "step": 1, "time": 1.0}\n\n')
+    assert lines.rewind(9) == [Event("epoch", 1, 1.0, {})]
+
+
+def test_numbers_are_finite_and_no_switches():
+    values = {"loss": 1, "nan": math.nan, "inf": math.inf, "on": True, "text": "halved", "scales": [1.0], "lr": 1e-3}
+    event = Event("epoch", 1, 0.0, values)
+    assert event.numbers() == {"loss": 1.0, "lr": 1e-3}
+    assert event.text() == "halved"
+    assert Event("epoch", 1, 0.0, {"text": 3}).text() is None
