@@ -214,7 +214,7 @@ def test_an_image_name_twice(train, here):
     other = here / "hands" / "train" / "DCM" / "ID999"
     other.mkdir()
     shutil.copy(path, other)
-    assert f"the name {path.name} also stands at" in train()
+    assert f"the name {path.name} is also that of" in train()
 
 
 def test_two_images_with_one_annotation(train, here):
@@ -347,9 +347,9 @@ def test_a_misspelt_class_in_a_csv(refused, predicted, here):
 def test_a_score_of_other_images(refused, predicted, here):
     gone = drop_image(predicted, here / "fewer.csv")
     line = refused("score", "fewer.csv", "hands/test/answers_json", "data=hand", "size=128x128", "--json", "x.json")
-    assert f"1 answered images are not in the submission, such as {gone.removesuffix('.png')}" in line
+    assert f"1 image(s) with ground truth are not in the submission, such as {gone.removesuffix('.png')}" in line
     assert "partial=true" in line
-    assert "has no answers for" in refused("score", predicted, "hands/train/outputs_json")
+    assert "has no ground truth for" in refused("score", predicted, "hands/train/outputs_json")
 
 
 def test_a_csv_without_sidecar_needs_a_size(refused, predicted, here):

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from phalanx.config import Data, validate
 from phalanx.data.images import Grid
 from phalanx.data.layouts import check, test_records, train_records, truth
-from phalanx.data.oversample import image_weights
+from phalanx.data.oversample import oversampled
 from phalanx.data.quarantine import kept_records, write_quarantine
 from phalanx.errors import ConfigError, DataError
 from phalanx.masks.planes import unpack
@@ -357,7 +357,7 @@ def test_a_broken_mask_and_missing_folders_are_named(tmp_path, labels):
 
 def test_without_patients_folders_the_config_must_say_so(tmp_path, labels):
     mask_set(tmp_path, {"a.png": labels}, image="a.png")
-    with pytest.raises(DataError, match=r"lies in no folder that names its patient.*data\.masks\.group=image"):
+    with pytest.raises(DataError, match=r"is in no folder that names its patient.*data\.masks\.group=image"):
         train_records(data(tmp_path, "masks"))
     assert train_records(data(tmp_path, "masks", masks={"group": "image"}))[0].group == "a"
 
@@ -450,7 +450,7 @@ def test_quarantine_holds_in_every_layout(three, tmp_path):
         kept = config.model_copy(update={"quarantine": path})
         assert [record.name for record in kept_records(kept)] == ["a.png"]
         write_quarantine(path, {"c.png": ""})
-        with pytest.raises(DataError, match=r"c\.png is no training image of"):
+        with pytest.raises(DataError, match=r"c\.png is not a training image of"):
             kept_records(kept)
 
 
@@ -493,7 +493,7 @@ def test_rotation_is_measured_in_every_layout(tilted, tmp_path):
 
     degrees = []
     for config in tilted:
-        assert image_weights(train_records(config), config).tolist() == [1, 3]
+        assert oversampled(train_records(config), config)[0].tolist() == [1, 3]
         told = explore(config, tmp_path / "out" / config.layout, workers=1, progress=False)
         assert "(train, annotations): 1 of 2" in told
         assert "left out: the test set: " in told

@@ -16,13 +16,13 @@ from threading import Lock
 from zipfile import BadZipFile
 
 import numpy as np
-from filelock import FileLock
 from tqdm import tqdm
 
 from ..config import Data
 from ..errors import DataError
 from ..masks.planes import Runs
 from ..runtime.files import sha256_file, write_bytes
+from ..runtime.locks import lock
 from .images import Grid
 from .layouts import check, files
 from .prepared import Prepared, prepare, prepared_key
@@ -168,7 +168,7 @@ class Folder:
         np.savez(content, image=image, starts=runs.starts, values=runs.values, frame=frame)
         try:
             self.place.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.place / ".lock"):
+            with lock(self.place / ".lock"):
                 if self._make_room(content.tell(), wanted):
                     write_bytes(self._path(key), content.getvalue())
                 else:

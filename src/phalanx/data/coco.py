@@ -5,7 +5,7 @@ scaled to the grid and then filled; a run-length mask is brought there by neares
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from ..masks.planes import plane_count
 from .coco_rle import decode
 from .images import Grid
 from .polygons import FARTHEST
-from .records import Record, root_of
+from .records import Record, root_of, some
 
 Segmentation = list[list[float]] | dict[str, Any]
 
@@ -47,6 +47,11 @@ class Gathered(NamedTuple):
     categories: list[str]
 
 
+def options_of(data: Data) -> Coco:
+    """Names of the data set's files."""
+    return data.coco or Coco()
+
+
 def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
     """Images of the training file, sorted by name. An image without annotations has none of the classes.
 
@@ -56,7 +61,7 @@ def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
     Raises:
         DataError: a file is missing or is no COCO JSON, names an unknown class, or has a shape that cannot be used.
     """
-    options = _options(data)
+    options = options_of(data)
     path = root_of(data) / options.train
     entries = _read(path, data, without)
     if data.skip_unlabelled:
@@ -66,22 +71,25 @@ def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
 
 def train_names(data: Data) -> set[str]:
     """Names of all images of the training file."""
-    return set(gather(root_of(data) / _options(data).train, data).entries)
+    return set(gather(root_of(data) / options_of(data).train, data).entries)
 
 
-def test_place(data: Data) -> Path | None:
-    """The test file; None: the config names none."""
-    test = _options(data).test
-    return root_of(data) / test if test is not None else None
-
-
-def test_records(data: Data) -> list[Record]:
-    """Images of the test file, sorted by name, without annotations."""
-    options = _options(data)
-    if options.test is None:
-        raise DataError("data.coco.test: names no file of test images; predict a folder with images=DIR")
-    path = root_of(data) / options.test
+def test_records(path: Path, data: Data) -> list[Record]:
+    """Images of a test file, sorted by name, without annotations."""
     return _records(path, _read(path, data, annotated=False), data)
+
+
+def ground_truth(path: Path, data: Data, images: Sequence[str]) -> dict[str, Record]:
+    """Records of all images of a COCO file by name, whose files need not exist.
+
+    Raises:
+        DataError: of the first entry that cannot be used.
+    """
+    found = gather(path, data)
+    if found.problems:
+        raise DataError(found.problems[0].text)
+    patients = {name: group_of(name, entry, path, options_of(data)) for name, entry in found.entries.items()}
+    return {name: Record(name, patient, Path(name), path) for name, patient in patients.items()}
 
 
 def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
@@ -120,7 +128,7 @@ def check(record: Record, data: Data) -> None:
 
 
 def _records(path: Path, entries: dict[str, Entry], data: Data) -> list[Record]:
-    options, folder = _options(data), root_of(data) / _options(data).images
+    options, folder = options_of(data), root_of(data) / options_of(data).images
     records = []
     for name, entry in entries.items():
         image = folder / entry.about["file_name"]
@@ -130,9 +138,7 @@ def _records(path: Path, entries: dict[str, Entry], data: Data) -> list[Record]:
                 "that file_name starts from)"
             )
         records.append(Record(name, group_of(name, entry, path, options), image, None))
-    if not records:
-        raise DataError(f"{path}: no image{' with annotations' if data.skip_unlabelled else ''}")
-    return sorted(records)
+    return some(sorted(records), f"{path}: no image{' with annotations' if data.skip_unlabelled else ''}")
 
 
 def group_of(name: str, entry: Entry, path: Path, options: Coco) -> str:
@@ -291,7 +297,3 @@ def _segmentation(value: Any, where: str) -> Segmentation:
         if np.abs(points).max() > FARTHEST:
             raise DataError(f"{where}: a point lies {np.abs(points).max():g} pixels away; correct it")
     return value
-
-
-def _options(data: Data) -> Coco:
-    return data.coco or Coco()

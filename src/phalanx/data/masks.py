@@ -4,7 +4,7 @@ A mask may have another size than its image: it is brought to the image's grid b
 the image's proportions, or it is the mask of something else.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,42 +15,44 @@ from ..config import Data, Masks, nearest
 from ..errors import DataError
 from ..masks.planes import plane_count
 from .images import Grid
-from .records import Record, listed, root_of, scan
+from .records import Record, by_stem, listed, refuse_unlabelled, root_of, scan, some, stem_of
 
 KINDS = {"labels": "<image>.png", "classes": "<image>/<class>.png or <image>_<class>.png"}
 
 
+def options_of(data: Data) -> Masks:
+    """Names of the data set's folders, and what its masks are."""
+    return data.masks or Masks()
+
+
 def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
-    """Images with masks, sorted by name, but those of the names ``without``, with masks or not.
+    """Images with masks, sorted by name.
+
+    Args:
+        without: names of images to leave out, with masks or not.
 
     Raises:
-        DataError: a folder, image or mask is missing, or a mask's name tells a strange class.
+        DataError: a folder, image or mask is missing, or the name of a mask contains an unknown class.
     """
-    options, root = _options(data), root_of(data)
+    options, root = options_of(data), root_of(data)
     images, folder = root / options.images, root / options.masks
-    remedy = "data.root, data.masks.images and data.masks.masks say where images and masks lie"
+    remedy = "data.root, data.masks.images and data.masks.masks are the places of images and masks"
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {remedy}")
     found = scan(images, remedy)
-    records, missing = [], []
     masked = _class_files(found, images, folder, data.classes, without) if options.kind == "classes" else set()
+    records, lacking = list[Record](), list[Record]()
     for record in found:
         if record.name in without:
             continue
         path, group = place_of(record, images, folder, options.kind), group_of(record, images, options)
-        if path in masked or (options.kind == "labels" and path.is_file()):
-            records.append(record._replace(labels=path, group=group))
-        else:
-            missing.append(path)
-    if missing and not data.skip_unlabelled:
-        raise DataError(
-            f"{missing[0]}: no mask here, but its image is there ({len(missing)} image(s) without mask; expected "
-            f"{KINDS[options.kind]}, data.masks.kind={options.kind}). Add it, or leave such images out with "
-            "data.skip_unlabelled=true"
-        )
-    if not records:
-        raise DataError(f"{folder}: no mask of any image")
-    return records
+        there = path in masked or (options.kind == "labels" and path.is_file())
+        (records if there else lacking).append(record._replace(labels=path, group=group))
+    problem = (
+        f"no mask here, but its image is there; expected {KINDS[options.kind]} with data.masks.kind={options.kind}"
+    )
+    refuse_unlabelled(lacking, data.skip_unlabelled, problem)
+    return some(records, f"{folder}: no mask of any image")
 
 
 def place_of(record: Record, images: Path, folder: Path, kind: str) -> Path:
@@ -65,34 +67,53 @@ def group_of(record: Record, images: Path, options: Masks) -> str:
         return Path(record.name).stem
     if record.image.parent == images:
         raise DataError(
-            f"{record.image}: lies in no folder that names its patient; make one, or say with "
-            "data.masks.group=image that each image is a patient of its own"
+            f"{record.image}: is in no folder that names its patient; make one, or with data.masks.group=image each "
+            "image is a patient of its own"
         )
     return record.image.parent.name
 
 
 def train_names(data: Data) -> set[str]:
     """Names of all images to train on, with masks or not."""
-    return {record.name for record in listed(root_of(data) / _options(data).images)}
+    return {record.name for record in listed(root_of(data) / options_of(data).images)}
 
 
-def test_place(data: Data) -> Path | None:
-    """The folder of test images; None: the config names none."""
-    test = _options(data).test
-    return root_of(data) / test if test is not None else None
-
-
-def test_records(data: Data) -> list[Record]:
+def test_records(folder: Path, data: Data) -> list[Record]:
     """Images to predict, sorted by name."""
-    options = _options(data)
-    if options.test is None:
-        raise DataError("data.masks.test: names no folder of test images; predict a folder with images=DIR")
-    return scan(root_of(data) / options.test, "data.masks.test names the folder of test images")
+    return scan(folder, "data.masks.test names the folder of test images")
+
+
+def ground_truth(place: Path, data: Data, images: Sequence[str]) -> dict[str, Record]:
+    """Records of the masks below a folder by image name; by stem, those of images not asked for.
+
+    Raises:
+        DataError: two masks belong to the same image, or no folder names a patient.
+    """
+    paths, options = sorted(place.rglob("*.png")), options_of(data)
+    if options.kind == "classes":
+        known = {stem_of(image) for image in images}
+        stems = set()
+        for path in paths:
+            cuts = [i for i, letter in enumerate(path.stem) if letter == "_"]
+            alongside = [path.with_name(path.stem[:i]) for i in cuts if path.stem[i + 1 :] in data.classes]
+            inside = [path.parent] if path.stem in data.classes else []
+            stems |= {stem for stem in [*inside, *alongside] if stem.name in known}
+        paths = sorted(stems)
+    single = options.group == "image"
+    found = by_stem(images, paths, with_suffix=options.kind == "labels")
+    for name, record in found.items():
+        if not single and record.image.parent == place:
+            raise DataError(
+                f"{record.labels}: is in no folder that names its patient; with data.masks.group=image each image is "
+                "a patient of its own"
+            )
+        found[name] = record._replace(group=stem_of(name)) if single else record
+    return found
 
 
 def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
     """Truth of a record as bit-planes uint8[side, side, P], empty beside the image."""
-    options, result = _options(data), np.zeros((grid.side, grid.side, plane_count(len(data.classes))), np.uint8)
+    options, result = options_of(data), np.zeros((grid.side, grid.side, plane_count(len(data.classes))), np.uint8)
     rows, columns = grid.content
     assert record.labels is not None
     if options.kind == "labels":
@@ -110,7 +131,7 @@ def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
 def check(record: Record, data: Data) -> None:
     """Raises DataError where a mask cannot be read or holds a value that is no class."""
     assert record.labels is not None
-    if _options(data).kind == "labels":
+    if options_of(data).kind == "labels":
         table_of(record.labels, read_labels(record.labels), data)
     else:
         for _, path in class_masks(record.labels, data.classes):
@@ -120,7 +141,7 @@ def check(record: Record, data: Data) -> None:
 def files(record: Record, data: Data) -> list[Path]:
     """The mask files of a record."""
     assert record.labels is not None
-    if _options(data).kind == "labels":
+    if options_of(data).kind == "labels":
         return [record.labels]
     return [path for _, path in class_masks(record.labels, data.classes)]
 
@@ -173,7 +194,7 @@ def _open(path: Path) -> Any:
 
 def table_of(path: Path, labels: np.ndarray, data: Data) -> np.ndarray:
     """Bit-planes uint8[values, P] of each value of a label map; 0 is no class."""
-    values = _options(data).values or {name: i for i, name in enumerate(data.classes, 1)}
+    values = options_of(data).values or {name: i for i, name in enumerate(data.classes, 1)}
     present = np.flatnonzero(np.bincount(labels.ravel()))
     unknown = sorted(set(present.tolist()) - {0, *values.values()})
     if unknown:
@@ -246,7 +267,3 @@ def _ranges(values: list[int]) -> str:
         else:
             runs.append([value])
     return ", ".join("..".join(map(str, run)) for run in runs)
-
-
-def _options(data: Data) -> Masks:
-    return data.masks or Masks()
