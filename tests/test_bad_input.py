@@ -269,7 +269,7 @@ def test_folds_that_split_a_patient(train, here):
     names = sorted((p.name, p.parent.name) for p in (here / "hands/train/DCM").rglob("*.png"))
     rows = [f"{name},{group},{i % 2}" for i, (name, group) in enumerate(names)]
     (here / "folds.csv").write_text("\n".join(["image_name,group,fold", *rows]) + "\n")
-    assert "lies in two folds; keep a patient in one" in train(data__folds_file="folds.csv")
+    assert "is in two folds; keep a patient in one" in train(data__folds_file="folds.csv")
 
 
 def test_fold_files_are_never_overwritten(refused, here):

@@ -174,7 +174,7 @@ def test_the_test_set_is_the_one_named(tmp_path):
         ([[1, 2, 3, 4, 5]], "a polygon must be a list of numbers"),
         ([1, 2, 3, 4, 5, 6], "a polygon must be a list of numbers"),
         ([["1", "2", "3", "4", "5", "6"]], "a polygon must be a list of numbers"),
-        ([[1, 2, 3, 4, 5, 1e9]], "a point lies 1e+09 pixels away"),
+        ([[1, 2, 3, 4, 5, 1e9]], "a point is 1e+09 pixels away"),
         ([], "has no segmentation; draw it, or remove"),
         (None, "has no segmentation"),
         ({"counts": [5]}, "an RLE needs size [height, width] and counts"),
@@ -328,11 +328,11 @@ CLASS_WISE = {"masks": {"kind": "classes"}}
 @pytest.mark.parametrize(
     ("files", "options", "says"),
     [
-        ({"ID1/a.png": np.full(SHAPE, 5, np.uint8)}, {}, "a.png: the value 5 is no class; known: 0 for none, and 1..4"),
+        ({"ID1/a.png": np.full(SHAPE, 5, np.uint8)}, {}, "a.png: the value 5 is not a class; known: 0 for none, and 1..4"),
         ({"ID1/b.png": np.zeros(SHAPE, np.uint8)}, {}, "ID1/a.png: no mask here, but its image is there"),
         ({"ID1/a.png": np.dstack([np.eye(60, 44, dtype=np.uint8)] + 2 * [np.zeros(SHAPE, np.uint8)])}, {}, "colours"),
-        ({"ID1/a/ulne.png": np.zeros(SHAPE, np.uint8)}, CLASS_WISE, "'ulne' is no class; did you mean ulna?"),
-        ({"ID1/a_ulne.png": np.zeros(SHAPE, np.uint8)}, CLASS_WISE, "'ulne' is no class; did you mean ulna?"),
+        ({"ID1/a/ulne.png": np.zeros(SHAPE, np.uint8)}, CLASS_WISE, "'ulne' is not a class; did you mean ulna?"),
+        ({"ID1/a_ulne.png": np.zeros(SHAPE, np.uint8)}, CLASS_WISE, "'ulne' is not a class; did you mean ulna?"),
         ({"ID2/a_ulna.png": np.zeros(SHAPE, np.uint8)}, CLASS_WISE, "no mask here, but its image is there"),
     ],
 )  # fmt: skip

@@ -95,7 +95,7 @@ def test_with_metadata_and_helping_heads_a_stopped_run_ends_the_same_bit_for_bit
         with pytest.raises(Stopped):
             fit(make("stopped"), 0, records, stopping(step))
     folder = fit(make("stopped"), 0, records, Segment)
-    for name in ("final/weights.safetensors", "oof.csv", "traits.csv", "last/optimizer.safetensors"):
+    for name in ("final/weights.safetensors", "oof.csv", "attributes.csv", "last/optimizer.safetensors"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
     assert told(folder) == told(whole)
 

@@ -55,7 +55,7 @@ def test_a_run_standardises_by_its_training_fold_and_keeps_what_it_was_told(told
     runs, _ = told
     member = open_member("told", runs=runs, device="cpu")
     film = member.folds[0].network.segmenter.film
-    lines = (runs / "told" / "fold0" / "traits.csv").read_text().splitlines()
+    lines = (runs / "told" / "fold0" / "attributes.csv").read_text().splitlines()
     assert lines[0] == "image_name,sex,age,height"
     folds = dict(line.split(",")[::2] for line in (runs / "told/fold0/folds.csv").read_text().splitlines()[1:])
     train = [record for record in layout.train_records(place) if folds[record.name] != "0"]
@@ -109,7 +109,7 @@ def test_another_sheet_is_another_run_and_none_is_told(told, place, tmp_path, ca
     (other / "meta_data.csv").unlink()
     anew = [word for word in again if not word.startswith("name=")]
     assert main(["train", *anew, "name=blind"]) == 2
-    assert "has no meta_data.xlsx or meta_data.csv, so nothing tells the patients' sex" in capsys.readouterr().err
+    assert "has no meta_data.xlsx or meta_data.csv, so the patients' sex is unknown" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "blind" / "fold0" / "config.yaml").exists()
 
 

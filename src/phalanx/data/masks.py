@@ -1,7 +1,7 @@
-"""Truth as PNG masks: one label map an image, or one mask for each class, which alone can overlap.
+"""Truth as PNG masks: one label map per image, or one mask per class; only the latter can overlap.
 
-A mask may have another size than its image: it is brought to the image's grid by nearest neighbour. It must have
-the image's proportions, or it is the mask of something else.
+A mask may have another size than its image: it is resampled to the image's grid by nearest neighbour. It must have
+the image's proportions, or it does not show the same region.
 """
 
 from collections.abc import Collection, Sequence
@@ -56,13 +56,13 @@ def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
 
 
 def place_of(record: Record, images: Path, folder: Path, kind: str) -> Path:
-    """Where the mask of an image lies, or, of ``classes``, what the paths of its masks begin with."""
+    """Path of the mask of an image or, with ``classes``, the start of the paths of its masks."""
     stem = folder / record.image.relative_to(images).with_suffix("")
     return stem if kind == "classes" else stem.with_name(f"{stem.name}.png")
 
 
 def group_of(record: Record, images: Path, options: Masks) -> str:
-    """The patient of an image. Raises DataError where no folder names it."""
+    """The patient of an image. Raises DataError if no folder names it."""
     if options.group == "image":
         return Path(record.name).stem
     if record.image.parent == images:
@@ -112,7 +112,7 @@ def ground_truth(place: Path, data: Data, images: Sequence[str]) -> dict[str, Re
 
 
 def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
-    """Truth of a record as bit-planes uint8[side, side, P], empty beside the image."""
+    """Truth of a record as bit-planes uint8[side, side, P], 0 outside the image."""
     options, result = options_of(data), np.zeros((grid.side, grid.side, plane_count(len(data.classes))), np.uint8)
     rows, columns = grid.content
     assert record.labels is not None
@@ -129,7 +129,7 @@ def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
 
 
 def check(record: Record, data: Data) -> None:
-    """Raises DataError where a mask cannot be read or holds a value that is no class."""
+    """Raises DataError if a mask cannot be read or contains a value that is not a class."""
     assert record.labels is not None
     if options_of(data).kind == "labels":
         table_of(record.labels, read_labels(record.labels), data)
@@ -155,7 +155,7 @@ def read_labels(path: Path) -> np.ndarray:
         if (values != values[:, :, :1]).any():
             raise DataError(
                 f"{path}: colours instead of class numbers; save the label map in grey or with a palette, or give "
-                "a mask for each class (data.masks.kind=classes)"
+                "one mask per class (data.masks.kind=classes)"
             )
         return values[:, :, 0]
     values = np.asarray(image)
@@ -167,10 +167,10 @@ def read_labels(path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A mask of one class as bool[H, W]: set wherever the picture is not black; an alpha channel is dropped."""
+    """A mask of one class as bool[H, W]: set wherever the image is not black; an alpha channel is dropped."""
     image = _open(path)
     if image.mode not in ("1", "L", "LA") and not image.mode.startswith("I"):
-        image = image.convert("RGB")  # a palette is looked up: some list white first
+        image = image.convert("RGB")  # palette indices are resolved: some palettes list white first
     values = np.asarray(image)
     if values.ndim == 3:
         values = values[:, :, :1] if image.mode == "LA" else values
@@ -193,14 +193,14 @@ def _open(path: Path) -> Any:
 
 
 def table_of(path: Path, labels: np.ndarray, data: Data) -> np.ndarray:
-    """Bit-planes uint8[values, P] of each value of a label map; 0 is no class."""
+    """Bit-planes uint8[values, P] of each value of a label map; 0 is background."""
     values = options_of(data).values or {name: i for i, name in enumerate(data.classes, 1)}
     present = np.flatnonzero(np.bincount(labels.ravel()))
     unknown = sorted(set(present.tolist()) - {0, *values.values()})
     if unknown:
         raise DataError(
-            f"{path}: the value {unknown[0]} is no class; known: 0 for none, and {_ranges(sorted(values.values()))}. "
-            "Correct the mask, or data.masks.values"
+            f"{path}: the value {unknown[0]} is not a class; known: 0 for none, and {_ranges(sorted(values.values()))}"
+            ". Correct the mask, or data.masks.values"
         )
     table = np.zeros((max([*values.values(), int(labels.max())]) + 1, plane_count(len(data.classes))), np.uint8)
     for number, name in enumerate(data.classes):
@@ -209,7 +209,7 @@ def table_of(path: Path, labels: np.ndarray, data: Data) -> np.ndarray:
 
 
 def class_masks(stem: Path, classes: list[str]) -> list[tuple[int, Path]]:
-    """The masks of an image that are there, with their class's number; a class without one is absent."""
+    """The existing masks of an image with the numbers of their classes; a class without a mask is absent."""
     found = []
     for number, name in enumerate(classes):
         for path in (stem / f"{name}.png", stem.with_name(f"{stem.name}_{name}.png")):
@@ -221,7 +221,7 @@ def class_masks(stem: Path, classes: list[str]) -> list[tuple[int, Path]]:
 def _class_files(
     records: list[Record], images: Path, folder: Path, classes: list[str], without: Collection[str]
 ) -> set[Path]:
-    """Which images have masks, by <masks>/<image without ending>; every file of an image must name a class."""
+    """Images that have masks, as <masks>/<image without ending>; every file of an image must name a class."""
     stems = {place_of(record, images, folder, "classes"): record.name for record in records}
     found = set()
     for path in sorted(folder.rglob("*.png")):
@@ -234,7 +234,7 @@ def _class_files(
 
 
 def readings(path: Path, stems: Collection[Path]) -> list[tuple[Path, str]]:
-    """The image's stem and the class that the path of a mask may mean, for each way to read it."""
+    """The image's stem and the class of a mask's path, for each way to read it."""
     if path.parent in stems:
         return [(path.parent, path.stem)]
     cuts = [i for i, letter in enumerate(path.stem) if letter == "_"]
@@ -243,19 +243,19 @@ def readings(path: Path, stems: Collection[Path]) -> list[tuple[Path, str]]:
 
 
 def owner(path: Path, stems: Collection[Path], known: Collection[str]) -> Path | None:
-    """Which of the images' ``stems`` a mask of one class belongs to, if any. Raises DataError for a strange class."""
+    """The one of the images' ``stems`` that a mask belongs to, if any. Raises DataError for an unknown class."""
     pairs = readings(path, stems)
     fitting = [stem for stem, name in pairs if name in known]
     if pairs and not fitting:
         name = pairs[-1][1]
-        raise DataError(f"{path}: {name!r} is no class{nearest(name, known)}; rename it, or add it to data.classes")
+        raise DataError(f"{path}: {name!r} is not a class{nearest(name, known)}; rename it, or add it to data.classes")
     if len(fitting) > 1:
         raise DataError(f"{path}: may belong to {fitting[0].name} or {fitting[1].name}; use <image>/<class>.png")
     return fitting[0] if fitting else None
 
 
 def _ranges(values: list[int]) -> str:
-    """Whole numbers in few words.
+    """Whole numbers as ranges.
 
     >>> _ranges([1, 2, 3, 7])
     '1..3, 7'

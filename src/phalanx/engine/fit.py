@@ -10,7 +10,7 @@ import torch
 
 from ..config import Config
 from ..data import folds as folding
-from ..data.attributes import keep_traits
+from ..data.attributes import save_attributes
 from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..runs import checkpoint
@@ -87,7 +87,7 @@ def fit(
             write_text(folder / "selection.csv", selection.to_csv())
             if watched:
                 write_text(folder / "watched.csv", "\n".join(["image_name", *sorted(r.name for r in watched)]) + "\n")
-            keep_traits(folder / "traits.csv", shown, task.traits, config.model.metadata)
+            save_attributes(folder / "attributes.csv", shown, task.traits, config.model.metadata)
         seconds = trainer.run()
         if not ranks.first:
             return folder

@@ -32,7 +32,7 @@ class Feed:
         self.config, self.device, self.waited = config, device, 0.0
         self.batches = Batches(
             len(task.training_set), config.batch, config.seed, task.weights,
-            accumulate=config.accumulate, share=(ranks.rank, ranks.size),
+            accumulate=config.accumulate, process=(ranks.rank, ranks.size),
         )  # fmt: skip
         self.steps_an_epoch = -(-len(self.batches) // config.accumulate)
         workers = loader_workers(config, device, ranks.size)

@@ -87,7 +87,7 @@ class Trainer:
             processes=self.ranks.size)  # fmt: skip
         self.began = self.saved = time.monotonic()
         shown = self.task.training_set
-        with self._bar() as bar, worker_errors(shown.records, shown.trail):
+        with self._bar() as bar, worker_errors(shown.records, shown.worker_progress):
             while state.epoch < config.epochs and not state.stopped:
                 self.train_epoch(bar)
                 if not state.images:

@@ -34,7 +34,7 @@ PACKAGES = (
 
 
 OURS = re.compile(
-    r"config\.yaml|environment\.json|(folds|selection|watched|traits|oof)\.csv|(start|oof|oof_score|done)\.json|"
+    r"config\.yaml|environment\.json|(folds|selection|watched|attributes|oof)\.csv|(start|oof|oof_score|done)\.json|"
     r"log\.jsonl|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|\.oof\.csv\.part"
 )  # what a training writes into its folder
 BEGUN = (".lock", ".holder")  # before its config.yaml
