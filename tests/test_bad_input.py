@@ -254,7 +254,7 @@ def test_a_mask_with_a_value_that_is_no_class(train, here, cache):
         cv2.imwrite(str(mask), np.full((128, 128), 30 if path == first(here, "png") else 29, np.uint8))
     options = {"data.layout": "masks", "data.masks.images": "train/DCM", "data.cache": cache}
     line = train(**options)
-    assert "the value 30 is no class; known: 0 for none, and 1..29. Correct the mask" in line
+    assert "the value 30 is not a class; known: 0 for none, and 1..29. Correct the mask" in line
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all" * 20])
