@@ -328,7 +328,7 @@ CLASS_WISE = {"masks": {"kind": "classes"}}
 @pytest.mark.parametrize(
     ("files", "options", "says"),
     [
-        ({"ID1/a.png": np.full(SHAPE, 5, np.uint8)}, {}, "a.png: the value 5 is not a class; known: 0 for none, and 1..4"),
+        ({"ID1/a.png": np.full(SHAPE, 5, np.uint8)}, {}, "the value 5 is not a class; known: 0 for none, and 1..4"),
         ({"ID1/b.png": np.zeros(SHAPE, np.uint8)}, {}, "ID1/a.png: no mask here, but its image is there"),
         ({"ID1/a.png": np.dstack([np.eye(60, 44, dtype=np.uint8)] + 2 * [np.zeros(SHAPE, np.uint8)])}, {}, "colours"),
         ({"ID1/a/ulne.png": np.zeros(SHAPE, np.uint8)}, CLASS_WISE, "'ulne' is not a class; did you mean ulna?"),
