@@ -39,7 +39,7 @@ MIXTURE = {"bce": 0.3, "dice": 0.4, "focal": 0.3}
 
 def truth(side: int) -> np.ndarray:
     """Bit-planes uint8[4, side, side] of one hand."""
-    hand = pose_hand(np.random.SeedSequence(1), np.random.default_rng(1), rotated=False, right=True, size_trait=0.0)
+    hand = pose_hand(np.random.SeedSequence(1), np.random.default_rng(1), rotated=False, right=True, size_z=0.0)
     index = {name: number for number, name in enumerate(CLASSES)}
     polygons = [outline for item in annotate(hand, side, {}) for outline in outlines_of(item, "hand", index)]
     return np.ascontiguousarray(rasterise(polygons, (side, side), len(CLASSES)).transpose(2, 0, 1))

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from common import flags, keep, machine
-from phalanx.augment.device import Maps, warp_batch
+from phalanx.augment.device import WarpMaps, warp_batch
 from phalanx.augment.draw import draw
 from phalanx.augment.warp import warp, warp_drawn
 from phalanx.config import Augment, Elastic, GridDistortion
@@ -107,7 +107,7 @@ def on_a_device(side: int, repeats: int) -> list[dict[str, Any]]:
     device = torch.device("cuda" if cuda else "cpu")
     images = torch.from_numpy(np.stack([image for image, _ in hands]))[:, None].to(device)
     planes = torch.from_numpy(np.stack([planes.transpose(2, 0, 1) for _, planes in hands])).to(device)
-    maps = Maps(*(part.to(device) for part in Maps.of(draws)))
+    maps = WarpMaps(*(part.to(device) for part in WarpMaps.of(draws)))
     found, warped = (part.cpu().numpy() for part in warp_batch(images, planes, maps, PAIRS))
     grey = max(np.abs(a[0].astype(int) - b).max() for a, (b, _) in zip(found, expected, strict=True))
     moved = np.mean([(a.transpose(1, 2, 0) != b).any(2).mean() for a, (_, b) in zip(warped, expected, strict=True)])
@@ -136,7 +136,7 @@ def on_a_device(side: int, repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def gpu_ms(images: torch.Tensor, planes: torch.Tensor, maps: Maps) -> float:
+def gpu_ms(images: torch.Tensor, planes: torch.Tensor, maps: WarpMaps) -> float:
     """Milliseconds on the device from the batch as it arrives to the last class as a mask."""
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()

@@ -214,7 +214,7 @@ def test_an_image_name_twice(train, here):
     other = here / "hands" / "train" / "DCM" / "ID999"
     other.mkdir()
     shutil.copy(path, other)
-    assert f"the name {path.name} also stands at" in train()
+    assert f"the name {path.name} is also that of" in train()
 
 
 def test_two_images_with_one_annotation(train, here):
@@ -254,7 +254,7 @@ def test_a_mask_with_a_value_that_is_no_class(train, here, cache):
         cv2.imwrite(str(mask), np.full((128, 128), 30 if path == first(here, "png") else 29, np.uint8))
     options = {"data.layout": "masks", "data.masks.images": "train/DCM", "data.cache": cache}
     line = train(**options)
-    assert "the value 30 is no class; known: 0 for none, and 1..29. Correct the mask" in line
+    assert "the value 30 is not a class; known: 0 for none, and 1..29. Correct the mask" in line
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all" * 20])
@@ -269,7 +269,7 @@ def test_folds_that_split_a_patient(train, here):
     names = sorted((p.name, p.parent.name) for p in (here / "hands/train/DCM").rglob("*.png"))
     rows = [f"{name},{group},{i % 2}" for i, (name, group) in enumerate(names)]
     (here / "folds.csv").write_text("\n".join(["image_name,group,fold", *rows]) + "\n")
-    assert "lies in two folds; keep a patient in one" in train(data__folds_file="folds.csv")
+    assert "is in two folds; keep a patient in one" in train(data__folds_file="folds.csv")
 
 
 def test_fold_files_are_never_overwritten(refused, here):
@@ -347,9 +347,9 @@ def test_a_misspelt_class_in_a_csv(refused, predicted, here):
 def test_a_score_of_other_images(refused, predicted, here):
     gone = drop_image(predicted, here / "fewer.csv")
     line = refused("score", "fewer.csv", "hands/test/answers_json", "data=hand", "size=128x128", "--json", "x.json")
-    assert f"1 answered images are not in the submission, such as {gone.removesuffix('.png')}" in line
+    assert f"1 image(s) with ground truth are not in the submission, such as {gone.removesuffix('.png')}" in line
     assert "partial=true" in line
-    assert "has no answers for" in refused("score", predicted, "hands/train/outputs_json")
+    assert "has no ground truth for" in refused("score", predicted, "hands/train/outputs_json")
 
 
 def test_a_csv_without_sidecar_needs_a_size(refused, predicted, here):

@@ -57,8 +57,8 @@ def warp_slowly(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     drawn, side = case.drawn, len(case.image)
     top, left, height, width = drawn.window
     rows, columns = np.arange(top, top + height, dtype=float), np.arange(left, left + width, dtype=float)
-    if drawn.stretches is not None:
-        rows, columns = drawn.stretches[0](rows), drawn.stretches[1](columns)
+    if drawn.distortions is not None:
+        rows, columns = drawn.distortions[0](rows), drawn.distortions[1](columns)
     points = np.stack([*np.meshgrid(columns, rows), np.ones((height, width))])  # x, y, 1
     x, y = np.einsum("ij,jrc->irc", drawn.matrix, points)
     if drawn.field.any():

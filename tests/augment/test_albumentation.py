@@ -136,10 +136,10 @@ def test_crops_lie_around_a_set_pixel_of_the_mask(dtype):
     [
         ({"flip": 2}, "flip=2: input should be less than"),
         ({"elastic": {"strenth": 1}}, "elastic.strenth: no such option; did you mean strength?"),
-        ({"pairs": [(0, 1), (1, 2)]}, "pairs: a class stands there twice"),
+        ({"pairs": [(0, 1), (1, 2)]}, "pairs: a class appears twice"),
         ({"pairs": [(0, -1)]}, "pairs.0.1=-1: input should be greater"),
         ({"crop": 0}, "crop=0: input should be greater"),
-        ({"foreground": 0.5}, "foreground: is about crops; give crop="),
+        ({"foreground": 0.5}, "foreground: only applies to crops; give crop="),
     ],
 )
 def test_impossible_values_are_refused_when_built(options, message):
@@ -153,8 +153,8 @@ def test_impossible_values_are_refused_when_built(options, message):
         ({}, {"image": np.zeros((8, 8), np.int32)}, "image: int32 cannot be interpolated"),
         ({}, {"mask": np.zeros((8, 9), np.uint8)}, r"mask: is \(8, 9\) and the image \(8, 8\)"),
         ({}, {"mask": np.zeros((8, 8), complex)}, "mask: complex128 cannot be warped"),
-        ({"pairs": [(0, 9)]}, {"mask": np.zeros((8, 8), np.uint8)}, r"mask: uint8\[8, 8\] is no bit-planes"),
-        ({"pairs": [(0, 1)]}, {"mask": np.zeros((8, 8), np.int64)}, r"mask: int64\[8, 8\] is no bit-planes"),
+        ({"pairs": [(0, 9)]}, {"mask": np.zeros((8, 8), np.uint8)}, r"mask: uint8\[8, 8\] is not bit-planes"),
+        ({"pairs": [(0, 1)]}, {"mask": np.zeros((8, 8), np.int64)}, r"mask: int64\[8, 8\] is not bit-planes"),
         ({"crop": 4, "foreground": 1.0}, {"mask": None}, "mask: None"),
         ({}, {"bboxes": np.zeros((1, 4))}, "Warp moves images and masks only"),
         ({}, {"keypoints": np.zeros((1, 4))}, "Warp moves images and masks only"),

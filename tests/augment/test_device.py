@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phalanx.augment.device import Maps, cubic_weights, warp_batch
+from phalanx.augment.device import WarpMaps, cubic_weights, warp_batch
 from phalanx.augment.draw import Crop, Draw, Window, draw
 from phalanx.augment.warp import warp_drawn
 from phalanx.config import Augment, Elastic, GridDistortion
@@ -17,7 +17,7 @@ from phalanx.masks.planes import pack, unpack
 def batch_of(cases):
     images = torch.from_numpy(np.stack([case.image for case in cases]))[:, None]
     planes = torch.from_numpy(np.stack([pack(case.stack).transpose(2, 0, 1) for case in cases]))
-    return images, planes, Maps.of([case.drawn for case in cases])
+    return images, planes, WarpMaps.of([case.drawn for case in cases])
 
 
 def some(**changes):
@@ -61,7 +61,7 @@ def test_at_a_larger_size_it_is_the_cpus_warp_but_for_a_few_pixels(seed, crop):
     drawn = draw(rng, some(warp=1), (512, 400), 512, stack, crop)
     expected, expected_planes = warp_drawn(drawn, image, stack, [(0, 28), (5, 3)])
     planes = torch.from_numpy(stack.transpose(2, 0, 1).copy())[None]
-    found, warped = warp_batch(torch.from_numpy(image)[None, None], planes, Maps.of([drawn]), [(0, 28), (5, 3)])
+    found, warped = warp_batch(torch.from_numpy(image)[None, None], planes, WarpMaps.of([drawn]), [(0, 28), (5, 3)])
     assert np.abs(found[0, 0].numpy().astype(int) - expected).max() <= 1
     assert (warped[0].permute(1, 2, 0).numpy() != expected_planes).any(2).mean() < 1e-4
     assert len(np.unique(expected_planes)) > 100
@@ -81,9 +81,9 @@ def test_lower_precision_of_the_network_does_not_reach_the_map():
         np.random.default_rng(0), Augment(elastic=Elastic(p=1, strength=0.2)), (96, 96), 96, np.zeros((1, 1, 1))
     )
     images = torch.randint(0, 256, (1, 1, 96, 96), dtype=torch.uint8)
-    plain = warp_batch(images, images, Maps.of([drawn]), [])
+    plain = warp_batch(images, images, WarpMaps.of([drawn]), [])
     with torch.autocast("cpu", torch.bfloat16):
-        lower = warp_batch(images, images, Maps.of([drawn]), [])
+        lower = warp_batch(images, images, WarpMaps.of([drawn]), [])
     assert all(torch.equal(a, b) for a, b in zip(plain, lower, strict=True))
 
 
@@ -93,6 +93,6 @@ def test_pixels_are_counted_exactly_beyond_what_single_precision_can():
     planes[0, 0, -4:, -4:] = torch.arange(1, 17).view(4, 4)
     window = Window(8196, 2047, 4, 4)
     still = Draw(False, np.eye(2, 3), np.zeros((2, 0, 0), np.float32), None, window, 8200, (8200, 2051))
-    found = warp_batch(planes, planes, Maps.of([still]), [])
+    found = warp_batch(planes, planes, WarpMaps.of([still]), [])
     assert torch.equal(found[1], planes[:, :, -4:, -4:])
     assert torch.equal(found[0], planes[:, :, -4:, -4:])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from phalanx.augment.draw import Crop, Stretch, draw
+from phalanx.augment.draw import AxisDistortion, Crop, draw
 from phalanx.config import Augment, Elastic, GridDistortion
 
 FULL = Augment(
@@ -59,7 +59,7 @@ def test_rows_and_columns_add_up_to_the_matrix_of_stretched_places():
     drawn = draw(np.random.default_rng(1), FULL, (64, 40), 64, np.ones((64, 64, 1), np.uint8), Crop(16, 1.0))
     down, along = drawn.lines()
     assert down.dtype == along.dtype == np.float32
-    rows, columns = drawn.stretches
+    rows, columns = drawn.distortions
     for r in (0, 7, 15):
         for c in (0, 9, 15):
             place = float(columns(np.array(drawn.window.left + c))), float(rows(np.array(drawn.window.top + r))), 1.0
@@ -67,6 +67,6 @@ def test_rows_and_columns_add_up_to_the_matrix_of_stretched_places():
 
 
 def test_a_stretch_and_its_inverse_undo_each_other_inside():
-    one = Stretch(np.array([-0.5, 10.0, 39.5]), np.array([-0.5, 25.0, 39.5]))
+    one = AxisDistortion(np.array([-0.5, 10.0, 39.5]), np.array([-0.5, 25.0, 39.5]))
     places = np.linspace(1, 37, 30)
     np.testing.assert_allclose(one.inverse()(one(places)), places, atol=1e-9)

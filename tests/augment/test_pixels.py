@@ -71,13 +71,13 @@ def test_a_list_is_a_range_and_the_source_stays_whole(image):
     [
         (
             {"name": "GausNoise"},
-            "augment.pixel[1].name=GausNoise: no pixel transform of albumentations; did you mean",
+            "augment.pixel[1].name=GausNoise: not a pixel transform of albumentations; did you mean",
         ),
-        ({"nam": "GaussNoise"}, "augment.pixel[1].name=None: no pixel transform"),
-        ({"name": "ImageOnlyTransform"}, "augment.pixel[1].name=ImageOnlyTransform: no pixel transform"),
+        ({"nam": "GaussNoise"}, "augment.pixel[1].name=None: not a pixel transform"),
+        ({"name": "ImageOnlyTransform"}, "augment.pixel[1].name=ImageOnlyTransform: not a pixel transform"),
         (
             {"name": "GaussNoise", "std_rang": [0, 1]},
-            "augment.pixel[1].std_rang: no option of GaussNoise; did you",
+            "augment.pixel[1].std_rang: not an option of GaussNoise; did you",
         ),
         ({"name": "GaussNoise", "p": 2}, "augment.pixel[1] (GaussNoise): "),
         ({"name": "GaussNoise", "std_range": [5, 9]}, "augment.pixel[1] (GaussNoise): "),
@@ -97,7 +97,7 @@ def test_what_cannot_work_is_refused_when_built_in_one_line(spec, message):
 @pytest.mark.parametrize("name", ["Rotate", "HorizontalFlip", "ElasticTransform", "RandomCrop", "CoarseDropout"])
 def test_what_moves_pixels_is_refused_as_masks_would_not_move_along(name):
     assert hasattr(albumentations, name)
-    with pytest.raises(ConfigError, match=f"name={name}: no pixel transform"):
+    with pytest.raises(ConfigError, match=f"name={name}: not a pixel transform"):
         PixelTransforms([{"name": name}])
 
 
@@ -106,7 +106,7 @@ def test_grid_dropout_cuts_holes_into_the_image_and_has_no_option_for_masks(imag
     found = chain(np.maximum(image, 1), np.random.default_rng(0))
     assert 0.1 < (found == 0).mean() < 0.5
     np.testing.assert_array_equal(found[found > 0], np.maximum(image, 1)[found > 0])
-    with pytest.raises(ConfigError, match=r"fill_mask: no option of GridDropout"):
+    with pytest.raises(ConfigError, match=r"fill_mask: not an option of GridDropout"):
         PixelTransforms([{"name": "GridDropout", "fill_mask": 0}])
 
 

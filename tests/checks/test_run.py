@@ -401,7 +401,7 @@ def test_a_misspelt_name_or_file_is_refused(clean, tmp_path):
     with pytest.raises(DataError, match=r"data\.quarantine=.*q\.txt: cannot be read"):
         kept_records(config(clean, tmp_path / "q.txt"))
     write_quarantine(tmp_path / "q.txt", {"nobody.png": ""})
-    with pytest.raises(DataError, match=r"nobody\.png is no training image of"):
+    with pytest.raises(DataError, match=r"nobody\.png is not a training image of"):
         kept_records(config(clean, tmp_path / "q.txt"))
 
 

@@ -107,7 +107,7 @@ def test_answers_that_do_not_fit_are_refused(place, capsys):
         return capsys.readouterr().err
 
     (place / "labels" / "P1" / "a.png").rename(place / "labels" / "P1" / "z.png")
-    assert "labels: has no answers for a.png (expected <patient>/<image>.png" in refused("g0.csv", "labels")
+    assert "labels: has no ground truth for a.png (expected <patient>/<image>.png" in refused("g0.csv", "labels")
     coco = json.loads((place / "coco.json").read_text())
     (place / "flat.json").write_text(json.dumps(coco).replace("P1/", "").replace("P2/", ""))
     assert "data.coco.group=image" in refused("g0.csv", "flat.json")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from phalanx.augment.device import Maps
+from phalanx.augment.device import WarpMaps
 from phalanx.config import Augment, Data, validate
 from phalanx.data.cache import SampleCache
 from phalanx.data.dataset import TrainingSet, Unwarped, collate
@@ -115,7 +115,7 @@ def test_unwarped_batches_are_the_same_whatever_the_workers_and_move_to_a_device
         tensors = [(*batch[:3], *batch.maps) for batch in (one, two)]
         assert all(torch.equal(a, b) for a, b in zip(*tensors, strict=True))
         moved = one.to(torch.device("meta"))
-        assert (type(moved), type(moved.maps)) == (Unwarped, Maps)
+        assert (type(moved), type(moved.maps)) == (Unwarped, WarpMaps)
         assert {tensor.device.type for tensor in (*moved[:2], *moved.maps)} == {"meta"}
         assert moved.rows is one.rows  # they name records, which are here
 

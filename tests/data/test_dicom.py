@@ -174,7 +174,7 @@ def test_what_cannot_be_used_is_refused_in_one_line_naming_the_file(tmp_path, va
 @pytest.mark.parametrize(
     ("tags", "says"),
     [
-        ({"NumberOfFrames": 2}, "holds 2 frames; save the one"),
+        ({"NumberOfFrames": 2}, "contains 2 frames; save the one"),
         ({"kind": "PALETTE COLOR"}, "PALETTE COLOR pixels; save the image in grey"),
         ({"WindowCenter": 5, "WindowWidth": 0}, "its rescale or window cannot be used (WindowWidth 0)"),
         ({"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "(VOILUTFunction CUBIC)"),

@@ -72,23 +72,23 @@ GOOD = HEAD + "image0-0.png,ID0,0\nimage0-1.png,ID0,0\nimage1-0.png,ID1,1\n"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (GOOD.replace("1.png,ID0,0", "1.png,ID0,1"), ":3: patient ID0 lies in two folds; keep a patient in one"),
+        (GOOD.replace("1.png,ID0,0", "1.png,ID0,1"), ":3: patient ID0 is in two folds; keep a patient in one"),
         (GOOD.replace("ID1,1", "ID1,2"), r":4: fold '2' is not one of 0\.\.1 \(folds=2\)"),
         (GOOD.replace("ID1,1", "ID1,-1"), ":4: fold '-1' is not"),
         (GOOD.replace("ID1,1", "ID1,"), ":4: fold '' is not"),
         (GOOD.replace("ID1,1", "ID1"), ":4: fold None is not"),
         (GOOD.replace("ID1,1", "ID1,one"), ":4: fold 'one' is not"),
         (GOOD.replace("image0-1.png,ID0,0\n", ""), r": has no row for ID0/image0-1\.png; make a new fold file"),
-        (GOOD + "image1-0.png,ID1,1\n", r":5: image1-0\.png stands twice"),
+        (GOOD + "image1-0.png,ID1,1\n", r":5: image1-0\.png appears twice"),
         (GOOD.replace("ID1,1", "ID1,0"), ": no image in fold 1; lower folds= or make a new"),
         (
             GOOD.replace("image0-1.png,ID0,0", "image0-1.png,ID7,1"),
-            r": patient ID0 lies in two folds \(image0-1",
+            r": patient ID0 is in two folds \(image0-1",
         ),
         ("image,patient,fold\nx,y,0\n", ": expected the header image_name,group,fold"),
         (HEAD, ": expected the header"),
         ("", ": expected the header"),
-        (b"\xff\xfe\x00", r": not a CSV in UTF-8 .*; save it as one"),
+        (b"\xff\xfe\x00", r": not a CSV in UTF-8 .*; save it as such"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_naming_file_and_row(tmp_path, content, message):
@@ -136,7 +136,7 @@ def test_a_rare_stratum_is_spread_as_evenly_as_it_can_be():
 
 def test_split_patients_empty_folds_and_too_many_folds_are_refused():
     records = records_of([2, 1])
-    with pytest.raises(ConfigError, match="patient ID0 lies in two folds"):
+    with pytest.raises(ConfigError, match="patient ID0 is in two folds"):
         folding.check(records, {"image0-0.png": 0, "image0-1.png": 1, "image1-0.png": 1}, 2)
     with pytest.raises(ConfigError, match="fold 1 would have no image"):
         folding.check(records, dict.fromkeys(["image0-0.png", "image0-1.png", "image1-0.png"], 0), 2)

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from phalanx.config import Data, validate
 from phalanx.data.images import Grid
 from phalanx.data.layouts import check, test_records, train_records, truth
-from phalanx.data.oversample import image_weights
+from phalanx.data.oversample import oversampled
 from phalanx.data.quarantine import kept_records, write_quarantine
 from phalanx.errors import ConfigError, DataError
 from phalanx.masks.planes import unpack
@@ -174,7 +174,7 @@ def test_the_test_set_is_the_one_named(tmp_path):
         ([[1, 2, 3, 4, 5]], "a polygon must be a list of numbers"),
         ([1, 2, 3, 4, 5, 6], "a polygon must be a list of numbers"),
         ([["1", "2", "3", "4", "5", "6"]], "a polygon must be a list of numbers"),
-        ([[1, 2, 3, 4, 5, 1e9]], "a point lies 1e+09 pixels away"),
+        ([[1, 2, 3, 4, 5, 1e9]], "a point is 1e+09 pixels away"),
         ([], "has no segmentation; draw it, or remove"),
         (None, "has no segmentation"),
         ({"counts": [5]}, "an RLE needs size [height, width] and counts"),
@@ -328,11 +328,11 @@ CLASS_WISE = {"masks": {"kind": "classes"}}
 @pytest.mark.parametrize(
     ("files", "options", "says"),
     [
-        ({"ID1/a.png": np.full(SHAPE, 5, np.uint8)}, {}, "a.png: the value 5 is no class; known: 0 for none, and 1..4"),
+        ({"ID1/a.png": np.full(SHAPE, 5, np.uint8)}, {}, "the value 5 is not a class; known: 0 for none, and 1..4"),
         ({"ID1/b.png": np.zeros(SHAPE, np.uint8)}, {}, "ID1/a.png: no mask here, but its image is there"),
         ({"ID1/a.png": np.dstack([np.eye(60, 44, dtype=np.uint8)] + 2 * [np.zeros(SHAPE, np.uint8)])}, {}, "colours"),
-        ({"ID1/a/ulne.png": np.zeros(SHAPE, np.uint8)}, CLASS_WISE, "'ulne' is no class; did you mean ulna?"),
-        ({"ID1/a_ulne.png": np.zeros(SHAPE, np.uint8)}, CLASS_WISE, "'ulne' is no class; did you mean ulna?"),
+        ({"ID1/a/ulne.png": np.zeros(SHAPE, np.uint8)}, CLASS_WISE, "'ulne' is not a class; did you mean ulna?"),
+        ({"ID1/a_ulne.png": np.zeros(SHAPE, np.uint8)}, CLASS_WISE, "'ulne' is not a class; did you mean ulna?"),
         ({"ID2/a_ulna.png": np.zeros(SHAPE, np.uint8)}, CLASS_WISE, "no mask here, but its image is there"),
     ],
 )  # fmt: skip
@@ -357,7 +357,7 @@ def test_a_broken_mask_and_missing_folders_are_named(tmp_path, labels):
 
 def test_without_patients_folders_the_config_must_say_so(tmp_path, labels):
     mask_set(tmp_path, {"a.png": labels}, image="a.png")
-    with pytest.raises(DataError, match=r"lies in no folder that names its patient.*data\.masks\.group=image"):
+    with pytest.raises(DataError, match=r"is in no folder that names its patient.*data\.masks\.group=image"):
         train_records(data(tmp_path, "masks"))
     assert train_records(data(tmp_path, "masks", masks={"group": "image"}))[0].group == "a"
 
@@ -450,7 +450,7 @@ def test_quarantine_holds_in_every_layout(three, tmp_path):
         kept = config.model_copy(update={"quarantine": path})
         assert [record.name for record in kept_records(kept)] == ["a.png"]
         write_quarantine(path, {"c.png": ""})
-        with pytest.raises(DataError, match=r"c\.png is no training image of"):
+        with pytest.raises(DataError, match=r"c\.png is not a training image of"):
             kept_records(kept)
 
 
@@ -493,7 +493,7 @@ def test_rotation_is_measured_in_every_layout(tilted, tmp_path):
 
     degrees = []
     for config in tilted:
-        assert image_weights(train_records(config), config).tolist() == [1, 3]
+        assert oversampled(train_records(config), config)[0].tolist() == [1, 3]
         told = explore(config, tmp_path / "out" / config.layout, workers=1, progress=False)
         assert "(train, annotations): 1 of 2" in told
         assert "left out: the test set: " in told

@@ -118,7 +118,7 @@ def test_missing_columns_and_doubled_patients_are_noted(tmp_path):
     assert table["sex"].tolist() == ["male", "female"]
     assert [note.split(": ", 1)[1] for note in table.attrs["notes"]] == [
         "no column for age, height, weight; all missing",
-        "007 stands in 2 rows that differ; the first value of each holds",
+        "007 has 2 rows that differ; the first value of each column counts",
     ]
 
 

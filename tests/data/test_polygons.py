@@ -132,7 +132,7 @@ def test_a_missing_file_is_named(tmp_path):
         ({"label": "thumb", "points": [[1, float("nan")], [5, 1], [5, 5]]}, "numbers"),
         ({"label": "thumb", "points": [[1, float("inf")], [5, 1], [5, 5]]}, "numbers"),
         ({"label": "thumb", "points": [[1, 10**400], [5, 1], [5, 5]]}, "numbers"),
-        ({"label": "thumb", "points": [[1, 1e9], [5, 1], [5, 5]]}, r"a point lies 1e\+09 pixels away; correct it"),
+        ({"label": "thumb", "points": [[1, 1e9], [5, 1], [5, 5]]}, r"a point is 1e\+09 pixels away; correct it"),
     ],
 )
 def test_a_wrong_annotation_is_refused_naming_file_and_row(tmp_path, item, message):

@@ -59,7 +59,9 @@ def test_a_missing_folder_is_named_with_the_layout(tmp_path):
 
 def test_an_image_without_annotation_is_refused_or_left_out_on_request(tmp_path):
     root = layout(tmp_path, ["ID1/a", "ID2/b", "ID3/c"], labels=["ID1/a"])
-    with pytest.raises(DataError, match=r"ID2/b\.json: no such annotation file.*\(2 image.*data\.skip_unlabelled=true"):
+    with pytest.raises(
+        DataError, match=r"ID2/b\.json: no such annotation file.*\(2 such image.*data\.skip_unlabelled=true"
+    ):
         train_records(root)
     assert [record.name for record in train_records(root, skip_unlabelled=True)] == ["a.png"]
 
@@ -75,5 +77,5 @@ def test_another_patients_annotation_is_not_taken(tmp_path):
 def test_a_doubled_name_is_refused_naming_both_files(tmp_path):
     """Names are a submission's keys: two images of one name would overwrite each other there."""
     root = layout(tmp_path, ["ID1/a", "ID2/a"])
-    with pytest.raises(DataError, match=r"ID2/a\.png: the name a\.png also stands at .*ID1/a\.png; rename one"):
+    with pytest.raises(DataError, match=r"ID2/a\.png: the name a\.png is also that of .*ID1/a\.png; rename one"):
         train_records(root)

@@ -91,7 +91,7 @@ def test_a_killed_process_is_told_with_what_it_was_at(train, monkeypatch, how, c
     with pytest.raises(TrainingError) as caught:
         run()
     text = str(caught.value)
-    assert text.startswith(f"a loader process died, at the warp of {records[2].image} (DataLoader worker (pid")
+    assert text.startswith(f"a loader process died during the warp of {records[2].image} (DataLoader worker (pid")
     assert re.search(FREE, text)
     assert "lower workers=" in text
     assert "--shm-size" in text
@@ -111,12 +111,12 @@ def test_shared_memory_that_is_full_ends_training_instead_of_waiting_for_ever(tr
 
 
 def test_other_errors_pass_and_those_of_handing_over_are_explained():
-    trail = worker.Trail()
-    with pytest.raises(RuntimeError, match="mat1"), worker.worker_errors([], trail):
+    progress = worker.WorkerProgress()
+    with pytest.raises(RuntimeError, match="mat1"), worker.worker_errors([], progress):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    with pytest.raises(TrainingError, match=r"ulimit -n"), worker.worker_errors([], trail):
+    with pytest.raises(TrainingError, match=r"ulimit -n"), worker.worker_errors([], progress):
         raise RuntimeError("received 0 items of ancdata")
-    with pytest.raises(TrainingError, match=r"died, at nothing yet \("), worker.worker_errors([], trail):
+    with pytest.raises(TrainingError, match=r"died during its start \("), worker.worker_errors([], progress):
         raise RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly")
 
 

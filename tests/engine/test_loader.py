@@ -23,7 +23,7 @@ COUNTS = st.integers(1, 40), st.integers(1, 5), st.integers(1, 4), st.integers(1
 @given(*COUNTS)
 def test_the_shares_of_all_processes_are_the_steps_of_one(count, batch, accumulate, size, start):
     def order(rank, size):
-        found = BatchOrder(count, batch, 3, accumulate=accumulate, share=(rank, size))
+        found = BatchOrder(count, batch, 3, accumulate=accumulate, process=(rank, size))
         found.start = min(start, len(found)) // accumulate * accumulate
         keys, shares = iter(found), []
         for images, own in found.steps():

@@ -9,7 +9,7 @@ import torch
 from tests.engine.doubles import SGD, InDouble, distance, start_of
 from tests.engine.stopping import Stopped
 
-from phalanx.augment.device import Maps
+from phalanx.augment.device import WarpMaps
 from phalanx.data.dataset import Batch, Unwarped
 from phalanx.engine.fit import fit
 from phalanx.engine.loop import Trainer
@@ -152,7 +152,7 @@ def test_other_errors_of_a_step_are_not_tried_again(recipe, records):
 
 def test_parts_are_the_batch_in_order_and_keep_their_kind():
     batch = Batch(torch.rand(5, 1, 2, 2), torch.rand(5, 4, 2, 2), torch.arange(5))
-    maps = Maps(*(torch.arange(5)[:, None] + 10 * number for number in range(5)))
+    maps = WarpMaps(*(torch.arange(5)[:, None] + 10 * number for number in range(5)))
     for whole in (batch, Unwarped(*batch, maps)):
         for most, sizes in ((2, [2, 2, 1]), (5, [5]), (1, [1] * 5), (9, [5])):
             parts = list(whole.split(most))

@@ -323,7 +323,7 @@ def test_bad_members_are_refused(place, capsys):
     for members, words, text in (
         ("a,other", [], "data.folds_file=FILE"),
         ("a,twin", [], "twin: has the very weights of a"),
-        ("split", [], "lies in two folds"),
+        ("split", [], "is in two folds"),
         ("a,renamed", [], "has other classes"),
         ("bare", [], "predict.oof_prob=true"),
         ("cut", [], "not a whole probability map"),

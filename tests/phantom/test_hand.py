@@ -20,7 +20,7 @@ from phalanx.phantom.anatomy import (
 )
 from phalanx.phantom.hand import WRONG, annotate, make_hands
 from phalanx.phantom.patients import draw_patients
-from phalanx.phantom.xray import bone_density, draw_look
+from phalanx.phantom.xray import bone_density, draw_appearance
 
 INDEX = {name: i for i, name in enumerate(HAND_CLASSES)}
 
@@ -47,7 +47,7 @@ def posed():
             np.random.default_rng(1000 + i),
             rotated=i % 2 == 1,
             right=i % 4 < 2,
-            size_trait=float(np.random.default_rng(i).standard_normal()),
+            size_z=float(np.random.default_rng(i).standard_normal()),
         )
         result.append((hand, masks(annotate(hand, 512, {}), 512)))
     return result
@@ -109,7 +109,7 @@ def test_metadata_is_spelled_by_humans(hands):
 
 def test_bone_size_follows_the_patient():
     people = draw_patients(1500, 1, 0.5, 0)
-    size, height, weight, age = np.array([(p.size_trait, p.height, p.weight, p.age) for p in people]).T
+    size, height, weight, age = np.array([(p.size_z, p.height, p.weight, p.age) for p in people]).T
     correlations = [np.corrcoef(size, other)[0, 1] for other in (height, weight, age)]
     assert np.allclose(correlations, (0.84, 0.70, 0.15), atol=0.07)
     assert np.mean([p.height for p in people if p.male]) > np.mean([p.height for p in people if not p.male]) + 8
@@ -155,7 +155,7 @@ def test_hands_of_a_patient_are_alike_and_mirrored(hands):
 def test_mirror_is_exact():
     seed = np.random.SeedSequence(5)
     left, right = (
-        pose_hand(seed, np.random.default_rng(1), rotated=False, right=side, size_trait=0.0) for side in (False, True)
+        pose_hand(seed, np.random.default_rng(1), rotated=False, right=side, size_z=0.0) for side in (False, True)
     )
     for name in HAND_CLASSES:
         a, b = left.bones[name].outline, right.bones[name].outline
@@ -191,8 +191,8 @@ def test_sizes_and_places_follow_the_real_ones(posed, group):
 
 def test_overlapping_bones_add_in_brightness(posed):
     hand, _ = posed[0]
-    look = draw_look(np.random.default_rng(3))
-    both = bone_density(hand, look, 512, np.random.default_rng(0))
+    appearance = draw_appearance(np.random.default_rng(3))
+    both = bone_density(hand, appearance, 512, np.random.default_rng(0))
     planes = masks(annotate(hand, 512, {}), 512)
     first, second = planes[INDEX["Triquetrum"]], planes[INDEX["Pisiform"]]
     others = planes.sum(0) - first - second == 0

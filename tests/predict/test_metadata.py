@@ -109,7 +109,7 @@ def test_another_sheet_is_another_run_and_none_is_told(told, place, tmp_path, ca
     (other / "meta_data.csv").unlink()
     anew = [word for word in again if not word.startswith("name=")]
     assert main(["train", *anew, "name=blind"]) == 2
-    assert "has no meta_data.xlsx or meta_data.csv, so nothing tells the patients' sex" in capsys.readouterr().err
+    assert "has no meta_data.xlsx or meta_data.csv, so the patients' sex is unknown" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "blind" / "fold0" / "config.yaml").exists()
 
 

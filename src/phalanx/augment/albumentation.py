@@ -1,4 +1,4 @@
-"""The warp as a transform of albumentations, to stand in a chain with its pixel transforms."""
+"""The warp as a transform of albumentations, for chains with its pixel transforms."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -18,11 +18,16 @@ from .warp import resample
 
 BILINEAR = ("uint8", "uint16", "int16", "float32", "float64")  # what OpenCV can interpolate
 Label = Annotated[int, Field(ge=0)]
-CARRIERS = {1: np.uint8, 2: np.int16, 4: np.float32, 8: np.float64}  # bytes of a mask's pixel, moved and never read
+CARRIERS = {
+    1: np.uint8,
+    2: np.int16,
+    4: np.float32,
+    8: np.float64,
+}  # by bytes per mask pixel, which is moved and never interpreted
 
 
 class Options(Augment):
-    """What a warp takes beside the draws of a recipe."""
+    """Options of a warp: those of a recipe, pairs and crop."""
 
     pairs: list[tuple[Label, Label]] = Field(default_factory=list)
     crop: Count | None = None
@@ -32,9 +37,9 @@ class Options(Augment):
     def _usable(self) -> "Options":
         labels = [label for pair in self.pairs for label in pair]
         if len(set(labels)) < len(labels):
-            raise ValueError("pairs: a class stands there twice")
+            raise ValueError("pairs: a class appears twice")
         if self.foreground and self.crop is None:
-            raise ValueError("foreground: is about crops; give crop=, or leave it out")
+            raise ValueError("foreground: only applies to crops; give crop=, or leave it out")
         return self
 
 
@@ -42,16 +47,16 @@ class Warp(albumentations.DualTransform):
     """Crop, flip, shift, scale, rotation, elastic and grid distortion in one map, applied once to image and masks.
 
     All draws come from albumentations' generator, so ``Compose(..., seed=...)`` repeats them. Images of any
-    height and width keep theirs; what comes from outside is 0.
+    height and width keep their size; pixels from outside are 0.
 
     Args:
         flip, warp, shift, scale, rotate, elastic, grid_distortion: as in ``config.Augment``; the last two are
-            dictionaries such as ``{"p": 0.3, "strength": 0.01}``, whose lengths are shares of the longer side.
-        pairs: classes (a, b) that a mirror exchanges. With pairs every mask is bit-planes, uint8[H, W, P] or
-            uint8[H, W], and each of ``masks``, too; without, masks may be of any kind.
-        crop: side in pixels of a square window to give.
-        foreground: share of the windows laid around a set pixel of ``mask``.
-        p: share of the samples that are warped, and cropped, at all.
+            dictionaries such as ``{"p": 0.3, "strength": 0.01}``, whose lengths are fractions of the longer side.
+        pairs: classes (a, b) that a mirror image swaps. With pairs every mask is bit-planes, uint8[H, W, P] or
+            uint8[H, W], each of ``masks`` included; without pairs, masks may be of any kind.
+        crop: side in pixels of a square window to return.
+        foreground: fraction of the windows around a set pixel of ``mask``.
+        p: fraction of the samples that are warped and cropped.
 
     Targets:
         image, images, mask, masks. Boxes, keypoints and volumes are refused.
@@ -89,7 +94,7 @@ class Warp(albumentations.DualTransform):
         }  # fmt: skip
         self.options = validate(values, Options)
         for name, value in self.options.model_dump(include=set(values)).items():
-            setattr(self, name, value)  # by these names albumentations writes a transform to a file
+            setattr(self, name, value)  # albumentations serialises a transform by these names
 
     @property
     def targets_as_params(self) -> list[str]:
@@ -101,7 +106,7 @@ class Warp(albumentations.DualTransform):
         planes = np.zeros((1, 1, 1), np.uint8)
         if self.options.foreground:
             if data["mask"] is None:
-                raise DataError("mask: None; foreground= looks there for a set pixel")
+                raise DataError("mask: None; foreground= needs it to find a set pixel")
             planes = data["mask"] if data["mask"].dtype == np.uint8 else (data["mask"] != 0).astype(np.uint8)
             planes = planes.reshape(*planes.shape[:2], -1)
         drawn = draw(self.random_generator, self.options, (height, width), max(height, width), planes, crop)
@@ -115,14 +120,14 @@ class Warp(albumentations.DualTransform):
         return resample(drawn, [(img, cv2.INTER_LINEAR)])[0]
 
     def apply_to_mask(self, mask: np.ndarray, drawn: Draw, **params: Any) -> np.ndarray:
-        """A mask [H, W] or [H, W, C], by nearest neighbour; bit-planes where there are pairs."""
+        """A mask [H, W] or [H, W, C], by nearest neighbour; bit-planes if there are pairs."""
         _check_size(mask, drawn, "mask")
         pairs = self.options.pairs
         if pairs:
             need = plane_count(max(label for pair in pairs for label in pair) + 1)
             if mask.dtype != np.uint8 or (mask.shape[2] if mask.ndim == 3 else 1) < need:
                 raise DataError(
-                    f"mask: {mask.dtype}{list(mask.shape)} is no bit-planes with the classes of pairs, which need "
+                    f"mask: {mask.dtype}{list(mask.shape)} is not bit-planes with the classes of pairs, which need "
                     f"uint8[H, W, {need}]; pack the masks (phalanx.masks.planes.pack), or leave pairs out"
                 )
         if mask.dtype.itemsize not in CARRIERS or mask.dtype.hasobject:
@@ -134,7 +139,7 @@ class Warp(albumentations.DualTransform):
         return swap_classes(warped.reshape(*warped.shape[:2], -1), pairs).reshape(warped.shape)
 
     def _refuse(self, *given: Any, **params: Any) -> NoReturn:
-        raise DataError("Warp moves images and masks only: draw boxes or points into a mask, or leave them out")
+        raise DataError("Warp moves images and masks only: draw boxes or points into a mask, or remove them")
 
     apply_to_bboxes = apply_to_keypoints = apply_to_volume = apply_to_volumes = _refuse
     apply_to_mask3d = apply_to_masks3d = _refuse

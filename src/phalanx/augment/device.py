@@ -1,4 +1,4 @@
-"""The warp of ``warp.py`` for a batch on a device, through the very maps that were drawn for the CPU."""
+"""The warp of ``warp.py`` for a batch on a device, through the same maps that the CPU uses."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -13,11 +13,12 @@ from ..masks.planes import swap_steps
 from .draw import Draw
 
 
-class Maps(NamedTuple):
-    """Maps of a batch as factors, a few numbers a row and column: source (x, y) = rows + columns + left @ right.
+class WarpMaps(NamedTuple):
+    """Source coordinates of a batch as factors, a few numbers per row and column:
+    source (x, y) = rows + columns + left @ right.
 
     ``rows`` float32[B, 2, H], ``columns`` float32[B, 2, W]: all but the elastic deformation, whose ``left``
-    float32[B, 2, H, K] and ``right`` float32[B, K, W] enlarge its K x K control points. ``flipped`` bool[B].
+    float32[B, 2, H, K] and ``right`` float32[B, K, W] upsample its K x K control points. ``flipped`` bool[B].
     """
 
     rows: Tensor
@@ -27,14 +28,14 @@ class Maps(NamedTuple):
     flipped: Tensor
 
     @classmethod
-    def of(cls, draws: Sequence[Draw]) -> "Maps":
-        """The maps of draws of one recipe, whose windows are of one size."""
+    def of(cls, draws: Sequence[Draw]) -> "WarpMaps":
+        """The maps of draws of one recipe, whose windows have one size."""
         parts = [(*drawn.lines(), *_elastic(drawn), np.array(drawn.flipped)) for drawn in draws]
         return cls(*(torch.from_numpy(np.stack(part)) for part in zip(*parts, strict=True)))
 
 
 def _elastic(drawn: Draw) -> tuple[np.ndarray, np.ndarray]:
-    """Factors float32[2, height, K] and [K, width] of the enlarged field within the window."""
+    """Factors float32[2, height, K] and [K, width] of the upsampled field within the window."""
     top, left, height, width = drawn.window
     weights = cubic_weights(drawn.side, drawn.field.shape[1])
     down = weights[top : top + height] @ drawn.field.astype(float)
@@ -43,7 +44,7 @@ def _elastic(drawn: Draw) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def cubic_weights(side: int, count: int) -> np.ndarray:
-    """Float64[side, count]: what each of ``count`` points adds to each of ``side`` pixels when a line is enlarged.
+    """Float64[side, count]: weights of each of ``count`` points in each of ``side`` pixels when a line is upsampled.
 
     Cubic convolution (Keys, 1981) with a = -0.75 and half-pixel centres, as OpenCV's INTER_CUBIC.
     """
@@ -58,18 +59,20 @@ def cubic_weights(side: int, count: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def warp_batch(images: Tensor, planes: Tensor, maps: Maps, pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+def warp_batch(
+    images: Tensor, planes: Tensor, maps: WarpMaps, pairs: Sequence[tuple[int, int]]
+) -> tuple[Tensor, Tensor]:
     """Images uint8[B, 1, S, S] bilinearly, bit-planes uint8[B, P, S, S] by nearest neighbour, to the maps' windows.
 
-    Agrees with ``warp`` but where rounding decides: a grey level here, a pixel of a plane there. Nothing waits for
-    the device.
+    Agrees with ``warp`` up to rounding: single grey levels and single pixels of a plane may differ. No step
+    synchronises with the device.
 
     Args:
         maps: on the device of the images.
-        pairs: classes that change places in flipped images.
+        pairs: classes that are swapped in flipped images.
     """
     height, width = images.shape[-2:]
-    # pixels need more than the 8 bits of bfloat16; TF32, where switched on, moves image and masks by hundredths of one
+    # pixels need more than the 8 bits of bfloat16; TF32, if enabled, moves image and masks by hundredths of one
     with torch.autocast(images.device.type, enabled=False):
         source = maps.left @ maps.right[:, None]  # (B, 2, H, W)
         source += maps.rows[..., None]
@@ -88,7 +91,7 @@ def warp_batch(images: Tensor, planes: Tensor, maps: Maps, pairs: Sequence[tuple
 
 
 def _swap(planes: Tensor, flipped: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """Bit-planes uint8[B, P, H, W] with the classes of each pair exchanged where flipped bool[B], in place."""
+    """Bit-planes uint8[B, P, H, W] with the classes of each pair swapped where flipped bool[B], in place."""
     chosen = flipped.to(torch.uint8)[:, None, None]
     for a, b, shift, mask in swap_steps(pairs, 8):
         low, high = planes[:, a], planes[:, b]

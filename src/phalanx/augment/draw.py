@@ -1,4 +1,4 @@
-"""What a warp is, drawn from a sample's generator alone; ``warp.py`` and ``device.py`` apply the same draw."""
+"""Parameters of a warp, drawn from a sample's generator only; ``warp.py`` and ``device.py`` apply the same draw."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from ..config import Augment
 
 
 class Crop(NamedTuple):
-    """A square window of ``side`` pixels; the share ``foreground`` of them is laid around a pixel of some class."""
+    """A square window of ``side`` pixels; the fraction ``foreground`` of them is around a pixel of some class."""
 
     side: int
     foreground: float
@@ -23,35 +23,35 @@ class Window(NamedTuple):
     width: int
 
 
-class Stretch(NamedTuple):
-    """A grid distortion along one axis: piecewise linear, ``source`` = where the knots ``output`` come from."""
+class AxisDistortion(NamedTuple):
+    """A grid distortion along one axis: piecewise linear, from knots ``output`` to knots ``source``."""
 
     output: np.ndarray
     source: np.ndarray
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Source coordinates of output pixels; beside the content nothing moves, and no border pixel fades."""
+        """Source coordinates of output pixels; outside the content nothing moves, and no border pixel fades."""
         inside = (pixels > self.output[0]) & (pixels < self.output[-1])
         moved = np.clip(np.interp(pixels, self.output, self.source), self.source[0] + 0.5, self.source[-1] - 0.5)
         return np.where(inside, moved, pixels)
 
-    def inverse(self) -> "Stretch":
+    def inverse(self) -> "AxisDistortion":
         """From source to output."""
-        return Stretch(self.source, self.output)
+        return AxisDistortion(self.source, self.output)
 
 
 class Draw(NamedTuple):
-    """One warp: output pixel p shows source pixel matrix(stretches(p)) + field(p), for the pixels of the window.
+    """One warp: output pixel p shows source pixel matrix(distortions(p)) + field(p), for the pixels of the window.
 
     ``matrix`` float64[2, 3] from output to source (x, y). ``field`` float32[2, K, K], displacements (x, y) in pixels
-    at control points spread over a square of ``side`` pixels: all 0 where no elastic deformation was due, K = 0
-    where the recipe has none. ``content``: rows and columns about whose centre all turns.
+    at control points spread over a square of ``side`` pixels: all 0 if no elastic deformation was drawn, K = 0
+    if the recipe has none. ``content``: rows and columns, the centre of which is that of rotation.
     """
 
     flipped: bool
     matrix: np.ndarray
     field: np.ndarray
-    stretches: tuple[Stretch, Stretch] | None
+    distortions: tuple[AxisDistortion, AxisDistortion] | None
     window: Window
     side: int
     content: tuple[int, int]
@@ -60,8 +60,8 @@ class Draw(NamedTuple):
         """Float32[2, height] and [2, width] of the window: without the field, source (x, y) = the sum of both."""
         top, left, height, width = self.window
         rows, columns = np.arange(top, top + height, dtype=float), np.arange(left, left + width, dtype=float)
-        if self.stretches is not None:
-            rows, columns = self.stretches[0](rows), self.stretches[1](columns)
+        if self.distortions is not None:
+            rows, columns = self.distortions[0](rows), self.distortions[1](columns)
         a, b, c = (self.matrix[:, i : i + 1] for i in range(3))
         return (b * rows + c).astype(np.float32), (a * columns).astype(np.float32)
 
@@ -77,17 +77,17 @@ def draw(
     """A warp of a grid of ``side`` pixels.
 
     Args:
-        content: rows and columns of the grid that hold the image; flips and rotations turn about its centre.
+        content: rows and columns of the grid that the image covers; flips and rotations are about its centre.
         planes: bit-planes uint8[H, W, P], in which a crop finds its foreground.
     """
     flipped, matrix = draw_affine(rng, augment, content)
     field = draw_elastic(rng, augment, side)
-    stretches = draw_grid(rng, augment, content)
+    distortions = draw_grid_distortion(rng, augment, content)
     window = Window(0, 0, side, side)
     if crop is not None:
-        top, left = draw_corner(rng, crop, planes, content, matrix, stretches)
+        top, left = draw_corner(rng, crop, planes, content, matrix, distortions)
         window = Window(top, left, crop.side, crop.side)
-    return Draw(flipped, matrix, field, stretches, window, side, content)
+    return Draw(flipped, matrix, field, distortions, window, side, content)
 
 
 def draw_affine(rng: np.random.Generator, augment: Augment, content: tuple[int, int]) -> tuple[bool, np.ndarray]:
@@ -108,7 +108,7 @@ def draw_affine(rng: np.random.Generator, augment: Augment, content: tuple[int, 
 
 
 def draw_elastic(rng: np.random.Generator, augment: Augment, side: int) -> np.ndarray:
-    """Displacements float32[2, K, K] in pixels at control points; all 0 where none is due, K = 0 where never."""
+    """Displacements float32[2, K, K] in pixels at control points; all 0 if not drawn, K = 0 if not in the recipe."""
     elastic = augment.elastic
     due = rng.random() < elastic.p
     cells = max(2, round(1 / max(elastic.cell, 1 / side))) + 1 if elastic.p else 0
@@ -117,19 +117,21 @@ def draw_elastic(rng: np.random.Generator, augment: Augment, side: int) -> np.nd
     return rng.normal(0, elastic.strength * side, (2, cells, cells)).astype(np.float32)
 
 
-def draw_grid(rng: np.random.Generator, augment: Augment, content: tuple[int, int]) -> tuple[Stretch, Stretch] | None:
-    """Grid distortion of rows and of columns: every strip of the grid wider or narrower; None where none is due."""
+def draw_grid_distortion(
+    rng: np.random.Generator, augment: Augment, content: tuple[int, int]
+) -> tuple[AxisDistortion, AxisDistortion] | None:
+    """Grid distortion of rows and of columns: every strip of the grid wider or narrower; None if none is drawn."""
     grid = augment.grid_distortion
-    if not grid.p or rng.random() >= grid.p:  # recipes without it keep the draws they had before it existed
+    if not grid.p or rng.random() >= grid.p:  # recipes without it draw as they did before it existed
         return None
-    rows, columns = (_stretch(rng.uniform(1 - grid.limit, 1 + grid.limit, grid.steps), n) for n in content)
+    rows, columns = (_distortion(rng.uniform(1 - grid.limit, 1 + grid.limit, grid.steps), n) for n in content)
     return rows, columns
 
 
-def _stretch(widths: np.ndarray, length: int) -> Stretch:
-    """Strips of the relative widths drawn, together as long as before: the frame stays where it is."""
+def _distortion(widths: np.ndarray, length: int) -> AxisDistortion:
+    """Strips of the given relative widths, together as long as before: the frame does not move."""
     knots = np.concatenate([[0], np.cumsum(widths)]) / widths.sum()
-    return Stretch(np.linspace(0, 1, len(knots)) * length - 0.5, knots * length - 0.5)
+    return AxisDistortion(np.linspace(0, 1, len(knots)) * length - 0.5, knots * length - 0.5)
 
 
 def draw_corner(
@@ -138,22 +140,22 @@ def draw_corner(
     planes: np.ndarray,
     content: tuple[int, int],
     matrix: np.ndarray,
-    stretches: tuple[Stretch, Stretch] | None,
+    distortions: tuple[AxisDistortion, AxisDistortion] | None,
 ) -> tuple[int, int]:
     """Top and left of a crop within the content of the warped image.
 
-    A crop that prefers foreground lies around a random pixel of a random class that is there, so that small bones
-    are seen as often as large ones; the pixel falls into the crop's central half, as far as the frame allows.
+    A crop around foreground contains a random pixel of a random class that is present, so that small bones are seen
+    as often as large ones; the pixel is in the crop's central half, as far as the frame allows.
     """
     target = None
     if rng.random() < crop.foreground:
         target = _foreground(rng, planes)
     corner = []
     if target is not None:
-        # where the warp takes the pixel; elastic deformation is left out, being small beside a quarter of a crop
+        # where the warp moves the pixel; elastic deformation is ignored, as it is small against a quarter of a crop
         x, y = np.linalg.solve(matrix[:, :2], target - matrix[:, 2])
-        if stretches is not None:
-            y, x = (float(one.inverse()(np.array(value))) for one, value in zip(stretches, (y, x), strict=True))
+        if distortions is not None:
+            y, x = (float(one.inverse()(np.array(value))) for one, value in zip(distortions, (y, x), strict=True))
         corner = [value - rng.uniform(0.25, 0.75) * crop.side for value in (y, x)]
     else:
         corner = [rng.uniform(0, max(0, length - crop.side) + 1) for length in content]
@@ -163,8 +165,8 @@ def draw_corner(
 
 
 def _foreground(rng: np.random.Generator, planes: np.ndarray) -> np.ndarray | None:
-    """x, y of a random pixel of a random class of bit-planes uint8[H, W, P]; None where no class is there."""
-    # row upon row first: numpy is slow along short axes
+    """x, y of a random pixel of a random class of bit-planes uint8[H, W, P]; None if no class is present."""
+    # along rows first: numpy is slow along short axes
     present = np.bitwise_or.reduce(np.bitwise_or.reduce(planes.reshape(len(planes), -1)).reshape(planes.shape[1:]))
     classes = np.flatnonzero(np.unpackbits(present, bitorder="little"))
     if not len(classes):

@@ -1,4 +1,4 @@
-"""Pixel transforms by albumentations: what changes brightness, contrast, blur and noise and moves nothing."""
+"""Pixel transforms by albumentations: brightness, contrast, blur and noise; nothing moves."""
 
 import inspect
 import os
@@ -11,9 +11,11 @@ import numpy as np
 from ..config import nearest
 from ..errors import ConfigError
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for news at import
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would look for updates on the network at import
 
-HOLES = ("GridDropout",)  # cuts holes into the image; the truth stays whole, so what they hide is to be inferred
+HOLES = (
+    "GridDropout",
+)  # cuts holes into the image; the truth stays whole, so that the network learns to infer what they hide
 
 
 class PixelTransforms:
@@ -21,7 +23,7 @@ class PixelTransforms:
 
     Raises:
         ConfigError: an unknown name, one that moves pixels (the warp does that, masks included), or an unknown
-            or impossible option, or one that does not keep grey 8-bit images such.
+            or impossible option, or one whose output is not a grey 8-bit image.
     """
 
     def __init__(self, specs: list[dict[str, Any]]):
@@ -44,18 +46,18 @@ class PixelTransforms:
             where = f"augment.pixel[{number}]"
             if name not in known:
                 raise ConfigError(
-                    f"{where}.name={name}: no pixel transform of albumentations{nearest(str(name), known)}"
+                    f"{where}.name={name}: not a pixel transform of albumentations{nearest(str(name), known)}"
                 )
             allowed = {*inspect.signature(known[name].__init__).parameters} - {"self", "fill_mask"}
             for option in options:
                 if option not in allowed:
-                    raise ConfigError(f"{where}.{option}: no option of {name}{nearest(option, allowed)}")
+                    raise ConfigError(f"{where}.{option}: not an option of {name}{nearest(option, allowed)}")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:
                     values = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
                     steps.append(known[name](**values))
-                    # some need colour, metadata or other types, which they say only once they are used
+                    # some need colour, metadata or other types, and only raise once they are used
                     tried = known[name](**(values | {"p": 1.0}))(image=np.zeros((32, 32, 1), np.uint8))["image"]
                     if tried.dtype != np.uint8 or tried.shape != (32, 32, 1):
                         raise ValueError(f"makes {tried.dtype}{list(tried.shape)} of a grey uint8 image")
@@ -64,11 +66,11 @@ class PixelTransforms:
         self.chain = albumentations.Compose(steps)
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """uint8[S, S] to uint8[S, S]; the draws come from ``rng`` alone."""
+        """uint8[S, S] to uint8[S, S]; all randomness comes from ``rng``."""
         if self.chain is None:
             return image
         self.chain.set_random_seed(int(rng.integers(2**31)))
-        for step in self.chain.transforms:  # the chain gives all the same seed: they would come together or not at all
+        for step in self.chain.transforms:  # the chain seeds all alike: all would apply or none
             step.set_random_seed(int(rng.integers(2**31)))
         try:
             return np.ascontiguousarray(self.chain(image=image[:, :, None])["image"][:, :, 0])

@@ -1,7 +1,7 @@
 """One geometric warp: crop, flip, shift, scale, rotation, elastic and grid distortion in one map, applied once.
 
 The image is resampled bilinearly and all bit-planes together by nearest neighbour, through the same map, so
-mask and image stay in step and 29 classes cost as much as 4 channels.
+mask and image stay aligned and 29 classes cost as much as 4 channels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,9 +13,9 @@ from ..config import Augment
 from ..masks.planes import swap_classes
 from .draw import Crop, Draw, Window, draw
 
-STRIP = 128  # rows of the map made at a time: they stay in a core's cache
+STRIP = 128  # rows of the map computed at a time: they stay in a core's cache
 
-Source = tuple[np.ndarray, int]  # an array [H, W] or [H, W, C] and OpenCV's name of the interpolation
+Source = tuple[np.ndarray, int]  # an array [H, W] or [H, W, C] and OpenCV's interpolation flag
 
 
 def warp(
@@ -30,9 +30,9 @@ def warp(
     """A random warp of image uint8[S, S] and planes uint8[S, S, P]; with a crop both have its side.
 
     Args:
-        content: rows and columns of the grid that hold the image; flips and rotations turn about its centre.
-        pairs: classes that a mirror exchanges.
-        crop: the window of the warped image to give; only its pixels are computed.
+        content: rows and columns of the grid that the image covers; flips and rotations are about its centre.
+        pairs: classes that a mirror image swaps.
+        crop: the window of the warped image to return; only its pixels are computed.
     """
     return warp_drawn(draw(rng, augment, content, image.shape[0], planes, crop), image, planes, pairs)
 
@@ -46,16 +46,16 @@ def warp_drawn(
 
 
 def resample(drawn: Draw, sources: Sequence[Source]) -> list[np.ndarray]:
-    """Arrays of one height and width through one map, to [height, width, ...] of the window; 0 beside them.
+    """Arrays of one height and width through one map, to [height, width, ...] of the window; 0 outside them.
 
-    A warp that moves nothing gives the arrays themselves.
+    A warp that moves nothing returns the arrays themselves.
     """
-    if drawn.stretches is None and not drawn.field.any():
+    if drawn.distortions is None and not drawn.field.any():
         columns = drawn.content[1]
         if np.array_equal(drawn.matrix, np.eye(2, 3)):
-            return [_cut(drawn.window, array) for array, _ in sources]
+            return [_crop(drawn.window, array) for array, _ in sources]
         if np.array_equal(drawn.matrix, [[-1, 0, columns - 1], [0, 1, 0]]):
-            return [_cut(drawn.window, _mirror(array, columns)) for array, _ in sources]
+            return [_crop(drawn.window, _mirror(array, columns)) for array, _ in sources]
     height, width = drawn.window[2:]
     parts = [_quads(array) for array, _ in sources]
     made = [[np.empty((height, width, *part.shape[2:]), part.dtype) for part in quads] for quads in parts]
@@ -73,7 +73,7 @@ def _maps(drawn: Draw) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     down, along = drawn.lines()
     bend = None
     if drawn.field.any():
-        # both displacements as channels of one picture: OpenCV enlarges two channels quicker than one
+        # both displacements as channels of one image: OpenCV upsamples two channels faster than one
         bend = cv2.resize(drawn.field.transpose(1, 2, 0), (drawn.side, drawn.side), interpolation=cv2.INTER_CUBIC)
     buffer = np.empty((2, min(STRIP, height), width), np.float32)
     for first in range(0, height, STRIP):
@@ -94,8 +94,8 @@ def _quads(array: np.ndarray) -> list[np.ndarray]:
     return [np.ascontiguousarray(part[:, :, 0] if part.shape[2] == 1 else part) for part in parts]
 
 
-def _cut(window: Window, array: np.ndarray) -> np.ndarray:
-    """The window of an array, filled up with 0 where the array ends."""
+def _crop(window: Window, array: np.ndarray) -> np.ndarray:
+    """The window of an array, padded with 0 where the array ends."""
     top, left, height, width = window
     if (top, left, height, width) == (0, 0, *array.shape[:2]):
         return array
@@ -105,7 +105,7 @@ def _cut(window: Window, array: np.ndarray) -> np.ndarray:
 
 
 def _mirror(array: np.ndarray, columns: int) -> np.ndarray:
-    """Left and right of the content exchanged: what the map would do, a few times quicker."""
+    """The content mirrored left to right: what the map would do, a few times faster."""
     mirrored = np.zeros_like(array)
     mirrored[:, :columns] = cv2.flip(array[:, :columns], 1).reshape(array[:, :columns].shape)
     return mirrored

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..config import Data, nearest, validate
-from ..data.truth import answers, truth_of
+from ..data.truth import read_truth, truth_of
 from ..errors import ConfigError, DataError
 from ..runs.reader import folds_of
 from ..scoring.compare import Comparison, compare, compare_means
@@ -104,7 +104,7 @@ def open_pair(
     if data is None:
         told = {"name": "answers", "root": truth_place, "classes": submission.classes, "size": 32}
         data = validate(told | {"layout": _layout(truth_place)}, Data)
-    truth, patients = answers(truth_place, data, submission.sizes, partial=partial)
+    truth, patients = read_truth(truth_place, data, submission.sizes, partial=partial)
     return submission, truth, patients
 
 

@@ -1,4 +1,4 @@
-"""What is known of each image besides its pixels: the patient's row of the sheet, and whether the hand is rotated."""
+"""Attributes of each image: its patient's row of the metadata sheet, and whether the hand is rotated."""
 
 from collections.abc import Sequence
 
@@ -15,24 +15,24 @@ from .records import Record, root_of
 from .rotation import BASE, LIMIT, TIP, has_rule, tilt_of_polygons, tilt_of_stack
 from .truth import planes_of
 
-TRAITS = (*COLUMNS, "rotated")
+ATTRIBUTES = (*COLUMNS, "rotated")
 PARTS = ("low", "middle", "high")  # thirds of a measured column
 
 
 def read_attributes(records: Sequence[Record], data: Data, wanted: Sequence[str]) -> pd.DataFrame:
-    """The wanted traits of each image, indexed by its name; missing where nothing is known.
+    """The wanted attributes of each image, indexed by its name; missing if unknown.
 
     Args:
         records: annotated images of the data set at ``data.root``.
-        wanted: of ``TRAITS``. ``rotated`` (True, False) is measured on the annotations.
+        wanted: of ``ATTRIBUTES``. ``rotated`` (True, False) is measured on the annotations.
 
     Raises:
-        ConfigError: no such trait, or the data set has no bones to measure rotation on.
+        ConfigError: no such attribute, or the data set has no bones to measure rotation on.
         DataError: the sheet is missing or unreadable.
     """
     for name in wanted:
-        if name not in TRAITS:
-            raise ConfigError(f"{name}: no such attribute of an image{nearest(name, TRAITS)}")
+        if name not in ATTRIBUTES:
+            raise ConfigError(f"{name}: no such attribute of an image{nearest(name, ATTRIBUTES)}")
     table = pd.DataFrame(index=pd.Index([record.name for record in records], name="image_name"))
     if set(wanted) & set(COLUMNS):
         rows = read_sheet(data, wanted).reindex([record.group for record in records])
@@ -41,13 +41,13 @@ def read_attributes(records: Sequence[Record], data: Data, wanted: Sequence[str]
                 table[name] = rows[name].to_numpy()
     if "rotated" in wanted:
         if not has_rule(data.classes):
-            raise ConfigError(f"rotated: is measured from {BASE} to {TIP}, and data.classes has not both")
+            raise ConfigError(f"rotated: is measured from {BASE} to {TIP}, and data.classes lacks one of them")
         table["rotated"] = [_rotated(record, data) for record in records]
     return table[list(wanted)]
 
 
 def read_sheet(data: Data, wanted: Sequence[str]) -> pd.DataFrame:
-    """The metadata sheet at ``data.root``, as :func:`metadata.read_metadata` gives it.
+    """The metadata sheet at ``data.root``, as :func:`metadata.read_metadata` returns it.
 
     Raises:
         DataError: there is none, or it cannot be read.
@@ -55,7 +55,7 @@ def read_sheet(data: Data, wanted: Sequence[str]) -> pd.DataFrame:
     root = root_of(data)
     sheet = read_metadata(root)
     if sheet is None:
-        raise DataError(f"{root}: has no {' or '.join(SHEETS)}, so nothing tells the patients' {wanted[0]}")
+        raise DataError(f"{root}: has no {' or '.join(SHEETS)}, so the patients' {wanted[0]} is unknown")
     return sheet
 
 
@@ -67,11 +67,11 @@ def sheet_values(records: Sequence[Record], sheet: pd.DataFrame, wanted: Sequenc
     return np.stack([column.to_numpy(np.float32) for column in columns], 1)
 
 
-def strata(traits: pd.DataFrame) -> pd.DataFrame:
-    """Traits as text, for counting: measured columns become thirds, missing values a stratum of their own."""
-    named = pd.DataFrame(index=traits.index)
-    for name in traits.columns:
-        column = traits[name]
+def strata(attributes: pd.DataFrame) -> pd.DataFrame:
+    """Attributes as text, for counting: measured columns become thirds, missing values a stratum of their own."""
+    named = pd.DataFrame(index=attributes.index)
+    for name in attributes.columns:
+        column = attributes[name]
         if name == "rotated":
             values = column.map({True: "rotated", False: "upright"})
         elif name == "sex":
@@ -86,7 +86,7 @@ def strata(traits: pd.DataFrame) -> pd.DataFrame:
 def _rotated(record: Record, data: Data) -> bool | None:
     if record.labels is None:
         return None
-    if data.layout == "competition":  # outlines tell without an image to open
+    if data.layout == "competition":  # outlines suffice; no image is opened
         degrees = tilt_of_polygons(read_annotations(record.labels, data.classes), data.classes)
     else:
         shape = image_size(record.image)

@@ -1,6 +1,6 @@
-"""Prepared samples, each made once: kept in memory, or on disk for all processes and for the next run.
+"""Prepared samples, each computed once: cached in memory, or on disk for all processes and for the next run.
 
-Entries are keyed by the content of the files they were made from, so a changed file is never served as it was.
+Entries are keyed by the content of the files they were computed from, so a changed file never hits an old entry.
 """
 
 import os
@@ -16,28 +16,28 @@ from threading import Lock
 from zipfile import BadZipFile
 
 import numpy as np
-from filelock import FileLock
 from tqdm import tqdm
 
 from ..config import Data
 from ..errors import DataError
 from ..masks.planes import Runs
 from ..runtime.files import sha256_file, write_bytes
+from ..runtime.locks import lock
 from .images import Grid
 from .layouts import check, files
 from .prepared import Prepared, prepare, prepared_key
 from .records import Record
 
-ENTRY = re.compile(r"[0-9a-f]{64}\.npz")  # whatever else lies in the folder is neither counted nor removed
-RESTING = 3600  # seconds: an entry that some run used since is not given up for a new one
+ENTRY = re.compile(r"[0-9a-f]{64}\.npz")  # other files in the folder are neither counted nor removed
+MIN_IDLE = 3600  # seconds: an entry used within this time is not removed for a new one
 State = tuple[int, ...]
 
 
 class SampleCache:
-    """The prepared samples of a data set by record, each made once as far as ``data.cache`` has room.
+    """The prepared samples of a data set by record, each computed once as far as ``data.cache`` has room.
 
-    ``ram`` keeps them in this process, and worker processes that are forked share them. ``disk`` keeps them below
-    ``data.cache_dir``, a file each, for all processes and runs. ``none`` makes them whenever they are asked for.
+    ``ram`` stores them in this process, and forked worker processes share them. ``disk`` stores them below
+    ``data.cache_dir``, one file each, for all processes and runs. ``none`` computes them on every access.
     """
 
     def __init__(self, data: Data):
@@ -49,10 +49,10 @@ class SampleCache:
             self.store = Memory(limit) if data.cache == "ram" else Folder(data.cache_dir, limit)
 
     def add(self, records: Sequence[Record], *, progress: bool) -> None:
-        """Makes what there is room for, and at least checks the rest: a bad file should not wait hours for its turn.
+        """Caches as many samples as there is room for, and checks the rest: bad files should show at the start.
 
         Raises:
-            DataError: of the first record, in their order, that cannot be used.
+            DataError: of the first record that cannot be used.
         """
         bar = partial(tqdm, total=len(records), leave=False, disable=not progress)
         with ThreadPoolExecutor() as pool:
@@ -64,7 +64,7 @@ class SampleCache:
         """The sample of a record.
 
         Raises:
-            DataError: its files cannot be used, or are no longer what they were when it was added.
+            DataError: its files cannot be used, or changed since it was added.
         """
         if self.store is None or record not in self.known:
             return prepare(record, self.data)
@@ -76,7 +76,7 @@ class SampleCache:
                     f"{record.image}: the image or its annotation changed while training, which must not see both. "
                     "Restore the file, or start another run"
                 )
-            self.known[record] = now, key  # copied or touched, nothing more
+            self.known[record] = now, key  # copied or touched, with the same content
         return self.store.get(key) or prepare(record, self.data)
 
     def _know(self, record: Record) -> None:
@@ -90,8 +90,8 @@ class SampleCache:
         states, key = self.known[record]
         if key not in self.store:
             prepared = prepare(record, self.data)
-            if self._states(record) == states:  # else it is of a file just written, and not of this key
-                with lock:  # not held by the store, which spawned workers are sent
+            if self._states(record) == states:  # else a file was just written, and the sample is not of this key
+                with lock:  # not an attribute of the store, which is pickled for spawned workers
                     self.store.put(key, prepared, wanted)
         return None
 
@@ -117,7 +117,7 @@ class Memory:
         return self.samples.get(key)
 
     def put(self, key: str, prepared: Prepared, wanted: set[str]) -> None:
-        """Keeps a sample, where there is room."""
+        """Stores a sample if there is room."""
         self.full = self.full or self.used + prepared.nbytes > self.limit
         if not self.full:
             self.used += prepared.nbytes
@@ -125,7 +125,7 @@ class Memory:
 
 
 class Folder:
-    """Samples by key in files of one folder, which all processes may use at once, up to ``limit`` bytes."""
+    """Samples by key in files of one folder, which processes may share, up to ``limit`` bytes."""
 
     def __init__(self, place: Path, limit: int):
         self.place, self.limit, self.full = place, limit, False
@@ -137,7 +137,7 @@ class Folder:
         return there
 
     def get(self, key: str) -> Prepared | None:
-        """The sample; None where there is none, or one that is damaged, which is removed."""
+        """The sample; None if there is none. A damaged one is removed."""
         path = self._path(key)
         try:
             content = path.read_bytes()
@@ -157,40 +157,40 @@ class Folder:
 
     def _use(self, key: str) -> None:
         """Marks a sample as used now."""
-        with suppress(OSError):  # of a folder that others may only read
+        with suppress(OSError):  # in a folder that is read-only for this user
             os.utime(self._path(key), follow_symlinks=False)
 
     def put(self, key: str, prepared: Prepared, wanted: set[str]) -> None:
-        """Writes a sample, where there is room, or where samples not ``wanted`` that rested long enough make some."""
+        """Writes a sample if there is room, once idle samples that are not ``wanted`` are removed."""
         image, runs, grid = prepared
         content = BytesIO()
         frame = np.array([*grid, runs.shape[2]])
         np.savez(content, image=image, starts=runs.starts, values=runs.values, frame=frame)
         try:
             self.place.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.place / ".lock"):
+            with lock(self.place / ".lock"):
                 if self._make_room(content.tell(), wanted):
                     write_bytes(self._path(key), content.getvalue())
                 else:
                     self.full = True
         except OSError as error:
             if not self.full:
-                print(f"data.cache_dir={self.place}: {error.strerror}; what is not there yet is made anew each time")
+                print(f"data.cache_dir={self.place}: {error.strerror}; missing samples are computed again each time")
             self.full = True
 
     def _make_room(self, need: int, wanted: set[str]) -> bool:
-        """Whether ``need`` bytes fit, once the samples that rested longest are removed as far as needed."""
+        """Whether ``need`` bytes fit, once the samples idle for longest are removed as far as needed."""
         with os.scandir(self.place) as files:
             ours = [file for file in files if ENTRY.fullmatch(file.name) and file.is_file(follow_symlinks=False)]
         entries = [(file.stat(follow_symlinks=False), Path(file.path)) for file in ours]
         excess = sum(state.st_size for state, _ in entries) + need - self.limit
-        before = time.time() - RESTING
-        resting = [
+        before = time.time() - MIN_IDLE
+        idle = [
             (state.st_mtime, state.st_size, path)
             for state, path in entries
             if state.st_mtime < before and path.stem not in wanted
         ]
-        for _, size, path in sorted(resting):
+        for _, size, path in sorted(idle):
             if excess > 0:
                 path.unlink(missing_ok=True)
                 excess -= size
@@ -201,7 +201,7 @@ class Folder:
 
 
 def _state(path: Path) -> State:
-    """What cannot stay the same when a file's content changes, short of reading it."""
+    """Properties of a file of which one changes with its content, without reading it."""
     try:
         state = path.stat()
     except OSError as error:
@@ -211,7 +211,7 @@ def _state(path: Path) -> State:
 
 @cache
 def _digest(path: Path, state: State) -> str:
-    """SHA-256 of a file, read once as long as its state is the same."""
+    """SHA-256 of a file, read once per state."""
     try:
         return sha256_file(path)
     except OSError as error:

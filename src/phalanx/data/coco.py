@@ -1,11 +1,11 @@
 """Truth as COCO JSON: polygons, and RLE compressed or not, rasterised as pycocotools does.
 
-COCO's points count from the corner of the first pixel, not from its centre as the competition's do. A polygon is
-scaled to the grid and then filled; a run-length mask is brought there by nearest neighbour.
+The origin of COCO's points is the corner of the first pixel, not its centre as in the competition's files. A polygon
+is scaled to the grid and then filled; a run-length mask is resampled by nearest neighbour.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +17,8 @@ from ..errors import DataError
 from ..masks.planes import plane_count
 from .coco_rle import decode
 from .images import Grid
-from .polygons import FARTHEST
-from .records import Record, root_of
+from .polygons import MAX_COORDINATE
+from .records import Record, root_of, some
 
 Segmentation = list[list[float]] | dict[str, Any]
 
@@ -32,7 +32,7 @@ class Entry(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something of a COCO file that cannot be used. ``image``: name of the image that it spoils, or nothing."""
+    """A part of a COCO file that cannot be used. ``image``: name of the image it makes unusable, or empty."""
 
     kind: str
     text: str
@@ -40,11 +40,16 @@ class Problem(NamedTuple):
 
 
 class Gathered(NamedTuple):
-    """A COCO file: by image name what can be used, all that cannot, and the names of its categories."""
+    """A COCO file: usable entries by image name, all problems, and the names of its categories."""
 
     entries: dict[str, Entry]
     problems: list[Problem]
     categories: list[str]
+
+
+def options_of(data: Data) -> Coco:
+    """Names of the data set's files."""
+    return data.coco or Coco()
 
 
 def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
@@ -54,9 +59,9 @@ def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
         without: names of images to leave out.
 
     Raises:
-        DataError: a file is missing or is no COCO JSON, names an unknown class, or has a shape that cannot be used.
+        DataError: a file is missing or is not COCO JSON, names an unknown class, or has a shape that cannot be used.
     """
-    options = _options(data)
+    options = options_of(data)
     path = root_of(data) / options.train
     entries = _read(path, data, without)
     if data.skip_unlabelled:
@@ -66,26 +71,29 @@ def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
 
 def train_names(data: Data) -> set[str]:
     """Names of all images of the training file."""
-    return set(gather(root_of(data) / _options(data).train, data).entries)
+    return set(gather(root_of(data) / options_of(data).train, data).entries)
 
 
-def test_place(data: Data) -> Path | None:
-    """The test file; None: the config names none."""
-    test = _options(data).test
-    return root_of(data) / test if test is not None else None
-
-
-def test_records(data: Data) -> list[Record]:
-    """Images of the test file, sorted by name, without annotations."""
-    options = _options(data)
-    if options.test is None:
-        raise DataError("data.coco.test: names no file of test images; predict a folder with images=DIR")
-    path = root_of(data) / options.test
+def test_records(path: Path, data: Data) -> list[Record]:
+    """Images of a test file, sorted by name, without annotations."""
     return _records(path, _read(path, data, annotated=False), data)
 
 
+def ground_truth(path: Path, data: Data, images: Sequence[str]) -> dict[str, Record]:
+    """Records of all images of a COCO file by name, whose files need not exist.
+
+    Raises:
+        DataError: of the first entry that cannot be used.
+    """
+    found = gather(path, data)
+    if found.problems:
+        raise DataError(found.problems[0].text)
+    patients = {name: group_of(name, entry, path, options_of(data)) for name, entry in found.entries.items()}
+    return {name: Record(name, patient, Path(name), path) for name, patient in patients.items()}
+
+
 def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
-    """Truth of a record as bit-planes uint8[side, side, P], empty beside the image."""
+    """Truth of a record as bit-planes uint8[side, side, P], 0 outside the image."""
     from pycocotools import mask as api
 
     assert record.labels is not None
@@ -112,7 +120,7 @@ def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
 
 
 def check(record: Record, data: Data) -> None:
-    """Raises DataError where a mask of the record cannot be decoded; the rest was checked when the file was read."""
+    """Raises DataError if a mask of the record cannot be decoded; the rest was checked when the file was read."""
     assert record.labels is not None
     for _, shape, where in gather(record.labels, data).entries[record.name].shapes:
         if isinstance(shape, dict):
@@ -120,23 +128,21 @@ def check(record: Record, data: Data) -> None:
 
 
 def _records(path: Path, entries: dict[str, Entry], data: Data) -> list[Record]:
-    options, folder = _options(data), root_of(data) / _options(data).images
+    options, folder = options_of(data), root_of(data) / options_of(data).images
     records = []
     for name, entry in entries.items():
         image = folder / entry.about["file_name"]
         if not image.is_file():
             raise DataError(
                 f"{image}: no such image, but {path.name} lists it; add it, or correct data.coco.images (the folder "
-                "that file_name starts from)"
+                "that file_name is relative to)"
             )
         records.append(Record(name, group_of(name, entry, path, options), image, None))
-    if not records:
-        raise DataError(f"{path}: no image{' with annotations' if data.skip_unlabelled else ''}")
-    return sorted(records)
+    return some(sorted(records), f"{path}: no image{' with annotations' if data.skip_unlabelled else ''}")
 
 
 def group_of(name: str, entry: Entry, path: Path, options: Coco) -> str:
-    """The patient of an image. Raises DataError where the file does not tell."""
+    """The patient of an image. Raises DataError if the file does not name it."""
     file = Path(entry.about["file_name"])
     if options.group == "image":
         return file.stem
@@ -144,7 +150,7 @@ def group_of(name: str, entry: Entry, path: Path, options: Coco) -> str:
         if not file.parent.name:
             raise DataError(
                 f"{path}: file_name {entry.about['file_name']!r} has no folder that names the patient; name a "
-                "key of the images with data.coco.group=KEY, or say data.coco.group=image: each its own patient"
+                "key of the images with data.coco.group=KEY, or use data.coco.group=image: each its own patient"
             )
         return file.parent.name
     if options.group not in entry.about:
@@ -165,10 +171,10 @@ def _read(path: Path, data: Data, without: Collection[str] = (), annotated: bool
 
 
 def gather(path: Path, data: Data, annotated: bool = True) -> Gathered:
-    """Reads a COCO file, once a process.
+    """Reads a COCO file, once per process.
 
     Raises:
-        DataError: the file is missing or is no COCO JSON.
+        DataError: the file is missing or is not COCO JSON.
     """
     try:
         state = path.stat()
@@ -199,7 +205,9 @@ def _parse(path: Path, state: tuple[int, int], classes: tuple[str, ...], annotat
             text = f"{path}: two images have the same id; give each its own"
             problems.append(Problem("same-id", text, name))
         elif name in taken:
-            problems.append(Problem("doubled-name", f"{path}: two images are called {name}; rename one of them", name))
+            problems.append(
+                Problem("doubled-name", f"{path}: two images have the name {name}; rename one of them", name)
+            )
         else:
             taken[name] = image["id"]
             size = None
@@ -253,7 +261,7 @@ def _shape(
 
 
 def _size(path: Path, image: dict[str, Any]) -> tuple[int, int] | None:
-    """Height and width that the points refer to, where the file tells."""
+    """Height and width that the points refer to, if the file contains them."""
     if "height" not in image or "width" not in image:
         return None
     size = image["height"], image["width"]
@@ -288,10 +296,6 @@ def _segmentation(value: Any, where: str) -> Segmentation:
             raise DataError(f"{where}: a polygon must be a list of numbers [x, y, x, y, ...]") from None
         if len(points) < 6:
             raise DataError(f"{where}: a polygon of {len(points) // 2} points has no area; redraw or remove it")
-        if np.abs(points).max() > FARTHEST:
-            raise DataError(f"{where}: a point lies {np.abs(points).max():g} pixels away; correct it")
+        if np.abs(points).max() > MAX_COORDINATE:
+            raise DataError(f"{where}: a point is {np.abs(points).max():g} pixels away; correct it")
     return value
-
-
-def _options(data: Data) -> Coco:
-    return data.coco or Coco()

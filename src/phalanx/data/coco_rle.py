@@ -14,7 +14,7 @@ def decode(shape: dict[str, Any], where: str) -> np.ndarray:
     height, width = shape["size"]
     if isinstance(shape["counts"], list):
         return api.decode(api.frPyObjects(shape, height, width))
-    try:  # pycocotools would take any text, and leave what it does not tell as memory was
+    try:  # pycocotools accepts any text, and leaves pixels that it does not cover uninitialised
         counts = _counts(shape["counts"])
     except IndexError:
         counts = [-1]
@@ -24,7 +24,7 @@ def decode(shape: dict[str, Any], where: str) -> np.ndarray:
 
 
 def _counts(text: str) -> list[int]:
-    """Run lengths of a compressed RLE: 5 bits a letter, the third and later ones relative to the last but one.
+    """Run lengths of a compressed RLE: 5 bits per letter, from the third on relative to the last but one.
 
     >>> _counts("052")
     [0, 5, 2]

@@ -1,4 +1,4 @@
-"""Training samples: image and bit-planes on the working grid, decoded once, augmented anew each epoch."""
+"""Training samples: image and bit-planes on the working grid, decoded once, augmented differently each epoch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset, get_worker_info
 
-from ..augment.device import Maps, warp_batch
+from ..augment.device import WarpMaps, warp_batch
 from ..augment.draw import Crop, Draw, draw
 from ..augment.pixels import PixelTransforms
 from ..augment.warp import warp_drawn
@@ -19,7 +19,7 @@ from ..config import Augment, Data
 from ..errors import DataError
 from .cache import SampleCache
 from .records import Record
-from .worker import PIXELS, READ, SENT, WARP, Trail, failure, free_memory, worker_errors
+from .worker import PIXELS, READ, SENT, WARP, WorkerProgress, failure, free_memory, worker_errors
 
 
 class Batch(NamedTuple):
@@ -39,12 +39,12 @@ class Batch(NamedTuple):
 
 
 class Unwarped(NamedTuple):
-    """A batch whose warp is still to come, on the device (``augment.device=cuda``): as drawn for each image."""
+    """A batch that is warped later, on the device (``augment.device=cuda``), with the draws of each image."""
 
     images: Tensor
     planes: Tensor
     rows: Tensor
-    maps: Maps
+    maps: WarpMaps
 
     def to(self, device: torch.device) -> "Unwarped":
         """The batch on a device, but for ``rows``."""
@@ -74,17 +74,17 @@ def _split(batch: Any, most: int) -> Iterator[Any]:
 
 
 Sample = tuple[Tensor, Tensor, int] | tuple[Tensor, Tensor, int, Draw]
-Key = tuple[int, ...]  # epoch, index and, from an image's second time in an epoch on, the times before
+Key = tuple[int, ...]  # epoch, index and, for repetitions of an image within an epoch, their number
 
 
 class TrainingSet(Dataset):
     """Samples by (epoch, index). All randomness of a sample comes from (seed, epoch, index): no state in workers.
 
-    An image that an epoch shows more often is asked for as (epoch, index, time), so that no two are warped alike.
-    With ``data.crop`` a sample is a window of that side.
+    A repetition of an image within an epoch has the key (epoch, index, number), so that no two are warped alike.
+    With ``data.crop`` a sample is a crop of that side.
 
     Args:
-        cache: where prepared samples come from, perhaps shared with another set; the records are added to it.
+        cache: of prepared samples, which sets may share; the records are added to it.
     """
 
     def __init__(
@@ -101,36 +101,36 @@ class TrainingSet(Dataset):
         self.pixels = PixelTransforms(augment.pixel)
         self.crop = Crop(data.crop, data.crop_foreground) if data.crop else None
         self.pairs = data.pair_indices
-        self.cache, self.trail = cache, Trail()
+        self.cache, self.worker_progress = cache, WorkerProgress()
         cache.add(self.records, progress=progress)
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, key: Key) -> "Sample | DataError":
-        """The sample, or what is wrong with its files: raised in a worker it would arrive as a traceback."""
-        record, stage = self.records[key[1]], READ
+        """The sample, or the error of its files: raised in a worker it would arrive as a traceback."""
+        record, step = self.records[key[1]], READ
         try:
-            self.trail.note(key[1], stage)
+            self.worker_progress.note(key[1], step)
             image, runs, grid = self.cache(record)
             rng = np.random.default_rng((self.seed, *key))
             planes = runs.planes()
-            self.trail.note(key[1], stage := WARP)
+            self.worker_progress.note(key[1], step := WARP)
             drawn = draw(rng, self.augment, grid.content, image.shape[0], planes, self.crop)
             later = self.augment.device == "cuda"
             if not later:
                 image, planes = warp_drawn(drawn, image, planes, self.pairs)
-            self.trail.note(key[1], stage := PIXELS)
+            self.worker_progress.note(key[1], step := PIXELS)
             image = self.pixels(image, rng)
-            self.trail.note(key[1], stage := SENT)
+            self.worker_progress.note(key[1], step := SENT)
             apart = np.empty((planes.shape[2], *planes.shape[:2]), np.uint8)
-            cv2.split(planes, list(apart))  # three times as quick as numpy's transpose
+            cv2.split(planes, list(apart))  # three times as fast as numpy's transpose
             sample = torch.from_numpy(image)[None], torch.from_numpy(apart), key[1]
             return (*sample, drawn) if later else sample
         except DataError as error:
             return error
         except Exception as error:
-            return failure(error, record.image, stage)
+            return failure(error, record.image, step)
 
     @staticmethod
     def collate(samples: "list[Sample | DataError]") -> "Batch | Unwarped | DataError":
@@ -139,11 +139,11 @@ class TrainingSet(Dataset):
 
     def reporting(self) -> AbstractContextManager[None]:
         """Raises what ends a loader process as an error that names the image and what was done to it."""
-        return worker_errors(self.records, self.trail)
+        return worker_errors(self.records, self.worker_progress)
 
 
 def collate(samples: "list[Sample | DataError]") -> Batch | Unwarped | DataError:
-    """Stacks samples into a batch; where a sample could not be made, gives its error for the loop to raise."""
+    """Stacks samples into a batch; if a sample failed, returns its error for the training loop to raise."""
     whole = []
     for sample in samples:
         if isinstance(sample, DataError):
@@ -152,8 +152,8 @@ def collate(samples: "list[Sample | DataError]") -> Batch | Unwarped | DataError
     try:
         images, planes, index, *draws = zip(*whole, strict=True)
         batch = Batch(torch.stack(images), torch.stack(planes), torch.tensor(index))
-        found = Unwarped(*batch, Maps.of(draws[0])) if draws else batch
-        if get_worker_info() is not None:  # here, since a failure in the thread that sends would never be heard of
+        found = Unwarped(*batch, WarpMaps.of(draws[0])) if draws else batch
+        if get_worker_info() is not None:  # here, since a failure in the sending thread would go unreported
             for part in tree_leaves(found):
                 part.share_memory_()
         return found

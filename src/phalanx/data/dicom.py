@@ -1,9 +1,9 @@
 """DICOM files as 8-bit grey.
 
-The rule: modality rescale first (slope and intercept, or its table), then the file's VOI table or first window where
+The rule: modality rescale first (slope and intercept, or its table), then the file's VOI table or first window if
 it has one (PS3.3 C.11.2), which becomes 0..255. Without either, the smallest of 8, 10, 12, 14 or 16 bits that holds
 the brightest stored value becomes 0..255, as with a deep PNG; negative values count from the smallest in the image.
-There a slope and intercept could only stretch and shift what is stretched anyway, so the slope's sign alone matters.
+There a slope and intercept would only scale and shift what is rescaled anyway, so only the slope's sign matters.
 MONOCHROME1, whose smallest value is white, is inverted last.
 """
 
@@ -19,7 +19,7 @@ ENDINGS = (".dcm", ".dicom")
 
 
 def is_dicom(path: Path, data: np.ndarray) -> bool:
-    """Whether the bytes uint8[N] of a file are DICOM, by their mark or, lacking it, by the file's name."""
+    """Whether the bytes uint8[N] of a file are DICOM, by their magic bytes or, without them, by the file's name."""
     return data[128:132].tobytes() == b"DICM" or path.suffix.lower() in ENDINGS
 
 
@@ -27,7 +27,7 @@ def decode(path: Path, data: np.ndarray) -> np.ndarray:
     """The bytes uint8[N] of a DICOM file as uint8[H, W].
 
     Raises:
-        DataError: no DICOM image, several frames, colours by palette, or a compression that cannot be undone here.
+        DataError: not a DICOM image, several frames, colours by palette, or a compression that cannot be decoded here.
     """
     import pydicom
 
@@ -40,13 +40,13 @@ def decode(path: Path, data: np.ndarray) -> np.ndarray:
         kind = str(image.get("PhotometricInterpretation", "MONOCHROME2"))
     except DataError:
         raise
-    except Exception as error:  # the parser raises what the broken bytes make of it
+    except Exception as error:  # the parser raises errors of many types
         raise DataError(f"{path}: not a readable DICOM file ({error}); restore it or remove its record") from None
     if frames > 1:
-        raise DataError(f"{path}: holds {frames} frames; save the one to segment as a file of its own")
+        raise DataError(f"{path}: contains {frames} frames; save the one to segment as its own file")
     if kind.startswith("PALETTE"):
         raise DataError(f"{path}: {kind} pixels; save the image in grey")
-    if syntax is None:  # written without the header that tells: the standard's default
+    if syntax is None:  # no file header: the standard's default
         image.file_meta = pydicom.dataset.FileMetaDataset()
         image.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     try:
@@ -108,18 +108,18 @@ def window(values: np.ndarray, centre: float, width: float, function: str = "LIN
     if width <= 0 or (function == "LINEAR" and width < 1):
         raise ValueError(f"WindowWidth {width:g}")
     if function == "SIGMOID":
-        shares = 1 / (1 + np.exp(-4 * (values - centre) / width))
+        levels = 1 / (1 + np.exp(-4 * (values - centre) / width))
     elif function in ("LINEAR", "LINEAR_EXACT"):
         if function == "LINEAR":  # in the standard's words: 256 values from 0 have the centre 128 and the width 256
             centre, width = centre - 0.5, width - 1
-        shares = (values - centre) / width + 0.5 if width else (values > centre).astype(float)
+        levels = (values - centre) / width + 0.5 if width else (values > centre).astype(float)
     else:
         raise ValueError(f"VOILUTFunction {function}")
-    return np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
+    return np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)
 
 
 def _numbers(value: Any) -> list[float]:
-    """One number, several or none, as DICOM elements may hold."""
+    """One number, several or none, as in DICOM elements."""
     if value is None or value == "":
         return []
     return [float(one) for one in (value if hasattr(value, "__iter__") and not isinstance(value, str) else [value])]

@@ -32,7 +32,7 @@ def dropped(records: Sequence[Record], data: Data, scores: Mapping[str, float]) 
 
 
 def _bright(records: Sequence[Record], distances: float) -> dict[str, str]:
-    """Images whose fraction of bright pixels lies above Tukey's fence."""
+    """Images whose fraction of bright pixels is above Tukey's fence."""
     with ThreadPoolExecutor() as pool:
         fractions = list(pool.map(lambda record: brightness(read_grey(record.image)).fraction, records))
     limit = fence(fractions, distances)
@@ -51,11 +51,11 @@ def _bright(records: Sequence[Record], distances: float) -> dict[str, str]:
 
 def _by_score(records: Sequence[Record], data: Data, rule: DropDice, scores: Mapping[str, float]) -> dict[str, str]:
     """Images with a low out-of-fold score in the run that the rule names."""
-    strange = sorted(scores.keys() - train_names(data))
-    if strange:
+    foreign = sorted(scores.keys() - train_names(data))
+    if foreign:
         raise DataError(
-            f"data.drop.dice.run={rule.run}: was scored on {strange[0]}, which is not a training image of {data.root} "
-            f"({len(strange)} such image(s)); name a run on this data set"
+            f"data.drop.dice.run={rule.run}: was scored on {foreign[0]}, which is not a training image of {data.root} "
+            f"({len(foreign)} such image(s)); name a run on this data set"
         )
     unknown = [record.name for record in records if record.name not in scores]
     if unknown:

@@ -1,4 +1,4 @@
-"""Grouped folds: all images of a patient lie in the same fold, so no fold is validated on a face it has seen."""
+"""Grouped folds: all images of a patient are in the same fold, so no fold is validated on a patient it has seen."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from ..errors import ConfigError, DataError
 from ..runtime.files import write_text
 from .records import Record
 
-if TYPE_CHECKING:  # slow to load, and training has no table
+if TYPE_CHECKING:  # slow to load, and training needs no table
     import pandas as pd
 
 Folds = dict[str, int]  # image name -> fold
@@ -22,7 +22,7 @@ DRAWS = 20  # orders of the patients that a stratified draw tries
 
 
 def draw(records: Sequence[Record], count: int, seed: int) -> Folds:
-    """Folds of nearly equal size: patients in random order, each to the fold with the fewest images so far."""
+    """Folds of nearly equal size: patients in random order, each into the fold with the fewest images so far."""
     groups: dict[str, list[str]] = {}
     for record in records:
         groups.setdefault(record.group, []).append(record.name)
@@ -38,16 +38,16 @@ def draw(records: Sequence[Record], count: int, seed: int) -> Folds:
 
 
 def draw_stratified(records: Sequence[Record], count: int, seed: int, strata: "pd.DataFrame") -> Folds:
-    """Folds by patient in which every stratum has nearly its share of the whole set.
+    """Folds by patient in which every stratum has nearly its fraction of the whole set.
 
-    scikit-learn's StratifiedGroupKFold goes through the patients once and greedily, which can leave a rare stratum
-    uneven; of ``DRAWS`` orders the one is taken whose folds are nearest to even in every column (chi-squared).
+    scikit-learn's StratifiedGroupKFold assigns patients greedily in one pass, which can leave a rare stratum uneven.
+    Of ``DRAWS`` orders, the one with the most even folds in all columns is used (chi-squared).
 
     Args:
-        strata: text, indexed by image name, a column a trait, as ``traits.strata`` gives it.
+        strata: text, indexed by image name, one column per attribute, as ``attributes.strata`` returns it.
 
     Raises:
-        ConfigError: too few patients, or so uneven ones that a fold stays empty.
+        ConfigError: too few patients, or so uneven ones that a fold is empty.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -80,21 +80,21 @@ def draw_stratified(records: Sequence[Record], count: int, seed: int, strata: "p
 
 
 def check(records: Sequence[Record], folds: Folds, count: int) -> None:
-    """Raises ConfigError where folds split a patient or leave one of ``count`` empty."""
+    """Raises ConfigError if folds split a patient or leave one of ``count`` empty."""
     of_group: dict[str, int] = {}
     for record in records:
         if of_group.setdefault(record.group, folds[record.name]) != folds[record.name]:
-            raise ConfigError(f"patient {record.group} lies in two folds ({record.name}); keep a patient in one")
+            raise ConfigError(f"patient {record.group} is in two folds ({record.name}); keep a patient in one")
     empty = set(range(count)) - set(folds.values())
     if empty:
         raise ConfigError(f"fold {min(empty)} would have no image; lower folds=, or name fewer columns in stratify=")
 
 
 def balance(records: Sequence[Record], folds: Folds, count: int, strata: "pd.DataFrame | None" = None) -> str:
-    """A table of images, patients and, in percent of the fold's images, every stratum; a row a fold and one of all.
+    """A table of images, patients and, in percent of the fold's images, every stratum; one row per fold and one of all.
 
     Args:
-        strata: indexed by image name, a column a trait, as ``traits.strata`` gives it.
+        strata: indexed by image name, one column per attribute, as ``attributes.strata`` returns it.
     """
     names = [] if strata is None else [(c, v) for c in strata.columns for v in sorted(strata[c].unique())]
     rows = [["fold", "images", "patients", *(value for _, value in names)]]
@@ -103,8 +103,8 @@ def balance(records: Sequence[Record], folds: Folds, count: int, strata: "pd.Dat
         row = ["all" if fold is None else str(fold), str(len(inside)), str(len({record.group for record in inside}))]
         for column, value in names:
             assert strata is not None
-            share = (strata.loc[[record.name for record in inside], column] == value).mean()
-            row.append(f"{100 * share:.1f}%")
+            fraction = (strata.loc[[record.name for record in inside], column] == value).mean()
+            row.append(f"{100 * fraction:.1f}%")
         rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
@@ -122,9 +122,9 @@ def read(path: Path, records: Sequence[Record], count: int) -> Folds:
     except OSError:
         raise DataError(f"{path}: no such fold file; make it with `phalanx folds out={path}`") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a CSV in UTF-8 ({error}); save it as one") from None
+        raise DataError(f"{path}: not a CSV in UTF-8 ({error}); save it as such") from None
     if not rows or list(rows[0]) != HEADER:
-        raise DataError(f"{path}: expected the header {','.join(HEADER)} and a row an image")
+        raise DataError(f"{path}: expected the header {','.join(HEADER)} and one row per image")
     folds: Folds = {}
     of_group: dict[str, int] = {}
     for line, row in enumerate(rows, 2):
@@ -132,15 +132,15 @@ def read(path: Path, records: Sequence[Record], count: int) -> Folds:
         if not text.isdecimal() or int(text) >= count:
             raise DataError(f"{path}:{line}: fold {row['fold']!r} is not one of 0..{count - 1} (folds={count})")
         if row["image_name"] in folds:
-            raise DataError(f"{path}:{line}: {row['image_name']} stands twice")
+            raise DataError(f"{path}:{line}: {row['image_name']} appears twice")
         folds[row["image_name"]] = int(text)
         if of_group.setdefault(row["group"], int(text)) != int(text):
-            raise DataError(f"{path}:{line}: patient {row['group']} lies in two folds; keep a patient in one")
+            raise DataError(f"{path}:{line}: patient {row['group']} is in two folds; keep a patient in one")
     for record in records:
         if record.name not in folds:
             raise DataError(f"{path}: has no row for {record.image}; make a new fold file under another name")
         if of_group.setdefault(record.group, folds[record.name]) != folds[record.name]:
-            raise DataError(f"{path}: patient {record.group} lies in two folds ({record.name})")
+            raise DataError(f"{path}: patient {record.group} is in two folds ({record.name})")
     empty = set(range(count)) - {folds[record.name] for record in records}
     if empty:
         raise DataError(f"{path}: no image in fold {min(empty)}; lower folds= or make a new fold file")

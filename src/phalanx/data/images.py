@@ -15,10 +15,10 @@ def read_grey(path: Path) -> np.ndarray:
     """An image file as uint8[H, W]; colours and palettes become luminance, an alpha channel is dropped.
 
     Deeper files are scaled from the smallest of 8, 10, 12, 14 or 16 bits that holds their brightest pixel. DICOM
-    files are read as `dicom.decode` tells.
+    files are read by `dicom.decode`.
 
     Raises:
-        DataError: the file is missing, empty, cut off or no image.
+        DataError: the file is missing, empty, truncated or not an image.
     """
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
@@ -29,7 +29,7 @@ def read_grey(path: Path) -> np.ndarray:
     if is_dicom(path, data):
         return decode_dicom(path, data)
     if data[:4].tobytes() == b"\x89PNG" and b"IEND" not in data[-16:].tobytes():
-        # OpenCV decodes what is there and leaves the rest black, without a word
+        # OpenCV decodes what is there and leaves the rest black, without an error
         raise DataError(f"{path}: the PNG is cut off; copy it again, or remove it with its annotation")
     image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if image is None:
@@ -44,7 +44,7 @@ def read_grey(path: Path) -> np.ndarray:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image file, by its header where that tells.
+    """Height and width of an image file, from its header if possible.
 
     Raises:
         DataError: as :func:`read_grey`.
@@ -54,13 +54,13 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.height, image.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # DICOM, or nothing to be read
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # DICOM, or unreadable
         decoded = read_grey(path)
         return decoded.shape[0], decoded.shape[1]
 
 
 class Grid(NamedTuple):
-    """How an image of ``height`` x ``width`` pixels lies in the top left corner of a ``side`` x ``side`` grid."""
+    """An image of ``height`` x ``width`` pixels in the top left corner of a ``side`` x ``side`` grid."""
 
     height: int
     width: int
@@ -73,7 +73,7 @@ class Grid(NamedTuple):
 
     @property
     def scale(self) -> float:
-        """Grid pixels an image pixel; the long side fills the grid."""
+        """Grid pixels per image pixel; the long side fills the grid."""
         return self.side / max(self.height, self.width)
 
     @property
@@ -82,10 +82,10 @@ class Grid(NamedTuple):
         return max(1, round(self.height * self.scale)), max(1, round(self.width * self.scale))
 
     def place(self, image: np.ndarray) -> np.ndarray:
-        """uint8[height, width] to uint8[side, side], by area where it shrinks; zero beside the image."""
+        """uint8[height, width] to uint8[side, side], by area if it shrinks; zero outside the image."""
         long = max(self.height, self.width)
         square = image
-        if self.height != self.width:  # squared first, so that one scale holds on both axes, and for the polygons
+        if self.height != self.width:  # squared first, so that one scale applies to both axes, and to the polygons
             square = np.zeros((long, long), np.uint8)
             square[: self.height, : self.width] = image
         if long == self.side:
@@ -100,17 +100,17 @@ class Grid(NamedTuple):
         """
         picks = []
         for count, length, image_side in zip(self.content, mask.shape, (self.height, self.width), strict=False):
-            centres = (np.arange(count) + 0.5) / (self.scale * image_side)  # shares of the image's side
+            centres = (np.arange(count) + 0.5) / (self.scale * image_side)  # as fractions of the image's side
             picks.append(np.minimum((centres * length).astype(int), length - 1))
         return mask[picks[0]][:, picks[1]]
 
     def same_frame(self, shape: tuple[int, ...], where: object) -> None:
-        """Raises DataError where a mask of [h, w] cannot show the whole image: other proportions, beyond rounding."""
+        """Raises DataError if a mask of [h, w] cannot show the whole image: its proportions differ."""
         height, width = shape[:2]
         if abs(height * self.width - width * self.height) > max(height, width, self.height, self.width):
             raise DataError(
                 f"{where}: the mask is {height} x {width} and its image {self.height} x {self.width}: other "
-                "proportions, so it shows another part or is turned. Make it from this image"
+                "proportions, so it shows another part or is rotated. Make it from this image"
             )
 
     def restore(self, maps: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ class Grid(NamedTuple):
         long, (rows, columns) = max(self.height, self.width), Grid(self.height, self.width, maps.shape[1]).content
         restored = np.empty((len(maps), self.height, self.width), np.float32)
         for target, source in zip(restored, maps, strict=True):
-            if self.height != self.width:  # the border goes on beside the image, or it would fade towards nothing
+            if self.height != self.width:  # the border is extended outside the image, or it would fade to 0
                 source = np.pad(source[:rows, :columns], ((0, len(source) - rows), (0, len(source) - columns)), "edge")
             target[:] = cv2.resize(source, (long, long), interpolation=cv2.INTER_LINEAR)[: self.height, : self.width]
         return restored

@@ -1,9 +1,9 @@
-"""How data sets lie on disk: for each `data.layout`, which records there are and how their truth is read.
+"""One table of layouts: how the records and the truth of a data set are read, for each ``data.layout``.
 
-A new layout is one more entry of LAYOUTS. Truth always comes out as bit-planes on a grid, whatever it was.
+A new layout is one more entry of LAYOUTS. Truth is always returned as bit-planes on a grid.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,23 +18,27 @@ from .records import Record
 
 
 class Layout(NamedTuple):
-    """The functions behind a layout; ``data.root`` must be set for the first four.
+    """The functions of a layout. ``data.root`` must be set for ``train``, ``names`` and ``test``.
 
-    Args:
+    Attributes:
         train: annotated images, sorted by name, without those of the given names, annotated or not.
         names: names of all training images, annotated or not.
-        test: images to predict, sorted by name.
-        place: the file or folder that tells of them, which need not be there; None: the config names none.
-        planes: truth of a record as bit-planes uint8[side, side, P] on a grid. Parts beyond the image are cut off
-            or lie beside it, in the grid's padding.
-        check: raises DataError where the truth of a record cannot be used.
+        test_name: file or folder of the images to predict, below the root, which need not exist; None: not configured.
+        test: images to predict in that file or folder, sorted by name.
+        ground_truth: records of the truth in a file or folder, by image name; the images need not exist.
+        expected: the names that ``ground_truth`` looks for, in words.
+        planes: truth of a record as bit-planes uint8[side, side, P] on a grid. Parts outside the image are cut off
+            or fall into the grid's padding.
+        check: raises DataError if the truth of a record cannot be used.
         files: those that the truth of a record is read from.
     """
 
     train: Callable[[Data, Collection[str]], list[Record]]
     names: Callable[[Data], set[str]]
-    test: Callable[[Data], list[Record]]
-    place: Callable[[Data], Path | None]
+    test_name: Callable[[Data], str | None]
+    test: Callable[[Path, Data], list[Record]]
+    ground_truth: Callable[[Path, Data, Sequence[str]], dict[str, Record]]
+    expected: str
     planes: Callable[[Record, Data, Grid], np.ndarray]
     check: Callable[[Record, Data], object]
     files: Callable[[Record, Data], list[Path]] = lambda record, data: [record.labels] if record.labels else []
@@ -55,20 +59,33 @@ LAYOUTS: dict[str, Layout] = {
     "competition": Layout(
         train=lambda data, without: records.train_records(records.root_of(data), data.skip_unlabelled, without),
         names=lambda data: {record.name for record in records.listed(records.root_of(data) / "train" / "DCM")},
-        test=lambda data: records.test_records(records.root_of(data)),
-        place=lambda data: records.root_of(data) / "test" / "DCM",
+        test_name=lambda data: "test/DCM",
+        test=lambda folder, data: records.scan(folder),
+        ground_truth=lambda place, data, images: records.by_stem(images, sorted(place.rglob("*.json"))),
+        expected="<patient>/<image>.json",
         planes=_competition_planes,
         check=_competition_check,
     ),
-    "coco": Layout(coco.train_records, coco.train_names, coco.test_records, coco.test_place, coco.planes, coco.check),
+    "coco": Layout(
+        train=coco.train_records,
+        names=coco.train_names,
+        test_name=lambda data: coco.options_of(data).test,
+        test=coco.test_records,
+        ground_truth=coco.ground_truth,
+        expected="an image with that file_name",
+        planes=coco.planes,
+        check=coco.check,
+    ),
     "masks": Layout(
-        masks.train_records,
-        masks.train_names,
-        masks.test_records,
-        masks.test_place,
-        masks.planes,
-        masks.check,
-        masks.files,
+        train=masks.train_records,
+        names=masks.train_names,
+        test_name=lambda data: masks.options_of(data).test,
+        test=masks.test_records,
+        ground_truth=masks.ground_truth,
+        expected="<patient>/<image>.png, or <patient>/<image>/<class>.png with data.masks.kind=classes",
+        planes=masks.planes,
+        check=masks.check,
+        files=masks.files,
     ),
 }
 
@@ -80,7 +97,7 @@ def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
         without: names of images to leave out, annotated or not.
 
     Raises:
-        DataError: a file or folder is missing or does not fit the layout.
+        DataError: a file is missing or cannot be used.
     """
     return LAYOUTS[data.layout].train(data, without)
 
@@ -90,14 +107,22 @@ def train_names(data: Data) -> set[str]:
     return LAYOUTS[data.layout].names(data)
 
 
-def test_records(data: Data) -> list[Record]:
-    """Images to predict of a data set, sorted by name. Raises as :func:`train_records`."""
-    return LAYOUTS[data.layout].test(data)
-
-
 def test_place(data: Data) -> Path | None:
-    """The file or folder that tells of the images to predict, which need not be there; None: none is named."""
-    return LAYOUTS[data.layout].place(data)
+    """File or folder of the images to predict, which need not exist; None: not configured."""
+    name = LAYOUTS[data.layout].test_name(data)
+    return records.root_of(data) / name if name is not None else None
+
+
+def test_records(data: Data) -> list[Record]:
+    """Images to predict of a data set, sorted by name.
+
+    Raises:
+        DataError: the configuration names none, or a file is missing or cannot be used.
+    """
+    place = test_place(data)
+    if place is None:
+        raise DataError(f"data.{data.layout}.test: names no file or folder of test images; predict one with images=DIR")
+    return LAYOUTS[data.layout].test(place, data)
 
 
 def truth(record: Record, data: Data, grid: Grid) -> np.ndarray:
@@ -112,7 +137,7 @@ def truth(record: Record, data: Data, grid: Grid) -> np.ndarray:
 
 
 def check(record: Record, data: Data) -> None:
-    """Raises DataError where a record's truth cannot be used, or its image is empty, without decoding the image."""
+    """Raises DataError if a record's truth cannot be used or its image is empty, without decoding the image."""
     if record.labels is not None:
         LAYOUTS[data.layout].check(record, data)
     if not record.image.stat().st_size:

@@ -1,10 +1,10 @@
-"""Truth as PNG masks: one label map an image, or one mask for each class, which alone can overlap.
+"""Truth as PNG masks: one label map per image, or one mask per class; only the latter can overlap.
 
-A mask may have another size than its image: it is brought to the image's grid by nearest neighbour. It must have
-the image's proportions, or it is the mask of something else.
+A mask may have another size than its image: it is resampled to the image's grid by nearest neighbour. It must have
+the image's proportions, or it does not show the same region.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,84 +15,105 @@ from ..config import Data, Masks, nearest
 from ..errors import DataError
 from ..masks.planes import plane_count
 from .images import Grid
-from .records import Record, listed, root_of, scan
+from .records import Record, by_stem, listed, refuse_unlabelled, root_of, scan, some, stem_of
 
 KINDS = {"labels": "<image>.png", "classes": "<image>/<class>.png or <image>_<class>.png"}
 
 
+def options_of(data: Data) -> Masks:
+    """Names of the data set's folders, and what its masks are."""
+    return data.masks or Masks()
+
+
 def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
-    """Images with masks, sorted by name, but those of the names ``without``, with masks or not.
+    """Images with masks, sorted by name.
+
+    Args:
+        without: names of images to leave out, with masks or not.
 
     Raises:
-        DataError: a folder, image or mask is missing, or a mask's name tells a strange class.
+        DataError: a folder, image or mask is missing, or the name of a mask contains an unknown class.
     """
-    options, root = _options(data), root_of(data)
+    options, root = options_of(data), root_of(data)
     images, folder = root / options.images, root / options.masks
-    remedy = "data.root, data.masks.images and data.masks.masks say where images and masks lie"
+    remedy = "data.root, data.masks.images and data.masks.masks are the places of images and masks"
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {remedy}")
     found = scan(images, remedy)
-    records, missing = [], []
     masked = _class_files(found, images, folder, data.classes, without) if options.kind == "classes" else set()
+    records, lacking = list[Record](), list[Record]()
     for record in found:
         if record.name in without:
             continue
         path, group = place_of(record, images, folder, options.kind), group_of(record, images, options)
-        if path in masked or (options.kind == "labels" and path.is_file()):
-            records.append(record._replace(labels=path, group=group))
-        else:
-            missing.append(path)
-    if missing and not data.skip_unlabelled:
-        raise DataError(
-            f"{missing[0]}: no mask here, but its image is there ({len(missing)} image(s) without mask; expected "
-            f"{KINDS[options.kind]}, data.masks.kind={options.kind}). Add it, or leave such images out with "
-            "data.skip_unlabelled=true"
-        )
-    if not records:
-        raise DataError(f"{folder}: no mask of any image")
-    return records
+        there = path in masked or (options.kind == "labels" and path.is_file())
+        (records if there else lacking).append(record._replace(labels=path, group=group))
+    problem = (
+        f"no mask here, but its image is there; expected {KINDS[options.kind]} with data.masks.kind={options.kind}"
+    )
+    refuse_unlabelled(lacking, data.skip_unlabelled, problem)
+    return some(records, f"{folder}: no mask of any image")
 
 
 def place_of(record: Record, images: Path, folder: Path, kind: str) -> Path:
-    """Where the mask of an image lies, or, of ``classes``, what the paths of its masks begin with."""
+    """Path of the mask of an image or, with ``classes``, the start of the paths of its masks."""
     stem = folder / record.image.relative_to(images).with_suffix("")
     return stem if kind == "classes" else stem.with_name(f"{stem.name}.png")
 
 
 def group_of(record: Record, images: Path, options: Masks) -> str:
-    """The patient of an image. Raises DataError where no folder names it."""
+    """The patient of an image. Raises DataError if no folder names it."""
     if options.group == "image":
         return Path(record.name).stem
     if record.image.parent == images:
         raise DataError(
-            f"{record.image}: lies in no folder that names its patient; make one, or say with "
-            "data.masks.group=image that each image is a patient of its own"
+            f"{record.image}: is in no folder that names its patient; make one, or with data.masks.group=image each "
+            "image is a patient of its own"
         )
     return record.image.parent.name
 
 
 def train_names(data: Data) -> set[str]:
     """Names of all images to train on, with masks or not."""
-    return {record.name for record in listed(root_of(data) / _options(data).images)}
+    return {record.name for record in listed(root_of(data) / options_of(data).images)}
 
 
-def test_place(data: Data) -> Path | None:
-    """The folder of test images; None: the config names none."""
-    test = _options(data).test
-    return root_of(data) / test if test is not None else None
-
-
-def test_records(data: Data) -> list[Record]:
+def test_records(folder: Path, data: Data) -> list[Record]:
     """Images to predict, sorted by name."""
-    options = _options(data)
-    if options.test is None:
-        raise DataError("data.masks.test: names no folder of test images; predict a folder with images=DIR")
-    return scan(root_of(data) / options.test, "data.masks.test names the folder of test images")
+    return scan(folder, "data.masks.test names the folder of test images")
+
+
+def ground_truth(place: Path, data: Data, images: Sequence[str]) -> dict[str, Record]:
+    """Records of the masks below a folder by image name; by stem, those of images not asked for.
+
+    Raises:
+        DataError: two masks belong to the same image, or no folder names a patient.
+    """
+    paths, options = sorted(place.rglob("*.png")), options_of(data)
+    if options.kind == "classes":
+        known = {stem_of(image) for image in images}
+        stems = set()
+        for path in paths:
+            cuts = [i for i, letter in enumerate(path.stem) if letter == "_"]
+            alongside = [path.with_name(path.stem[:i]) for i in cuts if path.stem[i + 1 :] in data.classes]
+            inside = [path.parent] if path.stem in data.classes else []
+            stems |= {stem for stem in [*inside, *alongside] if stem.name in known}
+        paths = sorted(stems)
+    single = options.group == "image"
+    found = by_stem(images, paths, with_suffix=options.kind == "labels")
+    for name, record in found.items():
+        if not single and record.image.parent == place:
+            raise DataError(
+                f"{record.labels}: is in no folder that names its patient; with data.masks.group=image each image is "
+                "a patient of its own"
+            )
+        found[name] = record._replace(group=stem_of(name)) if single else record
+    return found
 
 
 def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
-    """Truth of a record as bit-planes uint8[side, side, P], empty beside the image."""
-    options, result = _options(data), np.zeros((grid.side, grid.side, plane_count(len(data.classes))), np.uint8)
+    """Truth of a record as bit-planes uint8[side, side, P], 0 outside the image."""
+    options, result = options_of(data), np.zeros((grid.side, grid.side, plane_count(len(data.classes))), np.uint8)
     rows, columns = grid.content
     assert record.labels is not None
     if options.kind == "labels":
@@ -108,9 +129,9 @@ def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
 
 
 def check(record: Record, data: Data) -> None:
-    """Raises DataError where a mask cannot be read or holds a value that is no class."""
+    """Raises DataError if a mask cannot be read or contains a value that is not a class."""
     assert record.labels is not None
-    if _options(data).kind == "labels":
+    if options_of(data).kind == "labels":
         table_of(record.labels, read_labels(record.labels), data)
     else:
         for _, path in class_masks(record.labels, data.classes):
@@ -120,7 +141,7 @@ def check(record: Record, data: Data) -> None:
 def files(record: Record, data: Data) -> list[Path]:
     """The mask files of a record."""
     assert record.labels is not None
-    if _options(data).kind == "labels":
+    if options_of(data).kind == "labels":
         return [record.labels]
     return [path for _, path in class_masks(record.labels, data.classes)]
 
@@ -134,7 +155,7 @@ def read_labels(path: Path) -> np.ndarray:
         if (values != values[:, :, :1]).any():
             raise DataError(
                 f"{path}: colours instead of class numbers; save the label map in grey or with a palette, or give "
-                "a mask for each class (data.masks.kind=classes)"
+                "one mask per class (data.masks.kind=classes)"
             )
         return values[:, :, 0]
     values = np.asarray(image)
@@ -146,10 +167,10 @@ def read_labels(path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A mask of one class as bool[H, W]: set wherever the picture is not black; an alpha channel is dropped."""
+    """A mask of one class as bool[H, W]: set wherever the image is not black; an alpha channel is dropped."""
     image = _open(path)
     if image.mode not in ("1", "L", "LA") and not image.mode.startswith("I"):
-        image = image.convert("RGB")  # a palette is looked up: some list white first
+        image = image.convert("RGB")  # palette indices are resolved: some palettes list white first
     values = np.asarray(image)
     if values.ndim == 3:
         values = values[:, :, :1] if image.mode == "LA" else values
@@ -172,14 +193,14 @@ def _open(path: Path) -> Any:
 
 
 def table_of(path: Path, labels: np.ndarray, data: Data) -> np.ndarray:
-    """Bit-planes uint8[values, P] of each value of a label map; 0 is no class."""
-    values = _options(data).values or {name: i for i, name in enumerate(data.classes, 1)}
+    """Bit-planes uint8[values, P] of each value of a label map; 0 is background."""
+    values = options_of(data).values or {name: i for i, name in enumerate(data.classes, 1)}
     present = np.flatnonzero(np.bincount(labels.ravel()))
     unknown = sorted(set(present.tolist()) - {0, *values.values()})
     if unknown:
         raise DataError(
-            f"{path}: the value {unknown[0]} is no class; known: 0 for none, and {_ranges(sorted(values.values()))}. "
-            "Correct the mask, or data.masks.values"
+            f"{path}: the value {unknown[0]} is not a class; known: 0 for none, and {_ranges(sorted(values.values()))}"
+            ". Correct the mask, or data.masks.values"
         )
     table = np.zeros((max([*values.values(), int(labels.max())]) + 1, plane_count(len(data.classes))), np.uint8)
     for number, name in enumerate(data.classes):
@@ -188,7 +209,7 @@ def table_of(path: Path, labels: np.ndarray, data: Data) -> np.ndarray:
 
 
 def class_masks(stem: Path, classes: list[str]) -> list[tuple[int, Path]]:
-    """The masks of an image that are there, with their class's number; a class without one is absent."""
+    """The existing masks of an image with the numbers of their classes; a class without a mask is absent."""
     found = []
     for number, name in enumerate(classes):
         for path in (stem / f"{name}.png", stem.with_name(f"{stem.name}_{name}.png")):
@@ -200,7 +221,7 @@ def class_masks(stem: Path, classes: list[str]) -> list[tuple[int, Path]]:
 def _class_files(
     records: list[Record], images: Path, folder: Path, classes: list[str], without: Collection[str]
 ) -> set[Path]:
-    """Which images have masks, by <masks>/<image without ending>; every file of an image must name a class."""
+    """Images that have masks, as <masks>/<image without ending>; every file of an image must name a class."""
     stems = {place_of(record, images, folder, "classes"): record.name for record in records}
     found = set()
     for path in sorted(folder.rglob("*.png")):
@@ -213,7 +234,7 @@ def _class_files(
 
 
 def readings(path: Path, stems: Collection[Path]) -> list[tuple[Path, str]]:
-    """The image's stem and the class that the path of a mask may mean, for each way to read it."""
+    """The image's stem and the class of a mask's path, for each way to read it."""
     if path.parent in stems:
         return [(path.parent, path.stem)]
     cuts = [i for i, letter in enumerate(path.stem) if letter == "_"]
@@ -222,19 +243,19 @@ def readings(path: Path, stems: Collection[Path]) -> list[tuple[Path, str]]:
 
 
 def owner(path: Path, stems: Collection[Path], known: Collection[str]) -> Path | None:
-    """Which of the images' ``stems`` a mask of one class belongs to, if any. Raises DataError for a strange class."""
+    """The one of the images' ``stems`` that a mask belongs to, if any. Raises DataError for an unknown class."""
     pairs = readings(path, stems)
     fitting = [stem for stem, name in pairs if name in known]
     if pairs and not fitting:
         name = pairs[-1][1]
-        raise DataError(f"{path}: {name!r} is no class{nearest(name, known)}; rename it, or add it to data.classes")
+        raise DataError(f"{path}: {name!r} is not a class{nearest(name, known)}; rename it, or add it to data.classes")
     if len(fitting) > 1:
         raise DataError(f"{path}: may belong to {fitting[0].name} or {fitting[1].name}; use <image>/<class>.png")
     return fitting[0] if fitting else None
 
 
 def _ranges(values: list[int]) -> str:
-    """Whole numbers in few words.
+    """Whole numbers as ranges.
 
     >>> _ranges([1, 2, 3, 7])
     '1..3, 7'
@@ -246,7 +267,3 @@ def _ranges(values: list[int]) -> str:
         else:
             runs.append([value])
     return ", ".join("..".join(map(str, run)) for run in runs)
-
-
-def _options(data: Data) -> Masks:
-    return data.masks or Masks()

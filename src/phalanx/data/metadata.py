@@ -1,6 +1,6 @@
-"""The metadata sheet: one row a patient, with one spelling, one unit and honest gaps, however people filled it in.
+"""The metadata sheet: one row per patient, with uniform spelling and units, however people filled it in.
 
-What cannot be understood is taken as missing and told in a note; it is never guessed and never an error.
+A value that is not understood counts as missing and is reported in a note; it is never guessed and never an error.
 """
 
 import csv
@@ -17,10 +17,10 @@ import pandas as pd
 from ..config.ranges import POSSIBLE
 from ..errors import DataError
 
-SHEETS = ("meta_data.xlsx", "meta_data.csv")  # below a data set's root, the first that is there
+SHEETS = ("meta_data.xlsx", "meta_data.csv")  # below a data set's root; the first that exists
 COLUMNS = ("sex", "age", "height", "weight")
 
-# Words of a heading, Latin and Hangul runs apart, that tell what its column holds.
+# Words of a heading, Latin and Hangul runs apart, that identify its column.
 HEADINGS = {
     "patient": {
         "id",
@@ -41,27 +41,27 @@ HEADINGS = {
     "height": {"height", "stature", "키", "신장"},
     "weight": {"weight", "bodyweight", "체중", "몸무게"},
 }
-NOTHING = {"", "-", "na", "n/a", "nan", "none", "null", "unknown", "?", ".", "미상", "없음"}
+MISSING = {"", "-", "na", "n/a", "nan", "none", "null", "unknown", "?", ".", "미상", "없음"}
 SEXES = {"m": "male", "man": "male", "boy": "male", "f": "female", "w": "female", "woman": "female", "girl": "female"}
-ALIKE = 0.72  # similarity from which a word of four letters or more is a typing error of male or female
+MIN_SIMILARITY = 0.72  # similarity from which a word of four letters or more is a typing error of male or female
 
-# Factor to the unit of the table for each unit a cell or heading may name; None: no unit named.
+# Factor to the unit of the table for each unit a cell or heading may name; None: no unit given.
 UNITS: dict[str, dict[str | None, float]] = {
     "age": {None: 1, "y": 1, "yr": 1, "yrs": 1, "year": 1, "years": 1, "세": 1, "살": 1,
             "m": 1 / 12, "mo": 1 / 12, "month": 1 / 12, "months": 1 / 12, "개월": 1 / 12},
     "height": {None: 1, "cm": 1, "m": 100, "mm": 0.1, "in": 2.54, "inch": 2.54, "inches": 2.54},
     "weight": {None: 1, "kg": 1, "kgs": 1, "lb": 0.45359237, "lbs": 0.45359237, "pounds": 0.45359237},
 }  # fmt: skip
-TALLEST_IN_METRES = 2.6  # an unmarked height up to this is metres: nobody measured here is 2.6 cm tall
+MAX_METRES = 2.6  # a height up to this without a unit is in metres: nobody is 2.6 cm tall
 
 
 def read_metadata(root: Path) -> pd.DataFrame | None:
-    """The metadata of a data set, or None where it has no sheet.
+    """The metadata of a data set, or None if it has no sheet.
 
     Returns:
-        A row a patient, indexed by ``patient`` (str, as written), with the columns ``sex`` ('male', 'female' or
+        One row per patient, indexed by ``patient`` (str, as written), with the columns ``sex`` ('male', 'female' or
         missing), ``age`` (years), ``height`` (cm) and ``weight`` (kg), float64 with NaN for missing.
-        ``attrs["notes"]`` lists what was not understood, ``attrs["path"]`` the file.
+        ``attrs["notes"]`` lists what was not understood, ``attrs["path"]`` is the file.
 
     Raises:
         DataError: the sheet cannot be read, or no column names the patient.
@@ -77,7 +77,7 @@ def read_metadata(root: Path) -> pd.DataFrame | None:
             f"{path}: no column names the patient (columns: {', '.join(map(str, cells.columns))}); "
             "call one ID, with the names of the image folders in it"
         )
-    notes = [f"{other.name}: not read, since {path.name} is there" for other in found[1:]]
+    notes = [f"{other.name}: not read, since {path.name} exists" for other in found[1:]]
     patients = [clean(cell) for cell in cells.iloc[:, headings["patient"]]]
     unnamed = sum(
         not name and any(clean(cell) for cell in row)
@@ -94,18 +94,18 @@ def read_metadata(root: Path) -> pd.DataFrame | None:
         if column in headings:
             place = headings[column]
             read = read_sex if column == "sex" else _reader(column, str(cells.columns[place]))
-            values, strange = _read_cells(cells.iloc[:, place], patients, read)
+            values, unknown = _read_cells(cells.iloc[:, place], patients, read)
             notes += [
                 f"{path.name}: {column} {text!r} is not understood; missing for {_some(names)}"
-                for text, names in strange.items()
+                for text, names in unknown.items()
             ]
         table[column] = pd.Series(values, dtype=object if column == "sex" else float)
     table = table[table["patient"] != ""]
-    doubled = table["patient"][table["patient"].duplicated()].unique()
-    for name in doubled:
+    duplicates = table["patient"][table["patient"].duplicated()].unique()
+    for name in duplicates:
         rows = table.loc[table["patient"] == name, list(COLUMNS)]
         if any(rows[column].dropna().nunique() > 1 for column in COLUMNS):
-            notes.append(f"{path.name}: {name} stands in {len(rows)} rows that differ; the first value of each holds")
+            notes.append(f"{path.name}: {name} has {len(rows)} rows that differ; the first value of each column counts")
     table = table.groupby("patient", sort=True).first()  # the first value that is not missing
     table["sex"] = table["sex"].where(table["sex"].notna(), None)
     table.attrs = {"notes": notes, "path": str(path)}
@@ -113,7 +113,7 @@ def read_metadata(root: Path) -> pd.DataFrame | None:
 
 
 def columns_by_meaning(headings: list[str]) -> dict[str, int]:
-    """Place of the column for each meaning that has one; of several, the heading with the fewest other words.
+    """Index of the column for each meaning that has one; of several, the heading with the fewest other words.
 
     >>> columns_by_meaning(["Patient ID", "나이", "성별", "키(신장)", "Body weight (kg)"])
     {'patient': 0, 'sex': 2, 'age': 1, 'height': 3, 'weight': 4}
@@ -161,15 +161,15 @@ def read_sex(text: str) -> str | None:
         return None
     likeness = {sex: SequenceMatcher(None, word, sex).ratio() for sex in ("male", "female")}
     best = max(likeness, key=lambda sex: likeness[sex])
-    return best if likeness[best] >= ALIKE else None
+    return best if likeness[best] >= MIN_SIMILARITY else None
 
 
 def read_number(text: str, column: str, unit: str | None = None) -> float | None:
-    """A number in the table's unit (years, cm, kg), or None for what is none or is impossible for a person.
+    """A number in the table's unit (years, cm, kg), or None if it is not a number or impossible for a person.
 
     Args:
         column: age, height or weight.
-        unit: unit of the column where the cell names none.
+        unit: unit of the column, for cells without one.
 
     >>> [read_number(text, "height") for text in ("172", "172cm", "1.72", "1,72 m", "tall", "17200")]
     [172.0, 172.0, 172.0, 172.0, None, None]
@@ -180,7 +180,7 @@ def read_number(text: str, column: str, unit: str | None = None) -> float | None
     value, named = float(match[1].replace(",", ".")), match[2] or unit
     if named not in UNITS[column]:
         return None
-    if column == "height" and named is None and value <= TALLEST_IN_METRES:
+    if column == "height" and named is None and value <= MAX_METRES:
         named = "m"
     low, high = POSSIBLE[column]
     value = round(value * UNITS[column][named], 6)
@@ -188,20 +188,20 @@ def read_number(text: str, column: str, unit: str | None = None) -> float | None
 
 
 def _read_cells(cells: Any, patients: list[str], read: Callable[[str], Any]) -> tuple[list[Any], dict[str, list[str]]]:
-    """The value of each cell, None for missing; and the spellings not understood with the patients they stand for."""
+    """The value of each cell, None for missing; and the spellings not understood with their patients."""
     values: list[Any] = []
-    strange: dict[str, list[str]] = {}
+    unknown: dict[str, list[str]] = {}
     for patient, cell in zip(patients, cells, strict=True):
         text = clean(cell)
-        told = text.lower() not in NOTHING
-        values.append(read(text) if told else None)
-        if told and patient and values[-1] is None:
-            strange.setdefault(text, []).append(patient)
-    return values, strange
+        filled = text.lower() not in MISSING
+        values.append(read(text) if filled else None)
+        if filled and patient and values[-1] is None:
+            unknown.setdefault(text, []).append(patient)
+    return values, unknown
 
 
 def _reader(column: str, heading: str) -> Callable[[str], Any]:
-    """``read_number`` with the unit that the heading names, as in 'height (m)'."""
+    """``read_number`` with the unit in the heading, as in 'height (m)'."""
     units = [word for word in _words(heading) if word in UNITS[column]]
     unit = units[-1] if units else None
     return lambda text: read_number(text, column, unit)
@@ -214,7 +214,7 @@ def _words(heading: str) -> list[str]:
 def _read_xlsx(path: Path) -> pd.DataFrame:
     try:
         return pd.read_excel(path, dtype=object, engine="openpyxl")
-    except Exception as error:  # zip, XML and openpyxl each raise their own
+    except Exception as error:  # zip, XML and openpyxl each raise their own types
         raise DataError(f"{path}: not a readable sheet ({error}); save it again as .xlsx or .csv") from None
 
 

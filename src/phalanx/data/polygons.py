@@ -16,7 +16,7 @@ from ..errors import DataError
 from ..masks.planes import plane_count
 
 SHIFT = 4  # fractional bits of a vertex: OpenCV rasterises to 1/16 pixel
-FARTHEST = 1e6  # pixels from the corner; OpenCV's integers overflow not far beyond
+MAX_COORDINATE = 1e6  # pixels from the corner; OpenCV's integers overflow not far beyond
 
 
 class Polygon(NamedTuple):
@@ -32,7 +32,7 @@ def read_annotations(path: Path, classes: Sequence[str]) -> list[Polygon]:
     ``points`` may be flat ``[[x, y], ...]`` or nested ``[[[x, y], ...], ...]`` (several outlines of a class).
 
     Raises:
-        DataError: the file is missing, is no such JSON, names an unknown label or has a polygon without area.
+        DataError: the file is missing, is not such JSON, names an unknown label or has a polygon without area.
     """
     index = {name: i for i, name in enumerate(classes)}
     items = read_items(path)
@@ -42,11 +42,11 @@ def read_annotations(path: Path, classes: Sequence[str]) -> list[Polygon]:
 
 
 def read_items(path: Path) -> list[Any]:
-    """The list ``annotations`` of a file, its entries not yet looked at."""
+    """The list ``annotations`` of a file, its entries not yet checked."""
     try:
         items = json.loads(path.read_text(encoding="utf-8"))["annotations"]
         if not isinstance(items, list):
-            raise TypeError("'annotations' is no list")
+            raise TypeError("'annotations' is not a list")
     except FileNotFoundError:
         raise DataError(f"{path}: no such annotation file; every training image needs one") from None
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
@@ -77,7 +77,7 @@ def outlines_of(item: Any, where: str, index: dict[str, int]) -> list[Polygon]:
 def rasterise(polygons: Sequence[Polygon], shape: tuple[int, int], classes: int, scale: float = 1.0) -> np.ndarray:
     """Polygons as bit-planes uint8[H, W, P] on a grid ``scale`` times the original.
 
-    Each polygon is filled inside its own bounding box only, so the cost follows the bones and not the classes.
+    Each polygon is filled inside its own bounding box only, so the cost depends on the bones and not on the classes.
     Parts outside the frame are cut off.
     """
     height, width = shape
@@ -105,14 +105,14 @@ def _outlines(points: Any, where: str) -> list[np.ndarray]:
         try:
             outline = np.asarray(part)
             if outline.dtype.kind not in "iuf" or outline.ndim != 2 or outline.shape[1] != 2:
-                raise ValueError  # text that reads as a number is none
+                raise ValueError  # text that reads as a number is not one
             outline = outline.astype(np.float64)
             if not np.isfinite(outline).all():
                 raise ValueError
         except ValueError:
             raise DataError(f"{where}: 'points' must be a list of [x, y] numbers") from None
-        if np.abs(outline).max() > FARTHEST:
-            raise DataError(f"{where}: a point lies {np.abs(outline).max():g} pixels away; correct it")
+        if np.abs(outline).max() > MAX_COORDINATE:
+            raise DataError(f"{where}: a point is {np.abs(outline).max():g} pixels away; correct it")
         if len(outline) < 3:
             raise DataError(
                 f"{where}: a polygon of {len(outline)} point{'s' * (len(outline) != 1)} has no area; "

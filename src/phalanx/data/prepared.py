@@ -1,4 +1,4 @@
-"""Images and truth on the working grid: what a sample is made of before anything random happens to it."""
+"""Images and truth on the working grid: a sample before random augmentation."""
 
 import hashlib
 from functools import cache
@@ -18,7 +18,7 @@ from .records import Record
 # options that change a prepared sample; any other may differ
 OPTIONS = ("classes", "size", "layout", "coco", "masks", "blackout", "background")
 
-# modules that make a prepared sample: an edit of another one does not spoil what is cached on disk
+# modules that make a prepared sample: an edit of any other does not invalidate what is cached on disk
 CODE = (
     "data/coco", "data/coco_rle", "data/dicom", "data/images", "data/layouts", "data/masks", "data/polygons",
     "data/prepared", "data/preprocess", "masks/planes",
@@ -34,7 +34,7 @@ class Prepared(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays: at 2048 pixels about 4.3 MB, where image and planes as they are take 21 MB."""
+        """Bytes of the arrays: at 2048 pixels about 4.3 MB, while uncompressed image and planes take 21 MB."""
         return self.image.nbytes + self.runs.nbytes
 
 
@@ -50,14 +50,14 @@ def prepare(record: Record, data: Data) -> Prepared:
 
 
 def prepared_key(record: Record, digests: list[str], data: Data) -> str:
-    """Name of what `prepare` makes of files with these digests: another image, truth, option or code, another key."""
+    """Cache key of what `prepare` returns for files with these digests; of image, truth, options and code."""
     options = data.model_dump_json(include=set(OPTIONS))
     return hashlib.sha256("\n".join([_code(), options, record.name, *digests]).encode()).hexdigest()
 
 
 @cache
 def _code() -> str:
-    """Digest of the code that prepares, so that what an older version made is not taken for what this one would."""
+    """Digest of the code that prepares samples, so that those of another version are not used."""
     digest = hashlib.sha256(f"opencv {cv2.__version__}".encode())
     for name in CODE:
         digest.update((Path(__file__).parents[1] / f"{name}.py").read_bytes())

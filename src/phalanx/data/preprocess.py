@@ -1,6 +1,6 @@
-"""What the data config changes about every image, in training and prediction alike, at its original size.
+"""Changes of the data config to every image, in training and prediction alike, at its original size.
 
-Before the working grid, so that the same pixels go whatever the grid; the truth stays as it is.
+They come before the working grid, so that the same pixels are removed at every size; the truth does not change.
 """
 
 import cv2
@@ -9,13 +9,13 @@ import numpy as np
 from ..config import Data
 
 THUMB = 512  # the background is found on an image of this long side
-MARGIN = 0.015  # of the long side: kept around the region found
-FLESH = 0.12  # of the way from air to Otsu's threshold, which may part bone from flesh and not flesh from air
-NOISE = 4  # times the spread of the air: what is brighter than that is no noise
+MARGIN = 0.015  # of the long side: added around the region found
+FLESH = 0.12  # of the way from air to Otsu's threshold, which may separate bone from flesh instead of flesh from air
+NOISE = 4  # times the spread of the air: what is brighter than that is not noise
 
 
 def preprocess(image: np.ndarray, data: Data) -> np.ndarray:
-    """An image uint8[H, W] with the noise band blacked out and the background removed, as ``data`` asks."""
+    """An image uint8[H, W] with the noise band blacked out and the background removed, as configured in ``data``."""
     if data.blackout:
         image = blackout(image, data.blackout)
     if data.background == "contour":
@@ -37,7 +37,7 @@ def blackout(image: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def foreground(image: np.ndarray) -> np.ndarray:
-    """bool[H, W]: inside the outline of the largest bright region, with a margin; everything where none is found."""
+    """bool[H, W]: inside the outline of the largest bright region, with a margin; everything if none is found."""
     height, width = image.shape
     found = bright(image)
     outlines, _ = cv2.findContours(found, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -45,13 +45,13 @@ def foreground(image: np.ndarray) -> np.ndarray:
         return np.ones(image.shape, bool)
     region = np.zeros_like(found)
     cv2.drawContours(region, [max(outlines, key=cv2.contourArea)], -1, 1, cv2.FILLED)
-    reach = 2 * max(1, round(MARGIN * max(found.shape))) + 1
-    region = cv2.dilate(region, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+    size = 2 * max(1, round(MARGIN * max(found.shape))) + 1
+    region = cv2.dilate(region, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
     return cv2.resize(region, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
 
 
 def bright(image: np.ndarray) -> np.ndarray:
-    """uint8[h, w], 1 where an image uint8[H, W], shrunk to ``THUMB`` where it is larger, is brighter than air."""
+    """uint8[h, w], 1 where an image uint8[H, W], downsampled to ``THUMB`` if it is larger, is brighter than air."""
     height, width = image.shape
     scale = min(1.0, THUMB / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -1,6 +1,6 @@
-"""What a data set holds: its images, their patients and their annotation files, in the competition layout."""
+"""Images of a data set with their patients and annotation files; how the competition layout lists them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
 class Record(NamedTuple):
     """One image. ``name`` is its file name, unique in the data set; ``group`` the patient.
 
-    ``labels`` is where its truth lies; what that is, is for the data set's layout to say.
+    ``labels`` is the place of its truth; the data set's layout defines what is there.
     """
 
     name: str
@@ -30,39 +30,24 @@ def train_records(root: Path, skip_unlabelled: bool = False, without: Collection
         without: names of images to leave out, annotated or not.
 
     Raises:
-        DataError: a folder is missing or empty, a name stands twice, or an image has no annotation file
+        DataError: a folder is missing or empty, a name appears twice, or an image has no annotation file
             (unless ``skip_unlabelled``, which leaves such images out).
     """
     images = scan(root / "train" / "DCM")
-    labels = root / "train" / "outputs_json"
-    if not labels.is_dir():
-        raise DataError(f"{labels}: no such folder; annotations belong there as <patient>/<image>.json")
-    records, missing = [], []
+    folder = root / "train" / "outputs_json"
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; annotations belong there as <patient>/<image>.json")
+    records, lacking = list[Record](), list[Record]()
     taken: dict[Path, Path] = {}
     for record in images:
         if record.name in without:
             continue
-        path = labels / record.group / f"{record.image.stem}.json"
+        path = folder / record.group / f"{record.image.stem}.json"
         if taken.setdefault(path, record.image) != record.image:
             raise DataError(f"{record.image}: shares its annotation {path.name} with {taken[path]}; keep one of them")
-        if path.is_file():
-            records.append(record._replace(labels=path))
-        else:
-            missing.append(path)
-    if missing and not skip_unlabelled:
-        raise DataError(
-            f"{missing[0]}: no such annotation file, but its image is there ({len(missing)} image(s) without "
-            "annotation). Add the file(s), or leave such images out with data.skip_unlabelled=true"
-        )
-    if not records:
-        raise DataError(f"{root / 'train'}: no annotated image")
-    return records
-
-
-def root_of(data: Data) -> Path:
-    """The folder of a data set, once it is known where that is."""
-    assert data.root is not None  # resolved before any record is looked for
-    return data.root
+        (records if path.is_file() else lacking).append(record._replace(labels=path))
+    refuse_unlabelled(lacking, skip_unlabelled, "no such annotation file, but its image is there")
+    return some(records, f"{root / 'train'}: no annotated image")
 
 
 def test_records(root: Path) -> list[Record]:
@@ -70,23 +55,70 @@ def test_records(root: Path) -> list[Record]:
     return scan(root / "test" / "DCM")
 
 
+def root_of(data: Data) -> Path:
+    """The folder of a data set, once it is known."""
+    assert data.root is not None  # resolved before any record is looked for
+    return data.root
+
+
+def refuse_unlabelled(lacking: Sequence[Record], skip: bool, problem: str) -> None:
+    """Raises DataError for the first record whose ``labels`` do not exist, unless such images are skipped."""
+    if lacking and not skip:
+        raise DataError(
+            f"{lacking[0].labels}: {problem} ({len(lacking)} such image(s)). Add what is missing, or leave such images "
+            "out with data.skip_unlabelled=true"
+        )
+
+
+def some(records: list[Record], problem: str) -> list[Record]:
+    """The records. Raises DataError if there are none."""
+    if not records:
+        raise DataError(problem)
+    return records
+
+
 EXPECTED = "expected the layout <root>/train/DCM/<patient>/<image>.png (data.root= names the root)"
 
 
 def scan(folder: Path, remedy: str = EXPECTED) -> list[Record]:
-    """All images below ``folder``, sorted by name; the folder an image lies in names its patient."""
+    """All images below ``folder``, sorted by name; the folder of an image names its patient."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {remedy}")
-    records = listed(folder)
-    if not records:
-        raise DataError(f"{folder}: no images ({', '.join(SUFFIXES)})")
+    records = some(listed(folder), f"{folder}: no images ({', '.join(SUFFIXES)})")
     for one, other in pairwise(records):
         if one.name == other.name:
-            raise DataError(f"{other.image}: the name {one.name} also stands at {one.image}; rename one of them")
+            raise DataError(f"{other.image}: the name {one.name} is also that of {one.image}; rename one of them")
     return records
 
 
 def listed(folder: Path) -> list[Record]:
-    """All images below ``folder``, sorted by name; perhaps none, and a name may stand twice."""
+    """All images below ``folder``, sorted by name; perhaps none, and names may repeat."""
     paths = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
     return sorted(Record(path.name, path.parent.name, path, None) for path in paths)
+
+
+def stem_of(image: str) -> str:
+    """An image's name without its ending."""
+    return image.rsplit(".", 1)[0] if image.lower().endswith(SUFFIXES) else image
+
+
+def by_stem(images: Sequence[str], paths: Sequence[Path], *, with_suffix: bool = True) -> dict[str, Record]:
+    """Records of annotation files by the name of their image; by stem, those of images not asked for.
+
+    Args:
+        images: names of the images.
+        paths: annotation files; their folders name the patients.
+        with_suffix: whether the paths have an ending to cut off.
+
+    Raises:
+        DataError: two files belong to the same image.
+    """
+    named = {stem_of(image): image for image in images}
+    found: dict[str, Record] = {}
+    for path in paths:
+        stem = path.stem if with_suffix else path.name
+        name = named.get(stem, stem)
+        if name in found:
+            raise DataError(f"{path}: {stem} also has ground truth at {found[name].labels}; keep one of them")
+        found[name] = Record(name, path.parent.name, path, path)
+    return found

@@ -1,4 +1,4 @@
-"""Where a data set lies: the user's folder, or a synthetic set made once on request."""
+"""The folder of a data set: the user's, or a synthetic set made once on request."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ from ..errors import DataError
 
 
 def resolve_root(data: Data) -> Data:
-    """The data configuration with an existing root; a set made by a phantom lies under ``data/``.
+    """The data configuration with an existing root; the set of a phantom is made under ``data/``.
 
     Raises:
-        DataError: the root is no folder.
+        DataError: the root is not a folder.
     """
     if data.root is not None:
         if not data.root.is_dir():

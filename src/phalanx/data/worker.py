@@ -1,4 +1,4 @@
-"""Errors of loader processes, told with the file, what was done to it, and the memory that is left."""
+"""Errors of loader processes, with the file, the step that failed, and the free memory."""
 
 import os
 import re
@@ -15,8 +15,8 @@ from ..errors import DataError, TrainingError
 from .records import Record
 
 READ, WARP, PIXELS, SENT = range(4)
-STAGES = ("reading (image, annotation)", "the warp", "pixel transforms", "handing over")
-WORKERS = 256  # whose whereabouts are noted
+LOADER_STEPS = ("reading (image, annotation)", "the warp", "pixel transforms", "handing over")
+MAX_WORKERS = 256  # whose progress is recorded
 DIED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 SHARED = (
     "unable to open shared memory",
@@ -27,37 +27,37 @@ SHARED = (
 )
 
 
-class Trail:
-    """What each loader process is at, in memory it shares with the one that trains, which reads it once one died."""
+class WorkerProgress:
+    """Record and step that each loader process works on, in shared memory, for the error message if one dies."""
 
     def __init__(self) -> None:
-        self.rows = torch.zeros(WORKERS, 3, dtype=torch.int64).share_memory_()  # process, record, stage
+        self.rows = torch.zeros(MAX_WORKERS, 3, dtype=torch.int64).share_memory_()  # process, record, step
 
-    def note(self, record: int, stage: int) -> None:
-        """Called in a loader process; elsewhere it does nothing."""
+    def note(self, record: int, step: int) -> None:
+        """Records the progress of this loader process; does nothing in any other process."""
         info = get_worker_info()
-        if info is not None and info.id < WORKERS:
-            self.rows[info.id] = torch.tensor((os.getpid(), record, stage))
+        if info is not None and info.id < MAX_WORKERS:
+            self.rows[info.id] = torch.tensor((os.getpid(), record, step))
 
     def of(self, process: int) -> tuple[int, int] | None:
-        """Record and stage that a process was last at."""
-        for pid, record, stage in self.rows.tolist():
+        """The last record and step of a process."""
+        for pid, record, step in self.rows.tolist():
             if pid == process:
-                return record, stage
+                return record, step
         return None
 
 
-def failure(error: Exception, path: Path, stage: int) -> DataError:
-    """An error that nobody foresaw, as one that names file, stage, the function of ours, and the memory left."""
+def failure(error: Exception, path: Path, step: int) -> DataError:
+    """A DataError for an unexpected error, with file, step, our innermost function and the free memory."""
     ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "phalanx" in Path(frame.filename).parts]
     place = f" in {Path(ours[-1].filename).name}, {ours[-1].name}" if ours else ""
     text = " ".join([*str(error).split(), *(f"[{note}]" for note in getattr(error, "__notes__", []))])
-    return DataError(f"{path}: {STAGES[stage]} failed{place} ({type(error).__name__}: {text}). {free_memory()}")
+    return DataError(f"{path}: {LOADER_STEPS[step]} failed{place} ({type(error).__name__}: {text}). {free_memory()}")
 
 
 @contextmanager
-def worker_errors(records: Sequence[Record], trail: Trail) -> Iterator[None]:
-    """Names what a loader process was at when it died, which torch tells at any moment and without the cause.
+def worker_errors(records: Sequence[Record], progress: WorkerProgress) -> Iterator[None]:
+    """Adds file and step of a loader process that died to the error, which torch raises at any time without a cause.
 
     Raises:
         TrainingError: instead of torch's RuntimeError about its loader.
@@ -71,24 +71,24 @@ def worker_errors(records: Sequence[Record], trail: Trail) -> Iterator[None]:
             if not any(sign in text for sign in SHARED):
                 raise
             raise TrainingError(
-                f"batches cannot be handed over by the loader processes ({text}). {free_memory()} Enlarge /dev/shm "
+                f"the loader processes cannot hand over batches ({text}). {free_memory()} Enlarge /dev/shm "
                 "(docker run --shm-size=8g), allow more open files (ulimit -n), or lower workers="
             ) from None
         at = [
-            f"{STAGES[stage]} of {records[record].image}"
+            f"{LOADER_STEPS[step]} of {records[record].image}"
             for process in died[1].split(",")
-            if (found := trail.of(int(process))) is not None
-            for record, stage in [found]
+            if (found := progress.of(int(process))) is not None
+            for record, step in [found]
         ]
         raise TrainingError(
-            f"a loader process died, at {' and '.join(at) or 'nothing yet'} ({text}). {free_memory()} Where the system "
+            f"a loader process died during {' and '.join(at) or 'its start'} ({text}). {free_memory()} If the system "
             "killed it for memory: lower workers=, data.cache_gb= or batch=; for a bus error: enlarge /dev/shm (docker "
             "run --shm-size=8g). The same command continues"
         ) from None
 
 
 def free_memory() -> str:
-    """What is free: of the machine, of the container or job where it has a limit, and of shared memory."""
+    """Free memory of the machine, of the container or job if it has a limit, and of shared memory, as text."""
     parts = []
     machine = re.search(r"MemAvailable:\s+(\d+) kB", _text(Path("/proc/meminfo")))
     if machine:
@@ -102,7 +102,7 @@ def free_memory() -> str:
 
 
 def _group_free(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """Bytes free within the memory limit of the control group (version 1 or 2), files read of late not counted."""
+    """Bytes free within the memory limit of the control group (version 1 or 2), without the cache of inactive files."""
     for number, names, path in re.findall(r"^(\d+):([^:]*):(.*)$", _text(own), re.M):
         if number == "0":
             base, limit, used, idle = root, "memory.max", "memory.current", "inactive_file"

@@ -31,7 +31,7 @@ class BatchLoader:
         self.device, self.waited = device, 0.0
         self.order = BatchOrder(
             len(task.training_set), config.batch, config.seed, task.weights,
-            accumulate=config.accumulate, share=(ranks.rank, ranks.size),
+            accumulate=config.accumulate, process=(ranks.rank, ranks.size),
         )  # fmt: skip
         self.steps_per_epoch = -(-len(self.order) // config.accumulate)
         workers = loader_workers(config, device, ranks.size)

@@ -10,18 +10,18 @@ Key = tuple[int, ...]  # epoch, number of the image and, from its second time in
 
 
 class BatchOrder(Sampler[list[Key]]):
-    """Batches of (epoch, index) in an order that depends on (seed, epoch) alone, from any batch on.
+    """Batches of (epoch, index) in an order that depends only on (seed, epoch), starting from any batch.
 
-    The last batch of an epoch may be smaller. Without weights no image is dropped or doubled. With them an image of
-    weight w comes w times on average and never fewer than floor(w); every epoch is as long (``images``).
+    The last batch of an epoch may be smaller. Without weights each image comes once. With them an image of weight w
+    comes w times on average and at least floor(w) times; all epochs have the same length (``images``).
 
-    Where several processes train together, each step's images are the same and each process has its share of them,
-    in batches of its own; its length (``len``) stays that of one process alone.
+    If several processes train together, each step has the same images, split over the processes; the length (``len``)
+    is that of a single process.
 
     Args:
-        weights: float64[count], how often each image shall come; None: once.
-        accumulate: batches a step.
-        share: number of this process and how many there are.
+        weights: float64[count], mean appearances of each image per epoch; None: once.
+        accumulate: batches per step.
+        process: rank of this process and number of processes.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class BatchOrder(Sampler[list[Key]]):
         weights: np.ndarray | None = None,
         *,
         accumulate: int = 1,
-        share: tuple[int, int] = (0, 1),
+        process: tuple[int, int] = (0, 1),
     ):
-        self.batch, self.seed, self.accumulate, self.share = batch, seed, accumulate, share
+        self.batch, self.seed, self.accumulate, self.process = batch, seed, accumulate, process
         self.ends = None if weights is None else np.cumsum(weights)
         self.count = count
         self.images = count if self.ends is None else math.ceil(self.ends[-1] - 1e-9)
@@ -50,11 +50,11 @@ class BatchOrder(Sampler[list[Key]]):
                 yield keys[low:high]
 
     def steps(self) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-        """Each step's number of images, from ``start`` on, and where in the epoch's order this process's batches lie.
+        """Images per step from ``start`` on, and the ranges of this process's batches in the epoch's order.
 
-        The first process has the largest share; a short step may leave the last ones none.
+        The first process has the most images; in a short step the last ones may have none.
         """
-        (rank, size), span = self.share, self.batch * self.accumulate
+        (rank, size), span = self.process, self.batch * self.accumulate
         for first in range(self.start * self.batch, self.images, span):
             images = min(span, self.images - first)
             low, high = (first + -(-images * number // size) for number in (rank, rank + 1))
@@ -66,7 +66,7 @@ class BatchOrder(Sampler[list[Key]]):
         order = rng.permutation(self.images)
         if self.ends is None:
             return [(self.epoch, int(i)) for i in order]
-        # systematic sampling: evenly spaced marks over the weights laid end to end, from a random start
+        # systematic sampling: evenly spaced marks over the cumulated weights, from a random start
         marks = (np.arange(self.images) + rng.random()) * (self.ends[-1] / self.images)
         drawn = np.minimum(np.searchsorted(self.ends, marks, side="right"), self.count - 1)
         times = np.arange(self.images) - np.searchsorted(drawn, drawn)

@@ -1,6 +1,6 @@
-"""What real hand X-rays have besides a hand: rings, implants, nail art, side markers, dead detector borders.
+"""Objects and faults in hand X-rays: rings, implants, nail art, side markers, dead detector borders.
 
-Metal is added as attenuation, before the exposure; the noise band is put on the finished picture.
+Metal is added as attenuation, before the exposure; the noise band is drawn on the finished image.
 """
 
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 from .anatomy import CANVAS, Bone, Hand
 
-SHARES = {
+PROBABILITIES = {
     "noise_band": 0.10,
     "ring": 0.06,
     "implant": 0.03,
@@ -23,12 +23,12 @@ METAL = 1.6  # attenuation of a ring or plate seen face on
 
 
 def draw_faults(rng: np.random.Generator) -> list[str]:
-    """Names of the faults of one picture, each with its share of ``SHARES``."""
-    return [name for name, share in SHARES.items() if rng.random() < share]
+    """Names of the faults of one image, each with its probability."""
+    return [name for name, probability in PROBABILITIES.items() if rng.random() < probability]
 
 
 def add_metal(attenuation: np.ndarray, hand: Hand, faults: list[str], rng: np.random.Generator) -> None:
-    """Adds the attenuation of the faults that lie in the beam to float32[S, S], in place."""
+    """Adds the attenuation of the faults that are in the beam to float32[S, S], in place."""
     size = len(attenuation)
     scale = size / CANVAS
     for name, paint in (("ring", _ring), ("implant", _implant), ("nail_art", _nail_art), ("marker", _marker)):
@@ -44,13 +44,13 @@ def add_metal(attenuation: np.ndarray, hand: Hand, faults: list[str], rng: np.ra
         attenuation += edge
 
 
-def add_noise_band(picture: np.ndarray, rng: np.random.Generator) -> None:
+def add_noise_band(image: np.ndarray, rng: np.random.Generator) -> None:
     """White noise over the top and left ``BAND`` canvas pixels of uint8[S, S], in place."""
-    size = len(picture)
+    size = len(image)
     width = max(round(BAND * size / CANVAS), 1)
     low = int(rng.integers(0, 200))
-    picture[:width] = rng.integers(low, 256, (width, size))
-    picture[:, :width] = rng.integers(low, 256, (size, width))
+    image[:width] = rng.integers(low, 256, (width, size))
+    image[:, :width] = rng.integers(low, 256, (size, width))
 
 
 def _ring(mask: np.ndarray, hand: Hand, scale: float, rng: np.random.Generator) -> float:

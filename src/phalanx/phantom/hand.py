@@ -1,6 +1,6 @@
 """Synthetic hands: a data set in the competition's layout whose 29 bones have the geometry of real hands.
 
-Each patient has two hands, alike and mirrored, drawn from (seed, patient) alone, so the files are the same on any
+Each patient has two hands, alike and mirrored, drawn from (seed, patient) only, so the files are the same for any
 number of workers. What was planted (rings, noise bands, wrong annotations, ...) is listed in ``manifest.json``.
 """
 
@@ -22,10 +22,12 @@ from .anatomy import CANVAS, HAND_CLASSES, Hand, cut_below, pose_hand, rotation
 from .faults import add_metal, add_noise_band, draw_faults
 from .patients import Patient, draw_patients, write_sheet
 from .tissue import draw_flesh, flesh_path
-from .xray import bone_density, draw_look, expose
+from .xray import bone_density, draw_appearance, expose
 
 SIZES = (128, CANVAS)
-WRONG_SHARE = 0.005  # of training images, for each kind of wrong annotation; at least one from WRONG_FROM images on
+WRONG_FRACTION = (
+    0.005  # of training images, for each kind of wrong annotation; at least one if there are WRONG_FROM images
+)
 WRONG_FROM = 20
 WRONG = {
     "pisiform_trapezoid_swapped": {"Pisiform": "Trapezoid", "Trapezoid": "Pisiform"},
@@ -34,7 +36,7 @@ WRONG = {
 
 
 class HandOptions(Strict):
-    """Options of ``phantom hand``; see :func:`make_hands`, which refuses what is impossible."""
+    """Options of ``phantom hand``; see :func:`make_hands`, which refuses impossible values."""
 
     out: Path
     patients: int = 80
@@ -55,18 +57,18 @@ def make_hands(
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Writes a synthetic data set of hand X-rays, two images a patient.
+    """Writes a synthetic data set of hand X-rays, two images per patient.
 
     Under ``out``: ``train/DCM``, ``train/outputs_json``, ``test/DCM``, ``test/answers_json`` (for scoring only),
-    ``meta_data.xlsx`` and ``manifest.json``. Everything is made in a folder beside ``out`` and renamed at the end.
+    ``meta_data.xlsx`` and ``manifest.json``. All files are written next to ``out`` and renamed at the end.
 
     Args:
         patients: training patients.
         size: side of the square images in pixels, 128 to 2048.
         seed: same seed, same files (of one version of this package and its libraries).
         test_patients: default a quarter of ``patients``, at least one.
-        rotated_test: share of test patients with a deviated wrist; a tenth of it in train.
-        workers: processes; default one a core.
+        rotated_test: fraction of test patients with a deviated wrist; a tenth of it in train.
+        workers: processes; default one per core.
 
     Returns:
         The manifest.
@@ -104,7 +106,7 @@ def make_hands(
         try:
             work.rename(out)
         except OSError:
-            raise DataError(f"{out}: appeared while the set was made; remove it and start again") from None
+            raise DataError(f"{out}: appeared while the set was written; remove it and start again") from None
     except OSError as error:
         raise DataError(f"{work}: cannot be written ({error.strerror}); free some space and start again") from None
     finally:
@@ -115,23 +117,23 @@ def make_hands(
 def _check(patients: int, size: int, seed: int, test_patients: int, rotated_test: float, workers: int) -> None:
     """Refuses impossible arguments, naming them."""
     low, high = SIZES
-    for name, value, least, most in (
+    for name, value, minimum, maximum in (
         ("patients", patients, 1, 99_999),
         ("size", size, low, high),
         ("seed", seed, 0, 2**63),
         ("test_patients", test_patients, 1, 99_999),
         ("workers", workers, 1, 1024),
     ):
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise ConfigError(f"{name}={value!r}: must be a whole number from {least} to {most}")
+        if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+            raise ConfigError(f"{name}={value!r}: must be a whole number from {minimum} to {maximum}")
     if not 0 <= rotated_test <= 1:
-        raise ConfigError(f"rotated_test={rotated_test!r}: must be a share from 0 to 1")
+        raise ConfigError(f"rotated_test={rotated_test!r}: must be a fraction from 0 to 1")
 
 
 def _wrong_annotations(patients: int, seed: int) -> dict[tuple[int, int], str]:
     """(patient, hand) of the training images that get wrong labels, and the kind."""
     images = 2 * patients
-    count = max(round(WRONG_SHARE * images), int(images >= WRONG_FROM))
+    count = max(round(WRONG_FRACTION * images), int(images >= WRONG_FROM))
     chosen = np.random.default_rng([seed, 4]).permutation(images)[: count * len(WRONG)]
     return {(int(i) // 2, int(i) % 2): kind for i, kind in zip(chosen, sorted(WRONG) * count, strict=True)}
 
@@ -161,20 +163,20 @@ def _make_patient(
     rows = []
     for number, (hand_seed, right) in enumerate(zip(hands, (False, True), strict=True)):
         both, rng = np.random.default_rng(style), np.random.default_rng(hand_seed)
-        look, flesh = draw_look(both), draw_flesh(both, person.weight_trait)
+        appearance, flesh = draw_appearance(both), draw_flesh(both, person.weight_z)
         stamp = 1_660_000_000_000 + person.index * 1_000_000 + int(both.integers(0, 900_000)) + 500 * number
         name = f"image{stamp}_{'R' if right else 'L'}"
-        hand = pose_hand(shared, rng, rotated=person.rotated, right=right, size_trait=person.size_trait)
+        hand = pose_hand(shared, rng, rotated=person.rotated, right=right, size_z=person.size_z)
         faults = draw_faults(rng)
-        attenuation = flesh_path(hand, flesh, size, rng) * np.float32(look.flesh)
-        attenuation += bone_density(hand, look, size, rng)
+        attenuation = flesh_path(hand, flesh, size, rng) * np.float32(appearance.flesh)
+        attenuation += bone_density(hand, appearance, size, rng)
         add_metal(attenuation, hand, faults, rng)
-        picture = expose(attenuation, look, rng)
+        image = expose(attenuation, appearance, rng)
         if "noise_band" in faults:
-            add_noise_band(picture, rng)
+            add_noise_band(image, rng)
         kind = wrong.get((person.index, number)) if person.split == "train" else None
         split = work / person.split
-        _write_png(picture, split / "DCM" / person.group / f"{name}.png")
+        _write_png(image, split / "DCM" / person.group / f"{name}.png")
         answers = split / ("outputs_json" if person.split == "train" else "answers_json") / person.group
         answers.mkdir(parents=True, exist_ok=True)
         labels = WRONG[kind] if kind else {}
@@ -196,7 +198,7 @@ def _make_patient(
 
 
 def annotate(hand: Hand, size: int, labels: dict[str, str]) -> list[dict[str, Any]]:
-    """Polygons of a hand in pixels of a picture of ``size``, cut at its lower border; ``labels`` renames some.
+    """Polygons of a hand in pixels of a image of ``size``, cropped at its lower border; ``labels`` renames some.
 
     Coordinates are whole pixels from 1024 on, tenths below, where a pixel is a large part of a bone.
     """
@@ -210,6 +212,6 @@ def annotate(hand: Hand, size: int, labels: dict[str, str]) -> list[dict[str, An
     return items
 
 
-def _write_png(picture: np.ndarray, path: Path) -> None:
+def _write_png(image: np.ndarray, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes())
+    path.write_bytes(cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes())

@@ -21,9 +21,9 @@ class Flesh:
     softness: float
 
 
-def draw_flesh(rng: np.random.Generator, weight_trait: float) -> Flesh:
-    """Flesh of one patient; ``weight_trait``: standard normal, heavier people have thicker hands."""
-    thick = 1 + 0.05 * weight_trait
+def draw_flesh(rng: np.random.Generator, weight_z: float) -> Flesh:
+    """Flesh of one patient; ``weight_z``: standard normal, heavier people have thicker hands."""
+    thick = 1 + 0.05 * weight_z
     return Flesh(
         finger=rng.uniform(0.74, 1.18) * thick,
         palm=rng.uniform(30, 60) * thick,
@@ -36,8 +36,8 @@ def draw_flesh(rng: np.random.Generator, weight_trait: float) -> Flesh:
 def flesh_path(hand: Hand, flesh: Flesh, size: int, rng: np.random.Generator) -> np.ndarray:
     """Path length through soft tissue, float32[size, size] in canvas pixels.
 
-    Fingers are round (a chord of a circle), palm and forearm are round at the edge and flat inside. It is made on
-    a coarse grid, because flesh has no fine detail.
+    Fingers are round (a chord of a circle), palm and forearm are round at the edge and flat inside. It is computed
+    on a coarse grid, because flesh has no fine detail.
     """
     grid = min(max(size // 2, 192), 512)
     scale = grid / CANVAS

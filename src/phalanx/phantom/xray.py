@@ -1,8 +1,8 @@
 """From bones and flesh to an X-ray: path lengths add, intensity falls exponentially (Beer-Lambert), film is log.
 
 Bones are tubes with a dense cortex around a spongy core. Their path length is added where they overlap, so that
-overlaps are brighter, as in a real X-ray. Lengths are canvas pixels (2048), whatever the size of the picture, and
-noise and blur are scaled so that a small picture looks like a large one made smaller.
+overlaps are brighter, as in a real X-ray. Lengths are canvas pixels (2048), whatever the size of the image, and
+noise and blur are scaled so that a small image is like a downsampled large one.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ TILE = 512  # side of the texture tiles
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a picture is taken: densities per canvas pixel of path, blur in canvas pixels, the rest without unit."""
+class Appearance:
+    """How an image is taken: densities per canvas pixel of path, blur in canvas pixels, the rest without unit."""
 
     flesh: float
     cortex: float
@@ -34,15 +34,15 @@ class Look:
     static: float  # electronic noise in grey levels, the same in air and in bone
     sharpen: float
     gamma: float
-    floor: float  # share of the flesh density that is still black
+    floor: float  # fraction of the flesh density that is still black
     black: float
     white: float
 
 
-def draw_look(rng: np.random.Generator) -> Look:
-    """A look for one patient; both hands are taken alike. Wide on purpose: a model must not rely on one look."""
+def draw_appearance(rng: np.random.Generator) -> Appearance:
+    """An appearance for one patient, the same for both hands. Varied on purpose: a model must not rely on one."""
     contrast = rng.uniform(0.5, 1.7)
-    return Look(
+    return Appearance(
         flesh=rng.uniform(0.0022, 0.0042),
         cortex=0.0125 * contrast,
         sponge=0.0052 * contrast * rng.uniform(0.7, 1.5),
@@ -63,14 +63,14 @@ def draw_look(rng: np.random.Generator) -> Look:
     )
 
 
-def bone_density(hand: Hand, look: Look, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Attenuation by all bones, float32[size, size]: the sum over bones, drawn at twice the size where affordable."""
+def bone_density(hand: Hand, appearance: Appearance, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Attenuation by all bones, float32[size, size]: the sum over bones, drawn at twice the size if affordable."""
     fine = 2 if size <= 1024 else 1
     scale = size * fine / CANVAS
     total = np.zeros((size * fine, size * fine), np.float32)
     for name, bone in hand.bones.items():
-        add_bone(total, bone, look, scale, rng, long=name not in CARPALS)
-    # sesamoids of the thumb: small bones nobody labels
+        add_bone(total, bone, appearance, scale, rng, long=name not in CARPALS)
+    # sesamoids of the thumb: small bones without a label
     thumb = hand.bones["finger-3"]
     across = thumb.axis[::-1] * (1, -1)
     for side in (-0.24, 0.30):
@@ -79,11 +79,13 @@ def bone_density(hand: Hand, look: Look, size: int, rng: np.random.Generator) ->
             angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
             radii = thumb.width * rng.uniform(0.12, 0.19, 2)
             outline = centre + np.stack([np.cos(angle), np.sin(angle)], axis=1) * radii
-            add_bone(total, Bone(outline, centre, thumb.axis, *(2 * radii)), look, scale, rng, long=False)
+            add_bone(total, Bone(outline, centre, thumb.axis, *(2 * radii)), appearance, scale, rng, long=False)
     return cv2.resize(total, (size, size), interpolation=cv2.INTER_AREA) if fine > 1 else total
 
 
-def add_bone(total: np.ndarray, bone: Bone, look: Look, scale: float, rng: np.random.Generator, *, long: bool) -> None:
+def add_bone(
+    total: np.ndarray, bone: Bone, appearance: Appearance, scale: float, rng: np.random.Generator, *, long: bool
+) -> None:
     """Adds one bone's attenuation to float32[H, W], in place.
 
     A bone is round: at distance d from the edge and with R the greatest d of the same cross-section, rays pass
@@ -94,7 +96,7 @@ def add_bone(total: np.ndarray, bone: Bone, look: Look, scale: float, rng: np.ra
     x1, y1 = np.minimum(np.ceil(points.max(0)).astype(int) + 3, total.shape[::-1])
     if x0 >= x1 or y0 >= y1:
         return
-    # one more row where the bone is cut by the border, so that the cut is not taken for an edge
+    # more rows if the border crops the bone, so that the border does not count as an edge
     below = 64 if points[:, 1].max() > total.shape[0] else 0
     mask = np.zeros((y1 - y0 + below, x1 - x0), np.uint8)
     cv2.fillPoly(mask, [np.round((points - (x0, y0)) * 16).astype(np.int32)], 1, shift=4)
@@ -117,10 +119,10 @@ def add_bone(total: np.ndarray, bone: Bone, look: Look, scale: float, rng: np.ra
     radius = np.maximum(widest, smooth).astype(np.float32)
     u = np.linspace(-1, 1, len(radius)) if long else np.ones(len(radius))
     shaft = np.clip(1.25 - 1.6 * u * u, 0, 1)  # 1 in the middle of a long bone, 0 at its ends
-    if bone.length > 1000:  # the forearm: one end in the picture, the shaft runs out of it
+    if bone.length > 1000:  # the forearm: one end is in the image, the shaft leaves it
         shaft = np.clip((np.linspace(stop - start, 0, len(radius)) - 130) / 250, 0, 1)
-    wall = (3.5 + 9.0 * shaft) * look.shell * rng.uniform(0.85, 1.15) * (bone.width / 95) ** 0.5
-    core = look.sponge * (1.0 - 0.75 * shaft) * rng.uniform(0.85, 1.15)
+    wall = (3.5 + 9.0 * shaft) * appearance.shell * rng.uniform(0.85, 1.15) * (bone.width / 95) ** 0.5
+    core = appearance.sponge * (1.0 - 0.75 * shaft) * rng.uniform(0.85, 1.15)
     r, t = radius[section], wall.astype(np.float32)[section]
     off = np.maximum(r - d, 0)
     outer = np.sqrt(np.maximum(r * r - off * off, 0))
@@ -128,14 +130,14 @@ def add_bone(total: np.ndarray, bone: Bone, look: Look, scale: float, rng: np.ra
     # wide parts are flat bones: the end of the radius is not as deep as it is wide
     oval = np.minimum(45 / np.maximum(radius, 1), 1).astype(np.float32)[section] ** np.float32(0.8)
     outer, inner = outer * oval, inner * oval
-    if look.flat:
+    if appearance.flat:
         # an even slab of the same mean depth, with a thin bright rim
         even = np.float32(0.55 * float(np.percentile(radius, 60)) + 10)
-        rim = np.where(d < 6 * look.shell, even, 0.35 * even)
-        outer = outer + np.float32(look.flat) * (even - outer)
-        inner = inner + np.float32(look.flat) * (even - rim - inner)
-    grain = _texture(scale, rng, along, across, look.texture)
-    density = 2 * (outer - inner) * np.float32(look.cortex) * (1 + 0.25 * grain)
+        rim = np.where(d < 6 * appearance.shell, even, 0.35 * even)
+        outer = outer + np.float32(appearance.flat) * (even - outer)
+        inner = inner + np.float32(appearance.flat) * (even - rim - inner)
+    grain = _texture(scale, rng, along, across, appearance.texture)
+    density = 2 * (outer - inner) * np.float32(appearance.cortex) * (1 + 0.25 * grain)
     density += 2 * inner * core.astype(np.float32)[section] * (1 + grain)
     total[rows + y0, columns + x0] += density
 
@@ -165,36 +167,36 @@ def _texture(
     return np.float32(strength) * (0.7 * fine[row, column] + 0.28 * coarse[row, column])
 
 
-def expose(attenuation: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
-    """Attenuation float32[S, S] to a grey picture uint8[S, S]: scatter, quantum noise, detector, film curve."""
+def expose(attenuation: np.ndarray, appearance: Appearance, rng: np.random.Generator) -> np.ndarray:
+    """Attenuation float32[S, S] to a grey image uint8[S, S]: scatter, quantum noise, detector, film curve."""
     size = len(attenuation)
     scale = size / CANVAS
     small = cv2.resize(attenuation, (64, 64), interpolation=cv2.INTER_AREA)
     scatter = cv2.GaussianBlur(np.exp(-small), (0, 0), 5)
-    scatter = cv2.resize(scatter, (size, size), interpolation=cv2.INTER_LINEAR) * np.float32(look.scatter)
+    scatter = cv2.resize(scatter, (size, size), interpolation=cv2.INTER_LINEAR) * np.float32(appearance.scatter)
     film = attenuation
-    if look.blur * scale > 0.3:
-        film = cv2.GaussianBlur(film, (0, 0), look.blur * scale)
-    film = -np.log((np.exp(-film) + scatter) / np.float32(1 + look.scatter))
+    if appearance.blur * scale > 0.3:
+        film = cv2.GaussianBlur(film, (0, 0), appearance.blur * scale)
+    film = -np.log((np.exp(-film) + scatter) / np.float32(1 + appearance.scatter))
     noise: np.ndarray = rng.standard_normal((size, size), dtype=np.float32)
-    spread = look.noise * scale
-    if look.grain * scale > 0.3:
-        noise = cv2.GaussianBlur(noise, (0, 0), look.grain * scale)
-        spread *= 1 + look.grain * scale  # the detector's own blur takes most of it again
+    spread = appearance.noise * scale
+    if appearance.grain * scale > 0.3:
+        noise = cv2.GaussianBlur(noise, (0, 0), appearance.grain * scale)
+        spread *= 1 + appearance.grain * scale  # as blurring removes most of it
     film += noise * np.exp(film / 2) * np.float32(spread)
-    if look.sharpen:
+    if appearance.sharpen:
         quarter = max(size // 16, 32)
         wide = cv2.resize(film, (quarter, quarter), interpolation=cv2.INTER_AREA)
         wide = cv2.resize(cv2.GaussianBlur(wide, (0, 0), 2), (size, size), interpolation=cv2.INTER_LINEAR)
-        film += np.float32(look.sharpen) * (film - wide)
+        film += np.float32(appearance.sharpen) * (film - wide)
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
-    film += np.float32(look.heel[0]) * ramp + np.float32(look.heel[1]) * ramp[:, None]
+    film += np.float32(appearance.heel[0]) * ramp + np.float32(appearance.heel[1]) * ramp[:, None]
     sample = film[:: max(size // 256, 1), :: max(size // 256, 1)]
     flesh = np.percentile(sample[sample > 0.25], 30) if (sample > 0.25).sum() > 100 else 0.3
-    low, high = look.floor * flesh, np.percentile(sample, 99.7)
+    low, high = appearance.floor * flesh, np.percentile(sample, 99.7)
     film = np.clip((film - np.float32(low)) / np.float32(max(high - low, 0.1)), 0, 1.3)
-    film = film ** np.float32(look.gamma)
-    grey = np.float32(look.black) + film * np.float32(look.white - look.black)
-    if look.static:
-        grey += rng.standard_normal((size, size), dtype=np.float32) * np.float32(look.static * scale)
+    film = film ** np.float32(appearance.gamma)
+    grey = np.float32(appearance.black) + film * np.float32(appearance.white - appearance.black)
+    if appearance.static:
+        grey += rng.standard_normal((size, size), dtype=np.float32) * np.float32(appearance.static * scale)
     return np.clip(grey, 0, 255).astype(np.uint8)

@@ -13,7 +13,7 @@ from ..config import Config, Data
 from ..data.quarantine import kept_records
 from ..data.root import resolve_root
 from ..data.rotation import LIMIT, has_rule, tilt_of_stack
-from ..data.truth import answers, truth_of
+from ..data.truth import read_truth, truth_of
 from ..engine.fit import fit
 from ..ensemble.options import EnsembleOptions, InferOptions
 from ..ensemble.run import predict_members
@@ -148,7 +148,7 @@ def ground_truth(submission: Submission, data: Data) -> tuple[Submission, dict[s
             f"{place}: no such folder; this table is scored on test images, whose ground truth is expected there as "
             "<patient>/<image>.json (synthetic hands have it)"
         )
-    return answers(place, data, submission.sizes)
+    return read_truth(place, data, submission.sizes)
 
 
 def rotated_images(truth: Submission) -> list[str]:
