@@ -71,7 +71,10 @@ class Child:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use; ``PHALANX_CORES`` is the number that a job was given."""
+    given = os.environ.get("PHALANX_CORES", "")
+    if given.isdecimal() and int(given):
+        return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
