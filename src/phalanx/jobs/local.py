@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from typing import IO, NamedTuple
 
@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
 
 def run_local(
     jobs: Sequence[Job], devices: Sequence[str], *, deadline: float | None = None, echo: bool = True
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Yields the outcome of each job, in the order in which they end. A job that fails does not stop the others.
 
     Close the iterator, as by `contextlib.closing`, to kill the jobs that are still running.
@@ -82,7 +82,7 @@ class Process:
         self.job, self.device, self.began = job, job.resources.device or "auto", time.monotonic()
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         theirs, self.lifeline = os.pipe()
-        environment = os.environ | {"PYTHONUNBUFFERED": "1"} | job.environment | {VARIABLE: str(theirs)}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **job.environment, VARIABLE: str(theirs)}
         try:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "phalanx", *job.argv],
