@@ -81,7 +81,8 @@ class Process:
     def __init__(self, job: Job, *, echo: bool):
         self.job, self.device, self.began = job, job.resources.device or "auto", time.monotonic()
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
-        theirs, self.lifeline = os.pipe()
+        theirs, ours = os.pipe()
+        self.lifeline = os.fdopen(ours, "wb", buffering=0)
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **job.environment, VARIABLE: str(theirs)}
         try:
             self.popen = subprocess.Popen(
@@ -94,7 +95,7 @@ class Process:
                 process_group=0,  # Ctrl-C reaches this process only, which then ends the job
             )
         except BaseException:
-            os.close(self.lifeline)
+            self.lifeline.close()
             raise
         finally:
             os.close(theirs)
@@ -119,7 +120,7 @@ class Process:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
-        os.close(self.lifeline)
+        self.lifeline.close()
         self.reader.join(5)
 
     def _read(self, output: IO[bytes], prefix: str | None) -> None:
