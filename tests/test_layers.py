@@ -16,9 +16,9 @@ __main__
 cli
 commands
 sweep profiling
-tasks ensemble jobs
+tasks ensemble
 predict engine
-checks eda visualize runs tracking
+checks eda visualize runs jobs tracking
 data scoring voting
 augment losses models submission
 phantom masks config runtime

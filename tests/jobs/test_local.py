@@ -1,20 +1,24 @@
-"""Folds side by side: each on its device, one that fails alone, a table, no orphans."""
+"""Jobs and folds side by side: each on its device, a failure stops no other, a table, no orphans."""
 
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from itertools import product
 from pathlib import Path
 
 import pytest
 
+import phalanx
 from phalanx.cli import main
 from phalanx.config.compose import compose, split_words
-from phalanx.engine import loader as feed
-from phalanx.jobs import local as fanout
+from phalanx.jobs import folds
+from phalanx.jobs.job import Job
+from phalanx.jobs.local import run_local
+from phalanx.runtime.processes import cores
 
 SAME = ("final/weights.safetensors", "oof.csv", "folds.csv")
 
@@ -94,33 +98,75 @@ def test_a_gpu_that_is_not_there_is_refused_at_once(words, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("seen", "device", "environment"),
+    ("visible", "device", "environment"),
     [
-        (None, "cuda:1", {"CUDA_VISIBLE_DEVICES": "1"}),
-        ("4, GPU-8a", "cuda:1", {"CUDA_VISIBLE_DEVICES": "GPU-8a"}),
-        (None, "cpu", {"OMP_NUM_THREADS": "8"}),
+        (None, "cuda:1", {"CUDA_VISIBLE_DEVICES": "1", "PHALANX_CORES": "8"}),
+        ("4, GPU-8a", "cuda:1", {"CUDA_VISIBLE_DEVICES": "GPU-8a", "PHALANX_CORES": "8"}),
+        (None, "cpu", {"OMP_NUM_THREADS": "8", "PHALANX_CORES": "8"}),
     ],
 )
-def test_each_sees_its_gpu_alone_or_its_share_of_the_cores(tiny, monkeypatch, seen, device, environment):
-    started = {}
-
-    class Noted:
-        def __init__(self, name, function, train, words, out, environment):
-            started.update(name=name, words=words, environment=environment)
-
-    monkeypatch.setattr(fanout, "Child", Noted)
-    monkeypatch.setattr(fanout, "cores", lambda: 16)
-    monkeypatch.setattr(feed, "cores", lambda: 16)
+def test_a_fold_sees_only_its_gpu_and_its_fraction_of_the_cores(tiny, monkeypatch, visible, device, environment):
+    monkeypatch.setattr(folds, "cores", lambda: 16)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if seen is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
-    pairs = split_words([w for w in tiny("unet", devices=f"cpu,{device}") if not w.startswith("workers=")])
-    fanout.start(print, pairs, 3, device, compose(pairs))
-    assert started["name"] == f"fold 3 on {device}"
-    assert started["environment"] == environment
-    told = split_words(started["words"])
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    pairs = split_words(tiny("unet", devices=f"cpu,{device}", max_hours=8))
+    job = folds.fold_job(pairs, 3, compose(pairs)).on(device, hours=2.5)
+    assert (job.name, job.resources.device, job.environment) == ("fold 3", device, environment)
     kind = device.partition(":")[0]
-    assert (told["fold"], told["device"], told["workers"]) == ("3", kind, "7" if kind == "cuda" else "1")
-    assert "devices" not in told
-    assert told["data.root"] == pairs["data.root"]
+    command, *words = job.argv
+    given = split_words(words)  # no key is given twice
+    assert (command, given["fold"], given["device"], given["max_hours"]) == ("train", "3", kind, "2.5")
+    assert not {"devices", "ddp"} & given.keys()
+    assert given["data.root"] == pairs["data.root"]
+
+
+def test_a_job_uses_the_cores_it_was_given(monkeypatch):
+    monkeypatch.setenv("PHALANX_CORES", "3")
+    assert cores() == 3
+    monkeypatch.delenv("PHALANX_CORES")
+    assert cores() == len(os.sched_getaffinity(0))
+
+
+def job(name, *argv):
+    return Job(name, argv, Path(name))
+
+
+@pytest.fixture
+def long_job(words):
+    """A job of some minutes."""
+    return job("long", *(word for word in words(0, "long", epochs=5000) if not word.startswith("device=")))
+
+
+def test_each_outcome_has_the_cause_and_a_failure_stops_no_other(capsys):
+    jobs = [job("wrong", "trian"), job("right", "--version"), job("key", "train", "optim.lrr=1")]
+    outcomes = {outcome.job.name: outcome for outcome in run_local(jobs, ["cpu", "cpu"])}
+    assert "trian: no such command; did you mean train?" in outcomes["wrong"].error
+    assert outcomes["right"].error is None
+    assert outcomes["key"].error == "optim.lrr: no such option; did you mean lr?"
+    assert outcomes["right"].tail == (phalanx.__version__,)
+    assert f"right cpu | {phalanx.__version__}\n" in capsys.readouterr().out
+
+
+def test_a_killed_job_is_reported_as_killed(long_job):
+    outcomes = run_local([long_job], ["cpu"], echo=False)
+    before = children(os.getpid())
+    threading.Timer(1, lambda: [os.kill(pid, signal.SIGKILL) for pid in children(os.getpid()) - before]).start()
+    (outcome,) = outcomes
+    assert outcome.error == "the process was killed (SIGKILL), probably out of memory; the same command continues"
+
+
+def test_no_job_begins_after_the_deadline():
+    outcomes = list(run_local([job("a", "--version"), job("b", "--version")], ["cpu"], deadline=time.monotonic()))
+    assert [outcome.error for outcome in outcomes] == ["not begun: max_hours are over"] * 2
+    assert [outcome.job.resources.device for outcome in outcomes] == [None, None]
+
+
+def test_closing_the_iterator_kills_what_runs(long_job):
+    outcomes = run_local([job("short", "--version"), long_job], ["cpu", "cpu"])
+    assert next(outcomes).job.name == "short"
+    groups = children(os.getpid())
+    assert any(map(alive, groups))
+    outcomes.close()
+    assert not any(map(alive, groups))

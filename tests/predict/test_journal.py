@@ -7,19 +7,23 @@ import signal
 import subprocess
 import sys
 import threading
-from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from phalanx.cli import main
+from phalanx.config.compose import split_words
+from phalanx.config.words import typed
 from phalanx.data import records as layout
 from phalanx.data.images import read_grey
+from phalanx.ensemble.options import EnsembleOptions, InferOptions
+from phalanx.ensemble.run import part_job
 from phalanx.errors import ConfigError, DataError, PhalanxError
+from phalanx.jobs.job import Job
 from phalanx.predict.journal import Journal, Row, append, claimed, map_in, part_folder
 from phalanx.predict.maps import Maps
-from phalanx.predict.opening import open_members
 from phalanx.predict.run import write_submission
 from phalanx.voting.agreement import Watch
 
@@ -418,23 +422,69 @@ def test_the_helpers_of_a_killed_infer_end_with_it(runs, tmp_path):
     assert 1 <= len(rows) < 40
 
 
-def test_what_goes_wrong_in_another_process_is_told_as_it_is(pictures, tmp_path):
-    opener = partial(open_members, ["nosuch"], runs=tmp_path, device="cpu")
-    with pytest.raises(ConfigError, match="nosuch: no trained run of that name"):
-        predict(tmp_path / "x.csv", Noise(), pictures, helpers=[opener])
+def test_the_error_of_a_job_is_that_of_the_call(pictures, tmp_path):
+    job = Job("part 1", ("infer", "experiment=nosuch", f"runs={tmp_path}"), tmp_path).on("cpu")
+    with pytest.raises(PhalanxError, match=r"^nosuch: no trained run of that name"):
+        predict(tmp_path / "x.csv", Noise(), pictures, jobs=[job])
 
 
-def test_a_process_that_dies_is_told_of_and_the_rest_is_kept(pictures, tmp_path, capsys):
-    with pytest.raises(PhalanxError, match="a process of workers= was killed, for want of memory as a rule"):
-        predict(tmp_path / "x.csv", Noise(), pictures, helpers=[partial(os._exit, 3)])
+def test_a_bug_in_a_job_ends_the_call_with_its_traceback(pictures, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['pydantic'] = None")
+    job = Job("part 1", ("infer", "experiment=nosuch"), tmp_path, environment={"PYTHONPATH": path_with(tmp_path)})
+    with pytest.raises(RuntimeError, match=r"(?s)part 1 failed unexpectedly:\nTraceback .*pydantic"):
+        predict(tmp_path / "x.csv", Noise(), pictures, jobs=[job.on("cpu")])
+
+
+def test_a_job_that_is_killed_is_reported_and_the_rest_is_saved(pictures, tmp_path, capsys):
+    (tmp_path / "sitecustomize.py").write_text("import os; os.kill(os.getpid(), 9)")
+    job = Job("part 1", ("infer",), tmp_path, environment={"PYTHONPATH": path_with(tmp_path)})
+    with pytest.raises(PhalanxError, match=r"part 1, a process of workers= or devices=: the process was killed \(SIGK"):
+        predict(tmp_path / "x.csv", Noise(), pictures, jobs=[job.on("cpu")])
     predict(tmp_path / "x.csv", Noise(), pictures)
     assert "continues after" in capsys.readouterr().out
 
 
-def test_devices_are_dealt_to_the_processes():
-    from phalanx.config.words import typed
-    from phalanx.ensemble.options import InferOptions
+def path_with(folder):
+    """A PYTHONPATH whose first folder is this one."""
+    return os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
 
+
+def test_a_part_alone_or_with_other_options_is_refused(runs, hands, tmp_path, capsys):
+    """Else rows of other options would get into the journal of a call in progress."""
+    call = ["ensemble", "mode=soft", f"members={runs / 'unet'}", *words(runs, hands, tmp_path / "x.csv")[3:]]
+    assert main([*call, "part=1/2"]) == 2
+    assert "x.csv: no prediction of the same members, options, images" in capsys.readouterr().err
+    assert main([*call, "part=2/2"]) == 2
+    assert "part=2/2: expected a number from 1 below the count" in capsys.readouterr().err
+    part_folder(tmp_path / "x.csv").mkdir()
+    Journal(tmp_path / "x.csv", "key of other options")
+    assert main([*call, "part=1/2"]) == 2
+    assert "no prediction of the same members" in capsys.readouterr().err
+    assert (part_folder(tmp_path / "x.csv") / "key").read_text() == "key of other options"
+
+
+def test_the_job_of_a_part_has_the_options_of_the_call():
+    given = {
+        "data.root": "a place/it's", "tta": "hflip,rotate", "scales": "0.75,1", "window": "{size:64,stride:32}",
+        "threshold": "0.25", "weights": "best", "maps": "true", "runs": "elsewhere", "precision": "32", "batch": "3",
+        "workers": "2", "device": "cpu",
+    }  # fmt: skip
+    options = typed(InferOptions, given)
+    job = part_job(["a", "b"], options, Path("x.csv"), [2, 1], True, 1, 2).on("cpu")
+    command, *argv = job.argv
+    found = typed(EnsembleOptions, split_words(argv))
+    assert (command, found.mode, found.members, found.votes, found.average) == (
+        "ensemble",
+        "soft",
+        ["a", "b"],
+        [2, 1],
+        "flat",
+    )
+    own = {"out": Path("x.csv"), "progress": False, "part": "1/2", "workers": None}
+    assert found.model_dump(include=set(InferOptions.model_fields)) == options.model_dump() | own
+
+
+def test_devices_are_dealt_to_the_processes():
     def places(**told):
         return typed(InferOptions, {key: str(value) for key, value in told.items()}).places()
 

@@ -70,17 +70,3 @@ def test_an_interrupt_ends_all(interruptible):
 def test_those_that_end_well_end_together(tmp_path):
     together([Child(name, os.mkdir, tmp_path / name) for name in "ab"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
-
-
-def tell(path, *names):
-    path.write_text(" ".join(os.environ.get(name, "-") for name in names))
-
-
-def test_variables_are_the_childs_alone(tmp_path, monkeypatch):
-    monkeypatch.setenv("PHALANX_OLD", "mine")
-    path = tmp_path / "told"
-    names = ("PHALANX_OLD", "PHALANX_NEW")
-    together([Child("a", tell, path, *names, environment=dict.fromkeys(names, "its"))])
-    assert path.read_text() == "its its"
-    assert os.environ["PHALANX_OLD"] == "mine"
-    assert "PHALANX_NEW" not in os.environ

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from phalanx.config.compose import config_folder
+from phalanx.runtime.metric import Metric
 from phalanx.sweep.results import Result
 
 CLASSES = ["Radius", "Ulna", "Pisiform"]
@@ -20,7 +21,7 @@ def invented():
         names = [f"p{seed}-{number}" for number in range(len(dice))]
         values = {
             "table": "t", "row": row, "scale": "small", "data": "d", "seed": seed, "fold": 0,
-            "dice": float(np.mean(dice)), "seconds": 1.0, "curve": [[5, 0.5]],
+            "metric": Metric("dice"), "value": float(np.mean(dice)), "seconds": 1.0, "curve": [[5, 0.5]],
             "patients": dict(zip(names, np.asarray(dice).tolist(), strict=True)),
             "images": dict.fromkeys(names, 2), "overrides": [], "recipe": {"seed": seed, "data": {"classes": CLASSES}},
             "command": "phalanx sweep t", "commit": "c0ffee0", "machine": "a machine",
@@ -36,8 +37,8 @@ why: To see that it works.
 overrides: {overrides}
 rows:
   - {{name: plain, source: a report}}
-  - {{name: same, source: a report, overrides: [optim.lr=1e-2], against: plain, outcome: open}}
-  - {{name: faster, source: a report, overrides: [optim.lr=2e-2], against: plain, outcome: worked, published: tiny}}
+  - {{name: same, source: a report, overrides: [optim.lr=1e-2], baseline: plain, outcome: open}}
+  - {{name: faster, source: a report, overrides: [optim.lr=2e-2], baseline: plain, outcome: worked, published: tiny}}
   - {{name: broken, source: a report, overrides: ["loss.stages=[{{weights:{{dise:1}}}}]"]}}
 """
 

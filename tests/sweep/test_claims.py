@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from phalanx.cli import main
+from phalanx.runtime.metric import Metric
 from phalanx.sweep.claims import document
 from phalanx.sweep.results import recipe_of
 from phalanx.sweep.table import read_table
@@ -60,6 +61,17 @@ def test_a_page_shows_published_ours_and_verdict(place, kept):
     assert cells(page.split("## Tiny")[2], "faster")[7] == "not run"
 
 
+def test_a_loss_that_falls_is_a_gain_of_the_page(place, kept):
+    loss = Metric("loss", higher_is_better=False, decimals=2)
+    for seed, (plain, faster) in enumerate([(0.6, 0.5), (0.62, 0.53), (0.61, 0.5)]):
+        kept("one", "plain", seed, plain, metric=loss)
+        kept("one", "faster", seed, faster, metric=loss)
+    page = document().split("## Tiny")[1]
+    row = cells(page, "faster")
+    assert (cells(page, "row")[5], row[5], row[7]) == ("our Loss (seeds)", "0.51 ± 0.02 (3)", "agrees")
+    assert row[6].endswith("; -0.10, -0.09, -0.11")
+
+
 def test_data_sets_are_not_mixed(place, kept):
     kept("one", "plain", 0, 0.5)
     kept("one", "faster", 0, 0.9, data="other")
@@ -78,7 +90,7 @@ def test_results_by_another_recipe_or_row_are_listed_and_not_counted(place, kept
     assert "- `tiny/d/one/faster.seed0.fold0.json`: optim.lr was 0.02, now it is 0.03" in page
     assert cells(page.split("## Tiny")[1], "faster")[7] == "not run"
     file.write_text(file.read_text().replace("faster", "quicker"))
-    assert "faster.seed0.fold0.json`: no such row any more" in document()
+    assert "faster.seed0.fold0.json`: the row no longer exists" in document()
 
 
 def test_claims_takes_a_markdown_file(place, capsys):

@@ -1,6 +1,8 @@
 """A sweep: what it trains, what it shares, what it keeps, and what it does with a row that fails."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,7 @@ def test_a_sweep_trains_what_is_missing_once(place, hands, capsys):
     assert len(list(Path("runs/sweep/tiny/hands").iterdir())) == 2  # plain and faster
     found = {result.row: result for result in read_results()}
     assert set(found) == {"plain", "same", "faster"}
-    assert found["same"].dice == found["plain"].dice != found["faster"].dice
+    assert found["same"].value == found["plain"].value != found["faster"].value
     assert sorted(path.name for path in (RESULTS / "tiny/hands/one").iterdir()) == [
         "faster.seed0.fold0.json", "plain.seed0.fold0.json", "same.seed0.fold0.json",
     ]  # fmt: skip
@@ -35,7 +37,7 @@ def test_a_sweep_trains_what_is_missing_once(place, hands, capsys):
         p for p in Path("runs/sweep/tiny/hands").glob("*/fold0") if f"lr: {0.01}" in (p / "config.yaml").read_text()
     )
     score = json.loads((folder / "oof_score.json").read_text())
-    assert plain.dice == score["dice"]
+    assert (plain.metric.name, plain.value) == ("dice", score["dice"])
     assert plain.images == dict.fromkeys(score["per_patient"], 2)
     for name, dice in score["per_patient"].items():
         assert sum(plain.patients[name]) / len(plain.classes) == pytest.approx(dice, abs=1e-5)
@@ -74,6 +76,31 @@ def test_a_run_killed_before_its_result_was_written_is_not_trained_again(place, 
     assert sweep(hands, "one", "rows=plain", "seeds=0") == 0
     assert final.stat().st_mtime_ns == when
     assert len(read_results()) == 1
+
+
+def test_on_several_devices_the_results_are_the_same(place, hands, monkeypatch, capsys):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert sweep(hands, "one", "rows=plain,faster", "seeds=0") == 0
+    alone = {result.row: result for result in read_results()}
+    shutil.rmtree("results")
+    capsys.readouterr()
+    assert sweep(hands, "one", "seeds=0", "devices=cpu,cpu", "runs=a place/it's here") == 1  # nothing trained there
+    printed = capsys.readouterr().out
+    alone["same"] = replace(alone["plain"], row="same", overrides=[*alone["plain"].overrides, "optim.lr=1e-2"])
+    several = {result.row: result for result in read_results()}
+    assert set(several) == {"plain", "same", "faster"}
+    for row, result in several.items():
+        assert replace(result, seconds=0, command="") == replace(alone[row], seconds=0, command=""), row
+    titles = ["one/plain seed 0 fold 0: Dice", "one/same seed 0 fold 0: Dice", "one/faster seed 0 fold 0: Dice"]
+    at = [printed.index(title) for title in [*titles, "failed: one/broken seed 0 fold 0: loss.stages[0]"]]
+    assert at == sorted(at)  # in the order of the table
+    assert printed.count("the recipe of one/plain") == 1
+    assert "one/faster seed 0 fold 0 cpu | " in printed
+
+
+def test_without_a_data_set_every_row_fails_for_that_reason(place, capsys):
+    assert main(["sweep", "one", "scale=tiny", "seeds=0", "data.root=nowhere"]) == 1
+    assert capsys.readouterr().out.count("nowhere") == 4
 
 
 def test_a_row_whose_words_changed_is_stale_and_trained_again(place, hands, capsys):
@@ -116,7 +143,7 @@ def test_a_result_that_is_none_or_lies_elsewhere_is_refused(tmp_path, invented):
     with pytest.raises(DataError, match="move it there"):
         read_results(tmp_path)
     path.with_name("b.seed0.fold0.json").write_text("{}")
-    with pytest.raises(DataError, match="no result of a sweep"):
+    with pytest.raises(DataError, match="not a result of a sweep"):
         read_results(tmp_path)
 
 
@@ -128,7 +155,9 @@ def test_a_result_that_is_none_or_lies_elsewhere_is_refused(tmp_path, invented):
         (["one", "two", "rows=plain"], "rows= goes with one"),
         (["one", "rows=plane"], "rows=plane: no such row in one; did you mean plain?"),
         (["one", "seeds=0..1"], "seeds=0..1: expected whole numbers"),
-        (["one", "devices=[0,1]"], "devices: a sweep trains on one device to the end"),
+        (["one", "max_hours=2"], "max_hours: a sweep trains each row on one device, to the end"),
+        (["one", "devices=0,1", "device=cpu"], "devices: for several devices; device= is for one"),
+        (["one", "devices=gpu"], "devices: gpu: expected numbers of GPUs, as in 0,1, or cpu,cpu"),
         (["one", "epochs=3"], "epochs: would make another recipe"),
         (["one", "scale=tinny"], "scale=tinny: no configs/experiment/claims_tinny.yaml; did you mean tiny?"),
         (["one", "--row", "plain"], "row: would make another recipe"),

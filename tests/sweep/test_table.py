@@ -35,8 +35,8 @@ def test_every_row_makes_a_recipe_of_its_own_at_every_scale_it_names(name):
         kept = {name: json.dumps(recipe_of(recipe)) for name, recipe in made.items()}
         assert len(set(kept.values())) == len(kept)
         for row in table.rows:
-            if runs_at(row, scale) and row.against:
-                assert row.against in made
+            if runs_at(row, scale) and row.baseline:
+                assert row.baseline in made
 
 
 def test_the_baseline_is_shared():
@@ -65,7 +65,7 @@ def test_every_model_with_a_published_number_of_its_own_is_in_a_row():
 
 
 def table(**changes):
-    rows = [{"name": "a", "source": "s"}, {"name": "b", "source": "s", "against": "a", "outcome": "worked"} | changes]
+    rows = [{"name": "a", "source": "s"}, {"name": "b", "source": "s", "baseline": "a", "outcome": "worked"} | changes]
     return validate({"name": "t", "title": "T", "why": "w", "rows": rows}, Table)
 
 
@@ -81,18 +81,18 @@ def test_published_gain_is_a_difference_of_values_or_told():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"against": "c"}, "b is against 'c', which is no other row"),
-        ({"against": "b"}, "b is against 'b'"),
-        ({"against": None}, "b needs both 'against' and 'outcome'"),
-        ({"name": "a", "against": None, "outcome": None}, "a stands there twice"),
+        ({"baseline": "c"}, "b: its baseline 'c' is not another row"),
+        ({"baseline": "b"}, "b: its baseline 'b' is not another row"),
+        ({"baseline": None}, "b needs both 'baseline' and 'outcome'"),
+        ({"name": "a", "baseline": None, "outcome": None}, "a appears twice"),
         ({"published": "drop_bright"}, "b worked, but its published numbers say that it lost"),
-        ({"scales": ["smal"]}, "'smal' is no scale; did you mean small?"),
-        ({"at": {"huge": []}}, "'huge' is no scale"),
+        ({"scales": ["smal"]}, "'smal' is not a scale; did you mean small?"),
+        ({"at": {"huge": []}}, "'huge' is not a scale"),
         ({"published": "elastik"}, "b: published: 'elastik' is not in configs/published.yaml; did you mean elastic?"),
         ({"outcome": "maybe"}, "outcome='maybe'"),
         ({"override": []}, "no such option; did you mean overrides?"),
-        ({"against": None, "outcome": None, "classes": ["Ulna"]}, "has no gain and no classes"),
-        ({"against": None, "outcome": None, "published": "elastic"}, "has no gain and no classes"),
+        ({"baseline": None, "outcome": None, "classes": ["Ulna"]}, "has no gain and no classes"),
+        ({"baseline": None, "outcome": None, "published": "elastic"}, "has no gain and no classes"),
     ],
 )
 def test_a_row_that_contradicts_itself_is_refused(changes, message):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from phalanx.runtime.metric import Metric
 from phalanx.sweep.verdict import Gain, Paired, gain_of, verdict
 
 ALL = [0, 1, 2]
@@ -21,7 +22,7 @@ def test_rows_are_paired_by_seed_fold_and_patient(invented):
     base = [invented("b", seed, rng.random((3, 3)), fold=fold) for seed, fold in ((1, 0), (0, 1), (2, 0))]
     found = Paired.of(ours, base)
     assert [len(names) for names in found.patients] == [3, 3]
-    np.testing.assert_allclose(found.by_seed(ALL), [ours[1].dice - base[1].dice, ours[2].dice - base[0].dice])
+    np.testing.assert_allclose(found.by_seed(ALL), [ours[1].value - base[1].value, ours[2].value - base[0].value])
     assert Paired.of(ours, []).values == ()
 
 
@@ -110,5 +111,14 @@ def test_one_seed_alone_tells_nothing():
     ],
 )
 def test_verdicts(outcome, interval, told):
-    assert verdict(outcome, Gain(0.0, (0.0,), interval)) == told
-    assert verdict(outcome, None) == "not run"
+    assert verdict(outcome, Gain(0.0, (0.0,), interval), Metric("auc")) == told
+    assert verdict(outcome, None, Metric("auc")) == "not run"
+
+
+def test_of_a_metric_that_should_fall_a_fall_is_the_gain(invented):
+    loss = Metric("loss", higher_is_better=False)
+    assert verdict("worked", Gain(-0.02, (-0.02,), (-0.03, -0.01)), loss) == "agrees"
+    assert verdict("open", Gain(0.02, (0.02,), (0.01, 0.03)), loss) == "open: worse"
+    row = np.full((3, 3), 0.5)
+    assert Paired.of([invented("a", 0, row)], [invented("b", 0, row)]).values
+    assert not Paired.of([invented("a", 0, row)], [invented("b", 0, row, metric=loss)]).values  # not comparable

@@ -30,13 +30,13 @@ rows:
     source: a report
     vote: soft
     members: [{{row: one, folds: [0, 1]}}, {{row: other, folds: [1]}}]
-    against: one
+    baseline: one
     outcome: worked
   - name: majority
     source: a report
     vote: hard
     members: [{{row: both_folds}}, {{row: one}}, {{row: other, folds: [0, 1]}}]
-    against: both_folds
+    baseline: both_folds
     outcome: worked
 """
 GAP = """
@@ -47,7 +47,7 @@ gap: true
 overrides: {overrides}
 rows:
   - {{name: one, source: a report}}
-  - {{name: other, source: a report, overrides: [optim.lr=2e-2], against: one, outcome: worked}}
+  - {{name: other, source: a report, overrides: [optim.lr=2e-2], baseline: one, outcome: worked}}
 """
 
 
@@ -100,7 +100,7 @@ def test_votes_are_those_of_the_commands(words, hands, untrained, capsys):
         assert mine == pytest.approx(expected, abs=1e-4), row
         assert found[row].images == dict.fromkeys(expected, 2)
         assert found[row].scored_on == "test"
-    assert len({round(result.dice, 6) for result in found.values()}) == 4
+    assert len({round(result.value, 6) for result in found.values()}) == 4
 
     assert found["both_folds"].command == "phalanx sweep votes scale=tiny rows=both_folds seeds=0"
     assert str(hands) not in json.dumps(found["both_folds"].recipe)
@@ -161,7 +161,7 @@ def test_the_gap_is_from_out_of_fold_to_the_rotated_hands_alone(words, hands, ca
     assert one.held_out["images"] == dict.fromkeys(held_out["per_patient"], 2)
     assert any(np.mean([np.mean(v) for v in one.held_out["patients"].values()]) == pytest.approx(d, abs=1e-4)
                for d in by_fold)  # fmt: skip
-    assert "Scored on the rotated hands of the test images, against out of fold." in document()
+    assert "Scored on the rotated hands of the test images, compared with out of fold." in document()
     assert re.search(r"\| one \|.*; out of fold 0\.\d{4} \(1\)", document())
 
 
@@ -175,7 +175,7 @@ def test_a_gap_is_a_difference_of_differences(invented):
                    "images": {f"h{seed}-{n}": 2 for n in range(4)}}  # fmt: skip
             made[row, seed] = (invented(row, seed, rng.random((3, 3)), held_out=out), held)
     pair = Paired.of([made["a", s][0] for s in (0, 1)], [made["b", s][0] for s in (0, 1)], gap=True)
-    gaps = {key: result.dice - held.mean() for key, (result, held) in made.items()}
+    gaps = {key: result.value - held.mean() for key, (result, held) in made.items()}
     np.testing.assert_allclose(pair.by_seed([0, 1, 2]), [gaps["a", s] - gaps["b", s] for s in (0, 1)])
     alone = Paired.of([made["a", s][0] for s in (0, 1)], [made["b", s][0] for s in (0, 1)])
     assert pair.patient_variance([0, 1, 2]) > alone.patient_variance([0, 1, 2])

@@ -1,11 +1,15 @@
 """Commands that train, or tell before what it takes."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from .args import report_path, split_places, switch
+
+if TYPE_CHECKING:
+    from ..config import Config
 
 TRAIN = """\
 phalanx train key=value ...        (bash train.sh key=value ...)
@@ -44,9 +48,7 @@ def train(words: Sequence[str]) -> int:
     folds = parse_folds(wanted, config.folds)
     deadline = began + 3600 * config.max_hours if config.max_hours else None
     if config.devices and not config.ddp:
-        from ..jobs.local import side_by_side
-
-        return side_by_side(train, pairs, folds, config, deadline)
+        return side_by_side(pairs, folds, config, deadline)
 
     from ..data.quarantine import kept_records
     from ..data.root import resolve_root
@@ -62,6 +64,21 @@ def train(words: Sequence[str]) -> int:
 
     note_run(config.runs / config.name, pairs.get("experiment", "base"))
     return 0
+
+
+def side_by_side(
+    pairs: Mapping[str, str], folds: Sequence[int | None], config: "Config", deadline: float | None
+) -> int:
+    """Trains folds on several devices, once it is known that the devices and the data set are usable."""
+    from ..data.quarantine import kept_records
+    from ..data.root import resolve_root
+    from ..jobs.folds import train_folds
+    from ..runtime.device import open_device
+
+    for device in set(config.devices):
+        open_device(device, config.precision)
+    kept_records(resolve_root(config.data))  # made, or refused, once and not by each
+    return train_folds(pairs, folds, config, deadline)
 
 
 PLAN = """\

@@ -1,6 +1,8 @@
 """``key=value`` words as typed options of any kind; how a value is read follows from the option's type alone."""
 
+import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -30,6 +32,19 @@ def typed(kind: type[Strict], pairs: dict[str, str]) -> Any:
             raise ConfigError(f"{key}: says the same as another word; give one of the two")
         values[field] = kind.READ[field](text) if field in kind.READ else _value(key, text, leaves(kind, field))
     return validate_as(kind, values)
+
+
+def words_of(options: Strict, fields: Iterable[str]) -> list[str]:
+    """The ``key=value`` words of some options, for :func:`typed`; an option that has its default needs no word."""
+    spelled = {field: key for key, field in options.SPELLED.items()}
+    values = options.model_dump(mode="json", exclude_defaults=True, include=set(fields))
+    return [f"{spelled.get(field, field)}={_text(value)}" for field, value in values.items()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list) and not any(isinstance(part, dict | list) for part in value):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def leaves(kind: type[BaseModel], field: str) -> set[Any]:

@@ -55,6 +55,7 @@ class InferOptions(Strict):
     runs: Path = Path("runs")
     progress: bool = True
     decided: Path | None = None
+    part: Annotated[str, Field(pattern=r"^\d+/\d+$")] | None = None  # number and count, of a call in progress
 
     @model_validator(mode="after")
     def _nothing_decided_twice(self) -> "InferOptions":

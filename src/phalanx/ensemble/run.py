@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import Data, Predict
+from ..config.words import words_of
 from ..errors import ConfigError, DataError
+from ..jobs.job import Job
 from ..runs.ledger import note_vote
 from ..runtime.sidecar import is_csv, note_retrained
 from .options import EnsembleOptions, InferOptions
@@ -34,6 +36,8 @@ def vote(options: EnsembleOptions) -> Path:
             raise ConfigError(f"out={out}: would replace the member {name}; give another name")
     check_target(out)
     check_members(options.members, options.runs, options.weights)
+    if options.part is not None:
+        return predict_members(options.members, options, out, votes=options.votes, flat=options.average == "flat")
     if options.mode == "soft":
         soft_vote(options, out)
     else:
@@ -141,26 +145,28 @@ def predict_members(
         how: a vote in words, for the sidecar.
         kept: ``out`` may hold these very masks already, and is then left as it is.
     """
-    from functools import partial
-
     from ..predict.decided import Decided
     from ..predict.opening import open_members, recipe_of
     from ..predict.run import write_submission
     from ..predict.soft import RunMember
     from ..voting.agreement import Watch
 
-    places = options.places()
+    places, part = options.places(), part_of(options)
+    jobs = [
+        part_job(names, options, out, votes, flat, number, len(places)).on(place)
+        for number, place in enumerate(places[1:], 1)
+    ]
     decided = Decided.read(options.decided) if options.decided else None
-    opening = partial(
-        open_members,
-        sharing=len(places),
+    members = open_members(
+        names,
+        device=places[0],
+        sharing=part[1] if part else len(places),
         runs=options.runs,
         weights=options.weights,
         precision=options.precision,
         changes=options.changes(),
         root=options.root,
     )
-    members = opening(names, device=places[0])
     for member in members:
         note_retrained(member.name, member.hashes)
     if decided is not None:
@@ -182,7 +188,7 @@ def predict_members(
         print(f"note: the members' own thresholds differ ({told}); voted at {threshold:g}; see threshold=", flush=True)
     records = find_records(data, options, members)
     for member in members:
-        if isinstance(member, RunMember):
+        if isinstance(member, RunMember) and part is None:
             member.compare_folds(len(records) // len(places), threshold)
     write_submission(
         out,
@@ -198,10 +204,41 @@ def predict_members(
         maps_folder=out.with_suffix(".maps") if options.maps else None,
         vote=None if how is None else {"how": how, "members": names},
         kept=kept,
-        helpers=[partial(opening, names, device=place) for place in places[1:]],
+        jobs=jobs,
+        part=part,
         progress=options.progress,
     )
     return out
+
+
+def part_of(options: InferOptions) -> tuple[int, int] | None:
+    """Number and count of the only part of the images that is to be predicted; None for all."""
+    if options.part is None:
+        return None
+    number, count = map(int, options.part.split("/"))
+    if not 0 < number < count or len(options.places()) > 1:
+        raise ConfigError(f"part={options.part}: expected a number from 1 below the count, on one device")
+    return number, count
+
+
+def part_job(
+    names: Sequence[str],
+    options: InferOptions,
+    out: Path,
+    votes: Sequence[int] | None,
+    flat: bool,
+    number: int,
+    count: int,
+) -> Job:
+    """The job that predicts part ``number`` of ``count`` of a call to :func:`predict_members`."""
+    own = options.model_copy(update={"out": out, "progress": False, "part": f"{number}/{count}"})
+    elsewhere = ("device", "devices", "workers")
+    words = words_of(own, [field for field in InferOptions.model_fields if field not in elsewhere])
+    words += [f"votes={','.join(map(str, votes))}"] if votes else []
+    words += ["average=flat"] if flat else []
+    from ..predict.journal import part_folder
+
+    return Job(f"part {number}", ("ensemble", "mode=soft", f"members={','.join(names)}", *words), part_folder(out))
 
 
 def find_records(data: Data | None, options: InferOptions, members: Sequence[Any]) -> Any:

@@ -1,176 +1,165 @@
-"""Folds side by side: a process for each device, which takes the next fold when it is free."""
+"""Runs jobs on this machine: one process per job, one job per device at a time."""
 
 import os
+import re
+import signal
+import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple
+from typing import IO, NamedTuple
 
-import torch
+from .job import Job
+from .lifeline import VARIABLE
 
-from ..config import Config
-from ..data.quarantine import kept_records
-from ..data.root import resolve_root
-from ..engine.loader import loader_workers
-from ..engine.time_limit import is_over
-from ..runs.folder import fold_folder
-from ..runs.reader import FoldRun, Result
-from ..runtime.device import open_device
-from ..runtime.processes import Child, cause, cores
-
-Train = Callable[[Sequence[str]], Any]
+POLL_SECONDS = 0.05
+TAIL_LINES = 100  # last lines of output to find the cause of an error in
 
 
-class Row(NamedTuple):
-    """What became of a fold: its result, or what went wrong."""
+class Outcome(NamedTuple):
+    """How a job ended.
 
-    fold: int | None
-    device: str
+    Attributes:
+        job: as it was placed on its device.
+        error: the cause in one line; None if the job succeeded.
+        tail: the last lines of its output.
+    """
+
+    job: Job
     seconds: float
-    result: Result | None = None
-    error: str = ""
+    error: str | None = None
+    tail: tuple[str, ...] = ()
 
 
-class Running(NamedTuple):
-    """A fold on its device, since when, and the thread that passes on what it prints."""
+def run_local(
+    jobs: Sequence[Job], devices: Sequence[str], *, deadline: float | None = None, echo: bool = True
+) -> Generator[Outcome]:
+    """Yields the outcome of each job, in the order in which they end. A job that fails does not stop the others.
 
-    child: Child
-    fold: int | None
-    device: str
-    began: float
-    echo: threading.Thread
-
-
-def side_by_side(
-    train: Train,
-    pairs: dict[str, str],
-    folds: Sequence[int | None],
-    config: Config,
-    deadline: float | None = None,
-) -> int:
-    """Trains folds on ``config.devices``, as many at once; prints what each says behind its name, and a table.
+    Close the iterator, as by `contextlib.closing`, to kill the jobs that are still running.
 
     Args:
-        train: the command, called for a fold each.
-        pairs: the words of the call but ``fold``.
-        deadline: moment of ``time.monotonic()`` from which no fold is begun; each child stops by then.
-
-    Returns:
-        the exit code: 0, or 1 where a fold failed. The others went on to their ends.
+        jobs: begun in this order.
+        devices: one job runs on each at a time; a device that is named twice runs two.
+        deadline: moment of ``time.monotonic()`` from which no job is begun; jobs get the rest of the time as a limit.
+        echo: print the output of the jobs, each line after the job's name.
     """
-    for device in set(config.devices):
-        open_device(device, config.precision)
-    config.data = resolve_root(config.data)
-    kept_records(config.data)  # made, or refused, once and not by each
-    waiting, idle = deque(folds), deque(config.devices)
-    running: dict[Any, Running] = {}
-    rows: list[Row] = []
+    waiting, free = deque(jobs), deque(devices)
+    running: list[Process] = []
     try:
         while waiting or running:
-            while waiting and idle:
-                if is_over(deadline):
-                    rows += [Row(fold, "-", 0, error="not begun: max_hours are over") for fold in waiting]
-                    waiting.clear()
-                    break
-                if deadline is not None:
-                    pairs = pairs | {"max_hours": str((deadline - time.monotonic()) / 3600)}
-                one = start(train, pairs, waiting.popleft(), idle.popleft(), config)
-                running[one.child.process.sentinel] = one
-            for sentinel in wait(list(running)):
-                one = running.pop(sentinel)
-                rows.append(end(one, config))
-                idle.append(one.device)
+            while waiting and free:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    yield Outcome(waiting.popleft(), 0, "not begun: max_hours are over")
+                    continue
+                hours = None if left is None else left / 3600
+                running.append(Process(waiting.popleft().on(free.popleft(), hours), echo=echo))
+            ended = [process for process in running if process.poll() is not None]
+            for process in ended:
+                running.remove(process)
+                free.append(process.device)
+                yield process.outcome()
+            if running and not ended:
+                time.sleep(POLL_SECONDS)
     finally:
-        for one in running.values():
-            one.child.end()
-    print(table(rows), flush=True)
-    return int(any(row.error for row in rows))
+        for process in running:
+            process.kill()
 
 
-def start(train: Train, pairs: dict[str, str], fold: int | None, device: str, config: Config) -> Running:
-    """The process of a fold. It sees its GPU alone, or has its share of the cores."""
-    name, count = "all" if fold is None else f"{fold}", len(config.devices)
-    environment = {}
-    if device == "cpu":
-        environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // count))
-    else:
-        number = int(device.partition(":")[2])
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        environment["CUDA_VISIBLE_DEVICES"] = seen[number].strip() if seen[0] else str(number)
-    kind = device.partition(":")[0]
-    words = {key: value for key, value in pairs.items() if key not in ("devices", "device", "ddp")}
-    words |= {"fold": name, "device": kind}
-    words.setdefault("workers", str(loader_workers(config, torch.device(kind), count)))
-    out, theirs = Pipe(duplex=False)
-    child = Child(
-        f"fold {name} on {device}", _call, train, [f"{key}={value}" for key, value in words.items()], theirs,
-        environment=environment,
-    )  # fmt: skip
-    theirs.close()
-    echo = threading.Thread(target=pass_on, args=(out, f"fold {name} {device} | "), daemon=True)
-    echo.start()
-    return Running(child, fold, device, time.monotonic(), echo)
+class Process:
+    """A running job: a fresh interpreter in a process group of its own, which ends when this process ends.
 
-
-def end(one: Running, config: Config) -> Row:
-    """What became of a fold whose process has ended, after the rest of what it said."""
-    row = Row(one.fold, one.device, time.monotonic() - one.began)
-    one.child.process.join()
-    error = cause([one.child]) if one.child.process.exitcode else None
-    one.child.end()
-    one.echo.join(5)
-    if error is not None:
-        say(f"{one.child.name}: {error}", sys.stderr)
-        return row._replace(error=str(error).strip().splitlines()[-1])
-    return row._replace(result=FoldRun(fold_folder(config, one.fold)).result)
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Rows by fold, to print.
-
-    >>> from ..runtime.metric import Metric
-    >>> done = Result(Metric("auc"), 0.9712, 40, 50.0, 11.2)
-    >>> print(table([Row(1, "cuda:0", 61.2, done), Row(0, "cuda:1", 3.0, error="step 3: no memory")]))
-    fold  device   seconds  auc
-    0     cuda:1         3  failed: step 3: no memory
-    1     cuda:0        61  0.9712
+    Args:
+        job: placed on a device.
+        echo: print its output.
     """
-    name = next((row.result.metric.name for row in rows if row.result), "metric")
-    lines = [f"fold  device   seconds  {name}"]
-    for row in sorted(rows, key=lambda row: row.fold or 0):
-        done = f"failed: {row.error}" if row.error else row.result.text if row.result else "-"
-        lines.append(f"{'all' if row.fold is None else row.fold:<4}  {row.device:<7}  {row.seconds:>7.0f}  {done}")
-    return "\n".join(lines)
+
+    def __init__(self, job: Job, *, echo: bool):
+        self.job, self.device, self.began = job, job.resources.device or "auto", time.monotonic()
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        theirs, ours = os.pipe()
+        self.lifeline = os.fdopen(ours, "wb", buffering=0)
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **job.environment, VARIABLE: str(theirs)}
+        try:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "phalanx", *job.argv],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                pass_fds=(theirs,),
+                process_group=0,  # Ctrl-C reaches this process only, which then ends the job
+            )
+        except BaseException:
+            self.lifeline.close()
+            raise
+        finally:
+            os.close(theirs)
+        assert self.popen.stdout is not None
+        prefix = f"{job.name} {self.device} | " if echo else None
+        self.reader = threading.Thread(target=self._read, args=(self.popen.stdout, prefix), daemon=True)
+        self.reader.start()
+
+    def poll(self) -> int | None:
+        """The exit code; None while the job runs."""
+        return self.popen.poll()
+
+    def outcome(self) -> Outcome:
+        """How the job ended, once it has: its last lines are read, and nothing of it is left running."""
+        self.kill()
+        seconds, tail = time.monotonic() - self.began, tuple(self.tail)
+        code = self.popen.returncode
+        return Outcome(self.job, seconds, cause(self.job.argv[0], code, tail) if code else None, tail)
+
+    def kill(self) -> None:
+        """Kills what is left of the job and its process group, and reads the rest of its output."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait()
+        self.lifeline.close()
+        self.reader.join(5)
+
+    def _read(self, output: IO[bytes], prefix: str | None) -> None:
+        """Keeps the last lines, and prints each after the prefix; the states of a progress bar are lines."""
+        rest = b""
+        with suppress(OSError), output:
+            while piece := os.read(output.fileno(), 65536):
+                *lines, rest = re.split(rb"[\r\n]", rest + piece)
+                self._take(lines, prefix)
+        self._take([rest], prefix)
+
+    def _take(self, lines: Sequence[bytes], prefix: str | None) -> None:
+        for line in lines:
+            text = line.decode(errors="replace").rstrip()
+            if text:
+                self.tail.append(text)
+            if text and prefix is not None:
+                sys.stdout.write(f"{prefix}{text}\n")  # in one piece, whichever thread prints it
+                sys.stdout.flush()
 
 
-def pass_on(out: Connection, name: str) -> None:
-    """Prints the lines of a process, each behind its name, as they come; a progress bar's states are lines."""
-    rest = b""
-    with suppress(OSError):
-        while piece := os.read(out.fileno(), 65536):
-            *lines, rest = (rest + piece).replace(b"\r", b"\n").split(b"\n")
-            for line in lines:
-                if line.strip():
-                    say(name + line.decode(errors="replace").rstrip())
-    if rest.strip():
-        say(name + rest.decode(errors="replace"))
+def cause(command: str, code: int, tail: Sequence[str]) -> str:
+    """Why a job failed, in one line.
 
+    Args:
+        command: of ``phalanx``, whose own errors begin with its name.
+        code: exit code, negative for a signal.
+        tail: last lines of the job's output.
 
-def say(line: str, where: Any = None) -> None:
-    """A line in one piece, whichever thread prints it."""
-    stream = where or sys.stdout
-    stream.write(line + "\n")
-    stream.flush()
-
-
-def _call(train: Train, words: list[str], out: Connection) -> None:
-    for stream in (1, 2):
-        os.dup2(out.fileno(), stream)
-    out.close()
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    train(words)
+    >>> cause("train", 2, ["epoch 1", "phalanx train: optim.lrr: no such option", "a warning at exit"])
+    'optim.lrr: no such option'
+    >>> cause("train", 1, ["Traceback (most recent call last):", "KeyError: 'a bug'"])
+    "KeyError: 'a bug'"
+    >>> cause("train", -9, ["epoch 1"])
+    'the process was killed (SIGKILL), probably out of memory; the same command continues'
+    """
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"the process was killed ({name}), probably out of memory; the same command continues"
+    begin = f"phalanx {command}: "
+    own = [line.removeprefix(begin) for line in tail if line.startswith(begin)]
+    return own[-1] if own else tail[-1] if tail else "exited without a report"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -83,6 +84,37 @@ class Journal:
             return place.map == sha256_file(map_in(self.folder, image))
         except FileNotFoundError:
             return False
+
+    @classmethod
+    def join(cls, csv: Path, key: str) -> "Journal":
+        """The journal of a prediction in progress, to take part in it.
+
+        Raises:
+            PhalanxError: no prediction of this key is in progress.
+        """
+        saved = part_folder(csv) / "key"
+        if not saved.is_file() or saved.read_bytes() != key.encode():
+            raise PhalanxError(
+                f"{csv}: no prediction of the same members, options, images and kind of device is in progress; part= "
+                "is for the processes that workers= and devices= start"
+            )
+        return cls(csv, key)
+
+    def written(self, writer: int, offset: int | None = None) -> tuple[int, int]:
+        """How many records a process has written after an offset of its file, and the offset of their end.
+
+        Args:
+            offset: None: the present end.
+        """
+        try:
+            with (self.folder / f"rows.{writer}").open("rb") as file:
+                file.seek(*(0, os.SEEK_END) if offset is None else (offset,))
+                offset = file.tell()
+                text = file.read()
+        except FileNotFoundError:
+            return 0, 0
+        whole = text[: text.rfind(b"\n") + 1]
+        return sum(map(bool, whole.split(b"\n"))), offset + len(whole)
 
     def look_up(self, path: Path) -> None:
         """Finds the records of a file."""

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from ..data.images import read_grey
 from ..data.records import Record
 from ..errors import ConfigError, DataError
+from ..jobs.job import Job
 from ..runtime.files import own_folder
 from ..runtime.provenance import digest
 from ..runtime.sidecar import merged_hashes, read_sidecar
@@ -19,7 +20,7 @@ from ..voting.agreement import Watch
 from .decided import Decided
 from .journal import Journal, Row, append, claimed, map_in
 from .maps import Mean, Size, parts_to_rles
-from .shards import Opener, helped
+from .shards import in_parts
 from .soft import SoftMember
 from .stored import FORMAT, MapsFolder, check_maps, remove_maps, write_about, write_map
 
@@ -137,7 +138,8 @@ def write_submission(
     maps_folder: Path | None = None,
     vote: Mapping[str, Any] | None = None,
     kept: bool = False,
-    helpers: Sequence[Opener] = (),
+    jobs: Sequence[Job] = (),
+    part: tuple[int, int] | None = None,
     progress: bool = True,
 ) -> None:
     """Predicts the records, each image by all members, and writes ``path`` with its sidecar. Killed, the same call goes
@@ -151,7 +153,8 @@ def write_submission(
         maps_folder: also store the averaged maps there, for soft votes later; replaces those of an earlier call.
         vote: what the sidecar tells of a vote; the agreement that ``watch`` saw is added.
         kept: leaves ``path`` as it is where the same call has finished it before.
-        helpers: a process each, which opens the same members and takes its share of the images.
+        jobs: each takes a part of the images: the same call with ``part``.
+        part: number and count; predicts only this part, for the call in progress that started it.
 
     Raises:
         ConfigError: ``maps_folder`` holds something else, or a member. DataError: members of different classes or
@@ -176,6 +179,14 @@ def write_submission(
     ])  # fmt: skip
     about = {"classes": classes, "run_hashes": hashes} if maps_folder is not None else None
     groups = [records[first : first + batch] for first in range(0, len(records), batch)]
+    if part is not None:
+        journal = Journal.join(path, key)
+        number, count = part
+        own = [record for group in groups[number::count] for record in group]
+        done = {record.name for record in own if journal.has(record.name, with_map=about is not None)}
+        left = [group for group in groups[number::count] if not done.issuperset(record.name for record in group)]
+        Work(journal.folder, threshold, weights, about, decided).do(members, left, number, lambda n: None)
+        return
     with claimed(path):
         if kept and _finished(path, key, maps_folder):
             print(f"{path}: finished before; delete it to predict anew", flush=True)
@@ -198,7 +209,9 @@ def write_submission(
                 journal.write_note("watched", watch.agreement and watch.agreement.to_json())
                 bar.update(sum(len(group) for group in first if group in left))
                 left = [group for group in left if group not in first]
-            helped(work, members, left, helpers, bar)
+            count, wanted = 1 + len(jobs), {group[0].name for group in left}
+            parts = [[group for group in groups[n::count] if group[0].name in wanted] for n in range(count)]
+            in_parts(work, members, parts, jobs, journal, bar)
         for file in journal.folder.glob("rows.*"):
             journal.look_up(file)
         names = [record.name for record in records]

@@ -28,14 +28,9 @@ class Child:
     """A new Python process that calls ``function(*arguments)``, in a process group of its own.
 
     It is killed with all its own processes when the one that started it ends, be it by SIGKILL.
-
-    Args:
-        environment: variables it has from its first line on, when libraries read them.
     """
 
-    def __init__(
-        self, name: str, function: Callable[..., Any], *arguments: Any, environment: dict[str, str] | None = None
-    ):
+    def __init__(self, name: str, function: Callable[..., Any], *arguments: Any):
         context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
         self.name = name
         self.report, theirs = context.Pipe(duplex=False)
@@ -43,14 +38,9 @@ class Child:
         # Ctrl-C comes to the process that started this one, which then ends it
         main = threading.current_thread() is threading.main_thread()
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
-        variables = dict(os.environ)
-        os.environ.update(environment or {})
         try:
             self.process.start()
         finally:
-            for key in environment or {}:
-                del os.environ[key]
-            os.environ.update(variables)
             if main:
                 signal.signal(signal.SIGINT, handler)
         theirs.close()
@@ -72,7 +62,10 @@ class Child:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use; ``PHALANX_CORES`` is the number that a job was given."""
+    given = os.environ.get("PHALANX_CORES", "")
+    if given.isdecimal() and int(given):
+        return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

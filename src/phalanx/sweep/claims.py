@@ -1,4 +1,4 @@
-"""docs/results.md from the tables and what their rows left: published beside ours, and whether they agree."""
+"""docs/results.md from the tables and the results of their rows: published and ours, and whether they agree."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -6,41 +6,43 @@ from pathlib import Path
 
 import numpy as np
 
+from ..runtime.metric import Metric
 from .published import Published
 from .results import RESULTS, Result, changed, read_results
 from .table import Row, Table, read_table, runs_at, table_names
 from .verdict import PRIOR, Gain, Paired, gain_of, verdict
 
 INTRO = f"""\
-# Published claims beside ours
+# Published claims and our results
 
 Made by `phalanx claims` from `configs/sweep/` and `results/sweep/`; no number here is typed by hand. `phalanx sweep
 TABLE` runs what is missing.
 
-The published numbers were measured on private X-rays at 2048 pixels, ours on the data and at the scale that stand
-above each table, so the values do not compare; the *gains* do: a row's Dice minus that of the row it is against, on
-the same held-out patients, with the same seed. Dice is out of fold, by the path of a submission, at the original size;
-± is the standard deviation over seeds. A row that names classes is about their mean alone.
+The published numbers were measured on private X-rays at 2048 pixels, ours on the data and at the scale given above
+each table. So the values are not comparable; the *gains* are: a row's Dice minus that of its baseline, on the same
+held-out patients, with the same seed. Dice is out of fold, computed from a submission, at the original size; ± is the
+standard deviation over seeds. A row that names classes is about their mean only.
 
-Some tables are scored on the test images, whose patients no fold has seen, or on the rotated hands among them; they
-say so. There a row may be a vote: its members are trained by the same sweep, compared with each other as `ensemble.sh`
-does, and voted. If a claim is about the gap, the gain is that in test Dice less that out of fold: above zero, the row
-loses less than its baseline. Intervals there borrow their spread over seeds only from tables that are scored alike.
+Some tables are scored on the test images, whose patients no fold has seen, or on the rotated hands among them; this is
+noted there. In these tables a row may be a vote: its members are trained by the same sweep, compared with each other as
+`ensemble.sh` does, and voted. If a claim is about the gap, the gain is that in test Dice minus that out of fold: above
+zero, the row loses less than its baseline. Intervals there borrow their spread over seeds only from tables that are
+scored on the same images.
 
-A published Dice is that of validation unless it says otherwise; `configs/published.yaml` has its recipe.
+A published Dice is that of validation unless noted; `configs/published.yaml` has its recipe.
 
-**The interval** (95%) counts seeds and patients. Its variance is the sum of two: that of the gain over seeds, divided
-by their number, and that of the mean over patients, where a patient that several seeds hold out is one draw. As two
-seeds tell little of their spread, a row's variance over seeds is averaged with that of all other comparisons at the
-scale, which count {PRIOR} degrees of freedom at most (a moderated t-interval; Smyth, 2004). Each seed draws its own
-folds, so the first part holds some of the second: the intervals are rather too wide. Of twenty rows without any
-effect, one is still expected to be decided.
+**The interval** (95%) accounts for seeds and patients. Its variance is the sum of two: that of the gain over seeds,
+divided by their number, and that of the mean over patients, where a patient that several seeds hold out is one draw.
+Two seeds alone say little about their spread. So a row's variance over seeds is averaged with that of all other
+comparisons at the scale, which count {PRIOR} degrees of freedom at most (a moderated t-interval; Smyth, 2004). Each
+seed draws its own folds, so the first part contains some of the second: the intervals are rather too wide. Of twenty
+rows without any effect, one is still expected to be decided.
 
-**The verdict.** *agrees*: published as "worked" and our interval lies above zero, or as "did not help" and it lies
-below. *disagrees*: the other way round. *undecided*: the interval holds zero; a difference within noise is neither.
-"Did not help" so agrees only where we find harm: no effect at all cannot be told from a small one by a few seeds.
-*open: better* or *worse*: the source left it open or contradicts itself, and this is what we see. *not run*: no result
-by the present recipe.
+**The verdict.** *agrees*: published as "worked" and our interval is above zero, or as "did not help" and it is below.
+*disagrees*: the other way round. *undecided*: the interval contains zero; a difference within noise is neither. So "did
+not help" agrees only if we find harm: a few seeds cannot separate no effect from a small one. *open: better* or
+*worse*: the source left it open or contradicts itself, and this is what we see. *not run*: no result of the present
+recipe. For a metric of which less is better, above and below zero change places.
 """
 
 
@@ -54,10 +56,14 @@ class Place:
     stale: list[str]
 
     def paired(self, table: Table, row: Row) -> Paired | None:
-        """The row beside its baseline; None if there is nothing to pair."""
-        ours, other = (self.results.get((table.name, name or ""), []) for name in (row.name, row.against))
+        """The row paired with its baseline; None if there is nothing to pair."""
+        ours, other = (self.results.get((table.name, name or ""), []) for name in (row.name, row.baseline))
         pair = Paired.of(ours, other, gap=table.gap)
         return pair if pair.values else None
+
+    def metric(self, table: Table) -> Metric | None:
+        """The metric of a table's results; None if it has none here."""
+        return next((rows[0].metric for (name, _), rows in self.results.items() if name == table.name), None)
 
 
 def places(tables: list[Table], results: Path = RESULTS) -> list[Place]:
@@ -69,9 +75,9 @@ def places(tables: list[Table], results: Path = RESULTS) -> list[Place]:
         table = by_name.get(result.table)
         row = next((row for row in table.rows if row.name == result.row), None) if table else None
         if table is None or row is None:
-            why: str | None = "no such row any more"
+            why: str | None = "the row no longer exists"
         elif not runs_at(row, result.scale):
-            why = "the row makes no sense at this scale any more"
+            why = "the row no longer runs at this scale"
         else:
             why = misplaced(result, table) or changed(result, table.recipe(row, result.scale, result.seed))
         if why is None:
@@ -85,31 +91,31 @@ def misplaced(result: Result, table: Table) -> str | None:
     """Why a result does not belong in a table, whatever its recipe; None if it does."""
     if result.scored_on != table.scored_on:
         return f"was scored on {result.scored_on}, the table is on {table.scored_on}"
-    return "has no out-of-fold Dice, which the gap needs" if table.gap and result.held_out is None else None
+    return "has no out-of-fold result, which the gap needs" if table.gap and result.held_out is None else None
 
 
-def dice_text(results: list[Result], classes: list[str]) -> str:
+def value_text(results: list[Result], classes: list[str]) -> str:
     """Mean over seeds, and their standard deviation."""
     if not results:
         return ""
-    seeds: dict[int, list[tuple[int, float]]] = {}
+    metric, seeds = results[0].metric, dict[int, list[tuple[int, float]]]()
     for result in results:
         chosen = [result.classes.index(name) for name in classes or result.classes]
         for name, images in result.images.items():
             seeds.setdefault(result.seed, []).append((images, float(np.mean(np.take(result.patients[name], chosen)))))
-    means = [np.average([dice for _, dice in rows], weights=[n for n, _ in rows]) for rows in seeds.values()]
-    spread = f" ± {np.std(means, ddof=1):.4f}" if len(means) > 1 else ""
-    return f"{np.mean(means):.4f}{spread} ({len(means)})"
+    means = [np.average([value for _, value in rows], weights=[n for n, _ in rows]) for rows in seeds.values()]
+    spread = f" ± {metric.text(float(np.std(means, ddof=1)))}" if len(means) > 1 else ""
+    return f"{metric.text(float(np.mean(means)))}{spread} ({len(means)})"
 
 
 def gap_text(results: list[Result], classes: list[str]) -> str:
-    """The out-of-fold Dice of the same trainings, to follow that of the test images."""
+    """The out-of-fold metric of the same trainings, to follow that of the test images."""
     held_out = [
         replace(result, patients=result.held_out["patients"], images=result.held_out["images"])
         for result in results
         if result.held_out
     ]
-    return f"; out of fold {dice_text(held_out, classes)}" if held_out else ""
+    return f"; out of fold {value_text(held_out, classes)}" if held_out else ""
 
 
 def published_text(number: Published | None) -> str:
@@ -121,23 +127,28 @@ def published_text(number: Published | None) -> str:
     return f"{number.dice:.4f}" + {"validation": "", "fold": " (one fold)"}.get(number.score, f" ({number.score})")
 
 
-def gain_text(gain: Gain | None) -> str:
+def gain_text(gain: Gain | None, decimals: int) -> str:
     """Mean, interval and the single seeds."""
     if gain is None:
         return ""
-    interval = f" [{gain.interval[0]:+.4f}, {gain.interval[1]:+.4f}]" if gain.interval else ""
-    return f"{gain.mean:+.4f}{interval}; {', '.join(f'{value:+.4f}' for value in gain.by_seed)}"
+
+    def signed(value: float) -> str:
+        return f"{value:+.{decimals}f}"
+
+    interval = f" [{signed(gain.interval[0])}, {signed(gain.interval[1])}]" if gain.interval else ""
+    return f"{signed(gain.mean)}{interval}; {', '.join(map(signed, gain.by_seed))}"
 
 
 def section(table: Table, place: Place | None, others: dict[tuple[str, str], Paired]) -> tuple[list[str], Counter]:
     """The Markdown table of a table's rows at a place (None: nothing was run), and its verdicts."""
+    metric = place.metric(table) if place else None
     head = [
         "row",
-        "against",
+        "baseline",
         "published",
         "published gain",
         "outcome",
-        "our Dice (seeds)",
+        f"our {metric.title if metric else 'result'} (seeds)",
         "our gain; by seed",
         "verdict",
     ]
@@ -145,25 +156,27 @@ def section(table: Table, place: Place | None, others: dict[tuple[str, str], Pai
     for row in table.rows:
         ours = place.results.get((table.name, row.name), []) if place else []
         gain = None
-        if place and row.against and (pair := others.get((table.name, row.name))):
+        if place and row.baseline and (pair := others.get((table.name, row.name))):
             chosen = [ours[0].classes.index(name) for name in row.classes or ours[0].classes]
             rest = [other for key, other in others.items() if key != (table.name, row.name)]
             gain = gain_of(pair, rest, chosen)
-        told: str = verdict(row.outcome, gain) if row.outcome else ("" if ours else "not run")
-        if told == "not run" and place and not runs_at(row, place.scale):
-            told = f"not run (scale {', '.join(row.scales or [])})"
+        found: str = "" if ours else "not run"
+        if row.outcome:
+            found = verdict(row.outcome, gain, metric) if metric else "not run"
+        if found == "not run" and place and not runs_at(row, place.scale):
+            found = f"not run (scale {', '.join(row.scales or [])})"
         elif row.outcome:
-            verdicts[told] += 1
+            verdicts[found] += 1
         number, published = table.published(row), table.published_gain(row)
         cells = [
             row.name + (f" ({', '.join(row.classes)})" if row.classes else ""),
-            row.against or "",
+            row.baseline or "",
             published_text(number),
             "" if published is None else f"{published:+.4f}",
             row.outcome or "",
-            dice_text(ours, row.classes) + (gap_text(ours, row.classes) if table.gap else ""),
-            gain_text(gain),
-            told,
+            value_text(ours, row.classes) + (gap_text(ours, row.classes) if table.gap else ""),
+            gain_text(gain, metric.decimals if metric else 4),
+            found,
         ]
         lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
     return lines, verdicts
@@ -190,7 +203,7 @@ def document(results: Path = RESULTS) -> str:
     tables = [read_table(name) for name in table_names()]
     found = places(tables, results)
     pairs = [
-        {(t.name, row.name): pair for t in tables for row in t.rows if row.against and (pair := place.paired(t, row))}
+        {(t.name, row.name): pair for t in tables for row in t.rows if row.baseline and (pair := place.paired(t, row))}
         for place in found
     ]
     measures = {table.name: (table.scored_on, table.gap) for table in tables}
@@ -199,7 +212,7 @@ def document(results: Path = RESULTS) -> str:
     for table in tables:
         body += ["", f"## {table.title}", "", " ".join(table.why.split()), ""]
         if table.scored_on != "out_of_fold":
-            body += [f"Scored on {SCORED_ON[table.scored_on]}{', against out of fold' if table.gap else ''}.", ""]
+            body += [f"Scored on {SCORED_ON[table.scored_on]}{', compared with out of fold' if table.gap else ''}.", ""]
         body += [f"- {row.name}: {row.source}{members_text(row)}" for row in table.rows]
         shown = [i for i, place in enumerate(found) if any(name == table.name for name, _ in place.results)]
         for i in shown:

@@ -8,7 +8,7 @@ from ..config import RUNTIME_KEYS, nearest
 from ..errors import ConfigError
 from .table import Table, read_table, scales, table_names
 
-ALONE = ("devices", "ddp", "max_hours")  # a sweep trains on one device to the end
+UNFIT = ("ddp", "max_hours")  # a sweep trains each row on one device, to the end
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class SweepOptions:
     seeds: list[int]
     folds: str
     runs: Path
+    devices: list[str]  # one training runs on each at a time
     extra: dict[str, str]  # runtime keys of a training
 
     @classmethod
@@ -40,16 +41,32 @@ class SweepOptions:
             raise ConfigError(f"scale={scale}: no configs/experiment/claims_{scale}.yaml{nearest(scale, scales())}")
         if not re.fullmatch(r"\d+(,\d+)*", seeds):
             raise ConfigError(f"seeds={seeds}: expected whole numbers, as in seeds=0,1")
-        own = ("scale", "seeds", "rows", "fold", "runs")
+        own = ("scale", "seeds", "rows", "fold", "runs", "devices")
         extra = {key: value for key, value in pairs.items() if key not in own}
         for key in extra:
-            if key in ALONE:
-                raise ConfigError(f"{key}: a sweep trains on one device to the end; give device=, one sweep on each")
+            if key in UNFIT:
+                raise ConfigError(f"{key}: a sweep trains each row on one device, to the end; leave it out")
             if key not in RUNTIME_KEYS:
                 raise ConfigError(f"{key}: would make another recipe; write a row for it in configs/sweep/")
+        if "devices" in pairs and "device" in pairs:
+            raise ConfigError("devices: for several devices; device= is for one. Give one of the two")
+        devices = [
+            device_name(name.strip()) for name in pairs.get("devices", "").strip("[]").split(",") if name.strip()
+        ]
+        if devices:
+            extra["device"] = devices[0]  # predicts and scores
         tables = [read_table(name) for name in names]
         for name in rows:
             tables[0].row(name)
         numbers = [int(seed) for seed in dict.fromkeys(seeds.split(","))]
         runs = Path(pairs.get("runs", "runs/sweep"))
-        return cls(tables, rows, scale, numbers, pairs.get("fold", "0"), runs, extra)
+        devices = devices or [extra.get("device", "auto")]
+        return cls(tables, rows, scale, numbers, pairs.get("fold", "0"), runs, devices, extra)
+
+
+def device_name(text: str) -> str:
+    """cpu or cuda:1 of ``cpu``, ``1`` or ``cuda:1``."""
+    name = f"cuda:{text}" if text.isdecimal() else text
+    if not re.fullmatch(r"cpu|cuda:\d+", name):
+        raise ConfigError(f"devices: {text}: expected numbers of GPUs, as in 0,1, or cpu,cpu")
+    return name

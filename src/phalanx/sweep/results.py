@@ -8,6 +8,7 @@ from typing import Any
 from ..config import RUNTIME_KEYS, Config, flatten, validate
 from ..errors import ConfigError, DataError
 from ..runtime.files import refuse_link, write_text
+from ..runtime.metric import Metric
 from .table import Ballot
 
 RESULTS = Path("results/sweep")
@@ -15,7 +16,7 @@ RESULTS = Path("results/sweep")
 
 @dataclass(frozen=True)
 class Result:
-    """One training, or vote, of one row and its Dice on the images that the table is scored on."""
+    """One training, or vote, of one row and its metric on the images that the table is scored on."""
 
     table: str
     row: str
@@ -23,10 +24,11 @@ class Result:
     data: str  # name of the data set's folder
     seed: int
     fold: int
-    dice: float  # mean over the scored images and classes
+    metric: Metric
+    value: float  # of the metric: its mean over the scored images and classes
     seconds: float  # training and predicting held-out images; of a vote, those of its members and the vote
-    curve: list[list[float]]  # [epoch, held-out Dice on the working grid] while training
-    patients: dict[str, list[float]]  # Dice of each class in the recipe's order, mean over the patient's images
+    curve: list[list[float]]  # [epoch, metric of the held-out images at the input size] while training
+    patients: dict[str, list[float]]  # metric of each class in the recipe's order, mean over the patient's images
     images: dict[str, int]  # of each scored patient
     overrides: list[str]
     recipe: dict[str, Any]  # resolved, without runtime keys; of a vote, with those of its members
@@ -50,6 +52,7 @@ class Result:
         """Writes the file whole, a line a value and a line a patient, so that it can be read."""
         lines = []
         for key, value in asdict(self).items():
+            value = self.metric.to_json() if key == "metric" else value
             text = _lines(value) if key == "patients" else json.dumps(value, allow_nan=False)
             if key == "held_out" and value:
                 text = f'{{"images": {json.dumps(value["images"])}, "patients": {_lines(value["patients"])}}}'
@@ -62,7 +65,7 @@ class Result:
 
 def _lines(patients: dict[str, list[float]]) -> str:
     """JSON with one line per patient."""
-    rows = [f"  {json.dumps(name)}: {json.dumps(dice, allow_nan=False)}" for name, dice in patients.items()]
+    rows = [f"  {json.dumps(name)}: {json.dumps(values, allow_nan=False)}" for name, values in patients.items()]
     return "{\n" + ",\n".join(rows) + "\n }"
 
 
@@ -75,9 +78,10 @@ def read_results(results: Path = RESULTS, *, scale: str = "*", data: str = "*") 
     found = []
     for path in sorted(results.glob(f"{scale}/{data}/*/*.json")):
         try:
-            result = Result(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{path}: no result of a sweep ({error}); delete it and run the row again") from None
+            values = json.loads(path.read_text(encoding="utf-8"))
+            result = Result(**values | {"metric": Metric.from_json(values.get("metric"))})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}: not a result of a sweep ({error}); delete it and run the row again") from None
         if result.path(results) != path:
             raise DataError(f"{path}: says that it is {result.path(results)}; move it there, or delete it")
         found.append(result)

@@ -3,26 +3,31 @@
 import os
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..config import Config
+from ..config import Config, Data
 from ..config.compose import parse_folds
 from ..data.root import resolve_root
-from ..errors import ConfigError, PhalanxError
+from ..errors import ConfigError, PhalanxError, TrainingError
+from ..jobs.job import Job
+from ..jobs.local import Outcome, run_local
 from ..runs.reader import FoldRun
+from ..runtime.processes import cores as usable_cores
 from ..runtime.provenance import commit
 from .options import SweepOptions
 from .results import Result, changed, read_results, recipe_of
-from .runs import Dice, Runs, seconds_of
+from .runs import Runs, Scored, keep_final, result_of, seconds_of
 from .table import Ballot, Row, Table, runs_at
 
 
 @dataclass(frozen=True)
-class Job:
+class Trial:
     """One training, or vote, to do."""
 
     table: Table
@@ -36,6 +41,19 @@ class Job:
     def title(self) -> str:
         return f"{self.table.name}/{self.row.name} seed {self.seed} fold {self.fold}"
 
+    @property
+    def data(self) -> Data:
+        """The data set, where it is now."""
+        first = self.recipe if isinstance(self.recipe, Config) else next(self.recipe.configs())
+        return resolve_root(first.data)
+
+    @property
+    def home(self) -> str:
+        """Name of the data set's folder."""
+        root = self.data.root
+        assert root is not None
+        return root.resolve().name
+
 
 def sweep(options: SweepOptions) -> int:
     """Trains what is missing, all rows of a table with the first seed first; returns how many trainings failed.
@@ -43,7 +61,32 @@ def sweep(options: SweepOptions) -> int:
     Raises:
         ConfigError: a row that makes no sense at this scale.
     """
-    jobs, failed = [], 0
+    trials, failed = trials_of(options)
+    plan = Plan(options)
+    for trial in trials:  # all jobs before the first training: they run in this order
+        try:
+            plan.add(trial)
+        except PhalanxError as error:
+            plan.refused[trial.title] = error
+    with closing(run_local(list(plan.jobs.values()), options.devices)) as ending:
+        for trial in trials:
+            try:
+                plan.wait_for(trial, ending)
+                result, news = finish(trial, plan.runs(trial))
+                print(f"{trial.title}: {result.metric.title} {result.metric.text(result.value)}, {news}", flush=True)
+            except (PhalanxError, torch.OutOfMemoryError) as error:
+                failed += 1
+                print(f"failed: {trial.title}: {error}", flush=True)
+    return failed
+
+
+def trials_of(options: SweepOptions) -> tuple[list[Trial], int]:
+    """What a sweep has to do, in order, and how many rows have an impossible recipe, which is printed.
+
+    Raises:
+        ConfigError: a row that makes no sense at this scale.
+    """
+    trials, failed = list[Trial](), 0
     for table in options.tables:
         chosen = [table.row(name) for name in options.rows]
         for row in chosen:
@@ -54,122 +97,177 @@ def sweep(options: SweepOptions) -> int:
                 try:  # all recipes before the first training: a mistake in the last should not wait for hours
                     recipe = table.recipe(row, options.scale, seed, options.extra)
                     folds = folds_of(options.folds, recipe) if isinstance(recipe, Config) else [0]
-                    jobs += [Job(table, row, options.scale, recipe, seed, fold) for fold in folds]
+                    trials += [Trial(table, row, options.scale, recipe, seed, fold) for fold in folds]
                 except ConfigError as error:
                     failed += 1
                     print(f"failed: {table.name}/{row.name} seed {seed}: {error}", flush=True)
-    for job in jobs:
-        try:
-            result, news = finish(job, options.runs)
-            print(f"{job.title}: Dice {result.dice:.4f}, {news}", flush=True)
-        except (PhalanxError, torch.OutOfMemoryError) as error:
-            failed += 1
-            print(f"failed: {job.title}: {error}", flush=True)
-    return failed
+    return trials, failed
+
+
+class Plan:
+    """The trainings that a sweep's trials need, each once."""
+
+    def __init__(self, options: SweepOptions):
+        self.options = options
+        self.jobs: dict[Path, Job] = {}  # by the folder they write
+        self.needs: dict[str, list[Path]] = {}  # of each trial, by its title
+        self.ended: dict[Path, str | None] = {}  # the error of each job that has ended
+        self.refused: dict[str, PhalanxError] = {}  # why a trial, by its title, cannot be done
+
+    def runs(self, trial: Trial) -> Runs:
+        """The runs of a trial's scale and data set."""
+        return Runs(self.options.runs / trial.scale / trial.home)
+
+    def add(self, trial: Trial) -> None:
+        """Adds the jobs of a trial that has no result yet.
+
+        Raises:
+            PhalanxError: no data set, or a folder that holds something else than the trial's run.
+        """
+        needs = self.needs[trial.title] = []
+        table, seed, extra = trial.table, trial.seed, self.options.extra
+        devices = len(self.options.devices)
+        if known_results(trial):
+            return
+        runs = self.runs(trial)
+        for row, fold in table.networks(trial.row, [trial.fold]):
+            config = trial.recipe if row is trial.row else table.recipe(row, trial.scale, seed, extra)
+            assert isinstance(config, Config)
+            folder = runs.run(config, fold).folder
+            needs.append(folder)
+            if folder in self.jobs or folder in self.ended:
+                continue
+            if runs.is_trained(config, fold):
+                self.ended[folder] = None
+                continue
+            title = f"{table.name}/{row.name} seed {seed} fold {fold}"
+            words = table.words(row, trial.scale, seed, extra)
+            cores = max(1, usable_cores() // devices) if devices > 1 else None
+            self.jobs[folder] = runs.job(config, words, fold, title, cores)
+
+    def wait_for(self, trial: Trial, ending: Iterator[Outcome]) -> None:
+        """Waits until the trainings of a trial have ended.
+
+        Raises:
+            TrainingError: one of them failed. PhalanxError: the trial was refused.
+        """
+        if trial.title in self.refused:
+            raise self.refused[trial.title]
+        for folder in self.needs[trial.title]:
+            while folder not in self.ended:
+                outcome = next(ending)
+                self.ended[outcome.job.folder] = outcome.error
+            error = self.ended[folder]
+            if error is not None:
+                raise TrainingError(error)
+            keep_final(folder)
 
 
 def folds_of(text: str, config: Config) -> list[int]:
-    """The folds of a job; there must be held-out images."""
+    """The folds of a row; there must be held-out images."""
     folds = [fold for fold in parse_folds(text, config.folds) if fold is not None]
     if not folds:
         raise ConfigError(f"fold={text}: a sweep needs held-out images; name folds, as in fold=0..4")
     return folds
 
 
-def finish(job: Job, runs: Path) -> tuple[Result, str]:
-    """The result of a job: there already, that of another row with the same recipe, or newly made."""
-    table, recipe = job.table, job.recipe
-    first = recipe if isinstance(recipe, Config) else next(recipe.configs())
-    data = resolve_root(first.data)
-    assert data.root is not None
-    home = data.root.resolve().name
-    words = [table.name, f"scale={job.scale}", f"rows={job.row.name}", f"seeds={job.seed}"]
-    words += [] if job.row.vote else [f"fold={job.fold}"]
-    told: dict[str, Any] = {"table": table.name, "row": job.row.name, "overrides": overrides(job)}
-    told["command"] = " ".join(["phalanx sweep", *words])  # without runtime keys, which hold private paths
-    known = [r for r in read_results(scale=job.scale, data=home) if (r.seed, r.fold) == (job.seed, job.fold)]
+def known_results(trial: Trial) -> list[Result]:
+    """The results that a trial may take over: those of its recipe, seed, fold, data set and scored images."""
+    table = trial.table
+    known = read_results(scale=trial.scale, data=trial.home)
+    known = [result for result in known if (result.seed, result.fold) == (trial.seed, trial.fold)]
     known = [r for r in known if r.scored_on == table.scored_on and (r.held_out is not None or not table.gap)]
-    equal = [result for result in known if changed(result, recipe) is None]
+    return [result for result in known if changed(result, trial.recipe) is None]
+
+
+def finish(trial: Trial, runs: Runs) -> tuple[Result, str]:
+    """The result of a trial: there already, that of another row with the same recipe, or newly made."""
+    table, row = trial.table, trial.row
+    words = [table.name, f"scale={trial.scale}", f"rows={row.name}", f"seeds={trial.seed}"]
+    words += [] if row.vote else [f"fold={trial.fold}"]
+    about: dict[str, Any] = {"table": table.name, "row": row.name, "overrides": overrides(trial)}
+    about["command"] = " ".join(["phalanx sweep", *words])  # without runtime keys, which hold private paths
+    equal = known_results(trial)
     for result in equal:
-        if (result.table, result.row) == (table.name, job.row.name):
+        if (result.table, result.row) == (table.name, row.name):
             return result, "as it was"
     if equal:
-        copy = replace(equal[0], **told)
+        copy = replace(equal[0], **about)
         copy.write()
         return copy, f"the recipe of {equal[0].table}/{equal[0].row}"
-    make = train if isinstance(recipe, Config) else vote
-    result = replace(make(job, Runs(runs / job.scale / home)), data=home, **told)
+    made = score_training(trial, runs) if isinstance(trial.recipe, Config) else score_vote(trial, runs)
+    result = replace(made, data=trial.home, **about)
     result.write()
     return result, f"{result.seconds:.0f} s"
 
 
-def train(job: Job, runs: Runs) -> Result:
-    """Begins or continues the run of a job's recipe and scores it."""
-    config = job.recipe
+def score_training(trial: Trial, runs: Runs) -> Result:
+    """Scores the run of a trial's recipe."""
+    config = trial.recipe
     assert isinstance(config, Config)
-    folder = runs.train(config, job.fold)
-    out_of_fold = runs.out_of_fold(config, job.fold)
-    on_test = job.table.scored_on != "out_of_fold"
-    scored = runs.on_test(config, job.fold, rotated=job.table.scored_on == "rotated_test") if on_test else out_of_fold
-    made = FoldRun(folder).environment
+    run = runs.run(config, trial.fold)
+    out_of_fold = runs.out_of_fold(config, trial.fold)
+    scored, on = out_of_fold, trial.table.scored_on
+    if on != "out_of_fold":
+        scored = runs.on_test(config, trial.fold, rotated=on == "rotated_test")
+    made = run.environment
     return replace(
-        _result(job, scored),
-        seconds=seconds_of(folder),
-        curve=curve(folder),
+        _result(trial, scored, run),
+        seconds=seconds_of(run),
+        curve=curve(run),
         commit=made["commit"],
         machine=f"{processor()}, {made['threads']} threads" if made["gpu"] is None else made["gpu"],
-        held_out={"patients": out_of_fold.patients, "images": out_of_fold.images} if job.table.gap else None,
+        held_out={"patients": out_of_fold.patients, "images": out_of_fold.images} if trial.table.gap else None,
     )
 
 
-def vote(job: Job, runs: Runs) -> Result:
-    """Holds the vote of a job, training the members that are not there, and scores it."""
-    ballot = job.recipe
+def score_vote(trial: Trial, runs: Runs) -> Result:
+    """Votes the trained members of a trial, and scores the vote."""
+    ballot = trial.recipe
     assert isinstance(ballot, Ballot)
-    trained = runs.train_members(ballot)
+    members = runs.members(ballot)
     began = time.monotonic()
-    scored = runs.on_test(ballot, 0, rotated=job.table.scored_on == "rotated_test")
-    seconds = sum(map(seconds_of, trained)) + time.monotonic() - began
-    return replace(_result(job, scored), seconds=seconds)
+    scored = runs.on_test(ballot, 0, rotated=trial.table.scored_on == "rotated_test")
+    seconds = sum(map(seconds_of, members)) + time.monotonic() - began
+    return replace(_result(trial, scored, members[0]), seconds=seconds)
 
 
-def _result(job: Job, scored: Dice) -> Result:
+def _result(trial: Trial, scored: Scored, run: FoldRun) -> Result:
     """What a training and a vote have in common; the name of the data set is not in it."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return Result(
-        table=job.table.name,
-        row=job.row.name,
-        scale=job.scale,
+        table=trial.table.name,
+        row=trial.row.name,
+        scale=trial.scale,
         data="",
-        seed=job.seed,
-        fold=job.fold,
-        dice=scored.mean,
+        seed=trial.seed,
+        fold=trial.fold,
+        metric=result_of(run).metric,
+        value=scored.mean,
         seconds=0.0,
         curve=[],
         patients=scored.patients,
         images=scored.images,
         overrides=[],
-        recipe=recipe_of(job.recipe),
+        recipe=recipe_of(trial.recipe),
         command="",
         commit=commit(),
         machine=gpu or f"{processor()}, {torch.get_num_threads()} threads",
-        scored_on=job.table.scored_on,
+        scored_on=trial.table.scored_on,
     )
 
 
-def overrides(job: Job) -> list[str]:
+def overrides(trial: Trial) -> list[str]:
     """The words that make the row's recipe of the scale's; none of a vote, whose members have their own."""
-    table, row = job.table, job.row
+    table, row = trial.table, trial.row
     if row.vote:
         return []
-    return [*table.overrides, *table.at.get(job.scale, []), *row.overrides, *row.at.get(job.scale, [])]
+    return [*table.overrides, *table.at.get(trial.scale, []), *row.overrides, *row.at.get(trial.scale, [])]
 
 
-def curve(folder: Path) -> list[list[float]]:
-    """[epoch, Dice] of the held-out images while training, from the run's log."""
-    run = FoldRun(folder)
-    assert run.result is not None  # of a fold that was trained to its end
-    key = f"held_out/{run.result.metric.name}"
+def curve(run: FoldRun) -> list[list[float]]:
+    """[epoch, metric] of the held-out images while training, from the run's log."""
+    key = f"held_out/{result_of(run).metric.name}"
     return [[line["epoch"], round(line[key], 5)] for line in run.log("validate")]
 
 

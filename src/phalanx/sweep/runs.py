@@ -1,10 +1,11 @@
-"""The runs behind a sweep's results: training folds, predicting the test set, voting, scoring."""
+"""The runs that a sweep's results come from: jobs that train folds, predicting the test set, voting, scoring."""
 
 import hashlib
 import json
 import math
-from collections.abc import Collection
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,16 @@ from ..data.quarantine import kept_records
 from ..data.root import resolve_root
 from ..data.rotation import LIMIT, has_rule, tilt_of_stack
 from ..data.truth import read_truth, truth_of
-from ..engine.fit import fit
+from ..engine.fit import finished
 from ..ensemble.options import EnsembleOptions, InferOptions
 from ..ensemble.run import predict_members
 from ..ensemble.run import vote as hold_vote
 from ..errors import DataError
+from ..jobs.job import Job, Resources
 from ..runs import checkpoint
+from ..runs.folder import agreed_folds, check_recipe, fold_folder
 from ..runs.reader import FoldRun
+from ..runs.reader import Result as FoldResult
 from ..scoring.score import Score, score
 from ..submission.table import Submission
 from ..tasks.segment import Segment
@@ -29,15 +33,15 @@ from .table import Ballot
 
 
 @dataclass(frozen=True)
-class Dice:
-    """Dice of a prediction by patient."""
+class Scored:
+    """Scores of a prediction by patient."""
 
     mean: float  # over images and classes
     patients: dict[str, list[float]]  # Dice of each class, mean over the patient's images
     images: dict[str, int]  # of each patient
 
     @classmethod
-    def of(cls, found: Score) -> "Dice":
+    def of(cls, found: Score) -> "Scored":
         """A score by patient, rounded as results are stored."""
         of_patient = {name: np.array(found.patients) == name for name in sorted(set(found.patients))}
         return cls(
@@ -53,43 +57,59 @@ class Runs:
     tables, and the members of votes, share a training."""
 
     place: Path
-    trained: dict[tuple[str, int], Path] = field(default_factory=dict)  # what this call found whole, or trained
 
-    def train(self, config: Config, fold: int) -> Path:
-        """Begins, continues or finds a fold's training; returns its folder, which holds `final` weights alone.
+    def run(self, config: Config, fold: int) -> FoldRun:
+        """The folder of a fold's training."""
+        return FoldRun(fold_folder(self._own(config), fold))
+
+    def is_trained(self, config: Config, fold: int) -> bool:
+        """Whether the fold is finished, and still what it was then.
 
         Raises:
-            PhalanxError: as :func:`engine.fit.fit`.
+            PhalanxError: the folder holds something else than a run of this recipe on these images.
         """
-        key = digest(config), fold
-        if key in self.trained:
-            return self.trained[key]
-        data = resolve_root(config.data)
-        own = {"data": data, "runs": self.place, "name": f"{key[0]}-seed{config.seed}"}
-        self.trained[key] = folder = fit(config.model_copy(update=own), fold, kept_records(data), Segment)
-        for part in ("last", "last.before", "best", "best.before"):  # `final` is what is scored
-            checkpoint.remove(folder / part)
-        return folder
+        config = self._own(config)
+        folder = fold_folder(config, fold)
+        if not (folder / "done.json").is_file():
+            return False
+        check_recipe(folder, config)
+        agreed_folds(folder, config, kept_records(config.data))
+        return finished(folder, config, Segment) is not None
 
-    def train_members(self, ballot: Ballot) -> list[Path]:
-        """Trains all networks behind a vote; returns their folders, each once."""
-        found: dict[Path, None] = {}
+    def job(self, config: Config, words: Mapping[str, str], fold: int, title: str, cores: int | None) -> Job:
+        """The job that trains a fold, or continues its training.
+
+        Args:
+            words: options of ``phalanx train`` that make the recipe.
+            cores: for this job; None: all of the machine.
+        """
+        own = self._own(config)
+        words = {key: value for key, value in words.items() if key != "device"}
+        words |= {"fold": f"{fold}", "name": own.name, "runs": quoted(str(own.runs))}
+        argv = ("train", *(f"{key}={value}" for key, value in words.items()))
+        return Job(title, argv, fold_folder(own, fold), Resources(cores=cores), {"TQDM_MININTERVAL": "10"})
+
+    def _own(self, config: Config) -> Config:
+        own = {"data": resolve_root(config.data), "runs": self.place, "name": f"{digest(config)}-seed{config.seed}"}
+        return config.model_copy(update=own)
+
+    def members(self, ballot: Ballot) -> list[FoldRun]:
+        """The trainings of all networks of a vote, each once."""
+        found: dict[Path, FoldRun] = {}
         for recipe, folds in ballot.members:
-            trained = (
-                self.train_members(recipe) if isinstance(recipe, Ballot) else [self.train(recipe, f) for f in folds]
-            )
-            found |= dict.fromkeys(trained)
-        return list(found)
+            runs = self.members(recipe) if isinstance(recipe, Ballot) else [self.run(recipe, fold) for fold in folds]
+            found |= {run.folder: run for run in runs}
+        return list(found.values())
 
-    def out_of_fold(self, config: Config, fold: int) -> Dice:
+    def out_of_fold(self, config: Config, fold: int) -> Scored:
         """Dice of a trained fold on its held-out images."""
-        folder, data = self.train(config, fold), resolve_root(config.data)
-        number = FoldRun(folder).folds
+        run, data = self.run(config, fold), resolve_root(config.data)
+        number = run.folds
         held_out = [record for record in kept_records(data) if number[record.name] == fold]
         patient = {record.name: record.group for record in held_out}
-        return Dice.of(score(Submission.read(folder / "oof.csv"), truth_of(held_out, data), patient))
+        return Scored.of(score(Submission.read(run.folder / "oof.csv"), truth_of(held_out, data), patient))
 
-    def on_test(self, recipe: Config | Ballot, fold: int, *, rotated: bool) -> Dice:
+    def on_test(self, recipe: Config | Ballot, fold: int, *, rotated: bool) -> Scored:
         """Dice of a trained fold, or a vote, on the test images.
 
         Args:
@@ -105,7 +125,7 @@ class Runs:
         if rotated:
             chosen = rotated_images(truth)
             submission, truth = submission.only(chosen), truth.only(chosen)
-        return Dice.of(score(submission, truth, patients))
+        return Scored.of(score(submission, truth, patients))
 
     def _predict(self, recipe: Config | Ballot, folds: Collection[int]) -> Path:
         """The CSV of a trained fold, of the mean of several, or of a vote, on the test images."""
@@ -113,7 +133,7 @@ class Runs:
             if len(folds) > 1:
                 return self._predict(Ballot("soft", ((recipe, tuple(folds)),)), [0])
             (fold,) = folds
-            folder = self.train(recipe, fold)
+            folder = self.run(recipe, fold).folder
             return predict_members([str(folder)], InferOptions(**_how(recipe)), folder / "test.csv", kept=True)
         first = next(recipe.configs())
         out = self.place / "votes" / f"{digest(recipe)}.csv"
@@ -124,7 +144,7 @@ class Runs:
         most = math.lcm(*(len(of) for _, of in recipe.members))
         for member, of in recipe.members:
             assert isinstance(member, Config)  # a soft vote of votes is refused with the table
-            names += [str(self.train(member, fold)) for fold in of]
+            names += [str(self.run(member, fold).folder) for fold in of]
             votes += [most // len(of)] * len(of)  # every member weighs the same, whatever its number of folds
         return hold_vote(EnsembleOptions(mode="soft", members=names, votes=votes, out=out, **_how(first)))
 
@@ -165,11 +185,31 @@ def rotated_images(truth: Submission) -> list[str]:
     return found
 
 
-def seconds_of(folder: Path) -> float:
+def keep_final(folder: Path) -> None:
+    """Removes a trained fold's checkpoints other than `final`, which is what is scored."""
+    for part in ("last", "last.before", "best", "best.before"):
+        checkpoint.remove(folder / part)
+
+
+def result_of(run: FoldRun) -> FoldResult:
+    """The result of a fold that was trained to its end."""
+    assert run.result is not None
+    return run.result
+
+
+def seconds_of(run: FoldRun) -> float:
     """Seconds of a fold's training and its out-of-fold prediction."""
-    result = FoldRun(folder).result
-    assert result is not None  # of a fold that was trained to its end
+    result = result_of(run)
     return result.seconds_train + result.seconds_held_out
+
+
+def quoted(text: str) -> str:
+    """A text as the value of an option of ``phalanx train``, whatever characters are in it.
+
+    >>> print(quoted("runs/it's here"))
+    'runs/it\\'s here'
+    """
+    return "'" + re.sub(r"(\\*)'", r"\1\1\'", text) + "'"
 
 
 def digest(recipe: Config | Ballot) -> str:

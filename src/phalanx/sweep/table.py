@@ -1,6 +1,6 @@
 """Tables of variants: one file of configs/sweep/ each, one row per published claim, and its recipe at a scale."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -53,9 +53,9 @@ class Row(Strict):
     members: list[Member] = []
     at: dict[str, list[str]] = {}  # more of them at one scale, behind the others
     scales: list[str] | None = None  # where the row makes sense; null: everywhere
-    against: str | None = None  # the row it is compared with; null: it is only compared with
+    baseline: str | None = None  # the row it is compared with; null: it is only a baseline
     outcome: Outcome | None = None  # published, of the comparison
-    published: str | None = None  # key of configs/published.yaml: the Dice, or the gain over `against`
+    published: str | None = None  # key of configs/published.yaml: the Dice, or the gain over the baseline
     classes: list[str] = []  # the claim is about the mean Dice of these; empty: of all
 
 
@@ -79,11 +79,11 @@ class Table(Strict):
             raise ValueError("gap: is from out of fold to a test set; give scored_on: test or rotated_test")
         for row in self.rows:
             if names.count(row.name) > 1:
-                raise ValueError(f"rows: {row.name} stands there twice")
-            if row.against is not None and (row.against not in names or row.against == row.name):
-                raise ValueError(f"rows: {row.name} is against {row.against!r}, which is no other row")
-            if (row.against is None) != (row.outcome is None):
-                raise ValueError(f"rows: {row.name} needs both 'against' and 'outcome', or neither")
+                raise ValueError(f"rows: {row.name} appears twice")
+            if row.baseline is not None and (row.baseline not in names or row.baseline == row.name):
+                raise ValueError(f"rows: {row.name}: its baseline {row.baseline!r} is not another row")
+            if (row.baseline is None) != (row.outcome is None):
+                raise ValueError(f"rows: {row.name} needs both 'baseline' and 'outcome', or neither")
             if row.published is not None and row.published not in read_published():
                 raise ValueError(f"rows: {row.name}: published: {row.published!r} is not in configs/published.yaml"
                                  f"{nearest(row.published, read_published())}")  # fmt: skip
@@ -92,13 +92,13 @@ class Table(Strict):
                 raise ValueError(
                     f"rows: {row.name}: a published gap belongs to a table with gap: true, and nothing else"
                 )
-            if row.against is None and (row.classes or (told and told.dice is None and told.gap is None)):
-                raise ValueError(f"rows: {row.name} is against no row, so it has no gain and no classes")
+            if row.baseline is None and (row.classes or (told and told.dice is None and told.gap is None)):
+                raise ValueError(f"rows: {row.name} has no baseline, so it has no gain and no classes")
             if row.outcome == "worked" and (self.published_gain(row) or 0) < 0:
                 raise ValueError(f"rows: {row.name} worked, but its published numbers say that it lost")
             for scale in [*(row.scales or []), *row.at, *self.at]:
                 if scale not in known:
-                    raise ValueError(f"rows: {row.name}: {scale!r} is no scale{nearest(scale, known)}")
+                    raise ValueError(f"rows: {row.name}: {scale!r} is not a scale{nearest(scale, known)}")
         for number, row in enumerate(self.rows):
             self._check_vote(row, {above.name: above for above in self.rows[:number]})
         return self
@@ -139,9 +139,9 @@ class Table(Strict):
     def published_gain(self, row: Row) -> float | None:
         """Published Dice above the row it is compared with; None if nothing was published, or on other images."""
         ours = self.published(row)
-        if ours is None or row.against is None or ours.gain is not None:
-            return ours.gain if ours and row.against else None
-        other = self.published(self.row(row.against))
+        if ours is None or row.baseline is None or ours.gain is not None:
+            return ours.gain if ours and row.baseline else None
+        other = self.published(self.row(row.baseline))
         if other and ours.gap is not None and other.gap is not None:
             return ours.gap - other.gap
         if other is None or other.dice is None or ours.dice is None or other.score != ours.score:
@@ -163,13 +163,25 @@ class Table(Strict):
                                       f"no fold {max(member.folds)} (folds={recipe.folds})")  # fmt: skip
                 found.append((recipe, tuple(member.folds)))
             return Ballot(row.vote, tuple(found))
+        try:
+            return compose(self.words(row, scale, seed, extra))
+        except ConfigError as error:
+            raise ConfigError(f"configs/sweep/{self.name}.yaml, {row.name} at scale {scale}: {error}") from None
+
+    def words(self, row: Row, scale: str, seed: int, extra: dict[str, str] | None = None) -> dict[str, str]:
+        """The options of ``phalanx train`` that make a row's recipe; it is not a vote."""
         pairs = {"experiment": f"claims_{scale}"}
         for words in (self.overrides, self.at.get(scale, []), row.overrides, row.at.get(scale, [])):
             pairs |= split_words(words)
-        try:
-            return compose(pairs | (extra or {}) | {"seed": str(seed)})
-        except ConfigError as error:
-            raise ConfigError(f"configs/sweep/{self.name}.yaml, {row.name} at scale {scale}: {error}") from None
+        return pairs | (extra or {}) | {"seed": str(seed)}
+
+    def networks(self, row: Row, folds: Sequence[int]) -> Iterator[tuple[Row, int]]:
+        """The rows and folds whose networks a row needs: its own folds, or those of its members if it is a vote."""
+        for member in row.members:
+            yield from self.networks(self.row(member.row), member.folds)
+        if not row.vote:
+            for fold in folds:
+                yield row, fold
 
 
 def runs_at(row: Row, scale: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtrit
 
+from ..runtime.metric import Metric
 from .results import Result
 from .table import Outcome
 
@@ -16,7 +17,7 @@ Verdict = Literal["agrees", "disagrees", "undecided", "not run", "open: better",
 
 @dataclass(frozen=True)
 class Paired:
-    """Differences in Dice of two recipes on the same patients, by seed."""
+    """Differences in the metric of two recipes on the same patients, by seed."""
 
     patients: tuple[tuple[str, ...], ...]  # of each seed
     images: tuple[np.ndarray, ...]  # int64[P]
@@ -28,11 +29,11 @@ class Paired:
         """Pairs the seeds and folds that both recipes have; a seed's folds are joined.
 
         Args:
-            gap: the difference is between test and out-of-fold Dice, so results that lack the latter are left out.
+            gap: the difference is between test and out of fold, so results that lack the latter are left out.
         """
         others = {(result.seed, result.fold): result for result in baseline}
         pairs = [(result, other) for result in ours if (other := others.get((result.seed, result.fold)))]
-        pairs = [(one, other) for one, other in pairs if one.images == other.images]
+        pairs = [(one, other) for one, other in pairs if (one.metric, one.images) == (other.metric, other.images)]
         if not gap:
             return cls._joined([(one.seed, _scored(one), _scored(other)) for one, other in pairs])
         test, held_out = [], []
@@ -87,7 +88,7 @@ def _scored(result: Result) -> dict[str, dict]:
 
 @dataclass(frozen=True)
 class Gain:
-    """A mean difference over seeds with its 95% interval; no interval where nothing tells the spread over seeds."""
+    """A mean difference over seeds with its 95% interval; no interval if the spread over seeds is unknown."""
 
     mean: float
     by_seed: tuple[float, ...]
@@ -95,7 +96,7 @@ class Gain:
 
     @property
     def sign(self) -> int:
-        """1 where the interval lies above zero, -1 below, 0 where it holds zero or is not known."""
+        """1 if the interval lies above zero, -1 if below, 0 if it holds zero or is unknown."""
         if self.interval is None:
             return 0
         return int(self.interval[0] > 0) - int(self.interval[1] < 0)
@@ -127,18 +128,21 @@ def gain_of(pair: Paired, others: Sequence[Paired], classes: Sequence[int]) -> G
     return Gain(float(own.mean()), tuple(own.tolist()), (float(own.mean()) - reach, float(own.mean()) + reach))
 
 
-def verdict(outcome: Outcome, gain: Gain | None) -> Verdict:
-    """What our gain says of a published outcome.
+def verdict(outcome: Outcome, gain: Gain | None, metric: Metric) -> Verdict:
+    """What our gain says about a published outcome.
 
-    >>> verdict("worked", Gain(0.02, (0.01, 0.03), (0.005, 0.035)))
+    >>> verdict("worked", Gain(0.02, (0.01, 0.03), (0.005, 0.035)), Metric("auc"))
     'agrees'
-    >>> verdict("did not help", Gain(0.02, (0.01, 0.03), (-0.005, 0.045)))
+    >>> verdict("worked", Gain(0.02, (0.01, 0.03), (0.005, 0.035)), Metric("loss", higher_is_better=False))
+    'disagrees'
+    >>> verdict("did not help", Gain(0.02, (0.01, 0.03), (-0.005, 0.045)), Metric("auc"))
     'undecided'
     """
     if gain is None:
         return "not run"
-    if gain.sign == 0:
+    sign = metric.sign * gain.sign
+    if sign == 0:
         return "undecided"
     if outcome == "open":
-        return "open: better" if gain.sign > 0 else "open: worse"
-    return "agrees" if (gain.sign > 0) == (outcome == "worked") else "disagrees"
+        return "open: better" if sign > 0 else "open: worse"
+    return "agrees" if (sign > 0) == (outcome == "worked") else "disagrees"
