@@ -31,8 +31,8 @@ from common import flags, keep, machine, memory
 from losses import CLASSES, trained_logits, truth
 from phalanx.masks.rle import dice, encode_planes, parse
 from phalanx.predict.maps import Maps, Mean
-from phalanx.predict.probability import crop
 from phalanx.predict.stored import read_map, write_about, write_map
+from phalanx.predict.views import crop
 from vote import notebook_encode
 
 SIDE, THRESHOLD, MEMBERS = 2048, 0.5, 5
@@ -50,7 +50,7 @@ def our_masks(stack: list[Maps]) -> list[str]:
     mean = Mean(FULL)
     for maps in stack:
         mean.add(maps)
-    return mean.rles(THRESHOLD)
+    return mean.stack(THRESHOLD).texts()
 
 
 def best(work: Callable[[], object], repeats: int) -> float:

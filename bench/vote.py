@@ -21,7 +21,8 @@ from common import flags, keep, machine
 from phalanx.masks import rle
 from phalanx.masks.planes import pack
 from phalanx.scoring.score import score
-from phalanx.submission.table import Submission, known_sizes, write
+from phalanx.submission.alike import known_sizes
+from phalanx.submission.table import Submission, write
 from phalanx.voting.agreement import look
 from phalanx.voting.vote import hard_vote
 
@@ -33,7 +34,8 @@ CHILD = """
 import json, sys, time
 from pathlib import Path
 from phalanx.voting.agreement import look
-from phalanx.submission.table import Submission, known_sizes, write
+from phalanx.submission.alike import known_sizes
+from phalanx.submission.table import Submission, write
 from phalanx.voting.vote import hard_vote
 
 def status(key):  # of this program alone: a child's ru_maxrss begins with its parent's

@@ -207,7 +207,7 @@ def test_specks_and_holes_are_found_and_cleaned_together(place, capsys, monkeypa
     assert "together" in told
     before, after = voted(capsys, "members=a.maps")[0], voted(capsys, "members=a.maps", "decided=decided.json")[0]
     clean = {n: good(i, 1, 0.3) for i, n in enumerate(NAMES)}
-    ideal = {n: [rle.decode(t, SIZES[n]) for t in mean_of([clean[n]], n).rles(0.5)] for n in NAMES}
+    ideal = {n: [rle.decode(t, SIZES[n]) for t in mean_of([clean[n]], n).stack(0.5).texts()] for n in NAMES}
     assert before < after == pytest.approx(dense_dice(ideal), abs=1e-4)  # stored in 256 steps
 
     monkeypatch.setattr("phalanx.ensemble.tune.together_dice", lambda held, decided: np.zeros((len(held.records), 3)))
@@ -252,7 +252,7 @@ def test_counts_are_those_of_dense_masks(place):
             return 2 * (mask & truth[c]).sum() / both if both else 1.0
 
         def drawn(votes, at, c, planes=planes, name=image.name):
-            return rle.decode(mean_of(planes, name, votes).rles(at)[c], SIZES[name])
+            return rle.decode(mean_of(planes, name, votes).stack(at).texts()[c], SIZES[name])
 
         for c in range(3):
             for k in range(4):

@@ -6,7 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from phalanx.masks.planes import CHUNK, Runs, covered, one_class, pack, plane_count, swap_classes, unpack
+from phalanx.masks.planes import (
+    CHUNK,
+    Runs,
+    areas,
+    covered,
+    one_class,
+    pack,
+    plane_count,
+    present_classes,
+    swap_classes,
+    unpack,
+)
 
 stacks = st.tuples(st.integers(1, 40), st.integers(1, 6), st.integers(1, 6)).flatmap(lambda s: hnp.arrays(bool, s))
 
@@ -74,3 +85,11 @@ def test_a_view_that_is_not_contiguous_has_runs_too():
 @given(stacks)
 def test_covered_is_where_any_class_is(stack):
     np.testing.assert_array_equal(covered(pack(stack)), stack.any(axis=0))
+
+
+@settings(deadline=None)
+@given(stacks)
+def test_areas_and_present_classes_are_those_of_the_masks(stack):
+    planes = pack(stack)
+    np.testing.assert_array_equal(areas(planes, len(stack)), stack.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(present_classes(planes), np.flatnonzero(stack.any(axis=(1, 2))))

@@ -19,8 +19,7 @@ from phalanx.predict.export import ExportOptions, export_run
 from phalanx.predict.exported import Difference, open_export, read_about
 from phalanx.predict.maps import reordered
 from phalanx.predict.opening import open_member
-from phalanx.predict.probability import crop, probabilities
-from phalanx.predict.probability import views_of as views_of_torch
+from phalanx.predict.views import crop, probabilities, views_of
 from phalanx.submission.table import Submission
 
 NEEDED = "needs the extra: pip install '.[onnx]'"
@@ -81,7 +80,7 @@ words = ["data.root={hands}", "{THRESHOLD}", "progress=false", "maps=true"]
 assert main(["infer", "experiment={exports / "fpn"}", "out={tmp_path / "a.csv"}", *words]) == 0
 members = "members={exports / "unet"},{tmp_path / "a.maps"}"
 assert main(["ensemble", "mode=soft", members, "out={tmp_path / "b.csv"}", "anyway=true", *words]) == 0
-loaded = sorted({{"torch", "lightning", "timm", "albumentations", "ttach", "pandas", "sklearn"}} & set(sys.modules))
+loaded = sorted({{"torch", "lightning", "timm", "albumentations", "pandas", "sklearn"}} & set(sys.modules))
 sys.exit(f"loaded {{loaded}}" if loaded else 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -116,22 +115,22 @@ def test_views_and_maps_are_those_of_torch():
     for tta in ([], ["hflip"], ["vflip"], ["rotate"], ["hflip", "vflip"], ["hflip", "vflip", "rotate"]):
         fold = object.__new__(exported.ExportFold)
         fold.views, fold.pairs, fold.session, fold.classes = (
-            exported.views_of(tta),
+            views_of(tta),
             [(0, 2)],
             Session(),
             ["a", "b", "c"],
         )
         fold.predict = export.Predict(tta=tta)
-        expected = probabilities(Net(), torch.from_numpy(picture)[None, None], views_of_torch(tta), [(0, 2)])[0]
-        np.testing.assert_allclose(fold._ask(picture).dense(), expected.dense(), atol=1e-6)
+        expected = probabilities(Net().predict, torch.from_numpy(picture)[None, None], views_of(tta), [(0, 2)])[0]
+        np.testing.assert_allclose(fold._maps_of(picture).dense(), expected.dense(), atol=1e-6)
     logits = np.full((2, 8, 8), -200, np.float32)
     logits[0, 2:4, 3:7] = 5
-    ours, theirs = exported.crop(logits), crop(torch.from_numpy(logits))
+    ours, theirs = crop(logits), crop(torch.from_numpy(logits))
     assert ours.boxes == theirs.boxes == reordered(theirs, []).boxes
     np.testing.assert_allclose(ours.dense(), theirs.dense(), atol=1e-6)
     logits[1, 0, 0] = np.nan
-    with pytest.raises(DataError, match="gives NaN"):
-        exported.crop(logits)
+    with pytest.raises(DataError, match="outputs NaN"):
+        crop(logits)
 
 
 def alter_file(folder):

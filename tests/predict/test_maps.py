@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from phalanx.data.images import Grid
 from phalanx.masks.rle import decode, encode
-from phalanx.predict.maps import FLOOR, NOTHING, Box, Maps, Mean, Total, box_of, parts_to_rles
+from phalanx.predict.maps import FLOOR, NOTHING, Box, Maps, Mean, Total, box_of, stack_of_parts
 
 
 def blobs(seed, classes=4, side=24):
@@ -91,7 +91,7 @@ def test_masks_of_one_map_on_its_own_grid_are_those_of_the_slow_way_bit_for_bit(
     dense = blobs(seed)
     for size in ((24, 24), (24, 13)):
         crop = Maps.of(dense, floor=threshold)  # all that a single map needs
-        assert parts_to_rles([(crop, 1.0)], size, threshold) == slow_rles(dense, size, threshold)
+        assert stack_of_parts([(crop, 1.0)], size, threshold).texts() == slow_rles(dense, size, threshold)
 
 
 @given(st.integers(0, 100), st.floats(0.1, 0.9), st.tuples(st.integers(20, 70), st.integers(20, 70)))
@@ -101,10 +101,10 @@ def test_masks_of_a_mean_on_several_grids_are_those_of_all_enlarged_and_averaged
     for dense, weight in zip(stack, weights, strict=True):
         mean.add(Maps.of(dense), weight)
     slow = sum(w * Grid(*size, d.shape[1]).restore(d).astype(float) for d, w in zip(stack, weights, strict=True)) / 7
-    masks = np.stack([decode(text, size) for text in mean.rles(threshold)])
+    masks = np.stack([decode(text, size) for text in mean.stack(threshold).texts()])
     unsure = abs(slow - threshold) < FLOOR + 2e-4  # what lies outside a box counted as 0; OpenCV's coordinates
     np.testing.assert_array_equal(masks[~unsure], (slow >= threshold)[~unsure])
-    assert (mean.rles(0.999)[-1]) == ""
+    assert mean.stack(0.999).texts()[-1] == ""
 
 
 def test_means_on_one_grid_meet_on_the_finest():

@@ -73,7 +73,7 @@ def test_members_on_different_grids_are_each_enlarged_once(pictures):
         for record, mean in means([Given(m) for m in order], pictures):
             grid = Grid(*cv2.imread(str(record.image), 0).shape, 8)
             slow = (grid.restore(coarse[record.name]) + grid.restore(fine[record.name])) / 2
-            found = np.stack([decode(rle, mean.size) for rle in mean.rles(0.5)])
+            found = np.stack([decode(rle, mean.size) for rle in mean.stack(0.5).texts()])
             sure = abs(slow - 0.5) > FLOOR
             np.testing.assert_array_equal(found[sure], (slow >= 0.5)[sure])
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from phalanx.data.records import Record
 from phalanx.errors import DataError
-from phalanx.predict.maps import Maps, parts_to_rles
+from phalanx.predict.maps import Maps, stack_of_parts
 from phalanx.predict.stored import MapsFolder, quantise, read_map, restored, steps, write_about, write_map
 
 CLASSES = ["a", "b", "c"]
@@ -66,7 +66,7 @@ def test_what_is_read_is_what_was_written_and_masks_stay(dense, tmp_path, thresh
     assert found[1:] == ("x", CLASSES, (40, 36), {"runs/x/fold0": "ab"})
     assert abs(found.maps.dense() - dense).max() <= 1 / 255
     for size in ((20, 20), (20, 18)):
-        masks = [parts_to_rles([(maps, 1.0)], size, threshold) for maps in (found.maps, Maps.of(dense))]
+        masks = [stack_of_parts([(maps, 1.0)], size, threshold).texts() for maps in (found.maps, Maps.of(dense))]
         assert masks[0] == masks[1] != ["", "", ""]
 
 

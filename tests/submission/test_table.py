@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from phalanx.errors import DataError
 from phalanx.masks import rle
-from phalanx.submission.table import Submission, check_alike, known_sizes, write
+from phalanx.submission.alike import check_alike, known_sizes
+from phalanx.submission.table import Submission, write
 
 CLASSES = ["finger-1", "Ulna, left", 'the "big" one']
 SIZE = (4, 5)

@@ -8,7 +8,8 @@ from ..errors import ConfigError, DataError
 from ..runs.reader import folds_of
 from ..scoring.compare import Comparison, compare, compare_means
 from ..scoring.score import Score, Surface, score
-from ..submission.table import Submission, check_alike
+from ..submission.alike import check_alike
+from ..submission.table import Submission
 
 OPTIONS = ("data", "size", "surface", "spacing")
 

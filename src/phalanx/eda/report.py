@@ -17,7 +17,6 @@ from ..data.quarantine import kept_records
 from ..data.records import Record
 from ..data.rotation import BASE, LIMIT, TIP, has_rule, tilt_of_stack
 from ..errors import DataError
-from ..masks.stack import Stack
 from ..runtime.files import check_report, not_ours, refuse_link, write_report, write_text
 from ..runtime.processes import process_map
 from ..submission.table import Submission
@@ -129,17 +128,12 @@ def _tilts_of_csv(path: Path, images: pd.DataFrame, classes: Sequence[str], left
         raise DataError(f"{path}: has no image of this data set (such as {strangers[0]}); name its own data.root=")
     if strangers:
         left_out.append(f"{len(strangers)} image(s) of {path} that the data set lacks, such as {strangers[0]}")
-    places, held = [classes.index(BASE), classes.index(TIP)], set(submission.images)
+    bones, held = submission.reorder([BASE, TIP]), set(submission.images)
     degrees = []
     for name, (height, width) in sizes.items():
         degrees.append(math.nan)
         if name in held:
-            texts = submission.rles(name)
-            try:
-                stack = Stack.parse([texts[i] for i in places], height * width)
-            except DataError:
-                submission.stack(name)  # says where
-                raise
+            stack = bones.stack(name, (height, width))
             degrees[-1] = tilt_of_stack(stack, [BASE, TIP], width)
     return degrees
 

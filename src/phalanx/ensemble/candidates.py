@@ -12,6 +12,8 @@ from ..data.images import image_size
 from ..data.records import Record
 from ..data.truth import planes_of
 from ..errors import DataError
+from ..masks.dice import dice_from_counts
+from ..masks.planes import areas, one_class
 from ..predict.components import filled, parts
 from ..predict.maps import NOTHING, Box, Maps, Size
 from ..predict.stored import MapsFolder
@@ -81,9 +83,9 @@ def gather(held: OutOfFold, candidates: int, lowest: float, measure: Measure) ->
                 dice[row, c] = total[c] == 0
                 continue
             levels = np.stack([m.stretch(c, box, image.size, max(image.size) / m.side) for m in image.maps])
-            truth = (image.planes[box.slices][..., c // 8] >> (c % 8) & 1).astype(bool)
+            truth = one_class(image.planes[box.slices], c)
             shared, area = measure(c, levels, truth)
-            dice[row, c] = np.where(area + total[c] > 0, 2 * shared / np.maximum(area + total[c], 1), 1)
+            dice[row, c] = dice_from_counts(shared, area + total[c])
     return dice
 
 
@@ -93,13 +95,6 @@ def reach(maps: Sequence[Maps], c: int, lowest: float, size: Size) -> Box:
     for one in maps:
         box = box.join(one.reach(c, lowest, size, max(size) / one.side))
     return box
-
-
-def areas(planes: np.ndarray, classes: int) -> np.ndarray:
-    """Pixels int[C] of bit-planes uint8[H, W, P]."""
-    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(int)  # (256, 8)
-    counts = [np.bincount(planes[..., p].ravel(), minlength=256) @ bits for p in range(planes.shape[2])]
-    return np.concatenate(counts)[:classes]
 
 
 def by_weights(weightings: np.ndarray, threshold: float) -> Measure:

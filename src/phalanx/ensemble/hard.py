@@ -12,6 +12,7 @@ from ..predict.journal import claimed, remove_part
 from ..runtime.files import refuse_link, remove_folder
 from ..runtime.sidecar import Size, is_csv, merged_hashes, note_retrained
 from ..submission import table
+from ..submission.alike import known_sizes
 from ..voting.agreement import Agreement, look
 from ..voting.vote import hard_vote as vote_rows
 
@@ -62,7 +63,7 @@ def hard_vote(
             tell(agreement)
         hashes = merged_hashes((member.name, member.run_hashes) for member in members)
         vote: dict[str, Any] = {"how": how, "members": list(names), "agreement": agreement and agreement.to_json()}
-        table.write(out, rows, members[0].classes, table.known_sizes(members), hashes, vote)
+        table.write(out, rows, members[0].classes, known_sizes(members), hashes, vote)
         with suppress(OutputError):  # with something in it that is not ours, it stays
             for part in filter(Path.is_dir, scratch.glob(".*.part")):  # of a member that another vote had
                 remove_part(part)

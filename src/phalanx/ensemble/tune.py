@@ -252,6 +252,6 @@ def together_dice(held: OutOfFold, decided: dict[int, Decided]) -> np.ndarray:
         for maps, member in zip(image.maps, of_fold.members, strict=True):
             if member.votes:
                 mean.add(maps, member.votes)
-        guess = Stack.parse(of_fold.rles(mean.parts(), image.size))
+        guess = of_fold.stack(mean.parts(), image.size)
         dice[row] = dice_per_class(guess, Stack.of_planes(image.planes, dice.shape[1]))
     return dice

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..masks.dice_torch import dice_from_counts
 from ..masks.planes_torch import chunks
 from .fused_autograd import explicit, wide
 
@@ -97,7 +98,7 @@ def add_area(
             slope = gradient[b, part].view(-1, pixels) if gradient is not None else None
             sums = _first(x, plane, shifts, weights, shapes, slope, scale / pixels)
             either = sums["guess"] + sums["truth"]
-            hard[b, part] = torch.where(either > 0, 2 * sums["guess_true"] / either.clamp(min=1), 1.0).to(dtype)
+            hard[b, part] = dice_from_counts(sums["guess_true"], either).to(dtype)
             for name in PIXELWISE:
                 if name in weights:
                     terms[name][b, part] = (sums[name] / pixels).to(dtype)

@@ -106,6 +106,20 @@ def swap_steps(pairs: Sequence[tuple[int, int]], bits: int) -> list[tuple[int, i
     return [(*key, mask) for key, mask in masks.items()]
 
 
+def areas(planes: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels int[C] of each class of bit-planes uint8[H, W, P], from how often each of the 256 bytes occurs."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(int)  # (256, 8)
+    counts = [np.bincount(planes[..., p].ravel(), minlength=256) @ bits for p in range(planes.shape[2])]
+    return np.concatenate(counts)[:classes]
+
+
+def present_classes(planes: np.ndarray) -> np.ndarray:
+    """int[N]: the classes that have a pixel in bit-planes uint8[H, W, P], ascending."""
+    # row upon row first: numpy is slow along short axes
+    found = np.bitwise_or.reduce(np.bitwise_or.reduce(planes.reshape(len(planes), -1)).reshape(planes.shape[1:]))
+    return np.flatnonzero(np.unpackbits(found, bitorder="little"))
+
+
 def covered(planes: np.ndarray) -> np.ndarray:
     """bool[H, W]: where any class of bit-planes uint8[H, W, P] is."""
     found = planes[:, :, 0].copy()

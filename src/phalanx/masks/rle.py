@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import DataError
+from .dice import dice_from_counts
 
 MAX_DIGITS = 12  # longer numbers are larger than any image, and would overflow where classes are stacked
 LARGEST = 10**MAX_DIGITS
@@ -263,5 +264,4 @@ def union(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
     """Dice of two masks given as runs int64[N, 2]: 2 |A and B| / (|A| + |B|); 1.0 where both are empty."""
-    total = area(a) + area(b)
-    return 2 * area(intersection(a, b)) / total if total else 1.0
+    return float(dice_from_counts(np.array(area(intersection(a, b))), np.array(area(a) + area(b))))

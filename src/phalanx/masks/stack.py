@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import DataError
 from . import rle
+from .dice import dice_from_counts
 
 
 class Stack(NamedTuple):
@@ -57,6 +59,20 @@ class Stack(NamedTuple):
         """float64[C]: pixels of each class (whole numbers)."""
         return _sums(self.labels, self.runs, self.classes)
 
+    def masks(self, shape: tuple[int, int]) -> np.ndarray:
+        """bool[C, H, W] in a frame of ``shape`` (height, width).
+
+        Raises:
+            DataError: a run ends outside the frame.
+        """
+        if len(self.runs) and (end := int(self.runs[:, 1].max())) > shape[0] * shape[1]:
+            raise DataError(f"a mask has pixel {end}, outside an image of {shape[0]}x{shape[1]}")
+        masks = np.zeros((self.classes, shape[0] * shape[1]), bool)
+        for mask, (first, last) in zip(masks, pairwise(self.splits), strict=True):
+            for start, end in self.runs[first:last].tolist():
+                mask[start:end] = True
+        return masks.reshape(self.classes, *shape)
+
     def laid(self, pitch: int) -> np.ndarray:
         """Runs int64[N, 2] on the one long line."""
         return self.runs + (self.labels * pitch)[:, None]
@@ -83,8 +99,7 @@ def dice_per_class(a: Stack, b: Stack) -> np.ndarray:
     pitch = pitch_of([a, b])
     both = rle.intersection(a.laid(pitch), b.laid(pitch))
     shared = _sums(both[:, 0] // pitch, both, a.classes)
-    total = a.areas + b.areas
-    return np.divide(2 * shared, total, out=np.ones(a.classes), where=total > 0)
+    return dice_from_counts(shared, a.areas + b.areas)
 
 
 def _sums(labels: np.ndarray, runs: np.ndarray, classes: int) -> np.ndarray:

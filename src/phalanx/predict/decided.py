@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 
 from ..config import Count, Strict, validate
 from ..errors import ConfigError, DataError
+from ..masks.stack import Stack
 from ..runtime.files import write_json
 from .components import Cleaning
-from .maps import Maps, Size, parts_to_rles
+from .maps import Maps, Size, stack_of_parts
 from .soft import SoftMember
 
 FORMAT: Literal["phalanx-decided-1"] = "phalanx-decided-1"
@@ -96,12 +97,12 @@ class Decided(Strict):
             raise DataError(f"members: the decisions count on {absent[0]} too; name it as well, or decide anew")
         return votes
 
-    def rles(self, parts: Sequence[tuple[Maps, float]], size: Size) -> list[str]:
-        """One RLE a class of the mean that ``parts`` add up to, as `parts_to_rles`."""
+    def stack(self, parts: Sequence[tuple[Maps, float]], size: Size) -> Stack:
+        """The masks of the mean that ``parts`` add up to, as `stack_of_parts`."""
         cleanings = {
             c: Cleaning(smallest=self.smallest.get(name, 0), largest=name in self.largest, holes=name in self.holes)
             for c, name in enumerate(self.classes)
             if name in self.smallest or name in self.largest or name in self.holes
         }
         thresholds = [self.thresholds.get(name, self.threshold) for name in self.classes]
-        return parts_to_rles(parts, size, thresholds, cleanings)
+        return stack_of_parts(parts, size, thresholds, cleanings)

@@ -1,9 +1,7 @@
 """A run as ONNX files, predicted by onnxruntime without torch: the folder's description, its hashes, its members."""
 
 import json
-import math
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +12,9 @@ from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..runtime.files import sha256_file
 from ..runtime.provenance import digest
-from .maps import FLOOR, NOTHING, SLACK, Box, Maps, Total, box_of, reordered
+from .maps import FLOOR, Maps
 from .soft import RunMember, on_grids, told_of
+from .views import probabilities, views_of
 
 ABOUT = "export.json"
 FORMAT = "phalanx-export-1"
@@ -134,69 +133,15 @@ class ExportFold:
         self.key = digest(["onnx", one.sha256, *told_of(about.data, predict)])
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
-        return on_grids(images, self.data, self.predict, lambda pictures, _: [self._ask(one) for one in pictures])
+        return on_grids(images, self.data, self.predict, lambda pictures, _: [self._maps_of(one) for one in pictures])
 
-    def _ask(self, picture: np.ndarray) -> Maps:
-        """Maps of uint8[S, S], averaged over the views."""
-        total = Total(len(picture), len(self.classes))
+    def _maps_of(self, picture: np.ndarray) -> Maps:
+        """Maps of uint8[S, S], averaged over the views; the network takes one picture at a time."""
         floor = min(FLOOR, self.predict.threshold)
-        for view in self.views:
-            [logits] = self.session.run(["logits"], {"images": turn(picture, view)[None, None]})
-            maps = crop(turn_back(logits[0], view), floor)
-            total.add(reordered(maps, self.pairs) if view[0] != view[1] else maps)
-        return total.over(len(self.views))
+        return probabilities(self._logits, picture[None, None], self.views, self.pairs, floor)[0]
 
-
-View = tuple[bool, bool, int]  # mirrored left to right, upside down, quarter turns
-
-
-def views_of(tta: Sequence[str]) -> list[View]:
-    """As `probability.views_of`, for arrays.
-
-    >>> views_of(["hflip"]), len(views_of(["hflip", "vflip", "rotate"]))
-    ([(False, False, 0), (True, False, 0)], 8)
-    """
-    flips = [name for name in ("hflip", "vflip") if name in tta]
-    if "rotate" in tta:
-        flips = flips[:1]
-    choices = [(False, True) if name in flips else (False,) for name in ("hflip", "vflip")]
-    return list(product(*choices, range(4) if "rotate" in tta else (0,)))  # type: ignore[arg-type]
-
-
-def turn(picture: np.ndarray, view: View) -> np.ndarray:
-    """uint8[S, S] as a view shows it."""
-    across, down, turns = view
-    picture = picture[:, ::-1] if across else picture
-    return np.ascontiguousarray(np.rot90(picture[::-1] if down else picture, turns))
-
-
-def turn_back(logits: np.ndarray, view: View) -> np.ndarray:
-    """float32[C, S, S] of a view, on the pixels of the picture again."""
-    across, down, turns = view
-    logits = np.rot90(logits, -turns, (1, 2))
-    logits = logits[:, ::-1] if down else logits
-    return logits[:, :, ::-1] if across else logits
-
-
-def crop(logits: np.ndarray, floor: float = FLOOR) -> Maps:
-    """As `probability.crop`, of an array float32[C, n, n].
-
-    Raises:
-        DataError: NaN among the logits.
-    """
-    share = floor * (1 - SLACK)
-    limit = math.log(share / (1 - share)) - 1e-4
-    highest = logits.max(2)  # (C, n)
-    if np.isnan(highest).any():
-        raise DataError("the network gives NaN; train it again, and export it")
-    boxes, values = [], []
-    for plane, rows in zip(logits, highest >= limit, strict=True):
-        tall = box_of(rows[:, None])
-        wide = box_of((plane[tall.slices[0]].max(0) >= limit)[None]) if tall != NOTHING else NOTHING
-        boxes.append(Box(tall.top, wide.left, tall.bottom, wide.right))
-        with np.errstate(over="ignore"):  # exp of a large number is infinite, and its sigmoid 0
-            values.append(1 / (1 + np.exp(-plane[boxes[-1].slices])))
-    return Maps(logits.shape[-1], boxes, values)
+    def _logits(self, images: np.ndarray) -> np.ndarray:
+        return self.session.run(["logits"], {"images": np.ascontiguousarray(images)})[0]
 
 
 def open_export(

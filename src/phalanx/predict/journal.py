@@ -4,11 +4,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from filelock import FileLock, Timeout
 
 from ..errors import DataError, OutputError, PhalanxError
 from ..runtime.files import (
@@ -22,6 +20,7 @@ from ..runtime.files import (
     write_bytes,
     write_text,
 )
+from ..runtime.locks import LockHeld, lock
 
 FILES = re.compile(r"key|watched|rows\.\d+")  # of a part folder, beside its lock and the folder of maps
 MAPS = re.compile(r"maps\.json|.+\.npz")
@@ -198,21 +197,20 @@ def claimed(csv: Path) -> Iterator[None]:
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     own_folder(folder)
     refuse_links_in(folder, lambda name: is_ours(name) or name in (".lock", "maps"))
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise PhalanxError(f"{csv}: another process is writing it; wait for it, or give another out=") from None
-    try:
-        yield
-    finally:
-        if folder.is_dir() and not any(folder.glob("rows.*")):
-            with suppress(OutputError):  # with something in it that is not ours, it stays
-                remove_part(folder)
-            with suppress(OSError):  # up to the first that holds something by now
-                for place in new[1:]:
-                    place.rmdir()
-        lock.release()
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock(folder / ".lock", wait=False))
+        except LockHeld:
+            raise PhalanxError(f"{csv}: another process is writing it; wait for it, or give another out=") from None
+        try:
+            yield
+        finally:
+            if folder.is_dir() and not any(folder.glob("rows.*")):
+                with suppress(OutputError):  # it stays if it holds files of another program
+                    remove_part(folder)
+                with suppress(OSError):  # up to the first that holds something by now
+                    for place in new[1:]:
+                        place.rmdir()
 
 
 def remove_part(folder: Path) -> None:

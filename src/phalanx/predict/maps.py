@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.images import Grid
-from ..masks.rle import encode
+from ..masks.rle import mask_runs
+from ..masks.stack import Stack
 
 FLOOR = 1 / 510  # half a step of 8 bits: less is stored as 0
 SLACK = 1e-6  # relative; float32 rounds a weighted mean of two numbers by less
@@ -224,42 +225,42 @@ class Mean:
             total.add(maps)
         return total.over(1)
 
-    def rles(self, threshold: float) -> list[str]:
-        """One RLE a class at the size of the image: where the mean, enlarged, reaches the threshold.
+    def stack(self, threshold: float) -> Stack:
+        """The masks at the size of the image: where the mean, upsampled, reaches the threshold.
 
-        A class is enlarged only inside the box where it can: a sum reaches it nowhere unless one of its parts reaches
-        its own share of it.
+        A class is upsampled only inside the box where it can reach it: a sum reaches it nowhere unless one of its parts
+        reaches its own fraction of it.
         """
-        return parts_to_rles(self.parts(), self.size, threshold)
+        return stack_of_parts(self.parts(), self.size, threshold)
 
 
-def parts_to_rles(
+def stack_of_parts(
     parts: Sequence[tuple[Maps, float]],
     size: Size,
     thresholds: float | Sequence[float],
     cleanings: Mapping[int, Callable[[np.ndarray], np.ndarray]] | None = None,
-) -> list[str]:
-    """As :meth:`Mean.rles`.
+) -> Stack:
+    """As :meth:`Mean.stack`.
 
     Args:
         thresholds: one, or one a class.
         cleanings: by class, what is then done with its mask bool[h, w], which is a box around all of it.
     """
-    frame, texts, count = np.zeros(size, bool), [], len(parts[0][0].boxes)
+    frame, runs, count = np.zeros(size, bool), [], len(parts[0][0].boxes)
     each = [thresholds] * count if isinstance(thresholds, float) else thresholds
     for c, threshold in zip(range(count), each, strict=True):
         box = NOTHING
         for maps, share in parts:
             box = box.join(maps.reach(c, threshold * share, size, max(size) / maps.side))
         if box == NOTHING:
-            texts.append("")
+            runs.append(np.empty((0, 2), np.int64))
             continue
         level = [maps.stretch(c, box, size, max(size) / maps.side) for maps, _ in parts]
         mask = sum(level[1:], level[0]) >= threshold
         frame[box.slices] = cleanings[c](mask) if cleanings and c in cleanings else mask
-        texts.append(encode(frame))
+        runs.append(mask_runs(frame))
         frame[box.slices] = False
-    return texts
+    return Stack.of_runs(runs)
 
 
 def reordered(maps: Maps, pairs: Sequence[tuple[int, int]]) -> Maps:

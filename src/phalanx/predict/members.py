@@ -19,8 +19,8 @@ from ..runs.reader import fold_folders, read_config
 from ..runtime.device import Device, open_device
 from ..runtime.provenance import digest
 from .maps import FLOOR, Maps
-from .probability import Predicts, probabilities, views_of
 from .soft import RunMember, on_grids, told_of
+from .views import probabilities, views_of
 
 
 class FoldMember:
@@ -77,11 +77,9 @@ class FoldMember:
     def _ask(self, pictures: np.ndarray, traits: Tensor | None) -> list[Maps]:
         """Maps of uint8[B, S, S]; ``traits`` float32[B, T]."""
         batch = torch.from_numpy(pictures)[:, None].to(self.device.torch)
-        network: Predicts = self.network
-        if traits is not None:
-            network = Informed(self.network, traits)
+        network = self.network if traits is None else Informed(self.network, traits)
         with torch.inference_mode(), self.device.autocast():
-            return probabilities(network, batch, self.views, self.pairs, min(FLOOR, self.predict.threshold))
+            return probabilities(network.predict, batch, self.views, self.pairs, min(FLOOR, self.predict.threshold))
 
     def _traits(self, records: Sequence[Record]) -> Tensor:
         """float32[B, T] of the images' patients on the device."""

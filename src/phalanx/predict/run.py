@@ -11,6 +11,7 @@ from tqdm import tqdm
 from ..data.images import read_grey
 from ..data.records import Record
 from ..errors import ConfigError, DataError
+from ..masks.stack import Stack
 from ..runtime.files import own_folder
 from ..runtime.provenance import digest
 from ..runtime.sidecar import merged_hashes, read_sidecar
@@ -18,7 +19,7 @@ from ..submission import table
 from ..voting.agreement import Watch
 from .decided import Decided
 from .journal import Journal, Row, append, claimed, map_in
-from .maps import Mean, Size, parts_to_rles
+from .maps import Mean, Size, stack_of_parts
 from .shards import Opener, helped
 from .soft import SoftMember
 from .stored import FORMAT, MapsFolder, check_maps, remove_maps, write_about, write_map
@@ -41,15 +42,15 @@ def mean_of(
 ) -> list[Mean]:
     """The weighted mean of the members' maps of each image; one member's maps are held at a time."""
     means = [Mean(size) for size in sizes]
-    alone: list[list[list[str]]] = [[] for _ in records]
+    alone: list[list[Stack]] = [[] for _ in records]
     for member, weight in zip(vote.members, vote.weights, strict=True):
         for number, maps in enumerate(member.maps(records, images)):
             means[number].add(maps, weight)
             if watch is not None:
-                alone[number].append(parts_to_rles([(maps, 1.0)], sizes[number], vote.threshold))
+                alone[number].append(stack_of_parts([(maps, 1.0)], sizes[number], vote.threshold))
     if watch is not None:
-        for record, size, rles in zip(records, sizes, alone, strict=True):
-            watch(record.name, size, rles)
+        for record, size, stacks in zip(records, sizes, alone, strict=True):
+            watch(record.name, size, stacks)
     return means
 
 
@@ -118,8 +119,8 @@ class Work(NamedTuple):
                     map_in(self.folder, record.name), mean.on_finest(), image=record.name, size=mean.size,
                     threshold=self.threshold, **self.about,  # type: ignore[arg-type]
                 )  # fmt: skip
-            rles = self.decided.rles(mean.parts(), mean.size) if self.decided else mean.rles(self.threshold)
-            rows.append(Row(record.name, mean.size, rles, digest_of_map))
+            stack = self.decided.stack(mean.parts(), mean.size) if self.decided else mean.stack(self.threshold)
+            rows.append(Row(record.name, mean.size, stack.texts(), digest_of_map))
         append(self.folder, writer, rows)
         return len(rows)
 

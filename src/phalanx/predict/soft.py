@@ -9,9 +9,10 @@ from ..config import Data, Predict
 from ..data.images import Grid
 from ..data.preprocess import preprocess
 from ..data.records import Record
+from ..masks.stack import Stack
 from ..runtime.provenance import digest
 from ..voting.agreement import Agreement, Watch
-from .maps import Maps, Mean, parts_to_rles
+from .maps import Maps, Mean, stack_of_parts
 from .windows import by_windows, places
 
 
@@ -60,15 +61,15 @@ class RunMember:
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
         means = [Mean((image.shape[0], image.shape[1])) for image in images]
         watch = None if self._watch is None or self._watch.done else self._watch
-        alone: list[list[list[str]]] = [[] for _ in records]
+        alone: list[list[Stack]] = [[] for _ in records]
         for fold in self.folds:
             for number, maps in enumerate(fold.maps(records, images)):
                 means[number].add(maps)
                 if watch is not None:
-                    alone[number].append(parts_to_rles([(maps, 1.0)], means[number].size, self._threshold))
+                    alone[number].append(stack_of_parts([(maps, 1.0)], means[number].size, self._threshold))
         if watch is not None:
-            for record, mean, rles in zip(records, means, alone, strict=True):
-                watch(record.name, mean.size, rles)
+            for record, mean, stacks in zip(records, means, alone, strict=True):
+                watch(record.name, mean.size, stacks)
         return [mean.on_finest() for mean in means]
 
 

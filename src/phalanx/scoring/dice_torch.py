@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..masks.dice_torch import dice_from_counts
 from ..masks.planes_torch import chunks, unpack
 
 
@@ -18,5 +19,5 @@ def hard_dice(logits: Tensor, planes: Tensor, threshold: float = 0.0) -> Tensor:
         guess, truth = logits[:, part] > threshold, unpack(planes, part)
         both = (guess & truth).sum((2, 3))
         either = guess.sum((2, 3)) + truth.sum((2, 3))
-        parts.append(torch.where(either > 0, 2 * both / either.clamp(min=1), 1.0).float())
+        parts.append(dice_from_counts(both, either).float())
     return torch.cat(parts, 1)

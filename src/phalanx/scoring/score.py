@@ -14,7 +14,8 @@ import numpy as np
 from ..errors import DataError
 from ..masks.stack import dice_per_class
 from ..runtime.metric import Metric
-from ..submission.table import Submission, check_alike, known_sizes
+from ..submission.alike import check_alike, known_sizes
+from ..submission.table import Submission
 from .surface import surface_scores
 
 DICE = Metric("dice")

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy
 from pathlib import Path
@@ -192,42 +192,54 @@ def write(
     """
     path = Path(path)
     check_name(path)
-    labels = [_field(name) for name in classes]
     if len(set(classes)) != len(classes) or not classes:
         raise DataError(f"{path}: classes {list(classes)} must be given, each once")
-    digest = hashlib.sha256()
     known: dict[str, Size] = {}
-    previous = None
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_disk(path), ExitStack() as undo:
         table, side = (undo.enter_context(Replacement(target)) for target in (path, sidecar_path(path)))
-        block = (",".join(HEADER) + "\n").encode()
-        digest.update(block)
-        table.file.write(block)
-        for image, rles in rows:
-            if previous is not None and image <= previous:
-                raise DataError(f"{path}: image {image!r} comes after {previous!r}; give each once, sorted")
-            if len(rles) != len(labels):
-                raise DataError(f"{path}: image {image!r} has {len(rles)} RLEs for {len(labels)} classes")
-            previous = image
-            start = _field(image)
-            lines = [f"{start},{label},{rle}\n" for label, rle in zip(labels, rles, strict=True)]
-            block = "".join(lines).encode()
+        digest = hashlib.sha256()
+        for block in _blocks(path, rows, classes, sizes, known):
             digest.update(block)
             table.file.write(block)
-            if image in sizes:
-                known[image] = checked_size(sizes[image], image)
-        if previous is None:
-            raise DataError(f"{path}: no images to write")
         table.sync()
         about = Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {}), vote, key)
         side.file.write(about.text().encode())
-        # Killed between the two, the new sidecar's hash does not fit the old table, and reading says so. The sidecar
+        # Killed between the two, the new sidecar's hash does not fit the old table, and reading reports it. The sidecar
         # comes first: a table without one is taken for somebody else's and never replaced.
         side.finish()
         table.finish()
     sync_folder(path.parent)
     return digest.hexdigest()
+
+
+def _blocks(
+    path: Path,
+    rows: Iterable[tuple[str, Sequence[str]]],
+    classes: Sequence[str],
+    sizes: Mapping[str, Size],
+    known: dict[str, Size],
+) -> Iterator[bytes]:
+    """The header, then the lines of one image at a time, whose size is entered in ``known``.
+
+    Raises:
+        DataError: as :func:`write`.
+    """
+    labels = [_field(name) for name in classes]
+    previous = None
+    yield (",".join(HEADER) + "\n").encode()
+    for image, rles in rows:
+        if previous is not None and image <= previous:
+            raise DataError(f"{path}: image {image!r} comes after {previous!r}; give each once, sorted")
+        if len(rles) != len(labels):
+            raise DataError(f"{path}: image {image!r} has {len(rles)} RLEs for {len(labels)} classes")
+        previous = image
+        start = _field(image)
+        yield "".join(f"{start},{label},{rle}\n" for label, rle in zip(labels, rles, strict=True)).encode()
+        if image in sizes:
+            known[image] = checked_size(sizes[image], image)
+    if previous is None:
+        raise DataError(f"{path}: no images to write")
 
 
 def check_name(path: Path) -> None:
@@ -255,45 +267,6 @@ def check_target(path: Path) -> None:
             f"out={path}: exists, and no sidecar {side.name} says that it was written by this program; give another "
             "name, or delete it yourself"
         )
-
-
-def check_alike(members: Sequence[Submission]) -> None:
-    """Raises DataError unless all members have the images, classes and, where known, sizes of the first.
-
-    The order of rows and of classes is free.
-    """
-    for other in members[1:]:
-        first = members[0]
-        faults = _difference("images", first.images, other.images) + _difference(
-            "classes", first.classes, other.classes
-        )
-        clashing = [image for image, size in first.sizes.items() if image in other.sizes and other.sizes[image] != size]
-        if clashing:
-            image = clashing[0]
-            faults.append(
-                f"sizes of {len(clashing)} images, such as {image!r}: {_by(first.sizes[image])} in the "
-                f"first, {_by(other.sizes[image])} in the second"
-            )
-        if faults:
-            raise DataError(
-                f"{first.name} and {other.name} differ in {'; in '.join(faults)}. "
-                "Use tables of the same data set and class list, or predict the one that is wrong again"
-            )
-
-
-def known_sizes(members: Sequence[Submission]) -> dict[str, Size]:
-    """(height, width) of every image that any of the members knows."""
-    return {image: size for member in members for image, size in member.sizes.items()}
-
-
-def _difference(what: str, first: Sequence[str], other: Sequence[str]) -> list[str]:
-    only = [sorted(set(first) - set(other)), sorted(set(other) - set(first))]
-    texts = [
-        f"{len(names)} only in the {which} ({', '.join(map(repr, names[:3]))}{', …' * (len(names) > 3)})"
-        for names, which in zip(only, ("first", "second"), strict=True)
-        if names
-    ]
-    return [f"{what}: {' and '.join(texts)}"] if texts else []
 
 
 def _merge_sizes(

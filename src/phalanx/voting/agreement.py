@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..masks.dice import dice_from_counts
 from ..masks.stack import Stack, pitch_of
 from ..runtime.sidecar import Size
-from ..submission.table import Submission, check_alike, known_sizes
+from ..submission.alike import check_alike, known_sizes
+from ..submission.table import Submission
 from .misalignment import Block, Centres, Pair, centres, fault
 from .vote import coverage
 
@@ -42,8 +44,7 @@ def pair_dice(stacks: Sequence[Stack]) -> np.ndarray:
     splits = np.searchsorted(found.positions, np.arange(classes + 1) * pitch)
     shared = np.stack([held[a:b].T @ (held[a:b] * lengths[a:b, None]) for a, b in pairwise(splits)], axis=2)
     areas = np.einsum("mmc->mc", shared)
-    total = areas[:, None] + areas
-    return np.divide(2 * shared, total, out=np.full(shared.shape, np.nan), where=total > 0)
+    return dice_from_counts(shared, areas[:, None] + areas, empty=np.nan)
 
 
 class Agreement:
@@ -207,11 +208,11 @@ class Watch:
         """Enough was seen."""
         return len(self._seen) == self.wanted
 
-    def __call__(self, image: str, size: Size, rles: Sequence[Sequence[str]]) -> None:
-        """``rles``: of an image, one a class and member. More images than are wanted are passed over."""
+    def __call__(self, image: str, size: Size, stacks: Sequence[Stack]) -> None:
+        """``stacks``: each member's masks of an image. More images than are wanted are passed over."""
         if self.done:
             return
-        self._seen.append(Sample(image, [Stack.parse(texts) for texts in rles], size))
+        self._seen.append(Sample(image, stacks, size))
         if self.done:
             self.agreement = Agreement(self.names, self.classes, self._seen, self.total)
             self.tell(self.agreement)

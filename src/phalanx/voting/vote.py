@@ -11,7 +11,8 @@ import numpy as np
 
 from ..errors import DataError
 from ..masks.stack import Stack, from_line, pitch_of
-from ..submission.table import Submission, check_alike, known_sizes
+from ..submission.alike import check_alike, known_sizes
+from ..submission.table import Submission
 
 MOST = 62  # members of one vote: a bit each, and one for the sign
 MOST_VOTES = 10**9  # of all members together: far from where sums of 64 bits would turn over
