@@ -17,7 +17,7 @@ PLAIN = ["model.pointrend=null", "loss=bce5_dice5"]
 CASES: dict[str, list[str]] = {
     "FPN, MobileNetV2, PointRend, 256 px, batch 4": ["model=fpn_light", "data.size=256", "batch=4"],
     "FPN, EfficientNet-b3, PointRend, 256 px, batch 2": ["data.size=256"],
-    "the same, checkpointing": ["data.size=256", "model.checkpointing=true"],
+    "the same, checkpointing": ["data.size=256", "model.activation_checkpointing=true"],
     "the same, BatchNorm": ["data.size=256", "model.norm=batch"],
     "the same, two encoder stages frozen": ["data.size=256", "optim.freeze={stages:2}"],
     "the same, two micro-batches a step": ["data.size=256", "accumulate=2"],

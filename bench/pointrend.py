@@ -54,7 +54,7 @@ def dice(root: Path, runs: Path, seed: int, recipe: list[str], epochs: int) -> d
     """Dice on the hands of the fold held out, by way, and ``without`` points."""
     words = ["experiment=demo_fpn", "fold=0", f"seed={seed}", f"data.root={root}", f"runs={runs}", *recipe]
     call("train", *words, f"name=coarse-seed{seed}", f"epochs={epochs}", *WITHOUT)
-    start = f"model.start={runs / f'coarse-seed{seed}'}"
+    start = f"model.init_from={runs / f'coarse-seed{seed}'}"
     found = {}
     for way, head in WAYS.items():
         call("train", *words, f"name={way}-seed{seed}", start, *SECOND, *head)

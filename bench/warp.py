@@ -34,7 +34,7 @@ ALL = Augment(
     scale=0.1,
     rotate=15,
     elastic=Elastic(p=1, strength=0.01),
-    grid=GridDistortion(p=1, limit=0.2),
+    grid_distortion=GridDistortion(p=1, limit=0.2),
 )
 
 
@@ -70,7 +70,7 @@ def on_a_core(side: int, repeats: int) -> dict[str, Any]:
 
     rng = np.random.default_rng(0)
     image, planes = hand(rng, side)
-    recipe = ALL.model_copy(update={"flip": 1.0, "grid": GridDistortion()})
+    recipe = ALL.model_copy(update={"flip": 1.0, "grid_distortion": GridDistortion()})
     usual = albumentations.Compose(
         [
             albumentations.HorizontalFlip(p=1.0),

@@ -22,7 +22,7 @@ recipes = st.builds(
     scale=st.floats(0, 0.5),
     rotate=st.floats(0, 180),
     elastic=st.builds(Elastic, p=chance, strength=st.floats(0, 0.1), cell=st.floats(0.05, 1)),
-    grid=st.builds(GridDistortion, p=chance, steps=st.integers(2, 8), limit=st.floats(0, 0.6)),
+    grid_distortion=st.builds(GridDistortion, p=chance, steps=st.integers(2, 8), limit=st.floats(0, 0.6)),
 )
 
 

@@ -20,7 +20,7 @@ from phalanx.masks.planes import pack, unpack
 
 LIVELY = {
     "flip": 0.5, "warp": 0.8, "shift": 0.1, "scale": 0.2, "rotate": 40,
-    "elastic": {"p": 0.5, "strength": 0.02}, "grid": {"p": 0.5, "steps": 4},
+    "elastic": {"p": 0.5, "strength": 0.02}, "grid_distortion": {"p": 0.5, "steps": 4},
 }  # fmt: skip
 
 

@@ -22,7 +22,9 @@ def batch_of(cases):
 
 def some(**changes):
     elastic, grid = Elastic(p=0.5, strength=0.03), GridDistortion(p=0.5, steps=4)
-    return Augment(**{"flip": 0.5, "warp": 0.8, "shift": 0.1, "rotate": 60, "elastic": elastic, "grid": grid} | changes)
+    return Augment(
+        **{"flip": 0.5, "warp": 0.8, "shift": 0.1, "rotate": 60, "elastic": elastic, "grid_distortion": grid} | changes
+    )
 
 
 RECIPES = st.sampled_from([some(), some(elastic=Elastic()), some(warp=0), Augment(flip=0.5), Augment()])

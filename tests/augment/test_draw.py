@@ -8,7 +8,7 @@ from phalanx.config import Augment, Elastic, GridDistortion
 
 FULL = Augment(
     flip=0.5, warp=1, shift=0.1, scale=0.2, rotate=30,
-    elastic=Elastic(p=1, strength=0.02, cell=0.25), grid=GridDistortion(p=1, steps=3, limit=0.4),
+    elastic=Elastic(p=1, strength=0.02, cell=0.25), grid_distortion=GridDistortion(p=1, steps=3, limit=0.4),
 )  # fmt: skip
 AFFINE = [("uniform", (-30.0, 30.0)), ("uniform", (0.8, 1.2)), ("uniform", (-0.1, 0.1, 2))]
 FIELD, STRIPS = ("normal", (0, 0.02 * 64, (2, 5, 5))), ("uniform", (0.6, 1.4, 3))

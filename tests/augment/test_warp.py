@@ -142,7 +142,7 @@ LIVELY = Augment(
     scale=0.2,
     rotate=40,
     elastic=Elastic(p=0.5, strength=0.02),
-    grid=GridDistortion(p=0.7, steps=4, limit=0.4),
+    grid_distortion=GridDistortion(p=0.7, steps=4, limit=0.4),
 )
 
 
@@ -219,7 +219,7 @@ def test_grid_distortion_stretches_strips_and_keeps_the_frame(content):
     rows, columns = content
     ramp = np.zeros((128, 128), np.uint8)
     ramp[:rows, :columns] = np.arange(columns)
-    augment = Augment(grid=GridDistortion(p=1, steps=4, limit=0.5))
+    augment = Augment(grid_distortion=GridDistortion(p=1, steps=4, limit=0.5))
     rng = np.random.default_rng(3)
     found, _ = warp(ramp, ramp[:, :, None], content, rng, augment, [])
     rng = np.random.default_rng(3)

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from phalanx.config import RUNTIME_KEYS, Augment, Config, Data, Loss, Model, Optim, known_keys, read_plain, validate
+from phalanx.config.base import RENAMED
 from phalanx.config.compose import compose, config_folder, override, parse_folds, split_words
 from phalanx.errors import ConfigError
 
@@ -128,7 +129,7 @@ def test_a_config_survives_being_written_and_read():
         ("data.phantom.patient=3", "data.phantom.patient: no such option; did you mean patients?"),
         ("model.pointrend.pionts=5", "model.pointrend.pionts: no such option; did you mean points?"),
         ("model.norm=batc", "model.norm='batc': input should be 'group', 'batch', 'instance' or 'layer'"),
-        ("model.start_head=new", "model.start_head=new: belongs to model.start"),
+        ("model.reinit_head=true", "model.reinit_head: needs model.init_from, the run to start from"),
         ("optim.freeze.stages=0", "optim.freeze.stages=0: input should be greater than or equal to 1"),
         ("optim.freeze.epochs=3", "optim.freeze.stages: missing; give it as optim.freeze.stages=..."),
         ("optim.freeze={stages:2,epochs:101}", "optim.freeze.epochs: 101 of 100 epochs; leave it out to freeze"),
@@ -149,7 +150,7 @@ def test_a_config_survives_being_written_and_read():
         ("optim.schedule=cosin", "optim.schedule='cosin': input should be 'cosine', 'cosine_restarts', 'linear'"),
         ("optim.power=2", "optim.power: only schedule=poly reads it, this is cosine; set it to null"),
         ("optim.restarts.cycles=3", "optim.restarts: only schedule=cosine_restarts reads it"),
-        ("optim.watch.of=train", "optim.watch: only schedule=plateau and early_stop watch something; set it to null"),
+        ("optim.monitor.split=train", "optim.monitor: only schedule=plateau and early_stop read it; set it to null"),
         ("optim.options.eps={a:1}", "optim.options.eps: expected a number, a text or a list of numbers, got {'a': 1}"),
         ("optim.lr=fast", "optim.lr='fast': input should be a valid number"),
         ("optim.lr=0", "optim.lr=0: input should be greater than 0"),
@@ -186,6 +187,24 @@ def test_a_wrong_word_is_refused_in_one_line(word, message):
     text = str(found.value)
     assert "\n" not in text
     assert not re.search(r"\+\+|hydra|--multirun|omegaconf", text, re.IGNORECASE)  # the user never met those
+
+
+OLD = sorted(set(RENAMED) - {"model.options.most"})  # the options of an architecture are checked when it is built
+
+
+@pytest.mark.parametrize("key", OLD)
+def test_an_old_key_is_refused_with_its_new_name(key):
+    words = {"loss.options.point.dice": ["loss=bce_dice"], "predict.window.skip": ["predict.window.size=64"]}
+    with pytest.raises(ConfigError, match=f"^{re.escape(key)}: no such option; it is now {re.escape(RENAMED[key])}$"):
+        compose(split_words([*words.get(key, []), f"{key}=1"]))
+
+
+def test_the_new_names_exist_and_the_old_ones_do_not():
+    for old, new in RENAMED.items():
+        if old in OLD:
+            section, _, name = new.split()[0].rpartition(".")
+            assert name in known_keys(Config, section)
+            assert old.rpartition(".")[2] not in known_keys(Config, old.rpartition(".")[0])
 
 
 def test_a_quoted_path_is_taken_as_the_refusal_advises():

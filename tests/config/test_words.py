@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from phalanx.config import Strict, Window
+from phalanx.config import SlidingWindow, Strict
 from phalanx.config.words import leaves, typed
 from phalanx.errors import ConfigError
 
@@ -22,7 +22,7 @@ class Options(Strict):
     count: int | None = None
     share: float = 0.5
     on: bool = False
-    window: Window | None = None
+    window: SlidingWindow | None = None
     size: tuple[int, int] | None = None
 
 
@@ -33,8 +33,9 @@ class Options(Strict):
         ("kind=32", "kind", "32"), ("many=a,b", "many", ["a", "b"]), ("many=[a, b]", "many", ["a", "b"]),
         ("many=1", "many", ["1"]), ("numbers=0.5,1", "numbers", [0.5, 1.0]), ("count=7", "count", 7),
         ("count=null", "count", None), ("share=1", "share", 1.0), ("on=true", "on", True), ("on=false", "on", False),
-        ("window=64", "window", Window(size=64)), ("size=3x4", "size", (3, 4)),
-        ("window={size:64,skip:false}", "window", Window(size=64, skip=False)), ("window=null", "window", None),
+        ("window=64", "window", SlidingWindow(size=64)), ("size=3x4", "size", (3, 4)),
+        ("window={size:64,skip_empty:false}", "window", SlidingWindow(size=64, skip_empty=False)),
+        ("window=null", "window", None),
     ],
 )  # fmt: skip
 def test_a_value_is_read_by_the_type_of_its_option(word, field, value):
@@ -59,5 +60,5 @@ def test_a_value_of_another_type_is_refused(pairs, message):
 def test_types_are_found_behind_unions_and_annotations():
     assert leaves(Options, "root") == {Path, type(None)}
     assert leaves(Options, "many") == {list, type(None)}
-    assert leaves(Options, "window") == {Window, type(None)}
+    assert leaves(Options, "window") == {SlidingWindow, type(None)}
     assert leaves(Options, "kind") == {str}

@@ -33,7 +33,7 @@ def test_compiled_without_a_compiler_it_is_the_same_run_bit_for_bit(make, record
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
-    folder = fit(make("compiled", model__compile=True, model__checkpointing=True), 0, records, Segment)
+    folder = fit(make("compiled", model__compile=True, model__activation_checkpointing=True), 0, records, Segment)
     assert len(calls) > 1  # the trial, and the network
     found, expected = weights(folder), weights(plain)
     assert found.keys() == expected.keys()

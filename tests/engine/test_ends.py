@@ -92,7 +92,12 @@ class Told(Segment):
 
 def test_plateau_and_stop_by_an_inner_part_and_the_mean_of_the_best(recipe, records):
     changes = {"optim__schedule": "plateau", "optim__plateau": "{factor:0.5,patience:1}", "optim__early_stop": 4}
-    changes |= {"optim__watch": "{of:inner,parts:3}", "optim__average_best": 2, "optim__warmup": 0, "validate_every": 1}
+    changes |= {
+        "optim__monitor": "{split:inner,folds:3}",
+        "optim__average_best": 2,
+        "optim__warmup": 0,
+        "validate_every": 1,
+    }
     config = recipe("unet", epochs=7, checkpoint_minutes=1e-9, **changes)
     whole, folder = whole_and_interrupted(config, records, (2, 5, 3), Told)
     assert [line["epoch"] for line in events(whole, "plateau")] == [4, 6]

@@ -84,7 +84,7 @@ def test_with_metadata_and_helping_heads_a_stopped_run_ends_the_same_bit_for_bit
 
     def make(name):
         changes = {"model__arch": "residual_unet", "model__encoder": "resenc", "model__metadata": "[sex,age,weight]"}
-        options = "{features:4,most:16}"
+        options = "{features:4,max_features:16}"
         config = recipe("unet", checkpoint_minutes=1e-9, epochs=2, model__options=options, **changes)
         return config.model_copy(update={"name": name})
 
@@ -310,8 +310,8 @@ def test_zero_is_off(recipe, records, monkeypatch):
 
 @pytest.mark.parametrize(
     "words",
-    [{"optim__average_best": 2}, {"optim__early_stop": 2, "optim__watch": "{of: held_out}"},
-     {"optim__schedule": "plateau", "optim__watch": "{of: inner}"}],
+    [{"optim__average_best": 2}, {"optim__early_stop": 2, "optim__monitor": "{split:held_out}"},
+     {"optim__schedule": "plateau", "optim__monitor": "{split:inner}"}],
 )  # fmt: skip
 def test_what_goes_by_validation_needs_it(recipe, words):
     with pytest.raises(ConfigError, match="needs validation while training; give validate_every=1 or more"):

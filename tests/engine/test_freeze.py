@@ -73,7 +73,7 @@ def test_stopped_before_and_after_thawing_it_ends_the_same_bit_for_bit(recipe, r
         with pytest.raises(Stopped):
             fit(make("stopped"), 0, records, stopping(step))
     config = make("stopped")
-    config.model.checkpointing = True  # only speed and memory: a run may go on with it
+    config.model.activation_checkpointing = True  # only speed and memory: a run may go on with it
     folder = fit(config, 0, records, Segment)
     for name in ("final/weights.safetensors", "last/optimizer.safetensors", "last/model.safetensors", "oof.csv"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from phalanx.config import Optim, Plateau, Watch, validate
+from phalanx.config import Monitor, Optim, Plateau, validate
 from phalanx.engine.monitor import check_held_out, inner_part, look, watched
 from phalanx.engine.schedule import rate
 from phalanx.engine.state import State
@@ -18,7 +18,7 @@ DICE = st.lists(st.integers(0, 12).map(lambda n: n / 20), min_size=1, max_size=4
 @given(DICE, st.integers(0, 5), st.sampled_from([0.0, 0.06]))
 def test_the_rate_is_cut_when_torch_cuts_it(values, patience, delta):
     plateau = Plateau(factor=0.5, patience=patience)
-    optim = Optim(lr=1.0, warmup=0, schedule="plateau", plateau=plateau, watch=Watch(delta=delta))
+    optim = Optim(lr=1.0, warmup=0, schedule="plateau", plateau=plateau, monitor=Monitor(min_delta=delta))
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, mode="max", factor=0.5, patience=patience, threshold=delta, threshold_mode="abs", eps=0
@@ -36,7 +36,7 @@ def test_the_rate_is_cut_when_torch_cuts_it(values, patience, delta):
 
 @given(DICE, st.integers(1, 5), st.sampled_from([0.0, 0.06]))
 def test_training_stops_after_so_many_epochs_without_a_rise(values, epochs, delta):
-    optim, state = Optim(early_stop=epochs, watch=Watch(delta=delta)), State()
+    optim, state = Optim(early_stop=epochs, monitor=Monitor(min_delta=delta)), State()
     best, waited = None, 0
     for epoch, dice in enumerate(values, 1):
         state.epoch = epoch
@@ -61,28 +61,28 @@ def test_patience_counts_epochs_however_rarely_one_looks():
 
 
 def test_the_inner_part_is_whole_patients_that_are_not_trained_on(recipe, records):
-    config = recipe(optim__early_stop=3, optim__watch="{of:inner,parts:3}")
+    config = recipe(optim__early_stop=3, optim__monitor="{split:inner,folds:3}")
     train, inner = inner_part(config, records)
     assert sorted([*train, *inner]) == sorted(records)
     assert len({r.group for r in inner}) == 2  # of six
     assert not {r.group for r in inner} & {r.group for r in train}
     assert inner_part(config, records[::-1])[1] == [r for r in records[::-1] if r in inner]
-    assert inner_part(recipe(seed=4, optim__early_stop=3, optim__watch="{of:inner,parts:3}"), records)[1] != inner
-    with pytest.raises(ConfigError, match=r"optim\.watch\.parts=10: only 6 patients to train on; give at most that"):
-        inner_part(recipe(optim__early_stop=3, optim__watch="{of:inner}"), records)
+    assert inner_part(recipe(seed=4, optim__early_stop=3, optim__monitor="{split:inner,folds:3}"), records)[1] != inner
+    with pytest.raises(ConfigError, match=r"optim\.monitor\.folds=10: only 6 patients to train on; give at most that"):
+        inner_part(recipe(optim__early_stop=3, optim__monitor="{split:inner}"), records)
 
 
 def test_without_something_that_goes_by_it_nothing_is_watched(recipe, records):
     assert watched(Optim()) is None
-    assert watched(Optim(early_stop=2)) == Watch()
+    assert watched(Optim(early_stop=2)) == Monitor()
     assert inner_part(recipe(optim__early_stop=3), records) == (records, [])
 
 
 def test_what_goes_by_the_held_out_fold_needs_one(recipe, records):
-    check_held_out(recipe(optim__early_stop=3, optim__watch="{of:held_out}", optim__average_best=2), records)
-    check_held_out(recipe(optim__early_stop=3, optim__watch="{of:inner}"), [])
-    with pytest.raises(ConfigError, match=r"optim\.watch\.of=held_out: fold=all holds nothing out"):
-        check_held_out(recipe(optim__schedule="plateau", optim__watch="{of:held_out}"), [])
+    check_held_out(recipe(optim__early_stop=3, optim__monitor="{split:held_out}", optim__average_best=2), records)
+    check_held_out(recipe(optim__early_stop=3, optim__monitor="{split:inner}"), [])
+    with pytest.raises(ConfigError, match=r"optim\.monitor\.split=held_out: fold=all holds nothing out"):
+        check_held_out(recipe(optim__schedule="plateau", optim__monitor="{split:held_out}"), [])
     with pytest.raises(ConfigError, match=r"optim\.average_best: fold=all holds nothing out"):
         check_held_out(recipe(optim__average_best=2), [])
 
@@ -92,7 +92,7 @@ def test_what_goes_by_the_held_out_fold_needs_one(recipe, records):
     [
         ({"swa": {}, "early_stop": 3}, "early_stop: may end training before swa has begun; set one of them to null"),
         ({"schedule": "one_cycle", "warmup": 0}, "warmup: one_cycle rises to its peak while it lasts; give it as"),
-        ({"schedule": "linear", "watch": {}}, "watch: only schedule=plateau and early_stop watch something"),
+        ({"schedule": "linear", "monitor": {}}, "monitor: only schedule=plateau and early_stop read it"),
     ],
 )
 def test_what_contradicts_itself_is_refused(values, message):

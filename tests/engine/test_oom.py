@@ -134,7 +134,9 @@ def test_at_one_image_it_says_what_to_lower(recipe, records):
         TrainingError, match=r"out of memory with one image at a time.*data\.size.*phalanx plan"
     ) as caught:
         fit(config, 0, records, small_gpu(0))
-    assert all(key in str(caught.value) for key in ("data.crop", "model.checkpointing=true", "precision=bf16"))
+    assert all(
+        key in str(caught.value) for key in ("data.crop", "model.activation_checkpointing=true", "precision=bf16")
+    )
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 

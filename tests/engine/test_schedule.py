@@ -34,7 +34,7 @@ def rates(optim, steps, **options):
 
 @given(st.integers(1, 500), st.floats(0, 1), st.floats(0, 1), st.sampled_from(["cosine", "linear", "poly", "constant"]))
 def test_rate_rises_in_a_line_then_falls_to_the_floor(steps, warmup, floor, schedule):
-    found = rates(Optim(lr=2.0, warmup=warmup, min_lr=floor, schedule=schedule), steps)
+    found = rates(Optim(lr=2.0, warmup=warmup, min_lr_factor=floor, schedule=schedule), steps)
     warm = round(warmup * steps)
     assert found[:warm] == pytest.approx([2.0 * (step + 1) / warm for step in range(warm)])
     assert all(a >= b for a, b in zip(found[warm:], found[warm + 1 :], strict=False))
@@ -42,7 +42,7 @@ def test_rate_rises_in_a_line_then_falls_to_the_floor(steps, warmup, floor, sche
 
 
 def test_rate_at_known_places():
-    optim = Optim(lr=1.0, warmup=0.0, min_lr=0.2)
+    optim = Optim(lr=1.0, warmup=0.0, min_lr_factor=0.2)
     assert rate(optim, 0, 10) == 1.0
     assert rate(optim, 5, 10) == pytest.approx(0.6)
     assert rate(optim, 9, 10) == pytest.approx(0.2 + 0.8 * (1 + math.cos(0.9 * math.pi)) / 2)
@@ -52,8 +52,8 @@ def test_rate_at_known_places():
 @pytest.mark.parametrize(
     ("schedule", "more", "make"),
     [
-        ("cosine", {"min_lr": 0.01}, lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=90, eta_min=1e-5)),
-        ("linear", {"min_lr": 0.01}, lambda o: lr_scheduler.LinearLR(o, 1.0, 0.01, total_iters=90)),
+        ("cosine", {"min_lr_factor": 0.01}, lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=90, eta_min=1e-5)),
+        ("linear", {"min_lr_factor": 0.01}, lambda o: lr_scheduler.LinearLR(o, 1.0, 0.01, total_iters=90)),
         ("poly", {}, lambda o: lr_scheduler.PolynomialLR(o, total_iters=90, power=0.9)),
         ("poly", {"power": 2.0}, lambda o: lr_scheduler.PolynomialLR(o, total_iters=90, power=2.0)),
         ("constant", {}, lambda o: lr_scheduler.ConstantLR(o, factor=1.0)),
@@ -67,7 +67,11 @@ def test_after_the_warm_up_it_is_torchs(schedule, more, make):
 @pytest.mark.parametrize(("cycles", "growth", "steps"), [(3, 2, 70), (7, 1, 70), (1, 1, 10)])
 def test_restarts_are_torchs_warm_restarts(cycles, growth, steps):
     optim = Optim(
-        lr=1e-3, warmup=0, min_lr=0.1, schedule="cosine_restarts", restarts=Restarts(cycles=cycles, growth=growth)
+        lr=1e-3,
+        warmup=0,
+        min_lr_factor=0.1,
+        schedule="cosine_restarts",
+        restarts=Restarts(cycles=cycles, growth=growth),
     )
     make = lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=10, T_mult=growth, eta_min=1e-4)  # noqa: E731
     assert rates(optim, steps) == pytest.approx([lr for lr, _ in torchs(steps, make)])
@@ -89,7 +93,7 @@ def test_each_cycle_is_a_cosine_with_a_warm_up_and_a_lower_peak(cycles, growth, 
 @pytest.mark.parametrize("name", ["SGD", "AdamW"])
 @pytest.mark.parametrize(("warmup", "steps"), [(0.3, 100), (0.25, 37), (0.9, 50)])
 def test_one_cycle_is_torchs_in_rate_and_momentum(name, warmup, steps):
-    optim = Optim(lr=1e-3, warmup=warmup, min_lr=4e-6, schedule="one_cycle")
+    optim = Optim(lr=1e-3, warmup=warmup, min_lr_factor=4e-6, schedule="one_cycle")
     make = lambda o: lr_scheduler.OneCycleLR(o, max_lr=1e-3, total_steps=steps + 1, pct_start=warmup)  # noqa: E731
     # torch has an initial rate of 1/25 and a final one of 1/25e4, and needs a step more than it gives rates for
     expected = torchs(steps, make, name)
@@ -110,7 +114,7 @@ def test_one_cycle_can_leave_the_momentum_alone():
 
 
 def test_a_plateaus_cuts_multiply_down_to_the_floor():
-    optim = Optim(lr=1.0, warmup=0.5, min_lr=0.005, schedule="plateau")
+    optim = Optim(lr=1.0, warmup=0.5, min_lr_factor=0.005, schedule="plateau")
     assert [rate(optim, 7, 10, cuts) for cuts in range(4)] == pytest.approx([1, 0.1, 0.01, 0.005])
     assert rate(optim, 0, 10, 0) == pytest.approx(0.2)
 

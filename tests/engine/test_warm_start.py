@@ -25,7 +25,7 @@ def begun(recipe, runs, tmp_path):
     shutil.copytree(runs, tmp_path / "runs")
 
     def make(start, model="fpn", **changes):
-        return recipe(model, model__start=start, **changes)
+        return recipe(model, model__init_from=start, **changes)
 
     return make
 
@@ -72,7 +72,7 @@ def test_a_point_head_is_put_on_a_run_without_one_and_taken_off_again(begun, tmp
         stage["weights"].pop("point", None)
     (folder / "config.yaml").write_text(yaml.safe_dump(values))
     checkpoint.save(folder / "final", {"weights": without.state_dict()}, {})
-    config.model.start = "plain"
+    config.model.init_from = "plain"
     network = network_of(config)
     fresh = {key: value.clone() for key, value in network.state_dict().items()}
     left = begin(network, config, config.runs / "new", 0, [])["left_out"]
@@ -87,10 +87,10 @@ def test_other_classes_need_new_heads_and_get_them(begun):
     fresh = network_of(config)
     before = {key: value.clone() for key, value in fresh.state_dict().items()}
     with pytest.raises(
-        ConfigError, match=r"trained on 29 classes \(finger-1, \.\.\.\), this recipe has 5 .*start_head=new"
+        ConfigError, match=r"trained on 29 classes \(finger-1, \.\.\.\), this recipe has 5 .*reinit_head=true"
     ):
         begin(fresh, config, config.runs / "new", 0, [])
-    config.model.start_head = "new"
+    config.model.reinit_head = True
     found = begin(fresh, config, config.runs / "new", 0, [])
     weights, _ = load_weights(config.runs / "fpn" / "fold0" / "final")
     for key, value in fresh.state_dict().items():
@@ -109,7 +109,7 @@ def test_the_same_number_of_other_classes_is_no_match(begun):
 
 def test_another_network_is_refused_naming_the_key(begun):
     config = begun("unet", "fpn")
-    with pytest.raises(ConfigError, match=r"model\.start=unet: another network .*model\.arch=unet there, fpn here"):
+    with pytest.raises(ConfigError, match=r"model\.init_from=unet: another network .*model\.arch=unet there, fpn here"):
         begin(network_of(config), config, config.runs / "new", 0, [])
     config = begun("unet", "unet", model__norm="batch")
     with pytest.raises(ConfigError, match=r"model\.norm=group there, batch here"):
@@ -130,7 +130,10 @@ def test_weights_that_have_seen_what_is_held_out_are_refused(begun, records):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("fpm", r"model\.start=fpm: no run of that name"), ("fpn", r"model\.start=fpn: has no all; name the folder of")],
+    [
+        ("fpm", r"model\.init_from=fpm: no run of that name"),
+        ("fpn", r"model\.init_from=fpn: has no all; name the folder of"),
+    ],
 )
 def test_a_run_that_is_not_there_says_what_is(begun, name, message):
     with pytest.raises(ConfigError, match=message):

@@ -16,7 +16,7 @@ def pair(arch, encoder, **more):
     values = {"arch": arch, "encoder": encoder, "weights": "none", "pointrend": HEAD, **more}
     plain = build(validate(values, Model), classes=3, size=64)
     torch.manual_seed(0)
-    return plain, build(validate(values | {"checkpointing": True}, Model), classes=3, size=64)
+    return plain, build(validate(values | {"activation_checkpointing": True}, Model), classes=3, size=64)
 
 
 def step(network):

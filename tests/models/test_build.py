@@ -78,7 +78,7 @@ def test_a_pair_gives_logits_of_the_images_size_and_survives_saving(config, tmp_
     ],
 )  # fmt: skip
 def test_a_pair_or_size_that_does_not_work_is_refused_naming_some_that_do(arch, encoder, size, message):
-    options = {"features": 4, "most": 16, "stages": 7} if arch == "residual_unet" else {}
+    options = {"features": 4, "max_features": 16, "stages": 7} if arch == "residual_unet" else {}
     with pytest.raises(ConfigError, match=message) as found:
         build(model(arch, encoder, options=options), classes=3, size=size)
     assert "\n" not in str(found.value)
@@ -156,9 +156,12 @@ def test_grey_is_normalised_to_imagenets_luminance():
         (model("lraspp", "tu-test_resnet", options={"chanels": 3}),
          r"^model\.options\.chanels: no such option; did you mean channels\?"),
         (model("lraspp", "tu-test_resnet", options={"channels": 0}), r"^model\.options\.channels=0: .*greater than"),
+        (model("residual_unet", "resenc", options={"most": 64}),
+         r"^model\.options\.most: no such option; it is now model\.options\.max_features"),
         (model("residual_unet", "resenc", options={"stages": 9}),
          r"^model\.options\.stages=9: .*less than or equal to 8"),
-        (model("residual_unet", "resenc", options={"most": "wide"}), r"^model\.options\.most='wide': .*valid integer"),
+        (model("residual_unet", "resenc", options={"max_features": "wide"}),
+         r"^model\.options\.max_features='wide': .*valid integer"),
         (model("hrnet_ocr", "tu-hrnet_w18", options={"dropout": 2}),
          r"^model\.options\.dropout=2: .*less than or equal"),
         (model("swin_unetr", "swin", options={"feature_size": 20}),

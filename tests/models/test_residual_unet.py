@@ -20,7 +20,7 @@ def test_a_block_is_its_body_beside_an_averaged_shortcut():
 
 
 def test_resolutions_halve_widths_double_and_coarser_losses_weigh_half():
-    network = build("resenc", weights=None, classes=3, stages=6, features=4, most=32)
+    network = build("resenc", weights=None, classes=3, stages=6, features=4, max_features=32)
     shapes = [tuple(part.shape[1:]) for part in network.encoder(torch.zeros(2, 1, 64, 64))]
     assert shapes == [(1, 64, 64), (4, 64, 64), (8, 32, 32), (16, 16, 16), (32, 8, 8), (32, 4, 4), (32, 2, 2)]
     coarse = network(torch.randn(2, 1, 64, 64))

@@ -168,7 +168,7 @@ def test_a_broken_export_is_refused(harm, told, copy, hands, tmp_path, capsys):
         ({"weights": "best"}, "holds the final weights"),
         ({"device": "cuda"}, "on the CPU"),
         ({"precision": "bf16"}, "32 bits"),
-        ({"changes": {"grid": 128}}, "64 x 64 pixels alone.*ask for 128"),
+        ({"changes": {"input_size": 128}}, "64 x 64 pixels alone.*ask for 128"),
         ({"changes": {"scales": [1.0, 2.0]}}, "ask for 64, 128"),
     ],
 )
@@ -178,7 +178,7 @@ def test_what_an_export_cannot_do_is_refused(options, told, exports):
 
 
 def test_windows_of_the_exported_size_are_those_of_the_run(exports, runs, hands, tmp_path):
-    words = [f"data.root={hands}", THRESHOLD, "progress=false", "device=cpu", "grid=128", "window=64"]
+    words = [f"data.root={hands}", THRESHOLD, "progress=false", "device=cpu", "input_size=128", "window=64"]
     for source in (runs / "unet", exports / "unet"):
         assert main(["infer", f"experiment={source}", f"out={tmp_path / source.parent.name}.csv", *words]) == 0
     one, other = (masks(path) for path in sorted(tmp_path.glob("*.csv")))

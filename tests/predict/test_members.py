@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from phalanx.cli import main
-from phalanx.config import Window
+from phalanx.config import SlidingWindow
 from phalanx.config.words import typed
 from phalanx.data import records as layout
 from phalanx.data.images import Grid
@@ -45,7 +45,7 @@ def by_network(member, image):
 
 def test_scales_are_predicted_from_the_image_itself_and_meet_on_the_finest(runs, picture):
     record, image = picture
-    member = fold(runs, grid=96, scales=[0.7, 1.0, 1.3])
+    member = fold(runs, input_size=96, scales=[0.7, 1.0, 1.3])
     assert member.sides == [64, 96, 128]
     (maps,) = member.maps([record], [image])
     slow = np.zeros((len(maps.boxes), 128, 128), np.float32)
@@ -63,7 +63,7 @@ def test_scales_are_predicted_from_the_image_itself_and_meet_on_the_finest(runs,
 @pytest.mark.parametrize(("size", "stride"), [(64, 32), (96, 20), (160, None)])
 def test_windows_are_the_network_on_each_of_them_blended(runs, picture, size, stride):
     record, image = picture
-    member = fold(runs, grid=128, window=Window(size=size, stride=stride, skip=False), tta=["hflip"])
+    member = fold(runs, input_size=128, window=SlidingWindow(size=size, stride=stride, skip_empty=False), tta=["hflip"])
     (maps,) = member.maps([record], [image])
     placed = np.pad(Grid.of(image, 128).place(image), (0, max(0, size - 128)))
     line = np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (size / 8)) ** 2)
@@ -84,7 +84,7 @@ def test_windows_without_anything_bright_are_not_predicted(runs, hands):
     image = np.zeros((512, 512), np.uint8)
     image[:128, :128] = cv2.imread(str(record.image), 0)
     asked = []
-    member = fold(runs, grid=512, window=Window(size=64, stride=64))
+    member = fold(runs, input_size=512, window=SlidingWindow(size=64, stride=64))
     predict = member.network.predict
     member.network.predict = lambda images: (asked.append(len(images)), predict(images))[1]
     (maps,) = member.maps([record], [image])
@@ -106,8 +106,8 @@ def test_a_size_that_a_network_does_not_run_at_is_refused_by_name(runs, monkeypa
     monkeypatch.setattr(Network, "forward", only_64)
     fold(runs)
     for changes, key in (
-        ({"grid": 96}, "predict.grid and predict.scales"),
-        ({"window": Window(size=32)}, "predict.window"),
+        ({"input_size": 96}, "predict.input_size and predict.scales"),
+        ({"window": SlidingWindow(size=32)}, "predict.window"),
     ):
         with pytest.raises(
             ConfigError, match=f"does not run on .* pixels, as {key} ask for: RuntimeError: made for 64"
@@ -116,13 +116,18 @@ def test_a_size_that_a_network_does_not_run_at_is_refused_by_name(runs, monkeypa
 
 
 def test_options_of_prediction_are_read_from_words():
-    told = {"tta": "hflip,rotate", "scales": "[0.75,1]", "window": "{size:64,stride:32,skip:false}", "grid": "128"}
+    told = {
+        "tta": "hflip,rotate",
+        "scales": "[0.75,1]",
+        "window": "{size:64,stride:32,skip_empty:false}",
+        "input_size": "128",
+    }
     found = typed(InferOptions, told).changes()
     assert found == {
-        "tta": ["hflip", "rotate"], "scales": [0.75, 1.0], "grid": 128,
-        "window": Window(size=64, stride=32, skip=False),
+        "tta": ["hflip", "rotate"], "scales": [0.75, 1.0], "input_size": 128,
+        "window": SlidingWindow(size=64, stride=32, skip_empty=False),
     }  # fmt: skip
-    assert typed(InferOptions, {"window": "1024"}).window == Window(size=1024)
+    assert typed(InferOptions, {"window": "1024"}).window == SlidingWindow(size=1024)
     for key, text, message in (
         ("window", "{size:64,step:3}", "window.step: no such option; did you mean stride"),
         ("window", "30", "multiple of 32"),
@@ -130,7 +135,8 @@ def test_options_of_prediction_are_read_from_words():
         ("scales", "9", "scales"),
         ("scales", "[]", "scales"),
         ("tta", "hflop", "hflop"),
-        ("grid", "100", "multiple of 32"),
+        ("input_size", "100", "multiple of 32"),
+        ("grid", "128", "grid: no such option; it is now input_size"),
         ("workers", "0", "workers"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -146,7 +152,7 @@ def infer(runs, hands, out, *more):
 def kept(runs, hands, tmp_path_factory):
     """Maps of two runs, made with all the ways of prediction at once."""
     out = tmp_path_factory.mktemp("kept")
-    ways = ["grid=128", "scales=0.5,1", "window={size:64,stride:32}", "tta=hflip", "maps=true"]
+    ways = ["input_size=128", "scales=0.5,1", "window={size:64,stride:32}", "tta=hflip", "maps=true"]
     for name in ("fpn", "unet"):
         assert infer(runs, hands, out / f"{name}.csv", f"experiment={name}", *ways) == 0
     return out

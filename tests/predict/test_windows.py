@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phalanx.config import Window, validate
+from phalanx.config import SlidingWindow, validate
 from phalanx.data.images import Grid
 from phalanx.data.preprocess import bright
 from phalanx.errors import ConfigError
@@ -44,7 +44,7 @@ def test_windows_of_any_stride_of_a_pointwise_model_equal_the_whole(shape, size,
     side = 96
     grid = Grid(*shape, side)
     placed = grid.place(noise(shape))
-    window = Window(size=size, stride=min(size, stride), skip=False)
+    window = SlidingWindow(size=size, stride=min(size, stride), skip_empty=False)
     corners = places(noise(shape), grid, window)
     maps = by_windows(placed, corners, window, classes=2, batch=batch, predict=pointwise)
     rows, columns = grid.content
@@ -55,7 +55,7 @@ def test_windows_of_any_stride_of_a_pointwise_model_equal_the_whole(shape, size,
 
 def test_windows_that_differ_are_blended_by_gaussians():
     """Each window has an own level; the blend is worked out pixel by pixel."""
-    image, window = noise((64, 64)), Window(size=32, stride=16, skip=False)
+    image, window = noise((64, 64)), SlidingWindow(size=32, stride=16, skip_empty=False)
     corners = places(image, Grid(64, 64, 64), window)
     levels = iter(np.linspace(0.1, 0.9, len(corners)))
 
@@ -89,9 +89,9 @@ def hand_like(shape, spot, radius=40):
 @pytest.mark.parametrize("shape", [(1024, 1024), (1024, 700), (300, 512)])
 def test_only_windows_with_something_bright_are_looked_at(shape):
     image, side = hand_like(shape, (shape[1] // 3, shape[0] // 3)), 512
-    grid, window = Grid(*shape, side), Window(size=64, stride=64)
+    grid, window = Grid(*shape, side), SlidingWindow(size=64, stride=64)
     placed, found = grid.place(image), places(image, grid, window)
-    every = places(image, grid, window.model_copy(update={"skip": False}))
+    every = places(image, grid, window.model_copy(update={"skip_empty": False}))
     for at in every:
         tile = placed[at[0] : at[0] + 64, at[1] : at[1] + 64]
         if (tile > 100).any():
@@ -102,11 +102,11 @@ def test_only_windows_with_something_bright_are_looked_at(shape):
 def test_an_image_without_anything_bright_is_predicted_whole():
     for image in (np.zeros((128, 128), np.uint8), np.full((128, 128), 200, np.uint8)):
         assert not bright(image).any()
-        assert len(places(image, Grid(128, 128, 128), Window(size=64, stride=64))) == 4
+        assert len(places(image, Grid(128, 128, 128), SlidingWindow(size=64, stride=64))) == 4
 
 
 def test_what_no_window_reaches_is_background():
-    image, window = noise((64, 64)), Window(size=32, stride=32)
+    image, window = noise((64, 64)), SlidingWindow(size=32, stride=32)
     found = by_windows(image, [(0, 32)], window, classes=2, batch=4, predict=pointwise).dense()
     assert found[:, :32, 32:].sum(0) == pytest.approx(np.ones((32, 32)), abs=1e-5)
     found[:, :32, 32:] = 0
@@ -120,6 +120,6 @@ def test_impossible_windows_are_refused():
         ({"stride": 4}, "size: missing"),
     ):
         with pytest.raises(ConfigError, match=text):
-            validate(told, Window)
-    assert validate(64, Window) == Window(size=64, stride=None)
-    assert Window(size=64).step == 32
+            validate(told, SlidingWindow)
+    assert validate(64, SlidingWindow) == SlidingWindow(size=64, stride=None)
+    assert SlidingWindow(size=64).step == 32

@@ -60,7 +60,11 @@ def test_the_ledger_books_what_lives_and_what_lived_at_most():
 
 @pytest.mark.parametrize(
     ("model", "changes"),
-    [("fpn", {}), ("unet", {"model__norm": "batch", "accumulate": 2}), ("fpn", {"model__checkpointing": True})],
+    [
+        ("fpn", {}),
+        ("unet", {"model__norm": "batch", "accumulate": 2}),
+        ("fpn", {"model__activation_checkpointing": True}),
+    ],
 )
 def test_the_estimate_is_what_a_ledger_of_the_real_step_counts(recipe, model, changes):
     """The same books kept over real steps, one a stage: real weights, real losses on the full grid."""
@@ -87,7 +91,7 @@ def test_memory_grows_and_shrinks_with_what_should_change_it(recipe):
     net = network(plain)
     state = state_bytes(plain, net)
     assert estimate(plain, batch=4) - state > 1.5 * (base - state)
-    assert estimate(recipe("unet", model__checkpointing=True)) < base
+    assert estimate(recipe("unet", model__activation_checkpointing=True)) < base
     assert estimate(recipe("unet", optim__name="sgd")) < base
     assert estimate(plain, precision="bf16") < base
     assert estimate(plain, precision="bf16", gpu=True) > estimate(plain, precision="bf16")

@@ -10,7 +10,7 @@ import numpy as np
 from albumentations.core.type_definitions import Targets
 from pydantic import Field, model_validator
 
-from ..config import Augment, Count, Share, validate
+from ..config import Augment, Count, Fraction, validate
 from ..errors import DataError
 from ..masks.planes import plane_count, swap_classes
 from .draw import Crop, Draw, Window, draw
@@ -26,7 +26,7 @@ class Options(Augment):
 
     pairs: list[tuple[Label, Label]] = Field(default_factory=list)
     crop: Count | None = None
-    foreground: Share = 0.0
+    foreground: Fraction = 0.0
 
     @model_validator(mode="after")
     def _usable(self) -> "Options":
@@ -45,7 +45,7 @@ class Warp(albumentations.DualTransform):
     height and width keep theirs; what comes from outside is 0.
 
     Args:
-        flip, warp, shift, scale, rotate, elastic, grid: as in ``config.Augment``; ``elastic`` and ``grid`` are
+        flip, warp, shift, scale, rotate, elastic, grid_distortion: as in ``config.Augment``; the last two are
             dictionaries such as ``{"p": 0.3, "strength": 0.01}``, whose lengths are shares of the longer side.
         pairs: classes (a, b) that a mirror exchanges. With pairs every mask is bit-planes, uint8[H, W, P] or
             uint8[H, W], and each of ``masks``, too; without, masks may be of any kind.
@@ -76,7 +76,7 @@ class Warp(albumentations.DualTransform):
         scale: float = 0.0,
         rotate: float = 0.0,
         elastic: Mapping[str, float] = MappingProxyType({}),
-        grid: Mapping[str, float] = MappingProxyType({}),
+        grid_distortion: Mapping[str, float] = MappingProxyType({}),
         pairs: Sequence[tuple[int, int]] = (),
         crop: int | None = None,
         foreground: float = 0.0,
@@ -85,7 +85,7 @@ class Warp(albumentations.DualTransform):
         super().__init__(p=p)
         values: dict[str, Any] = {
             "flip": flip, "warp": warp, "shift": shift, "scale": scale, "rotate": rotate, "elastic": elastic,
-            "grid": grid, "pairs": pairs, "crop": crop, "foreground": foreground,
+            "grid_distortion": grid_distortion, "pairs": pairs, "crop": crop, "foreground": foreground,
         }  # fmt: skip
         self.options = validate(values, Options)
         for name, value in self.options.model_dump(include=set(values)).items():

@@ -120,7 +120,7 @@ def draw_elastic(rng: np.random.Generator, augment: Augment, side: int) -> np.nd
 
 def draw_grid(rng: np.random.Generator, augment: Augment, content: tuple[int, int]) -> tuple[Stretch, Stretch] | None:
     """Grid distortion of rows and of columns: every strip of the grid wider or narrower; None where none is due."""
-    grid = augment.grid
+    grid = augment.grid_distortion
     if not grid.p or rng.random() >= grid.p:  # recipes without it keep the draws they had before it existed
         return None
     rows, columns = (_stretch(rng.uniform(1 - grid.limit, 1 + grid.limit, grid.steps), n) for n in content)

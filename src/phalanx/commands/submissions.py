@@ -18,10 +18,11 @@ phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=
   weights=final|best|last   which weights (best was chosen on the held-out fold, so its scores are optimistic; last
                          are those of the last checkpoint, of a run that is unfinished)
   tta=hflip,vflip,rotate average over mirrored views and those turned by 90 degrees, in all combinations
-  grid=2048              long side of the image when it is predicted (default: data.size of the run)
+  input_size=2048        long side of the image when it is predicted (default: data.size of the run)
   scales=0.75,1,1.25     average over several such sizes
   window=1024            predict windows of that side instead of the whole, blended by Gaussians; or
-                         window={size:1024,stride:512,skip:true}: skip leaves out those with nothing brighter than air
+                         window={size:1024,stride:512,skip_empty:true}, which leaves out those with nothing
+                         brighter than air
   workers=2              processes that share the images; devices=0,1 gives them GPUs in turn
   threshold=0.5  batch=4 (images or windows at once)  device=auto  precision=auto  runs=runs  progress=true
   decided=FILE.json      thresholds by class and cleaning that `phalanx decide members=NAME` kept
@@ -68,8 +69,8 @@ phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        
   anyway=true            go on although a member is misaligned: shifted, mirrored, under other classes or image names
   out=FILE.csv           default: submissions/<mode>.csv
   size=HxW               image size of CSV members without a sidecar, or images=DIR to look there (hard)
-  data.root= images= maps= weights= tta= grid= scales= window= threshold= batch= device= devices= workers= precision=
-  runs= progress=        as for infer; stored maps alone need neither the runs nor the images
+  data.root= images= maps= weights= tta= input_size= scales= window= threshold= batch= device= devices= workers=
+  precision= runs= progress=   as for infer; stored maps alone need neither the runs nor the images
 
 Prints how members agree, and keeps it in FILE.json. Killed or stopped at a misaligned member, the same command goes on.
 """

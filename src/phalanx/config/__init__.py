@@ -11,25 +11,24 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from .augment import Augment, Elastic, GridDistortion
-from .base import Count, Positive, Share, Strict, known_keys, nearest, validate_as
+from .base import Count, Fraction, Positive, Strict, known_keys, nearest, validate_as
 from .data import Coco, Data, DropDice, Masks, Oversample
 from .loss import Loss, PerClass
 from .model import Model
 from .plain import read_plain
-from .training import Freeze, OneCycle, Optim, Plateau, Predict, Restarts, Watch, Window
+from .training import Freeze, Monitor, OneCycle, Optim, Plateau, Predict, Restarts, SlidingWindow
 
 __all__ = [
-    "RUNTIME_KEYS", "Augment", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Freeze", "GridDistortion",
-    "Loss", "Masks", "Model", "OneCycle", "Optim", "Oversample", "PerClass", "Plateau", "Predict", "Restarts", "Share",
-    "Strict", "Watch", "Window", "known_keys", "nearest", "read_plain",
-    "validate",
+    "RUNTIME_KEYS", "Augment", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Fraction", "Freeze",
+    "GridDistortion", "Loss", "Masks", "Model", "Monitor", "OneCycle", "Optim", "Oversample", "PerClass", "Plateau",
+    "Predict", "Restarts", "SlidingWindow", "Strict", "known_keys", "nearest", "read_plain", "validate",
 ]  # fmt: skip
 
 # Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
 RUNTIME_KEYS = (
     "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "max_hours", "on_nan",
     "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "predict.oof_prob",
-    "model.checkpointing",
+    "model.activation_checkpointing",
 )  # fmt: skip
 
 
@@ -72,8 +71,8 @@ class Config(Strict):
             raise ValueError(f"name: {self.name!r} is not one plain folder name, without slashes and a leading dot")
         if self.data.drop and self.data.drop.dice and self.data.drop.dice.run == self.name:
             raise ValueError(f"data.drop.dice.run: {self.name} is this very run; name an earlier one, or give name=")
-        watching = self.optim.watch.of if self.optim.watch else "train"
-        for key, needed in (("average_best", self.optim.average_best), (f"watch.of={watching}", watching != "train")):
+        split = self.optim.monitor.split if self.optim.monitor else "train"
+        for key, needed in (("average_best", self.optim.average_best), (f"monitor.split={split}", split != "train")):
             if needed and not self.validate_every:
                 raise ValueError(f"optim.{key}: needs validation while training; give validate_every=1 or more")
         terms = {term for stage in self.loss.stages for term in stage.weights}
@@ -108,6 +107,6 @@ class Config(Strict):
         return self
 
 
-def validate(values: dict[str, Any], kind: type[BaseModel] = Config) -> Any:
-    """As :func:`validate_as`, a whole recipe unless another kind is asked for."""
-    return validate_as(kind, values)
+def validate(values: dict[str, Any], kind: type[BaseModel] = Config, section: str = "") -> Any:
+    """As :func:`validate_as`, with a whole recipe as the default kind."""
+    return validate_as(kind, values, section)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from .base import Count, Positive, Share, Strict, nearest
+from .base import Count, Fraction, Positive, Strict, nearest
 from .ranges import UNITS, parse_range
 
 Ranges = Annotated[  # factor by range; YAML reads a lone 17 as a number, and the message should be about ranges
@@ -57,7 +57,7 @@ class DropDice(Strict):
     """Images that an earlier run finds wrong, by the mean Dice of its out-of-fold predictions. One of the limits."""
 
     run: str = Field(min_length=1)  # its name; all its folds must be finished
-    below: Share | None = None  # drop images under this Dice
+    below: Fraction | None = None  # drop images under this Dice
     worst: Count | None = None  # drop so many, the lowest first
 
     @model_validator(mode="after")
@@ -129,7 +129,7 @@ class Data(Strict):
     blackout: Annotated[int, Field(ge=0, le=512)] = 0  # rows and columns at the top and left set to 0, of 2048
     background: Literal["keep", "contour"] = "keep"  # contour: 0 outside the largest bright region
     crop: Annotated[int, Field(ge=32, multiple_of=32)] | None = None  # train on windows of this side of the grid
-    crop_foreground: Share = 0.5  # share of the windows laid around a pixel of some class; the others lie anywhere
+    crop_foreground: Fraction = 0.5  # share of the windows laid around a pixel of some class; the others lie anywhere
 
     @property
     def pair_indices(self) -> list[tuple[int, int]]:

@@ -4,14 +4,14 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from .base import Count, Positive, Share, Strict
+from .base import Count, Fraction, Positive, Strict
 
 
 class Until(Strict):
     """End of a loss stage: after so many epochs, or when the training Dice of an epoch reaches a value."""
 
     epochs: Count | None = None
-    dice: Share | None = None
+    dice: Fraction | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "Until":
@@ -20,7 +20,7 @@ class Until(Strict):
         return self
 
 
-class Stage(Strict):
+class LossStage(Strict):
     weights: dict[str, Positive] = Field(min_length=1)
     until: Until | None = None  # null: to the end
 
@@ -49,7 +49,7 @@ class Tversky(Strict):
 
 
 class Point(Strict):
-    dice: Share = 0.5  # share of soft Dice over an image's points, the rest being BCE; 0: the paper's loss
+    dice_weight: Fraction = 0.5  # of soft Dice over an image's points; the rest is BCE. 0: the paper's loss
 
 
 class LossOptions(Strict):
@@ -67,7 +67,7 @@ class LossOptions(Strict):
 
 
 class Loss(Strict):
-    stages: list[Stage] = Field(min_length=1)
+    stages: list[LossStage] = Field(min_length=1)
     options: LossOptions = Field(default_factory=LossOptions)
     class_weights: PerClass = {}  # share of a class in every term's mean, which keeps its scale; 1 where not named
 

@@ -4,15 +4,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from .base import Count, Positive, Share, Strict
+from .base import Count, Fraction, Positive, Strict
 
 
-class PointRend(Strict):
+class PointRendOptions(Strict):
     """Sizes of the point head and its sampling, in the paper's letters where it has them."""
 
     points: Count = 8096  # N: training points an image
     oversample: Positive = 3.0  # k: candidates a point
-    importance: Share = 0.75  # beta: share of points taken where the coarse logits are unsure
+    importance: Fraction = 0.75  # beta: share of points taken where the coarse logits are unsure
     hidden: Count = 256
     layers: Annotated[int, Field(ge=1, le=8)] = 3
     subdivision_points: Count = 32384  # points re-predicted at each doubling of the grid
@@ -25,12 +25,12 @@ class Model(Strict):
     weights: str = "imagenet"  # imagenet (or another name the encoder knows), none, or a local file
     norm: Literal["group", "batch", "instance", "layer"] = "group"  # what BatchNorm becomes; layer: over channels
     drop_path: Annotated[float, Field(ge=0, lt=1)] | None = None  # of the encoder's last block; null: as published
-    start: str | None = None  # a finished run, or the folder of one of its folds, whose final weights to begin with
-    start_head: Literal["keep", "new"] = "keep"  # new: heads begin anew, as other classes need
-    checkpointing: bool = False  # blocks are computed again for backward: less memory, a third more time
+    init_from: str | None = None  # warm start: a finished run, or the folder of one of its folds
+    reinit_head: bool = False  # with init_from: heads start from new weights, as other classes need
+    activation_checkpointing: bool = False  # less memory, a third more time
     compile: bool = False  # torch.compile around the training step's forward
     channels_last: bool = False
-    pointrend: PointRend | None = PointRend()  # null: none, as for networks with logits at every pixel
+    pointrend: PointRendOptions | None = PointRendOptions()  # null: none, as for networks with logits at every pixel
     metadata: list[Literal["sex", "age", "height", "weight"]] = []  # of the patient, told at the bottleneck (FiLM)
     options: dict[str, Any] = {}  # numbers of the architecture: smp's constructor, or build() of ours
 
@@ -43,8 +43,8 @@ class Model(Strict):
 
     @model_validator(mode="after")
     def _begun(self) -> "Model":
-        if self.start_head == "new" and self.start is None:
-            raise ValueError("start_head=new: belongs to model.start, which names the run to begin with")
+        if self.reinit_head and self.init_from is None:
+            raise ValueError("reinit_head: needs model.init_from, the run to start from")
         if self.drop_path is not None and "drop_path_rate" in self.options:
             raise ValueError("drop_path: stands in model.options.drop_path_rate too; give one of them")
         return self

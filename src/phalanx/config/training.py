@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from .base import Count, Positive, Share, Strict, nearest
+from .base import Count, Fraction, Positive, Strict, nearest
 
 
 class Freeze(Strict):
@@ -26,8 +26,8 @@ class Restarts(Strict):
 class OneCycle(Strict):
     """``schedule=one_cycle``: up to the rate while ``warmup`` lasts, then down, both by a cosine."""
 
-    start: Annotated[float, Field(gt=0, le=1)] = 0.04  # first rate, as a share of lr
-    momentum: tuple[Share, Share] | None = (0.85, 0.95)  # at the peak and at the ends; null: left alone
+    start_factor: Annotated[float, Field(gt=0, le=1)] = 0.04  # first learning rate, as a fraction of lr
+    momentum: tuple[Fraction, Fraction] | None = (0.85, 0.95)  # at the peak and at the ends; null: left alone
 
 
 class Plateau(Strict):
@@ -37,14 +37,14 @@ class Plateau(Strict):
     patience: Annotated[int, Field(ge=0)] = 10  # cut after more than so many epochs without a rise
 
 
-class Watch(Strict):
-    """The Dice that ``plateau`` and ``early_stop`` watch."""
+class Monitor(Strict):
+    """The Dice that ``plateau`` and ``early_stop`` monitor."""
 
     # train: of the epoch's own steps; inner: on patients of the training part that are not trained on;
     # held_out: on the held-out fold, whose out-of-fold score this choice makes optimistic
-    of: Literal["train", "inner", "held_out"] = "train"
-    parts: Annotated[int, Field(ge=2)] = 10  # inner: one of so many parts of the training patients
-    delta: Share = 1e-4  # what counts as a rise
+    split: Literal["train", "inner", "held_out"] = "train"
+    folds: Annotated[int, Field(ge=2)] = 10  # inner: training patients are divided into so many; one is monitored
+    min_delta: Fraction = 1e-4  # smallest gain that counts as an improvement
 
 
 class Swa(Strict):
@@ -67,8 +67,8 @@ class Optim(Strict):
     name: str = "adamw"  # of torch and timm, as in OPTIMIZERS
     lr: Positive = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    warmup: Share = 0.1  # share of all steps; of each cycle's with restarts
-    min_lr: Share = 0.0  # where the rate ends, as a share of lr; of each cycle's peak with restarts
+    warmup: Fraction = 0.1  # share of all steps; of each cycle's with restarts
+    min_lr_factor: Fraction = 0.0  # where the rate ends, as a share of lr; of each cycle's peak with restarts
     clip: Annotated[float, Field(ge=0)] = 1.0  # largest gradient norm; 0 for none
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the weight average; 0 for none
     freeze: Freeze | None = None
@@ -83,7 +83,7 @@ class Optim(Strict):
     plateau: Plateau | None = None
     power: Positive | None = None  # of poly; null: 0.9
     early_stop: Count | None = None  # epochs without a rise of the watched Dice after which training ends
-    watch: Watch | None = None
+    monitor: Monitor | None = None
     swa: Swa | None = None
     average_best: Annotated[int, Field(ge=2)] | None = None  # `best` is the mean of so many best validated weights
 
@@ -99,8 +99,8 @@ class Optim(Strict):
         for key, schedule in SECTIONS.items():
             if getattr(self, key) is not None and self.schedule != schedule:
                 raise ValueError(f"{key}: only schedule={schedule} reads it, this is {self.schedule}; set it to null")
-        if self.watch and self.schedule != "plateau" and self.early_stop is None:
-            raise ValueError("watch: only schedule=plateau and early_stop watch something; set it to null")
+        if self.monitor and self.schedule != "plateau" and self.early_stop is None:
+            raise ValueError("monitor: only schedule=plateau and early_stop read it; set it to null")
         if self.swa and self.early_stop is not None:
             raise ValueError("early_stop: may end training before swa has begun; set one of them to null")
         if self.schedule == "one_cycle" and self.warmup == 0:
@@ -108,12 +108,12 @@ class Optim(Strict):
         return self
 
 
-class Window(Strict):
+class SlidingWindow(Strict):
     """Prediction in overlapping windows instead of the whole grid at once; see predict/windows.py."""
 
     size: Annotated[int, Field(ge=32, multiple_of=32)]  # pixels of the grid
     stride: Count | None = None  # null: half the size
-    skip: bool = True  # leave out windows with nothing brighter than air; there is background
+    skip_empty: bool = True  # leave out windows with nothing brighter than air; there is background
 
     @model_validator(mode="before")
     @classmethod
@@ -121,7 +121,7 @@ class Window(Strict):
         return {"size": told} if isinstance(told, int) else told
 
     @model_validator(mode="after")
-    def _no_gaps(self) -> "Window":
+    def _no_gaps(self) -> "SlidingWindow":
         if self.stride is not None and self.stride > self.size:
             raise ValueError(f"stride: {self.stride} leaves gaps between windows of {self.size}")
         return self
@@ -133,10 +133,10 @@ class Window(Strict):
 
 class Predict(Strict):
     tta: list[Literal["hflip", "vflip", "rotate"]] = []  # views averaged beside the plain one, in all combinations
-    grid: Annotated[int, Field(ge=32, multiple_of=32)] | None = None  # long side of the image; null: data.size
+    input_size: Annotated[int, Field(ge=32, multiple_of=32)] | None = None  # long side of the image; null: data.size
     # factors of that grid, whose maps are averaged
     scales: Annotated[list[Annotated[float, Field(ge=0.25, le=4)]], Field(min_length=1)] = [1.0]
-    window: Window | None = None  # null: the whole grid at once
+    window: SlidingWindow | None = None  # null: the whole grid at once
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     batch: Count = 4  # images, or windows, at once
     oof_prob: bool = False  # keep the held-out images' probability maps
@@ -147,4 +147,4 @@ class Predict(Strict):
         >>> Predict(scales=[0.5, 1, 1.3]).sides(512)
         [256, 512, 672]
         """
-        return [max(32, round((self.grid or size) * scale / 32) * 32) for scale in self.scales]
+        return [max(32, round((self.input_size or size) * scale / 32) * 32) for scale in self.scales]

@@ -8,14 +8,14 @@ import yaml
 from pydantic import BaseModel
 
 from ..errors import ConfigError
-from .base import Strict, known_keys, nearest, validate_as
+from .base import Strict, known_keys, unknown_key, validate_as
 
 
 def typed(kind: type[Strict], pairs: dict[str, str]) -> Any:
     """Options of a kind from ``key=value`` pairs.
 
     Text and paths are taken as they are, a list is written ``a,b`` or ``[a,b]``, an option with options of its own
-    ``{size:1024,skip:true}``, and whatever the kind says in ``READ`` by that.
+    ``{size:1024,skip_empty:true}``, and whatever the kind says in ``READ`` by that.
 
     Raises:
         ConfigError: an unknown key, one given twice, or an impossible value.
@@ -25,7 +25,7 @@ def typed(kind: type[Strict], pairs: dict[str, str]) -> Any:
     for key, text in pairs.items():
         field = kind.field_of(key, text)
         if key not in names:
-            raise ConfigError(f"{key}: no such option{nearest(key, names)}")
+            raise ConfigError(unknown_key(key, names, "predict"))
         if field in values:
             raise ConfigError(f"{key}: says the same as another word; give one of the two")
         values[field] = kind.READ[field](text) if field in kind.READ else _value(key, text, leaves(kind, field))

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..config import Config, Optim, Plateau, Watch
+from ..config import Config, Monitor, Optim, Plateau
 from ..data import folds as folding
 from ..data.records import Record
 from ..errors import ConfigError
 from .state import State
 
 
-def watched(config: Optim) -> Watch | None:
+def watched(config: Optim) -> Monitor | None:
     """What is watched; None where nothing goes by it."""
     acts = config.schedule == "plateau" or config.early_stop is not None
-    return (config.watch or Watch()) if acts else None
+    return (config.monitor or Monitor()) if acts else None
 
 
 def inner_part(config: Config, train: Sequence[Record]) -> tuple[list[Record], list[Record]]:
@@ -23,12 +23,12 @@ def inner_part(config: Config, train: Sequence[Record]) -> tuple[list[Record], l
         ConfigError: fewer patients than parts.
     """
     watch = watched(config.optim)
-    if watch is None or watch.of != "inner":
+    if watch is None or watch.split != "inner":
         return list(train), []
     patients = len({record.group for record in train})
-    if patients < watch.parts:
-        raise ConfigError(f"optim.watch.parts={watch.parts}: only {patients} patients to train on; give at most that")
-    part = folding.draw(train, watch.parts, config.seed)
+    if patients < watch.folds:
+        raise ConfigError(f"optim.monitor.folds={watch.folds}: only {patients} patients to train on; give at most that")
+    part = folding.draw(train, watch.folds, config.seed)
     return [r for r in train if part[r.name]], [r for r in train if not part[r.name]]
 
 
@@ -41,8 +41,8 @@ def check_held_out(config: Config, held_out: Sequence[Record]) -> None:
     watch = watched(config.optim)
     if held_out:
         return
-    if watch is not None and watch.of == "held_out":
-        raise ConfigError("optim.watch.of=held_out: fold=all holds nothing out; watch inner or train")
+    if watch is not None and watch.split == "held_out":
+        raise ConfigError("optim.monitor.split=held_out: fold=all holds nothing out; watch inner or train")
     if config.optim.average_best:
         raise ConfigError("optim.average_best: fold=all holds nothing out to choose by; leave it out")
 
@@ -51,7 +51,7 @@ def look(state: State, config: Optim, dice: float) -> dict[str, dict[str, Any]]:
     """Takes in the watched Dice after ``state.epoch`` epochs; returns what it caused, for the log: ``plateau``, a cut
     of the rate, and ``stop``."""
     caused: dict[str, dict[str, Any]] = {}
-    if dice > state.watched_best + (config.watch or Watch()).delta:
+    if dice > state.watched_best + (config.monitor or Monitor()).min_delta:
         state.watched_best, state.watched_epoch = dice, state.epoch
     if config.schedule == "plateau":
         patience = (config.plateau or Plateau()).patience

@@ -106,8 +106,8 @@ def halve(state: State, batch: int, statistics: Statistics) -> str:
     if now == 1:
         raise TrainingError(
             f"{where} with one image at a time. Free the device of other work, or give the same command with "
-            "model.checkpointing=true; else begin anew under another name= with a smaller data.size or data.crop, or "
-            "with precision=bf16. `phalanx plan` tells what fits"
+            "model.activation_checkpointing=true; else begin anew under another name= with a smaller data.size or "
+            "data.crop, or with precision=bf16. `phalanx plan` tells what fits"
         )
     state.micro = -(-now // 2)
     note = "; BatchNorm's statistics are of fewer images, so they change a little" if statistics.buffers else ""

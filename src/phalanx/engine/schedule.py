@@ -16,14 +16,14 @@ def rate(config: Optim, step: int, steps: int, cuts: int = 0) -> float:
     Args:
         cuts: how often the plateau has cut it.
 
-    >>> optim = Optim(lr=1.0, warmup=0.5, min_lr=0.0)
+    >>> optim = Optim(lr=1.0, warmup=0.5, min_lr_factor=0.0)
     >>> [round(rate(optim, step, 4), 2) for step in range(4)]
     [0.5, 1.0, 1.0, 0.5]
     """
     if config.swa and config.swa.lr is not None and step >= config.swa.start * steps:
         return config.swa.lr
     if config.schedule == "one_cycle":
-        start, floor = (config.one_cycle or OneCycle()).start, config.min_lr
+        start, floor = (config.one_cycle or OneCycle()).start_factor, config.min_lr_factor
         rising, done = _phase(config, step, steps)
         low = start if rising else floor
         return config.lr * (low + (1 - low) * (done if rising else 1 - done))
@@ -37,12 +37,12 @@ def rate(config: Optim, step: int, steps: int, cuts: int = 0) -> float:
     if step < warm:
         return peak * (step + 1) / warm
     done = (step - warm) / max(1, steps - warm)
-    return peak * max(_fall(config, done, cuts), config.min_lr)
+    return peak * max(_fall(config, done, cuts), config.min_lr_factor)
 
 
 def _fall(config: Optim, done: float, cuts: int) -> float:
     """Share of the peak when a share ``done`` of the steps after the warm-up is done."""
-    floor = config.min_lr
+    floor = config.min_lr_factor
     match config.schedule:
         case "constant":
             return 1.0

@@ -26,7 +26,7 @@ class Judge:
 
     def __init__(self, config: Config, folder: Path, task: Any, network: nn.Module, ranks: Ranks):
         self.config, self.folder, self.task, self.network, self.ranks = config, folder, task, network, ranks
-        self.of = getattr(watched(config.optim), "of", None)
+        self.of = getattr(watched(config.optim), "split", None)
 
     def __call__(self, state: State, dice: float, log: Log, say: Callable[[str], Any]) -> None:
         """After an epoch of training Dice ``dice``, told to the log and, in a line, by ``say``."""

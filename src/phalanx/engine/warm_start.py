@@ -23,7 +23,7 @@ DECIDES_SHAPES = ("arch", "encoder", "norm", "pointrend", "options")  # of what 
 def begin(
     network: nn.Module, config: Config, folder: Path, fold: int | None, held_out: Sequence[Record]
 ) -> dict[str, Any] | None:
-    """Gives a run's network the weights of ``model.start``, unless the run in ``folder`` stands beyond them already.
+    """Gives a run's network the weights of ``model.init_from``, unless the run in ``folder`` is beyond them already.
 
     Returns:
         what to keep as start.json: the folder they came from, their SHA-256 and the tensors left out; or None.
@@ -32,7 +32,7 @@ def begin(
         TrainingError: they are not those that this run began with, or were trained on what is held out here.
         ConfigError: no such run, or not a run of this network.
     """
-    if config.model.start is None or any((folder / name).is_dir() for name in ("last", "last.before", "final")):
+    if config.model.init_from is None or any((folder / name).is_dir() for name in ("last", "last.before", "final")):
         return None
     begun = warm_start(network, config, fold, held_out)
     record = folder / "start.json"
@@ -42,7 +42,7 @@ def begin(
 
 
 def warm_start(network: nn.Module, config: Config, fold: int | None, held_out: Sequence[Record]) -> dict[str, Any]:
-    """Loads the final weights behind ``model.start`` into the network; returns what to record of it.
+    """Loads the final weights behind ``model.init_from`` into the network; returns what to record of it.
 
     A run's name stands for its fold of the same number, which has not seen this fold's held-out images.
 
@@ -50,24 +50,24 @@ def warm_start(network: nn.Module, config: Config, fold: int | None, held_out: S
         ConfigError: no such run, another network, or other classes where the heads are to be kept.
         TrainingError: the weights were trained on images that this fold holds out.
     """
-    name = str(config.model.start)
+    name = str(config.model.init_from)
     folder = start_folder(name, config.runs, fold)
     other = read_config(folder)
     found = load_weights(folder / "final")
     if found is None:
-        raise ConfigError(f"model.start={name}: {folder} has no final weights yet; finish its training first")
+        raise ConfigError(f"model.init_from={name}: {folder} has no final weights yet; finish its training first")
     refuse_leaks(folder, held_out)
     weights, points = with_points(found[0], other.model.pointrend is not None, config.model.pointrend is not None)
     mine = network.state_dict()
     old, new = other.data.classes, config.data.classes
     left: list[str] = []
-    if config.model.start_head == "new":
+    if config.model.reinit_head:
         counts = (len(old), len(new))
         left = [k for k, value in mine.items() if k.startswith(HEADS) or _of_classes(weights.get(k), value, counts)]
     elif old != new:
         raise ConfigError(
-            f"model.start={name}: was trained on {len(old)} classes ({old[0]}, ...), this recipe has {len(new)} "
-            f"({new[0]}, ...), so its heads do not fit; model.start_head=new begins them anew"
+            f"model.init_from={name}: was trained on {len(old)} classes ({old[0]}, ...), this recipe has {len(new)} "
+            f"({new[0]}, ...), so its heads do not fit; model.reinit_head=true begins them anew"
         )
     left += [key for key in mine if points and key.startswith(POINTS) and key not in left]
     wanted = {key: value for key, value in mine.items() if key not in left}
@@ -77,7 +77,7 @@ def warm_start(network: nn.Module, config: Config, fold: int | None, held_out: S
         a, b = (flatten(c.model.model_dump(mode="json", include=set(DECIDES_SHAPES))) for c in (other, config))
         differing = [f"model.{k}={a.get(k)} there, {b.get(k)} here" for k in {**a, **b} if a.get(k) != b.get(k)]
         raise ConfigError(
-            f"model.start={name}: another network ({len(bad)} tensors do not fit, such as {bad[0]}). "
+            f"model.init_from={name}: another network ({len(bad)} tensors do not fit, such as {bad[0]}). "
             f"{'; '.join(differing) or 'Its code or its libraries differ'}"
         )
     network.load_state_dict({key: weights[key] for key in wanted}, strict=False)
@@ -106,8 +106,8 @@ def start_folder(name: str, runs: Path, fold: int | None) -> Path:
         return wanted
     known = ", ".join(str(path.parent) for path in sorted(place.glob("*/config.yaml")))
     if not known:
-        raise ConfigError(f"model.start={name}: no run of that name in {runs}, and no folder of one")
-    raise ConfigError(f"model.start={name}: has no {wanted.name}; name the folder of a fold, of {known}")
+        raise ConfigError(f"model.init_from={name}: no run of that name in {runs}, and no folder of one")
+    raise ConfigError(f"model.init_from={name}: has no {wanted.name}; name the folder of a fold, of {known}")
 
 
 def refuse_leaks(folder: Path, held_out: Sequence[Record]) -> None:
@@ -118,7 +118,7 @@ def refuse_leaks(folder: Path, held_out: Sequence[Record]) -> None:
     shared = [record.name for record in held_out if (record.name, record.group) in seen]
     if shared:
         raise TrainingError(
-            f"model.start: {folder} was trained on {len(shared)} images that this fold holds out, such as "
+            f"model.init_from: {folder} was trained on {len(shared)} images that this fold holds out, such as "
             f"{shared[0]}; begin with the fold of the same number and the same folds (data.folds_file), or train "
             "fold=all"
         )

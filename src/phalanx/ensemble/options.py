@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Count, Predict, Strict, Window, validate
+from ..config import Count, Predict, SlidingWindow, Strict, validate
 from ..errors import ConfigError
 from ..runtime.sidecar import is_csv
 
@@ -43,9 +43,9 @@ class InferOptions(Strict):
     maps: bool = False
     weights: Literal["final", "best", "last"] = "final"
     tta: list[Literal["hflip", "vflip", "rotate"]] | None = None
-    grid: Annotated[int, Field(ge=32, multiple_of=32)] | None = None
+    input_size: Annotated[int, Field(ge=32, multiple_of=32)] | None = None
     scales: list[float] | None = None
-    window: Window | None = None
+    window: SlidingWindow | None = None
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     batch: Count | None = None
     device: str = "auto"
@@ -66,7 +66,7 @@ class InferOptions(Strict):
 
     def changes(self) -> dict[str, Any]:
         """What overrides the run's own prediction options."""
-        names = ("tta", "grid", "scales", "window", "threshold", "batch")
+        names = ("tta", "input_size", "scales", "window", "threshold", "batch")
         given = {key: getattr(self, key) for key in names if getattr(self, key) is not None}
         validate(given, Predict)
         return given
@@ -118,7 +118,7 @@ class EnsembleOptions(InferOptions):
         if self.size is not None and self.images is not None:
             raise ValueError("size: images= tells the sizes already; leave one of the two out")
         if self.mode == "hard" and all(map(is_csv, self.members)):
-            idle = ("threshold", "tta", "grid", "scales", "window", "root")
+            idle = ("threshold", "tta", "input_size", "scales", "window", "root")
             unread = [key for key in idle if getattr(self, key) is not None] + ["weights"] * (self.weights != "final")
             if unread:
                 name = "data.root" if unread[0] == "root" else unread[0]

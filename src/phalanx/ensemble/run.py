@@ -171,7 +171,7 @@ def predict_members(
         names = [name for name, n in zip(names, all_votes, strict=True) if n]
         members = [member for member, n in zip(members, all_votes, strict=True) if n]
         votes = [n for n in all_votes if n]
-    idle = [key for key in ("tta", "grid", "scales", "window") if getattr(options, key) is not None]
+    idle = [key for key in ("tta", "input_size", "scales", "window") if getattr(options, key) is not None]
     if idle and not any(member.needs_images for member in members):
         raise ConfigError(f"{idle[0]}: changes no stored maps; predict them again with it (bash infer.sh)")
     data, own = recipe_of(members) or (None, Predict())

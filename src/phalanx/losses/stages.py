@@ -54,7 +54,7 @@ class StagedLoss:
         if tversky:
             fp, fn = by_class(tversky.alpha, classes, 0.3), by_class(tversky.beta, classes, 0.7)
             self.options = self.options._replace(fp=fp, fn=fn, root=tversky.gamma)
-        self.point_dice = config.options.point.dice if config.options.point else 0.0
+        self.point_dice = config.options.point.dice_weight if config.options.point else 0.0
         shares = torch.tensor(by_class(config.class_weights, classes, 1.0))
         self.factors = shares / shares.mean()
 

@@ -112,7 +112,7 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
             + (f". It runs at {sides}" if sides else "")
             + advice(model.arch.lower(), model.encoder, size, model.options)
         ) from None
-    if model.checkpointing:
+    if model.activation_checkpointing:
         recompute_blocks(network)
     if model.channels_last:
         network = network.to(memory_format=torch.channels_last)
@@ -167,10 +167,7 @@ def typed_options(arch: str, options: dict[str, Any]) -> dict[str, Any]:
     """Options for an architecture of our own, checked by the types in the signature that they go to."""
     parameters = inspect.signature(OWN[arch]).parameters.values()
     fields: dict[str, Any] = {p.name: (p.annotation, p.default) for p in parameters if p.default is not p.empty}
-    try:
-        return validate(options, create_model("Options", __base__=Strict, **fields)).model_dump()
-    except ConfigError as error:
-        raise ConfigError("\n".join(f"model.options.{line}" for line in str(error).split("\n"))) from None
+    return validate(options, create_model("ArchOptions", __base__=Strict, **fields), "model.options").model_dump()
 
 
 def one_line(error: Exception) -> str:

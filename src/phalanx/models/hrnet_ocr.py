@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..config import Count, Share, nearest
+from ..config import Count, Fraction, nearest
 from ..errors import ConfigError
 from .segmenter import Auxiliary, Segmenter, expect_rare
 from .smp_models import build_encoder, check_encoder
@@ -85,7 +85,7 @@ def build(
     classes: int,
     width: Count = 512,
     key: Count = 256,
-    dropout: Share = 0.05,
+    dropout: Fraction = 0.05,
     auxiliary: Annotated[float, Field(ge=0)] = 0.4,
 ) -> Segmenter:
     """OCR on one of timm's HRNets (``tu-hrnet_w48``), on its four branches as they are.

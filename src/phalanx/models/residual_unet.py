@@ -92,13 +92,19 @@ class Decoder(nn.Module):
 
 
 def build(
-    encoder: str, *, weights: str | None, classes: int, stages: Stages = 6, features: Count = 32, most: Count = 512
+    encoder: str,
+    *,
+    weights: str | None,
+    classes: int,
+    stages: Stages = 6,
+    features: Count = 32,
+    max_features: Count = 512,
 ) -> Segmenter:
     """nnU-Net's residual U-Net; its encoder is its own.
 
     Args:
         stages: resolutions, each half of the one before.
-        features: channels at full size; they double each stage up to ``most``.
+        features: channels at full size; they double each stage up to ``max_features``.
 
     Raises:
         ConfigError: another encoder, or weights (none are published).
@@ -108,7 +114,7 @@ def build(
             f"model.arch=residual_unet with model.encoder={encoder}, weights={weights or 'none'}: trains its own "
             f"encoder from scratch: set model.encoder={ENCODER} model.weights=none, or take model.arch=unet"
         )
-    channels = [min(features * 2**stage, most) for stage in range(stages)]
+    channels = [min(features * 2**stage, max_features) for stage in range(stages)]
     segmenter = Segmenter(
         encoder=ResidualEncoder(channels),
         decoder=Decoder(channels, classes),

@@ -97,7 +97,7 @@ class FoldMember:
             try:
                 dry_run(self.network, torch.zeros(1, 1, size, size, dtype=torch.uint8))
             except Exception as error:  # a third party's assertion is an answer to the user's choice
-                keys = "predict.window" if window else "predict.grid and predict.scales"
+                keys = "predict.window" if window else "predict.input_size and predict.scales"
                 raise ConfigError(
                     f"{self.name}: its network does not run on {size} x {size} pixels, as {keys} ask for: "
                     f"{one_line(error)}"

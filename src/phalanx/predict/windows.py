@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from ..config import Window
+from ..config import SlidingWindow
 from ..data.images import Grid
 from ..data.preprocess import bright
 from .maps import Box, Maps, Total
@@ -28,16 +28,16 @@ def bell(size: int) -> np.ndarray:
     return np.outer(line, line).astype(np.float32)
 
 
-def places(image: np.ndarray, grid: Grid, window: Window) -> list[tuple[int, int]]:
+def places(image: np.ndarray, grid: Grid, window: SlidingWindow) -> list[tuple[int, int]]:
     """Top left corners of the windows to predict of an image uint8[H, W].
 
-    With ``skip``, those in which nothing is brighter than the air around the hand (`preprocess.bright`) are left out;
-    an image in which nothing is brighter at all is predicted whole.
+    With ``skip_empty``, those in which nothing is brighter than the air around the hand (`preprocess.bright`) are left
+    out; an image in which nothing is brighter at all is predicted whole.
     """
     rows, columns = grid.content
     every = list(product(starts(rows, window.size, window.step), starts(columns, window.size, window.step)))
     shown = bright(image)
-    if not window.skip or not shown.any():
+    if not window.skip_empty or not shown.any():
         return every
     scale = max(shown.shape) / grid.side  # pixels of the small image a grid pixel
     ends = [[(int(at * scale), int((at + window.size) * scale) + 1) for at in corner] for corner in every]
@@ -47,7 +47,7 @@ def places(image: np.ndarray, grid: Grid, window: Window) -> list[tuple[int, int
 def by_windows(
     placed: np.ndarray,
     corners: Sequence[tuple[int, int]],
-    window: Window,
+    window: SlidingWindow,
     *,
     classes: int,
     batch: int,

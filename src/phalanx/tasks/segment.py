@@ -43,7 +43,7 @@ class Segment:
         self.config, self.held_out = config, list(held_out)
         check_warp_device(config.augment.device, open_device(config.device, config.precision))
         self.loss = StagedLoss(config.loss, config.data.classes)  # first: wrong options should not wait for images
-        first = config.model.start is None  # else a run's weights follow
+        first = config.model.init_from is None  # else a run's weights follow
         self.network = build(config.model, classes=len(config.data.classes), size=config.data.size, pretrained=first)
         # float32[N, T] of the images, where model.metadata asks for some
         self.traits = self.held_out_traits = self.watched_traits = None
