@@ -276,7 +276,7 @@ def test_outputs_do_not_replace_files_of_others(place, foreign, runs, hands, cap
         "plan experiment=demo_fpn --json coco.json",
         "claims out=notes.md",
         f"eda data.root={hands} out={hands} progress=false workers=1 csv=m.csv",
-        f"decide members=unet runs={runs} out=m.json",
+        f"tune members=unet runs={runs} out=m.json",
         f"picture m.csv {answers} {hands} --out image.png",
     ):
         if "eda" in words:

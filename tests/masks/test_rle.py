@@ -172,7 +172,7 @@ def test_many_at_once_accept_and_return_what_one_by_one_does(texts, pixels):
 def test_many_right_texts_take_the_fast_way(several):
     """Or else the fast way could refuse everything and no other test would notice."""
     texts = [rle.encode(mask) for mask in several]
-    parsed = rle._parse_plain(texts, 900)
+    parsed = rle._parse_fast(texts, 900)
     assert parsed is not None
     runs, splits = parsed
     assert [rle.format_runs(runs[a:b]) for a, b in pairwise(splits)] == texts

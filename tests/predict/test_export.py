@@ -16,7 +16,7 @@ from phalanx.errors import ConfigError, DataError
 from phalanx.masks.rle import decode
 from phalanx.predict import export, exported
 from phalanx.predict.export import ExportOptions, export_run
-from phalanx.predict.exported import Difference, open_export, read_about
+from phalanx.predict.exported import Difference, open_export, read_description
 from phalanx.predict.maps import reordered
 from phalanx.predict.opening import open_member
 from phalanx.predict.views import crop, probabilities, views_of
@@ -79,7 +79,7 @@ from phalanx.cli import main
 words = ["data.root={hands}", "{THRESHOLD}", "progress=false", "maps=true"]
 assert main(["infer", "experiment={exports / "fpn"}", "out={tmp_path / "a.csv"}", *words]) == 0
 members = "members={exports / "unet"},{tmp_path / "a.maps"}"
-assert main(["ensemble", "mode=soft", members, "out={tmp_path / "b.csv"}", "anyway=true", *words]) == 0
+assert main(["ensemble", "mode=soft", members, "out={tmp_path / "b.csv"}", "allow_misaligned=true", *words]) == 0
 loaded = sorted({{"torch", "lightning", "timm", "albumentations", "pandas", "sklearn"}} & set(sys.modules))
 sys.exit(f"loaded {{loaded}}" if loaded else 0)
 """
@@ -89,7 +89,7 @@ sys.exit(f"loaded {{loaded}}" if loaded else 0)
 
 
 def test_the_description_tells_files_weights_and_differences(exports, runs):
-    about = read_about(exports / "fpn")
+    about = read_description(exports / "fpn")
     state = json.loads((runs / "fpn" / "fold1" / "final" / "state.json").read_text())
     assert [one.file for one in about.folds] == ["fold0.onnx", "fold1.onnx"]
     assert about.folds[1].weights_sha256 == state["files"]["weights.safetensors"]
@@ -258,7 +258,7 @@ def test_where_torch_itself_is_less_exact_an_export_may_be_so_too(exports, runs,
     with pytest.raises(DataError, match=r"coarse logits differ by 0\.0002 .* 0\.00018 is allowed"):
         export_run("unet", ExportOptions(runs=runs, out=tmp_path / "x"))
     monkeypatch.setattr(export, "rounding", lambda *_: 1.1e-4)
-    about = read_about(export_run("unet", ExportOptions(runs=runs, out=tmp_path / "x")))
+    about = read_description(export_run("unet", ExportOptions(runs=runs, out=tmp_path / "x")))
     assert about.folds[0].differences["real"].rounding == 1.1e-4
 
 

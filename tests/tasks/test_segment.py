@@ -5,7 +5,7 @@ import torch
 from phalanx.config import Loss, validate
 from phalanx.data.dataset import Batch
 from phalanx.losses.stages import StagedLoss
-from phalanx.masks.planes_torch import thin
+from phalanx.masks.planes_torch import downsample
 from phalanx.models.build import Output
 from phalanx.tasks.segment import Segment
 
@@ -38,8 +38,8 @@ def test_heads_that_help_to_learn_add_the_stages_loss_at_their_size_and_weight()
     batch = Batch(torch.zeros(2, 1, 16, 16, dtype=torch.uint8), planes, torch.arange(2))
     result = task.step(lambda images, traits: Output(logits, None, [(0.5, half), (0.25, quarter)]), batch, 0)
     alone = task.step(lambda images, traits: Output(logits, None, []), batch, 0)
-    more = 0.5 * task.loss(0, half, None, thin(planes, (8, 8))).total
-    more += 0.25 * task.loss(0, quarter, None, thin(planes, (4, 4))).total
+    more = 0.5 * task.loss(0, half, None, downsample(planes, (8, 8))).total
+    more += 0.25 * task.loss(0, quarter, None, downsample(planes, (4, 4))).total
     torch.testing.assert_close(result.total, alone.total + more)
     assert torch.equal(result.dice, alone.dice)
     result.total.backward()

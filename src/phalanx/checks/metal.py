@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..masks.planes import covered, one_class
+from ..masks.planes import any_class, one_class
 
 OPEN = 21  # what is narrower stands out against what lies around it
 NEAR, AROUND, OVERLAP = 41, 25, 5  # sides of the search around the bones, of the flesh, and of what overlaps hide
@@ -47,7 +47,7 @@ def metal(
     """
     smooth = cv2.GaussianBlur(image, (3, 3), 0)
     base, count = np.zeros(image.shape, np.uint8), np.zeros(image.shape, np.uint8)
-    inside: np.ndarray = covered(planes).astype(np.uint8)
+    inside: np.ndarray = any_class(planes).astype(np.uint8)
     flesh = (_grown(inside, AROUND) > 0) & (_grown(inside, OVERLAP) == 0)
     if not inside.any() or not flesh.any():
         return None

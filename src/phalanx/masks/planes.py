@@ -33,7 +33,7 @@ def one_class(planes: np.ndarray, label: int) -> np.ndarray:
     return (planes[:, :, label // 8] >> (label % 8) & 1).astype(bool)
 
 
-class Runs(NamedTuple):
+class PlaneRuns(NamedTuple):
     """Bit-planes of ``shape`` [H, W, P] as runs of equal pixels, row by row: a fiftieth of the bytes for bones.
 
     ``starts``: int32[R], first pixel of each run; ``values``: uint8[R, P], its bits.
@@ -44,7 +44,7 @@ class Runs(NamedTuple):
     values: np.ndarray
 
     @classmethod
-    def of(cls, planes: np.ndarray) -> "Runs":
+    def of(cls, planes: np.ndarray) -> "PlaneRuns":
         """The runs of bit-planes uint8[H, W, P], of up to 2^31 pixels."""
         pixels = _words(planes.reshape(-1, planes.shape[2]))
         differs = pixels[1:] != pixels[:-1]
@@ -120,7 +120,7 @@ def present_classes(planes: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.unpackbits(found, bitorder="little"))
 
 
-def covered(planes: np.ndarray) -> np.ndarray:
+def any_class(planes: np.ndarray) -> np.ndarray:
     """bool[H, W]: where any class of bit-planes uint8[H, W, P] is."""
     found = planes[:, :, 0].copy()
     for number in range(1, planes.shape[2]):  # numpy's reduction over so short an axis takes ten times as long

@@ -12,8 +12,8 @@ from ..errors import DataError
 from .dice import dice_from_counts
 
 MAX_DIGITS = 12  # longer numbers are larger than any image, and would overflow where classes are stacked
-LARGEST = 10**MAX_DIGITS
-_ROWS = 256  # block of the search for a mask's last row: large enough that Python's part is nothing
+MAX_PIXELS = 10**MAX_DIGITS
+_BLOCK_ROWS = 256  # block of the search for a mask's last row: large enough that Python's part is nothing
 
 
 def encode(mask: np.ndarray) -> str:
@@ -51,7 +51,7 @@ def plane_runs(planes: np.ndarray, classes: int) -> list[np.ndarray]:
         first_last = words[[0, -1]] if words.size else np.zeros(2, words.dtype)
         for bit in range(min(classes - len(runs), width * 8)):
             edges = changed[(bits >> bit & 1).astype(bool)]
-            runs.append(_close(edges, first_last >> bit & 1, words.size))
+            runs.append(_runs_between(edges, first_last >> bit & 1, words.size))
         first += width
     return runs
 
@@ -70,11 +70,11 @@ def mask_runs(mask: np.ndarray) -> np.ndarray:
     if not flat.size or not flat[first]:
         return np.empty((0, 2), np.int64)
     top, bottom = first // width, height
-    while bottom - _ROWS > top:
-        block = flat[(bottom - _ROWS) * width : bottom * width]
+    while bottom - _BLOCK_ROWS > top:
+        block = flat[(bottom - _BLOCK_ROWS) * width : bottom * width]
         if block[block.argmax()]:
             break
-        bottom -= _ROWS
+        bottom -= _BLOCK_ROWS
     columns = np.flatnonzero(mask[top:bottom].any(axis=0))
     left, right = int(columns[0]), int(columns[-1]) + 1
     # One empty column keeps the runs of neighbouring rows apart. Where there is none, the box is the whole
@@ -84,7 +84,7 @@ def mask_runs(mask: np.ndarray) -> np.ndarray:
     elif left > 0:
         left -= 1
     box = mask[top:bottom, left:right].reshape(-1)
-    runs = _close(np.flatnonzero(box[1:] != box[:-1]) + 1, box[[0, -1]], box.size)
+    runs = _runs_between(np.flatnonzero(box[1:] != box[:-1]) + 1, box[[0, -1]], box.size)
     runs[:, 1] -= 1  # the last pixel, not the one after: that may lie in the next row of the box
     row, column = np.divmod(runs, right - left)
     runs = (row + top) * width + column + left
@@ -92,7 +92,7 @@ def mask_runs(mask: np.ndarray) -> np.ndarray:
     return runs
 
 
-def _close(edges: np.ndarray, first_last: np.ndarray, size: int) -> np.ndarray:
+def _runs_between(edges: np.ndarray, first_last: np.ndarray, size: int) -> np.ndarray:
     """Places where a line of pixels changes, to runs; the line's own two ends are edges where it is set."""
     begins, stays = bool(first_last[0]), bool(first_last[-1])
     if begins or stays:
@@ -149,7 +149,7 @@ def parse_many(rles: Sequence[str], pixels: int | None = None) -> tuple[np.ndarr
     Raises:
         DataError: as ``parse``, for the first mask that is wrong.
     """
-    parsed = _parse_plain(rles, pixels)
+    parsed = _parse_fast(rles, pixels)
     if parsed is None:  # something is wrong, or oddly spaced: look at each mask closely
         each = [_parse_slowly(rle, pixels) for rle in rles]
         splits = np.cumsum([0, *map(len, each)])
@@ -157,7 +157,7 @@ def parse_many(rles: Sequence[str], pixels: int | None = None) -> tuple[np.ndarr
     return parsed
 
 
-def _parse_plain(rles: Sequence[str], pixels: int | None) -> tuple[np.ndarray, np.ndarray] | None:
+def _parse_fast(rles: Sequence[str], pixels: int | None) -> tuple[np.ndarray, np.ndarray] | None:
     """What ``parse_many`` returns, if every text is right, of digits and single spaces; else None."""
     filled = [rle for rle in rles if rle]
     text = " ".join(filled)
@@ -183,7 +183,7 @@ def _parse_plain(rles: Sequence[str], pixels: int | None) -> tuple[np.ndarray, n
     if runs[:, 0].min() < 0 or runs[:, 1].min() < 1:
         return None
     runs[:, 1] += runs[:, 0]
-    if runs[:, 1].max() > (LARGEST if pixels is None else pixels):
+    if runs[:, 1].max() > (MAX_PIXELS if pixels is None else pixels):
         return None
     backwards = runs[1:, 0] < runs[:-1, 1]
     backwards[numbers_to[:-1] // 2 - 1] = False  # from one mask to the next
@@ -220,7 +220,7 @@ def _parse_slowly(rle: str, pixels: int | None) -> np.ndarray:
             fault = "overlaps the run before" if start >= before_start else "is not sorted by start"
             raise DataError(f"{what} {fault}, which is '{before_start} {before_end - before_start + 1}'")
         before_start, before_end = start, start + length - 1
-        if before_end > (LARGEST if pixels is None else pixels):
+        if before_end > (MAX_PIXELS if pixels is None else pixels):
             frame = "any image" if pixels is None else f"the image, which has {pixels} pixels"
             raise DataError(f"{what} ends outside {frame}")
         runs[run] = start - 1, before_end

@@ -12,13 +12,13 @@ from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..runtime.files import sha256_file
 from ..runtime.provenance import digest
-from .maps import FLOOR, Maps
-from .soft import RunMember, on_grids, told_of
+from .maps import FLOOR, ProbabilityMaps
+from .soft import RunMember, map_options, on_grids
 from .views import probabilities, views_of
 
-ABOUT = "export.json"
+DESCRIPTION_FILE = "export.json"
 FORMAT = "phalanx-export-1"
-INSTALL = "install it by: .venv/bin/pip install '.[onnx]'"
+INSTALL_HINT = "install it by: .venv/bin/pip install '.[onnx]'"
 
 
 class Difference(Strict):
@@ -41,7 +41,7 @@ class OnnxFile(Strict):
     differences: dict[str, Difference]  # by picture: random, real
 
 
-class About(Strict):
+class ExportDescription(Strict):
     """``export.json``. The network takes uint8[1, 1, side, side] and gives logits float32[1, C, side, side]."""
 
     format: Literal["phalanx-export-1"]
@@ -63,11 +63,11 @@ def load_runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ConfigError(f"onnxruntime cannot be loaded ({error}); {INSTALL}") from None
+        raise ConfigError(f"onnxruntime cannot be loaded ({error}); {INSTALL_HINT}") from None
     return onnxruntime
 
 
-def read_about(folder: Path) -> About:
+def read_description(folder: Path) -> ExportDescription:
     """The description of an export, once it and all its files are found as they were written.
 
     Raises:
@@ -75,20 +75,20 @@ def read_about(folder: Path) -> About:
     """
     remedy = "export the run again (phalanx export)"
     try:
-        values = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        values = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         if values.get("format") != FORMAT:
             raise ValueError(f"its format is {values.get('format')!r}, not {FORMAT!r}")
         if values.pop("digest", None) != digest(values):
             raise ValueError("it was altered")
-        about: About = validate(values, About)
+        about: ExportDescription = validate(values, ExportDescription)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{folder / ABOUT}: not the description of an export ({error}); {remedy}") from None
+        raise DataError(f"{folder / DESCRIPTION_FILE}: not the description of an export ({error}); {remedy}") from None
     for one in about.folds:
         path = folder / one.file
         if not path.is_file():
             raise DataError(f"{path}: is missing; {remedy}")
         if sha256_file(path) != one.sha256:
-            raise DataError(f"{path}: was altered or cut off (another SHA-256 than {ABOUT} tells); {remedy}")
+            raise DataError(f"{path}: was altered or cut off (another SHA-256 than {DESCRIPTION_FILE} tells); {remedy}")
     return about
 
 
@@ -107,7 +107,7 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     except Exception as error:  # of onnxruntime's own kinds, by what it finds
         raise DataError(
             f"{path}: onnxruntime {runtime.__version__} cannot load it ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:300]}); use the version named in {ABOUT}, or a later one"
+            f"{' '.join(str(error).split())[:300]}); use the version named in {DESCRIPTION_FILE}, or a later one"
         ) from None
 
 
@@ -120,7 +120,7 @@ class ExportFold:
 
     needs_images = True
 
-    def __init__(self, folder: Path, about: About, one: OnnxFile, predict: Predict, threads: int | None):
+    def __init__(self, folder: Path, about: ExportDescription, one: OnnxFile, predict: Predict, threads: int | None):
         self.name, self.data, self.predict, self.classes = (
             str(folder / one.file),
             about.data,
@@ -130,13 +130,13 @@ class ExportFold:
         self.hashes = {self.name: one.weights_sha256}
         self.pairs, self.views = about.data.pair_indices, views_of(predict.tta)
         self.session = open_session(folder / one.file, threads)
-        self.key = digest(["onnx", one.sha256, *told_of(about.data, predict)])
+        self.key = digest(["onnx", one.sha256, *map_options(about.data, predict)])
 
-    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
+    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
         return on_grids(images, self.data, self.predict, lambda pictures, _: [self._maps_of(one) for one in pictures])
 
-    def _maps_of(self, picture: np.ndarray) -> Maps:
-        """Maps of uint8[S, S], averaged over the views; the network takes one picture at a time."""
+    def _maps_of(self, picture: np.ndarray) -> ProbabilityMaps:
+        """Probability maps of uint8[S, S], averaged over the views; the network takes one picture at a time."""
         floor = min(FLOOR, self.predict.threshold)
         return probabilities(self._logits, picture[None, None], self.views, self.pairs, floor)[0]
 
@@ -160,9 +160,9 @@ def open_export(
 
     Raises:
         ConfigError: what an export cannot do: other weights, sizes, devices or precisions than it was made with.
-        DataError: as :func:`read_about` and :func:`open_session`.
+        DataError: as :func:`read_description` and :func:`open_session`.
     """
-    about = read_about(folder)
+    about = read_description(folder)
     if weights not in ("final", about.weights):
         raise ConfigError(f"weights={weights}: {folder} holds the {about.weights} weights; export the run with it")
     if device not in ("auto", "cpu"):

@@ -18,8 +18,8 @@ from ..runs.checkpoint import load_weights
 from ..runs.reader import fold_folders, read_config
 from ..runtime.device import Device, open_device
 from ..runtime.provenance import digest
-from .maps import FLOOR, Maps
-from .soft import RunMember, on_grids, told_of
+from .maps import FLOOR, ProbabilityMaps
+from .soft import RunMember, map_options, on_grids
 from .views import probabilities, views_of
 
 
@@ -63,19 +63,19 @@ class FoldMember:
             self.sheet = read_sheet(data, config.model.metadata)
             self.strangers: set[str] = set()
         told = None if self.sheet is None else self.sheet.to_csv()
-        ways, seen = told_of(config.data, self.predict)
+        ways, seen = map_options(config.data, self.predict)
         self.key = digest([found[1], ways, seen, told, device.torch.type, device.precision])
 
-    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
+    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
         traits = None if self.sheet is None else self._traits(records)
 
-        def ask(pictures: np.ndarray, which: list[int]) -> list[Maps]:
+        def ask(pictures: np.ndarray, which: list[int]) -> list[ProbabilityMaps]:
             return self._ask(pictures, None if traits is None else traits[which])
 
         return on_grids(images, self.config.data, self.predict, ask)
 
-    def _ask(self, pictures: np.ndarray, traits: Tensor | None) -> list[Maps]:
-        """Maps of uint8[B, S, S]; ``traits`` float32[B, T]."""
+    def _ask(self, pictures: np.ndarray, traits: Tensor | None) -> list[ProbabilityMaps]:
+        """Probability maps of uint8[B, S, S]; ``traits`` float32[B, T]."""
         batch = torch.from_numpy(pictures)[:, None].to(self.device.torch)
         network = self.network if traits is None else Informed(self.network, traits)
         with torch.inference_mode(), self.device.autocast():

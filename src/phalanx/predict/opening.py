@@ -8,14 +8,14 @@ from typing import Any
 from ..config import Data, Predict
 from ..runs.reader import read_config
 from ..runtime.processes import cores
-from .exported import ABOUT, ExportFold, open_export
+from .exported import DESCRIPTION_FILE, ExportFold, open_export
 from .soft import RunMember, SoftMember
 from .stored import MapsFolder
 
 
 def needs_torch(name: str) -> bool:
     """Whether a member's name is that of a run, not of stored maps or an export."""
-    return not any((Path(name) / file).is_file() for file in ("maps.json", ABOUT))
+    return not any((Path(name) / file).is_file() for file in ("maps.json", DESCRIPTION_FILE))
 
 
 def open_member(
@@ -38,7 +38,7 @@ def open_member(
     """
     if (Path(name) / "maps.json").is_file():
         return MapsFolder(Path(name))
-    if (Path(name) / ABOUT).is_file():
+    if (Path(name) / DESCRIPTION_FILE).is_file():
         return open_export(
             Path(name), weights=weights, device=device, precision=precision, changes=changes or {}, threads=threads
         )

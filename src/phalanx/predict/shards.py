@@ -1,4 +1,4 @@
-"""The images of one prediction spread over processes, on one GPU or several or the cores of a CPU."""
+"""The images of one prediction distributed over processes, on one or several GPUs or the cores of a CPU."""
 
 import multiprocessing
 import os
@@ -19,30 +19,32 @@ Opener = Callable[[], Sequence[SoftMember]]  # can be pickled; opens the members
 Groups = Sequence[Sequence[Record]]
 
 
-class Work(Protocol):
-    """What is to be done with groups of images; can be pickled."""
+class GroupPredictor(Protocol):
+    """Predicts groups of images; can be pickled."""
 
-    def do(self, members: Sequence[SoftMember], groups: Groups, writer: int, done: Callable[[int], None]) -> None: ...
+    def run(self, members: Sequence[SoftMember], groups: Groups, writer: int, done: Callable[[int], None]) -> None: ...
 
 
 class Stopped(Exception):
     """Another process of the same prediction failed."""
 
 
-def helped(work: Work, members: Sequence[SoftMember], groups: Groups, helpers: Sequence[Opener], bar: tqdm) -> None:
-    """Does the work here, every n-th group, and the rest by the helpers, each in a process of its own.
+def run_with_helpers(
+    predictor: GroupPredictor, members: Sequence[SoftMember], groups: Groups, helpers: Sequence[Opener], bar: tqdm
+) -> None:
+    """Predicts every n-th group here, and the others in the helpers, each a process of its own.
 
     Raises:
-        PhalanxError: a process was killed, for want of memory as a rule; or what went wrong in it.
+        PhalanxError: a process was killed, or the error that was raised in it.
     """
-    shares = [groups[number :: 1 + len(helpers)] for number in range(1 + len(helpers))]
-    busy = [(opener, share) for opener, share in zip(helpers, shares[1:], strict=True) if share]
+    parts = [groups[number :: 1 + len(helpers)] for number in range(1 + len(helpers))]
+    busy = [(opener, part) for opener, part in zip(helpers, parts[1:], strict=True) if part]
 
     def done(count: int) -> None:
         bar.update(count)
 
     if not busy:
-        work.do(members, groups, 0, done)
+        predictor.run(members, groups, 0, done)
         return
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     counted, stop = context.Value("l", 0), context.Event()
@@ -54,18 +56,18 @@ def helped(work: Work, members: Sequence[SoftMember], groups: Groups, helpers: S
         bar.update(found - seen)
         seen = found
 
-    def here(count: int) -> None:
+    def done_here(count: int) -> None:
         bar.update(count)
         catch_up()
         if any(future.done() and future.exception() for future in futures):
             raise Stopped
 
     futures: set[Future] = set()
-    with ProcessPoolExecutor(len(busy), context, initializer=_share, initargs=(counted, stop)) as pool:
-        futures |= {pool.submit(_help, work, *task, 1 + i) for i, task in enumerate(busy)}
+    with ProcessPoolExecutor(len(busy), context, initializer=_init_helper, initargs=(counted, stop)) as pool:
+        futures |= {pool.submit(_run_helper, predictor, *task, 1 + i) for i, task in enumerate(busy)}
         try:
             try:
-                work.do(members, shares[0], 0, here)
+                predictor.run(members, parts[0], 0, done_here)
             except Stopped:
                 pass  # the helper's own error follows
             except BaseException:
@@ -81,7 +83,7 @@ def helped(work: Work, members: Sequence[SoftMember], groups: Groups, helpers: S
                     raise next((e for e in errors if not isinstance(e, Stopped)), errors[0])
         except BrokenProcessPool:
             raise PhalanxError(
-                "a process of workers= was killed, for want of memory as a rule; the same command continues, with "
+                "a process of workers= was killed, probably out of memory; the same command continues, with "
                 "fewer workers or a smaller batch if need be"
             ) from None
 
@@ -89,14 +91,14 @@ def helped(work: Work, members: Sequence[SoftMember], groups: Groups, helpers: S
 _shared: Any = None
 
 
-def _share(counted: Any, stop: Any) -> None:
+def _init_helper(counted: Any, stop: Any) -> None:
     global _shared
     _shared = counted, stop
     # left alone, it would write rows into a journal that by then may be of other options
     end_with_parent(lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
-def _help(work: Work, opener: Opener, groups: Groups, writer: int) -> None:
+def _run_helper(predictor: GroupPredictor, opener: Opener, groups: Groups, writer: int) -> None:
     """In a process of its own."""
     counted, stop = _shared
 
@@ -107,7 +109,7 @@ def _help(work: Work, opener: Opener, groups: Groups, writer: int) -> None:
             raise Stopped
 
     try:
-        work.do(opener(), groups, writer, done)
+        predictor.run(opener(), groups, writer, done)
     except BaseException:
         stop.set()
         raise

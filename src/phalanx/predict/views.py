@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import DataError
-from .maps import FLOOR, NOTHING, SLACK, Box, Maps, Total, box_of, reordered
+from .maps import EMPTY, FLOOR, SLACK, Box, MapsSum, ProbabilityMaps, box_of, reordered
 
 Array = Any  # np.ndarray, or torch.Tensor on any device
 
@@ -73,7 +73,7 @@ def probabilities(
     views: Sequence[View],
     pairs: Sequence[tuple[int, int]] = (),
     floor: float = FLOOR,
-) -> list[Maps]:
+) -> list[ProbabilityMaps]:
     """Probability maps of each of uint8[B, 1, S, S], averaged over the views.
 
     Each view is turned back, and its left and right classes are swapped if it was mirrored, before averaging.
@@ -86,18 +86,18 @@ def probabilities(
     Raises:
         DataError: the network outputs NaN.
     """
-    totals: list[Total] = []
+    totals: list[MapsSum] = []
     for view in views:
         logits = predict(view.apply(images))
-        totals = totals or [Total(images.shape[-1], logits.shape[1]) for _ in images]
+        totals = totals or [MapsSum(images.shape[-1], logits.shape[1]) for _ in images]
         for total, one in zip(totals, logits, strict=True):
             maps = crop(view.invert(one), floor)
             total.add(reordered(maps, pairs) if view.mirrored else maps)
     return [total.over(len(views)) for total in totals]
 
 
-def crop(logits: Array, floor: float = FLOOR) -> Maps:
-    """Maps of logits float[C, n, n]: each class inside the box where its probability reaches ``floor``.
+def crop(logits: Array, floor: float = FLOOR) -> ProbabilityMaps:
+    """Probability maps of logits float[C, n, n]: each class inside the box where its probability reaches ``floor``.
 
     One pass reads all logits; sigmoids, and the transfer from the device to the host, are for the boxes alone.
 
@@ -112,12 +112,12 @@ def crop(logits: Array, floor: float = FLOOR) -> Maps:
     boxes: list[Box] = []
     for plane, rows in zip(logits, np.asarray(highest >= limit), strict=True):
         tall = box_of(rows[:, None])
-        wide = NOTHING
-        if tall != NOTHING:
+        wide = EMPTY
+        if tall != EMPTY:
             wide = box_of(np.asarray(_highest(plane[tall.slices[0]], 0) >= limit)[None])
         boxes.append(Box(tall.top, wide.left, tall.bottom, wide.right))
     parts = [plane[box.slices] for plane, box in zip(logits, boxes, strict=True)]
-    return Maps(logits.shape[-1], boxes, _sigmoids(parts))
+    return ProbabilityMaps(logits.shape[-1], boxes, _sigmoids(parts))
 
 
 def _highest(logits: Array, axis: int) -> Array:

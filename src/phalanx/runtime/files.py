@@ -17,8 +17,8 @@ from typing import Any
 
 from ..errors import OutputError, TrainingError
 
-LEFT_BEHIND = re.compile(r"\..+\.\d+\.part")  # by a write that was killed
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+LEFTOVER = re.compile(r"\..+\.\d+\.part")  # by a write that was killed
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 class Replacement:
@@ -180,7 +180,7 @@ def check_files(folder: Path, ours: Callable[[str], bool], keep: Collection[str]
     except NotADirectoryError:
         raise not_ours(folder) from None
     for entry in entries:
-        if not entry.is_file(follow_symlinks=False) or not (ours(entry.name) or LEFT_BEHIND.fullmatch(entry.name)):
+        if not entry.is_file(follow_symlinks=False) or not (ours(entry.name) or LEFTOVER.fullmatch(entry.name)):
             raise not_ours(Path(entry.path))
     return [entry.path for entry in entries]
 
@@ -279,7 +279,7 @@ def why_unwritable(error: Exception) -> str | None:
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (found := re.search(r"os error (\d+)|code: (\d+)", str(error))):  # Rust's way to tell
         number = int(found[1] or found[2])
-    return os.strerror(number) if number in UNWRITABLE else None
+    return os.strerror(number) if number in DISK_ERRORS else None
 
 
 def disk_text(path: Path, cause: str) -> str:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ..errors import PhalanxError, TrainingError
 
 Result = TypeVar("Result")
-LONGEST = 10_000  # characters of an error: what a pipe takes though nobody reads yet
+MAX_ERROR_CHARACTERS = 10_000  # characters of an error: what a pipe takes though nobody reads yet
 
 
 class Child:
@@ -156,10 +156,10 @@ def _run(report: Connection, function: Callable[..., Any], arguments: tuple[Any,
         report.send((time.monotonic(), error))
         code = 2
     except PhalanxError as error:
-        report.send((time.monotonic(), type(error)(str(error)[:LONGEST])))
+        report.send((time.monotonic(), type(error)(str(error)[:MAX_ERROR_CHARACTERS])))
         code = 2
     except BaseException:
-        report.send((time.monotonic(), traceback.format_exc()[-LONGEST:]))
+        report.send((time.monotonic(), traceback.format_exc()[-MAX_ERROR_CHARACTERS:]))
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import DataError
 from ..masks.stack import dice_per_class
 from ..runtime.metric import Metric
-from ..submission.alike import check_alike, known_sizes
+from ..submission.matching import check_matching, known_sizes
 from ..submission.table import Submission
 from .surface import surface_scores
 
@@ -207,7 +207,7 @@ def score(
         DataError: images, classes or known sizes differ, an image has no patient, or a row is wrong; with ``surface``
             an image whose size is not known.
     """
-    check_alike([submission, truth])
+    check_matching([submission, truth])
     without = [image for image in truth.images if patients is not None and image not in patients]
     if without:
         raise DataError(

@@ -19,7 +19,7 @@ from ..errors import DataError
 HEADER = ("image_name", "class", "rle")
 _QUOTED = rb'"((?:[^"]|"")*)"|([^",]*)'
 _FIELDS = re.compile(rb"(?:%b),(?:%b),(?:%b)" % (_QUOTED, _QUOTED, _QUOTED))
-_LONGEST = 1 << 26  # bytes of a line: several times the worst mask of 2048 x 2048, and no danger to the memory
+_MAX_LINE = 1 << 26  # bytes of a line: several times the worst mask of 2048 x 2048, and no danger to the memory
 _GAP = 1 << 16  # bytes between an image's rows that are cheaper to read than to skip
 
 
@@ -56,10 +56,10 @@ class RowFile:
         image_of, class_of, offsets, lengths = array("i"), array("i"), array("q"), array("q")
         position = 0
         header = True
-        for line in iter(partial(file.readline, _LONGEST), b""):
+        for line in iter(partial(file.readline, _MAX_LINE), b""):
             start, position = position, position + len(line)
-            if len(line) == _LONGEST and not line.endswith(b"\n"):
-                raise DataError(f"{self._line(start)}: has more than {_LONGEST >> 20} MiB, so it is no row of a mask")
+            if len(line) == _MAX_LINE and not line.endswith(b"\n"):
+                raise DataError(f"{self._line(start)}: has more than {_MAX_LINE >> 20} MiB, so it is no row of a mask")
             body = line.rstrip(b"\r\n")
             if header:
                 self._check_header(body)
@@ -116,7 +116,7 @@ class RowFile:
     def stack(self, image: int) -> None:
         """A file holds text alone, which has to be parsed and checked."""
 
-    def where(self, image: int, label: int) -> str:
+    def location(self, image: int, label: int) -> str:
         """The place of one row, for an error's text."""
         line = self._line(int(self._offsets[image, label]))
         return f"{line} (image {self.images[image]!r}, class {self.classes[label]!r})"

@@ -18,7 +18,7 @@ from .rows import HEADER, RowFile
 class _Rows(Protocol):
     def rles(self, image: int) -> list[str]: ...
     def stack(self, image: int) -> Stack | None: ...  # where masks are not text that has to be checked
-    def where(self, image: int, label: int) -> str: ...
+    def location(self, image: int, label: int) -> str: ...
 
 
 class Submission:
@@ -124,7 +124,7 @@ class Submission:
                 try:
                     Stack.parse([text], pixels)
                 except DataError as error:
-                    raise DataError(f"{self._rows.where(self._place[image], label)}: {error}") from None
+                    raise DataError(f"{self._rows.location(self._place[image], label)}: {error}") from None
             raise
 
     def reorder(self, classes: Sequence[str]) -> "Submission":
@@ -157,7 +157,7 @@ class _Memory:
         found = self.masks[self.images[image]]
         return found if isinstance(found, Stack) else None
 
-    def where(self, image: int, label: int) -> str:
+    def location(self, image: int, label: int) -> str:
         return f"{self.name} (image {self.images[image]!r}, class {self.classes[label]!r})"
 
 

@@ -18,7 +18,7 @@ from ..data.truth import truth_of
 from ..engine.task import Outcome
 from ..errors import DataError
 from ..losses.stages import Result, StagedLoss
-from ..masks.planes_torch import thin
+from ..masks.planes_torch import downsample
 from ..models.build import Network, Output, build
 from ..predict.opening import open_member
 from ..predict.run import write_submission
@@ -146,6 +146,6 @@ def loss_of(loss: StagedLoss, stage: int, output: Output, planes: Tensor) -> Res
     result = loss(stage, output.logits, output.points, planes)
     total = result.total
     for weight, logits in output.auxiliary:
-        small = thin(planes, (logits.shape[-2], logits.shape[-1]))
+        small = downsample(planes, (logits.shape[-2], logits.shape[-1]))
         total = total + weight * loss(stage, logits, None, small).total
     return result._replace(total=total)

@@ -1,4 +1,4 @@
-"""The decisions file: what `phalanx decide` kept, checked against the members it is applied to."""
+"""The post-processing file that `phalanx tune` writes, checked against the members it is applied to."""
 
 import json
 from collections.abc import Sequence
@@ -12,92 +12,103 @@ from ..errors import ConfigError, DataError
 from ..masks.stack import Stack
 from ..runtime.files import write_json
 from .components import Cleaning
-from .maps import Maps, Size, stack_of_parts
+from .maps import ProbabilityMaps, Size, stack_of_parts
 from .soft import SoftMember
 
-FORMAT: Literal["phalanx-decided-1"] = "phalanx-decided-1"
+FORMAT: Literal["phalanx-postprocess-1"] = "phalanx-postprocess-1"
+EARLIER_FORMAT = "phalanx-decided-1"
 
 
-class DecidedMember(Strict):
-    """A member of the mean; ``hashes``: of its folds' weights, by folder; ``votes`` 0: left out."""
+class TunedMember(Strict):
+    """A member of the mean.
+
+    Attributes:
+        votes: 0 if it is left out.
+        hashes: SHA-256 of its folds' weights, by folder.
+    """
 
     name: str
     votes: Annotated[int, Field(ge=0)]
     hashes: dict[str, str]
 
 
-class Decided(Strict):
-    """What replaces equal votes, one threshold and untouched masks. Classes that are not named keep these."""
+class PostProcessing(Strict):
+    """What replaces equal votes, one threshold and masks as they are. Classes that are not named keep these."""
 
-    format: Literal["phalanx-decided-1"] = FORMAT
+    format: Literal["phalanx-postprocess-1"] = FORMAT
     classes: list[str]
-    members: Annotated[list[DecidedMember], Field(min_length=1)]
+    members: Annotated[list[TunedMember], Field(min_length=1)]
     threshold: Annotated[float, Field(gt=0, lt=1)]
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]]
     smallest: dict[str, Count]  # pixels of the image; smaller parts are removed
     largest: list[str]
     holes: list[str]
-    verdicts: list[dict[str, Any]]  # the table, for people
+    choices: list[dict[str, Any]]  # the table, for people
 
     @model_validator(mode="after")
-    def _known(self) -> "Decided":
+    def _known(self) -> "PostProcessing":
         for key in ("thresholds", "smallest", "largest", "holes"):
             for name in getattr(self, key):
                 if name not in self.classes:
-                    raise ValueError(f"{key}: {name!r} is none of the file's classes")
+                    raise ValueError(f"{key}: {name!r} is not one of the file's classes")
         if not any(member.votes for member in self.members):
             raise ValueError("members: none has a vote")
         return self
 
     @classmethod
-    def read(cls, path: Path) -> "Decided":
-        """A decisions file.
+    def read(cls, path: Path) -> "PostProcessing":
+        """A post-processing file.
 
         Raises:
-            ConfigError: none, or one with impossible values.
+            ConfigError: no such file, one of another format, or one with impossible values.
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(values, dict) or values.get("format") != FORMAT:
+            found = values.get("format") if isinstance(values, dict) else None
+            if found == EARLIER_FORMAT:
+                raise ValueError(f"its format {found!r} is that of phalanx decide in an earlier version")
+            if found != FORMAT:
                 raise ValueError(f"its format is not {FORMAT!r}")
         except (OSError, ValueError, RecursionError) as error:
-            told = error.strerror if isinstance(error, OSError) else error
-            raise ConfigError(f"decided={path}: no decisions file ({told}); make it with phalanx decide") from None
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(
+                f"postprocess={path}: not a post-processing file ({reason}); make it with phalanx tune"
+            ) from None
         try:
             return validate(values, cls)
         except ConfigError as error:
-            raise ConfigError(f"decided={path}: {error}; make it again with phalanx decide") from None
+            raise ConfigError(f"postprocess={path}: {error}; make it again with phalanx tune") from None
 
     def write(self, path: Path) -> None:
         """Writes the file, whole or not at all."""
         write_json(path, self.model_dump(mode="json"))
 
     def votes_of(self, members: Sequence[SoftMember]) -> list[int]:
-        """The votes of each member, 0 for one that was decided against.
+        """The votes of each member, 0 for one that is left out.
 
         Raises:
-            DataError: other classes, or other members than were decided about.
+            DataError: other classes, or other members than it was tuned on.
         """
         for member in members:
             if list(member.classes) != self.classes:
-                raise DataError(f"{member.name}: has other classes than the decisions were made for; decide anew")
-        known = {frozenset(decided.hashes.values()): decided for decided in self.members}
+                raise DataError(f"{member.name}: has other classes than postprocess= was tuned on; tune again")
+        known = {frozenset(tuned.hashes.values()): tuned for tuned in self.members}
         votes = []
         for member in members:
             found = known.pop(frozenset(member.hashes.values()), None)
             if found is None:
-                names = ", ".join(decided.name for decided in self.members)
+                names = ", ".join(tuned.name for tuned in self.members)
                 raise DataError(
-                    f"{member.name}: decisions were made for the weights of {names}, each once; name these members "
-                    "with the same folds and weights, or decide anew"
+                    f"{member.name}: postprocess= was tuned on the weights of {names}, each once; name these members "
+                    "with the same folds and weights, or tune again"
                 )
             votes.append(found.votes)
-        absent = [decided.name for decided in known.values() if decided.votes]
+        absent = [tuned.name for tuned in known.values() if tuned.votes]
         if absent:
-            raise DataError(f"members: the decisions count on {absent[0]} too; name it as well, or decide anew")
+            raise DataError(f"members: postprocess= needs {absent[0]} too; name it as well, or tune again")
         return votes
 
-    def stack(self, parts: Sequence[tuple[Maps, float]], size: Size) -> Stack:
+    def stack(self, parts: Sequence[tuple[ProbabilityMaps, float]], size: Size) -> Stack:
         """The masks of the mean that ``parts`` add up to, as `stack_of_parts`."""
         cleanings = {
             c: Cleaning(smallest=self.smallest.get(name, 0), largest=name in self.largest, holes=name in self.holes)

@@ -7,7 +7,7 @@ from ..runtime.sidecar import Size
 from .table import Submission
 
 
-def check_alike(members: Sequence[Submission]) -> None:
+def check_matching(members: Sequence[Submission]) -> None:
     """Raises DataError unless all members have the images, classes and, where known, sizes of the first.
 
     The order of rows and of classes is free.
