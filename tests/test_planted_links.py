@@ -299,7 +299,7 @@ def test_a_user_s_file_in_a_folder_of_ours_is_not_removed(place, runs, hands, wh
     before = tree(Path())
     capsys.readouterr()
     assert main([*words, "tta=hflip"]) == 2
-    assert capsys.readouterr().err.endswith("notes.txt: stands in the way and was not written by this program; "
+    assert capsys.readouterr().err.endswith("notes.txt: is in the way and was not written by this program; "
                                             "move it away\n")  # fmt: skip
     after = tree(Path())
     assert {name: after[name][1] for name in before} == {name: content for name, (_, content) in before.items()}
@@ -322,7 +322,7 @@ def test_our_own_outputs_are_replaced(place, capsys):
 def test_a_file_with_a_second_name_is_not_added_to(tmp_path):
     (tmp_path / "precious").write_text("a")
     os.link(tmp_path / "precious", tmp_path / "rows.0")
-    with pytest.raises(OutputError, match=r"rows\.0: stands in the way"):
+    with pytest.raises(OutputError, match=r"rows\.0: is in the way"):
         append_bytes(tmp_path / "rows.0", b"c")
     write_text(tmp_path / "rows.0", "b")  # takes the name, and leaves the other its content
     assert (tmp_path / "precious").read_text() == "a"
@@ -330,7 +330,7 @@ def test_a_file_with_a_second_name_is_not_added_to(tmp_path):
 
 def test_a_pipe_does_not_wait_for_ever(tmp_path):
     os.mkfifo(tmp_path / "rows.0")
-    with pytest.raises(OutputError, match="stands in the way"):
+    with pytest.raises(OutputError, match="is in the way"):
         append_bytes(tmp_path / "rows.0", b"c")
     with pytest.raises(OutputError, match="not a regular file"):
         write_text(tmp_path / "rows.0", "a")

@@ -109,7 +109,7 @@ def test_encode_planes_refuses_too_many_classes():
         ("1", "1 numbers"),
         ("1 5 9", "3 numbers"),
         ("1 a", "number 2 is 'a'"),
-        ("nan", "'nan', which is no whole number; nothing is the empty string"),
+        ("nan", "'nan', which is not a whole number; nothing is the empty string"),
         ("1.0 5", "'1.0'"),
         ("-1 5", "'-1'"),
         ("+1 5", "'\\+1'"),

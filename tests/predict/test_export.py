@@ -283,7 +283,7 @@ def test_a_difference_is_seen(exports, runs):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"model": {"metadata": ["sex"]}}, "told of the patient"),
+        ({"model": {"metadata": ["sex"]}}, "conditioned on metadata"),
         ({"predict": {"scales": [0.5, 1.0]}}, "grids of 32, 64 pixels"),
         ({"data": {"blackout": 80}}, "another data.blackout than"),
     ],

@@ -1,4 +1,4 @@
-"""Dice from counts of pixels, for numbers and numpy arrays: the one place where it is computed on the host."""
+"""Dice from counts of pixels, computed on the host here alone."""
 
 import numpy as np
 
@@ -11,6 +11,6 @@ def dice_from_counts(shared: np.ndarray, total: np.ndarray, empty: float = 1.0) 
     Args:
         shared: |A and B|, of any shape.
         total: |A| + |B|, of the same shape.
-        empty: the value where both masks are empty.
+        empty: the value if both masks are empty.
     """
     return np.divide(2 * shared, total, out=np.full(np.shape(total), empty), where=np.asarray(total) > 0)

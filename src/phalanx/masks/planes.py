@@ -1,11 +1,11 @@
-"""Bit-plane masks: class c lives in bit c % 8 of plane c // 8, so 29 overlapping classes cost 4 bytes a pixel."""
+"""Bit-plane masks: class c lives in bit c % 8 of plane c // 8, so 29 overlapping classes cost 4 bytes per pixel."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-CHUNK = 1 << 16  # words that change places at a time: they stay in a core's cache
+CHUNK = 1 << 16  # words that are swapped at a time: they stay in a core's cache
 
 
 def plane_count(classes: int) -> int:
@@ -64,15 +64,15 @@ class PlaneRuns(NamedTuple):
 
 
 def _words(pixels: np.ndarray) -> np.ndarray:
-    """uint8[N, P] as one integer a pixel where there is one of P bytes, which numpy handles many times faster."""
+    """uint8[N, P] as one integer per pixel if there is one of P bytes, which numpy handles many times faster."""
     count = pixels.shape[1]
     return np.ascontiguousarray(pixels).view(f"u{count}")[:, 0] if count in (1, 2, 4, 8) else pixels
 
 
 def swap_classes(planes: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Bit-planes with the two classes of every pair exchanged: what a mirror does to left and right.
+    """Bit-planes with the two classes of every pair swapped, as a mirror swaps left and right.
 
-    No class may stand in two pairs.
+    No class may be in two pairs.
     """
     swapped = np.array(planes, order="C")
     width = next(size for size in (8, 4, 2, 1) if planes.shape[-1] % size == 0)  # as many planes at a time
@@ -90,9 +90,9 @@ def swap_classes(planes: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.nda
 
 
 def swap_steps(pairs: Sequence[tuple[int, int]], bits: int) -> list[tuple[int, int, int, int]]:
-    """How to exchange classes in words of so many bits: (word a, word b, shift, mask of bits in b) a step.
+    """How to swap classes in words of so many bits: (word a, word b, shift, mask of bits in b) per step.
 
-    A bit of word b changes places with the one ``shift`` higher in word a. Pairs of one distance share a step.
+    A bit of word b is swapped with the one ``shift`` higher in word a. Pairs of one distance share a step.
 
     >>> swap_steps([(0, 4), (1, 5), (2, 11)], 8)
     [(0, 0, 4, 3), (1, 0, 1, 4)]
@@ -121,7 +121,7 @@ def present_classes(planes: np.ndarray) -> np.ndarray:
 
 
 def any_class(planes: np.ndarray) -> np.ndarray:
-    """bool[H, W]: where any class of bit-planes uint8[H, W, P] is."""
+    """bool[H, W]: the pixels that any class of bit-planes uint8[H, W, P] has."""
     found = planes[:, :, 0].copy()
     for number in range(1, planes.shape[2]):  # numpy's reduction over so short an axis takes ten times as long
         found |= planes[:, :, number]

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import DataError
 from .dice import dice_from_counts
 
-MAX_DIGITS = 12  # longer numbers are larger than any image, and would overflow where classes are stacked
+MAX_DIGITS = 12  # longer numbers are larger than any image, and would overflow in a stack of classes
 MAX_PIXELS = 10**MAX_DIGITS
 _BLOCK_ROWS = 256  # block of the search for a mask's last row: large enough that Python's part is nothing
 
@@ -77,7 +77,7 @@ def mask_runs(mask: np.ndarray) -> np.ndarray:
         bottom -= _BLOCK_ROWS
     columns = np.flatnonzero(mask[top:bottom].any(axis=0))
     left, right = int(columns[0]), int(columns[-1]) + 1
-    # One empty column keeps the runs of neighbouring rows apart. Where there is none, the box is the whole
+    # One empty column keeps the runs of neighbouring rows apart. If there is none, the box is the whole
     # width and runs rightly go on from row to row.
     if right < width:
         right += 1
@@ -124,14 +124,14 @@ def decode(rle: str, shape: tuple[int, int]) -> np.ndarray:
 
 
 def parse(rle: str, pixels: int | None = None) -> np.ndarray:
-    """Text to runs int64[N, 2]: start 0-based, end exclusive. Touching runs are kept as they are.
+    """Text to runs int64[N, 2]: start 0-based, end exclusive. Touching runs are not joined.
 
     Args:
-        pixels: height x width of the image where known; without it runs are not checked against the frame.
+        pixels: height x width of the image, if known; without it runs are not checked against the frame.
 
     Raises:
         DataError: an odd count, no whole number, a start or length below 1, runs unsorted, overlapping or
-            outside the frame; the text tells which run. Only the empty string is nothing.
+            outside the frame; the message names the run. Only the empty string is nothing.
 
     >>> parse("1 15 21 1").tolist()
     [[0, 15], [20, 21]]
@@ -201,7 +201,7 @@ def _parse_slowly(rle: str, pixels: int | None) -> np.ndarray:
     for place, token in enumerate(tokens, 1):
         if not (token.isascii() and token.isdigit()):
             empty = "; nothing is the empty string" if len(tokens) == 1 else ""  # some write nan, None, -1 or []
-            raise DataError(f"number {place} is {_short(token)}, which is no whole number{empty}")
+            raise DataError(f"number {place} is {_short(token)}, which is not a whole number{empty}")
         if len(token) > MAX_DIGITS:
             raise DataError(f"number {place} has {len(token)} digits, which is larger than any image")
     if not tokens:
@@ -263,5 +263,5 @@ def union(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
-    """Dice of two masks given as runs int64[N, 2]: 2 |A and B| / (|A| + |B|); 1.0 where both are empty."""
+    """Dice of two masks given as runs int64[N, 2]: 2 |A and B| / (|A| + |B|); 1.0 if both are empty."""
     return float(dice_from_counts(np.array(area(intersection(a, b))), np.array(area(a) + area(b))))

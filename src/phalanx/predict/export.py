@@ -37,7 +37,7 @@ from .exported import (
 from .members import FoldMember
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
-MAX_DIFFERENCE = 1e-4  # difference of coarse logits, and share of all classes' pixels whose mask differs
+MAX_DIFFERENCE = 1e-4  # difference of coarse logits, and fraction of all classes' pixels whose mask differs
 DATA_KEYS = {
     "name", "root", "phantom", "classes", "pairs", "size", "layout", "coco", "masks", "blackout", "background",
 }  # fmt: skip
@@ -91,7 +91,7 @@ def group_norm(
 
 
 def _mean(x: Tensor) -> Tensor:
-    """Over all axes behind the second, one at a time."""
+    """The mean over all axes after the second, one at a time."""
     for axis in range(x.ndim - 1, 1, -1):
         x = x.mean(axis, keepdim=True)
     return x
@@ -117,7 +117,7 @@ def write_onnx(network: Network, side: int, path: Path) -> None:
                 program.run_decompositions({torch.ops.aten.group_norm.default: group_norm}), (), path, dynamo=True,
                 verbose=False, external_data=False, input_names=["images"], output_names=["logits", "coarse"],
             )  # fmt: skip
-        except Exception as error:  # the exporter's many kinds; what it says is what there is to tell
+        except Exception as error:  # the exporter raises many kinds
             text = " ".join(str(error).split())[:300]
             raise ConfigError(
                 f"{path.name}: torch cannot export this network ({type(error).__name__}: {text})"
@@ -161,7 +161,7 @@ def export_run(name: str, options: ExportOptions) -> Path:
     for folder, config in zip(folders, configs, strict=True):
         if config.model.metadata:
             raise ConfigError(
-                f"{folder}: is told of the patient (model.metadata), which an export cannot be; predict with the run "
+                f"{folder}: is conditioned on metadata (model.metadata), which an export cannot be; predict with the run "
                 "itself"
             )
         if differing := _seen(config) ^ _seen(configs[0]):
@@ -195,14 +195,14 @@ def export_run(name: str, options: ExportOptions) -> Path:
 
 
 def is_exported(name: str) -> bool:
-    """Whether an export has files of that name; large weights lie beside their network."""
+    """Whether an export has files of that name; large weights are next to their network."""
     return name == DESCRIPTION_FILE or name.endswith((".onnx", ".onnx.data"))
 
 
 def _seen(config: Config) -> set[tuple[str, str]]:
     """Options, as text, that the folds of an export must share."""
-    told = config.data.model_dump(mode="json", include=DATA_KEYS - {"root", "phantom"})
-    return {(f"data.{key}", str(value)) for key, value in told.items()} | {("predict", str(config.predict))}
+    values = config.data.model_dump(mode="json", include=DATA_KEYS - {"root", "phantom"})
+    return {(f"data.{key}", str(value)) for key, value in values.items()} | {("predict", str(config.predict))}
 
 
 def export_fold(fold: FoldMember, path: Path, side: int, pictures: dict[str, np.ndarray]) -> OnnxFile:
@@ -222,7 +222,7 @@ def export_fold(fold: FoldMember, path: Path, side: int, pictures: dict[str, np.
         limit = max(MAX_DIFFERENCE, 2 * (found.rounding or 0.0))
         for what, value, allowed in (
             ("coarse logits", found.coarse, limit),
-            ("share of masks", found.masks, MAX_DIFFERENCE),
+            ("fraction of mask pixels", found.masks, MAX_DIFFERENCE),
         ):
             if not value <= allowed:  # NaN is not, either
                 raise DataError(
@@ -243,7 +243,7 @@ def random_picture(side: int) -> np.ndarray:
 
 
 def real_picture(data: Data, predict: Predict, options: ExportOptions, side: int) -> np.ndarray:
-    """uint8[side, side]: the first image to predict, as a network is given it; where that is in windows, the middle."""
+    """uint8[side, side]: the first image to predict, as the network receives it; of windows, the middle."""
     if options.images is not None:
         record = scan(options.images)[0]
     else:

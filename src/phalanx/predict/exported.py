@@ -25,9 +25,9 @@ class Difference(Strict):
     """Between PyTorch and onnxruntime on one picture."""
 
     coarse: float  # largest of the logits before they are enlarged or refined
-    masks: float  # share of all pixels of all classes that change sides at the threshold
+    masks: float  # fraction of all classes' pixels whose mask differs at the threshold
     rounding: float | None = (
-        None  # PyTorch's own difference from 64 bits, where `coarse` is more than is allowed at once
+        None  # PyTorch's own difference from 64 bits, if `coarse` is more than is allowed without it
     )
 
 
@@ -88,7 +88,7 @@ def read_description(folder: Path) -> ExportDescription:
         if not path.is_file():
             raise DataError(f"{path}: is missing; {remedy}")
         if sha256_file(path) != one.sha256:
-            raise DataError(f"{path}: was altered or cut off (another SHA-256 than {DESCRIPTION_FILE} tells); {remedy}")
+            raise DataError(f"{path}: was altered or cut off (its SHA-256 is not that in {DESCRIPTION_FILE}); {remedy}")
     return about
 
 

@@ -1,4 +1,4 @@
-"""Probabilities of one image, each class kept only inside the box that holds something, and masks made of them.
+"""Probabilities of one image, each class stored only inside the box that contains some, and masks made of them.
 
 Bones fill a few hundredths of their 29 planes. What is outside a class's box counts as 0: for the masks of a single map
 that changes nothing, since bilinear interpolation never exceeds its neighbours; a mean of several maps is at most
@@ -148,7 +148,7 @@ class ProbabilityMaps:
 
 
 def _neighbours(first: int, last: int, scale: float, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Grid lines before and after each pixel of a range, and the share of the latter; clamped to ``limit`` lines."""
+    """Grid lines before and after each pixel of a range, and the fraction of the latter; clamped to ``limit`` lines."""
     place = np.clip((np.arange(first, last) + 0.5) / scale - 0.5, 0, limit - 1)
     low = place.astype(int)
     return low, np.minimum(low + 1, limit - 1), (place - low).astype(np.float32)
@@ -211,7 +211,7 @@ class MapsMean:
         self.weight += weight
 
     def parts(self) -> list[tuple[ProbabilityMaps, float]]:
-        """Probability maps that add up to the mean, a grid each, with its share of the weight."""
+        """Probability maps that add up to the mean, one per grid, with its fraction of the weight."""
         return [(total.over(self.weight), part / self.weight) for total, part in self.totals.values()]
 
     def on_finest_grid(self) -> ProbabilityMaps:
@@ -250,8 +250,8 @@ def stack_of_parts(
     each = [thresholds] * count if isinstance(thresholds, float) else thresholds
     for c, threshold in zip(range(count), each, strict=True):
         box = EMPTY
-        for maps, share in parts:
-            box = box.join(maps.support(c, threshold * share, size, max(size) / maps.side))
+        for maps, fraction in parts:
+            box = box.join(maps.support(c, threshold * fraction, size, max(size) / maps.side))
         if box == EMPTY:
             runs.append(np.empty((0, 2), np.int64))
             continue
@@ -264,7 +264,7 @@ def stack_of_parts(
 
 
 def reordered(maps: ProbabilityMaps, pairs: Sequence[tuple[int, int]]) -> ProbabilityMaps:
-    """Probability maps with the classes of each pair exchanged."""
+    """Probability maps with the classes of each pair swapped."""
     order = mirrored(len(maps.boxes), pairs)
     return ProbabilityMaps(maps.side, [maps.boxes[c] for c in order], [maps.values[c] for c in order])
 

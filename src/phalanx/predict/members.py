@@ -28,10 +28,10 @@ class FoldMember:
 
     Args:
         changes: of the run's options of prediction.
-        root: the data set whose metadata sheet tells of the patients; None: that of training.
+        root: the data set with the metadata sheet of the patients; None: that of training.
 
     Raises:
-        ConfigError: the folder holds no such weights, or the network does not run at the sizes asked for.
+        ConfigError: the folder has no such weights, or the network does not run at the sizes asked for.
         DataError: there is no sheet, and the run was trained with one.
     """
 
@@ -62,9 +62,9 @@ class FoldMember:
             data = config.data.model_copy(update={"root": root or config.data.root})
             self.sheet = read_sheet(data, config.model.metadata)
             self.strangers: set[str] = set()
-        told = None if self.sheet is None else self.sheet.to_csv()
+        sheet = None if self.sheet is None else self.sheet.to_csv()
         ways, seen = map_options(config.data, self.predict)
-        self.key = digest([found[1], ways, seen, told, device.torch.type, device.precision])
+        self.key = digest([found[1], ways, seen, sheet, device.torch.type, device.precision])
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
         traits = None if self.sheet is None else self._traits(records)
@@ -83,7 +83,7 @@ class FoldMember:
 
     def _traits(self, records: Sequence[Record]) -> Tensor:
         """float32[B, T] of the images' patients on the device."""
-        assert self.sheet is not None  # asked for only then
+        assert self.sheet is not None  # called only then
         groups = {record.group for record in records} - set(self.sheet.index)
         if groups and not self.strangers:
             print(f"note: {self.name}: {min(groups)} has no row in the metadata sheet; taken as missing", flush=True)
@@ -96,7 +96,7 @@ class FoldMember:
         for size in {*([window.size] if window else self.sides)} - {self.side}:
             try:
                 dry_run(self.network, torch.zeros(1, 1, size, size, dtype=torch.uint8))
-            except Exception as error:  # a third party's assertion is an answer to the user's choice
+            except Exception as error:  # also assertions of third parties, which reject the user's choice
                 keys = "predict.window" if window else "predict.input_size and predict.scales"
                 raise ConfigError(
                     f"{self.name}: its network does not run on {size} x {size} pixels, as {keys} ask for: "

@@ -1,4 +1,4 @@
-"""What a soft vote averages, without torch: the contract of its members, and their maps on every grid."""
+"""Members of a soft vote, without torch: their protocol, runs as members, and their maps on every input size."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -17,12 +17,12 @@ from .windows import blend_windows, window_corners
 
 
 class SoftMember(Protocol):
-    """Gives probability maps; what a soft vote averages."""
+    """What a soft vote averages: a source of probability maps."""
 
     name: str
     classes: list[str]
-    hashes: dict[str, str]  # of the weights of each fold behind it, by folder
-    key: str  # tells whether another member would give the same maps
+    hashes: dict[str, str]  # of the weights of each of its folds, by folder
+    key: str  # equal for members that return the same maps
     needs_images: bool
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
@@ -44,18 +44,18 @@ class RunMember:
         self._threshold = 0.5
 
     def compare_folds(self, images: int, threshold: float) -> None:
-        """Has the folds' masks compared over the first images, and notes those that are misaligned.
+        """Compares the folds' masks over the first images to come, and prints which are misaligned.
 
         Args:
-            images: there will be at least so many.
+            images: at least so many follow.
         """
 
-        def tell(agreement: Agreement) -> None:
+        def report(agreement: Agreement) -> None:
             for fault in agreement.misaligned:
                 print(f"note: folds of one run: {fault}", flush=True)
 
         if self.folds[1:] and images:
-            self._monitor = AgreementMonitor([fold.name for fold in self.folds], self.classes, images, tell)
+            self._monitor = AgreementMonitor([fold.name for fold in self.folds], self.classes, images, report)
             self._threshold = threshold
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
@@ -80,7 +80,7 @@ def on_grids(images: Sequence[np.ndarray], data: Data, predict: Predict, ask: As
     """Probability maps of images uint8[H, W], preprocessed as in training, averaged over sizes, whole or in windows.
 
     Args:
-        ask: gives the maps of pictures uint8[B, S, S], and is told of which image each is.
+        ask: returns the maps of pictures uint8[B, S, S]; receives the number of each one's image too.
     """
     ready = [preprocess(image, data) for image in images]
     means = [MapsMean((image.shape[0], image.shape[1])) for image in images]
@@ -98,7 +98,7 @@ def on_grids(images: Sequence[np.ndarray], data: Data, predict: Predict, ask: As
 def _windows(
     number: int, image: np.ndarray, placed: np.ndarray, data: Data, predict: Predict, ask: Ask
 ) -> ProbabilityMaps:
-    assert predict.window is not None  # asked for only then
+    assert predict.window is not None  # called only then
     corners = window_corners(image, Grid.of(image, len(placed)), predict.window)
     return blend_windows(
         placed, corners, predict.window, classes=len(data.classes), batch=predict.batch,
@@ -107,7 +107,7 @@ def _windows(
 
 
 def map_options(data: Data, predict: Predict) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options that maps depend on, beside the weights."""
+    """The options that maps depend on, besides the weights."""
     return (
         predict.model_dump(mode="json", exclude={"batch", "oof_prob", "threshold"}),
         data.model_dump(mode="json", include={"size", "blackout", "background", "pairs", "classes"}),

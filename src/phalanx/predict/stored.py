@@ -1,4 +1,4 @@
-"""Probability maps on disk: one compressed file an image, in 256 steps, cropped to content, telling what it is."""
+"""Probability maps on disk: one compressed file per image, in 256 steps, cropped to content, with its metadata."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ REMAKE_HINT = "delete it and make it again (infer: maps=true; out-of-fold maps: 
 
 
 class StoredMap(NamedTuple):
-    """One image's maps with what its file tells of them."""
+    """One image's maps with the metadata of their file."""
 
     maps: ProbabilityMaps
     image: str
@@ -34,9 +34,9 @@ class StoredMap(NamedTuple):
 
 
 def code_offset(threshold: float) -> float:
-    """The offset d in 0..1 of the codes floor(255 p + d), such that p >= threshold is told by the code alone.
+    """The offset d in 0..1 of the codes floor(255 p + d), such that p >= threshold follows from the code alone.
 
-    With .5 they are what rounding gives. A code stands for the middle of its step, 0 for nothing.
+    With .5 they are what rounding gives. A code represents the middle of its step, 0 for nothing.
 
     >>> code_offset(0.5)
     0.5
@@ -53,8 +53,8 @@ def quantise(values: np.ndarray, offset: float) -> np.ndarray:
 def dequantise(codes: np.ndarray, offset: float, corner: int = 0) -> np.ndarray:
     """float32[h, w] probabilities of uint8 codes; off by .6 of a step, and by a step at the ends of 0..1 at most.
 
-    A code stands for the middle of its step, on the fields of a chessboard a tenth of a step above and below it in
-    turn. Else the mean of two maps would be the threshold itself wherever one code lies as far above as the other below
+    A code represents the middle of its step, on the fields of a chessboard a tenth of a step above and below it in
+    turn. Else the mean of two maps would be the threshold itself wherever one code is as far above as the other is below
     it, and all of these pixels would be foreground.
 
     Args:
@@ -158,8 +158,8 @@ class MapsFolder:
 
     Attributes:
         sizes: height and width of each image it holds.
-        hashes: of the weights of each fold behind it, by folder.
-        threshold: at which its codes keep the masks.
+        hashes: of the weights of each fold it was made from, by folder.
+        threshold: at which its codes preserve the masks.
 
     Raises:
         DataError: its maps.json cannot be read.
@@ -184,7 +184,7 @@ class MapsFolder:
         self.name, self.folder = str(folder), folder
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
-        """The stored maps of each image. ``images`` uint8[H, W], where there are any, must have its size.
+        """The stored maps of each image. ``images`` uint8[H, W], if there are any, must have its size.
 
         Raises:
             DataError: it lacks an image, has it in another size, or a file is damaged or in the wrong place.
@@ -201,11 +201,11 @@ class MapsFolder:
     def _one(self, name: str) -> ProbabilityMaps:
         size, path = self._size(name), self.path_of(name)
         found = read_map(path)
-        told = {"image": name, "classes": self.classes, "size": size, "run_hashes": self.hashes}
-        other = next((key for key, value in told.items() if getattr(found, key) != value), None)
+        expected = {"image": name, "classes": self.classes, "size": size, "run_hashes": self.hashes}
+        other = next((key for key, value in expected.items() if getattr(found, key) != value), None)
         if other is not None:
             raise DataError(
-                f"{path}: has another {other.replace('_', ' ')} than {self.folder / 'maps.json'} tells; files of two "
+                f"{path}: has another {other.replace('_', ' ')} than {self.folder / 'maps.json'}; files of two "
                 "predictions are mixed here, make them again with maps=true"
             )
         return found.maps
@@ -221,7 +221,7 @@ class MapsFolder:
 
 
 def check_maps(folder: Path) -> None:
-    """Refuses to have a folder replaced that is no folder of maps, or holds something else, too.
+    """Refuses to have a folder replaced that is not a folder of maps, or has something else in it.
 
     Raises:
         OutputError: it is a link, or a file in it is none of its maps.

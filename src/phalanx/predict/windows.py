@@ -1,4 +1,4 @@
-"""An image predicted in overlapping windows: where they lie, which are looked at, how they are blended."""
+"""An image predicted in overlapping windows: their places, which are predicted, how they are blended."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -41,7 +41,7 @@ def window_corners(image: np.ndarray, grid: Grid, window: SlidingWindow) -> list
     shown = bright(image)
     if not window.skip_empty or not shown.any():
         return every
-    scale = max(shown.shape) / grid.side  # pixels of the small image a grid pixel
+    scale = max(shown.shape) / grid.side  # pixels of the small image per grid pixel
     ends = [[(int(at * scale), int((at + window.size) * scale) + 1) for at in corner] for corner in every]
     return [at for at, ((a, b), (c, d)) in zip(every, ends, strict=True) if shown[a:b, c:d].any()]
 
@@ -58,19 +58,19 @@ def blend_windows(
     """Probability maps of one image uint8[n, n], blended from its windows; pixels outside all windows are background.
 
     Args:
-        predict: gives the maps of uint8[B, size, size].
+        predict: returns the maps of uint8[B, size, size].
     """
     side, size = len(placed), window.size
-    padded = np.pad(placed, (0, max(0, size - side)))  # where the window is the larger
+    padded = np.pad(placed, (0, max(0, size - side)))  # if the window is larger
     total, weight = MapsSum(side, classes), np.zeros(padded.shape, np.float32)
-    whole, shares = Box(0, 0, side, side), gaussian_weights(size)
+    whole, weights = Box(0, 0, side, side), gaussian_weights(size)
     for first in range(0, len(corners), batch):
         some = corners[first : first + batch]
         tiles = np.stack([padded[top : top + size, left : left + size] for top, left in some])
         for (top, left), maps in zip(some, predict(tiles), strict=True):
-            weight[top : top + size, left : left + size] += shares
+            weight[top : top + size, left : left + size] += weights
             for c, (box, values) in enumerate(zip(maps.boxes, maps.values, strict=True)):
                 moved = Box(box.top + top, box.left + left, box.bottom + top, box.right + left)
                 held = moved.intersect(whole)
-                total.add_one(c, held, (values * shares[box.slices])[held.within(moved)])
+                total.add_one(c, held, (values * weights[box.slices])[held.within(moved)])
     return total.over(weight[:side, :side])

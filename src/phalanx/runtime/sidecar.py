@@ -87,7 +87,7 @@ def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
 
 def merged_hashes(members: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, str]:
     """Run hashes of several members, each with its name. Folders of one name and other weights, as runs of two machines
-    have them, keep both.
+    have them, are both retained.
 
     >>> merged_hashes([("a.csv", {"runs/r/fold0": "12"}), ("b.csv", {"runs/r/fold0": "34"})])
     {'runs/r/fold0': '12', 'b.csv: runs/r/fold0': '34'}

@@ -57,7 +57,7 @@ def cross_fit(
     Args:
         dice: float[I, C, K], of every image, class and candidate.
         default: the candidate it is compared with, the same for all classes.
-        folds: int[I]; the images of a patient lie in one.
+        folds: int[I]; the images of a patient are in one.
     """
     number, labels = np.unique(patients, return_inverse=True)[1], np.arange(dice.shape[1])
     scored, by_fold = np.empty(dice.shape[:2]), {}

@@ -1,4 +1,4 @@
-"""Hard Dice on the device. The definition is that of scoring (``submit.score``), and tests hold it to that."""
+"""Hard Dice on the device. The definition is that of scoring (``scoring.score``), and tests hold it to that."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from ..masks.planes_torch import chunks, unpack
 
 
 def hard_dice(logits: Tensor, planes: Tensor, threshold: float = 0.0) -> Tensor:
-    """Dice float32[B, C] of ``logits > threshold`` against bit-planes; 1 where both are empty.
+    """Dice float32[B, C] of ``logits > threshold`` against bit-planes; 1 if both are empty.
 
     Args:
         logits: float[B, C, H, W].

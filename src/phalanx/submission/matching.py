@@ -8,7 +8,7 @@ from .table import Submission
 
 
 def check_matching(members: Sequence[Submission]) -> None:
-    """Raises DataError unless all members have the images, classes and, where known, sizes of the first.
+    """Raises DataError unless all members have the images, classes and, if known, sizes of the first.
 
     The order of rows and of classes is free.
     """

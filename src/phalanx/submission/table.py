@@ -1,4 +1,4 @@
-"""The submission CSV ``image_name,class,rle``, a row per image and class: read lazily, written whole."""
+"""The submission CSV ``image_name,class,rle``, one row per image and class: read lazily, written whole."""
 
 import hashlib
 import os
@@ -17,19 +17,19 @@ from .rows import HEADER, RowFile
 
 class _Rows(Protocol):
     def rles(self, image: int) -> list[str]: ...
-    def stack(self, image: int) -> Stack | None: ...  # where masks are not text that has to be checked
+    def stack(self, image: int) -> Stack | None: ...  # if masks are not text that has to be checked
     def location(self, image: int, label: int) -> str: ...
 
 
 class Submission:
-    """Masks of every image and class, as RLEs that are parsed and checked when asked for.
+    """Masks of every image and class, as RLEs that are parsed and checked when they are read.
 
     Attributes:
         name: what errors and tables call it: the file's path.
         images: sorted.
         classes: their order is that of ``rles`` and ``stack``.
         sizes: (height, width) of the images whose size is known; their runs are checked against the frame.
-        run_hashes: name to hash of the training runs it was made from, where its sidecar tells.
+        run_hashes: name to hash of the training runs it was made from, if its sidecar records them.
         notes: what the user should know, such as sizes that are not known; no errors.
     """
 
@@ -57,7 +57,7 @@ class Submission:
         classes: Sequence[str] | None = None,
         sizes: Mapping[str, Size] | Size | None = None,
     ) -> "Submission":
-        """Opens a CSV and, where there is one, its sidecar. The file stays open; runs are read per image.
+        """Opens a CSV and its sidecar, if there is one. The file stays open; runs are read per image.
 
         Args:
             classes: the classes there must be, and their order; by default the sidecar's, or else those
@@ -65,7 +65,7 @@ class Submission:
             sizes: (height, width) per image, or one for all, for a CSV without sidecar.
 
         Raises:
-            DataError: with file and, where it applies, line, image and class: another header, doubled,
+            DataError: with file and, if it applies, line, image and class: another header, doubled,
                 missing or malformed rows, unknown classes, sizes that contradict the sidecar.
         """
         path = Path(path)
@@ -106,7 +106,7 @@ class Submission:
         return [texts[i] for i in self._order]
 
     def stack(self, image: str, size: Size | None = None) -> Stack:
-        """The checked masks of an image; ``size`` is its frame where another source knows it.
+        """The checked masks of an image; ``size`` is its frame if another source knows it.
 
         Raises:
             DataError: a row that cannot be parsed or leaves the frame, with its file, line, image and class.
@@ -171,7 +171,7 @@ def write(
     key: str | None = None,
 ) -> str:
     """Writes ``FILE.csv`` and its sidecar ``FILE.json``, each aside, synced and renamed; nothing is left of a
-    write that fails. What lies there may be replaced: see :func:`check_target`.
+    write that fails. Existing files may be replaced: see :func:`check_target`.
 
     Args:
         path: ends in .csv; its folder is made.
@@ -179,7 +179,7 @@ def write(
         classes: in the order of the data config.
         sizes: (height, width) per image; images without one may be left out.
         run_hashes: name to hash of the training runs the masks come from.
-        vote: what the sidecar tells of a vote.
+        vote: what the sidecar records of a vote.
         key: of all that a prediction depends on.
 
     Returns:
@@ -243,7 +243,7 @@ def _blocks(
 
 
 def check_name(path: Path) -> None:
-    """Raises DataError where no submission can have that name."""
+    """Raises DataError if no submission can have that name."""
     if path.suffix != ".csv":
         raise DataError(f"out={path}: a submission's name ends in .csv, since its sidecar takes the place of .json")
 
@@ -270,10 +270,10 @@ def check_target(path: Path) -> None:
 
 
 def _merge_sizes(
-    path: Path, images: Sequence[str], told: Mapping[str, Size], given: Mapping[str, Size] | Size | None
+    path: Path, images: Sequence[str], recorded: Mapping[str, Size], given: Mapping[str, Size] | Size | None
 ) -> dict[str, Size]:
     """Sizes of the sidecar and of the caller together."""
-    known = {image: told[image] for image in images if image in told}
+    known = {image: recorded[image] for image in images if image in recorded}
     if given is None:
         return known
     for image in images:

@@ -36,7 +36,7 @@ class Sample(NamedTuple):
 
 
 def pair_dice(stacks: Sequence[Stack]) -> np.ndarray:
-    """float64[M, M, C]: Dice of every pair of members and class of one image; NaN where both are empty."""
+    """float64[M, M, C]: Dice of every pair of members and class of one image; NaN if both are empty."""
     offset, classes = class_offset(stacks), stacks[0].classes
     found = coverage([stack.flatten(offset) for stack in stacks])
     lengths = np.diff(found.positions, append=found.positions[-1:])

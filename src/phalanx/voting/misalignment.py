@@ -154,18 +154,16 @@ def _image_permutation(pair: Pair, block: Block, max_residual: float) -> str:
     names, one, other = block
     if len(names) < 2:
         return ""
-    asked = np.unique(np.linspace(0, len(names) - 1, 24).round().astype(int))
-    cost = _median_distances(one[asked].swapaxes(0, 1)[:, :, None], other.swapaxes(0, 1)[:, None])  # over classes
-    best, own = cost.argmin(axis=1), cost[np.arange(len(asked)), asked]
+    sampled = np.unique(np.linspace(0, len(names) - 1, 24).round().astype(int))
+    cost = _median_distances(one[sampled].swapaxes(0, 1)[:, :, None], other.swapaxes(0, 1)[:, None])  # over classes
+    best, own = cost.argmin(axis=1), cost[np.arange(len(sampled)), sampled]
     left = cost.min(axis=1)
     fits = _explained(left, own, max_residual) & ((left <= max_residual) | (len(names) >= MIN_IMAGES))
     # A single image that fits all others is the typical one, and the member one that always predicts it.
-    if fits.sum() * 2 <= len(asked) or len(set(best[fits].tolist())) * 3 < fits.sum() * 2:
+    if fits.sum() * 2 <= len(sampled) or len(set(best[fits].tolist())) * 3 < fits.sum() * 2:
         return ""
     first = int(fits.argmax())
-    return (
-        f"images have other names: {names[asked[first]]} of {pair.names[0]} is {names[best[first]]} of {pair.names[1]}"
-    )
+    return f"images have other names: {names[sampled[first]]} of {pair.names[0]} is {names[best[first]]} of {pair.names[1]}"
 
 
 def _explained(left: np.ndarray, before: np.ndarray, max_residual: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from ..submission.matching import check_matching, known_sizes
 from ..submission.table import Submission
 
 MAX_MEMBERS = 62  # members of one vote: a bit each, and one for the sign
-MAX_VOTES = 10**9  # of all members together: far from where sums of 64 bits would turn over
+MAX_VOTES = 10**9  # of all members together: far below the overflow of 64 bits
 
 
 class Coverage(NamedTuple):
@@ -27,7 +27,7 @@ class Coverage(NamedTuple):
 
 def coverage(members: Sequence[np.ndarray]) -> Coverage:
     """The members that cover each stretch of pixels, from runs int64[N, 2] of one mask each."""
-    # One integer an edge: position, then member, then whether the run starts; sorted as one array.
+    # One integer per edge: position, then member, then whether the run starts; sorted as one array.
     low_bits = (2 * len(members) - 1).bit_length()
     edges = np.concatenate(
         [(runs << low_bits) + [2 * member + 1, 2 * member] for member, runs in enumerate(members)]
@@ -83,7 +83,7 @@ def vote_stacks(members: Sequence[Stack], quorum: int, weights: Sequence[int] | 
 def hard_vote(
     members: Sequence[Submission], quorum: int | None = None, weights: Sequence[int] | None = None
 ) -> Iterator[tuple[str, list[str]]]:
-    """Votes over submissions, an image at a time.
+    """Votes over submissions, one image at a time.
 
     Yields (image, one RLE per class) as ``table.write`` takes them: images sorted, classes as in the first.
 
