@@ -167,7 +167,7 @@ def test_a_wrong_table_is_refused_when_opened(tmp_path, content, message):
         ("5 1 2 1", "not sorted"),
         ("1 5 3 1", "overlaps"),
         ("8 2", "outside the image, which has 8 pixels"),
-        ("1 \xe9", "no whole number"),
+        ("1 \xe9", "not a whole number"),
     ],
 )
 def test_a_wrong_row_is_refused_with_its_place(tmp_path, rle_text, message):

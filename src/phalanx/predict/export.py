@@ -161,8 +161,8 @@ def export_run(name: str, options: ExportOptions) -> Path:
     for folder, config in zip(folders, configs, strict=True):
         if config.model.metadata:
             raise ConfigError(
-                f"{folder}: is conditioned on metadata (model.metadata), which an export cannot be; predict with the run "
-                "itself"
+                f"{folder}: is conditioned on metadata (model.metadata), which an export cannot be; predict with "
+                "the run itself"
             )
         if differing := _seen(config) ^ _seen(configs[0]):
             raise DataError(f"{folder}: has another {min(differing)[0]} than {folders[0]}; export them one by one")

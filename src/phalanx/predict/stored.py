@@ -54,7 +54,7 @@ def dequantise(codes: np.ndarray, offset: float, corner: int = 0) -> np.ndarray:
     """float32[h, w] probabilities of uint8 codes; off by .6 of a step, and by a step at the ends of 0..1 at most.
 
     A code represents the middle of its step, on the fields of a chessboard a tenth of a step above and below it in
-    turn. Else the mean of two maps would be the threshold itself wherever one code is as far above as the other is below
+    turn. Else the mean of two maps would be the threshold itself wherever one code is as far above as the other below
     it, and all of these pixels would be foreground.
 
     Args:

@@ -160,10 +160,11 @@ def _image_permutation(pair: Pair, block: Block, max_residual: float) -> str:
     left = cost.min(axis=1)
     fits = _explained(left, own, max_residual) & ((left <= max_residual) | (len(names) >= MIN_IMAGES))
     # A single image that fits all others is the typical one, and the member one that always predicts it.
-    if fits.sum() * 2 <= len(sampled) or len(set(best[fits].tolist())) * 3 < fits.sum() * 2:
+    if 2 * fits.sum() <= len(sampled) or len(set(best[fits].tolist())) * 3 < fits.sum() * 2:
         return ""
     first = int(fits.argmax())
-    return f"images have other names: {names[sampled[first]]} of {pair.names[0]} is {names[best[first]]} of {pair.names[1]}"
+    one_name, other_name = names[sampled[first]], names[best[first]]
+    return f"images have other names: {one_name} of {pair.names[0]} is {other_name} of {pair.names[1]}"
 
 
 def _explained(left: np.ndarray, before: np.ndarray, max_residual: float) -> np.ndarray:
