@@ -143,7 +143,7 @@ def test_a_folder_gives_the_maps_of_its_images(dense, tmp_path):
 )  # fmt: skip
 def test_a_file_of_another_prediction_among_them_is_refused(dense, tmp_path, change, what):
     member = folder_of(tmp_path, dense, **change)
-    with pytest.raises(DataError, match=f"x.npz: has another {what} than .*maps.json tells"):
+    with pytest.raises(DataError, match=f"x.npz: has another {what} than .*maps.json;"):
         member.maps([record("x")], [])
 
 

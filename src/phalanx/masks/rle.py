@@ -130,7 +130,7 @@ def parse(rle: str, pixels: int | None = None) -> np.ndarray:
         pixels: height x width of the image, if known; without it runs are not checked against the frame.
 
     Raises:
-        DataError: an odd count, a text that is not a whole number, a start or length below 1, runs unsorted, overlapping or
+        DataError: an odd count, a number that is not whole, a start or length below 1, runs unsorted, overlapping or
             outside the frame; the message names the run. Only the empty string is nothing.
 
     >>> parse("1 15 21 1").tolist()
