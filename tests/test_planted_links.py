@@ -161,12 +161,24 @@ def test_infer_again_over_its_own_files(place, runs, hands, plant):
 
 
 def test_a_soft_vote(place, runs, hands, plant):
-    words = ["ensemble", "mode=soft", f"members={runs}/unet,{runs}/fpn", *predicting(runs, hands), "anyway=true"]
+    words = [
+        "ensemble",
+        "mode=soft",
+        f"members={runs}/unet,{runs}/fpn",
+        *predicting(runs, hands),
+        "allow_misaligned=true",
+    ]
     assert plant(words) > 5
 
 
 def test_a_hard_vote_with_a_member_that_is_predicted_first(place, runs, hands, plant):
-    words = ["ensemble", "mode=hard", f"members={runs}/unet,{runs}/fpn", *predicting(runs, hands), "anyway=true"]
+    words = [
+        "ensemble",
+        "mode=hard",
+        f"members={runs}/unet,{runs}/fpn",
+        *predicting(runs, hands),
+        "allow_misaligned=true",
+    ]
     assert plant(words) > 15
 
 
