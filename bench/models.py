@@ -33,7 +33,7 @@ from phalanx.config.compose import compose
 from phalanx.engine.optim import build_optimizer
 from phalanx.errors import ConfigError
 from phalanx.losses.stages import StagedLoss
-from phalanx.masks.planes_torch import thin, unpack
+from phalanx.masks.planes_torch import downsample, unpack
 from phalanx.models.build import Output, build
 from phalanx.predict.export import compare, random_picture, write_onnx
 from phalanx.predict.exported import open_session
@@ -74,7 +74,7 @@ def step_cost(model: str, who: str, size: int, batch: int, repeats: int) -> dict
     def smp_loss(output: Output) -> Tensor:
         total = usual(output.logits, target(planes))
         for weight, logits in output.auxiliary:
-            total = total + weight * usual(logits, target(thin(planes, (logits.shape[-2], logits.shape[-1]))))
+            total = total + weight * usual(logits, target(downsample(planes, (logits.shape[-2], logits.shape[-1]))))
         return total
 
     def target(bits: Tensor) -> Tensor:

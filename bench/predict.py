@@ -30,9 +30,9 @@ from torch import Tensor
 from common import flags, keep, machine, memory
 from losses import CLASSES, trained_logits, truth
 from phalanx.masks.rle import dice, encode_planes, parse
-from phalanx.predict.maps import Maps, Mean
-from phalanx.predict.probability import crop
+from phalanx.predict.maps import MapsMean, ProbabilityMaps
 from phalanx.predict.stored import read_map, write_about, write_map
+from phalanx.predict.views import crop
 from vote import notebook_encode
 
 SIDE, THRESHOLD, MEMBERS = 2048, 0.5, 5
@@ -46,11 +46,11 @@ def usual_masks(probabilities: Tensor) -> list[str]:
     return [notebook_encode(mask.astype(np.uint8)) for mask in masks]
 
 
-def our_masks(stack: list[Maps]) -> list[str]:
-    mean = Mean(FULL)
+def our_masks(stack: list[ProbabilityMaps]) -> list[str]:
+    mean = MapsMean(FULL)
     for maps in stack:
         mean.add(maps)
-    return mean.rles(THRESHOLD)
+    return mean.stack(THRESHOLD).texts()
 
 
 def best(work: Callable[[], object], repeats: int) -> float:

@@ -21,8 +21,9 @@ from common import flags, keep, machine
 from phalanx.masks import rle
 from phalanx.masks.planes import pack
 from phalanx.scoring.score import score
-from phalanx.submission.table import Submission, known_sizes, write
-from phalanx.voting.agreement import look
+from phalanx.submission.matching import known_sizes
+from phalanx.submission.table import Submission, write
+from phalanx.voting.agreement import measure_agreement
 from phalanx.voting.vote import hard_vote
 
 SIDE = 2048
@@ -32,8 +33,9 @@ STREAM_SIDE, POSES = 64, 40
 CHILD = """
 import json, sys, time
 from pathlib import Path
-from phalanx.voting.agreement import look
-from phalanx.submission.table import Submission, known_sizes, write
+from phalanx.voting.agreement import measure_agreement
+from phalanx.submission.matching import known_sizes
+from phalanx.submission.table import Submission, write
 from phalanx.voting.vote import hard_vote
 
 def status(key):  # of this program alone: a child's ru_maxrss begins with its parent's
@@ -42,7 +44,7 @@ def status(key):  # of this program alone: a child's ru_maxrss begins with its p
 before, began = status("VmRSS"), time.process_time()
 side = int(sys.argv[2])
 members = [Submission.read(path, sizes=(side, side)) for path in sys.argv[3:]]
-look(members).misaligned
+measure_agreement(members).misaligned
 write(sys.argv[1], hard_vote(members), members[0].classes, known_sizes(members))
 print(json.dumps({"bytes": status("VmHWM") - before, "peak": status("VmHWM"), "seconds": time.process_time() - began}))
 """
@@ -153,7 +155,7 @@ def measure_vote(folder: Path, images: int, slow_images: int, repeats: int) -> l
 
     def ours() -> None:
         members = [Submission.read(path) for path in paths]
-        if look(members).misaligned:
+        if measure_agreement(members).misaligned:
             raise SystemExit("good members were called misaligned")
         write(folder / "voted.csv", hard_vote(members), CLASSES, known_sizes(members))
 

@@ -319,7 +319,7 @@ def test_a_submission_of_another_name(refused, runs):
 
 def test_a_soft_vote_with_a_csv(refused, predicted, runs):
     line = refused("ensemble", "mode=soft", f"members=fpn,{predicted}", f"runs={runs}")
-    assert "unet.csv holds masks and no probabilities; vote CSVs with mode=hard" in line
+    assert "unet.csv contains masks, not probabilities; vote CSVs with mode=hard" in line
 
 
 def drop_image(csv: Path, target: Path) -> str:

@@ -12,7 +12,7 @@ from phalanx import cli
 from phalanx.commands.args import plain_words
 from phalanx.config.compose import config_folder
 from phalanx.ensemble.options import EnsembleOptions, InferOptions
-from phalanx.ensemble.tune import DecideOptions
+from phalanx.ensemble.tune import TuneOptions
 from phalanx.errors import ConfigError
 from phalanx.phantom.hand import HandOptions
 from phalanx.predict.export import ExportOptions
@@ -47,7 +47,7 @@ def test_help_wins_over_other_words(capsys):
 
 
 TYPED = {
-    "infer": InferOptions, "ensemble": EnsembleOptions, "export": ExportOptions, "decide": DecideOptions,
+    "infer": InferOptions, "ensemble": EnsembleOptions, "export": ExportOptions, "tune": TuneOptions,
     "phantom": HandOptions, "picture": PictureOptions,
 }  # fmt: skip
 
@@ -111,6 +111,11 @@ def test_an_unknown_command_is_met_with_the_nearest(word, meant, capsys):
     out = capsys.readouterr()
     assert out.err == f"phalanx {word}: {word}: no such command; did you mean {meant}? See --help\n"
     assert out.out == ""
+
+
+def test_a_command_of_an_earlier_version_is_refused_with_its_new_name(capsys):
+    assert cli.main(["decide", "members=a"]) == 2
+    assert capsys.readouterr().err == "phalanx decide: decide: no such command; it is now tune\n"
 
 
 def test_version(capsys):

@@ -161,12 +161,24 @@ def test_infer_again_over_its_own_files(place, runs, hands, plant):
 
 
 def test_a_soft_vote(place, runs, hands, plant):
-    words = ["ensemble", "mode=soft", f"members={runs}/unet,{runs}/fpn", *predicting(runs, hands), "anyway=true"]
+    words = [
+        "ensemble",
+        "mode=soft",
+        f"members={runs}/unet,{runs}/fpn",
+        *predicting(runs, hands),
+        "allow_misaligned=true",
+    ]
     assert plant(words) > 5
 
 
 def test_a_hard_vote_with_a_member_that_is_predicted_first(place, runs, hands, plant):
-    words = ["ensemble", "mode=hard", f"members={runs}/unet,{runs}/fpn", *predicting(runs, hands), "anyway=true"]
+    words = [
+        "ensemble",
+        "mode=hard",
+        f"members={runs}/unet,{runs}/fpn",
+        *predicting(runs, hands),
+        "allow_misaligned=true",
+    ]
     assert plant(words) > 15
 
 
@@ -276,7 +288,7 @@ def test_outputs_do_not_replace_files_of_others(place, foreign, runs, hands, cap
         "plan experiment=demo_fpn --json coco.json",
         "claims out=notes.md",
         f"eda data.root={hands} out={hands} progress=false workers=1 csv=m.csv",
-        f"decide members=unet runs={runs} out=m.json",
+        f"tune members=unet runs={runs} out=m.json",
         f"picture m.csv {answers} {hands} --out image.png",
     ):
         if "eda" in words:
@@ -299,7 +311,7 @@ def test_a_user_s_file_in_a_folder_of_ours_is_not_removed(place, runs, hands, wh
     before = tree(Path())
     capsys.readouterr()
     assert main([*words, "tta=hflip"]) == 2
-    assert capsys.readouterr().err.endswith("notes.txt: stands in the way and was not written by this program; "
+    assert capsys.readouterr().err.endswith("notes.txt: is in the way and was not written by this program; "
                                             "move it away\n")  # fmt: skip
     after = tree(Path())
     assert {name: after[name][1] for name in before} == {name: content for name, (_, content) in before.items()}
@@ -322,7 +334,7 @@ def test_our_own_outputs_are_replaced(place, capsys):
 def test_a_file_with_a_second_name_is_not_added_to(tmp_path):
     (tmp_path / "precious").write_text("a")
     os.link(tmp_path / "precious", tmp_path / "rows.0")
-    with pytest.raises(OutputError, match=r"rows\.0: stands in the way"):
+    with pytest.raises(OutputError, match=r"rows\.0: is in the way"):
         append_bytes(tmp_path / "rows.0", b"c")
     write_text(tmp_path / "rows.0", "b")  # takes the name, and leaves the other its content
     assert (tmp_path / "precious").read_text() == "a"
@@ -330,7 +342,7 @@ def test_a_file_with_a_second_name_is_not_added_to(tmp_path):
 
 def test_a_pipe_does_not_wait_for_ever(tmp_path):
     os.mkfifo(tmp_path / "rows.0")
-    with pytest.raises(OutputError, match="stands in the way"):
+    with pytest.raises(OutputError, match="is in the way"):
         append_bytes(tmp_path / "rows.0", b"c")
     with pytest.raises(OutputError, match="not a regular file"):
         write_text(tmp_path / "rows.0", "a")

@@ -18,7 +18,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx export RUN [out=DIR]                                       a run as ONNX files, predicted without torch
   phalanx score FILE ANSWERS [json=FILE]                             mean Dice, per class, patient bootstrap
   phalanx compare A B ANSWERS                                        the difference of two, paired by patient
-  phalanx decide members=A,B [out=FILE.json]                         weights, thresholds, cleaning, out of fold
+  phalanx tune members=A,B [out=FILE.json]                           weights, thresholds, cleaning, out of fold
   phalanx ledger add RUN|FILE.csv [score=0.976]                      keep a run or submission in submissions/ledger.csv
   phalanx leaderboard                                                what the ledger holds, the best first
   phalanx phantom hand patients=N size=S seed=K out=DIR              make a synthetic data set
@@ -60,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
         if command not in COMMANDS:
+            if command in RENAMED:
+                raise ConfigError(f"{command}: no such command; it is now {RENAMED[command]}")
             import difflib
 
             close = difflib.get_close_matches(command, COMMANDS, n=1)
@@ -105,7 +107,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "export": (submissions.export, submissions.EXPORT),
     "score": (scores.score, scores.SCORE),
     "compare": (scores.compare, scores.COMPARE),
-    "decide": (submissions.decide, submissions.DECIDE),
+    "tune": (submissions.tune, submissions.TUNE),
     "ledger": (scores.ledger, scores.LEDGER),
     "leaderboard": (scores.leaderboard, scores.LEADERBOARD),
     "phantom": (datasets.phantom, datasets.PHANTOM),
@@ -120,6 +122,8 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "claims": (training.claims, training.CLAIMS),
     "demo": (demo, DEMO),
 }
+
+RENAMED = {"decide": "tune"}  # commands of earlier versions
 
 if __name__ == "__main__":
     sys.exit(main())

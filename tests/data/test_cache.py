@@ -18,7 +18,7 @@ from phalanx.data.images import Grid
 from phalanx.data.layouts import train_records
 from phalanx.data.prepared import CODE, Prepared, prepare
 from phalanx.errors import DataError
-from phalanx.masks.planes import Runs
+from phalanx.masks.planes import PlaneRuns
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def race(place, number):
             return f"process {number} got another sample than {key}"
         if found is None or rng.random() < 0.2:
             image = np.full((64, 64), key, np.uint8)
-            folder.put(f"{key:064d}", Prepared(image, Runs.of(image[:, :, None]), Grid(64, 64, 64)), set())
+            folder.put(f"{key:064d}", Prepared(image, PlaneRuns.of(image[:, :, None]), Grid(64, 64, 64)), set())
     return ""
 
 

@@ -39,7 +39,7 @@ HARM = {
     "final altered": (lambda f: flip(f / "final/weights.safetensors"), "final is missing or altered"),
     "final swapped": (lambda f: other_fold(f / "final/weights.safetensors"), "final is missing or altered"),
     "final gone": (lambda f: shutil.rmtree(f / "final"), "final is missing or altered"),
-    "oof.csv altered": (lambda f: flip(f / "oof.csv"), "cut or edited since"),
+    "oof.csv altered": (lambda f: flip(f / "oof.csv"), "cut off or edited later"),
     "oof.csv gone": (lambda f: (f / "oof.csv").unlink(), "oof.csv is missing"),
     "oof.json gone": (lambda f: (f / "oof.json").unlink(), "oof.json is missing"),
     "oof.json no longer ours": (lambda f: (f / "oof.json").write_text("{}"), "oof.json is damaged"),

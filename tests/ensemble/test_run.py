@@ -75,16 +75,16 @@ def test_weights_and_ties(vote):
         (["weights=-1,1,1"], "weights=-1,1,1: whole numbers from 1"),
         (["weights=9999999999999999999,1,1"], "whole numbers from 1"),
         (["votes=999999999,999999999,1"], "1999999999 votes in all, 1000000000 at most"),
-        (["threshold=0.4"], "threshold: changes no CSV"),
-        (["tta=hflip"], "tta: changes no CSV"),
-        (["data.root=x"], "data.root: changes no CSV"),
-        (["weights=best"], "weights: changes no CSV"),
-        (["size=96x96", "images=x"], "size: images= tells the sizes already"),
+        (["threshold=0.4"], "threshold: does not change a CSV"),
+        (["tta=hflip"], "tta: does not change a CSV"),
+        (["data.root=x"], "data.root: does not change a CSV"),
+        (["weights=best"], "weights: does not change a CSV"),
+        (["size=96x96", "images=x"], "size: images= gives the sizes already"),
         (["weights=bets"], "weights='bets': "),
         (["quorum=4"], "quorum 4: must be a whole number from 1 to 3"),
         (["average=flat"], "average: belongs to mode=soft"),
         (["maps=true"], "maps: belongs to mode=soft"),
-        (["anyway=perhaps"], "anyway='perhaps': "),
+        (["allow_misaligned=perhaps"], "allow_misaligned='perhaps': "),
     ],
 )
 def test_votes_that_cannot_be_are_refused(vote, words, says):
@@ -99,11 +99,11 @@ def test_a_misaligned_member_stops_the_vote_unless_told_to_go_on(vote):
     assert "agreement (Dice) over 3 of 3 images" in out
     assert "m2.csv is misaligned: " in error
     assert "px right of" in error
-    assert "anyway=true votes all the same" in error
-    voted, out, error = vote(*members, words=["anyway=true"])
+    assert "allow_misaligned=true votes with it" in error
+    voted, out, error = vote(*members, words=["allow_misaligned=true"])
     np.testing.assert_array_equal(voted, sum(of.astype(int) for of in members) >= 2)
     assert "m2.csv is misaligned" in out
-    assert "voted anyway" in out
+    assert "voted with it" in out
 
 
 def test_images_tell_the_sizes_of_csvs_without_sidecar(vote, tmp_path):
@@ -127,7 +127,7 @@ def test_images_tell_the_sizes_of_csvs_without_sidecar(vote, tmp_path):
 
 def test_the_sidecar_tells_how_members_agreed(vote, tmp_path):
     members = [masks(0), masks(1), masks(2, moved=5)]
-    vote(*members, words=["anyway=true", "weights=2,1,1"])
+    vote(*members, words=["allow_misaligned=true", "weights=2,1,1"])
     told = json.loads((tmp_path / "out.json").read_text())["vote"]
     assert told["how"] == "hard weights=2,1,1"
     assert [Path(name).name for name in told["members"]] == ["m0.csv", "m1.csv", "m2.csv"]
@@ -152,19 +152,25 @@ def test_a_stopped_hard_vote_predicts_no_member_twice(runs, hands, tmp_path, cap
     for name in ("fpn", "unet"):
         assert main(["infer", f"experiment={name}", f"out={tmp_path / name}.csv", *common]) == 0
     files = ",".join(str(tmp_path / f"{name}.csv") for name in ("fpn", "unet"))
-    assert main(["ensemble", "mode=hard", f"members={files}", "anyway=true", f"out={tmp_path / 'csv.csv'}"]) == 0
+    assert (
+        main(["ensemble", "mode=hard", f"members={files}", "allow_misaligned=true", f"out={tmp_path / 'csv.csv'}"]) == 0
+    )
     words = ["ensemble", "mode=hard", "members=fpn,unet", f"out={tmp_path / 'runs.csv'}", *common]
     with monkeypatch.context() as patch:
-        patch.setattr(phalanx.ensemble.hard, "look", lambda members: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            phalanx.ensemble.hard, "measure_agreement", lambda members: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         assert main(words) == 130
     assert "the same command continues" in capsys.readouterr().err
     assert len(list((tmp_path / ".runs.csv.members").glob("*.csv"))) == 2
     with monkeypatch.context() as patch:
         patch.setattr(FoldMember, "maps", None)
-        assert main([*words, "anyway=true"]) == 0
+        assert main([*words, "allow_misaligned=true"]) == 0
     assert (tmp_path / "runs.csv").read_bytes() == (tmp_path / "csv.csv").read_bytes()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-    monkeypatch.setattr(phalanx.ensemble.hard, "look", lambda members: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        phalanx.ensemble.hard, "measure_agreement", lambda members: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     assert main(words) == 130
     monkeypatch.setattr(FoldMember, "maps", None)
     with pytest.raises(TypeError):  # other options predict anew
@@ -222,7 +228,14 @@ def test_a_flat_average_counts_folds_and_the_usual_one_members(runs, hands, tmp_
 
     names = [str(runs / "unet" / "fold0"), "fpn"]
     options = EnsembleOptions(
-        mode="soft", members=names, runs=runs, root=hands, device="cpu", progress=False, maps=True, anyway=True
+        mode="soft",
+        members=names,
+        runs=runs,
+        root=hands,
+        device="cpu",
+        progress=False,
+        maps=True,
+        allow_misaligned=True,
     )
     maps = {}
     for kind, words in {
@@ -250,9 +263,9 @@ class Discs:
         self.name, self.found = name, masks(ord(name), images=20)[..., ::flip]
 
     def maps(self, records, images):
-        from phalanx.predict.maps import Maps
+        from phalanx.predict.maps import ProbabilityMaps
 
-        return [Maps.of(self.found[int(record.name[1:3])].astype(np.float32)) for record in records]
+        return [ProbabilityMaps.of(self.found[int(record.name[1:3])].astype(np.float32)) for record in records]
 
 
 @pytest.mark.parametrize(("flip", "told"), [(1, 0), (-1, 1)])
@@ -277,7 +290,7 @@ def test_a_mirrored_fold_is_noted(capsys, flip, told):
 
 def test_a_soft_vote_stops_at_a_mirrored_member(tmp_path, capsys, monkeypatch):
     """Stored maps of discs, the second member's mirrored."""
-    from phalanx.predict.maps import Maps
+    from phalanx.predict.maps import ProbabilityMaps
     from phalanx.predict.stored import write_about, write_map
 
     monkeypatch.chdir(tmp_path)
@@ -290,8 +303,8 @@ def test_a_soft_vote_stops_at_a_mirrored_member(tmp_path, capsys, monkeypatch):
         of = masks(ord(member), images=20)[..., ::flip]
         for name, image in zip(sizes, of, strict=True):
             write_map(
-                tmp_path / member / f"{name}.npz", Maps.of(image.astype(np.float32)), image=name, size=(SIDE, SIDE),
-                classes=CLASSES, run_hashes={}, threshold=0.5,
+                tmp_path / member / f"{name}.npz", ProbabilityMaps.of(image.astype(np.float32)), image=name,
+                size=(SIDE, SIDE), classes=CLASSES, run_hashes={}, threshold=0.5,
             )  # fmt: skip
         write_about(tmp_path / member, CLASSES, {}, sizes, "", 0.5)
     words = ["ensemble", "mode=soft", "members=a,b", "images=images", "out=out.csv", "progress=false"]
@@ -300,8 +313,8 @@ def test_a_soft_vote_stops_at_a_mirrored_member(tmp_path, capsys, monkeypatch):
     assert "agreement (Dice) over 16 of 20 images" in told.out
     assert "a or b is misaligned: a has its masks mirrored left to right of those of b" in told.err
     assert not (tmp_path / "out.csv").exists()
-    assert main([*words, "anyway=true"]) == 0
-    assert "voted anyway" in capsys.readouterr().out
+    assert main([*words, "allow_misaligned=true"]) == 0
+    assert "voted with it" in capsys.readouterr().out
 
 
 def test_infer_has_the_folds_of_a_run_compared(runs, hands, tmp_path, monkeypatch):

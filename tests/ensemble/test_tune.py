@@ -1,4 +1,4 @@
-"""`phalanx decide` by command: what is planted is found, applied by a vote, and nothing else is kept."""
+"""`phalanx tune` by command: what is planted is found, applied by a vote, and nothing else is adopted."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from phalanx.config.compose import compose, config_folder
 from phalanx.ensemble.candidates import by_cleaning, by_threshold, by_weights, gather
 from phalanx.ensemble.oof import open_out_of_fold
 from phalanx.masks import rle
-from phalanx.predict.maps import Maps, Mean
+from phalanx.predict.maps import MapsMean, ProbabilityMaps
 from phalanx.predict.stored import write_about, write_map
 from phalanx.runs.reader import FORMAT
 from phalanx.submission.table import Submission
@@ -94,7 +94,7 @@ def run_of(name, maps, *, fold_of=FOLD_OF, count=FOLDS, classes=CLASSES):
     def keep(folder, images, hashes):
         for image in images:
             write_map(
-                folder / f"{image}.npz", Maps.of(maps(NAMES.index(image))), image=image, size=SIZES[image],
+                folder / f"{image}.npz", ProbabilityMaps.of(maps(NAMES.index(image))), image=image, size=SIZES[image],
                 classes=classes, run_hashes=hashes, threshold=0.5,
             )  # fmt: skip
         write_about(folder, classes, hashes, {image: SIZES[image] for image in images}, name, 0.5)
@@ -111,14 +111,14 @@ def run_of(name, maps, *, fold_of=FOLD_OF, count=FOLDS, classes=CLASSES):
     keep(Path(f"{name}.maps"), NAMES, hashes)
 
 
-def decide(capsys, *members, words=()):
-    code = main(["decide", f"members={','.join(members)}", "out=decided.json", "progress=false", *words])
+def tuned(capsys, *members, words=()):
+    code = main(["tune", f"members={','.join(members)}", "out=postprocess.json", "progress=false", *words])
     told = capsys.readouterr()
-    return (json.loads(open("decided.json").read()) if code == 0 else None), told.out + told.err
+    return (json.loads(open("postprocess.json").read()) if code == 0 else None), told.out + told.err
 
 
 def dense_dice(masks):
-    """Mean Dice of bool[C, H, W] by image against the discs."""
+    """MapsMean Dice of bool[C, H, W] by image against the discs."""
     found = []
     for i, name in enumerate(NAMES):
         for mask, inside in zip(masks[name], distances(i, *SIZES[name]) > 0, strict=True):
@@ -128,7 +128,7 @@ def dense_dice(masks):
 
 
 def voted(capsys, *words):
-    code = main(["ensemble", "mode=soft", "out=v.csv", "progress=false", "anyway=true", *words])
+    code = main(["ensemble", "mode=soft", "out=v.csv", "progress=false", "allow_misaligned=true", *words])
     told = capsys.readouterr()
     assert code == 0, told.err
     found = Submission.read("v.csv")
@@ -136,31 +136,31 @@ def voted(capsys, *words):
     return dense_dice(masks), told.out
 
 
-def kept(found):
-    return [row["choice"] for row in found["verdicts"] if row["kept"] and row["choice"] != "together"]
+def adopted(found):
+    return [row["choice"] for row in found["choices"] if row["adopted"] and row["choice"] != "together"]
 
 
 def test_equally_good_members_keep_equal_votes_and_their_threshold(place, capsys):
     for name, seed in (("a", 1), ("b", 2)):
         run_of(name, lambda i, seed=seed: good(i, seed))
-    found, told = decide(capsys, "a", "b")
-    assert kept(found) == []
+    found, told = tuned(capsys, "a", "b")
+    assert adopted(found) == []
     assert [member["votes"] for member in found["members"]] == [1, 1]
     assert (found["thresholds"], found["smallest"], found["largest"], found["holes"]) == ({}, {}, [], [])
-    assert told.count("not kept") == 6
+    assert told.count("not adopted") == 6
     words = ["members=a.maps,b.maps"]
-    assert voted(capsys, *words, "decided=decided.json") == pytest.approx(voted(capsys, *words))
+    assert voted(capsys, *words, "postprocess=postprocess.json") == pytest.approx(voted(capsys, *words))
 
 
 def test_a_noise_member_is_left_out(place, capsys):
     run_of("a", lambda i: good(i, 1, 0.3))
     run_of("n", lambda i: noise(i, 2))
-    found, _ = decide(capsys, "a", "n")
+    found, _ = tuned(capsys, "a", "n")
     assert {member["name"]: member["votes"] > 0 for member in found["members"]}["a"]
-    assert set(kept(found)) & {"members", "weights"}
+    assert set(adopted(found)) & {"members", "weights"}
     before, _ = voted(capsys, "members=a.maps,n.maps")
-    after, told = voted(capsys, "members=n.maps,a.maps", "decided=decided.json")
-    best = max((row for row in found["verdicts"][:2]), key=lambda row: row["cross_fitted"])
+    after, told = voted(capsys, "members=n.maps,a.maps", "postprocess=postprocess.json")
+    best = max((row for row in found["choices"][:2]), key=lambda row: row["cross_fitted"])
     assert before == pytest.approx(best["default"], abs=0.01)
     assert after > before + 0.05
     votes = {member["name"]: member["votes"] for member in found["members"]}
@@ -172,57 +172,65 @@ def test_of_ten_members_the_bad_ones_are_left_out(place, capsys):
     names = [f"m{k}" for k in range(10)]
     for k, name in enumerate(names):
         run_of(name, lambda i, k=k: noise(i, k) if k in (2, 7) else good(i, k))
-    found, told = decide(capsys, *names)
-    assert kept(found) in (["members"], ["weights"]), told
+    found, told = tuned(capsys, *names)
+    assert adopted(found) in (["members"], ["weights"]), told
     votes = {member["name"]: member["votes"] for member in found["members"]}
     assert votes["m2"] == votes["m7"] == 0 < sum(votes.values())
     words = [f"members={','.join(f'{name}.maps' for name in names)}"]
     before, _ = voted(capsys, *words)
-    after, said = voted(capsys, *words, "decided=decided.json")
+    after, said = voted(capsys, *words, "postprocess=postprocess.json")
     assert "m2.maps: left out" in said
-    row = next(row for row in found["verdicts"] if row["kept"])
+    row = next(row for row in found["choices"] if row["adopted"])
     assert after - before == pytest.approx(row["in_sample"] - row["default"], abs=2e-3)
 
 
 def test_a_planted_threshold_is_found_and_gains_what_was_told(place, capsys):
     run_of("a", lambda i: timid(i, 1))
-    found, told = decide(capsys, "a")
-    assert kept(found) == ["thresholds"]
+    found, told = tuned(capsys, "a")
+    assert adopted(found) == ["thresholds"]
     assert list(found["thresholds"]) == ["Ulna"]
     assert found["thresholds"]["Ulna"] == pytest.approx(0.3, abs=0.03)
-    assert "kept: Ulna 0.3" in told
-    row = next(row for row in found["verdicts"] if row["choice"] == "thresholds")
-    before, after = voted(capsys, "members=a.maps")[0], voted(capsys, "members=a.maps", "decided=decided.json")[0]
+    assert "adopted: Ulna 0.3" in told
+    row = next(row for row in found["choices"] if row["choice"] == "thresholds")
+    before, after = (
+        voted(capsys, "members=a.maps")[0],
+        voted(capsys, "members=a.maps", "postprocess=postprocess.json")[0],
+    )
     assert before == pytest.approx(row["default"], abs=0.003)  # contours are drawn on pixel centres
     assert after - before == pytest.approx(row["gain"], abs=0.003)
 
 
 def test_specks_and_holes_are_found_and_cleaned_together(place, capsys, monkeypatch):
     run_of("a", lambda i: specked(i, 1))
-    found, told = decide(capsys, "a")
-    assert {"largest", "holes"} <= set(kept(found))
+    found, told = tuned(capsys, "a")
+    assert {"largest", "holes"} <= set(adopted(found))
     assert set(found["largest"]) == {"Radius", "Capitate"}
     assert found["holes"] == ["Ulna"]
     assert set(found["smallest"]) == {"Radius", "Capitate"}
     assert "together" in told
-    before, after = voted(capsys, "members=a.maps")[0], voted(capsys, "members=a.maps", "decided=decided.json")[0]
+    before, after = (
+        voted(capsys, "members=a.maps")[0],
+        voted(capsys, "members=a.maps", "postprocess=postprocess.json")[0],
+    )
     clean = {n: good(i, 1, 0.3) for i, n in enumerate(NAMES)}
-    ideal = {n: [rle.decode(t, SIZES[n]) for t in mean_of([clean[n]], n).rles(0.5)] for n in NAMES}
+    ideal = {n: [rle.decode(t, SIZES[n]) for t in mean_of([clean[n]], n).stack(0.5).texts()] for n in NAMES}
     assert before < after == pytest.approx(dense_dice(ideal), abs=1e-4)  # stored in 256 steps
 
-    monkeypatch.setattr("phalanx.ensemble.tune.together_dice", lambda held, decided: np.zeros((len(held.records), 3)))
-    assert [found["verdicts"][-1][key] for key in ("choice", "kept")] == ["together", True]
-    found, told = decide(capsys, "a")  # each gains, and all together do not
-    assert [found["verdicts"][-1][key] for key in ("choice", "kept")] == ["together", False]
-    assert "no sure gain, so nothing is kept" in told
-    assert (kept(found), found["largest"], found["holes"], found["smallest"]) == ([], [], [], {})
+    monkeypatch.setattr(
+        "phalanx.ensemble.tune.together_dice", lambda held, postprocess: np.zeros((len(held.records), 3))
+    )
+    assert [found["choices"][-1][key] for key in ("choice", "adopted")] == ["together", True]
+    found, told = tuned(capsys, "a")  # each gains, and all together do not
+    assert [found["choices"][-1][key] for key in ("choice", "adopted")] == ["together", False]
+    assert "no significant gain, so nothing is adopted" in told
+    assert (adopted(found), found["largest"], found["holes"], found["smallest"]) == ([], [], [], {})
 
 
 def mean_of(planes, name, votes=None):
-    mean = Mean(SIZES[name])
+    mean = MapsMean(SIZES[name])
     for one, vote in zip(planes, votes or [1] * len(planes), strict=True):
         if vote:
-            mean.add(Maps.of(one), vote)
+            mean.add(ProbabilityMaps.of(one), vote)
     return mean
 
 
@@ -252,7 +260,7 @@ def test_counts_are_those_of_dense_masks(place):
             return 2 * (mask & truth[c]).sum() / both if both else 1.0
 
         def drawn(votes, at, c, planes=planes, name=image.name):
-            return rle.decode(mean_of(planes, name, votes).rles(at)[c], SIZES[name])
+            return rle.decode(mean_of(planes, name, votes).stack(at).texts()[c], SIZES[name])
 
         for c in range(3):
             for k in range(4):
@@ -269,7 +277,7 @@ def test_counts_are_those_of_dense_masks(place):
             assert found[2][row, c, 4] == pytest.approx(dice(ndimage.binary_fill_holes(mask), c), abs=1e-6)
 
 
-def test_what_a_fold_is_given_is_decided_without_its_truth(place, capsys, monkeypatch):
+def test_the_settings_of_a_fold_are_fitted_without_its_truth(place, capsys, monkeypatch):
     """The truth of fold 0 is made wrong: what was fitted without fold 0 stays the same, and the score does not."""
     from phalanx.ensemble import tune as module
 
@@ -277,37 +285,37 @@ def test_what_a_fold_is_given_is_decided_without_its_truth(place, capsys, monkey
     seen = []
     fitted = module.cross_fit
     monkeypatch.setattr(module, "cross_fit", lambda *args, **named: seen.append(fitted(*args, **named)) or seen[-1])
-    decide(capsys, "a")
+    tuned(capsys, "a")
     clean, seen[:] = list(seen), []
     for name in (name for name, fold in FOLD_OF.items() if fold == 0):
         path = place / f"hands/train/outputs_json/P{NAMES.index(name) // 2:02d}/{name}".replace(".png", ".json")
         square = [[60, 60], [63, 60], [63, 63], [60, 63]]
         path.write_text(json.dumps({"annotations": [{"label": label, "points": square} for label in CLASSES]}))
-    decide(capsys, "a")
+    tuned(capsys, "a")
     for before, after in zip(clean[:1], seen[:1], strict=True):  # later choices stand on this one's
         np.testing.assert_array_equal(before.by_fold[0], after.by_fold[0])
         assert before.in_sample > after.in_sample
         assert before.comparison.means[1] > after.comparison.means[1]
 
 
-def test_a_trained_run_predicts_by_its_decisions(tiny, tmp_path, capsys, monkeypatch):
-    """Decisions edited to one threshold for all classes predict what that threshold does."""
+def test_a_trained_run_predicts_with_its_post_processing(tiny, tmp_path, capsys, monkeypatch):
+    """Post-processing edited to one threshold for all classes predict what that threshold does."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(config_folder())
     assert main(["train", *tiny("fpn", name="r", fold="0,1", epochs=1, predict__oof_prob="true")]) == 0
-    found, told = decide(capsys, "r")
+    found, told = tuned(capsys, "r")
     assert found["members"][0]["name"] == "r"
     assert "thresholds" in told
     found |= {"thresholds": dict.fromkeys(found["classes"], 0.07), "smallest": {}, "largest": [], "holes": []}
-    (tmp_path / "decided.json").write_text(json.dumps(found))
+    (tmp_path / "postprocess.json").write_text(json.dumps(found))
     words = ["infer", "experiment=r", "progress=false", "device=cpu"]
-    for last in (["decided=decided.json", "out=a.csv"], ["threshold=0.07", "out=b.csv"], ["out=c.csv"]):
+    for last in (["postprocess=postprocess.json", "out=a.csv"], ["threshold=0.07", "out=b.csv"], ["out=c.csv"]):
         assert main([*words, *last]) == 0
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes() != (tmp_path / "c.csv").read_bytes()
     found["members"][0]["hashes"]["runs/r/fold1"] = "another"
-    (tmp_path / "decided.json").write_text(json.dumps(found))
-    assert main([*words, "decided=decided.json", "out=d.csv"]) == 2
-    assert "decisions were made for the weights of r" in capsys.readouterr().err
+    (tmp_path / "postprocess.json").write_text(json.dumps(found))
+    assert main([*words, "postprocess=postprocess.json", "out=d.csv"]) == 2
+    assert "postprocess= was tuned on the weights of r" in capsys.readouterr().err
 
 
 def test_bad_members_are_refused(place, capsys):
@@ -322,7 +330,7 @@ def test_bad_members_are_refused(place, capsys):
     shutil.copytree(place / "runs/a", place / "runs/twin")
     for members, words, text in (
         ("a,other", [], "data.folds_file=FILE"),
-        ("a,twin", [], "twin: has the very weights of a"),
+        ("a,twin", [], "twin: has the same weights as a"),
         ("split", [], "is in two folds"),
         ("a,renamed", [], "has other classes"),
         ("bare", [], "predict.oof_prob=true"),
@@ -334,19 +342,19 @@ def test_bad_members_are_refused(place, capsys):
         ("a", ["data.root=elsewhere"], "no such folder"),
         ("a", ["runs=nowhere"], "no trained run"),
     ):
-        found, told = decide(capsys, members, words=words)
+        found, told = tuned(capsys, members, words=words)
         assert found is None, members
         assert text in told, told
         assert "Traceback" not in told
-    assert main(["decide"]) == 2
-    (place / "decided.csv").touch()
-    assert "no CSV's sidecar" in decide(capsys, "a")[1]
+    assert main(["tune"]) == 2
+    (place / "postprocess.csv").touch()
+    assert "not a CSV's sidecar" in tuned(capsys, "a")[1]
 
 
-def test_a_decisions_file_is_for_its_members_alone(place, capsys):
+def test_a_post_processing_file_is_for_its_members_alone(place, capsys):
     for name, seed in (("a", 1), ("b", 2), ("c", 3)):
         run_of(name, lambda i, seed=seed: good(i, seed))
-    found, _ = decide(capsys, "a", "b")
+    found, _ = tuned(capsys, "a", "b")
 
     def refused(text, *words):
         assert main(["ensemble", "mode=soft", "out=v.csv", "progress=false", *words]) == 2
@@ -355,24 +363,29 @@ def test_a_decisions_file_is_for_its_members_alone(place, capsys):
         assert not (place / "v.csv").exists()
 
     both = "members=a.maps,b.maps"
-    refused("count on b too", "members=a.maps", "decided=decided.json")
-    refused("c.maps: decisions were made for the weights of a, b", "members=a.maps,c.maps", "decided=decided.json")
-    refused("each once", f"members=a.maps,b.maps,{place / 'a.maps'}", "decided=decided.json")
-    refused("a.maps is named twice", "members=a.maps,b.maps,a.maps", "decided=decided.json")
-    refused("no decisions file", both, "decided=missing.json")
-    refused("threshold: decided= tells it", both, "decided=decided.json", "threshold=0.4")
-    refused("votes: decided= tells it", both, "decided=decided.json", "weights=2,1")
-    refused("maps: keeps probabilities", both, "decided=decided.json", "maps=true")
+    refused("decided: no such option; it is now postprocess", both, "decided=postprocess.json")
+    refused("anyway: no such option; it is now allow_misaligned", both, "anyway=true")
+    refused("needs b too", "members=a.maps", "postprocess=postprocess.json")
+    refused(
+        "c.maps: postprocess= was tuned on the weights of a, b", "members=a.maps,c.maps", "postprocess=postprocess.json"
+    )
+    refused("each once", f"members=a.maps,b.maps,{place / 'a.maps'}", "postprocess=postprocess.json")
+    refused("a.maps is named twice", "members=a.maps,b.maps,a.maps", "postprocess=postprocess.json")
+    refused("not a post-processing file", both, "postprocess=missing.json")
+    refused("threshold: postprocess= sets it", both, "postprocess=postprocess.json", "threshold=0.4")
+    refused("votes: postprocess= sets it", both, "postprocess=postprocess.json", "weights=2,1")
+    refused("maps: saves probabilities", both, "postprocess=postprocess.json", "maps=true")
     for change, text in (
         ({"classes": ["Radius", "Ulna", "Lunate"]}, "has other classes"),
-        ({"thresholds": {"Lunate": 0.3}}, "'Lunate' is none of the file's classes"),
+        ({"thresholds": {"Lunate": 0.3}}, "'Lunate' is not one of the file's classes"),
         ({"thresholds": {"Ulna": 1.5}}, "less than 1"),
         ({"format": "another"}, "its format is not"),
+        ({"format": "phalanx-decided-1"}, "is that of phalanx decide in an earlier version"),
         ({"members": []}, "members"),
         ({"members": [member | {"votes": 0} for member in found["members"]]}, "none has a vote"),
         ({"extra": 1}, "extra: no such option"),
     ):
         (place / "bad.json").write_text(json.dumps(found | change))
-        refused(text, both, "decided=bad.json")
+        refused(text, both, "postprocess=bad.json")
     (place / "bad.json").write_text("{")
-    refused("no decisions file", both, "decided=bad.json")
+    refused("not a post-processing file", both, "postprocess=bad.json")

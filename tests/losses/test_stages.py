@@ -12,7 +12,7 @@ from phalanx.losses.pixel_region import TermOptions, pixel_region_loss
 from phalanx.losses.points import point_loss
 from phalanx.losses.stages import StagedLoss
 from phalanx.masks.planes import pack
-from phalanx.masks.planes_torch import bits_at, chunks, unpack
+from phalanx.masks.planes_torch import chunks, sample_points, unpack
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_truth_at_a_point_is_the_pixel_it_falls_in(truth, planes):
     x = np.concatenate([rng.random(50), [0, 1, 0, 1, 0.1, 0.05, 0.9999999]])
     y = np.concatenate([rng.random(50), [0, 0, 1, 1, 0.5, 0.0833, 0.5]])
     coords = torch.from_numpy(np.stack([[x, y], [y, x]]).transpose(0, 2, 1).astype(np.float32))
-    found = bits_at(planes, coords, 29)
+    found = sample_points(planes, coords, 29)
     assert found.shape == (2, 29, 57)
     for b in range(2):
         for n, (u, v) in enumerate(coords[b].tolist()):
@@ -49,12 +49,12 @@ def test_truth_at_a_point_is_the_pixel_it_falls_in(truth, planes):
 def test_pixel_centres_give_every_pixel_its_own_truth(truth, planes):
     rows, columns = torch.meshgrid(torch.arange(6), torch.arange(10), indexing="ij")
     coords = torch.stack([(columns + 0.5) / 10, (rows + 0.5) / 6], 2).view(1, 60, 2).expand(2, -1, -1)
-    torch.testing.assert_close(bits_at(planes, coords, 29), truth.flatten(2))
+    torch.testing.assert_close(sample_points(planes, coords, 29), truth.flatten(2))
 
 
 def test_point_loss_is_bce_at_the_points(truth, planes):
     coords, logits = torch.rand(2, 20, 2), torch.randn(2, 29, 20, dtype=torch.float32)
-    y = bits_at(planes, coords, 29).float()
+    y = sample_points(planes, coords, 29).float()
     p = torch.sigmoid(logits)
     expected = -(y * p.log() + (1 - y) * (1 - p).log()).mean(2)
     value, parts = point_loss(logits, coords, planes)
@@ -64,7 +64,7 @@ def test_point_loss_is_bce_at_the_points(truth, planes):
 
 def test_point_loss_mixes_in_dice_over_the_points_of_an_image_and_class(truth, planes):
     coords, logits = torch.rand(2, 20, 2), torch.randn(2, 29, 20)
-    y, p = bits_at(planes, coords, 29).float(), torch.sigmoid(logits)
+    y, p = sample_points(planes, coords, 29).float(), torch.sigmoid(logits)
     dice = torch.empty(2, 29)
     for b in range(2):
         for c in range(29):

@@ -6,7 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from phalanx.masks.planes import CHUNK, Runs, covered, one_class, pack, plane_count, swap_classes, unpack
+from phalanx.masks.planes import (
+    CHUNK,
+    PlaneRuns,
+    any_class,
+    areas,
+    one_class,
+    pack,
+    plane_count,
+    present_classes,
+    swap_classes,
+    unpack,
+)
 
 stacks = st.tuples(st.integers(1, 40), st.integers(1, 6), st.integers(1, 6)).flatmap(lambda s: hnp.arrays(bool, s))
 
@@ -56,7 +67,7 @@ def test_swap_reaches_every_pixel_of_a_large_mask(classes):
 @given(stacks, st.booleans())
 def test_runs_are_the_planes_in_order_and_no_two_alike_meet(stack, blank):
     planes = pack(stack & (not blank))
-    runs = Runs.of(planes)
+    runs = PlaneRuns.of(planes)
     np.testing.assert_array_equal(runs.planes(), planes)
     pixels = [tuple(pixel) for pixel in planes.reshape(-1, planes.shape[2])]
     expected = [i for i, pixel in enumerate(pixels) if i == 0 or pixel != pixels[i - 1]]
@@ -67,10 +78,18 @@ def test_runs_are_the_planes_in_order_and_no_two_alike_meet(stack, blank):
 def test_a_view_that_is_not_contiguous_has_runs_too():
     planes = np.random.default_rng(0).integers(0, 3, (8, 9, 4), np.uint8)
     for view in (planes[:, ::-1], planes[2:6, 3:7], planes.transpose(1, 0, 2)):
-        np.testing.assert_array_equal(Runs.of(view).planes(), view)
+        np.testing.assert_array_equal(PlaneRuns.of(view).planes(), view)
 
 
 @settings(deadline=None)
 @given(stacks)
 def test_covered_is_where_any_class_is(stack):
-    np.testing.assert_array_equal(covered(pack(stack)), stack.any(axis=0))
+    np.testing.assert_array_equal(any_class(pack(stack)), stack.any(axis=0))
+
+
+@settings(deadline=None)
+@given(stacks)
+def test_areas_and_present_classes_are_those_of_the_masks(stack):
+    planes = pack(stack)
+    np.testing.assert_array_equal(areas(planes, len(stack)), stack.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(present_classes(planes), np.flatnonzero(stack.any(axis=(1, 2))))

@@ -109,13 +109,13 @@ def test_encode_planes_refuses_too_many_classes():
         ("1", "1 numbers"),
         ("1 5 9", "3 numbers"),
         ("1 a", "number 2 is 'a'"),
-        ("nan", "'nan', which is no whole number; nothing is the empty string"),
+        ("nan", "'nan', which is not a whole number; nothing is the empty string"),
         ("1.0 5", "'1.0'"),
         ("-1 5", "'-1'"),
         ("+1 5", "'\\+1'"),
-        ("1\t5", "no whole number"),
-        ("1\u00a05", "no whole number"),
-        ("١ 5", "no whole number"),
+        ("1\t5", "not a whole number"),
+        ("1\u00a05", "not a whole number"),
+        ("١ 5", "not a whole number"),
         (" ", "spaces only"),
         ("0 5", "below 1"),
         ("1 0", "no length"),
@@ -172,7 +172,7 @@ def test_many_at_once_accept_and_return_what_one_by_one_does(texts, pixels):
 def test_many_right_texts_take_the_fast_way(several):
     """Or else the fast way could refuse everything and no other test would notice."""
     texts = [rle.encode(mask) for mask in several]
-    parsed = rle._parse_plain(texts, 900)
+    parsed = rle._parse_fast(texts, 900)
     assert parsed is not None
     runs, splits = parsed
     assert [rle.format_runs(runs[a:b]) for a, b in pairwise(splits)] == texts

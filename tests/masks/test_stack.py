@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phalanx.errors import DataError
 from phalanx.masks import rle
 from phalanx.masks.planes import pack
 from phalanx.masks.stack import Stack
@@ -22,6 +23,7 @@ def test_stacks_are_those_of_the_text(classes, height, width, seed):
     ):
         np.testing.assert_array_equal(found.runs, truth.runs)
         np.testing.assert_array_equal(found.splits, truth.splits)
+    np.testing.assert_array_equal(truth.masks((height, width)), masks)
     order = np.random.default_rng(seed).permutation(classes)
     assert truth.chosen(order).texts() == [truth.texts()[c] for c in order]
 
@@ -31,6 +33,13 @@ def test_empty_masks_are_stacks_too():
     assert found.texts() == ["", "", ""]
     assert found.runs.shape == (0, 2)
     assert found.classes == 3
+
+
+def test_a_stack_is_not_painted_into_a_smaller_frame():
+    found = Stack.of_masks(np.ones((2, 3, 4), bool))
+    assert found.masks((3, 4)).all()
+    with pytest.raises(DataError, match="has pixel 12, outside an image of 3x3"):
+        found.masks((3, 3))
 
 
 def test_planes_of_another_shape_are_refused():

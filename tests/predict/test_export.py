@@ -16,11 +16,10 @@ from phalanx.errors import ConfigError, DataError
 from phalanx.masks.rle import decode
 from phalanx.predict import export, exported
 from phalanx.predict.export import ExportOptions, export_run
-from phalanx.predict.exported import Difference, open_export, read_about
+from phalanx.predict.exported import Difference, open_export, read_description
 from phalanx.predict.maps import reordered
 from phalanx.predict.opening import open_member
-from phalanx.predict.probability import crop, probabilities
-from phalanx.predict.probability import views_of as views_of_torch
+from phalanx.predict.views import crop, probabilities, views_of
 from phalanx.submission.table import Submission
 
 NEEDED = "needs the extra: pip install '.[onnx]'"
@@ -80,8 +79,8 @@ from phalanx.cli import main
 words = ["data.root={hands}", "{THRESHOLD}", "progress=false", "maps=true"]
 assert main(["infer", "experiment={exports / "fpn"}", "out={tmp_path / "a.csv"}", *words]) == 0
 members = "members={exports / "unet"},{tmp_path / "a.maps"}"
-assert main(["ensemble", "mode=soft", members, "out={tmp_path / "b.csv"}", "anyway=true", *words]) == 0
-loaded = sorted({{"torch", "lightning", "timm", "albumentations", "ttach", "pandas", "sklearn"}} & set(sys.modules))
+assert main(["ensemble", "mode=soft", members, "out={tmp_path / "b.csv"}", "allow_misaligned=true", *words]) == 0
+loaded = sorted({{"torch", "lightning", "timm", "albumentations", "pandas", "sklearn"}} & set(sys.modules))
 sys.exit(f"loaded {{loaded}}" if loaded else 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -90,7 +89,7 @@ sys.exit(f"loaded {{loaded}}" if loaded else 0)
 
 
 def test_the_description_tells_files_weights_and_differences(exports, runs):
-    about = read_about(exports / "fpn")
+    about = read_description(exports / "fpn")
     state = json.loads((runs / "fpn" / "fold1" / "final" / "state.json").read_text())
     assert [one.file for one in about.folds] == ["fold0.onnx", "fold1.onnx"]
     assert about.folds[1].weights_sha256 == state["files"]["weights.safetensors"]
@@ -116,22 +115,22 @@ def test_views_and_maps_are_those_of_torch():
     for tta in ([], ["hflip"], ["vflip"], ["rotate"], ["hflip", "vflip"], ["hflip", "vflip", "rotate"]):
         fold = object.__new__(exported.ExportFold)
         fold.views, fold.pairs, fold.session, fold.classes = (
-            exported.views_of(tta),
+            views_of(tta),
             [(0, 2)],
             Session(),
             ["a", "b", "c"],
         )
         fold.predict = export.Predict(tta=tta)
-        expected = probabilities(Net(), torch.from_numpy(picture)[None, None], views_of_torch(tta), [(0, 2)])[0]
-        np.testing.assert_allclose(fold._ask(picture).dense(), expected.dense(), atol=1e-6)
+        expected = probabilities(Net().predict, torch.from_numpy(picture)[None, None], views_of(tta), [(0, 2)])[0]
+        np.testing.assert_allclose(fold._maps_of(picture).dense(), expected.dense(), atol=1e-6)
     logits = np.full((2, 8, 8), -200, np.float32)
     logits[0, 2:4, 3:7] = 5
-    ours, theirs = exported.crop(logits), crop(torch.from_numpy(logits))
+    ours, theirs = crop(logits), crop(torch.from_numpy(logits))
     assert ours.boxes == theirs.boxes == reordered(theirs, []).boxes
     np.testing.assert_allclose(ours.dense(), theirs.dense(), atol=1e-6)
     logits[1, 0, 0] = np.nan
-    with pytest.raises(DataError, match="gives NaN"):
-        exported.crop(logits)
+    with pytest.raises(DataError, match="outputs NaN"):
+        crop(logits)
 
 
 def alter_file(folder):
@@ -259,7 +258,7 @@ def test_where_torch_itself_is_less_exact_an_export_may_be_so_too(exports, runs,
     with pytest.raises(DataError, match=r"coarse logits differ by 0\.0002 .* 0\.00018 is allowed"):
         export_run("unet", ExportOptions(runs=runs, out=tmp_path / "x"))
     monkeypatch.setattr(export, "rounding", lambda *_: 1.1e-4)
-    about = read_about(export_run("unet", ExportOptions(runs=runs, out=tmp_path / "x")))
+    about = read_description(export_run("unet", ExportOptions(runs=runs, out=tmp_path / "x")))
     assert about.folds[0].differences["real"].rounding == 1.1e-4
 
 
@@ -284,7 +283,7 @@ def test_a_difference_is_seen(exports, runs):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"model": {"metadata": ["sex"]}}, "told of the patient"),
+        ({"model": {"metadata": ["sex"]}}, "conditioned on metadata"),
         ({"predict": {"scales": [0.5, 1.0]}}, "grids of 32, 64 pixels"),
         ({"data": {"blackout": 80}}, "another data.blackout than"),
     ],

@@ -22,12 +22,12 @@ from phalanx.ensemble.options import EnsembleOptions, InferOptions
 from phalanx.ensemble.run import part_job
 from phalanx.errors import ConfigError, DataError, PhalanxError
 from phalanx.jobs.job import Job
-from phalanx.predict.journal import Journal, Row, append, claimed, map_in, part_folder
-from phalanx.predict.maps import Maps
+from phalanx.predict.journal import Journal, PredictedRow, append, claimed, map_in, part_folder
+from phalanx.predict.maps import ProbabilityMaps
 from phalanx.predict.run import write_submission
-from phalanx.voting.agreement import Watch
+from phalanx.voting.agreement import AgreementMonitor
 
-ROWS = [Row(f"{name}.png", (4, 5), ["1 2", "", f"{i + 1} 3"]) for i, name in enumerate("abcd")]
+ROWS = [PredictedRow(f"{name}.png", (4, 5), ["1 2", "", f"{i + 1} 3"]) for i, name in enumerate("abcd")]
 
 
 class Noise:
@@ -43,7 +43,7 @@ class Noise:
         if self.fails_at in self.asked[-1]:
             raise DataError(f"{self.fails_at}: broken")
         seeds = [sum(record.name.encode()) for record in records]
-        return [Maps.of(np.random.default_rng(seed).random((2, 16, 16), np.float32)) for seed in seeds]
+        return [ProbabilityMaps.of(np.random.default_rng(seed).random((2, 16, 16), np.float32)) for seed in seeds]
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def altered(tmp_path, kind, count):
     for _ in range(count):
         file.write_bytes(ALTERATIONS[kind](whole, rng))
         journal.places = {}
-        journal.look_up(file)
+        journal.index_file(file)
         found = dict(journal.rows(list(journal.places)))
         assert found == {image: written[image] for image in found}
         assert all(journal.places[image].size == (4, 5) for image in found)
@@ -187,11 +187,11 @@ def test_an_altered_note_of_how_members_agree_has_them_compared_again(pictures, 
     options = {"threshold": 0.5, "batch": 2, "progress": False}
     watch = Watching()
     with pytest.raises(DataError, match="broken"):
-        write_submission(tmp_path / "x.csv", [Noise(), Noise("6.png")], pictures, watch=watch, **options)
-    note = part_folder(tmp_path / "x.csv") / "watched"
+        write_submission(tmp_path / "x.csv", [Noise(), Noise("6.png")], pictures, monitor=watch, **options)
+    note = part_folder(tmp_path / "x.csv") / "agreement"
     note.write_bytes(note.read_bytes().replace(b"null", b"true"))
     watch = Watching()
-    write_submission(tmp_path / "x.csv", [Noise(), Noise()], pictures, watch=watch, **options)
+    write_submission(tmp_path / "x.csv", [Noise(), Noise()], pictures, monitor=watch, **options)
     assert watch.seen
 
 
@@ -267,7 +267,7 @@ def test_another_threshold_member_image_or_option_begins_anew(pictures, tmp_path
 
 def test_the_next_images_are_decoded_and_the_last_encoded_while_the_model_runs(pictures, tmp_path, monkeypatch):
     """Each waits for the other, so that one after another would never end."""
-    import phalanx.predict.run as run
+    import phalanx.predict.predictor as run
 
     decoded, asked = threading.Event(), threading.Event()
     missed = []
@@ -312,11 +312,11 @@ def test_a_watch_sees_every_member_s_masks_of_the_first_images_before_the_others
     members, watch = [Noise(), Noise()], Watching(stop=True)
     options = {"threshold": 0.5, "batch": 2, "progress": False}
     with pytest.raises(DataError, match="misaligned"):
-        write_submission(tmp_path / "x.csv", members, pictures, watch=watch, **options)
+        write_submission(tmp_path / "x.csv", members, pictures, monitor=watch, **options)
     assert watch.seen == [(f"{i}.png", (16, 16), 2) for i in range(3)]
     assert members[0].asked == [["0.png", "1.png"], ["2.png", "3.png"]]
     again, watch = [Noise(), Noise()], Watching()
-    write_submission(tmp_path / "x.csv", again, pictures, watch=watch, **options)
+    write_submission(tmp_path / "x.csv", again, pictures, monitor=watch, **options)
     assert [image for image, _, _ in watch.seen] == ["0.png", "1.png", "2.png", "3.png"]
     assert again[0].asked == [["0.png", "1.png"], ["2.png", "3.png"], ["4.png", "5.png"], ["6.png"]]
     write_submission(tmp_path / "y.csv", [Noise(), Noise()], pictures, **options)
@@ -328,9 +328,9 @@ def test_a_vote_s_sidecar_tells_how_members_agreed_however_often_it_was_stopped(
     options = {"threshold": 0.5, "batch": 2, "progress": False, "vote": {"how": "soft", "members": ["a", "b"]}}
 
     def go(name, fails_at=None):
-        watch = Watch(["a", "b"], Noise.classes, len(pictures), heard.append)
+        watch = AgreementMonitor(["a", "b"], Noise.classes, len(pictures), heard.append)
         watch.wanted = 3
-        write_submission(tmp_path / name, [Noise(), Noise(fails_at)], pictures, watch=watch, **options)
+        write_submission(tmp_path / name, [Noise(), Noise(fails_at)], pictures, monitor=watch, **options)
 
     go("whole.csv")
     with pytest.raises(DataError, match="broken"):
@@ -354,7 +354,7 @@ def test_a_killed_infer_goes_on_to_the_same_bytes_and_so_do_two_processes(runs, 
     whole, killed = tmp_path / "whole.csv", tmp_path / "killed.csv"
     assert main(words(runs, hands, whole)) == 0
     code = (
-        "import os, sys, phalanx.predict.run as run, phalanx.cli\n"
+        "import os, sys, phalanx.predict.predictor as run, phalanx.cli\n"
         "append = run.append\n"
         f"run.append = lambda *a: (append(*a), os.kill(os.getpid(), {int(signal.SIGKILL)}))\n"
         "phalanx.cli.main(sys.argv[1:])"
@@ -406,7 +406,7 @@ def test_the_helpers_of_a_killed_infer_end_with_it(runs, tmp_path):
     for i in range(80):
         cv2.imwrite(str(tmp_path / "many" / f"{i:02d}.png"), np.full((64, 64), i, np.uint8))
     code = (
-        "import os, pathlib, sys, time, phalanx.predict.run as run, phalanx.cli\n"
+        "import os, pathlib, sys, time, phalanx.predict.predictor as run, phalanx.cli\n"
         "def append(folder, *a):\n"
         "    while not (folder / 'rows.1').exists(): time.sleep(0.01)\n"
         f"    os.kill(os.getpid(), {int(signal.SIGKILL)})\n"

@@ -20,7 +20,7 @@ from phalanx.errors import ConfigError
 from phalanx.predict.maps import FLOOR
 from phalanx.predict.opening import open_member, open_members
 from phalanx.predict.stored import read_map
-from phalanx.predict.windows import starts
+from phalanx.predict.windows import window_starts
 
 
 @pytest.fixture
@@ -69,8 +69,8 @@ def test_windows_are_the_network_on_each_of_them_blended(runs, picture, size, st
     line = np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (size / 8)) ** 2)
     bell, total, weight = np.outer(line, line), np.zeros((len(maps.boxes), *placed.shape)), np.zeros(placed.shape)
     step = stride or size // 2
-    for top in starts(128, size, step):
-        for left in starts(96, size, step):
+    for top in window_starts(128, size, step):
+        for left in window_starts(96, size, step):
             tile = placed[top : top + size, left : left + size]
             plain, mirrored = by_network(member, tile), by_network(member, tile[:, ::-1].copy())[:, :, ::-1]
             total[:, top : top + size, left : left + size] += bell * (plain + mirrored) / 2
@@ -150,7 +150,7 @@ def infer(runs, hands, out, *more):
 
 @pytest.fixture(scope="module")
 def kept(runs, hands, tmp_path_factory):
-    """Maps of two runs, made with all the ways of prediction at once."""
+    """ProbabilityMaps of two runs, made with all the ways of prediction at once."""
     out = tmp_path_factory.mktemp("kept")
     ways = ["input_size=128", "scales=0.5,1", "window={size:64,stride:32}", "tta=hflip", "maps=true"]
     for name in ("fpn", "unet"):
@@ -170,7 +170,7 @@ def test_masks_of_stored_maps_at_the_image_s_size_are_those_of_the_run(kept, tmp
 def test_options_that_stored_maps_cannot_follow_are_refused(kept, tmp_path, capsys):
     words = [f"members={kept / 'fpn'}.maps", "mode=soft", "tta=hflip", f"out={tmp_path / 'x.csv'}", "progress=false"]
     assert main(["ensemble", *words]) == 2
-    assert "tta: changes no stored maps; predict them again with it" in capsys.readouterr().err
+    assert "tta: does not change stored maps; predict them again with it" in capsys.readouterr().err
 
 
 def test_a_vote_does_not_replace_a_member_by_its_own_maps(kept, tmp_path, capsys, monkeypatch):
@@ -178,8 +178,8 @@ def test_a_vote_does_not_replace_a_member_by_its_own_maps(kept, tmp_path, capsys
     shutil.copytree(kept / "fpn.maps", "a.maps")
     before = {path.name: path.read_bytes() for path in Path("a.maps").iterdir()}
     words = ["mode=soft", f"members={kept / 'unet.maps'},a.maps", "maps=true", "out=a.csv", "progress=false"]
-    assert main(["ensemble", *words, "anyway=true"]) == 2
-    assert "out=a.csv: its maps would take the place of the member a.maps" in capsys.readouterr().err
+    assert main(["ensemble", *words, "allow_misaligned=true"]) == 2
+    assert "out=a.csv: its maps would replace the member a.maps" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in Path("a.maps").iterdir()} == before
 
 
@@ -202,7 +202,12 @@ def test_members_of_other_thresholds_are_told_of(kept, tmp_path, capsys):
     shutil.copytree(kept / "unet.maps", tmp_path / "copy.maps")
     about = json.loads((tmp_path / "copy.maps/maps.json").read_text())
     (tmp_path / "copy.maps/maps.json").write_text(json.dumps(about | {"threshold": 0.4}))
-    words = ["mode=soft", f"members={kept / 'fpn.maps'},{tmp_path / 'copy.maps'}", "progress=false", "anyway=true"]
+    words = [
+        "mode=soft",
+        f"members={kept / 'fpn.maps'},{tmp_path / 'copy.maps'}",
+        "progress=false",
+        "allow_misaligned=true",
+    ]
     assert main(["ensemble", *words, f"out={tmp_path / 'a.csv'}"]) == 0
     assert "copy.maps 0.4); voted at 0.2; see threshold=" in capsys.readouterr().out
     assert main(["ensemble", *words, f"out={tmp_path / 'b.csv'}", "threshold=0.2"]) == 0
@@ -214,7 +219,7 @@ def test_two_runs_do_not_share_a_file_and_no_folder_hides_a_run(runs, hands, tmp
     monkeypatch.chdir(tmp_path)
     words = [f"data.root={hands}", f"runs={runs}", "device=cpu", "progress=false"]
     assert main(["infer", f"experiment={runs}/fpn/fold0,{runs}/unet/fold0", *words]) == 2
-    assert "two of them go to submissions/fold0.csv" in capsys.readouterr().err
+    assert "two of them are written to submissions/fold0.csv" in capsys.readouterr().err
     (tmp_path / "unet").mkdir()
     assert main(["infer", "experiment=unet", *words]) == 0
 
@@ -230,7 +235,7 @@ def test_a_vote_of_stored_maps_needs_no_images_and_refuses_other_ones(kept, tmp_
     lost = about["sizes"].popitem()[0]
     (copy / "maps.json").write_text(json.dumps(about))
     assert main(["ensemble", f"members={kept / 'fpn'}.maps,{copy}", *words]) == 2
-    assert f"do not hold the same images; {lost} is in one of them alone" in capsys.readouterr().err
+    assert f"are not of the same images; {lost} is in only one of them" in capsys.readouterr().err
     about["sizes"][lost] = [9, 9]
     (copy / "maps.json").write_text(json.dumps(about))
     assert main(["ensemble", f"members={kept / 'fpn'}.maps,{copy}", *words]) == 2

@@ -14,9 +14,10 @@ from phalanx.data import records as layout
 from phalanx.data.images import Grid
 from phalanx.errors import ConfigError, DataError
 from phalanx.masks.rle import decode
-from phalanx.predict.maps import FLOOR, Maps
+from phalanx.predict.maps import FLOOR, ProbabilityMaps
 from phalanx.predict.opening import open_member
-from phalanx.predict.run import Vote, stream, write_submission
+from phalanx.predict.predictor import Vote, stream
+from phalanx.predict.run import write_submission
 from phalanx.submission.table import Submission
 
 THRESHOLD = 0.2  # the tiny runs are seldom sure of more
@@ -33,7 +34,7 @@ class Given:
         self.classes = [f"c{i}" for i in range(len(next(iter(maps.values()))))]
 
     def maps(self, records, images):
-        return [Maps.of(self.given[record.name]) for record in records]
+        return [ProbabilityMaps.of(self.given[record.name]) for record in records]
 
 
 def means(members, records, batch=2, weights=None):
@@ -73,7 +74,7 @@ def test_members_on_different_grids_are_each_enlarged_once(pictures):
         for record, mean in means([Given(m) for m in order], pictures):
             grid = Grid(*cv2.imread(str(record.image), 0).shape, 8)
             slow = (grid.restore(coarse[record.name]) + grid.restore(fine[record.name])) / 2
-            found = np.stack([decode(rle, mean.size) for rle in mean.rles(0.5)])
+            found = np.stack([decode(rle, mean.size) for rle in mean.stack(0.5).texts()])
             sure = abs(slow - 0.5) > FLOOR
             np.testing.assert_array_equal(found[sure], (slow >= 0.5)[sure])
 
@@ -83,7 +84,7 @@ def test_each_member_counts_by_its_weight_whatever_the_batch(pictures):
     for batch, weights in ((1, [1, 1, 1]), (2, [3, 1, 2]), (5, [1, 0.5, 1])):
         for record, mean in means(members, pictures, batch, weights):
             slow = sum(w * m.given[record.name] for m, w in zip(members, weights, strict=True)) / sum(weights)
-            np.testing.assert_allclose(mean.on_finest().dense(), slow, atol=FLOOR)
+            np.testing.assert_allclose(mean.on_finest_grid().dense(), slow, atol=FLOOR)
 
 
 def test_members_of_other_classes_are_refused(pictures, tmp_path):
@@ -123,9 +124,9 @@ def test_folds_of_a_run_are_averaged_first(runs, hands):
     run, *folds = (open_member(str(runs / name), runs=runs, device="cpu") for name in ("fpn", "fpn/fold0", "fpn/fold1"))
     other = open_member("unet", runs=runs, device="cpu")
     records = layout.test_records(hands)[:2]
-    one, two, unet = ([m.on_finest().dense() for _, m in means([member], records)] for member in (*folds, other))
+    one, two, unet = ([m.on_finest_grid().dense() for _, m in means([member], records)] for member in (*folds, other))
     for i, (_, mean) in enumerate(means([run, other], records)):
-        np.testing.assert_allclose(mean.on_finest().dense(), ((one[i] + two[i]) / 2 + unet[i]) / 2, atol=FLOOR)
+        np.testing.assert_allclose(mean.on_finest_grid().dense(), ((one[i] + two[i]) / 2 + unet[i]) / 2, atol=FLOOR)
     assert set(run.hashes) == {str(runs / "fpn" / f"fold{k}") for k in (0, 1)}
 
 
@@ -156,7 +157,9 @@ def test_a_soft_vote_of_stored_maps_is_that_of_the_runs(runs, hands, tmp_path):
     )
     records = layout.test_records(hands)
     for (_, a), (_, b) in zip(means(stored, records), means(live, records), strict=True):
-        assert abs(a.on_finest().dense() - b.on_finest().dense()).max() <= 1.5 * STEP  # a step at the ends of 0..1
+        assert (
+            abs(a.on_finest_grid().dense() - b.on_finest_grid().dense()).max() <= 1.5 * STEP
+        )  # a step at the ends of 0..1
     a, b = masks(maps_csv), masks(runs_csv)
     assert b.any()
     assert (a == b).mean() > 0.999
@@ -193,7 +196,7 @@ def test_a_folder_that_holds_something_else_is_kept(pictures, tmp_path):
     (tmp_path / "x.maps").mkdir()
     (tmp_path / "x.maps" / "thesis.txt").write_text("mine")
     member = Given(random_maps(pictures, 8, 0))
-    with pytest.raises(ConfigError, match="exists and is no folder of probability maps"):
+    with pytest.raises(ConfigError, match="exists and is not a folder of probability maps"):
         write_submission(
             tmp_path / "x.csv", [member], pictures, threshold=0.5, batch=1, maps_folder=tmp_path / "x.maps"
         )

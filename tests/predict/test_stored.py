@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from phalanx.data.records import Record
 from phalanx.errors import DataError
-from phalanx.predict.maps import Maps, parts_to_rles
-from phalanx.predict.stored import MapsFolder, quantise, read_map, restored, steps, write_about, write_map
+from phalanx.predict.maps import ProbabilityMaps, stack_of_parts
+from phalanx.predict.stored import MapsFolder, code_offset, dequantise, quantise, read_map, write_about, write_map
 
 CLASSES = ["a", "b", "c"]
 
@@ -27,7 +27,7 @@ def dense():
 
 def keep(path, dense, threshold=0.5, **change):
     told = {"image": path.stem, "size": (40, 36), "classes": CLASSES, "run_hashes": {"runs/x/fold0": "ab"}}
-    write_map(path, Maps.of(dense), threshold=threshold, **(told | change))
+    write_map(path, ProbabilityMaps.of(dense), threshold=threshold, **(told | change))
 
 
 @given(st.floats(0.001, 0.999), st.integers(0, 1000))
@@ -36,7 +36,7 @@ def test_a_code_tells_whether_its_probability_reaches_the_threshold(threshold, s
     some = np.random.default_rng(seed).random(1000, np.float32)
     close = [t, np.nextafter(t, np.float32(0)), np.nextafter(t, np.float32(1))]
     p = np.concatenate([some, close, [0, 1]]).astype(np.float32)
-    back = restored(quantise(p[None], steps(threshold)), steps(threshold))[0]
+    back = dequantise(quantise(p[None], code_offset(threshold)), code_offset(threshold))[0]
     np.testing.assert_array_equal(back >= t, p >= t)
     assert abs(back - p).max() <= 1 / 255 + 1e-6
     inner = (p > 1 / 255) & (p < 254 / 255)
@@ -45,7 +45,7 @@ def test_a_code_tells_whether_its_probability_reaches_the_threshold(threshold, s
 
 def test_at_half_the_codes_are_what_rounding_gives():
     p = np.random.default_rng(1).random(10000, np.float32)
-    np.testing.assert_array_equal(quantise(p, steps(0.5)), np.round(p.astype(float) * 255))
+    np.testing.assert_array_equal(quantise(p, code_offset(0.5)), np.round(p.astype(float) * 255))
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.3])
@@ -54,8 +54,8 @@ def test_a_mean_of_maps_is_foreground_as_often_as_it_was(threshold, count):
     """Means that end on the threshold itself, as one pixel in 128 does here, are neither all in nor all out."""
     rng = np.random.default_rng(0)
     p = rng.uniform(threshold - 0.25, threshold + 0.25, (count, 700, 700)).astype(np.float32)
-    offset = steps(threshold)
-    back = np.mean([restored(quantise(plane, offset), offset, 3) for plane in p], axis=0)
+    offset = code_offset(threshold)
+    back = np.mean([dequantise(quantise(plane, offset), offset, 3) for plane in p], axis=0)
     assert abs((back >= threshold).mean() - (p.mean(axis=0) >= threshold).mean()) < 1e-3
 
 
@@ -66,7 +66,9 @@ def test_what_is_read_is_what_was_written_and_masks_stay(dense, tmp_path, thresh
     assert found[1:] == ("x", CLASSES, (40, 36), {"runs/x/fold0": "ab"})
     assert abs(found.maps.dense() - dense).max() <= 1 / 255
     for size in ((20, 20), (20, 18)):
-        masks = [parts_to_rles([(maps, 1.0)], size, threshold) for maps in (found.maps, Maps.of(dense))]
+        masks = [
+            stack_of_parts([(maps, 1.0)], size, threshold).texts() for maps in (found.maps, ProbabilityMaps.of(dense))
+        ]
         assert masks[0] == masks[1] != ["", "", ""]
 
 
@@ -141,7 +143,7 @@ def test_a_folder_gives_the_maps_of_its_images(dense, tmp_path):
 )  # fmt: skip
 def test_a_file_of_another_prediction_among_them_is_refused(dense, tmp_path, change, what):
     member = folder_of(tmp_path, dense, **change)
-    with pytest.raises(DataError, match=f"x.npz: has another {what} than .*maps.json tells"):
+    with pytest.raises(DataError, match=f"x.npz: has another {what} than .*maps.json;"):
         member.maps([record("x")], [])
 
 

@@ -10,8 +10,8 @@ from phalanx.config import SlidingWindow, validate
 from phalanx.data.images import Grid
 from phalanx.data.preprocess import bright
 from phalanx.errors import ConfigError
-from phalanx.predict.maps import Maps
-from phalanx.predict.windows import bell, by_windows, places, starts
+from phalanx.predict.maps import ProbabilityMaps
+from phalanx.predict.windows import blend_windows, gaussian_weights, window_corners, window_starts
 
 
 def noise(shape, seed=0):
@@ -21,12 +21,12 @@ def noise(shape, seed=0):
 def pointwise(tiles):
     """Two classes: brightness and its opposite."""
     found = np.stack([tiles / 255, 1 - tiles / 255], 1).astype(np.float32)
-    return [Maps.of(one, floor=0) for one in found]
+    return [ProbabilityMaps.of(one, floor=0) for one in found]
 
 
 @given(st.integers(1, 200), st.integers(1, 60), st.integers(1, 60))
 def test_starts_leave_no_gap_and_stay_inside(length, size, stride):
-    found = starts(length, size, min(stride, size))
+    found = window_starts(length, size, min(stride, size))
     covered = np.zeros(max(length, size), bool)
     for at in found:
         assert at >= 0
@@ -45,8 +45,8 @@ def test_windows_of_any_stride_of_a_pointwise_model_equal_the_whole(shape, size,
     grid = Grid(*shape, side)
     placed = grid.place(noise(shape))
     window = SlidingWindow(size=size, stride=min(size, stride), skip_empty=False)
-    corners = places(noise(shape), grid, window)
-    maps = by_windows(placed, corners, window, classes=2, batch=batch, predict=pointwise)
+    corners = window_corners(noise(shape), grid, window)
+    maps = blend_windows(placed, corners, window, classes=2, batch=batch, predict=pointwise)
     rows, columns = grid.content
     whole = np.stack([placed / 255, 1 - placed / 255])[:, :rows, :columns]
     np.testing.assert_allclose(maps.dense()[:, :rows, :columns], whole, atol=1e-5)
@@ -56,13 +56,13 @@ def test_windows_of_any_stride_of_a_pointwise_model_equal_the_whole(shape, size,
 def test_windows_that_differ_are_blended_by_gaussians():
     """Each window has an own level; the blend is worked out pixel by pixel."""
     image, window = noise((64, 64)), SlidingWindow(size=32, stride=16, skip_empty=False)
-    corners = places(image, Grid(64, 64, 64), window)
+    corners = window_corners(image, Grid(64, 64, 64), window)
     levels = iter(np.linspace(0.1, 0.9, len(corners)))
 
     def predict(tiles):
-        return [Maps.of(np.full((1, 32, 32), next(levels), np.float32)) for _ in tiles]
+        return [ProbabilityMaps.of(np.full((1, 32, 32), next(levels), np.float32)) for _ in tiles]
 
-    found = by_windows(image, corners, window, classes=1, batch=2, predict=predict).dense()[0]
+    found = blend_windows(image, corners, window, classes=1, batch=2, predict=predict).dense()[0]
     for y, x in [(0, 0), (20, 20), (31, 33), (63, 40), (47, 16)]:
         top, bottom = 0.0, 0.0
         for (a, b), level in zip(corners, np.linspace(0.1, 0.9, len(corners)), strict=True):
@@ -73,7 +73,7 @@ def test_windows_that_differ_are_blended_by_gaussians():
 
 
 def test_a_bell_falls_off_evenly_and_never_to_nothing():
-    weights = bell(1024)
+    weights = gaussian_weights(1024)
     assert weights.min() > 0
     np.testing.assert_array_equal(weights, weights[::-1, ::-1])
     np.testing.assert_array_equal(weights, weights.T)
@@ -90,8 +90,8 @@ def hand_like(shape, spot, radius=40):
 def test_only_windows_with_something_bright_are_looked_at(shape):
     image, side = hand_like(shape, (shape[1] // 3, shape[0] // 3)), 512
     grid, window = Grid(*shape, side), SlidingWindow(size=64, stride=64)
-    placed, found = grid.place(image), places(image, grid, window)
-    every = places(image, grid, window.model_copy(update={"skip_empty": False}))
+    placed, found = grid.place(image), window_corners(image, grid, window)
+    every = window_corners(image, grid, window.model_copy(update={"skip_empty": False}))
     for at in every:
         tile = placed[at[0] : at[0] + 64, at[1] : at[1] + 64]
         if (tile > 100).any():
@@ -102,12 +102,12 @@ def test_only_windows_with_something_bright_are_looked_at(shape):
 def test_an_image_without_anything_bright_is_predicted_whole():
     for image in (np.zeros((128, 128), np.uint8), np.full((128, 128), 200, np.uint8)):
         assert not bright(image).any()
-        assert len(places(image, Grid(128, 128, 128), SlidingWindow(size=64, stride=64))) == 4
+        assert len(window_corners(image, Grid(128, 128, 128), SlidingWindow(size=64, stride=64))) == 4
 
 
 def test_what_no_window_reaches_is_background():
     image, window = noise((64, 64)), SlidingWindow(size=32, stride=32)
-    found = by_windows(image, [(0, 32)], window, classes=2, batch=4, predict=pointwise).dense()
+    found = blend_windows(image, [(0, 32)], window, classes=2, batch=4, predict=pointwise).dense()
     assert found[:, :32, 32:].sum(0) == pytest.approx(np.ones((32, 32)), abs=1e-5)
     found[:, :32, 32:] = 0
     assert not found.any()

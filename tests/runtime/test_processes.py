@@ -38,7 +38,7 @@ def fail_later(sign):
     [
         ("refused", DataError, r"^image7\.png: the file is cut$"),
         ("full", OSError, "No space left on device: 'last.new'"),
-        ("killed", TrainingError, r"^second: the process was killed \(SIGKILL\), perhaps for want of memory"),
+        ("killed", TrainingError, r"^second: the process was killed \(SIGKILL\), perhaps out of memory"),
         ("long", DataError, r"^image7\.png: far too much"),
         ("broken", RuntimeError, "KeyError: 'a bug'"),
     ],

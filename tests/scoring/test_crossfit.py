@@ -1,18 +1,18 @@
-"""Cross-fitting: the held-out fold never decides, noise is not kept, what is planted is."""
+"""Cross-fitting: choices never depend on the held-out fold, noise is not adopted, what is planted is."""
 
 import numpy as np
 import pytest
 
 from phalanx.scoring.crossfit import (
-    CANDIDATES,
-    LEAST,
-    SURE,
+    MAX_WEIGHTINGS,
+    MIN_GAIN,
+    MIN_GAIN_SE,
     cross_fit,
-    explored,
+    explore_weightings,
     for_all,
     forward,
+    is_significant,
     per_class,
-    sure,
     weightings,
 )
 
@@ -32,7 +32,7 @@ def noise(candidates, seed=0, classes=4, spread=0.02):
     return (0.9 + spread * rng.standard_normal((IMAGES, classes, candidates))).clip(0, 1)
 
 
-def test_the_held_out_fold_never_decides():
+def test_a_choice_does_not_depend_on_the_held_out_fold():
     dice = noise(5)
     dice[:, 1, 3] += 0.05
     for fit in (per_class(2), for_all(2), forward(weightings(2)[:5])):
@@ -48,36 +48,36 @@ def test_the_held_out_fold_never_decides():
 
 
 @pytest.mark.parametrize("make", [per_class, for_all])
-def test_noise_is_seldom_kept_and_looks_good_in_sample(make):
+def test_noise_is_seldom_adopted_and_looks_good_in_sample(make):
     found = [judge(noise(30, seed), make(15), 15) for seed in range(40)]
-    assert sum(v.kept for v in found) <= 1
+    assert sum(v.adopted for v in found) <= 1
     gains = [v.in_sample - v.comparison.means[0] for v in found]
     assert np.mean(gains) > np.mean([v.comparison.difference for v in found])
 
 
-def test_a_planted_gain_of_one_class_is_found_and_kept():
+def test_a_planted_gain_of_one_class_is_found_and_adopted():
     dice = noise(9, spread=0.01)
     dice[:, 2, 6] += 0.03
     found = judge(dice, per_class(4), 4)
-    assert found.kept
+    assert found.adopted
     assert found.chosen[2] == 6
     assert all(by[2] == 6 for by in found.by_fold.values())
     assert found.comparison.difference == pytest.approx(0.03 / 4, abs=0.002)
 
 
-def test_a_sure_gain_that_is_too_small_is_not_kept():
+def test_a_significant_gain_that_is_too_small_is_not_adopted():
     dice = np.repeat(noise(1), 3, axis=2)
-    dice[:, :, 2] += LEAST / 3
+    dice[:, :, 2] += MIN_GAIN / 3
     found = judge(dice, for_all(0), 0)
     assert (found.chosen == 2).all()
     assert found.comparison.interval[0] > 0
-    assert not found.kept
+    assert not found.adopted
 
 
 def test_a_single_patient_decides_nothing():
     dice = noise(3)
     dice[:, :, 1] += 0.5
-    assert not sure(dice[:, :, 1] - dice[:, :, 0], np.zeros(IMAGES, int)).any()
+    assert not is_significant(dice[:, :, 1] - dice[:, :, 0], np.zeros(IMAGES, int)).any()
 
 
 def test_equal_candidates_stay_near_the_default():
@@ -93,15 +93,15 @@ def test_sure_is_the_standard_error_of_patients_means():
     patients = np.unique(PATIENTS, return_inverse=True)[1]
     means = gaps.reshape(-1, 2).mean(1)
     error = means.std(ddof=1) / np.sqrt(len(means))
-    for mean, wanted in (((SURE - 0.01) * error, False), ((SURE + 0.01) * error, True)):
-        assert bool(sure(gaps - gaps.mean() + mean, patients)) is wanted
+    for mean, wanted in (((MIN_GAIN_SE - 0.01) * error, False), ((MIN_GAIN_SE + 0.01) * error, True)):
+        assert bool(is_significant(gaps - gaps.mean() + mean, patients)) is wanted
 
 
 def test_forward_selection_takes_the_best_then_what_helps():
     """Dice by the sum of what each member brings; the third only harms, so it is left out."""
     tried = weightings(3)
-    worth = np.array([0.3, 0.5, -0.2])
-    dice = np.broadcast_to((tried * worth).sum(1) / tried.sum(1).max() / 10 + 0.5, (IMAGES, 2, len(tried)))
+    is_worthwhile = np.array([0.3, 0.5, -0.2])
+    dice = np.broadcast_to((tried * is_worthwhile).sum(1) / tried.sum(1).max() / 10 + 0.5, (IMAGES, 2, len(tried)))
     found = judge(np.array(dice), forward(tried), tried.tolist().index([1, 1, 1]))
     assert tried[found.chosen[0]].tolist() == [1, 1, 0]
     alone = np.full((IMAGES, 2, len(tried)), 0.5)
@@ -112,7 +112,7 @@ def test_forward_selection_takes_the_best_then_what_helps():
 @pytest.mark.parametrize("members", range(2, 9))
 def test_weightings_hold_every_choice_of_members_and_no_proportion_twice(members):
     rows = weightings(members)
-    assert len(rows) <= CANDIDATES
+    assert len(rows) <= MAX_WEIGHTINGS
     shares = {tuple(np.round(row / row.sum(), 9)) for row in rows}
     assert len(shares) == len(rows)
     assert {tuple(row) for row in rows.tolist() if max(row) == 1} == {
@@ -136,7 +136,7 @@ def pooled(members, seed):
 def test_what_is_explored_is_what_greedy_selection_needs_and_no_more(seed):
     """Against all choices of five members, and for votes against the selection written out."""
     measure, asked = pooled(5, seed), []
-    tried, dice = explored(lambda votes: asked.append(len(votes)) or measure(votes), 5, FOLDS)
+    tried, dice = explore_weightings(lambda votes: asked.append(len(votes)) or measure(votes), 5, FOLDS)
     assert len({tuple(row) for row in tried.tolist()}) == len(tried) == sum(asked)
     assert len(asked) <= 5
     np.testing.assert_allclose(dice, measure(tried))

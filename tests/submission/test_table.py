@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from phalanx.errors import DataError
 from phalanx.masks import rle
-from phalanx.submission.table import Submission, check_alike, known_sizes, write
+from phalanx.submission.matching import check_matching, known_sizes
+from phalanx.submission.table import Submission, write
 
 CLASSES = ["finger-1", "Ulna, left", 'the "big" one']
 SIZE = (4, 5)
@@ -101,7 +102,7 @@ def test_rows_of_an_image_far_apart_in_the_file(tmp_path):
 
 
 def test_a_line_that_is_no_mask_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("phalanx.submission.rows._LONGEST", 1000)
+    monkeypatch.setattr("phalanx.submission.rows._MAX_LINE", 1000)
     with pytest.raises(DataError, match="line 3: has more than"):
         Submission.read(text(tmp_path / "a.csv", "image_name,class,rle\na,x,1 5\nb,x," + "1 " * 500))
     line = "b,x," + "1 " * 496
@@ -166,7 +167,7 @@ def test_a_wrong_table_is_refused_when_opened(tmp_path, content, message):
         ("5 1 2 1", "not sorted"),
         ("1 5 3 1", "overlaps"),
         ("8 2", "outside the image, which has 8 pixels"),
-        ("1 \xe9", "no whole number"),
+        ("1 \xe9", "not a whole number"),
     ],
 )
 def test_a_wrong_row_is_refused_with_its_place(tmp_path, rle_text, message):
@@ -199,7 +200,7 @@ def test_a_class_list_with_a_double_is_refused(tmp_path):
 def test_a_cut_or_edited_table_does_not_fit_its_sidecar(tmp_path):
     write(tmp_path / "a.csv", [("i", ["1 15"])], ["x"], {"i": (3, 5)})
     text(tmp_path / "a.csv", (tmp_path / "a.csv").read_bytes()[:-2])  # now '1 1', which is a valid row
-    with pytest.raises(DataError, match=r"cut or edited"):
+    with pytest.raises(DataError, match=r"cut off or edited"):
         Submission.read(tmp_path / "a.csv")
     (tmp_path / "a.json").unlink()
     assert Submission.read(tmp_path / "a.csv").rles("i") == ["1 1"]
@@ -210,7 +211,7 @@ def test_sizes_that_contradict_the_sidecar_are_refused(tmp_path):
     assert Submission.read(tmp_path / "a.csv", sizes=(3, 5)).sizes == {"i": (3, 5)}
     with pytest.raises(DataError, match=r"image 'i' is 5x3 .*predicted at 3x5"):
         Submission.read(tmp_path / "a.csv", sizes={"i": (5, 3)})
-    with pytest.raises(DataError, match=r"no \(height, width\)"):
+    with pytest.raises(DataError, match=r"not a \(height, width\)"):
         Submission.read(tmp_path / "a.csv", sizes=(0, 5))
 
 
@@ -235,7 +236,7 @@ def test_damaged_and_foreign_sidecars(tmp_path):
     with pytest.raises(DataError, match=r"a\.json: a damaged sidecar"):
         Submission.read(path)
     text(side, "[1]")
-    assert "no sidecar of ours" in Submission.read(path).notes[0]
+    assert "is not a sidecar of the format" in Submission.read(path).notes[0]
 
 
 @pytest.mark.parametrize(
@@ -275,7 +276,7 @@ def test_a_table_may_replace_one_of_those_it_is_made_from(tmp_path):
 def test_known_sizes_come_from_any_member():
     a = Submission.of({"i": ["1 1"], "j": [""]}, ["x"], {"i": (1, 2)})
     b = Submission.of({"i": ["1 1"], "j": [""]}, ["x"], {"j": (3, 4)})
-    check_alike([a, b])
+    check_matching([a, b])
     assert known_sizes([a, b]) == {"i": (1, 2), "j": (3, 4)}
 
 

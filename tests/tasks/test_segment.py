@@ -8,7 +8,7 @@ import torch
 from phalanx.config import Loss, validate
 from phalanx.data.dataset import Batch
 from phalanx.losses.stages import StagedLoss
-from phalanx.masks.planes_torch import thin
+from phalanx.masks.planes_torch import downsample
 from phalanx.models.build import Output
 from phalanx.tasks.segment import Segment
 
@@ -43,8 +43,8 @@ def test_heads_that_help_to_learn_add_the_stages_loss_at_their_size_and_weight()
     batch = Batch(torch.zeros(2, 1, 16, 16, dtype=torch.uint8), planes, torch.arange(2))
     result = task.step(lambda images, traits: Output(logits, None, [(0.5, half), (0.25, quarter)]), batch)
     alone = task.step(lambda images, traits: Output(logits, None, []), batch)
-    more = 0.5 * task.loss(0, half, None, thin(planes, (8, 8))).total
-    more += 0.25 * task.loss(0, quarter, None, thin(planes, (4, 4))).total
+    more = 0.5 * task.loss(0, half, None, downsample(planes, (8, 8))).total
+    more += 0.25 * task.loss(0, quarter, None, downsample(planes, (4, 4))).total
     torch.testing.assert_close(result.loss, alone.loss + more)
     assert all(torch.equal(result.values[name], alone.values[name]) for name in task.value_names)
     result.loss.backward()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from phalanx.masks import rle
 from phalanx.masks.stack import Stack
 from phalanx.submission.table import Submission
-from phalanx.voting.agreement import SAMPLE, look, pair_dice, spread
+from phalanx.voting.agreement import SAMPLE_IMAGES, measure_agreement, pair_dice, spread
 from phalanx.voting.misalignment import centres
 
 SIDE, CLASSES, IMAGES = 256, 12, 20
@@ -68,15 +68,15 @@ SPOILT = {
     "mirrored": (lambda m: m[..., ::-1], "mirrored left to right of"),
     "upside down": (lambda m: m[:, :, ::-1], "upside down of"),
     "turned": (lambda m: m[:, :, ::-1, ::-1], "turned by 180 degrees"),
-    "transposed": (lambda m: m.swapaxes(2, 3), "rows and columns exchanged"),
-    "two classes": (lambda m: m[:, [0, 1, 3, 2, *range(4, CLASSES)]], "exchanged: bone-2 of C is bone-3 of"),
-    "all classes": (lambda m: np.roll(m, 1, axis=1), "classes are exchanged: bone-0 of C is bone-11 of .* and 9 more"),
+    "transposed": (lambda m: m.swapaxes(2, 3), "rows and columns swapped"),
+    "two classes": (lambda m: m[:, [0, 1, 3, 2, *range(4, CLASSES)]], "swapped: bone-2 of C is bone-3 of"),
+    "all classes": (lambda m: np.roll(m, 1, axis=1), "classes are swapped: bone-0 of C is bone-11 of .* and 9 more"),
     "all classes, some missing": (
         lambda m: np.roll(m & (np.arange(CLASSES) > 1)[:, None, None], 1, axis=1),
-        "classes are exchanged: bone-0 of C is bone-11 of A, .* and 7 more",
+        "classes are swapped: bone-0 of C is bone-11 of A, .* and 7 more",
     ),
-    "images": (lambda m: np.roll(m, 1, axis=0), "images lie under other names: i00 of C is i19 of"),
-    "other images": (lambda m: m[np.random.default_rng(0).permutation(IMAGES)], "images lie under other names"),
+    "images": (lambda m: np.roll(m, 1, axis=0), "images have other names: i00 of C is i19 of"),
+    "other images": (lambda m: m[np.random.default_rng(0).permutation(IMAGES)], "images have other names"),
 }
 
 
@@ -86,20 +86,20 @@ def test_a_misaligned_member_is_named_with_its_cause(good, kind):
     names = ["A", "B", "C"]
     for order in ([0, 1, 2], [2, 0, 1]):
         members = [table(names[i], spoil(good[i]) if i == 2 else good[i]) for i in order]
-        texts = look(members).misaligned
+        texts = measure_agreement(members).misaligned
         assert len(texts) == 1, texts
         assert texts[0].startswith("C is misaligned: ")
     members = [table("A", good[0]), table("C", spoil(good[2]))]
-    (text,) = look(members).misaligned
+    (text,) = measure_agreement(members).misaligned
     assert text.startswith("A or C is misaligned: ")
-    (text,) = look(members[::-1]).misaligned
+    (text,) = measure_agreement(members[::-1]).misaligned
     assert text.startswith("C or A is misaligned: ")
     assert re.search(says, text), text
 
 
 def test_two_of_five_that_are_misaligned_each_in_its_way(good):
     five = [*good, moved(made(3), 6, 0), made(4)[..., ::-1]]
-    texts = look([table("ABCDE"[i], masks) for i, masks in enumerate(five)]).misaligned
+    texts = measure_agreement([table("ABCDE"[i], masks) for i, masks in enumerate(five)]).misaligned
     assert sorted(text[:15] for text in texts) == ["D is misaligned", "E is misaligned"]
 
 
@@ -131,15 +131,15 @@ WEAK = weak_members()
 @pytest.mark.parametrize("with_others", [1, 2])
 def test_a_weak_member_is_not_called_misaligned(good, kind, with_others):
     members = [*(table("AB"[i], good[i]) for i in range(with_others)), table("weak", WEAK[kind])]
-    assert look(members).misaligned == []
+    assert measure_agreement(members).misaligned == []
 
 
-def test_a_member_that_knows_one_pose_agrees_with_nobody_but_is_not_exchanged(good):
+def test_a_member_that_knows_one_pose_agrees_with_no_other_but_is_not_permuted(good):
     """Its images are not under other names, though the most typical of the others' fits it better than its own."""
     typical = np.stack([painted(hand(99), np.random.default_rng([9, i]), 2) for i in range(IMAGES)])
-    assert look([table("A", good[0]), table("weak", typical)]).misaligned == []
-    (text,) = look([table("A", good[0]), table("B", good[1]), table("weak", typical)]).misaligned
-    assert text.startswith("weak is misaligned: it agrees with nobody")
+    assert measure_agreement([table("A", good[0]), table("weak", typical)]).misaligned == []
+    (text,) = measure_agreement([table("A", good[0]), table("B", good[1]), table("weak", typical)]).misaligned
+    assert text.startswith("weak is misaligned: it agrees with no other")
 
 
 def test_barely_trained_members_that_see_one_class_are_not_judged_by_it(good):
@@ -148,40 +148,42 @@ def test_barely_trained_members_that_see_one_class_are_not_judged_by_it(good):
     one[2][:, 3, ::3] = False
     one[2][:, 3, 1::3] = False
     members = [table("ABC"[i], masks) for i, masks in enumerate(one)]
-    assert look(members).mean[0, 2] < 0.45 < 0.9 < look(members).mean[0, 1]
-    assert look(members).misaligned == []
+    assert measure_agreement(members).mean[0, 2] < 0.45 < 0.9 < measure_agreement(members).mean[0, 1]
+    assert measure_agreement(members).misaligned == []
 
 
 def test_good_members_and_copies_are_aligned(good):
-    assert look([table("ABC"[i], masks) for i, masks in enumerate(good)]).misaligned == []
-    assert look([table("A", good[0]), table("B", good[0])]).misaligned == []
-    assert look([table("A", good[0])]).misaligned == []
+    assert measure_agreement([table("ABC"[i], masks) for i, masks in enumerate(good)]).misaligned == []
+    assert measure_agreement([table("A", good[0]), table("B", good[0])]).misaligned == []
+    assert measure_agreement([table("A", good[0])]).misaligned == []
     empty = np.zeros_like(good[0])
-    assert look([table("A", empty), table("B", empty)]).misaligned == []
+    assert measure_agreement([table("A", empty), table("B", empty)]).misaligned == []
 
 
-def test_without_sizes_only_who_agrees_with_nobody_is_found(good):
+def test_without_sizes_only_a_member_that_agrees_with_no_other_is_found(good):
     far = moved(good[2], 30, 40)
     for sizes, count in ((True, 1), (False, 1)):
-        texts = look([table("ABC"[i], m, sizes) for i, m in enumerate([good[0], good[1], far])]).misaligned
+        texts = measure_agreement([table("ABC"[i], m, sizes) for i, m in enumerate([good[0], good[1], far])]).misaligned
         assert len(texts) == count
         assert texts[0].startswith("C is misaligned")
-        assert ("agrees with nobody" in texts[0]) == (not sizes)
+        assert ("agrees with no other" in texts[0]) == (not sizes)
     near = moved(good[2], 4, 0)
-    assert look([table("ABC"[i], m, False) for i, m in enumerate([good[0], good[1], near])]).misaligned == []
+    assert (
+        measure_agreement([table("ABC"[i], m, False) for i, m in enumerate([good[0], good[1], near])]).misaligned == []
+    )
 
 
 def test_the_table_tells_the_dice_of_painted_masks(good):
     members = [table("ABC"[i], masks) for i, masks in enumerate(good)]
-    found = look(members)
+    found = measure_agreement(members)
     picked = [int(image[1:]) for image in spread(members[0].images)]
-    assert len(found.images) == SAMPLE == len(set(picked))
+    assert len(found.images) == SAMPLE_IMAGES == len(set(picked))
     a, b = good[0][picked], good[2][picked]
     dense = np.mean(2 * (a & b).sum((2, 3)) / (a.sum((2, 3)) + b.sum((2, 3))), axis=0)
     np.testing.assert_allclose(found.pairs[0, 2], dense)
     assert found.mean[0, 2] == pytest.approx(dense.mean())
     lines = found.to_text().splitlines()
-    assert lines[0] == f"agreement (Dice) over {SAMPLE} of {IMAGES} images"
+    assert lines[0] == f"agreement (Dice) over {SAMPLE_IMAGES} of {IMAGES} images"
     assert lines[4].split() == ["class", "1-2", "1-3", "2-3"]
     assert lines[5].split()[0::2] == ["bone-0", f"{dense[0]:.4f}"]
     assert lines[-1].split()[2] == f"{dense.mean():.4f}"
@@ -189,7 +191,7 @@ def test_the_table_tells_the_dice_of_painted_masks(good):
 
 def test_the_table_of_many_members_has_a_column_each(good):
     members = [table(str(i), made(i, 0.3)) for i in range(6)]
-    lines = look(members).to_text().splitlines()
+    lines = measure_agreement(members).to_text().splitlines()
     assert lines[7].split() == ["class", *(f"{i}-rest" for i in range(1, 7))]
     assert len(lines[8].split()) == 7
 

@@ -10,7 +10,7 @@ from phalanx.errors import DataError
 from phalanx.masks import rle
 from phalanx.masks.stack import Stack, dice_per_class
 from phalanx.submission.table import Submission, write
-from phalanx.voting.vote import MOST, coverage, hard_vote, vote, vote_stacks
+from phalanx.voting.vote import MAX_MEMBERS, coverage, hard_vote, vote, vote_stacks
 
 stacks = hnp.array_shapes(min_dims=3, max_dims=3, max_side=12).flatmap(lambda shape: hnp.arrays(bool, shape))
 members_of = st.tuples(*[st.integers(1, n) for n in (6, 5, 12, 12)]).flatmap(lambda s: hnp.arrays(bool, s))
@@ -96,8 +96,8 @@ def test_a_vote_of_nobody_is_refused():
         vote([], 1)
     with pytest.raises(DataError, match="at least one member"):
         hard_vote([])
-    with pytest.raises(DataError, match=f"{MOST + 1} members: at most {MOST} can"):
-        hard_vote([member("a", {"i": "1 1"})] * (MOST + 1))
+    with pytest.raises(DataError, match=f"{MAX_MEMBERS + 1} members: at most {MAX_MEMBERS} can"):
+        hard_vote([member("a", {"i": "1 1"})] * (MAX_MEMBERS + 1))
 
 
 def member(name, texts, sizes=None, classes=("bone",)):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..config import Augment
+from ..masks.planes import present_classes
 
 
 class Crop(NamedTuple):
@@ -166,9 +167,7 @@ def draw_corner(
 
 def _foreground(rng: np.random.Generator, planes: np.ndarray) -> np.ndarray | None:
     """x, y of a random pixel of a random class of bit-planes uint8[H, W, P]; None if no class is present."""
-    # along rows first: numpy is slow along short axes
-    present = np.bitwise_or.reduce(np.bitwise_or.reduce(planes.reshape(len(planes), -1)).reshape(planes.shape[1:]))
-    classes = np.flatnonzero(np.unpackbits(present, bitorder="little"))
+    classes = present_classes(planes)
     if not len(classes):
         return None
     plane, bit = divmod(int(rng.choice(classes)), 8)

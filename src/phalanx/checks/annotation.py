@@ -12,7 +12,7 @@ from ..data.coco_rle import decode
 from ..data.images import Grid
 from ..data.polygons import Polygon, outlines_of, rasterise, read_items
 from ..errors import DataError
-from ..masks.planes import covered, one_class, plane_count
+from ..masks.planes import any_class, one_class, plane_count
 from .inspection import REDRAW, SIDE, Inspection
 from .metal import metal, peaks
 
@@ -220,7 +220,7 @@ def contrast(image: np.ndarray, planes: np.ndarray) -> float:
         image: uint8[H, W].
         planes: masks uint8[H, W, P].
     """
-    inside = covered(planes)
+    inside = any_class(planes)
     mask: np.ndarray = inside.astype(np.uint8)
     around = cv2.dilate(mask, np.ones((RING, RING), np.uint8)).astype(bool) & ~inside
     if not inside.any() or not around.any():

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..masks.planes import covered, one_class
+from ..masks.planes import any_class, one_class
 
 OPENING = 21  # objects narrower than this are compared with their surroundings
 NEAR_BONES = 41  # kernel: metal is searched within half of it around the bones
@@ -53,7 +53,7 @@ def metal(
     """
     smooth = cv2.GaussianBlur(image, (3, 3), 0)
     base, count = np.zeros(image.shape, np.uint8), np.zeros(image.shape, np.uint8)
-    inside: np.ndarray = covered(planes).astype(np.uint8)
+    inside: np.ndarray = any_class(planes).astype(np.uint8)
     tissue = (_dilate(inside, TISSUE) > 0) & (_dilate(inside, OVERLAP_MARGIN) == 0)
     if not inside.any() or not tissue.any():
         return None

@@ -8,7 +8,8 @@ from ..errors import ConfigError, DataError
 from ..runs.reader import folds_of
 from ..scoring.compare import Comparison, compare, compare_means
 from ..scoring.score import Score, Surface, score
-from ..submission.table import Submission, check_alike
+from ..submission.matching import check_matching
+from ..submission.table import Submission
 
 OPTIONS = ("data", "size", "surface", "spacing")
 
@@ -93,7 +94,7 @@ def open_pair(
         return submission, truth_of(records, data, str(data.root)), {record.name: record.group for record in records}
     if truth_place.is_file() and truth_place.suffix.lower() != ".json":
         truth = Submission.read(truth_place)
-        check_alike([submission, kept := truth.only(submission.images) if partial else truth])
+        check_matching([submission, kept := truth.only(submission.images) if partial else truth])
         return submission, kept.reorder(submission.classes), None
     unsized = [image for image in submission.images if image not in submission.sizes]
     if unsized:

@@ -1,4 +1,4 @@
-"""Commands that predict and vote."""
+"""Commands that predict, vote, export and tune votes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,27 +9,28 @@ from .args import split_places
 INFER = """\
 phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=value ...)
 
-  experiment=A,B         runs to predict with (all their folds, averaged): one submissions/<run>.csv each; or folders
-                         of phalanx export, on the CPU by onnxruntime alone
-  out=FILE.csv           where to, for a single run (default: submissions/<run>.csv)
+Predicts with one run or more, each into a CSV of its own. The folds of a run are averaged.
+
+  experiment=A,B         runs, or folders of phalanx export, which need only the CPU and onnxruntime
+  out=FILE.csv           the CSV, for a single run (default: submissions/<run>.csv)
   data.root=DIR          data set whose test images are predicted (default: the run's own)
   images=DIR             predict every image below a plain folder instead
-  maps=true              also keep probability maps (submissions/<run>.maps/), for soft votes without the models
-  weights=final|best|last   which weights (best was chosen on the held-out fold, so its scores are optimistic; last
-                         are those of the last checkpoint, of a run that is unfinished)
-  tta=hflip,vflip,rotate average over mirrored views and those turned by 90 degrees, in all combinations
-  input_size=2048        long side of the image when it is predicted (default: data.size of the run)
+  maps=true              also save probability maps (submissions/<run>.maps/), for soft votes without the models
+  weights=final|best|last   checkpoint. The best was chosen on the held-out fold, so its scores are optimistic;
+                         the last is that of a run that is not finished
+  tta=hflip,vflip,rotate average over mirrored views and those rotated by 90 degrees, in all combinations
+  input_size=2048        long side of the image as it is predicted (default: data.size of the run)
   scales=0.75,1,1.25     average over several such sizes
-  window=1024            predict windows of that side instead of the whole, blended by Gaussians; or
+  window=1024            predict sliding windows of that side, blended by Gaussians, instead of the whole image; or
                          window={size:1024,stride:512,skip_empty:true}, which leaves out those with nothing
                          brighter than air
-  workers=2              processes that share the images; devices=0,1 gives them GPUs in turn
+  workers=2              processes that share the images; devices=0,1 assigns them GPUs in turn
   threshold=0.5  batch=4 (images or windows at once)  device=auto  precision=auto  runs=runs  progress=true
-  decided=FILE.json      thresholds by class and cleaning that `phalanx decide members=NAME` kept
+  postprocess=FILE.json  thresholds by class and cleaning of masks, from `phalanx tune members=NAME`
 
-Options of prediction that are not given are the run's own (predict.* in training). Killed at any moment, the same
-command goes on after the images that are done; with other members, options or images it begins anew. A CSV that the
-same command has finished is left as it is.
+Prediction options that are not given are the run's own (predict.* in training). If the command is killed, the same
+command continues after the images that are done; with other members, options or images it starts again. A CSV that
+the same command has finished is left as it is.
 """
 
 
@@ -46,10 +47,12 @@ def infer(words: Sequence[str]) -> None:
         raise ConfigError("experiment=: name the run or runs to predict with, as in experiment=base")
     options = typed(InferOptions, pairs)
     if options.out is not None and len(names) > 1:
-        raise ConfigError("out=: fits one run; several runs go to submissions/<run>.csv each")
+        raise ConfigError("out=: fits one run; several runs are written to submissions/<run>.csv each")
     files = [Path(name).name for name in names]
-    if twice := next((file for file in files if files.count(file) > 1), None):
-        raise ConfigError(f"experiment=: two of them go to submissions/{twice}.csv; predict one at a time, with out=")
+    if repeated := next((file for file in files if files.count(file) > 1), None):
+        raise ConfigError(
+            f"experiment=: two of them are written to submissions/{repeated}.csv; predict one at a time, with out="
+        )
     check_members(names, options.runs, options.weights)
     for name in names:
         print(infer_run(name, options), flush=True)
@@ -58,21 +61,22 @@ def infer(words: Sequence[str]) -> None:
 ENSEMBLE = """\
 phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        (bash ensemble.sh key=value ...)
 
-  mode=soft              mean of probabilities; members: run names, run folders, folders of phalanx export or of
-                         probability maps
-  average=members|flat   a run's folds first, then members (default), or every fold the same (soft)
-  mode=hard              majority of masks; members: all of those, and submission CSVs
-  quorum=K               votes a pixel needs (hard; default: more than half, so a tie is background; quorum=1 is the
-                         union, the number of members the intersection)
-  weights=2,1,1          votes of each member, whole numbers (votes=2,1,1 is the same; weights=best: see below)
-  decided=FILE.json      what `phalanx decide` kept for these members: weights, thresholds, cleaning (soft)
-  anyway=true            go on although a member is misaligned: shifted, mirrored, under other classes or image names
+  mode=soft              mean of probabilities. Members are run names, run folders, folders of phalanx export, or
+                         folders of probability maps
+  average=members|flat   average the folds of each run first, then the members (default), or all folds equally (soft)
+  mode=hard              majority of masks. Members are all of those, and submission CSVs
+  quorum=K               votes that a pixel needs (hard). By default more than half, so a tie is background; 1 is the
+                         union, the number of members the intersection
+  weights=2,1,1          votes of each member, whole numbers; votes=2,1,1 is the same. (weights=best is a checkpoint)
+  postprocess=FILE.json  weights, thresholds and cleaning of masks from `phalanx tune` of these members (soft)
+  allow_misaligned=true  vote although a member is misaligned: shifted, mirrored, or with other class or image names
   out=FILE.csv           default: submissions/<mode>.csv
-  size=HxW               image size of CSV members without a sidecar, or images=DIR to look there (hard)
+  size=HxW               image size of CSV members without a sidecar; or images=DIR to read it from the images (hard)
   data.root= images= maps= weights= tta= input_size= scales= window= threshold= batch= device= devices= workers=
   precision= runs= progress=   as for infer; stored maps alone need neither the runs nor the images
 
-Prints how members agree, and keeps it in FILE.json. Killed or stopped at a misaligned member, the same command goes on.
+Prints how members agree, and records it in FILE.json. If the command is killed, or stopped by a misaligned member, the
+same command continues.
 """
 
 
@@ -89,21 +93,21 @@ def ensemble(words: Sequence[str]) -> None:
 EXPORT = """\
 phalanx export RUN|FOLD [out=DIR] key=value ...
 
-Writes a folder that phalanx infer and ensemble take instead of the run (experiment=DIR), on the CPU and without
-loading torch: an ONNX file a fold, PointRend included, and export.json, which tells how images are prepared and masks
-made, with hashes of all files. Each network is compared with PyTorch on noise and on the first image to predict;
-coarse logits that differ by more than 0.0001 (on large pictures twice PyTorch's own distance from 64 bits, where
-that is more), or masks in more than 0.01% of the pixels, end the export.
+Writes a folder that phalanx infer and ensemble accept instead of the run (experiment=DIR), on the CPU and without
+torch. It contains one ONNX file per fold, PointRend included, and export.json: how images are prepared and masks made,
+and the hashes of all files. Each network is compared with PyTorch on noise and on the first image to predict. The
+export fails if coarse logits differ by more than 0.0001 (on large pictures twice PyTorch's own distance from 64 bits,
+if that is more), or masks in more than 0.01% of the pixels.
 
   RUN                    a run's name or folder, or the folder of one fold
   out=DIR                must not exist (default: exports/<run>)
-  weights=final|best|last   which weights, as for infer
-  data.root=DIR          where the image to compare on lies (default: the run's own), or images=DIR of a plain folder
-  runs=DIR               where runs lie (default: runs)
+  weights=final|best|last   checkpoint, as for infer
+  data.root=DIR          data set of the image to compare on (default: the run's own), or images=DIR of a plain folder
+  runs=DIR               folder of the runs (default: runs)
 
-Needs onnx, onnxscript and onnxruntime (setup.sh installs them; else: pip install '.[onnx]'). Predicting needs
-onnxruntime alone. The size of the pictures is fixed, by the run's data.size and predict.*; of the options of infer,
-tta=, threshold=, batch= and workers= are free. Runs told of the patient (model.metadata) cannot be exported.
+Needs onnx, onnxscript and onnxruntime (setup.sh installs them; else: pip install '.[onnx]'). Predicting needs only
+onnxruntime. The picture size is fixed by the run's data.size and predict.*; of the options of infer, tta=, threshold=,
+batch= and workers= are free. Runs conditioned on metadata (model.metadata) cannot be exported.
 """
 
 
@@ -119,43 +123,42 @@ def export(words: Sequence[str]) -> None:
     print(export_run(places[0], typed(ExportOptions, pairs)), flush=True)
 
 
-DECIDE = """\
-phalanx decide members=A,B,C [out=submissions/decided.json]
+TUNE = """\
+phalanx tune members=A,B,C [out=submissions/postprocess.json]
 
-Asks the out-of-fold maps of a run or more (trained with predict.oof_prob=true on the same folds) which of these gain,
-each fitted on all folds but one and scored on that one:
+Tunes a soft vote on the out-of-fold maps of one run or more, trained with predict.oof_prob=true on the same folds. Each
+choice is fitted on all folds but one and scored on that one:
 
   members                greedy forward selection among the members
   weights                votes of each member, the best of up to 255 proportions; of more than 8 members, greedy
-                         selection in which a member may be taken again (a pass over all maps a step)
+                         selection with replacement (one pass over all maps per step)
   thresholds             a threshold for each class, .05 to .95
-  smallest               parts of a class's mask below 16, 64, 256 or 1024 pixels removed
-  largest                only a class's largest part kept
-  holes                  a class's holes filled
+  smallest               remove the parts of a class's mask below 16, 64, 256 or 1024 pixels
+  largest                retain only the largest part of a class
+  holes                  fill the holes of a class
 
-A class or member departs from the default only where that is 3 standard errors better in the folds it is fitted on. A
-choice is kept where the cross-fitted gain in mean Dice is .0001 or more and its 95% interval over patients lies above
-0; the Dice fitted and scored on the same images stands beside it. infer and ensemble mode=soft apply the file with
-decided=FILE. The maps are those of the runs' own predict.* options: predict with the same, or decide about runs that
-were told others.
+A class or member departs from the default only if that is 3 standard errors better in the folds it is fitted on. A
+choice is adopted if its cross-fitted gain in mean Dice is .0001 or more, with a 95% interval over patients above 0. The
+table also shows the Dice fitted and scored on the same images. infer and ensemble mode=soft apply the file with
+postprocess=FILE. The maps are those of the runs' own predict.* options: predict with the same options.
 
-  out=FILE.json          where to
-  data.root=DIR          where the training images lie now
+  out=FILE.json          the file to write
+  data.root=DIR          the data set of the training images, if it was moved
   runs=runs  progress=true
 """
 
 
-def decide(words: Sequence[str]) -> None:
-    """``phalanx decide``."""
+def tune(words: Sequence[str]) -> None:
+    """``phalanx tune``."""
     from ..config.compose import split_words
 
     pairs = split_words(words)
     if "members" not in pairs:
-        raise ConfigError("members=: name the runs to decide about, as in members=base,unetpp")
+        raise ConfigError("members=: name the runs to tune, as in members=base,unetpp")
 
     from ..config.words import typed
-    from ..ensemble.tune import DecideOptions
-    from ..ensemble.tune import decide as decide_members
+    from ..ensemble.tune import TuneOptions
+    from ..ensemble.tune import tune as tune_members
 
-    options = typed(DecideOptions, pairs)
-    print(decide_members(options).to_text(), options.out, sep="\n")
+    options = typed(TuneOptions, pairs)
+    print(tune_members(options).to_text(), options.out, sep="\n")

@@ -26,6 +26,7 @@ RENAMED = {
     "predict.grid": "predict.input_size",
     "predict.window.skip": "predict.window.skip_empty",
 }
+RENAMED_OPTIONS = {"decided": "postprocess", "anyway": "allow_misaligned"}  # the same of infer and ensemble
 
 
 class Strict(BaseModel):
@@ -71,7 +72,7 @@ def unknown_key(key: str, known: Iterable[str], section: str = "") -> str:
     ('model.start: no such option; it is now model.init_from', 'grid: no such option; it is now input_size')
     """
     prefix, names = f"{section}." if section else "", list(known)
-    new = RENAMED.get(prefix + key)
+    new = RENAMED.get(prefix + key) or RENAMED_OPTIONS.get(key)
     if new and new.split()[0].rpartition(".")[2] in names:
         return f"{key}: no such option; it is now {new.removeprefix(prefix)}"
     return f"{key}: no such option{nearest(key.rpartition('.')[2], names)}"

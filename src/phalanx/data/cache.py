@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ..config import Data
 from ..errors import DataError
-from ..masks.planes import Runs
+from ..masks.planes import PlaneRuns
 from ..runtime.files import sha256_file, write_bytes
 from ..runtime.locks import lock
 from .images import Grid
@@ -146,7 +146,7 @@ class Folder:
         try:
             with np.load(BytesIO(content), allow_pickle=False) as arrays:
                 height, width, side, planes = (int(value) for value in arrays["frame"])
-                runs = Runs((side, side, planes), arrays["starts"], arrays["values"])
+                runs = PlaneRuns((side, side, planes), arrays["starts"], arrays["values"])
                 found = Prepared(arrays["image"], runs, Grid(height, width, side))
         except (ValueError, KeyError, EOFError, BadZipFile):
             with suppress(OSError):

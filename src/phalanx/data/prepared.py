@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ..config import Data
-from ..masks.planes import Runs
+from ..masks.planes import PlaneRuns
 from .images import Grid, read_grey
 from .layouts import truth
 from .preprocess import preprocess
@@ -29,7 +29,7 @@ class Prepared(NamedTuple):
     """``image`` uint8[S, S] and the truth's bit-planes as ``runs`` of shape [S, S, P], on a ``grid`` of side S."""
 
     image: np.ndarray
-    runs: Runs
+    runs: PlaneRuns
     grid: Grid
 
     @property
@@ -46,7 +46,7 @@ def prepare(record: Record, data: Data) -> Prepared:
     """
     image = read_grey(record.image)
     grid = Grid.of(image, data.size)
-    return Prepared(grid.place(preprocess(image, data)), Runs.of(truth(record, data, grid)), grid)
+    return Prepared(grid.place(preprocess(image, data)), PlaneRuns.of(truth(record, data, grid)), grid)
 
 
 def prepared_key(record: Record, digests: list[str], data: Data) -> str:

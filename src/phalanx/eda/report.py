@@ -17,7 +17,6 @@ from ..data.quarantine import kept_records
 from ..data.records import Record
 from ..data.rotation import BASE, LIMIT, TIP, has_rule, tilt_of_stack
 from ..errors import DataError
-from ..masks.stack import Stack
 from ..runtime.files import check_report, not_ours, refuse_link, write_report, write_text
 from ..runtime.processes import process_map
 from ..submission.table import Submission
@@ -124,22 +123,17 @@ def _tilts_of_csv(path: Path, images: pd.DataFrame, classes: Sequence[str], left
     rows = zip(images["image_name"], images["height_px"], images["width_px"], strict=True)
     sizes = {name: (int(height), int(width)) for name, height, width in rows}
     submission = Submission.read(path, classes, sizes)
-    unknown = [name for name in submission.images if name not in sizes]
-    if len(unknown) == len(submission.images):
-        raise DataError(f"{path}: has no image of this data set (such as {unknown[0]}); set data.root= to its own")
-    if unknown:
-        left_out.append(f"{len(unknown)} image(s) of {path} that the data set does not contain, such as {unknown[0]}")
-    places, predicted = [classes.index(BASE), classes.index(TIP)], set(submission.images)
+    strangers = [name for name in submission.images if name not in sizes]
+    if len(strangers) == len(submission.images):
+        raise DataError(f"{path}: has no image of this data set (such as {strangers[0]}); name its own data.root=")
+    if strangers:
+        left_out.append(f"{len(strangers)} image(s) of {path} that the data set lacks, such as {strangers[0]}")
+    bones, held = submission.reorder([BASE, TIP]), set(submission.images)
     degrees = []
     for name, (height, width) in sizes.items():
         degrees.append(math.nan)
-        if name in predicted:
-            texts = submission.rles(name)
-            try:
-                stack = Stack.parse([texts[i] for i in places], height * width)
-            except DataError:
-                submission.stack(name)  # raises with the place of the error
-                raise
+        if name in held:
+            stack = bones.stack(name, (height, width))
             degrees[-1] = tilt_of_stack(stack, [BASE, TIP], width)
     return degrees
 

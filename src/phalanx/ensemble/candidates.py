@@ -1,4 +1,4 @@
-"""Dice of every out-of-fold image, class and candidate, from counts of pixels: one pass over stored maps a question."""
+"""Dice of every out-of-fold image, class and candidate, from counts of pixels in one pass over the stored maps."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,22 +12,24 @@ from ..data.images import image_size
 from ..data.records import Record
 from ..data.truth import planes_of
 from ..errors import DataError
+from ..masks.dice import dice_from_counts
+from ..masks.planes import areas, one_class
 from ..predict.components import filled, parts
-from ..predict.maps import NOTHING, Box, Maps, Size
+from ..predict.maps import EMPTY, Box, ProbabilityMaps, Size
 from ..predict.stored import MapsFolder
 
-BLOCK = 1 << 24  # pixels times weightings at once
+MAX_BLOCK = 1 << 24  # pixels times weightings at once
 
 # levels float32[M, h, w] of a class, truth bool[h, w] in the same box -> pixels shared and pixels set, int[K] each
 Measure = Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-class Image(NamedTuple):
+class HeldOutImage(NamedTuple):
     """A held-out image with its members' maps and truth."""
 
     name: str
     size: Size
-    maps: list[Maps]
+    maps: list[ProbabilityMaps]
     planes: np.ndarray  # uint8[H, W, P]
 
 
@@ -36,7 +38,7 @@ class OutOfFold:
     """Images that every member was trained without.
 
     Attributes:
-        folds: int[I], the fold that held the image out, of all members.
+        folds: int[I], the fold that held the image out, the same of all members.
         folders: by fold, the maps of each member.
     """
 
@@ -47,8 +49,8 @@ class OutOfFold:
     folders: dict[int, list[MapsFolder]]
     progress: bool = True
 
-    def __iter__(self) -> Iterator[Image]:
-        """Images one by one.
+    def __iter__(self) -> Iterator[HeldOutImage]:
+        """The images one by one.
 
         Raises:
             DataError: a map is damaged, or was made of an image of another size.
@@ -63,60 +65,53 @@ class OutOfFold:
                         f"{record.image} has {size}; name the data set it was trained on with data.root="
                     )
             maps = [folder.maps([record], [])[0] for folder in self.folders[fold]]
-            yield Image(record.name, size, maps, planes_of(record, self.data, size))
+            yield HeldOutImage(record.name, size, maps, planes_of(record, self.data, size))
 
 
 def gather(held: OutOfFold, candidates: int, lowest: float, measure: Measure) -> np.ndarray:
     """Dice float32[I, C, K] of every image, class and candidate, at the images' own sizes.
 
     Args:
-        lowest: a candidate's mask lies where a member reaches this probability.
+        lowest: a candidate's mask is empty wherever no member reaches this probability.
     """
     dice = np.empty((len(held.records), len(held.data.classes), candidates), np.float32)
     for row, image in enumerate(held):
         total = areas(image.planes, dice.shape[1])
         for c in range(dice.shape[1]):
-            box = reach(image.maps, c, lowest, image.size)
-            if box == NOTHING:
+            box = support(image.maps, c, lowest, image.size)
+            if box == EMPTY:
                 dice[row, c] = total[c] == 0
                 continue
-            levels = np.stack([m.stretch(c, box, image.size, max(image.size) / m.side) for m in image.maps])
-            truth = (image.planes[box.slices][..., c // 8] >> (c % 8) & 1).astype(bool)
+            levels = np.stack([m.resize(c, box, image.size, max(image.size) / m.side) for m in image.maps])
+            truth = one_class(image.planes[box.slices], c)
             shared, area = measure(c, levels, truth)
-            dice[row, c] = np.where(area + total[c] > 0, 2 * shared / np.maximum(area + total[c], 1), 1)
+            dice[row, c] = dice_from_counts(shared, area + total[c])
     return dice
 
 
-def reach(maps: Sequence[Maps], c: int, lowest: float, size: Size) -> Box:
+def support(maps: Sequence[ProbabilityMaps], c: int, lowest: float, size: Size) -> Box:
     """A box outside which no member's class ``c`` reaches ``lowest``."""
-    box = NOTHING
+    box = EMPTY
     for one in maps:
-        box = box.join(one.reach(c, lowest, size, max(size) / one.side))
+        box = box.join(one.support(c, lowest, size, max(size) / one.side))
     return box
 
 
-def areas(planes: np.ndarray, classes: int) -> np.ndarray:
-    """Pixels int[C] of bit-planes uint8[H, W, P]."""
-    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(int)  # (256, 8)
-    counts = [np.bincount(planes[..., p].ravel(), minlength=256) @ bits for p in range(planes.shape[2])]
-    return np.concatenate(counts)[:classes]
-
-
 def by_weights(weightings: np.ndarray, threshold: float) -> Measure:
-    """Masks of every weighting int[K, M] of the members. Only pixels that members disagree on depend on it."""
+    """Counts for the masks of every weighting int[K, M]; it changes only pixels on which the members disagree."""
     votes = weightings.astype(np.float32)
     limit = np.float32(threshold)
 
     def measure(c: int, levels: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         passed = levels >= limit
         agreed = passed.all(0)
-        open_ = passed.any(0) & ~agreed
+        disputed = passed.any(0) & ~agreed
         shared, area = np.full(len(votes), (agreed & truth).sum()), np.full(len(votes), agreed.sum())
-        values, inside = levels[:, open_], truth[open_]
-        step = max(1, BLOCK // len(votes))
+        values, inside = levels[:, disputed], truth[disputed]
+        step = max(1, MAX_BLOCK // len(votes))
         for first in range(0, len(inside), step):
             part = slice(first, first + step)
-            mask = mean(values[:, part], votes) >= limit
+            mask = weighted_mean(values[:, part], votes) >= limit
             area += mask.sum(1)
             shared += mask[:, inside[part]].sum(1)
         return shared, area
@@ -124,7 +119,7 @@ def by_weights(weightings: np.ndarray, threshold: float) -> Measure:
     return measure
 
 
-def mean(levels: np.ndarray, votes: np.ndarray) -> np.ndarray:
+def weighted_mean(levels: np.ndarray, votes: np.ndarray) -> np.ndarray:
     """float32[..., n] of levels [M, n] by float32 votes [..., M], added up in the order of a soft vote."""
     total = votes[..., 0, None] * levels[0]
     for m in range(1, len(levels)):
@@ -133,11 +128,11 @@ def mean(levels: np.ndarray, votes: np.ndarray) -> np.ndarray:
 
 
 def by_threshold(thresholds: np.ndarray, votes: np.ndarray) -> Measure:
-    """Masks of every threshold float32[K], rising, of the mean by ``votes`` [M]: two histograms tell all."""
+    """Counts for the masks of every threshold float32[K], ascending, on the mean by ``votes`` [M]: two histograms."""
     votes = votes.astype(np.float32)
 
     def measure(c: int, levels: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        reached = np.searchsorted(thresholds, mean(levels.reshape(len(levels), -1), votes), side="right")
+        reached = np.searchsorted(thresholds, weighted_mean(levels.reshape(len(levels), -1), votes), side="right")
 
         def passing(of: np.ndarray) -> np.ndarray:
             return np.bincount(of, minlength=len(thresholds) + 1)[:0:-1].cumsum()[::-1]
@@ -148,20 +143,23 @@ def by_threshold(thresholds: np.ndarray, votes: np.ndarray) -> Measure:
 
 
 def by_cleaning(smallest: Sequence[int], votes: np.ndarray, thresholds: Sequence[float]) -> Measure:
-    """Masks at each class's threshold: without parts below each of ``smallest``, then with the largest part alone, then
-    with holes filled."""
+    """Counts for a class's mask without parts below each of ``smallest``, for its largest part and with holes filled.
+
+    Args:
+        thresholds: of each class.
+    """
     votes = votes.astype(np.float32)
 
     def measure(c: int, levels: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        flat = mean(levels.reshape(len(levels), -1), votes)
+        flat = weighted_mean(levels.reshape(len(levels), -1), votes)
         mask = (flat >= np.float32(thresholds[c])).reshape(truth.shape)
         if not mask.any():
             return np.zeros(len(smallest) + 2, int), np.zeros(len(smallest) + 2, int)
         labels, sizes = parts(mask)
         hits = np.bincount(labels[truth], minlength=len(sizes) + 1)[1:]
-        keep = [sizes >= least for least in smallest] + [np.arange(len(sizes)) == sizes.argmax()]
+        retained = [sizes >= least for least in smallest] + [np.arange(len(sizes)) == sizes.argmax()]
         whole = filled(mask)
-        shared = [hits[kept].sum() for kept in keep] + [(whole & truth).sum()]
-        return np.array(shared), np.array([sizes[kept].sum() for kept in keep] + [whole.sum()])
+        shared = [hits[some].sum() for some in retained] + [(whole & truth).sum()]
+        return np.array(shared), np.array([sizes[some].sum() for some in retained] + [whole.sum()])
 
     return measure

@@ -1,4 +1,4 @@
-"""A hard vote by command: members that are no CSV yet are predicted, all are compared, then their masks are counted."""
+"""A hard vote by command: predicts members that are not CSVs, compares all members, then counts their masks."""
 
 import hashlib
 import re
@@ -10,12 +10,14 @@ from typing import Any
 from ..errors import OutputError
 from ..predict.journal import claimed, remove_part
 from ..runtime.files import refuse_link, remove_folder
-from ..runtime.sidecar import Size, is_csv, merged_hashes, note_retrained
+from ..runtime.sidecar import Size, is_csv, merged_hashes
 from ..submission import table
-from ..voting.agreement import Agreement, look
+from ..submission.matching import known_sizes
+from ..voting.agreement import Agreement, measure_agreement
 from ..voting.vote import hard_vote as vote_rows
+from .retrained import note_retrained
 
-SCRATCH = re.compile(r"[0-9a-f]{16}\.(csv|json)")  # a member's masks, predicted for this vote alone
+SCRATCH_FILE = re.compile(r"[0-9a-f]{16}\.(csv|json)")  # a member's masks, predicted for this vote alone
 
 
 def hard_vote(
@@ -23,7 +25,7 @@ def hard_vote(
     out: Path,
     *,
     predict: Callable[[str, Path], object],
-    tell: Callable[[Agreement], object],
+    on_agreement: Callable[[Agreement], object],
     sizes: Mapping[str, Size] | Size | None = None,
     quorum: int | None = None,
     votes: Sequence[int] | None = None,
@@ -32,14 +34,15 @@ def hard_vote(
     """Writes the majority of the members' masks to ``out``.
 
     Args:
-        names: of the members. What is no CSV is predicted into a folder ``.<out>.members`` beside ``out``, which stays
-            until the vote is written: killed or stopped, the same vote predicts nothing twice.
-        predict: writes a member's masks into a CSV, unless that holds them already.
-        tell: gets the agreement of several members, and may raise to stop the vote.
+        names: of the members. Those that are not CSVs are predicted into a folder ``.<out>.members`` next to ``out``,
+            which is removed when the vote is written: after a kill or stop, the same vote predicts nothing twice.
+        predict: writes a member's masks into a CSV, unless it has them already.
+        on_agreement: receives the agreement of several members; may raise to stop the vote.
         how: the vote in words, for the sidecar.
 
     Raises:
-        DataError: members that differ, a wrong row. PhalanxError: another process is writing the same file.
+        DataError: members that differ, a wrong row.
+        PhalanxError: another process is writing the same file.
     """
     with claimed(out):
         scratch = out.with_name(f".{out.name}.members")
@@ -58,12 +61,12 @@ def hard_vote(
         rows = vote_rows(members, quorum, votes)
         agreement = None
         if len(members) > 1:
-            agreement = look(members)
-            tell(agreement)
+            agreement = measure_agreement(members)
+            on_agreement(agreement)
         hashes = merged_hashes((member.name, member.run_hashes) for member in members)
         vote: dict[str, Any] = {"how": how, "members": list(names), "agreement": agreement and agreement.to_json()}
-        table.write(out, rows, members[0].classes, table.known_sizes(members), hashes, vote)
-        with suppress(OutputError):  # with something in it that is not ours, it stays
+        table.write(out, rows, members[0].classes, known_sizes(members), hashes, vote)
+        with suppress(OutputError):  # it stays if it has files of another program
             for part in filter(Path.is_dir, scratch.glob(".*.part")):  # of a member that another vote had
                 remove_part(part)
-            remove_folder(scratch, lambda name: SCRATCH.fullmatch(name) is not None)
+            remove_folder(scratch, lambda name: SCRATCH_FILE.fullmatch(name) is not None)

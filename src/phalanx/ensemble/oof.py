@@ -1,7 +1,6 @@
-"""Runs as members that are decided about: the maps of all held-out images, with the folds that all share."""
+"""The out-of-fold maps of runs, as members that an ensemble is tuned on; all share their folds."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,10 @@ from ..data.quarantine import kept_records
 from ..data.root import resolve_root
 from ..errors import ConfigError, DataError
 from ..predict.stored import MapsFolder
-from ..runs.reader import FoldRun, fold_folders, read_config
+from ..runs.reader import FoldRun, fold_folders
 from .candidates import OutOfFold
 
-AGAIN = "give its command of phalanx train once more, with predict.oof_prob=true: no finished fold is trained anew"
+REMAKE_HINT = "run its phalanx train command again with predict.oof_prob=true; finished folds are not trained again"
 
 
 def open_out_of_fold(
@@ -24,41 +23,20 @@ def open_out_of_fold(
 
     Args:
         names: runs in ``runs``, or their folders.
-        root: the data set they were trained on, where it lies elsewhere now.
+        root: the data set they were trained on, if it was moved.
 
     Raises:
-        ConfigError: unfinished runs, or without maps, or that hold out different images, or have the same weights.
-        DataError: members of other classes, maps or data sets that are not those of the runs.
+        ConfigError: runs that are unfinished, have no maps, hold out different images, or have the same weights.
+        DataError: members of other classes, or maps or data sets that are not those of the runs.
     """
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"members={','.join(names)}: name one run or more, each once, as in members=base,unetpp")
-    folders = {name: by_fold(name, runs) for name in names}
+    members = {name: folds_with_maps(name, runs) for name in names}
     first = names[0]
-    folds = held_out(folders[first])
-    maps: dict[int, list[MapsFolder]] = {fold: [] for fold in folders[first]}
-    for name in names:
-        if held_out(folders[name]) != folds:
-            raise ConfigError(
-                f"{name}: its folds hold out other images than those of {first}, so no image is new to both; train the "
-                "same folds of both with one data.folds_file=FILE (phalanx folds makes it)"
-            )
-        for fold, folder in folders[name].items():
-            stored = MapsFolder(folder / "oof_prob")
-            if stored.sizes.keys() != {image for image, of in folds.items() if of == fold}:
-                raise DataError(f"{stored.name}: does not hold the maps of its fold's images; {AGAIN}")
-            maps[fold].append(stored)
-            if stored.classes != maps[fold][0].classes:
-                raise DataError(
-                    f"{stored.name}: has other classes than {maps[fold][0].name}; they cannot vote together"
-                )
-    weights: dict[frozenset[str], str] = {}
-    for m, name in enumerate(names):
-        told = frozenset(value for of_fold in maps.values() for value in of_fold[m].hashes.values())
-        if (twin := weights.setdefault(told, name)) != name:
-            raise ConfigError(
-                f"{name}: has the very weights of {twin}, so that a vote cannot tell them apart; leave it out"
-            )
-    config = read_config(folders[first][min(folds.values())])
+    folds = held_out(members[first])
+    maps = _matching_maps(members, folds)
+    _refuse_copies(names, maps)
+    config = members[first][min(folds.values())].config
     data = resolve_root(config.data.model_copy(update={"root": root or config.data.root}))
     records = [record for record in kept_records(data) if record.name in folds]
     lacking = sorted(folds.keys() - {record.name for record in records})
@@ -69,22 +47,62 @@ def open_out_of_fold(
         )
     folding.check(records, folds, 0)  # a patient in two folds would be fitted and scored on
     records.sort()
-    where = np.array([folds[record.name] for record in records])
-    return OutOfFold(tuple(names), data, records, where, maps, progress), config.predict.threshold
+    fold_of = np.array([folds[record.name] for record in records])
+    return OutOfFold(tuple(names), data, records, fold_of, maps, progress), config.predict.threshold
 
 
-def by_fold(name: str, runs: Path) -> dict[int, Path]:
+def _matching_maps(
+    members: Mapping[str, Mapping[int, FoldRun]], folds: Mapping[str, int]
+) -> dict[int, list[MapsFolder]]:
+    """By fold, the maps of each member.
+
+    Raises:
+        ConfigError: a member holds out other images than ``folds``.
+        DataError: a member of other classes, or whose maps are not of its fold's images.
+    """
+    first, *_ = members
+    maps: dict[int, list[MapsFolder]] = {fold: [] for fold in members[first]}
+    for name, runs in members.items():
+        if held_out(runs) != folds:
+            raise ConfigError(
+                f"{name}: its folds hold out other images than those of {first}, so no image is new to both; train the "
+                "same folds of both with one data.folds_file=FILE (phalanx folds makes it)"
+            )
+        for fold, run in runs.items():
+            stored = MapsFolder(run.folder / "oof_prob")
+            if stored.sizes.keys() != {image for image, of in folds.items() if of == fold}:
+                raise DataError(f"{stored.name}: does not have the maps of its fold's images; {REMAKE_HINT}")
+            maps[fold].append(stored)
+            if stored.classes != maps[fold][0].classes:
+                raise DataError(
+                    f"{stored.name}: has other classes than {maps[fold][0].name}; they cannot vote together"
+                )
+    return maps
+
+
+def _refuse_copies(names: Sequence[str], maps: Mapping[int, Sequence[MapsFolder]]) -> None:
+    """Raises ConfigError if two members have the same weights."""
+    seen: dict[frozenset[str], str] = {}
+    for m, name in enumerate(names):
+        weights = frozenset(value for of_fold in maps.values() for value in of_fold[m].hashes.values())
+        if (twin := seen.setdefault(weights, name)) != name:
+            raise ConfigError(
+                f"{name}: has the same weights as {twin}, so that a vote cannot tell them apart; leave it out"
+            )
+
+
+def folds_with_maps(name: str, runs: Path) -> dict[int, FoldRun]:
     """The finished folds of a run by number.
 
     Raises:
         ConfigError: fewer than two, or without out-of-fold maps.
     """
     found = {}
-    for folder in fold_folders(name, runs):
-        if number := re.fullmatch(r"fold(\d+)", folder.name):
-            found[int(number[1])] = folder
-            if not (folder / "oof_prob" / "maps.json").is_file():
-                raise ConfigError(f"{folder}: keeps no out-of-fold probability maps; {AGAIN}")
+    for run in map(FoldRun, fold_folders(name, runs)):
+        if run.number is not None:
+            found[run.number] = run
+            if not (run.folder / "oof_prob" / "maps.json").is_file():
+                raise ConfigError(f"{run.folder}: has no out-of-fold probability maps; {REMAKE_HINT}")
     if len(found) < 2:
         raise ConfigError(
             f"{name}: has {len(found)} fold(s) that held images out, and two are needed; train more folds"
@@ -92,15 +110,14 @@ def by_fold(name: str, runs: Path) -> dict[int, Path]:
     return found
 
 
-def held_out(folders: dict[int, Path]) -> dict[str, int]:
-    """The fold that held each image out, of the folds that are there.
+def held_out(runs: Mapping[int, FoldRun]) -> dict[str, int]:
+    """The fold that held each image out, of the folds in ``runs``.
 
     Raises:
         DataError: folds of one run that were drawn differently, or cannot be read.
     """
-    texts = {folder: FoldRun(folder).folds for folder in folders.values()}
-    (first, drawn), *others = texts.items()
-    for folder, other in others:
-        if other != drawn:
-            raise DataError(f"{folder}: has other folds than {first}; train one of them anew")
-    return {image: fold for image, fold in drawn.items() if fold in folders}
+    (first, *others) = runs.values()
+    for other in others:
+        if other.folds != first.folds:
+            raise DataError(f"{other.folder}: has other folds than {first.folder}; train one of them again")
+    return {image: fold for image, fold in first.folds.items() if fold in runs}

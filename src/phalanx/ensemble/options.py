@@ -33,7 +33,7 @@ def parse_votes(text: str) -> list[int]:
 
 
 class InferOptions(Strict):
-    """Options of ``infer``; those of prediction left at None are the run's own."""
+    """Options of ``infer``; those of prediction that are None are the run's own."""
 
     SPELLED: ClassVar = {"data.root": "root"}  # as in training
 
@@ -54,19 +54,23 @@ class InferOptions(Strict):
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     runs: Path = Path("runs")
     progress: bool = True
-    decided: Path | None = None
+    postprocess: Path | None = None
     part: Annotated[str, Field(pattern=r"^\d+/\d+$")] | None = None  # number and count, of a call in progress
 
     @model_validator(mode="after")
-    def _nothing_decided_twice(self) -> "InferOptions":
+    def _no_conflict_with_postprocess(self) -> "InferOptions":
         for key in ("threshold", "votes", "maps"):
-            if self.decided is not None and getattr(self, key, None):
-                why = "decided= tells it" if key != "maps" else "keeps probabilities, which decided= leaves as they are"
+            if self.postprocess is not None and getattr(self, key, None):
+                why = (
+                    "saves probabilities, which postprocess= does not change"
+                    if key == "maps"
+                    else "postprocess= sets it"
+                )
                 raise ValueError(f"{key}: {why}; leave one of the two out")
         return self
 
     def changes(self) -> dict[str, Any]:
-        """What overrides the run's own prediction options."""
+        """The prediction options that override the run's own."""
         names = ("tta", "input_size", "scales", "window", "threshold", "batch")
         given = {key: getattr(self, key) for key in names if getattr(self, key) is not None}
         validate(given, Predict)
@@ -75,9 +79,7 @@ class InferOptions(Strict):
     def places(self) -> list[str]:
         """The device of each process."""
         if self.devices and self.device != "auto":
-            raise ConfigError(
-                f"devices: belongs to several devices and device={self.device} to one; give one of the two"
-            )
+            raise ConfigError(f"devices: lists several devices, and device={self.device} is one; give one of the two")
         named = [f"cuda:{name}" if name.isdecimal() else name for name in self.devices or []] or [self.device]
         return [named[i % len(named)] for i in range(self.workers or len(named))]
 
@@ -90,38 +92,40 @@ class EnsembleOptions(InferOptions):
     mode: Literal["soft", "hard"]
     members: list[str] = Field(min_length=1)
     quorum: Count | None = None
-    votes: list[Count] | None = None  # of each member; weights=2,1,1 says the same
+    votes: list[Count] | None = None  # of each member; weights=2,1,1 is the same
     average: Literal["members", "flat"] = "members"
     size: tuple[int, int] | None = None
-    anyway: bool = False
+    allow_misaligned: bool = False
 
     @classmethod
     def field_of(cls, key: str, text: str) -> str:
-        """Numbers in ``weights=`` are votes; a name there is a kind of weights of a run."""
+        """Numbers in ``weights=`` are votes; a name there is a checkpoint of a run."""
         return "votes" if key == "weights" and not text.isalpha() else super().field_of(key, text)
 
     @model_validator(mode="after")
-    def _fitting(self) -> "EnsembleOptions":
+    def _fits_the_mode(self) -> "EnsembleOptions":
         if self.votes is not None and len(self.votes) != len(self.members):
             raise ValueError(f"weights: {len(self.votes)} for {len(self.members)} members; give one each")
         places = [os.path.normpath(name) for name in self.members]
-        if doubled := [name for name, place in zip(self.members, places, strict=True) if places.count(place) > 1]:
-            raise ValueError(f"members: {doubled[0]} is named twice; weights=2,1 counts a member more than once")
+        if repeated := [name for name, place in zip(self.members, places, strict=True) if places.count(place) > 1]:
+            raise ValueError(f"members: {repeated[0]} is named twice; weights=2,1 counts a member more than once")
         for key, given in (("quorum", self.quorum is not None), ("size", self.size is not None)):
             if self.mode == "soft" and given:
                 raise ValueError(f"{key}: belongs to mode=hard")
-        soft = {"average": self.average != "members", "maps": self.maps, "decided": self.decided is not None}
+        soft = {"average": self.average != "members", "maps": self.maps, "postprocess": self.postprocess is not None}
         for key, given in soft.items():
             if self.mode == "hard" and given:
                 raise ValueError(f"{key}: belongs to mode=soft; a hard vote has no probabilities")
-        if self.decided is not None and self.average != "members":
-            raise ValueError("average: decided= was decided about members, whose folds are averaged first")
+        if self.postprocess is not None and self.average != "members":
+            raise ValueError("average: postprocess= was tuned on members, whose folds are averaged first")
         if self.size is not None and self.images is not None:
-            raise ValueError("size: images= tells the sizes already; leave one of the two out")
+            raise ValueError("size: images= gives the sizes already; leave one of the two out")
         if self.mode == "hard" and all(map(is_csv, self.members)):
-            idle = ("threshold", "tta", "input_size", "scales", "window", "root")
-            unread = [key for key in idle if getattr(self, key) is not None] + ["weights"] * (self.weights != "final")
-            if unread:
-                name = "data.root" if unread[0] == "root" else unread[0]
-                raise ValueError(f"{name}: changes no CSV; predict the members again with it (bash infer.sh)")
+            unused = ("threshold", "tta", "input_size", "scales", "window", "root")
+            without_effect = [key for key in unused if getattr(self, key) is not None] + ["weights"] * (
+                self.weights != "final"
+            )
+            if without_effect:
+                name = "data.root" if without_effect[0] == "root" else without_effect[0]
+                raise ValueError(f"{name}: does not change a CSV; predict the members again with it (bash infer.sh)")
         return self

@@ -9,8 +9,9 @@ from ..config.words import words_of
 from ..errors import ConfigError, DataError
 from ..jobs.job import Job
 from ..runs.ledger import note_vote
-from ..runtime.sidecar import is_csv, note_retrained
+from ..runtime.sidecar import is_csv
 from .options import EnsembleOptions, InferOptions
+from .retrained import note_retrained
 
 if TYPE_CHECKING:
     from ..voting.agreement import Agreement
@@ -22,7 +23,7 @@ def infer_run(name: str, options: InferOptions) -> Path:
 
     out = options.out or Path("submissions") / f"{Path(name).name}.csv"
     check_target(out)
-    return predict_members([name], options, out, kept=True)
+    return predict_members([name], options, out, reuse_finished=True)
 
 
 def vote(options: EnsembleOptions) -> Path:
@@ -46,8 +47,8 @@ def vote(options: EnsembleOptions) -> Path:
         hard_vote(
             options.members,
             out,
-            predict=lambda name, path: predict_members([name], options, path, kept=True),
-            tell=lambda agreement: stop_at(agreement, anyway=options.anyway),
+            predict=lambda name, path: predict_members([name], options, path, reuse_finished=True),
+            on_agreement=lambda agreement: report_agreement(agreement, allow_misaligned=options.allow_misaligned),
             sizes=sizes_of(options),
             quorum=options.quorum,
             votes=options.votes,
@@ -58,7 +59,7 @@ def vote(options: EnsembleOptions) -> Path:
 
 
 def sizes_of(options: EnsembleOptions) -> Any:
-    """(height, width) of CSV members' images, by image or one for all, as far as the options tell."""
+    """(height, width) of CSV members' images, by image or one for all; None if the options give none."""
     if options.images is None:
         return options.size
     from ..data.images import image_size
@@ -68,18 +69,22 @@ def sizes_of(options: EnsembleOptions) -> Any:
 
 
 def described(options: EnsembleOptions) -> str:
-    """How a vote was given, for the ledger."""
-    told = {
+    """The vote in words, for the ledger."""
+    given = {
         "weights": ",".join(map(str, options.votes)) if options.votes else None,
         "quorum": options.quorum,
         "average": options.average if options.mode == "soft" else None,
-        "decided": options.decided,
+        "postprocess": options.postprocess,
     }
-    return " ".join([options.mode, *(f"{key}={value}" for key, value in told.items() if value is not None)])
+    return " ".join([options.mode, *(f"{key}={value}" for key, value in given.items() if value is not None)])
 
 
 def check_members(names: list[str], runs: Path, weights: str) -> None:
-    """Refuses a member that is not there: found now, and not after the others have been predicted."""
+    """Refuses a member that does not exist before any other is predicted.
+
+    Raises:
+        ConfigError: no such file or run, or an unfinished one.
+    """
     for name in names:
         if is_csv(name):
             if not Path(name).is_file():
@@ -91,35 +96,35 @@ def check_members(names: list[str], runs: Path, weights: str) -> None:
 
 
 def soft_vote(options: EnsembleOptions, out: Path) -> Path:
-    """Mean of the members' probabilities, thresholded once."""
+    """Writes the mean of the members' probabilities, thresholded once, to ``out``; returns it."""
     files = [name for name in options.members if is_csv(name)]
     if files:
-        raise ConfigError(f"members: {files[0]} holds masks and no probabilities; vote CSVs with mode=hard")
+        raise ConfigError(f"members: {files[0]} contains masks, not probabilities; vote CSVs with mode=hard")
     return predict_members(
         options.members,
         options,
         out,
         votes=options.votes,
         flat=options.average == "flat",
-        tell=lambda agreement: stop_at(agreement, anyway=options.anyway),
+        on_agreement=lambda agreement: report_agreement(agreement, allow_misaligned=options.allow_misaligned),
         how=described(options),
     )
 
 
-def stop_at(agreement: "Agreement", *, anyway: bool) -> None:
+def report_agreement(agreement: "Agreement", *, allow_misaligned: bool) -> None:
     """Prints how the members agree.
 
     Raises:
-        DataError: one of them is misaligned; with ``anyway`` that is printed instead.
+        DataError: one of them is misaligned; with ``allow_misaligned`` that is printed instead.
     """
     print(agreement.to_text(), flush=True)
-    for one, other in agreement.copies():
-        print(f"note: {one} and {other} have the same masks, and so two votes for one opinion", flush=True)
+    for one, other in agreement.identical():
+        print(f"note: {one} and {other} have the same masks, so one opinion has two votes", flush=True)
     faults = agreement.misaligned
-    if faults and not anyway:
-        raise DataError(f"{'; '.join(faults)}. Predict it again or leave it out; anyway=true votes all the same")
+    if faults and not allow_misaligned:
+        raise DataError(f"{'; '.join(faults)}. Predict it again or leave it out; allow_misaligned=true votes with it")
     for fault in faults:
-        print(f"note: {fault}; voted anyway", flush=True)
+        print(f"note: {fault}; voted with it, by allow_misaligned=true", flush=True)
 
 
 def predict_members(
@@ -129,34 +134,34 @@ def predict_members(
     *,
     votes: list[int] | None = None,
     flat: bool = False,
-    tell: Callable[["Agreement"], None] | None = None,
+    on_agreement: Callable[["Agreement"], None] | None = None,
     how: str | None = None,
-    kept: bool = False,
+    reuse_finished: bool = False,
 ) -> Path:
     """Writes the thresholded mean of the members' probabilities to ``out``; returns it.
 
-    Images and the batch are those of the first run among the members, the threshold is that of the first member, where
-    they are not given.
+    If they are not given, images and batch are those of the first run among the members, and the threshold is that of
+    the first member.
 
     Args:
         votes: weight of each member; one by default.
-        flat: a member counts once for each of its folds, so that all folds weigh the same.
-        tell: gets the agreement of several members over the first images, and may raise to stop the vote.
-        how: a vote in words, for the sidecar.
-        kept: ``out`` may hold these very masks already, and is then left as it is.
+        flat: a member counts once per fold, so that all folds have the same weight.
+        on_agreement: receives the agreement of several members over the first images; may raise to stop the vote.
+        how: the vote in words, for the sidecar.
+        reuse_finished: if ``out`` has these very masks already, it is left as it is.
     """
-    from ..predict.decided import Decided
     from ..predict.opening import open_members, recipe_of
+    from ..predict.postprocess import PostProcessing
     from ..predict.run import write_submission
     from ..predict.soft import RunMember
-    from ..voting.agreement import Watch
+    from ..voting.agreement import AgreementMonitor
 
     places, part = options.places(), part_of(options)
     jobs = [
         part_job(names, options, out, votes, flat, number, len(places)).on(place)
         for number, place in enumerate(places[1:], 1)
     ]
-    decided = Decided.read(options.decided) if options.decided else None
+    postprocess = PostProcessing.read(options.postprocess) if options.postprocess else None
     members = open_members(
         names,
         device=places[0],
@@ -169,41 +174,37 @@ def predict_members(
     )
     for member in members:
         note_retrained(member.name, member.hashes)
-    if decided is not None:
-        all_votes = decided.votes_of(members)
-        for name, n in zip(names, all_votes, strict=True):
-            if not n:
-                print(f"note: {name}: left out, as {options.decided} says", flush=True)
+    if postprocess is not None:
+        all_votes = postprocess.votes_of(members)
+        for name in (name for name, n in zip(names, all_votes, strict=True) if not n):
+            print(f"note: {name}: left out, as {options.postprocess} has it", flush=True)
         names = [name for name, n in zip(names, all_votes, strict=True) if n]
         members = [member for member, n in zip(members, all_votes, strict=True) if n]
         votes = [n for n in all_votes if n]
-    idle = [key for key in ("tta", "input_size", "scales", "window") if getattr(options, key) is not None]
-    if idle and not any(member.needs_images for member in members):
-        raise ConfigError(f"{idle[0]}: changes no stored maps; predict them again with it (bash infer.sh)")
+    refuse_unused(options, members)
     data, own = recipe_of(members) or (None, Predict())
-    predict = own.model_copy(update=options.changes())
-    threshold = options.threshold or members[0].threshold
-    if len({member.threshold for member in members}) > 1 and options.threshold is None and decided is None:
-        told = ", ".join(f"{member.name} {member.threshold:g}" for member in members)
-        print(f"note: the members' own thresholds differ ({told}); voted at {threshold:g}; see threshold=", flush=True)
+    threshold = threshold_of(options, members)
     records = find_records(data, options, members)
     for member in members:
         if isinstance(member, RunMember) and part is None:
             member.compare_folds(len(records) // len(places), threshold)
+    monitor = None
+    if on_agreement is not None and len(names) > 1:
+        monitor = AgreementMonitor(names, members[0].classes, len(records), on_agreement)
     write_submission(
         out,
         members,
         records,
         threshold=threshold,
-        batch=predict.batch,
+        batch=own.model_copy(update=options.changes()).batch,
         weights=[
             n * (max(1, len(m.hashes)) if flat else 1) for n, m in zip(votes or [1] * len(names), members, strict=True)
         ],
-        decided=decided,
-        watch=Watch(names, members[0].classes, len(records), tell) if tell and names[1:] else None,
+        postprocess=postprocess,
+        monitor=monitor,
         maps_folder=out.with_suffix(".maps") if options.maps else None,
         vote=None if how is None else {"how": how, "members": names},
-        kept=kept,
+        reuse_finished=reuse_finished,
         jobs=jobs,
         part=part,
         progress=options.progress,
@@ -241,12 +242,30 @@ def part_job(
     return Job(f"part {number}", ("ensemble", "mode=soft", f"members={','.join(names)}", *words), part_folder(out))
 
 
+def refuse_unused(options: InferOptions, members: Sequence[Any]) -> None:
+    """Raises ConfigError if an option is given that only predicting reads, and all members are stored maps."""
+    given = [key for key in ("tta", "input_size", "scales", "window") if getattr(options, key) is not None]
+    if given and not any(member.needs_images for member in members):
+        raise ConfigError(f"{given[0]}: does not change stored maps; predict them again with it (bash infer.sh)")
+
+
+def threshold_of(options: InferOptions, members: Sequence[Any]) -> float:
+    """The threshold of the options, or else that of the first member; a note is printed if the members' differ."""
+    threshold: float = options.threshold or members[0].threshold
+    differ = len({member.threshold for member in members}) > 1
+    if differ and options.threshold is None and options.postprocess is None:
+        each = ", ".join(f"{member.name} {member.threshold:g}" for member in members)
+        print(f"note: the members' own thresholds differ ({each}); voted at {threshold:g}; see threshold=", flush=True)
+    return threshold
+
+
 def find_records(data: Data | None, options: InferOptions, members: Sequence[Any]) -> Any:
-    """The images to predict: a plain folder, the test set of a root in the layout the run was trained on, or, where
-    all members are stored maps, what they hold.
+    """The images to predict: a plain folder, or the test set of a root in the layout the run was trained on.
+
+    If all members are stored maps and no images are given, these are the images of the maps.
 
     Raises:
-        DataError: stored maps hold different images.
+        DataError: the stored maps are of different images.
     """
     from ..data.layouts import test_records as test_records_of
     from ..data.records import Record, scan, test_records
@@ -258,8 +277,8 @@ def find_records(data: Data | None, options: InferOptions, members: Sequence[Any
             differing = sorted(set(member.sizes) ^ set(members[0].sizes))
             if differing:
                 raise DataError(
-                    f"{members[0].name} and {member.name}: do not hold the same images; {differing[0]} is in one of "
-                    f"them alone ({len(differing)} in all). Predict the same data set with both"
+                    f"{members[0].name} and {member.name}: are not of the same images; {differing[0]} is in only "
+                    f"one of them ({len(differing)} in all). Predict the same data set with both"
                 )
         return [Record(name, "", Path(), None) for name in sorted(members[0].sizes)]
     if data is not None:

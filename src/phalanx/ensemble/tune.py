@@ -1,4 +1,4 @@
-"""Deciding on out-of-fold maps what a soft vote does: members, weights, thresholds and the cleaning of masks."""
+"""Tunes on out-of-fold maps what a soft vote does: members, weights, thresholds and the cleaning of masks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ import numpy as np
 from ..config import Strict
 from ..errors import ConfigError
 from ..masks.stack import Stack, dice_per_class
-from ..predict.decided import Decided, DecidedMember
-from ..predict.maps import Mean
+from ..predict.maps import MapsMean
+from ..predict.postprocess import PostProcessing, TunedMember
 from ..runtime.files import format_mark, refuse_foreign
 from ..scoring.compare import Comparison
 from ..scoring.crossfit import (
-    EVERY,
-    LEAST,
+    MAX_EXHAUSTIVE_MEMBERS,
+    MIN_GAIN,
+    CrossFit,
     Fit,
-    Verdict,
     cross_fit,
-    explored,
+    explore_weightings,
     for_all,
     forward,
+    is_worthwhile,
     per_class,
     weightings,
-    worth,
 )
 from .candidates import OutOfFold, by_cleaning, by_threshold, by_weights, gather
 from .oof import open_out_of_fold
@@ -34,20 +34,20 @@ THRESHOLDS = np.arange(2, 39) / 40  # .05 to .95
 SMALLEST = (0, 16, 64, 256, 1024)  # pixels of the image
 
 
-class DecideOptions(Strict):
-    """Options of ``decide``."""
+class TuneOptions(Strict):
+    """Options of ``tune``."""
 
     SPELLED: ClassVar = {"data.root": "root"}
 
     members: list[str]
-    out: Path = Path("submissions/decided.json")
+    out: Path = Path("submissions/postprocess.json")
     runs: Path = Path("runs")
     root: Path | None = None
     progress: bool = True
 
 
 class Settings(NamedTuple):
-    """All that is chosen: votes int[M], and a class thresholds float[C], smallest part int[C], largest and holes
+    """All that is chosen: votes int[M], and by class thresholds float[C], smallest part int[C], largest and holes
     bool[C]."""
 
     votes: np.ndarray
@@ -57,70 +57,70 @@ class Settings(NamedTuple):
     holes: np.ndarray
 
 
-class Row(NamedTuple):
-    """A line of the table. ``used``: kept, and neither does another choice take its place, nor do all together fail."""
+class ChoiceRow(NamedTuple):
+    """A row of the table. ``used``: adopted, and neither replaced by another choice nor dropped with all of them."""
 
-    verdict: Verdict
+    fitted: CrossFit
     chosen: dict[str, Any]
     used: bool
 
     def to_json(self) -> dict[str, Any]:
-        return _told(self.verdict.comparison, self.verdict.in_sample, self.used, self.chosen)
+        """The row as JSON types."""
+        return _as_json(self.fitted.comparison, self.fitted.in_sample, self.used, self.chosen)
 
 
-def _told(found: Comparison, in_sample: float | None, kept: bool, chosen: dict[str, Any]) -> dict[str, Any]:
+def _as_json(found: Comparison, in_sample: float | None, adopted: bool, chosen: dict[str, Any]) -> dict[str, Any]:
     return {
         "choice": found.names[1], "default": found.means[0], "cross_fitted": found.means[1], "in_sample": in_sample,
-        "gain": found.difference, "interval": found.interval, "kept": kept, "chosen": chosen,
+        "gain": found.difference, "interval": found.interval, "adopted": adopted, "chosen": chosen,
     }  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What was decided, and why. ``together``: where several choices were kept, all of them against the default."""
+class Tuning:
+    """What was tuned, and why. ``together``: if several choices were adopted, all of them against the default."""
 
-    decided: Decided
+    postprocess: PostProcessing
     default: str
-    rows: list[Row]
+    rows: list[ChoiceRow]
     together: Comparison | None
 
     def to_text(self) -> str:
         """The table for the terminal."""
         lines = [
             f"default: {self.default}",
-            "choice      default  cross-fitted  in-sample     gain  95% interval        verdict",
+            "choice      default  cross-fitted  in-sample     gain  95% interval        result",
         ]
         for row in self.rows:
-            told = [f"{name} {value}" if value is not True else name for name, value in row.chosen.items()]
-            told = [*told[:6], f"and {len(told) - 6} more"] if len(told) > 6 else told
-            verdict = "kept" if row.used else "gains, yet not kept" if row.verdict.kept else "not kept"
-            inside = f"{row.verdict.in_sample:.4f}"
+            chosen = [f"{name} {value}" if value is not True else name for name, value in row.chosen.items()]
+            chosen = [*chosen[:6], f"and {len(chosen) - 6} more"] if len(chosen) > 6 else chosen
+            result = "adopted" if row.used else "gains, but not adopted" if row.fitted.adopted else "not adopted"
+            inside = f"{row.fitted.in_sample:.4f}"
             lines.append(
-                _line(row.verdict.choice, row.verdict.comparison, inside, f"{verdict}: {', '.join(told) or '-'}")
+                _line(row.fitted.choice, row.fitted.comparison, inside, f"{result}: {', '.join(chosen) or '-'}")
             )
         if self.together is not None:
-            verdict = "kept" if worth(self.together) else "no sure gain, so nothing is kept"
-            lines.append(_line("together", self.together, "-", verdict))
+            result = "adopted" if is_worthwhile(self.together) else "no significant gain, so nothing is adopted"
+            lines.append(_line("together", self.together, "-", result))
         return "\n".join([
             *lines,
-            f"Kept is what gains {LEAST} or more where it was not fitted, with an interval over patients above 0.",
+            f"A choice is adopted if it gains {MIN_GAIN} or more on folds it was not fitted on, with an interval over "
+            "patients above 0.",
         ])  # fmt: skip
 
 
-def _line(name: str, found: Comparison, inside: str, verdict: str) -> str:
+def _line(name: str, found: Comparison, inside: str, result: str) -> str:
     span = "-" if found.interval is None else f"{found.interval[0]:+.4f} to {found.interval[1]:+.4f}"
     default, fitted = found.means
-    return (
-        f"{name:<10}   {default:.4f}        {fitted:.4f}  {inside:>9}  {found.difference:+.4f}  {span:<18}  {verdict}"
-    )
+    return f"{name:<10}   {default:.4f}        {fitted:.4f}  {inside:>9}  {found.difference:+.4f}  {span:<18}  {result}"
 
 
-def decide(options: DecideOptions) -> Decision:
-    """Fits each choice on all folds but one, scores it on that one, and writes what gains for sure.
+def tune(options: TuneOptions) -> Tuning:
+    """Fits each choice on all folds but one, scores it on that one, and writes what gains significantly.
 
-    A choice is compared with what was decided before it: members and weights with equal votes, thresholds with one for
-    all classes at the votes decided on, cleaning with the masks as they are then. Where several are kept, all together
-    must gain over the default, too.
+    A choice is compared with what was adopted before it: members and weights with equal votes, thresholds with one
+    threshold for all classes at the adopted votes, cleaning with the masks as they are then. If several are adopted,
+    all together must gain over the default, too.
 
     Raises:
         ConfigError: members without maps or with other folds, a file that may not be written.
@@ -129,129 +129,164 @@ def decide(options: DecideOptions) -> Decision:
     """
     if options.out.suffix != ".json" or options.out.with_suffix(".csv").exists():
         raise ConfigError(
-            f"out={options.out}: name a .json file that is no CSV's sidecar, as in out=submissions/decided.json"
+            f"out={options.out}: name a .json file that is not a CSV's sidecar, as in out=submissions/postprocess.json"
         )
-    refuse_foreign(options.out, format_mark("decided"))
+    refuse_foreign(options.out, format_mark("postprocess"))
     held, threshold = open_out_of_fold(options.members, runs=options.runs, root=options.root, progress=options.progress)
-    decision = judged(held, threshold)
-    decision.decided.write(options.out)
-    return decision
+    tuning = Tuner(held, threshold).tune()
+    tuning.postprocess.write(options.out)
+    return tuning
 
 
-def judged(held: OutOfFold, threshold: float) -> Decision:
-    """All choices about some out-of-fold maps; ``threshold`` is the default."""
-    classes, members, count = held.data.classes, list(held.members), len(held.data.classes)
-    patients = [record.group for record in held.records]
-    images = [record.name for record in held.records]
-    off = np.zeros(count, int)
-    default = Settings(np.ones(len(members), int), np.full(count, threshold), off, off.astype(bool), off.astype(bool))
-    now, by_fold = default, dict.fromkeys(held.folders, default)
-    rows: list[Row] = []
+class Tuner:
+    """Fits all choices on some out-of-fold maps, one after another.
 
-    def judge(choice: str, dice: np.ndarray, at: int, fit: Fit) -> Verdict:
+    Args:
+        threshold: the default.
+    """
+
+    def __init__(self, held: OutOfFold, threshold: float):
+        self.held, self.threshold = held, threshold
+        self.classes, self.members = held.data.classes, list(held.members)
+        self.patients = tuple(record.group for record in held.records)
+        self.images = tuple(record.name for record in held.records)
+        count = len(self.classes)
+        zeros, off = np.zeros(count, int), np.zeros(count, bool)
+        self.default = Settings(np.ones(len(self.members), int), np.full(count, threshold), zeros, off, off)
+        self.settings = self.default  # adopted so far, fitted on all images
+        self.by_fold = dict.fromkeys(held.folders, self.default)  # the same, fitted without that fold
+        self.rows: list[ChoiceRow] = []
+        self.default_dice: np.ndarray | None = None  # float[I, C]
+
+    def tune(self) -> Tuning:
+        """All choices in turn, and the check of those adopted together."""
+        if len(self.members) > 1:
+            self._members_and_weights()
+        self._thresholds()
+        self._cleaning()
+        together = self._together() if sum(row.used for row in self.rows) > 1 else None
+        if together is not None and not is_worthwhile(together):
+            self.settings, self.rows = self.default, [row._replace(used=False) for row in self.rows]
+        votes = "equal votes" if self.members[1:] else self.members[0]
+        default = f"{votes}, threshold {self.threshold:g}, masks as they are"
+        choices = [row.to_json() for row in self.rows]
+        if together is not None:
+            choices.append(_as_json(together, None, is_worthwhile(together), {}))
+        found = postprocessing_of(self.held, self.threshold, self.settings, choices)
+        return Tuning(found, default, self.rows, together)
+
+    def _cross_fit(self, choice: str, dice: np.ndarray, default: int, fit: Fit) -> CrossFit:
         return cross_fit(
-            choice, dice, default=at, fit=fit, folds=held.folds, images=images, patients=patients, classes=classes
-        )
+            choice, dice, default=default, fit=fit, folds=self.held.folds, images=self.images, patients=self.patients,
+            classes=self.classes,
+        )  # fmt: skip
 
-    def adopt(verdict: Verdict, field: str, values: np.ndarray) -> None:
-        nonlocal now
-        now = now._replace(**{field: values[verdict.chosen]})
-        for fold, chosen in verdict.by_fold.items():
-            by_fold[fold] = by_fold[fold]._replace(**{field: values[chosen]})
+    def _adopt(self, fitted: CrossFit, field: str, values: np.ndarray) -> None:
+        """Takes over a choice for each class."""
+        self.settings = self.settings._replace(**{field: values[fitted.chosen]})
+        for fold, chosen in fitted.by_fold.items():
+            self.by_fold[fold] = self.by_fold[fold]._replace(**{field: values[chosen]})
 
-    plain = None
-    if len(members) > 1:
+    def _members_and_weights(self) -> None:
+        held, count = self.held, len(self.members)
 
         def measured(votes: np.ndarray) -> np.ndarray:
-            return gather(held, len(votes), threshold, by_weights(votes, threshold))
+            return gather(held, len(votes), self.threshold, by_weights(votes, self.threshold))
 
-        if len(members) <= EVERY:
-            tried = weightings(len(members))
+        if count <= MAX_EXHAUSTIVE_MEMBERS:
+            tried = weightings(count)
             dice = measured(tried)
         else:
-            tried, dice = explored(measured, len(members), held.folds)
-        equal = tried.tolist().index([1] * len(members))
-        plain = dice[:, :, equal]
-        weigh = for_all(equal) if len(members) <= EVERY else forward(tried, repeat=True)
-        both = [judge("members", dice, equal, forward(tried)), judge("weights", dice, equal, weigh)]
-        best = max((v for v in both if v.kept), key=lambda v: v.comparison.means[1], default=None)
-        rows += [Row(v, _named(members, tried[v.chosen[0]]), v is best) for v in both]
+            tried, dice = explore_weightings(measured, count, held.folds)
+        equal = tried.tolist().index([1] * count)
+        self.default_dice = dice[:, :, equal]
+        weigh = for_all(equal) if count <= MAX_EXHAUSTIVE_MEMBERS else forward(tried, repeat=True)
+        both = [
+            self._cross_fit("members", dice, equal, forward(tried)),
+            self._cross_fit("weights", dice, equal, weigh),
+        ]
+        best = max((one for one in both if one.adopted), key=lambda one: one.comparison.means[1], default=None)
+        self.rows += [ChoiceRow(one, _named(self.members, tried[one.chosen[0]]), one is best) for one in both]
         if best is not None:
-            now = now._replace(votes=tried[best.chosen[0]])
+            self.settings = self.settings._replace(votes=tried[best.chosen[0]])
             for fold, chosen in best.by_fold.items():
-                by_fold[fold] = by_fold[fold]._replace(votes=tried[chosen[0]])
+                self.by_fold[fold] = self.by_fold[fold]._replace(votes=tried[chosen[0]])
 
-    levels = np.unique(np.append(THRESHOLDS, threshold).astype(np.float32))
-    at = int(np.flatnonzero(levels == np.float32(threshold))[0])
-    dice = gather(held, len(levels), float(levels[0]), by_threshold(levels, now.votes))
-    plain = dice[:, :, at] if plain is None else plain
-    verdict = judge("thresholds", dice, at, per_class(at))
-    values = np.array([round(float(level), 6) for level in levels])
-    values[at] = threshold
-    rows.append(Row(verdict, _named(classes, values[verdict.chosen], values[at]), verdict.kept))
-    if verdict.kept:
-        adopt(verdict, "thresholds", values)
+    def _thresholds(self) -> None:
+        levels = np.unique(np.append(THRESHOLDS, self.threshold).astype(np.float32))
+        at = int(np.flatnonzero(levels == np.float32(self.threshold))[0])
+        dice = gather(self.held, len(levels), float(levels[0]), by_threshold(levels, self.settings.votes))
+        if self.default_dice is None:
+            self.default_dice = dice[:, :, at]
+        fitted = self._cross_fit("thresholds", dice, at, per_class(at))
+        values = np.array([round(float(level), 6) for level in levels])
+        values[at] = self.threshold
+        self.rows.append(ChoiceRow(fitted, _named(self.classes, values[fitted.chosen], values[at]), fitted.adopted))
+        if fitted.adopted:
+            self._adopt(fitted, "thresholds", values)
 
-    dice = gather(
-        held, len(SMALLEST) + 2, float(now.thresholds.min()), by_cleaning(SMALLEST, now.votes, now.thresholds.tolist())
-    )
-    options = {"smallest": [*range(len(SMALLEST))], "largest": [0, len(SMALLEST)], "holes": [0, len(SMALLEST) + 1]}
-    for choice, columns in options.items():
-        verdict = judge(choice, dice[:, :, columns], 0, per_class(0))
-        values = np.array(SMALLEST) if choice == "smallest" else np.array([False, True])
-        rows.append(Row(verdict, _named(classes, values[verdict.chosen], values[0]), verdict.kept))
-        if verdict.kept:
-            adopt(verdict, choice, values)
+    def _cleaning(self) -> None:
+        votes, thresholds = self.settings.votes, self.settings.thresholds
+        measure = by_cleaning(SMALLEST, votes, thresholds.tolist())
+        dice = gather(self.held, len(SMALLEST) + 2, float(thresholds.min()), measure)
+        columns = {"smallest": [*range(len(SMALLEST))], "largest": [0, len(SMALLEST)], "holes": [0, len(SMALLEST) + 1]}
+        for choice, some in columns.items():
+            fitted = self._cross_fit(choice, dice[:, :, some], 0, per_class(0))
+            values = np.array(SMALLEST) if choice == "smallest" else np.array([False, True])
+            chosen = _named(self.classes, values[fitted.chosen], values[0])
+            self.rows.append(ChoiceRow(fitted, chosen, fitted.adopted))
+            if fitted.adopted:
+                self._adopt(fitted, choice, values)
 
-    together = None
-    if sum(row.used for row in rows) > 1:
-        scored = together_dice(held, {fold: decided_of(held, threshold, found) for fold, found in by_fold.items()})
-        pair = np.stack([plain.astype(float), scored])
-        together = Comparison(("default", "together"), tuple(images), tuple(patients), tuple(classes), pair)
-        if not worth(together):
-            now, rows = default, [row._replace(used=False) for row in rows]
-    told = f"{'equal votes' if members[1:] else members[0]}, threshold {threshold:g}, masks as they are"
-    verdicts = [row.to_json() for row in rows]
-    if together is not None:
-        verdicts.append(_told(together, None, worth(together), {}))
-    return Decision(decided_of(held, threshold, now, verdicts), told, rows, together)
+    def _together(self) -> Comparison:
+        """All that was adopted, fitted without the image's own fold, against the default."""
+        assert self.default_dice is not None  # thresholds come before
+        of_fold = {fold: postprocessing_of(self.held, self.threshold, one) for fold, one in self.by_fold.items()}
+        pair = np.stack([self.default_dice.astype(float), together_dice(self.held, of_fold)])
+        return Comparison(("default", "together"), self.images, self.patients, tuple(self.classes), pair)
 
 
 def _named(names: Sequence[str], values: np.ndarray, default: Any = 0) -> dict[str, Any]:
-    """What is not the default, by name."""
+    """The values that are not the default, by name."""
     return {name: value for name, value in zip(names, values.tolist(), strict=True) if value != default}
 
 
-def decided_of(held: OutOfFold, threshold: float, chosen: Settings, verdicts: Sequence[dict[str, Any]] = ()) -> Decided:
-    """The decisions file of settings."""
+def postprocessing_of(
+    held: OutOfFold, threshold: float, chosen: Settings, choices: Sequence[dict[str, Any]] = ()
+) -> PostProcessing:
+    """The post-processing file of settings."""
     classes = held.data.classes
     hashes = [
         {k: v for maps in held.folders.values() for k, v in maps[m].hashes.items()} for m in range(len(held.members))
     ]
-    return Decided(
+    return PostProcessing(
         classes=classes,
         members=[
-            DecidedMember(name=name, votes=votes, hashes=told)
-            for name, votes, told in zip(held.members, chosen.votes.tolist(), hashes, strict=True)
+            TunedMember(name=name, votes=votes, hashes=of_member)
+            for name, votes, of_member in zip(held.members, chosen.votes.tolist(), hashes, strict=True)
         ],
         threshold=threshold,
         thresholds=_named(classes, chosen.thresholds, threshold),
         smallest=_named(classes, chosen.smallest),
         largest=list(_named(classes, chosen.largest)),
         holes=list(_named(classes, chosen.holes)),
-        verdicts=list(verdicts),
+        choices=list(choices),
     )
 
 
-def together_dice(held: OutOfFold, decided: dict[int, Decided]) -> np.ndarray:
-    """Dice float64[I, C] of every image by the decisions fitted without its fold, made as a submission is."""
+def together_dice(held: OutOfFold, postprocess: dict[int, PostProcessing]) -> np.ndarray:
+    """Dice float64[I, C] of every image with the settings fitted without its fold, its masks made as a submission's.
+
+    Args:
+        postprocess: by fold that was left out.
+    """
     dice = np.empty((len(held.records), len(held.data.classes)))
     for row, image in enumerate(held):
-        of_fold = decided[int(held.folds[row])]
-        mean = Mean(image.size)
+        of_fold = postprocess[int(held.folds[row])]
+        mean = MapsMean(image.size)
         for maps, member in zip(image.maps, of_fold.members, strict=True):
             if member.votes:
                 mean.add(maps, member.votes)
-        guess = Stack.parse(of_fold.rles(mean.parts(), image.size))
+        guess = of_fold.stack(mean.parts(), image.size)
         dice[row] = dice_per_class(guess, Stack.of_planes(image.planes, dice.shape[1]))
     return dice

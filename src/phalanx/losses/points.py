@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..masks.planes_torch import bits_at
+from ..masks.planes_torch import sample_points
 from .pixel_region import SMOOTH
 
 
@@ -20,7 +20,7 @@ def point_loss(
         dice_weight: of soft Dice over the N points of an image and class. The rest is BCE, the paper's loss.
     """
     logits = logits.float()
-    truth = bits_at(planes, coords, logits.shape[1]).to(logits.dtype)
+    truth = sample_points(planes, coords, logits.shape[1]).to(logits.dtype)
     parts = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(2)
     if dice_weight:
         probability = logits.sigmoid()

@@ -1,4 +1,4 @@
-"""Dice from counts of pixels on the device: the one place where it is computed in torch."""
+"""Dice from counts of pixels, computed in torch here alone."""
 
 import torch
 from torch import Tensor

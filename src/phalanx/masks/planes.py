@@ -1,11 +1,11 @@
-"""Bit-plane masks: class c lives in bit c % 8 of plane c // 8, so 29 overlapping classes cost 4 bytes a pixel."""
+"""Bit-plane masks: class c lives in bit c % 8 of plane c // 8, so 29 overlapping classes cost 4 bytes per pixel."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-CHUNK = 1 << 16  # words that change places at a time: they stay in a core's cache
+CHUNK = 1 << 16  # words that are swapped at a time: they stay in a core's cache
 
 
 def plane_count(classes: int) -> int:
@@ -33,7 +33,7 @@ def one_class(planes: np.ndarray, label: int) -> np.ndarray:
     return (planes[:, :, label // 8] >> (label % 8) & 1).astype(bool)
 
 
-class Runs(NamedTuple):
+class PlaneRuns(NamedTuple):
     """Bit-planes of ``shape`` [H, W, P] as runs of equal pixels, row by row: a fiftieth of the bytes for bones.
 
     ``starts``: int32[R], first pixel of each run; ``values``: uint8[R, P], its bits.
@@ -44,7 +44,7 @@ class Runs(NamedTuple):
     values: np.ndarray
 
     @classmethod
-    def of(cls, planes: np.ndarray) -> "Runs":
+    def of(cls, planes: np.ndarray) -> "PlaneRuns":
         """The runs of bit-planes uint8[H, W, P], of up to 2^31 pixels."""
         pixels = _words(planes.reshape(-1, planes.shape[2]))
         differs = pixels[1:] != pixels[:-1]
@@ -64,15 +64,15 @@ class Runs(NamedTuple):
 
 
 def _words(pixels: np.ndarray) -> np.ndarray:
-    """uint8[N, P] as one integer a pixel where there is one of P bytes, which numpy handles many times faster."""
+    """uint8[N, P] as one integer per pixel if there is one of P bytes, which numpy handles many times faster."""
     count = pixels.shape[1]
     return np.ascontiguousarray(pixels).view(f"u{count}")[:, 0] if count in (1, 2, 4, 8) else pixels
 
 
 def swap_classes(planes: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Bit-planes with the two classes of every pair exchanged: what a mirror does to left and right.
+    """Bit-planes with the two classes of every pair swapped, as a mirror swaps left and right.
 
-    No class may stand in two pairs.
+    No class may be in two pairs.
     """
     swapped = np.array(planes, order="C")
     width = next(size for size in (8, 4, 2, 1) if planes.shape[-1] % size == 0)  # as many planes at a time
@@ -90,9 +90,9 @@ def swap_classes(planes: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.nda
 
 
 def swap_steps(pairs: Sequence[tuple[int, int]], bits: int) -> list[tuple[int, int, int, int]]:
-    """How to exchange classes in words of so many bits: (word a, word b, shift, mask of bits in b) a step.
+    """How to swap classes in words of so many bits: (word a, word b, shift, mask of bits in b) per step.
 
-    A bit of word b changes places with the one ``shift`` higher in word a. Pairs of one distance share a step.
+    A bit of word b is swapped with the one ``shift`` higher in word a. Pairs of one distance share a step.
 
     >>> swap_steps([(0, 4), (1, 5), (2, 11)], 8)
     [(0, 0, 4, 3), (1, 0, 1, 4)]
@@ -106,8 +106,22 @@ def swap_steps(pairs: Sequence[tuple[int, int]], bits: int) -> list[tuple[int, i
     return [(*key, mask) for key, mask in masks.items()]
 
 
-def covered(planes: np.ndarray) -> np.ndarray:
-    """bool[H, W]: where any class of bit-planes uint8[H, W, P] is."""
+def areas(planes: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels int[C] of each class of bit-planes uint8[H, W, P], from how often each of the 256 bytes occurs."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(int)  # (256, 8)
+    counts = [np.bincount(planes[..., p].ravel(), minlength=256) @ bits for p in range(planes.shape[2])]
+    return np.concatenate(counts)[:classes]
+
+
+def present_classes(planes: np.ndarray) -> np.ndarray:
+    """int[N]: the classes that have a pixel in bit-planes uint8[H, W, P], ascending."""
+    # row upon row first: numpy is slow along short axes
+    found = np.bitwise_or.reduce(np.bitwise_or.reduce(planes.reshape(len(planes), -1)).reshape(planes.shape[1:]))
+    return np.flatnonzero(np.unpackbits(found, bitorder="little"))
+
+
+def any_class(planes: np.ndarray) -> np.ndarray:
+    """bool[H, W]: the pixels that any class of bit-planes uint8[H, W, P] has."""
     found = planes[:, :, 0].copy()
     for number in range(1, planes.shape[2]):  # numpy's reduction over so short an axis takes ten times as long
         found |= planes[:, :, number]

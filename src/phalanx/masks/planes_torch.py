@@ -22,7 +22,7 @@ def chunks(classes: int) -> list[slice]:
     return [slice(first, min(first + CHUNK, classes)) for first in range(0, classes, CHUNK)]
 
 
-def bits_at(planes: Tensor, coords: Tensor, classes: int) -> Tensor:
+def sample_points(planes: Tensor, coords: Tensor, classes: int) -> Tensor:
     """Truth at points: bit-planes uint8[B, P, H, W] at coords float[B, N, 2] in 0..1 to bool[B, C, N].
 
     A point takes the pixel it falls in.
@@ -34,7 +34,7 @@ def bits_at(planes: Tensor, coords: Tensor, classes: int) -> Tensor:
     return unpack(picked[..., None], slice(0, classes))[..., 0]
 
 
-def thin(planes: Tensor, size: tuple[int, int]) -> Tensor:
+def downsample(planes: Tensor, size: tuple[int, int]) -> Tensor:
     """Bit-planes uint8[B, P, H, W] on a coarser grid [B, P, *size] that divides theirs: the pixel at each middle."""
     high, wide = planes.shape[-2] // size[0], planes.shape[-1] // size[1]
     return planes[..., high // 2 :: high, wide // 2 :: wide]

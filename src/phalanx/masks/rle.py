@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import DataError
+from .dice import dice_from_counts
 
-MAX_DIGITS = 12  # longer numbers are larger than any image, and would overflow where classes are stacked
-LARGEST = 10**MAX_DIGITS
-_ROWS = 256  # block of the search for a mask's last row: large enough that Python's part is nothing
+MAX_DIGITS = 12  # longer numbers are larger than any image, and would overflow in a stack of classes
+MAX_PIXELS = 10**MAX_DIGITS
+_BLOCK_ROWS = 256  # block of the search for a mask's last row: large enough that Python's part is nothing
 
 
 def encode(mask: np.ndarray) -> str:
@@ -50,7 +51,7 @@ def plane_runs(planes: np.ndarray, classes: int) -> list[np.ndarray]:
         first_last = words[[0, -1]] if words.size else np.zeros(2, words.dtype)
         for bit in range(min(classes - len(runs), width * 8)):
             edges = changed[(bits >> bit & 1).astype(bool)]
-            runs.append(_close(edges, first_last >> bit & 1, words.size))
+            runs.append(_runs_between(edges, first_last >> bit & 1, words.size))
         first += width
     return runs
 
@@ -69,21 +70,21 @@ def mask_runs(mask: np.ndarray) -> np.ndarray:
     if not flat.size or not flat[first]:
         return np.empty((0, 2), np.int64)
     top, bottom = first // width, height
-    while bottom - _ROWS > top:
-        block = flat[(bottom - _ROWS) * width : bottom * width]
+    while bottom - _BLOCK_ROWS > top:
+        block = flat[(bottom - _BLOCK_ROWS) * width : bottom * width]
         if block[block.argmax()]:
             break
-        bottom -= _ROWS
+        bottom -= _BLOCK_ROWS
     columns = np.flatnonzero(mask[top:bottom].any(axis=0))
     left, right = int(columns[0]), int(columns[-1]) + 1
-    # One empty column keeps the runs of neighbouring rows apart. Where there is none, the box is the whole
+    # One empty column keeps the runs of neighbouring rows apart. If there is none, the box is the whole
     # width and runs rightly go on from row to row.
     if right < width:
         right += 1
     elif left > 0:
         left -= 1
     box = mask[top:bottom, left:right].reshape(-1)
-    runs = _close(np.flatnonzero(box[1:] != box[:-1]) + 1, box[[0, -1]], box.size)
+    runs = _runs_between(np.flatnonzero(box[1:] != box[:-1]) + 1, box[[0, -1]], box.size)
     runs[:, 1] -= 1  # the last pixel, not the one after: that may lie in the next row of the box
     row, column = np.divmod(runs, right - left)
     runs = (row + top) * width + column + left
@@ -91,7 +92,7 @@ def mask_runs(mask: np.ndarray) -> np.ndarray:
     return runs
 
 
-def _close(edges: np.ndarray, first_last: np.ndarray, size: int) -> np.ndarray:
+def _runs_between(edges: np.ndarray, first_last: np.ndarray, size: int) -> np.ndarray:
     """Places where a line of pixels changes, to runs; the line's own two ends are edges where it is set."""
     begins, stays = bool(first_last[0]), bool(first_last[-1])
     if begins or stays:
@@ -123,14 +124,14 @@ def decode(rle: str, shape: tuple[int, int]) -> np.ndarray:
 
 
 def parse(rle: str, pixels: int | None = None) -> np.ndarray:
-    """Text to runs int64[N, 2]: start 0-based, end exclusive. Touching runs are kept as they are.
+    """Text to runs int64[N, 2]: start 0-based, end exclusive. Touching runs are not joined.
 
     Args:
-        pixels: height x width of the image where known; without it runs are not checked against the frame.
+        pixels: height x width of the image, if known; without it runs are not checked against the frame.
 
     Raises:
-        DataError: an odd count, no whole number, a start or length below 1, runs unsorted, overlapping or
-            outside the frame; the text tells which run. Only the empty string is nothing.
+        DataError: an odd count, a number that is not whole, a start or length below 1, runs unsorted, overlapping or
+            outside the frame; the message names the run. Only the empty string is nothing.
 
     >>> parse("1 15 21 1").tolist()
     [[0, 15], [20, 21]]
@@ -148,7 +149,7 @@ def parse_many(rles: Sequence[str], pixels: int | None = None) -> tuple[np.ndarr
     Raises:
         DataError: as ``parse``, for the first mask that is wrong.
     """
-    parsed = _parse_plain(rles, pixels)
+    parsed = _parse_fast(rles, pixels)
     if parsed is None:  # something is wrong, or oddly spaced: look at each mask closely
         each = [_parse_slowly(rle, pixels) for rle in rles]
         splits = np.cumsum([0, *map(len, each)])
@@ -156,7 +157,7 @@ def parse_many(rles: Sequence[str], pixels: int | None = None) -> tuple[np.ndarr
     return parsed
 
 
-def _parse_plain(rles: Sequence[str], pixels: int | None) -> tuple[np.ndarray, np.ndarray] | None:
+def _parse_fast(rles: Sequence[str], pixels: int | None) -> tuple[np.ndarray, np.ndarray] | None:
     """What ``parse_many`` returns, if every text is right, of digits and single spaces; else None."""
     filled = [rle for rle in rles if rle]
     text = " ".join(filled)
@@ -182,7 +183,7 @@ def _parse_plain(rles: Sequence[str], pixels: int | None) -> tuple[np.ndarray, n
     if runs[:, 0].min() < 0 or runs[:, 1].min() < 1:
         return None
     runs[:, 1] += runs[:, 0]
-    if runs[:, 1].max() > (LARGEST if pixels is None else pixels):
+    if runs[:, 1].max() > (MAX_PIXELS if pixels is None else pixels):
         return None
     backwards = runs[1:, 0] < runs[:-1, 1]
     backwards[numbers_to[:-1] // 2 - 1] = False  # from one mask to the next
@@ -200,7 +201,7 @@ def _parse_slowly(rle: str, pixels: int | None) -> np.ndarray:
     for place, token in enumerate(tokens, 1):
         if not (token.isascii() and token.isdigit()):
             empty = "; nothing is the empty string" if len(tokens) == 1 else ""  # some write nan, None, -1 or []
-            raise DataError(f"number {place} is {_short(token)}, which is no whole number{empty}")
+            raise DataError(f"number {place} is {_short(token)}, which is not a whole number{empty}")
         if len(token) > MAX_DIGITS:
             raise DataError(f"number {place} has {len(token)} digits, which is larger than any image")
     if not tokens:
@@ -219,7 +220,7 @@ def _parse_slowly(rle: str, pixels: int | None) -> np.ndarray:
             fault = "overlaps the run before" if start >= before_start else "is not sorted by start"
             raise DataError(f"{what} {fault}, which is '{before_start} {before_end - before_start + 1}'")
         before_start, before_end = start, start + length - 1
-        if before_end > (LARGEST if pixels is None else pixels):
+        if before_end > (MAX_PIXELS if pixels is None else pixels):
             frame = "any image" if pixels is None else f"the image, which has {pixels} pixels"
             raise DataError(f"{what} ends outside {frame}")
         runs[run] = start - 1, before_end
@@ -262,6 +263,5 @@ def union(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
-    """Dice of two masks given as runs int64[N, 2]: 2 |A and B| / (|A| + |B|); 1.0 where both are empty."""
-    total = area(a) + area(b)
-    return 2 * area(intersection(a, b)) / total if total else 1.0
+    """Dice of two masks given as runs int64[N, 2]: 2 |A and B| / (|A| + |B|); 1.0 if both are empty."""
+    return float(dice_from_counts(np.array(area(intersection(a, b))), np.array(area(a) + area(b))))

@@ -1,6 +1,6 @@
 """The masks of all classes of one image as runs laid end to end, so that one sweep serves every class.
 
-Class c's pixels are shifted by c x pitch, where the pitch is more than any run's end: runs of two classes
+Class c's pixels are shifted by c x offset, where the offset is more than any run's end: runs of two classes
 then never meet, and an operation on the one long line is the operation on each class.
 """
 
@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import DataError
 from . import rle
+from .dice import dice_from_counts
 
 
 class Stack(NamedTuple):
@@ -57,34 +59,47 @@ class Stack(NamedTuple):
         """float64[C]: pixels of each class (whole numbers)."""
         return _sums(self.labels, self.runs, self.classes)
 
-    def laid(self, pitch: int) -> np.ndarray:
+    def masks(self, shape: tuple[int, int]) -> np.ndarray:
+        """bool[C, H, W] in a frame of ``shape`` (height, width).
+
+        Raises:
+            DataError: a run ends outside the frame.
+        """
+        if len(self.runs) and (end := int(self.runs[:, 1].max())) > shape[0] * shape[1]:
+            raise DataError(f"a mask has pixel {end}, outside an image of {shape[0]}x{shape[1]}")
+        masks = np.zeros((self.classes, shape[0] * shape[1]), bool)
+        for mask, (first, last) in zip(masks, pairwise(self.splits), strict=True):
+            for start, end in self.runs[first:last].tolist():
+                mask[start:end] = True
+        return masks.reshape(self.classes, *shape)
+
+    def flatten(self, offset: int) -> np.ndarray:
         """Runs int64[N, 2] on the one long line."""
-        return self.runs + (self.labels * pitch)[:, None]
+        return self.runs + (self.labels * offset)[:, None]
 
     def texts(self) -> list[str]:
         """One RLE per class."""
         return [rle.format_runs(self.runs[a:b]) for a, b in pairwise(self.splits)]
 
 
-def pitch_of(stacks: Sequence[Stack]) -> int:
+def class_offset(stacks: Sequence[Stack]) -> int:
     """A distance between classes that keeps the runs of all stacks apart."""
     return 1 + max((int(stack.runs[:, 1].max()) for stack in stacks if len(stack.runs)), default=0)
 
 
-def from_line(runs: np.ndarray, pitch: int, classes: int) -> Stack:
+def unflatten(runs: np.ndarray, offset: int, classes: int) -> Stack:
     """Runs int64[N, 2] on the one long line back to a stack."""
-    splits = np.searchsorted(runs[:, 0], np.arange(classes + 1) * pitch)
+    splits = np.searchsorted(runs[:, 0], np.arange(classes + 1) * offset)
     label = np.repeat(np.arange(classes), np.diff(splits))
-    return Stack(runs - (label * pitch)[:, None], splits)
+    return Stack(runs - (label * offset)[:, None], splits)
 
 
 def dice_per_class(a: Stack, b: Stack) -> np.ndarray:
     """float64[C]: ``rle.dice`` of every class of two stacks."""
-    pitch = pitch_of([a, b])
-    both = rle.intersection(a.laid(pitch), b.laid(pitch))
-    shared = _sums(both[:, 0] // pitch, both, a.classes)
-    total = a.areas + b.areas
-    return np.divide(2 * shared, total, out=np.ones(a.classes), where=total > 0)
+    offset = class_offset([a, b])
+    both = rle.intersection(a.flatten(offset), b.flatten(offset))
+    shared = _sums(both[:, 0] // offset, both, a.classes)
+    return dice_from_counts(shared, a.areas + b.areas)
 
 
 def _sums(labels: np.ndarray, runs: np.ndarray, classes: int) -> np.ndarray:

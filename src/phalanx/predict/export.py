@@ -25,10 +25,10 @@ from ..runtime.device import open_device
 from ..runtime.files import remove_folder, sha256_file, sync_folder, write_json
 from ..runtime.provenance import digest
 from .exported import (
-    ABOUT,
-    INSTALL,
-    About,
+    DESCRIPTION_FILE,
+    INSTALL_HINT,
     Difference,
+    ExportDescription,
     OnnxFile,
     load_runtime,
     open_session,
@@ -37,8 +37,8 @@ from .exported import (
 from .members import FoldMember
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
-ALLOWED = 1e-4  # difference of coarse logits, and share of all classes' pixels whose mask differs
-READ_IN_PREDICTION = {
+MAX_DIFFERENCE = 1e-4  # difference of coarse logits, and fraction of all classes' pixels whose mask differs
+DATA_KEYS = {
     "name", "root", "phantom", "classes", "pairs", "size", "layout", "coco", "masks", "blackout", "background",
 }  # fmt: skip
 
@@ -91,7 +91,7 @@ def group_norm(
 
 
 def _mean(x: Tensor) -> Tensor:
-    """Over all axes behind the second, one at a time."""
+    """The mean over all axes after the second, one at a time."""
     for axis in range(x.ndim - 1, 1, -1):
         x = x.mean(axis, keepdim=True)
     return x
@@ -107,7 +107,7 @@ def write_onnx(network: Network, side: int, path: Path) -> None:
     try:
         import onnxscript  # noqa: F401  the exporter's, which it would miss with a long story
     except ImportError as error:
-        raise ConfigError(f"onnxscript cannot be loaded ({error}); {INSTALL}") from None
+        raise ConfigError(f"onnxscript cannot be loaded ({error}); {INSTALL_HINT}") from None
     picture = torch.zeros(1, 1, side, side, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -117,7 +117,7 @@ def write_onnx(network: Network, side: int, path: Path) -> None:
                 program.run_decompositions({torch.ops.aten.group_norm.default: group_norm}), (), path, dynamo=True,
                 verbose=False, external_data=False, input_names=["images"], output_names=["logits", "coarse"],
             )  # fmt: skip
-        except Exception as error:  # the exporter's many kinds; what it says is what there is to tell
+        except Exception as error:  # the exporter raises many kinds
             text = " ".join(str(error).split())[:300]
             raise ConfigError(
                 f"{path.name}: torch cannot export this network ({type(error).__name__}: {text})"
@@ -148,7 +148,7 @@ def export_run(name: str, options: ExportOptions) -> Path:
 
     Raises:
         ConfigError: a run that cannot be exported, or a folder that exists. DataError: a network that differs in
-            onnxruntime by more than ``ALLOWED``, or no image to try it on.
+            onnxruntime by more than ``MAX_DIFFERENCE``, or no image to try it on.
     """
     out = options.out or Path("exports") / Path(name).name
     if out.exists() or out.is_symlink():
@@ -161,8 +161,8 @@ def export_run(name: str, options: ExportOptions) -> Path:
     for folder, config in zip(folders, configs, strict=True):
         if config.model.metadata:
             raise ConfigError(
-                f"{folder}: is told of the patient (model.metadata), which an export cannot be; predict with the run "
-                "itself"
+                f"{folder}: is conditioned on metadata (model.metadata), which an export cannot be; predict with "
+                "the run itself"
             )
         if differing := _seen(config) ^ _seen(configs[0]):
             raise DataError(f"{folder}: has another {min(differing)[0]} than {folders[0]}; export them one by one")
@@ -180,13 +180,13 @@ def export_run(name: str, options: ExportOptions) -> Path:
         for folder in folders:
             fold = FoldMember(folder, weights=options.weights, device=open_device("cpu", "32"), changes={})
             files.append(export_fold(fold, aside / f"{folder.name}.onnx", sides[0], pictures))
-        about = About(
+        about = ExportDescription(
             format="phalanx-export-1", name=Path(name).name, weights=options.weights, side=sides[0], folds=files,
             data=data, predict=predict, made_with={package: metadata.version(package) for package in PACKAGES},
         )  # fmt: skip
         values = json.loads(about.model_dump_json(exclude={"data"}))
-        values["data"] = json.loads(data.model_dump_json(include=READ_IN_PREDICTION))
-        write_json(aside / ABOUT, values | {"digest": digest(values)})
+        values["data"] = json.loads(data.model_dump_json(include=DATA_KEYS))
+        write_json(aside / DESCRIPTION_FILE, values | {"digest": digest(values)})
         aside.rename(out)
         sync_folder(out.parent)
     finally:
@@ -195,21 +195,21 @@ def export_run(name: str, options: ExportOptions) -> Path:
 
 
 def is_exported(name: str) -> bool:
-    """Whether an export has files of that name; large weights lie beside their network."""
-    return name == ABOUT or name.endswith((".onnx", ".onnx.data"))
+    """Whether an export has files of that name; large weights are next to their network."""
+    return name == DESCRIPTION_FILE or name.endswith((".onnx", ".onnx.data"))
 
 
 def _seen(config: Config) -> set[tuple[str, str]]:
     """Options, as text, that the folds of an export must share."""
-    told = config.data.model_dump(mode="json", include=READ_IN_PREDICTION - {"root", "phantom"})
-    return {(f"data.{key}", str(value)) for key, value in told.items()} | {("predict", str(config.predict))}
+    values = config.data.model_dump(mode="json", include=DATA_KEYS - {"root", "phantom"})
+    return {(f"data.{key}", str(value)) for key, value in values.items()} | {("predict", str(config.predict))}
 
 
 def export_fold(fold: FoldMember, path: Path, side: int, pictures: dict[str, np.ndarray]) -> OnnxFile:
     """Writes a fold's network and compares it on the pictures.
 
     Raises:
-        DataError: it differs by more than ``ALLOWED``.
+        DataError: it differs by more than ``MAX_DIFFERENCE``.
     """
     write_onnx(fold.network, side, path)
     session = open_session(path)
@@ -217,10 +217,13 @@ def export_fold(fold: FoldMember, path: Path, side: int, pictures: dict[str, np.
     for kind, picture in pictures.items():
         found = compare(fold.network, session, picture, fold.predict.threshold)
         print(f"{fold.name}: {kind} picture: coarse logits {found.coarse:.2g}, masks {found.masks:.2g} off", flush=True)
-        if found.coarse > ALLOWED:  # of large pictures: as exact as PyTorch is as good as equal
+        if found.coarse > MAX_DIFFERENCE:  # of large pictures: as exact as PyTorch is as good as equal
             found = found.model_copy(update={"rounding": rounding(fold.network, picture)})
-        limit = max(ALLOWED, 2 * (found.rounding or 0.0))
-        for what, value, allowed in (("coarse logits", found.coarse, limit), ("share of masks", found.masks, ALLOWED)):
+        limit = max(MAX_DIFFERENCE, 2 * (found.rounding or 0.0))
+        for what, value, allowed in (
+            ("coarse logits", found.coarse, limit),
+            ("fraction of mask pixels", found.masks, MAX_DIFFERENCE),
+        ):
             if not value <= allowed:  # NaN is not, either
                 raise DataError(
                     f"{fold.name}: its {what} differ by {value:.3g} between PyTorch and onnxruntime on a {kind} "
@@ -240,7 +243,7 @@ def random_picture(side: int) -> np.ndarray:
 
 
 def real_picture(data: Data, predict: Predict, options: ExportOptions, side: int) -> np.ndarray:
-    """uint8[side, side]: the first image to predict, as a network is given it; where that is in windows, the middle."""
+    """uint8[side, side]: the first image to predict, as the network receives it; of windows, the middle."""
     if options.images is not None:
         record = scan(options.images)[0]
     else:

@@ -1,9 +1,7 @@
 """A run as ONNX files, predicted by onnxruntime without torch: the folder's description, its hashes, its members."""
 
 import json
-import math
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,21 +12,22 @@ from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..runtime.files import sha256_file
 from ..runtime.provenance import digest
-from .maps import FLOOR, NOTHING, SLACK, Box, Maps, Total, box_of, reordered
-from .soft import RunMember, on_grids, told_of
+from .maps import FLOOR, ProbabilityMaps
+from .soft import RunMember, map_options, on_grids
+from .views import probabilities, views_of
 
-ABOUT = "export.json"
+DESCRIPTION_FILE = "export.json"
 FORMAT = "phalanx-export-1"
-INSTALL = "install it by: .venv/bin/pip install '.[onnx]'"
+INSTALL_HINT = "install it by: .venv/bin/pip install '.[onnx]'"
 
 
 class Difference(Strict):
     """Between PyTorch and onnxruntime on one picture."""
 
     coarse: float  # largest of the logits before they are enlarged or refined
-    masks: float  # share of all pixels of all classes that change sides at the threshold
+    masks: float  # fraction of all classes' pixels whose mask differs at the threshold
     rounding: float | None = (
-        None  # PyTorch's own difference from 64 bits, where `coarse` is more than is allowed at once
+        None  # PyTorch's own difference from 64 bits, if `coarse` is more than is allowed without it
     )
 
 
@@ -42,7 +41,7 @@ class OnnxFile(Strict):
     differences: dict[str, Difference]  # by picture: random, real
 
 
-class About(Strict):
+class ExportDescription(Strict):
     """``export.json``. The network takes uint8[1, 1, side, side] and gives logits float32[1, C, side, side]."""
 
     format: Literal["phalanx-export-1"]
@@ -64,11 +63,11 @@ def load_runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ConfigError(f"onnxruntime cannot be loaded ({error}); {INSTALL}") from None
+        raise ConfigError(f"onnxruntime cannot be loaded ({error}); {INSTALL_HINT}") from None
     return onnxruntime
 
 
-def read_about(folder: Path) -> About:
+def read_description(folder: Path) -> ExportDescription:
     """The description of an export, once it and all its files are found as they were written.
 
     Raises:
@@ -76,20 +75,20 @@ def read_about(folder: Path) -> About:
     """
     remedy = "export the run again (phalanx export)"
     try:
-        values = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        values = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         if values.get("format") != FORMAT:
             raise ValueError(f"its format is {values.get('format')!r}, not {FORMAT!r}")
         if values.pop("digest", None) != digest(values):
             raise ValueError("it was altered")
-        about: About = validate(values, About)
+        about: ExportDescription = validate(values, ExportDescription)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{folder / ABOUT}: not the description of an export ({error}); {remedy}") from None
+        raise DataError(f"{folder / DESCRIPTION_FILE}: not the description of an export ({error}); {remedy}") from None
     for one in about.folds:
         path = folder / one.file
         if not path.is_file():
             raise DataError(f"{path}: is missing; {remedy}")
         if sha256_file(path) != one.sha256:
-            raise DataError(f"{path}: was altered or cut off (another SHA-256 than {ABOUT} tells); {remedy}")
+            raise DataError(f"{path}: was altered or cut off (its SHA-256 is not that in {DESCRIPTION_FILE}); {remedy}")
     return about
 
 
@@ -108,7 +107,7 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     except Exception as error:  # of onnxruntime's own kinds, by what it finds
         raise DataError(
             f"{path}: onnxruntime {runtime.__version__} cannot load it ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:300]}); use the version named in {ABOUT}, or a later one"
+            f"{' '.join(str(error).split())[:300]}); use the version named in {DESCRIPTION_FILE}, or a later one"
         ) from None
 
 
@@ -121,7 +120,7 @@ class ExportFold:
 
     needs_images = True
 
-    def __init__(self, folder: Path, about: About, one: OnnxFile, predict: Predict, threads: int | None):
+    def __init__(self, folder: Path, about: ExportDescription, one: OnnxFile, predict: Predict, threads: int | None):
         self.name, self.data, self.predict, self.classes = (
             str(folder / one.file),
             about.data,
@@ -131,72 +130,18 @@ class ExportFold:
         self.hashes = {self.name: one.weights_sha256}
         self.pairs, self.views = about.data.pair_indices, views_of(predict.tta)
         self.session = open_session(folder / one.file, threads)
-        self.key = digest(["onnx", one.sha256, *told_of(about.data, predict)])
+        self.key = digest(["onnx", one.sha256, *map_options(about.data, predict)])
 
-    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
-        return on_grids(images, self.data, self.predict, lambda pictures, _: [self._ask(one) for one in pictures])
+    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
+        return on_grids(images, self.data, self.predict, lambda pictures, _: [self._maps_of(one) for one in pictures])
 
-    def _ask(self, picture: np.ndarray) -> Maps:
-        """Maps of uint8[S, S], averaged over the views."""
-        total = Total(len(picture), len(self.classes))
+    def _maps_of(self, picture: np.ndarray) -> ProbabilityMaps:
+        """Probability maps of uint8[S, S], averaged over the views; the network takes one picture at a time."""
         floor = min(FLOOR, self.predict.threshold)
-        for view in self.views:
-            [logits] = self.session.run(["logits"], {"images": turn(picture, view)[None, None]})
-            maps = crop(turn_back(logits[0], view), floor)
-            total.add(reordered(maps, self.pairs) if view[0] != view[1] else maps)
-        return total.over(len(self.views))
+        return probabilities(self._logits, picture[None, None], self.views, self.pairs, floor)[0]
 
-
-View = tuple[bool, bool, int]  # mirrored left to right, upside down, quarter turns
-
-
-def views_of(tta: Sequence[str]) -> list[View]:
-    """As `probability.views_of`, for arrays.
-
-    >>> views_of(["hflip"]), len(views_of(["hflip", "vflip", "rotate"]))
-    ([(False, False, 0), (True, False, 0)], 8)
-    """
-    flips = [name for name in ("hflip", "vflip") if name in tta]
-    if "rotate" in tta:
-        flips = flips[:1]
-    choices = [(False, True) if name in flips else (False,) for name in ("hflip", "vflip")]
-    return list(product(*choices, range(4) if "rotate" in tta else (0,)))  # type: ignore[arg-type]
-
-
-def turn(picture: np.ndarray, view: View) -> np.ndarray:
-    """uint8[S, S] as a view shows it."""
-    across, down, turns = view
-    picture = picture[:, ::-1] if across else picture
-    return np.ascontiguousarray(np.rot90(picture[::-1] if down else picture, turns))
-
-
-def turn_back(logits: np.ndarray, view: View) -> np.ndarray:
-    """float32[C, S, S] of a view, on the pixels of the picture again."""
-    across, down, turns = view
-    logits = np.rot90(logits, -turns, (1, 2))
-    logits = logits[:, ::-1] if down else logits
-    return logits[:, :, ::-1] if across else logits
-
-
-def crop(logits: np.ndarray, floor: float = FLOOR) -> Maps:
-    """As `probability.crop`, of an array float32[C, n, n].
-
-    Raises:
-        DataError: NaN among the logits.
-    """
-    share = floor * (1 - SLACK)
-    limit = math.log(share / (1 - share)) - 1e-4
-    highest = logits.max(2)  # (C, n)
-    if np.isnan(highest).any():
-        raise DataError("the network gives NaN; train it again, and export it")
-    boxes, values = [], []
-    for plane, rows in zip(logits, highest >= limit, strict=True):
-        tall = box_of(rows[:, None])
-        wide = box_of((plane[tall.slices[0]].max(0) >= limit)[None]) if tall != NOTHING else NOTHING
-        boxes.append(Box(tall.top, wide.left, tall.bottom, wide.right))
-        with np.errstate(over="ignore"):  # exp of a large number is infinite, and its sigmoid 0
-            values.append(1 / (1 + np.exp(-plane[boxes[-1].slices])))
-    return Maps(logits.shape[-1], boxes, values)
+    def _logits(self, images: np.ndarray) -> np.ndarray:
+        return self.session.run(["logits"], {"images": np.ascontiguousarray(images)})[0]
 
 
 def open_export(
@@ -215,9 +160,9 @@ def open_export(
 
     Raises:
         ConfigError: what an export cannot do: other weights, sizes, devices or precisions than it was made with.
-        DataError: as :func:`read_about` and :func:`open_session`.
+        DataError: as :func:`read_description` and :func:`open_session`.
     """
-    about = read_about(folder)
+    about = read_description(folder)
     if weights not in ("final", about.weights):
         raise ConfigError(f"weights={weights}: {folder} holds the {about.weights} weights; export the run with it")
     if device not in ("auto", "cpu"):

@@ -1,15 +1,13 @@
-"""Rows of predicted images, saved as they come, so that a killed prediction goes on where it was."""
+"""Rows of predicted images, saved at once, so that a killed prediction continues where it stopped."""
 
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from filelock import FileLock, Timeout
 
 from ..errors import DataError, OutputError, PhalanxError
 from ..runtime.files import (
@@ -23,12 +21,13 @@ from ..runtime.files import (
     write_bytes,
     write_text,
 )
+from ..runtime.locks import LockHeld, lock
 
-FILES = re.compile(r"key|watched|rows\.\d+")  # of a part folder, beside its lock and the folder of maps
+FILES = re.compile(r"key|agreement|watched|rows\.\d+")  # of a part folder; `watched` is of an earlier version
 MAPS = re.compile(r"maps\.json|.+\.npz")
 
 
-class Row(NamedTuple):
+class PredictedRow(NamedTuple):
     """Masks of one image: one RLE per class, over ``size`` (height, width)."""
 
     image: str
@@ -37,8 +36,8 @@ class Row(NamedTuple):
     map: str | None = None  # SHA-256 of the file of its probability map, if maps are saved
 
 
-class Place(NamedTuple):
-    """Where the record of an image lies, and what is needed of it before the end."""
+class RecordPlace(NamedTuple):
+    """The place of an image's record in the journal, and what is needed of it before the end."""
 
     file: Path
     offset: int
@@ -47,9 +46,9 @@ class Place(NamedTuple):
 
 
 class Journal:
-    """A folder ``.<name>.part`` beside a CSV with the rows found so far.
+    """A folder ``.<name>.part`` next to a CSV with the rows found so far.
 
-    Several processes may write, each into a file of its own; which image lies in which does not matter. Each record
+    Several processes may write, each into a file of its own; the file of an image does not matter. Each record
     carries its SHA-256: one that a kill cut or anything altered counts as missing, and its image is predicted again.
 
     Args:
@@ -66,13 +65,13 @@ class Journal:
             remove_folder(self.maps, is_map)
             remove_files(self.folder, is_ours, keep=(".lock",))
             write_text(saved, key)
-        self.places: dict[str, Place] = {}  # of the images that are done
+        self.places: dict[str, RecordPlace] = {}  # of the images that are done
         for file in sorted(self.folder.glob("rows.*")):
-            self.look_up(file)
+            self.index_file(file)
 
     @property
     def maps(self) -> Path:
-        """Where probability maps wait for the end."""
+        """Folder of the probability maps until the end."""
         return self.folder / "maps"
 
     def has(self, image: str, *, with_map: bool) -> bool:
@@ -116,13 +115,13 @@ class Journal:
         whole = text[: text.rfind(b"\n") + 1]
         return sum(map(bool, whole.split(b"\n"))), offset + len(whole)
 
-    def look_up(self, path: Path) -> None:
+    def index_file(self, path: Path) -> None:
         """Finds the records of a file."""
         with path.open("rb") as file:
             while line := file.readline():
                 with suppress(ValueError):
                     row = _row(line)
-                    self.places[row.image] = Place(path, file.tell() - len(line), row.size, row.map)
+                    self.places[row.image] = RecordPlace(path, file.tell() - len(line), row.size, row.map)
 
     def rows(self, images: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         """Each image with its RLEs, in the order of ``images``, one at a time.
@@ -155,12 +154,12 @@ class Journal:
         write_bytes(self.folder / name, seal(value))
 
     def finish(self) -> None:
-        """Deletes it, when all has gone where it belongs."""
+        """Deletes the folder, when the CSV and the maps are in their places."""
         remove_part(self.folder)
 
 
 def seal(value: Any) -> bytes:
-    """A line of JSON behind its SHA-256."""
+    """A line of JSON after its SHA-256."""
     text = json.dumps(value).encode()
     return hashlib.sha256(text).hexdigest().encode() + b" " + text + b"\n"
 
@@ -177,12 +176,12 @@ def unseal(line: bytes) -> Any:
     return json.loads(text)
 
 
-def _row(line: bytes) -> Row:
+def _row(line: bytes) -> PredictedRow:
     try:
         image, (height, width), rles, about_map = unseal(line)
     except TypeError:
         raise ValueError("a record of another kind") from None
-    return Row(image, (height, width), rles, about_map)
+    return PredictedRow(image, (height, width), rles, about_map)
 
 
 def part_folder(csv: Path) -> Path:
@@ -190,12 +189,12 @@ def part_folder(csv: Path) -> Path:
 
 
 def map_in(folder: Path, image: str) -> Path:
-    """Where an image's probability map waits in a part folder."""
+    """An image's probability map in a part folder."""
     return folder / "maps" / f"{image}.npz"
 
 
 def is_map(name: str) -> bool:
-    """Whether a folder of waiting probability maps has files of that name."""
+    """Whether a folder of probability maps has files of that name."""
     return MAPS.fullmatch(name) is not None
 
 
@@ -204,8 +203,8 @@ def is_ours(name: str) -> bool:
     return FILES.fullmatch(name) is not None
 
 
-def append(folder: Path, writer: int, rows: Sequence[Row]) -> None:
-    """Adds rows to the journal in ``folder``, lastingly.
+def append(folder: Path, writer: int, rows: Sequence[PredictedRow]) -> None:
+    """Adds rows to the journal in ``folder`` and syncs them to disk.
 
     Raises:
         OutputError: the file is a link, or has a second name.
@@ -220,7 +219,7 @@ def append(folder: Path, writer: int, rows: Sequence[Row]) -> None:
 
 @contextmanager
 def claimed(csv: Path) -> Iterator[None]:
-    """Holds the part folder of a CSV for this process. Where no row has been found, nothing stays behind.
+    """Holds the part folder of a CSV for this process. If no row was found, the folder is removed.
 
     Raises:
         PhalanxError: another process is predicting into the same file.
@@ -230,21 +229,20 @@ def claimed(csv: Path) -> Iterator[None]:
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     own_folder(folder)
     refuse_links_in(folder, lambda name: is_ours(name) or name in (".lock", "maps"))
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise PhalanxError(f"{csv}: another process is writing it; wait for it, or give another out=") from None
-    try:
-        yield
-    finally:
-        if folder.is_dir() and not any(folder.glob("rows.*")):
-            with suppress(OutputError):  # with something in it that is not ours, it stays
-                remove_part(folder)
-            with suppress(OSError):  # up to the first that holds something by now
-                for place in new[1:]:
-                    place.rmdir()
-        lock.release()
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock(folder / ".lock", wait=False))
+        except LockHeld:
+            raise PhalanxError(f"{csv}: another process is writing it; wait for it, or give another out=") from None
+        try:
+            yield
+        finally:
+            if folder.is_dir() and not any(folder.glob("rows.*")):
+                with suppress(OutputError):  # it stays if it holds files of another program
+                    remove_part(folder)
+                with suppress(OSError):  # up to the first that holds something by now
+                    for place in new[1:]:
+                        place.rmdir()
 
 
 def remove_part(folder: Path) -> None:

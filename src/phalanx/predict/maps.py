@@ -1,4 +1,4 @@
-"""Probabilities of one image, each class kept only inside the box that holds something, and masks made of them.
+"""Probabilities of one image, each class stored only inside the box that contains some, and masks made of them.
 
 Bones fill a few hundredths of their 29 planes. What is outside a class's box counts as 0: for the masks of a single map
 that changes nothing, since bilinear interpolation never exceeds its neighbours; a mean of several maps is at most
@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.images import Grid
-from ..masks.rle import encode
+from ..masks.rle import mask_runs
+from ..masks.stack import Stack
 
 FLOOR = 1 / 510  # half a step of 8 bits: less is stored as 0
 SLACK = 1e-6  # relative; float32 rounds a weighted mean of two numbers by less
@@ -52,26 +53,26 @@ class Box(NamedTuple):
             max(self.bottom, other.bottom), max(self.right, other.right),
         )  # fmt: skip
 
-    def meet(self, other: "Box") -> "Box":
+    def intersect(self, other: "Box") -> "Box":
         """What both hold."""
         top, left = max(self.top, other.top), max(self.left, other.left)
         bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
-        return Box(top, left, bottom, right) if top < bottom and left < right else NOTHING
+        return Box(top, left, bottom, right) if top < bottom and left < right else EMPTY
 
 
-NOTHING = Box(0, 0, 0, 0)
+EMPTY = Box(0, 0, 0, 0)
 
 
 def box_of(where: np.ndarray) -> Box:
     """The box of what is set in bool[H, W]."""
     rows = np.flatnonzero(where.any(1))
     if not len(rows):
-        return NOTHING
+        return EMPTY
     columns = np.flatnonzero(where[rows[0] : rows[-1] + 1].any(0))
     return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
 
 
-class Maps:
+class ProbabilityMaps:
     """Probabilities of C classes on a square grid whose top left corner holds the image.
 
     Attributes:
@@ -84,93 +85,93 @@ class Maps:
         self.side, self.boxes, self.values = side, list(boxes), list(values)
 
     @classmethod
-    def of(cls, dense: np.ndarray, floor: float = FLOOR) -> "Maps":
-        """Maps of float32[C, n, n], cropped to what reaches ``floor``."""
+    def of(cls, dense: np.ndarray, floor: float = FLOOR) -> "ProbabilityMaps":
+        """Probability maps of float32[C, n, n], cropped to what reaches ``floor``."""
         boxes = [box_of(plane >= floor) for plane in dense]
         return cls(dense.shape[1], boxes, [plane[box.slices] for plane, box in zip(dense, boxes, strict=True)])
 
     def dense(self) -> np.ndarray:
         """float32[C, n, n], 0 outside the boxes."""
         full = Box(0, 0, self.side, self.side)
-        return np.stack([self.cut(c, full) for c in range(len(self.boxes))])
+        return np.stack([self.crop(c, full) for c in range(len(self.boxes))])
 
-    def cut(self, c: int, box: Box) -> np.ndarray:
+    def crop(self, c: int, box: Box) -> np.ndarray:
         """float32[h, w] of class ``c`` over any box of the grid."""
         own = self.boxes[c]
         if own == box:
             return self.values[c]
-        out, shared = np.zeros(box.shape, np.float32), own.meet(box)
-        if shared != NOTHING:
+        out, shared = np.zeros(box.shape, np.float32), own.intersect(box)
+        if shared != EMPTY:
             out[shared.within(box)] = self.values[c][shared.within(own)]
         return out
 
-    def stretch(self, c: int, box: Box, size: Size, scale: float) -> np.ndarray:
+    def resize(self, c: int, box: Box, size: Size, scale: float) -> np.ndarray:
         """float32[h, w] of class ``c``, bilinear, over a box of a frame with ``scale`` pixels a grid pixel.
 
         Half-pixel centres; beyond the image of ``size`` (height, width) its border goes on, as in `Grid.restore`.
         """
         if scale == 1:
-            return self.cut(c, box)
+            return self.crop(c, box)
         rows, columns = Grid(*size, self.side).content
         up, down, v = _neighbours(box.top, box.bottom, scale, rows)
         left, right, u = _neighbours(box.left, box.right, scale, columns)
-        block = self.cut(c, Box(up[0], left[0], down[-1] + 1, right[-1] + 1))
+        block = self.crop(c, Box(up[0], left[0], down[-1] + 1, right[-1] + 1))
         left, right, up, down = left - left[0], right - left[0], up - up[0], down - up[0]
         wide = block[:, left] * (1 - u) + block[:, right] * u  # columns first: there are fewer rows yet
         return wide[up] * (1 - v)[:, None] + wide[down] * v[:, None]
 
-    def reach(self, c: int, floor: float, size: Size, scale: float) -> Box:
+    def support(self, c: int, floor: float, size: Size, scale: float) -> Box:
         """A box outside which :meth:`stretch` of class ``c`` stays below ``floor``, in an image of ``size``."""
         found = box_of(self.values[c] >= floor * (1 - SLACK))
-        if found == NOTHING:
-            return NOTHING
+        if found == EMPTY:
+            return EMPTY
         top, left = found.top + self.boxes[c].top, found.left + self.boxes[c].left
         bottom, right = found.bottom + self.boxes[c].top, found.right + self.boxes[c].left
         if scale == 1:
-            return Box(top, left, bottom, right).meet(Box(0, 0, *size))
+            return Box(top, left, bottom, right).intersect(Box(0, 0, *size))
         # pixel y looks at grid rows around (y + 0.5) / scale - 0.5; one more for what rounds
         ends = [math.floor((top - 0.5) * scale) - 1, math.floor((left - 0.5) * scale) - 1]
         ends += [math.ceil((bottom + 0.5) * scale) + 1, math.ceil((right + 0.5) * scale) + 1]
-        return Box(*ends).meet(Box(0, 0, *size))
+        return Box(*ends).intersect(Box(0, 0, *size))
 
-    def regrid(self, side: int, size: Size) -> "Maps":
+    def regrid(self, side: int, size: Size) -> "ProbabilityMaps":
         """The maps of an image of ``size`` on another grid, bilinear."""
         if side == self.side:
             return self
         scale, frame = side / self.side, Grid(*size, side).content
         all_of_it = float(np.finfo(np.float32).tiny)
-        boxes = [self.reach(c, all_of_it, (frame[0], frame[1]), scale) for c in range(len(self.boxes))]
-        return Maps(side, boxes, [
-            self.stretch(c, box, size, scale) if box != NOTHING else np.zeros((0, 0), np.float32)
+        boxes = [self.support(c, all_of_it, (frame[0], frame[1]), scale) for c in range(len(self.boxes))]
+        return ProbabilityMaps(side, boxes, [
+            self.resize(c, box, size, scale) if box != EMPTY else np.zeros((0, 0), np.float32)
             for c, box in enumerate(boxes)
         ])  # fmt: skip
 
 
 def _neighbours(first: int, last: int, scale: float, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Grid lines before and after each pixel of a range, and the share of the latter; clamped to ``limit`` lines."""
+    """Grid lines before and after each pixel of a range, and the fraction of the latter; clamped to ``limit`` lines."""
     place = np.clip((np.arange(first, last) + 0.5) / scale - 0.5, 0, limit - 1)
     low = place.astype(int)
     return low, np.minimum(low + 1, limit - 1), (place - low).astype(np.float32)
 
 
-class Total:
+class MapsSum:
     """A growing sum of maps of one grid: memory for what holds something, however many are added."""
 
     def __init__(self, side: int, classes: int):
         self.side = side
-        self.boxes = [NOTHING] * classes
+        self.boxes = [EMPTY] * classes
         self.values = [np.zeros((0, 0), np.float32)] * classes
 
-    def add(self, maps: Maps, factor: float = 1.0) -> None:
+    def add(self, maps: ProbabilityMaps, factor: float = 1.0) -> None:
         """Adds maps of the same grid, times a factor."""
         for c, (box, values) in enumerate(zip(maps.boxes, maps.values, strict=True)):
             self.add_one(c, box, values if factor == 1 else values * np.float32(factor))
 
     def add_one(self, c: int, box: Box, values: np.ndarray) -> None:
         """Adds float32[h, w] over a box of class ``c``."""
-        if box == NOTHING:
+        if box == EMPTY:
             return
-        if self.boxes[c] == NOTHING:
+        if self.boxes[c] == EMPTY:
             self.boxes[c], self.values[c] = box, values.copy()
             return
         around = self.boxes[c].join(box)
@@ -180,7 +181,7 @@ class Total:
             self.boxes[c], self.values[c] = around, grown
         self.values[c][box.within(around)] += values
 
-    def over(self, weight: float | np.ndarray) -> Maps:
+    def over(self, weight: float | np.ndarray) -> ProbabilityMaps:
         """The sum divided by a number, or by float32[n, n] of the grid (0 where nothing was added)."""
         if isinstance(weight, np.ndarray):
             parts = [weight[box.slices] for box in self.boxes]
@@ -189,10 +190,10 @@ class Total:
             ]
         else:
             values = [v if weight == 1 else v / np.float32(weight) for v in self.values]
-        return Maps(self.side, self.boxes, values)
+        return ProbabilityMaps(self.side, self.boxes, values)
 
 
-class Mean:
+class MapsMean:
     """A weighted mean of maps of one image, those of each grid together, so that each is enlarged once.
 
     Args:
@@ -201,71 +202,71 @@ class Mean:
 
     def __init__(self, size: Size):
         self.size, self.weight = size, 0.0
-        self.totals: dict[int, tuple[Total, float]] = {}  # by side: the sum, and its weight
+        self.totals: dict[int, tuple[MapsSum, float]] = {}  # by side: the sum, and its weight
 
-    def add(self, maps: Maps, weight: float = 1.0) -> None:
-        total, before = self.totals.get(maps.side, (Total(maps.side, len(maps.boxes)), 0.0))
+    def add(self, maps: ProbabilityMaps, weight: float = 1.0) -> None:
+        total, before = self.totals.get(maps.side, (MapsSum(maps.side, len(maps.boxes)), 0.0))
         total.add(maps, weight)
         self.totals[maps.side] = total, before + weight
         self.weight += weight
 
-    def parts(self) -> list[tuple[Maps, float]]:
-        """Maps that add up to the mean, a grid each, with its share of the weight."""
+    def parts(self) -> list[tuple[ProbabilityMaps, float]]:
+        """Probability maps that add up to the mean, one per grid, with its fraction of the weight."""
         return [(total.over(self.weight), part / self.weight) for total, part in self.totals.values()]
 
-    def on_finest(self) -> Maps:
+    def on_finest_grid(self) -> ProbabilityMaps:
         """The mean on the finest of its grids."""
         side = max(self.totals)
         (first, *others) = [maps.regrid(side, self.size) for maps, _ in self.parts()]
         if not others:
             return first
-        total = Total(side, len(first.boxes))
+        total = MapsSum(side, len(first.boxes))
         for maps in (first, *others):
             total.add(maps)
         return total.over(1)
 
-    def rles(self, threshold: float) -> list[str]:
-        """One RLE a class at the size of the image: where the mean, enlarged, reaches the threshold.
+    def stack(self, threshold: float) -> Stack:
+        """The masks at the size of the image: where the mean, upsampled, reaches the threshold.
 
-        A class is enlarged only inside the box where it can: a sum reaches it nowhere unless one of its parts reaches
-        its own share of it.
+        A class is upsampled only inside the box where it can reach it: a sum reaches it nowhere unless one of its parts
+        reaches its own fraction of it.
         """
-        return parts_to_rles(self.parts(), self.size, threshold)
+        return stack_of_parts(self.parts(), self.size, threshold)
 
 
-def parts_to_rles(
-    parts: Sequence[tuple[Maps, float]],
+def stack_of_parts(
+    parts: Sequence[tuple[ProbabilityMaps, float]],
     size: Size,
     thresholds: float | Sequence[float],
     cleanings: Mapping[int, Callable[[np.ndarray], np.ndarray]] | None = None,
-) -> list[str]:
-    """As :meth:`Mean.rles`.
+) -> Stack:
+    """As :meth:`MapsMean.stack`.
 
     Args:
         thresholds: one, or one a class.
         cleanings: by class, what is then done with its mask bool[h, w], which is a box around all of it.
     """
-    frame, texts, count = np.zeros(size, bool), [], len(parts[0][0].boxes)
+    frame, runs, count = np.zeros(size, bool), [], len(parts[0][0].boxes)
     each = [thresholds] * count if isinstance(thresholds, float) else thresholds
     for c, threshold in zip(range(count), each, strict=True):
-        box = NOTHING
-        for maps, share in parts:
-            box = box.join(maps.reach(c, threshold * share, size, max(size) / maps.side))
-        if box == NOTHING:
-            texts.append("")
+        box = EMPTY
+        for maps, fraction in parts:
+            box = box.join(maps.support(c, threshold * fraction, size, max(size) / maps.side))
+        if box == EMPTY:
+            runs.append(np.empty((0, 2), np.int64))
             continue
-        level = [maps.stretch(c, box, size, max(size) / maps.side) for maps, _ in parts]
+        level = [maps.resize(c, box, size, max(size) / maps.side) for maps, _ in parts]
         mask = sum(level[1:], level[0]) >= threshold
         frame[box.slices] = cleanings[c](mask) if cleanings and c in cleanings else mask
-        texts.append(encode(frame))
+        runs.append(mask_runs(frame))
         frame[box.slices] = False
-    return texts
+    return Stack.of_runs(runs)
 
 
-def reordered(maps: Maps, pairs: Sequence[tuple[int, int]]) -> Maps:
-    """Maps with the classes of each pair exchanged."""
+def reordered(maps: ProbabilityMaps, pairs: Sequence[tuple[int, int]]) -> ProbabilityMaps:
+    """Probability maps with the classes of each pair swapped."""
     order = mirrored(len(maps.boxes), pairs)
-    return Maps(maps.side, [maps.boxes[c] for c in order], [maps.values[c] for c in order])
+    return ProbabilityMaps(maps.side, [maps.boxes[c] for c in order], [maps.values[c] for c in order])
 
 
 def mirrored(classes: int, pairs: Sequence[tuple[int, int]]) -> list[int]:

@@ -18,9 +18,9 @@ from ..runs.checkpoint import load_weights
 from ..runs.reader import fold_folders, read_config
 from ..runtime.device import Device, open_device
 from ..runtime.provenance import digest
-from .maps import FLOOR, Maps
-from .probability import Predicts, probabilities, views_of
-from .soft import RunMember, on_grids, told_of
+from .maps import FLOOR, ProbabilityMaps
+from .soft import RunMember, map_options, on_grids
+from .views import probabilities, views_of
 
 
 class FoldMember:
@@ -28,10 +28,10 @@ class FoldMember:
 
     Args:
         changes: of the run's options of prediction.
-        root: the data set whose metadata sheet tells of the patients; None: that of training.
+        root: the data set with the metadata sheet of the patients; None: that of training.
 
     Raises:
-        ConfigError: the folder holds no such weights, or the network does not run at the sizes asked for.
+        ConfigError: the folder has no such weights, or the network does not run at the sizes asked for.
         DataError: there is no sheet, and the run was trained with one.
     """
 
@@ -62,30 +62,28 @@ class FoldMember:
             data = config.data.model_copy(update={"root": root or config.data.root})
             self.sheet = read_sheet(data, config.model.metadata)
             self.strangers: set[str] = set()
-        told = None if self.sheet is None else self.sheet.to_csv()
-        ways, seen = told_of(config.data, self.predict)
-        self.key = digest([found[1], ways, seen, told, device.torch.type, device.precision])
+        sheet = None if self.sheet is None else self.sheet.to_csv()
+        ways, seen = map_options(config.data, self.predict)
+        self.key = digest([found[1], ways, seen, sheet, device.torch.type, device.precision])
 
-    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
+    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
         traits = None if self.sheet is None else self._traits(records)
 
-        def ask(pictures: np.ndarray, which: list[int]) -> list[Maps]:
+        def ask(pictures: np.ndarray, which: list[int]) -> list[ProbabilityMaps]:
             return self._ask(pictures, None if traits is None else traits[which])
 
         return on_grids(images, self.config.data, self.predict, ask)
 
-    def _ask(self, pictures: np.ndarray, traits: Tensor | None) -> list[Maps]:
-        """Maps of uint8[B, S, S]; ``traits`` float32[B, T]."""
+    def _ask(self, pictures: np.ndarray, traits: Tensor | None) -> list[ProbabilityMaps]:
+        """Probability maps of uint8[B, S, S]; ``traits`` float32[B, T]."""
         batch = torch.from_numpy(pictures)[:, None].to(self.device.torch)
-        network: Predicts = self.network
-        if traits is not None:
-            network = Informed(self.network, traits)
+        network = self.network if traits is None else Informed(self.network, traits)
         with torch.inference_mode(), self.device.autocast():
-            return probabilities(network, batch, self.views, self.pairs, min(FLOOR, self.predict.threshold))
+            return probabilities(network.predict, batch, self.views, self.pairs, min(FLOOR, self.predict.threshold))
 
     def _traits(self, records: Sequence[Record]) -> Tensor:
         """float32[B, T] of the images' patients on the device."""
-        assert self.sheet is not None  # asked for only then
+        assert self.sheet is not None  # called only then
         groups = {record.group for record in records} - set(self.sheet.index)
         if groups and not self.strangers:
             print(f"note: {self.name}: {min(groups)} has no row in the metadata sheet; taken as missing", flush=True)
@@ -98,7 +96,7 @@ class FoldMember:
         for size in {*([window.size] if window else self.sides)} - {self.side}:
             try:
                 dry_run(self.network, torch.zeros(1, 1, size, size, dtype=torch.uint8))
-            except Exception as error:  # a third party's assertion is an answer to the user's choice
+            except Exception as error:  # also assertions of third parties, which reject the user's choice
                 keys = "predict.window" if window else "predict.input_size and predict.scales"
                 raise ConfigError(
                     f"{self.name}: its network does not run on {size} x {size} pixels, as {keys} ask for: "

@@ -1,4 +1,4 @@
-"""Opens members of a soft vote by name; torch is loaded only where one of them is a run."""
+"""Opens members of a soft vote by name; torch is loaded only if one of them is a run."""
 
 import os
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ from typing import Any
 from ..config import Data, Predict
 from ..runs.reader import read_config
 from ..runtime.processes import cores
-from .exported import ABOUT, ExportFold, open_export
+from .exported import DESCRIPTION_FILE, ExportFold, open_export
 from .soft import RunMember, SoftMember
 from .stored import MapsFolder
 
 
 def needs_torch(name: str) -> bool:
     """Whether a member's name is that of a run, not of stored maps or an export."""
-    return not any((Path(name) / file).is_file() for file in ("maps.json", ABOUT))
+    return not any((Path(name) / file).is_file() for file in ("maps.json", DESCRIPTION_FILE))
 
 
 def open_member(
@@ -33,12 +33,12 @@ def open_member(
 
     Args:
         changes: of the options of prediction.
-        root: the data set whose metadata sheet tells of the patients; None: that of training.
+        root: the data set with the metadata sheet of the patients; None: that of training.
         threads: of onnxruntime; all cores by default.
     """
     if (Path(name) / "maps.json").is_file():
         return MapsFolder(Path(name))
-    if (Path(name) / ABOUT).is_file():
+    if (Path(name) / DESCRIPTION_FILE).is_file():
         return open_export(
             Path(name), weights=weights, device=device, precision=precision, changes=changes or {}, threads=threads
         )
@@ -55,12 +55,12 @@ def open_members(names: Sequence[str], *, sharing: int = 1, **options: Any) -> l
     if sharing > 1 and any(map(needs_torch, names)):
         import torch
 
-        torch.set_num_threads(threads)  # not a share of what it has, which an earlier call may have divided
+        torch.set_num_threads(threads)  # of all cores: an earlier call may have divided torch's number
     return [open_member(name, threads=threads, **options) for name in names]
 
 
 def recipe_of(members: Sequence[SoftMember]) -> tuple[Data, Predict] | None:
-    """Data and prediction options of the first member that tells any: a run, an export, or the run behind maps."""
+    """Data and prediction options of the first member that has any: a run, an export, or maps whose run is found."""
     for member in members:
         folds = member.folds if isinstance(member, RunMember) else []
         if folds and isinstance(folds[0], ExportFold):

@@ -1,14 +1,11 @@
-"""From images to a submission: members streamed image by image into one mean, then threshold and RLE."""
+"""From images to a submission, with all that a killed prediction needs to continue where it stopped."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from ..data.images import read_grey
 from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..jobs.job import Job
@@ -16,113 +13,13 @@ from ..runtime.files import own_folder
 from ..runtime.provenance import digest
 from ..runtime.sidecar import merged_hashes, read_sidecar
 from ..submission import table
-from ..voting.agreement import Watch
-from .decided import Decided
-from .journal import Journal, Row, append, claimed, map_in
-from .maps import Mean, Size, parts_to_rles
-from .shards import in_parts
+from ..voting.agreement import AgreementMonitor
+from .journal import Journal, claimed
+from .postprocess import PostProcessing
+from .predictor import Predictor
+from .shards import Groups, run_in_parts
 from .soft import SoftMember
-from .stored import FORMAT, MapsFolder, check_maps, remove_maps, write_about, write_map
-
-
-class Vote(NamedTuple):
-    """How members become masks."""
-
-    members: Sequence[SoftMember]
-    weights: Sequence[float]
-    threshold: float
-
-
-def mean_of(
-    vote: Vote,
-    records: Sequence[Record],
-    images: Sequence[np.ndarray],
-    sizes: Sequence[Size],
-    watch: Watch | None = None,
-) -> list[Mean]:
-    """The weighted mean of the members' maps of each image; one member's maps are held at a time."""
-    means = [Mean(size) for size in sizes]
-    alone: list[list[list[str]]] = [[] for _ in records]
-    for member, weight in zip(vote.members, vote.weights, strict=True):
-        for number, maps in enumerate(member.maps(records, images)):
-            means[number].add(maps, weight)
-            if watch is not None:
-                alone[number].append(parts_to_rles([(maps, 1.0)], sizes[number], vote.threshold))
-    if watch is not None:
-        for record, size, rles in zip(records, sizes, alone, strict=True):
-            watch(record.name, size, rles)
-    return means
-
-
-def stream(
-    vote: Vote, groups: Sequence[Sequence[Record]], watch: Watch | None = None
-) -> Iterator[list[tuple[Record, Mean]]]:
-    """Groups of images with the means of their members' maps. The next group is decoded meanwhile."""
-    if not groups:
-        return
-    with ThreadPoolExecutor(1) as reader:
-        ahead: Future = reader.submit(_read, vote.members, groups[0])
-        for number, group in enumerate(groups):
-            images, sizes = ahead.result()
-            if number + 1 < len(groups):
-                ahead = reader.submit(_read, vote.members, groups[number + 1])
-            yield list(zip(group, mean_of(vote, group, images, sizes, watch), strict=True))
-
-
-def _read(members: Sequence[SoftMember], records: Sequence[Record]) -> tuple[list[np.ndarray], list[Size]]:
-    """Images and their sizes; no images where stored maps tell the sizes and there is nothing to compare with."""
-    if records[0].image == Path():
-        told = next(member for member in members if isinstance(member, MapsFolder))
-        return [], [told.sizes[record.name] for record in records]
-    images = [read_grey(record.image) for record in records]
-    return images, [(image.shape[0], image.shape[1]) for image in images]
-
-
-class Work(NamedTuple):
-    """What the processes of one prediction share."""
-
-    folder: Path  # the journal's
-    threshold: float
-    weights: Sequence[float]
-    about: Mapping[str, object] | None  # of maps to keep: classes and run hashes
-    decided: Decided | None = None
-
-    def do(
-        self,
-        members: Sequence[SoftMember],
-        groups: Sequence[Sequence[Record]],
-        writer: int,
-        done: Callable[[int], None],
-        watch: Watch | None = None,
-    ) -> None:
-        """Predicts groups of images into the journal. Masks are encoded and maps written while the model goes on.
-
-        Args:
-            done: is told how many images were finished, and may raise to stop.
-        """
-        vote = Vote(members, self.weights, self.threshold)
-        with ThreadPoolExecutor(1) as encoder:
-            waiting: Future | None = None
-            for found in stream(vote, groups, watch):
-                if waiting is not None:
-                    done(waiting.result())
-                waiting = encoder.submit(self._keep, found, writer)
-            if waiting is not None:
-                done(waiting.result())
-
-    def _keep(self, found: Sequence[tuple[Record, Mean]], writer: int) -> int:
-        rows = []
-        for record, mean in found:
-            digest_of_map = None
-            if self.about is not None:
-                digest_of_map = write_map(
-                    map_in(self.folder, record.name), mean.on_finest(), image=record.name, size=mean.size,
-                    threshold=self.threshold, **self.about,  # type: ignore[arg-type]
-                )  # fmt: skip
-            rles = self.decided.rles(mean.parts(), mean.size) if self.decided else mean.rles(self.threshold)
-            rows.append(Row(record.name, mean.size, rles, digest_of_map))
-        append(self.folder, writer, rows)
-        return len(rows)
+from .stored import FORMAT, MapsFolder, check_maps, remove_maps, write_about
 
 
 def write_submission(
@@ -133,91 +30,67 @@ def write_submission(
     threshold: float,
     batch: int,
     weights: Sequence[float] | None = None,
-    decided: Decided | None = None,
-    watch: Watch | None = None,
+    postprocess: PostProcessing | None = None,
+    monitor: AgreementMonitor | None = None,
     maps_folder: Path | None = None,
     vote: Mapping[str, Any] | None = None,
-    kept: bool = False,
+    reuse_finished: bool = False,
     jobs: Sequence[Job] = (),
     part: tuple[int, int] | None = None,
     progress: bool = True,
 ) -> None:
-    """Predicts the records, each image by all members, and writes ``path`` with its sidecar. Killed, the same call goes
-    on after the images that were done.
+    """Predicts the records, each image by all members, and writes ``path`` with its sidecar.
+
+    After a kill, the same call continues after the images that were done.
 
     Args:
-        batch: images at once; a group of them is predicted together whoever does it, so the rows do not depend on it.
+        batch: images at once; a group of them is predicted together by whichever process, so the rows do not depend on
+            the number of processes.
         weights: of each member in the mean; equal by default.
-        decided: thresholds by class and what is done with the masks; its votes stand in ``weights``.
-        watch: sees each member's masks of the first images, before any later image is predicted.
-        maps_folder: also store the averaged maps there, for soft votes later; replaces those of an earlier call.
-        vote: what the sidecar tells of a vote; the agreement that ``watch`` saw is added.
-        kept: leaves ``path`` as it is where the same call has finished it before.
+        postprocess: thresholds by class and what is done with the masks; its votes are in ``weights``.
+        monitor: sees each member's masks of the first images, before any later image is predicted.
+        maps_folder: also store the averaged maps there, for later soft votes; replaces those of an earlier call.
+        vote: what the sidecar records of a vote; the agreement that ``monitor`` found is added.
+        reuse_finished: leaves ``path`` as it is if the same call has finished it before.
         jobs: each takes a part of the images: the same call with ``part``.
         part: number and count; predicts only this part, for the call in progress that started it.
 
     Raises:
-        ConfigError: ``maps_folder`` holds something else, or a member. DataError: members of different classes or
-            images, an image that cannot be read. PhalanxError: another process is writing the same file.
+        ConfigError: ``maps_folder`` has something else in it, or is a member.
+        DataError: members of different classes or images, an image that cannot be read.
+        PhalanxError: another process is writing the same file.
         OutputError: a link or a file of another program in the place of something that is to be written or removed.
     """
-    table.check_target(path)
-    if maps_folder is not None and maps_folder.exists() and not (maps_folder / "maps.json").is_file():
-        raise ConfigError(f"{maps_folder}: exists and is no folder of probability maps; move it away, or change out=")
-    if any(maps_folder and Path(member.name).resolve() == maps_folder.resolve() for member in members):
-        raise ConfigError(f"out={path}: its maps would take the place of the member {maps_folder}; change out=")
-    if maps_folder is not None:
-        check_maps(maps_folder)
-    check_alike(members, records)
-    weights = list(weights or [1.0] * len(members))
-    classes = members[0].classes
+    _check_places(path, maps_folder, members)
+    check_compatible(members, records)
+    weights, classes = list(weights or [1.0] * len(members)), members[0].classes
     hashes = merged_hashes((member.name, member.hashes) for member in members)
     key = digest([
         FORMAT, [member.key for member in members], weights, threshold, maps_folder is not None,
-        decided and decided.model_dump(mode="json", exclude={"verdicts"}),
+        postprocess and postprocess.model_dump(mode="json", exclude={"choices"}),
         [[record.name, *_state(record)] for record in records],
     ])  # fmt: skip
     about = {"classes": classes, "run_hashes": hashes} if maps_folder is not None else None
     groups = [records[first : first + batch] for first in range(0, len(records), batch)]
     if part is not None:
-        journal = Journal.join(path, key)
         number, count = part
-        own = [record for group in groups[number::count] for record in group]
-        done = {record.name for record in own if journal.has(record.name, with_map=about is not None)}
-        left = [group for group in groups[number::count] if not done.issuperset(record.name for record in group)]
-        Work(journal.folder, threshold, weights, about, decided).do(members, left, number, lambda n: None)
+        journal = Journal.join(path, key)
+        left = _missing(journal, groups[number::count], with_map=about is not None)
+        Predictor(journal.folder, threshold, weights, about, postprocess).run(members, left, number, lambda n: None)
         return
     with claimed(path):
-        if kept and _finished(path, key, maps_folder):
-            print(f"{path}: finished before; delete it to predict anew", flush=True)
+        if reuse_finished and _finished(path, key, maps_folder):
+            print(f"{path}: finished before; delete it to predict it again", flush=True)
             return
         journal = Journal(path, key)
-        work = Work(journal.folder, threshold, weights, about, decided)
+        predictor = Predictor(journal.folder, threshold, weights, about, postprocess)
         if about is not None:
             own_folder(journal.maps)
-        done = {record.name for record in records if journal.has(record.name, with_map=about is not None)}
-        left = [group for group in groups if not done.issuperset(record.name for record in group)]
-        if len(left) < len(groups):
-            print(f"{path}: continues after {len(records) - sum(map(len, left))} of {len(records)} images", flush=True)
-        with tqdm(
-            total=len(records), initial=len(records) - sum(map(len, left)), desc=path.stem, unit="image",
-            disable=not progress,
-        ) as bar:  # fmt: skip
-            if watch is not None and not journal.note("watched"):
-                first = groups[: -(-watch.wanted // batch)]
-                work.do(members, first, 0, lambda n: None, watch)
-                journal.write_note("watched", watch.agreement and watch.agreement.to_json())
-                bar.update(sum(len(group) for group in first if group in left))
-                left = [group for group in left if group not in first]
-            count, wanted = 1 + len(jobs), {group[0].name for group in left}
-            parts = [[group for group in groups[n::count] if group[0].name in wanted] for n in range(count)]
-            in_parts(work, members, parts, jobs, journal, bar)
-        for file in journal.folder.glob("rows.*"):
-            journal.look_up(file)
+        _predict_missing(path, journal, predictor, members, groups, monitor, jobs, progress)
         names = [record.name for record in records]
         sizes = {name: journal.places[name].size for name in names}
         if vote is not None:
-            vote = {**vote, "agreement": next(iter(journal.note("watched")), None)}
+            vote = {**vote, "agreement": next(iter(journal.note("agreement")), None)}
         table.write(path, journal.rows(names), classes, sizes, hashes, vote, key)
         if maps_folder is not None:
             write_about(journal.maps, classes, hashes, sizes, key, threshold)
@@ -226,8 +99,57 @@ def write_submission(
         journal.finish()
 
 
+def _check_places(path: Path, maps_folder: Path | None, members: Sequence[SoftMember]) -> None:
+    """Refuses places that may not be written, before the work is done. Raises as :func:`write_submission`."""
+    table.check_target(path)
+    if maps_folder is None:
+        return
+    if maps_folder.exists() and not (maps_folder / "maps.json").is_file():
+        raise ConfigError(
+            f"{maps_folder}: exists and is not a folder of probability maps; move it away, or change out="
+        )
+    if any(Path(member.name).resolve() == maps_folder.resolve() for member in members):
+        raise ConfigError(f"out={path}: its maps would replace the member {maps_folder}; change out=")
+    check_maps(maps_folder)
+
+
+def _predict_missing(
+    path: Path,
+    journal: Journal,
+    predictor: Predictor,
+    members: Sequence[SoftMember],
+    groups: Groups,
+    monitor: AgreementMonitor | None,
+    jobs: Sequence[Job],
+    progress: bool,
+) -> None:
+    """Completes the journal: the images that ``monitor`` needs first, then all that have no row yet."""
+    left = _missing(journal, groups, with_map=predictor.about is not None)
+    images = sum(map(len, groups))
+    finished = images - sum(map(len, left))
+    if len(left) < len(groups):
+        print(f"{path}: continues after {finished} of {images} images", flush=True)
+    with tqdm(total=images, initial=finished, desc=path.stem, unit="image", disable=not progress) as bar:
+        if monitor is not None and not journal.note("agreement"):
+            first = groups[: -(-monitor.wanted // max(1, len(groups[0])))]
+            predictor.run(members, first, 0, lambda n: None, monitor)
+            journal.write_note("agreement", monitor.agreement and monitor.agreement.to_json())
+            bar.update(sum(len(group) for group in first if group in left))
+            left = [group for group in left if group not in first]
+        count, wanted = 1 + len(jobs), {group[0].name for group in left}
+        parts = [[group for group in groups[n::count] if group[0].name in wanted] for n in range(count)]
+        run_in_parts(predictor, members, parts, jobs, journal, bar)
+    for file in journal.folder.glob("rows.*"):
+        journal.index_file(file)
+
+
+def _missing(journal: Journal, groups: Groups, *, with_map: bool) -> list[Sequence[Record]]:
+    """The groups that lack the row of an image, or with maps its map."""
+    return [group for group in groups if not all(journal.has(record.name, with_map=with_map) for record in group)]
+
+
 def _finished(path: Path, key: str, maps_folder: Path | None) -> bool:
-    """Whether a CSV of this key lies there whole, with its maps."""
+    """Whether there is a whole CSV of this key, with its maps."""
     try:
         sidecar, _ = read_sidecar(path)
         if sidecar is None or sidecar.key != key:
@@ -240,8 +162,8 @@ def _finished(path: Path, key: str, maps_folder: Path | None) -> bool:
     return stored.key == key and all(stored.path_of(name).is_file() for name in stored.sizes)
 
 
-def check_alike(members: Sequence[SoftMember], records: Sequence[Record]) -> None:
-    """Raises DataError where members have other classes, or stored maps lack an image or have it in another size."""
+def check_compatible(members: Sequence[SoftMember], records: Sequence[Record]) -> None:
+    """Raises DataError if members have other classes, or stored maps lack an image or have it in another size."""
     first = members[0]
     for member in members[1:]:
         if member.classes != first.classes:
@@ -251,7 +173,7 @@ def check_alike(members: Sequence[SoftMember], records: Sequence[Record]) -> Non
         lacking = [record.name for record in records if record.name not in member.sizes]
         if lacking:
             raise DataError(
-                f"{member.name}: holds no map of {lacking[0]} ({len(lacking)} of {len(records)} images are missing); "
+                f"{member.name}: has no map of {lacking[0]} ({len(lacking)} of {len(records)} images are missing); "
                 "members must cover the same images"
             )
         for record in records:
@@ -262,7 +184,7 @@ def check_alike(members: Sequence[SoftMember], records: Sequence[Record]) -> Non
 
 
 def _state(record: Record) -> tuple[int, int]:
-    """What tells an image file from another of its name; nothing for an image that only stored maps know."""
+    """Size and time of an image file, by which a changed file is noticed; zeros for an image of stored maps alone."""
     if record.image == Path():
         return 0, 0
     try:

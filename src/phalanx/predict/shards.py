@@ -17,20 +17,25 @@ from .soft import SoftMember
 Groups = Sequence[Sequence[Record]]
 
 
-class Work(Protocol):
-    """What is to be done with groups of images."""
+class GroupPredictor(Protocol):
+    """Predicts groups of images into a journal."""
 
-    def do(self, members: Sequence[SoftMember], groups: Groups, writer: int, done: Callable[[int], None]) -> None: ...
+    def run(self, members: Sequence[SoftMember], groups: Groups, writer: int, done: Callable[[int], None]) -> None: ...
 
 
 class Stopped(Exception):
     """A job of the same prediction failed."""
 
 
-def in_parts(
-    work: Work, members: Sequence[SoftMember], parts: Sequence[Groups], jobs: Sequence[Job], journal: Journal, bar: tqdm
+def run_in_parts(
+    predictor: GroupPredictor,
+    members: Sequence[SoftMember],
+    parts: Sequence[Groups],
+    jobs: Sequence[Job],
+    journal: Journal,
+    bar: tqdm,
 ) -> None:
-    """Does the first part here, and each other by a job that writes to the same journal.
+    """Predicts the first part here, and each other by a job that writes to the same journal.
 
     Args:
         parts: groups of images; jobs of empty parts are not started.
@@ -59,7 +64,7 @@ def in_parts(
                 _, ends[number] = journal.written(number)
                 processes[number] = Process(job, echo=False)
         with suppress(Stopped):  # the error of the job follows
-            work.do(members, parts[0], 0, here)
+            predictor.run(members, parts[0], 0, here)
         while not any(codes := [process.poll() for process in processes.values()]) and None in codes:
             catch_up()
             time.sleep(POLL_SECONDS)

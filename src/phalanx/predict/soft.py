@@ -1,4 +1,4 @@
-"""What a soft vote averages, without torch: the contract of its members, and their maps on every grid."""
+"""Members of a soft vote, without torch: their protocol, runs as members, and their maps on every input size."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -9,23 +9,24 @@ from ..config import Data, Predict
 from ..data.images import Grid
 from ..data.preprocess import preprocess
 from ..data.records import Record
+from ..masks.stack import Stack
 from ..runtime.provenance import digest
-from ..voting.agreement import Agreement, Watch
-from .maps import Maps, Mean, parts_to_rles
-from .windows import by_windows, places
+from ..voting.agreement import Agreement, AgreementMonitor
+from .maps import MapsMean, ProbabilityMaps, stack_of_parts
+from .windows import blend_windows, window_corners
 
 
 class SoftMember(Protocol):
-    """Gives probability maps; what a soft vote averages."""
+    """What a soft vote averages: a source of probability maps."""
 
     name: str
     classes: list[str]
-    hashes: dict[str, str]  # of the weights of each fold behind it, by folder
-    key: str  # tells whether another member would give the same maps
+    hashes: dict[str, str]  # of the weights of each of its folds, by folder
+    key: str  # equal for members that return the same maps
     needs_images: bool
 
-    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
-        """Maps of each image uint8[H, W]."""
+    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
+        """Probability maps of each image uint8[H, W]."""
         ...
 
 
@@ -39,50 +40,50 @@ class RunMember:
         self.threshold: float = folds[0].predict.threshold
         self.hashes = {key: value for fold in folds for key, value in fold.hashes.items()}
         self.key = digest([fold.key for fold in folds])
-        self._watch: Watch | None = None
+        self._monitor: AgreementMonitor | None = None
         self._threshold = 0.5
 
     def compare_folds(self, images: int, threshold: float) -> None:
-        """Has the folds' masks compared over the first images, and notes those that are misaligned.
+        """Compares the folds' masks over the first images to come, and prints which are misaligned.
 
         Args:
-            images: there will be at least so many.
+            images: at least so many follow.
         """
 
-        def tell(agreement: Agreement) -> None:
+        def report(agreement: Agreement) -> None:
             for fault in agreement.misaligned:
                 print(f"note: folds of one run: {fault}", flush=True)
 
         if self.folds[1:] and images:
-            self._watch = Watch([fold.name for fold in self.folds], self.classes, images, tell)
+            self._monitor = AgreementMonitor([fold.name for fold in self.folds], self.classes, images, report)
             self._threshold = threshold
 
-    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
-        means = [Mean((image.shape[0], image.shape[1])) for image in images]
-        watch = None if self._watch is None or self._watch.done else self._watch
-        alone: list[list[list[str]]] = [[] for _ in records]
+    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
+        means = [MapsMean((image.shape[0], image.shape[1])) for image in images]
+        monitor = None if self._monitor is None or self._monitor.done else self._monitor
+        alone: list[list[Stack]] = [[] for _ in records]
         for fold in self.folds:
             for number, maps in enumerate(fold.maps(records, images)):
                 means[number].add(maps)
-                if watch is not None:
-                    alone[number].append(parts_to_rles([(maps, 1.0)], means[number].size, self._threshold))
-        if watch is not None:
-            for record, mean, rles in zip(records, means, alone, strict=True):
-                watch(record.name, mean.size, rles)
-        return [mean.on_finest() for mean in means]
+                if monitor is not None:
+                    alone[number].append(stack_of_parts([(maps, 1.0)], means[number].size, self._threshold))
+        if monitor is not None:
+            for record, mean, stacks in zip(records, means, alone, strict=True):
+                monitor(record.name, mean.size, stacks)
+        return [mean.on_finest_grid() for mean in means]
 
 
-Ask = Callable[[np.ndarray, list[int]], list[Maps]]
+Ask = Callable[[np.ndarray, list[int]], list[ProbabilityMaps]]
 
 
-def on_grids(images: Sequence[np.ndarray], data: Data, predict: Predict, ask: Ask) -> list[Maps]:
-    """Maps of images uint8[H, W]: preprocessed as in training, laid on every grid, whole or in windows, averaged.
+def on_grids(images: Sequence[np.ndarray], data: Data, predict: Predict, ask: Ask) -> list[ProbabilityMaps]:
+    """Probability maps of images uint8[H, W], preprocessed as in training, averaged over sizes, whole or in windows.
 
     Args:
-        ask: gives the maps of pictures uint8[B, S, S], and is told of which image each is.
+        ask: returns the maps of pictures uint8[B, S, S]; receives the number of each one's image too.
     """
     ready = [preprocess(image, data) for image in images]
-    means = [Mean((image.shape[0], image.shape[1])) for image in images]
+    means = [MapsMean((image.shape[0], image.shape[1])) for image in images]
     for side in predict.sides(data.size):
         placed = np.stack([Grid.of(image, side).place(image) for image in ready])
         if predict.window is None:
@@ -91,20 +92,22 @@ def on_grids(images: Sequence[np.ndarray], data: Data, predict: Predict, ask: As
             found = [_windows(n, ready[n], placed[n], data, predict, ask) for n in range(len(placed))]
         for mean, maps in zip(means, found, strict=True):
             mean.add(maps)
-    return [mean.on_finest() for mean in means]
+    return [mean.on_finest_grid() for mean in means]
 
 
-def _windows(number: int, image: np.ndarray, placed: np.ndarray, data: Data, predict: Predict, ask: Ask) -> Maps:
-    assert predict.window is not None  # asked for only then
-    corners = places(image, Grid.of(image, len(placed)), predict.window)
-    return by_windows(
+def _windows(
+    number: int, image: np.ndarray, placed: np.ndarray, data: Data, predict: Predict, ask: Ask
+) -> ProbabilityMaps:
+    assert predict.window is not None  # called only then
+    corners = window_corners(image, Grid.of(image, len(placed)), predict.window)
+    return blend_windows(
         placed, corners, predict.window, classes=len(data.classes), batch=predict.batch,
         predict=lambda tiles: ask(tiles, [number] * len(tiles)),
     )  # fmt: skip
 
 
-def told_of(data: Data, predict: Predict) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options that maps depend on, beside the weights."""
+def map_options(data: Data, predict: Predict) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that maps depend on, besides the weights."""
     return (
         predict.model_dump(mode="json", exclude={"batch", "oof_prob", "threshold"}),
         data.model_dump(mode="json", include={"size", "blackout", "background", "pairs", "classes"}),

@@ -1,4 +1,4 @@
-"""Probability maps on disk: one compressed file an image, in 256 steps, cropped to content, telling what it is."""
+"""Probability maps on disk: one compressed file per image, in 256 steps, cropped to content, with its metadata."""
 
 import hashlib
 import json
@@ -16,29 +16,29 @@ import numpy as np
 from ..data.records import Record
 from ..errors import DataError, OutputError
 from ..runtime.files import check_files, format_mark, refuse_foreign, remove_folder, write_bytes, write_json
-from .maps import NOTHING, Box, Maps, Size, box_of
+from .maps import EMPTY, Box, ProbabilityMaps, Size, box_of
 
 FORMAT = "phalanx-map-1"
-LARGEST = 1 << 15  # side of a grid that is believed
-AGAIN = "delete it and make it again (infer: maps=true; out-of-fold maps: the run's phalanx train once more)"
+MAX_SIDE = 1 << 15  # side of a grid that is believed
+REMAKE_HINT = "delete it and make it again (infer: maps=true; out-of-fold maps: the run's phalanx train once more)"
 
 
 class StoredMap(NamedTuple):
-    """One image's maps with what its file tells of them."""
+    """One image's maps with the metadata of their file."""
 
-    maps: Maps
+    maps: ProbabilityMaps
     image: str
     classes: list[str]
     size: Size  # height and width of the image
     run_hashes: dict[str, str]
 
 
-def steps(threshold: float) -> float:
-    """The offset d in 0..1 of the codes floor(255 p + d), such that p >= threshold is told by the code alone.
+def code_offset(threshold: float) -> float:
+    """The offset d in 0..1 of the codes floor(255 p + d), such that p >= threshold follows from the code alone.
 
-    With .5 they are what rounding gives. A code stands for the middle of its step, 0 for nothing.
+    With .5 they are what rounding gives. A code represents the middle of its step, 0 for nothing.
 
-    >>> steps(0.5)
+    >>> code_offset(0.5)
     0.5
     """
     scaled = 255 * float(np.float32(threshold))  # exact in a double, and so are the codes
@@ -50,11 +50,11 @@ def quantise(values: np.ndarray, offset: float) -> np.ndarray:
     return (values.astype(np.float64) * 255 + offset).astype(np.uint8)
 
 
-def restored(codes: np.ndarray, offset: float, corner: int = 0) -> np.ndarray:
+def dequantise(codes: np.ndarray, offset: float, corner: int = 0) -> np.ndarray:
     """float32[h, w] probabilities of uint8 codes; off by .6 of a step, and by a step at the ends of 0..1 at most.
 
-    A code stands for the middle of its step, on the fields of a chessboard a tenth of a step above and below it in
-    turn. Else the mean of two maps would be the threshold itself wherever one code lies as far above as the other below
+    A code represents the middle of its step, on the fields of a chessboard a tenth of a step above and below it in
+    turn. Else the mean of two maps would be the threshold itself wherever one code is as far above as the other below
     it, and all of these pixels would be foreground.
 
     Args:
@@ -72,7 +72,7 @@ def restored(codes: np.ndarray, offset: float, corner: int = 0) -> np.ndarray:
 
 def write_map(
     path: Path,
-    maps: Maps,
+    maps: ProbabilityMaps,
     *,
     image: str,
     size: Size,
@@ -85,13 +85,13 @@ def write_map(
     Returns:
         SHA-256 of the file.
     """
-    offset = steps(threshold)
+    offset = code_offset(threshold)
     boxes, blocks = [], []
     for box, values in zip(maps.boxes, maps.values, strict=True):
         codes = quantise(values, offset)
         inner = box_of(codes > 0)
         moved = Box(inner.top + box.top, inner.left + box.left, inner.bottom + box.top, inner.right + box.left)
-        boxes.append(NOTHING if inner == NOTHING else moved)
+        boxes.append(EMPTY if inner == EMPTY else moved)
         blocks.append(codes[inner.slices].ravel())
     about = {
         "format": FORMAT, "image": image, "size": list(size), "side": maps.side, "offset": offset,
@@ -121,18 +121,20 @@ def read_map(path: Path) -> StoredMap:
                 raise ValueError(f"its format is {about['format']!r}, not {FORMAT!r}")
             return _checked(about, stored["boxes"], stored["codes"])
     except FileNotFoundError:
-        raise DataError(f"{path}: no such probability map; {AGAIN}") from None
+        raise DataError(f"{path}: no such probability map; {REMAKE_HINT}") from None
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, MemoryError, NotImplementedError,
         RuntimeError, RecursionError, zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
-        raise DataError(f"{path}: not a whole probability map ({type(error).__name__}: {error}); {AGAIN}") from None
+        raise DataError(
+            f"{path}: not a whole probability map ({type(error).__name__}: {error}); {REMAKE_HINT}"
+        ) from None
 
 
 def _checked(about: dict[str, Any], boxes: np.ndarray, codes: np.ndarray) -> StoredMap:
     classes, side, offset = about["classes"], about["side"], about["offset"]
     height, width = about["size"]
-    if not (isinstance(side, int) and 0 < side <= LARGEST and 0 <= offset < 1 and min(height, width) > 0):
+    if not (isinstance(side, int) and 0 < side <= MAX_SIDE and 0 <= offset < 1 and min(height, width) > 0):
         raise ValueError("its size or grid is impossible")
     if boxes.shape != (len(classes), 4) or boxes.dtype.kind != "i" or codes.dtype != np.uint8 or codes.ndim != 1:
         raise ValueError("its parts do not fit each other")
@@ -143,10 +145,12 @@ def _checked(about: dict[str, Any], boxes: np.ndarray, codes: np.ndarray) -> Sto
         raise ValueError("its parts do not fit each other")
     ends = np.cumsum([0, *areas])
     blocks = [
-        restored(codes[a:b].reshape(box.shape), offset, box.top + box.left)
+        dequantise(codes[a:b].reshape(box.shape), offset, box.top + box.left)
         for a, b, box in zip(ends, ends[1:], places, strict=False)
     ]
-    return StoredMap(Maps(side, places, blocks), about["image"], classes, (height, width), about["run_hashes"])
+    return StoredMap(
+        ProbabilityMaps(side, places, blocks), about["image"], classes, (height, width), about["run_hashes"]
+    )
 
 
 class MapsFolder:
@@ -154,8 +158,8 @@ class MapsFolder:
 
     Attributes:
         sizes: height and width of each image it holds.
-        hashes: of the weights of each fold behind it, by folder.
-        threshold: at which its codes keep the masks.
+        hashes: of the weights of each fold it was made from, by folder.
+        threshold: at which its codes preserve the masks.
 
     Raises:
         DataError: its maps.json cannot be read.
@@ -175,13 +179,12 @@ class MapsFolder:
             if not 0 < self.threshold < 1:
                 raise ValueError(f"threshold {self.threshold}")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DataError(
-                f"{folder}: not a folder of probability maps (maps.json: {type(error).__name__}: {error}); {AGAIN}"
-            ) from None
+            reason = f"maps.json: {type(error).__name__}: {error}"
+            raise DataError(f"{folder}: not a folder of probability maps ({reason}); {REMAKE_HINT}") from None
         self.name, self.folder = str(folder), folder
 
-    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[Maps]:
-        """The stored maps of each image. ``images`` uint8[H, W], where there are any, must have its size.
+    def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
+        """The stored maps of each image. ``images`` uint8[H, W], if there are any, must have its size.
 
         Raises:
             DataError: it lacks an image, has it in another size, or a file is damaged or in the wrong place.
@@ -195,14 +198,14 @@ class MapsFolder:
                 )
         return [self._one(record.name) for record in records]
 
-    def _one(self, name: str) -> Maps:
+    def _one(self, name: str) -> ProbabilityMaps:
         size, path = self._size(name), self.path_of(name)
         found = read_map(path)
-        told = {"image": name, "classes": self.classes, "size": size, "run_hashes": self.hashes}
-        other = next((key for key, value in told.items() if getattr(found, key) != value), None)
+        expected = {"image": name, "classes": self.classes, "size": size, "run_hashes": self.hashes}
+        other = next((key for key, value in expected.items() if getattr(found, key) != value), None)
         if other is not None:
             raise DataError(
-                f"{path}: has another {other.replace('_', ' ')} than {self.folder / 'maps.json'} tells; files of two "
+                f"{path}: has another {other.replace('_', ' ')} than {self.folder / 'maps.json'}; files of two "
                 "predictions are mixed here, make them again with maps=true"
             )
         return found.maps
@@ -218,7 +221,7 @@ class MapsFolder:
 
 
 def check_maps(folder: Path) -> None:
-    """Refuses to have a folder replaced that is no folder of maps, or holds something else, too.
+    """Refuses to have a folder replaced that is not a folder of maps, or has something else in it.
 
     Raises:
         OutputError: it is a link, or a file in it is none of its maps.

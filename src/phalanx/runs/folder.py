@@ -15,7 +15,7 @@ from ..data import folds as folding
 from ..data.records import Record
 from ..data.selection import Selection
 from ..errors import ConfigError, OutputError, TrainingError
-from ..runtime.files import LEFT_BEHIND, refuse_links_in, write_json, write_text
+from ..runtime.files import LEFTOVER, refuse_links_in, write_json, write_text
 from ..runtime.locks import LockHeld, lock
 from ..runtime.provenance import commit
 from .reader import FORMAT, FoldRun
@@ -57,7 +57,7 @@ def locked(folder: Path) -> Iterator[None]:
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     refuse_links_in(folder, lambda name: OURS.fullmatch(name) is not None)
-    foreign = [p.name for p in folder.iterdir() if p.name not in BEGUN and not LEFT_BEHIND.fullmatch(p.name)]
+    foreign = [p.name for p in folder.iterdir() if p.name not in BEGUN and not LEFTOVER.fullmatch(p.name)]
     if foreign and not (folder / "config.yaml").exists():
         raise OutputError(
             f"{folder}: holds {min(foreign)} and no config.yaml, so it is not a run to continue; give another name="

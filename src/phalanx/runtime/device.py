@@ -1,4 +1,4 @@
-"""Where and in which precision to compute."""
+"""The device and precision to compute with."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
@@ -49,10 +49,10 @@ def open_device(name: str, precision: str) -> Device:
 
 
 def check_warp_device(name: str, device: Device) -> None:
-    """Checks that the training device can compute the warp where ``augment.device`` wants it.
+    """Checks that the training device can compute the warp if ``augment.device`` asks for it.
 
     Raises:
-        ConfigError: it is no GPU.
+        ConfigError: it is not a GPU.
     """
     if name == "cuda" and device.torch.type != "cuda":
         raise ConfigError(

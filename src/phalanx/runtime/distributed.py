@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .processes import Child, together
 
-PATIENCE = timedelta(days=2)  # others wait while the first predicts or writes; a process that fails ends all
+TIMEOUT = timedelta(days=2)  # others wait while the first predicts or writes; a process that fails ends all
 
 
 class Ranks:
@@ -124,6 +124,6 @@ def _rank(rank: int, devices: list[str], meeting: str, function: Callable[..., A
         init_method=(Path(meeting) / "store").as_uri(),
         rank=rank,
         world_size=len(devices),
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
     function(devices[rank], *arguments)

@@ -1,6 +1,6 @@
 """Files written whole or not at all: aside, synced, renamed, the folder synced.
 
-No link is followed where something is written or cleaned, and no file is removed that this program did not write.
+No link is followed when something is written or removed, and no file is removed that this program did not write.
 """
 
 import errno
@@ -17,12 +17,12 @@ from typing import Any
 
 from ..errors import OutputError, TrainingError
 
-LEFT_BEHIND = re.compile(r"\..+\.\d+\.part")  # by a write that was killed
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+LEFTOVER = re.compile(r"\..+\.\d+\.part")  # by a write that was killed
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 class Replacement:
-    """A file written beside ``path`` that takes its place only when all of it is on disk.
+    """A file written next to ``path`` that takes its place only when all of it is on disk.
 
     ``with Replacement(path) as new: new.file.write(data); new.finish()``. Left without ``finish``, nothing changes.
 
@@ -83,7 +83,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """As :func:`write_bytes`; numbers keep every digit, NaN and infinity are refused."""
+    """As :func:`write_bytes`; numbers have every digit, NaN and infinity are refused."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
@@ -103,7 +103,7 @@ def sha256_file(path: Path) -> str:
 
 
 def refuse_link(path: Path) -> None:
-    """Raises OutputError if ``path`` is a link: writing or cleaning there would reach files that lie elsewhere."""
+    """Raises OutputError if ``path`` is a link: writing or cleaning there would reach files elsewhere."""
     if path.is_symlink():
         raise OutputError(
             f"{path}: is a link, and what it leads to may not be ours to change; remove it, or name another place"
@@ -112,7 +112,7 @@ def refuse_link(path: Path) -> None:
 
 def not_ours(path: Path) -> OutputError:
     """The error of a file or folder in the way that this program did not write."""
-    return OutputError(f"{path}: stands in the way and was not written by this program; move it away")
+    return OutputError(f"{path}: is in the way and was not written by this program; move it away")
 
 
 def own_folder(folder: Path) -> None:
@@ -148,7 +148,7 @@ def append_bytes(path: Path, data: bytes) -> None:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
             raise not_ours(path)
-        while data:  # all in one call, as a rule; where a disk is full, the next one says so
+        while data:  # all in one call, as a rule; if a disk is full, the next one raises
             data = data[os.write(descriptor, data) :]
         os.fsync(descriptor)
     finally:
@@ -163,7 +163,7 @@ def refuse_links_in(folder: Path, ours: Callable[[str], bool]) -> None:
 
 
 def check_files(folder: Path, ours: Callable[[str], bool], keep: Collection[str] = ()) -> list[str]:
-    """Paths of the files of a folder, of which each is ours, or what a killed write left behind.
+    """Paths of the files of a folder, of which each is ours, or what a killed write left.
 
     Args:
         ours: whether a file of that name is one that we write there.
@@ -180,7 +180,7 @@ def check_files(folder: Path, ours: Callable[[str], bool], keep: Collection[str]
     except NotADirectoryError:
         raise not_ours(folder) from None
     for entry in entries:
-        if not entry.is_file(follow_symlinks=False) or not (ours(entry.name) or LEFT_BEHIND.fullmatch(entry.name)):
+        if not entry.is_file(follow_symlinks=False) or not (ours(entry.name) or LEFTOVER.fullmatch(entry.name)):
             raise not_ours(Path(entry.path))
     return [entry.path for entry in entries]
 
@@ -241,7 +241,7 @@ def check_report(path: Path, kind: str) -> None:
     """Refuses a name for a report before the work for it is done.
 
     Raises:
-        OutputError: it is a link, a folder, or a file that is no report of this kind.
+        OutputError: it is a link, a folder, or a file that is not a report of this kind.
     """
     refuse_foreign(path, format_mark(kind))
 
@@ -260,7 +260,7 @@ def keep_text(path: Path, text: str, cause: str) -> None:
 
 @contextmanager
 def whole_disk(folder: Path) -> Iterator[None]:
-    """Tells of a disk that takes no more, wherever below ``folder`` it was met.
+    """Reports a disk that cannot be written, wherever below ``folder`` it was met.
 
     Raises:
         TrainingError: it is full, beyond a quota or limit, or failed.
@@ -275,15 +275,15 @@ def whole_disk(folder: Path) -> Iterator[None]:
 
 
 def why_unwritable(error: Exception) -> str | None:
-    """The system's words where a disk is full or failed, also within an error of a library; else None."""
+    """The system's message if a disk is full or failed, also within an error of a library; else None."""
     number = error.errno if isinstance(error, OSError) else None
-    if number is None and (found := re.search(r"os error (\d+)|code: (\d+)", str(error))):  # Rust's way to tell
+    if number is None and (found := re.search(r"os error (\d+)|code: (\d+)", str(error))):  # as Rust formats it
         number = int(found[1] or found[2])
-    return os.strerror(number) if number in UNWRITABLE else None
+    return os.strerror(number) if number in DISK_ERRORS else None
 
 
 def disk_text(path: Path, cause: str) -> str:
-    """What to tell of a disk that takes no more."""
+    """The message about a disk that cannot be written."""
     there = next(place for place in (path, *path.absolute().parents) if place.is_dir())
     return (
         f"{path}: {cause} ({shutil.disk_usage(there).free / 1e6:.0f} MB are free there). What was saved before is "

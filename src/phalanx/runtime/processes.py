@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ..errors import PhalanxError, TrainingError
 
 Result = TypeVar("Result")
-LONGEST = 10_000  # characters of an error: what a pipe takes though nobody reads yet
+MAX_ERROR_CHARACTERS = 10_000  # characters of an error: what a pipe takes though nobody reads yet
 
 
 class Child:
@@ -116,7 +116,7 @@ def together(children: Sequence[Child]) -> None:
 
     Raises:
         the error of the child that failed first, if it is meant for the user or the system's; else RuntimeError with
-        its traceback; TrainingError where one was killed.
+        its traceback; TrainingError if one was killed.
     """
     left = {child.process.sentinel: child for child in children}
     try:
@@ -132,15 +132,15 @@ def together(children: Sequence[Child]) -> None:
 
 
 def cause(children: Sequence[Child]) -> BaseException:
-    """What went wrong first, of children of which one ended badly: its partners soon fail as well, for want of it."""
+    """What went wrong first, of children of which one ended badly: its partners soon fail too."""
     killed = [(child, child.process.exitcode) for child in children if (child.process.exitcode or 0) < 0]
     if killed:
         child, code = killed[0]
         text = f"{child.name}: the process was killed ({signal.Signals(-code).name})"  # type: ignore[operator]
-        return TrainingError(f"{text}, perhaps for want of memory; the same command continues")
+        return TrainingError(f"{text}, perhaps out of memory; the same command continues")
     said = [found for child in children if (found := child.error()) is not None]
     if not said:
-        return RuntimeError("a process ended without a word; what it wrote stands above")
+        return RuntimeError("a process exited without a report; its output is above")
     cause = min(said, key=lambda found: found[0])[1]
     return RuntimeError(cause) if isinstance(cause, str) else cause
 
@@ -156,14 +156,14 @@ def _run(report: Connection, function: Callable[..., Any], arguments: tuple[Any,
         report.send((time.monotonic(), error))
         code = 2
     except PhalanxError as error:
-        report.send((time.monotonic(), type(error)(str(error)[:LONGEST])))
+        report.send((time.monotonic(), type(error)(str(error)[:MAX_ERROR_CHARACTERS])))
         code = 2
     except BaseException:
-        report.send((time.monotonic(), traceback.format_exc()[-LONGEST:]))
+        report.send((time.monotonic(), traceback.format_exc()[-MAX_ERROR_CHARACTERS:]))
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # no farewell to partners that may be gone
+    os._exit(code)  # without waiting for partners that may be gone
 
 
 def end_with_parent(end: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def commit() -> str | None:
-    """The commit that is checked out where the package lies; None where that is no repository, or git is missing."""
+    """The commit that is checked out where the package lies; None if that is not a repository, or git is missing."""
     root = Path(__file__).resolve().parents[3]
     try:
         done = subprocess.run(

@@ -1,8 +1,7 @@
-"""``FILE.json`` beside ``FILE.csv``: what the table itself cannot say, and whether it is still the same."""
+"""``FILE.json`` next to ``FILE.csv``: what the table cannot contain, and a hash that shows later changes to it."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,9 @@ class Sidecar:
     key: str | None = None  # of all that a prediction depends on
 
     def text(self) -> str:
-        told = {key: value for key, value in asdict(self).items() if value is not None}
-        return json.dumps({"format": FORMAT, **told}, indent=1) + "\n"
+        """The file's content, as JSON."""
+        values = {key: value for key, value in asdict(self).items() if value is not None}
+        return json.dumps({"format": FORMAT, **values}, indent=1) + "\n"
 
 
 def is_csv(name: str | Path) -> bool:
@@ -37,15 +37,15 @@ def is_csv(name: str | Path) -> bool:
 
 
 def sidecar_path(csv: Path) -> Path:
-    """The sidecar's place for a CSV."""
+    """Path of the sidecar of a CSV."""
     return csv.with_suffix(".json")
 
 
 def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
-    """The sidecar of a CSV, or None without one, and notes for the user. JSON of another kind is not ours.
+    """The sidecar of a CSV, or None without one, and notes for the user. JSON of another kind is not a sidecar.
 
     Raises:
-        DataError: a sidecar that is damaged, or that tells of another CSV than the one beside it.
+        DataError: a sidecar that is damaged, or that belongs to another CSV than the one next to it.
     """
     path = sidecar_path(csv)
     if path == csv or not path.is_file() or not csv.is_file():
@@ -57,17 +57,17 @@ def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
             f"{path}: the sidecar of {csv.name} is not readable JSON ({error}); delete it, or write the CSV again"
         ) from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        return None, [f"{path} is no sidecar of ours (format {FORMAT}) and is not used"]
+        return None, [f"{path} is not a sidecar of the format {FORMAT}, and is not used"]
     try:
         classes, hashes = found["classes"], found["run_hashes"]
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-            raise TypeError("'classes' is no list of names")
+            raise TypeError("'classes' is not a list of names")
         if not isinstance(hashes, dict):
-            raise TypeError("'run_hashes' is no mapping")
+            raise TypeError("'run_hashes' is not a mapping")
         sizes = {image: checked_size(size, image) for image, size in found["sizes"].items()}
         vote = found.get("vote")
         if vote is not None and not all(isinstance(name, str) for name in [vote["how"], *vote["members"]]):
-            raise TypeError("'vote' names no members")
+            raise TypeError("'vote' does not list members")
         sidecar = Sidecar(str(found["sha256"]), classes, sizes, hashes, vote, found.get("key"))
     except (KeyError, TypeError, AttributeError, DataError) as error:
         raise DataError(
@@ -79,7 +79,7 @@ def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
         raise DataError(f"{csv}: cannot be read ({error.strerror})") from None
     if digest != sidecar.sha256:
         raise DataError(
-            f"{csv}: not the table its sidecar {path.name} was written with: it was cut or edited since. "
+            f"{csv}: not the table its sidecar {path.name} was written with: it was cut off or edited later. "
             "Write it again, or delete the sidecar to read the CSV by itself"
         )
     return sidecar, []
@@ -87,7 +87,7 @@ def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
 
 def merged_hashes(members: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, str]:
     """Run hashes of several members, each with its name. Folders of one name and other weights, as runs of two machines
-    have them, keep both.
+    have them, are both retained.
 
     >>> merged_hashes([("a.csv", {"runs/r/fold0": "12"}), ("b.csv", {"runs/r/fold0": "34"})])
     {'runs/r/fold0': '12', 'b.csv: runs/r/fold0': '34'}
@@ -99,31 +99,6 @@ def merged_hashes(members: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str,
     return found
 
 
-def retrained(hashes: Mapping[str, str]) -> list[str]:
-    """Run folders that lie here, with weights none of which are those that the hashes tell."""
-    found = []
-    for folder, value in hashes.items():
-        now = set()
-        for kind in ("final", "best", "last"):
-            with suppress(OSError, ValueError, KeyError, TypeError):
-                state = json.loads((Path(folder) / kind / "state.json").read_text(encoding="utf-8"))
-                now.add(state["files"]["weights.safetensors"])
-        if now and value not in now:
-            found.append(folder)
-    return found
-
-
-def note_retrained(name: str, hashes: Mapping[str, str]) -> None:
-    """Says where a run has been trained anew since a member was predicted."""
-    if folders := retrained(hashes):
-        told = f"{folders[0]}{f' and {len(folders) - 1} more' if folders[1:] else ''}"
-        print(
-            f"note: {name}: predicted with other weights than {told} now has; predict it again, unless it comes from "
-            "another machine",
-            flush=True,
-        )
-
-
 def checked_size(size: Any, image: str) -> Size:
     """A (height, width) of whole numbers of at least 1, or a DataError naming the image."""
     if (
@@ -131,5 +106,5 @@ def checked_size(size: Any, image: str) -> Size:
         or len(size) != 2
         or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in size)
     ):
-        raise DataError(f"image {image!r}: size {size!r} is no (height, width) in pixels")
+        raise DataError(f"image {image!r}: size {size!r} is not a (height, width) in pixels")
     return size[0], size[1]

@@ -1,4 +1,4 @@
-"""Two predictions of the same images, compared in pairs: what one patient gives both, neither gains by."""
+"""Two predictions of the same images, compared in pairs: what a patient adds to both cancels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Comparison:
     names: tuple[str, str]
     images: tuple[str, ...]
     patients: tuple[str, ...]  # of each image
-    classes: tuple[str, ...]  # empty where only means over classes are known
+    classes: tuple[str, ...]  # empty if only means over classes are known
     dice: np.ndarray  # float64[2, I, C], or [2, I, 1] without classes
     grouped: bool = True  # patients are known; else each image counts as one
 
@@ -47,7 +47,7 @@ class Comparison:
 
     @cached_property
     def p_value(self) -> float:
-        """How often chance would give as large a difference, did neither do better: signs of patients drawn anew."""
+        """Two-sided p under the null hypothesis: random signs of the patients' differences give as large a sum."""
         sums = np.bincount(self._patient, weights=self._gaps.mean(axis=1))
         rng = np.random.default_rng(SEED)
         limit = abs(sums.sum()) * (1 - 1e-12)  # sums of the same numbers may round differently

@@ -1,4 +1,4 @@
-"""Choices fitted on all folds but one and scored on that one, so that none is judged by what it was fitted on."""
+"""Choices fitted on all folds but one and scored on that one, so that none is scored on what it was fitted on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,25 +9,25 @@ import numpy as np
 
 from .compare import Comparison
 
-LEAST = 0.0001  # mean Dice: a smaller gain is not worth a rule, however sure
-SURE = (
-    3.0  # standard errors over patients that a candidate must gain where it is fitted: the best of dozens has 2 often
-)
-CANDIDATES = 256  # weightings of few members that are tried at most
-EVERY = 8  # members of which every choice is among them
+MIN_GAIN = 0.0001  # mean Dice: a smaller gain is not worth a rule, however significant
+# Standard errors over patients that a candidate must gain on the images it is fitted on: the best of dozens often
+# gains 2 by chance.
+MIN_GAIN_SE = 3.0
+MAX_WEIGHTINGS = 256  # of few members that are tried
+MAX_EXHAUSTIVE_MEMBERS = 8  # of so many members, every choice is among the weightings tried
 
 Votes = tuple[int, ...]  # of each member
 Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]  # Dice float[N, C, K], patients int[N] -> candidate int[C]
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What cross-fitting says of a choice.
+class CrossFit:
+    """A choice as cross-fitting finds it.
 
     Attributes:
         comparison: the default, and the choice as fitted without the image's own fold.
         in_sample: mean Dice of the choice fitted on all images and scored on the same: optimistic.
-        chosen: the candidate of each class, int[C], fitted on all images; what is used where the choice is kept.
+        chosen: the candidate of each class, int[C], fitted on all images; used if the choice is adopted.
         by_fold: the same, fitted without that fold.
     """
 
@@ -38,25 +38,26 @@ class Verdict:
     by_fold: dict[int, np.ndarray]
 
     @property
-    def kept(self) -> bool:
-        return worth(self.comparison)
+    def adopted(self) -> bool:
+        """The choice is better by enough to use it."""
+        return is_worthwhile(self.comparison)
 
 
-def worth(comparison: Comparison) -> bool:
-    """Whether the second of two is better for sure (95% interval over patients) and by enough to matter."""
-    return comparison.interval is not None and comparison.interval[0] > 0 and comparison.difference >= LEAST
+def is_worthwhile(comparison: Comparison) -> bool:
+    """Whether the second of two is significantly better (95% interval over patients), and by enough to matter."""
+    return comparison.interval is not None and comparison.interval[0] > 0 and comparison.difference >= MIN_GAIN
 
 
 def cross_fit(
     choice: str, dice: np.ndarray, *, default: int, fit: Fit, folds: np.ndarray, images: Sequence[str],
     patients: Sequence[str], classes: Sequence[str],
-) -> Verdict:  # fmt: skip
+) -> CrossFit:  # fmt: skip
     """Fits a choice without each fold in turn and scores it on that fold.
 
     Args:
         dice: float[I, C, K], of every image, class and candidate.
         default: the candidate it is compared with, the same for all classes.
-        folds: int[I]; the images of a patient lie in one.
+        folds: int[I]; the images of a patient are in one.
     """
     number, labels = np.unique(patients, return_inverse=True)[1], np.arange(dice.shape[1])
     scored, by_fold = np.empty(dice.shape[:2]), {}
@@ -67,62 +68,63 @@ def cross_fit(
     chosen = fit(dice, number)
     pair = np.stack([dice[:, :, default].astype(float), scored])
     compared = Comparison(("default", choice), tuple(images), tuple(patients), tuple(classes), pair)
-    return Verdict(choice, compared, float(dice[:, labels, chosen].mean()), chosen, by_fold)
+    return CrossFit(choice, compared, float(dice[:, labels, chosen].mean()), chosen, by_fold)
 
 
 def per_class(default: int) -> Fit:
-    """Each class takes its best candidate, the nearest to the default among equals, where the gain is sure."""
+    """Each class takes its best candidate, of equals the nearest to the default, if the gain is significant."""
 
     def fit(dice: np.ndarray, patients: np.ndarray) -> np.ndarray:
         means = dice.mean(0, dtype=float)  # (C, K)
         near = np.argsort(abs(np.arange(means.shape[1]) - default), kind="stable")
         best = near[_first_best(means[:, near])]
         gaps = dice[:, np.arange(len(best)), best].astype(float) - dice[:, :, default]
-        return np.where(sure(gaps, patients), best, default)
+        return np.where(is_significant(gaps, patients), best, default)
 
     return fit
 
 
 def for_all(default: int) -> Fit:
-    """All classes take the one candidate that is best in the mean, where the gain is sure."""
+    """All classes take the one candidate that is best in the mean, if the gain is significant."""
 
     def fit(dice: np.ndarray, patients: np.ndarray) -> np.ndarray:
         means = dice.mean((0, 1), dtype=float)
-        return _settled(dice, patients, int(_first_best(means[None])[0]), default)
+        return _best_if_significant(dice, patients, int(_first_best(means[None])[0]), default)
 
     return fit
 
 
 def forward(weightings: np.ndarray, *, repeat: bool = False) -> Fit:
-    """Greedy forward selection (Caruana et al., 2004): the best member, then again and again the one that helps most,
-    until none does; all members where the gain over them is not sure.
+    """Greedy forward selection (Caruana et al., 2004): the best member, then the one that helps most, until none does.
+
+    All members are taken if the gain over them is not significant.
 
     Args:
-        weightings: int[K, M], all that the selection comes by.
+        weightings: int[K, M], all that the selection visits.
         repeat: a member may be taken again, up to as many votes as there are members: selection with replacement.
     """
     index = {tuple(row): k for k, row in enumerate(weightings.tolist())}
     members = weightings.shape[1]
 
     def fit(dice: np.ndarray, patients: np.ndarray) -> np.ndarray:
-        found, missing = _climbed(dice.mean((0, 1), dtype=float), index, members, repeat)
+        found, missing = _greedy(dice.mean((0, 1), dtype=float), index, members, repeat)
         if missing:
             raise KeyError(missing[0])
-        return _settled(dice, patients, index[found], index[(1,) * members])
+        return _best_if_significant(dice, patients, index[found], index[(1,) * members])
 
     return fit
 
 
-def _climbed(means: np.ndarray, index: Mapping[Votes, int], members: int, repeat: bool) -> tuple[Votes, list[Votes]]:
-    """Where greedy selection ends by mean Dice float[K] of the votes in ``index``; or what it lacks to go on."""
+def _greedy(means: np.ndarray, index: Mapping[Votes, int], members: int, repeat: bool) -> tuple[Votes, list[Votes]]:
+    """Where greedy selection ends by mean Dice float[K] of the votes in ``index``, or the votes it needs to go on."""
     taken, best = (0,) * members, -np.inf
     for _ in range(members):
         grown = [(*taken[:m], taken[m] + 1, *taken[m + 1 :]) for m in range(members) if repeat or not taken[m]]
-        shares = [tuple(votes // gcd(*row) for votes in row) for row in grown]
-        missing = [share for share in shares if share not in index]
+        fractions = [tuple(votes // gcd(*row) for votes in row) for row in grown]
+        missing = [one for one in fractions if one not in index]
         if missing:
             return taken, missing
-        reached = [means[index[share]] for share in shares]
+        reached = [means[index[one]] for one in fractions]
         top = int(np.argmax(reached))
         if reached[top] <= best:
             break
@@ -130,14 +132,15 @@ def _climbed(means: np.ndarray, index: Mapping[Votes, int], members: int, repeat
     return tuple(votes // gcd(*taken) for votes in taken), []
 
 
-def explored(
+def explore_weightings(
     measure: Callable[[np.ndarray], np.ndarray], members: int, folds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Votes int[K, M] and their Dice float[I, C, K]: all that greedy selection, with and without replacement, comes by
-    without each fold and on all images. For members too many to try every choice.
+    """Votes int[K, M] and their Dice float[I, C, K]: all that greedy selection visits, for too many members to try all.
+
+    Selection is with and without replacement, without each fold and on all images.
 
     Args:
-        measure: Dice of votes int[k, M]; asked once a member selected.
+        measure: Dice of votes int[k, M]; called once per selected member.
     """
     rows: list[Votes] = [(1,) * members, *map(tuple, np.eye(members, dtype=int).tolist())]
     dice = measure(np.array(rows))
@@ -145,7 +148,7 @@ def explored(
         index = {row: k for k, row in enumerate(rows)}
         means = [dice[folds != fold].mean((0, 1), dtype=float) for fold in [-1, *np.unique(folds).tolist()]]
         missing = {
-            row for mean in means for repeat in (False, True) for row in _climbed(mean, index, members, repeat)[1]
+            row for mean in means for repeat in (False, True) for row in _greedy(mean, index, members, repeat)[1]
         }
         if not missing:
             return np.array(rows), dice
@@ -154,19 +157,21 @@ def explored(
 
 
 def weightings(members: int) -> np.ndarray:
-    """Votes int[K, M] worth trying, each proportion once: as fine a grid of whole numbers as ``CANDIDATES`` allows for
-    2 to ``EVERY`` members.
+    """Votes int[K, M] to try, each proportion once: as fine a grid of whole numbers as ``MAX_WEIGHTINGS`` allows.
+
+    Args:
+        members: 2 to ``MAX_EXHAUSTIVE_MEMBERS``.
 
     >>> weightings(2).tolist()[:4]
     [[0, 1], [1, 0], [1, 1], [1, 2]]
     """
-    top = next(top for top in (4, 3, 2, 1) if (top + 1) ** members <= CANDIDATES)
+    top = next(top for top in (4, 3, 2, 1) if (top + 1) ** members <= MAX_WEIGHTINGS)
     rows = [row for row in product(range(top + 1), repeat=members) if gcd(*row) == 1]
     return np.array(rows)
 
 
-def sure(gaps: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Whether means over images of float[N, ...] lie ``SURE`` standard errors above 0; a patient's images are alike."""
+def is_significant(gaps: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Whether means over images of float[N, ...] are ``MIN_GAIN_SE`` standard errors above 0, clustered by patient."""
     names, index = np.unique(patients, return_inverse=True)
     if len(names) < 2:
         return np.zeros(gaps.shape[1:], bool)
@@ -174,12 +179,12 @@ def sure(gaps: np.ndarray, patients: np.ndarray) -> np.ndarray:
     sums = np.zeros((len(names), *gaps.shape[1:]))
     np.add.at(sums, index, gaps - mean)
     error = np.sqrt((sums**2).sum(0) * len(names) / (len(names) - 1)) / len(gaps)
-    return (mean > 1e-9) & (mean > SURE * error)
+    return (mean > 1e-9) & (mean > MIN_GAIN_SE * error)
 
 
-def _settled(dice: np.ndarray, patients: np.ndarray, best: int, default: int) -> np.ndarray:
+def _best_if_significant(dice: np.ndarray, patients: np.ndarray, best: int, default: int) -> np.ndarray:
     gaps = dice[:, :, best].mean(1, dtype=float) - dice[:, :, default].mean(1, dtype=float)
-    return np.full(dice.shape[1], best if sure(gaps, patients) else default)
+    return np.full(dice.shape[1], best if is_significant(gaps, patients) else default)
 
 
 def _first_best(means: np.ndarray) -> np.ndarray:

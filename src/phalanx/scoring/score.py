@@ -14,7 +14,8 @@ import numpy as np
 from ..errors import DataError
 from ..masks.stack import dice_per_class
 from ..runtime.metric import Metric
-from ..submission.table import Submission, check_alike, known_sizes
+from ..submission.matching import check_matching, known_sizes
+from ..submission.table import Submission
 from .surface import surface_scores
 
 DICE = Metric("dice")
@@ -51,7 +52,7 @@ class Surface:
     """What surface scores are measured with."""
 
     tolerance: float  # pixels within which surfaces count as together
-    spacing: float | None = None  # mm a pixel, where it is known
+    spacing: float | None = None  # mm per pixel, if known
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Score:
     classes: tuple[str, ...]
     dice: np.ndarray  # float64[I, C]
     present: np.ndarray  # bool[I, C]: the truth has this class
-    patients: tuple[str, ...]  # of each image; the image itself where they are not known
+    patients: tuple[str, ...]  # of each image; the image itself if they are not known
     grouped: bool = True  # patients are known
     surface: Surface | None = None
     surfaces: np.ndarray | None = None  # float64[I, C, 2]: surface Dice and 95% Hausdorff distance, as `surface_scores`
@@ -75,7 +76,7 @@ class Score:
 
     @property
     def mean_present(self) -> float | None:
-        """Over what the truth has; None where it has nothing."""
+        """Over what the truth has; None if it has nothing."""
         return float(self.dice[self.present].mean()) if self.present.any() else None
 
     @property
@@ -165,8 +166,8 @@ class Score:
         )
         lines = [f"\n{'class':<{width}}  surface Dice at {tolerance}  95% Hausdorff, {unit}  without"]
         for name, (near, far, without) in zip((*self.classes, "mean"), self._surface_rows(), strict=True):
-            told = "-" if far is None else f"{far:.2f}" + (f" ({far * spacing:.2f})" if spacing else "")
-            lines.append(f"{name:<{width}}  {near:.4f}  {told:>8}  {without}")
+            text = "-" if far is None else f"{far:.2f}" + (f" ({far * spacing:.2f})" if spacing else "")
+            lines.append(f"{name:<{width}}  {near:.4f}  {text:>8}  {without}")
         return lines
 
     def to_text(self, worst: int = 5) -> str:
@@ -200,13 +201,13 @@ def score(
     Args:
         patients: image to patient; by default each image is a patient of its own, which makes intervals too
             narrow if it is not so.
-        surface: also how far outlines lie apart, which needs pixels and takes far longer.
+        surface: also score the distance of outlines, which needs pixels and takes far longer.
 
     Raises:
         DataError: images, classes or known sizes differ, an image has no patient, or a row is wrong; with ``surface``
             an image whose size is not known.
     """
-    check_alike([submission, truth])
+    check_matching([submission, truth])
     without = [image for image in truth.images if patients is not None and image not in patients]
     if without:
         raise DataError(

@@ -1,4 +1,4 @@
-"""How far outlines lie apart: surface Dice at a tolerance, and the 95% Hausdorff distance.
+"""The distance of outlines: surface Dice at a tolerance, and the 95% Hausdorff distance.
 
 These need pixels, but only those of the box that holds both masks. The surface of a mask is its pixels with one of
 their four neighbours outside it; beyond the frame is outside.
@@ -13,9 +13,9 @@ from ..runtime.sidecar import Size
 def surface_scores(a: Stack, b: Stack, size: Size, tolerance: float) -> np.ndarray:
     """float64[C, 2]: surface Dice and 95% Hausdorff distance, in pixels, of every class of two stacks.
 
-    Surface Dice (Nikolov et al., 2018) is the share of both surfaces' pixels that lie within ``tolerance`` pixels of
-    the other surface: 1 where both masks are empty, 0 where one is. The distance is the larger of the two 95th
-    percentiles, from either surface to the other; where a mask is empty there is none: NaN.
+    Surface Dice (Nikolov et al., 2018) is the fraction of both surfaces' pixels within ``tolerance`` pixels of
+    the other surface: 1 if both masks are empty, 0 if one is. The distance is the larger of the two 95th
+    percentiles, from either surface to the other; NaN if a mask is empty.
     """
     scores = np.empty((a.classes, 2))
     for c in range(a.classes):

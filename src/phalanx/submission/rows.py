@@ -1,6 +1,6 @@
-"""Finding the rows of a submission CSV: one pass that checks names and remembers where each RLE lies.
+"""Finding the rows of a submission CSV: one pass that checks names and records the place of each RLE.
 
-Runs themselves are parsed when an image is asked for, so a row takes tens of bytes, however long its RLE.
+Runs themselves are parsed when an image is read, so a row takes tens of bytes, however long its RLE.
 """
 
 import os
@@ -19,7 +19,7 @@ from ..errors import DataError
 HEADER = ("image_name", "class", "rle")
 _QUOTED = rb'"((?:[^"]|"")*)"|([^",]*)'
 _FIELDS = re.compile(rb"(?:%b),(?:%b),(?:%b)" % (_QUOTED, _QUOTED, _QUOTED))
-_LONGEST = 1 << 26  # bytes of a line: several times the worst mask of 2048 x 2048, and no danger to the memory
+_MAX_LINE = 1 << 26  # bytes of a line: several times the worst mask of 2048 x 2048, and no danger to the memory
 _GAP = 1 << 16  # bytes between an image's rows that are cheaper to read than to skip
 
 
@@ -56,10 +56,12 @@ class RowFile:
         image_of, class_of, offsets, lengths = array("i"), array("i"), array("q"), array("q")
         position = 0
         header = True
-        for line in iter(partial(file.readline, _LONGEST), b""):
+        for line in iter(partial(file.readline, _MAX_LINE), b""):
             start, position = position, position + len(line)
-            if len(line) == _LONGEST and not line.endswith(b"\n"):
-                raise DataError(f"{self._line(start)}: has more than {_LONGEST >> 20} MiB, so it is no row of a mask")
+            if len(line) == _MAX_LINE and not line.endswith(b"\n"):
+                raise DataError(
+                    f"{self._line(start)}: has more than {_MAX_LINE >> 20} MiB, so it is not a row of a mask"
+                )
             body = line.rstrip(b"\r\n")
             if header:
                 self._check_header(body)
@@ -103,7 +105,7 @@ class RowFile:
         self._check_complete(key, np.array(offsets))
 
     def rles(self, image: int) -> list[str]:
-        """The RLE of every class of one image, by its place in ``images``, as they stand in the file."""
+        """The RLE of every class of one image, by its place in ``images``, as in the file."""
         offsets, lengths = self._offsets[image], self._lengths[image]
         first, last = int(offsets.min()), int((offsets + lengths).max())
         if last - first <= int(lengths.sum()) + _GAP:
@@ -116,7 +118,7 @@ class RowFile:
     def stack(self, image: int) -> None:
         """A file holds text alone, which has to be parsed and checked."""
 
-    def where(self, image: int, label: int) -> str:
+    def location(self, image: int, label: int) -> str:
         """The place of one row, for an error's text."""
         line = self._line(int(self._offsets[image, label]))
         return f"{line} (image {self.images[image]!r}, class {self.classes[label]!r})"
@@ -156,7 +158,7 @@ class RowFile:
             if not name.decode():
                 raise DataError(f"{self._line(start)}: an image_name or class is empty")
         except UnicodeDecodeError:
-            raise DataError(f"{self._line(start)}: {name!r} is no UTF-8; save the CSV as UTF-8") from None
+            raise DataError(f"{self._line(start)}: {name!r} is not UTF-8; save the CSV as UTF-8") from None
         return name
 
     def _unknown_class(self, image: bytes, label: bytes, classes: Sequence[str], start: int) -> str:

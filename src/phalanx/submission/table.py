@@ -1,8 +1,8 @@
-"""The submission CSV ``image_name,class,rle``, a row per image and class: read lazily, written whole."""
+"""The submission CSV ``image_name,class,rle``, one row per image and class: read lazily, written whole."""
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy
 from pathlib import Path
@@ -17,19 +17,19 @@ from .rows import HEADER, RowFile
 
 class _Rows(Protocol):
     def rles(self, image: int) -> list[str]: ...
-    def stack(self, image: int) -> Stack | None: ...  # where masks are not text that has to be checked
-    def where(self, image: int, label: int) -> str: ...
+    def stack(self, image: int) -> Stack | None: ...  # if masks are not text that has to be checked
+    def location(self, image: int, label: int) -> str: ...
 
 
 class Submission:
-    """Masks of every image and class, as RLEs that are parsed and checked when asked for.
+    """Masks of every image and class, as RLEs that are parsed and checked when they are read.
 
     Attributes:
         name: what errors and tables call it: the file's path.
         images: sorted.
         classes: their order is that of ``rles`` and ``stack``.
         sizes: (height, width) of the images whose size is known; their runs are checked against the frame.
-        run_hashes: name to hash of the training runs it was made from, where its sidecar tells.
+        run_hashes: name to hash of the training runs it was made from, if its sidecar records them.
         notes: what the user should know, such as sizes that are not known; no errors.
     """
 
@@ -57,7 +57,7 @@ class Submission:
         classes: Sequence[str] | None = None,
         sizes: Mapping[str, Size] | Size | None = None,
     ) -> "Submission":
-        """Opens a CSV and, where there is one, its sidecar. The file stays open; runs are read per image.
+        """Opens a CSV and its sidecar, if there is one. The file stays open; runs are read per image.
 
         Args:
             classes: the classes there must be, and their order; by default the sidecar's, or else those
@@ -65,7 +65,7 @@ class Submission:
             sizes: (height, width) per image, or one for all, for a CSV without sidecar.
 
         Raises:
-            DataError: with file and, where it applies, line, image and class: another header, doubled,
+            DataError: with file and, if it applies, line, image and class: another header, doubled,
                 missing or malformed rows, unknown classes, sizes that contradict the sidecar.
         """
         path = Path(path)
@@ -106,7 +106,7 @@ class Submission:
         return [texts[i] for i in self._order]
 
     def stack(self, image: str, size: Size | None = None) -> Stack:
-        """The checked masks of an image; ``size`` is its frame where another source knows it.
+        """The checked masks of an image; ``size`` is its frame if another source knows it.
 
         Raises:
             DataError: a row that cannot be parsed or leaves the frame, with its file, line, image and class.
@@ -124,7 +124,7 @@ class Submission:
                 try:
                     Stack.parse([text], pixels)
                 except DataError as error:
-                    raise DataError(f"{self._rows.where(self._place[image], label)}: {error}") from None
+                    raise DataError(f"{self._rows.location(self._place[image], label)}: {error}") from None
             raise
 
     def reorder(self, classes: Sequence[str]) -> "Submission":
@@ -157,7 +157,7 @@ class _Memory:
         found = self.masks[self.images[image]]
         return found if isinstance(found, Stack) else None
 
-    def where(self, image: int, label: int) -> str:
+    def location(self, image: int, label: int) -> str:
         return f"{self.name} (image {self.images[image]!r}, class {self.classes[label]!r})"
 
 
@@ -171,7 +171,7 @@ def write(
     key: str | None = None,
 ) -> str:
     """Writes ``FILE.csv`` and its sidecar ``FILE.json``, each aside, synced and renamed; nothing is left of a
-    write that fails. What lies there may be replaced: see :func:`check_target`.
+    write that fails. Existing files may be replaced: see :func:`check_target`.
 
     Args:
         path: ends in .csv; its folder is made.
@@ -179,7 +179,7 @@ def write(
         classes: in the order of the data config.
         sizes: (height, width) per image; images without one may be left out.
         run_hashes: name to hash of the training runs the masks come from.
-        vote: what the sidecar tells of a vote.
+        vote: what the sidecar records of a vote.
         key: of all that a prediction depends on.
 
     Returns:
@@ -192,37 +192,20 @@ def write(
     """
     path = Path(path)
     check_name(path)
-    labels = [_field(name) for name in classes]
     if len(set(classes)) != len(classes) or not classes:
         raise DataError(f"{path}: classes {list(classes)} must be given, each once")
-    digest = hashlib.sha256()
     known: dict[str, Size] = {}
-    previous = None
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_disk(path), ExitStack() as undo:
         table, side = (undo.enter_context(Replacement(target)) for target in (path, sidecar_path(path)))
-        block = (",".join(HEADER) + "\n").encode()
-        digest.update(block)
-        table.file.write(block)
-        for image, rles in rows:
-            if previous is not None and image <= previous:
-                raise DataError(f"{path}: image {image!r} comes after {previous!r}; give each once, sorted")
-            if len(rles) != len(labels):
-                raise DataError(f"{path}: image {image!r} has {len(rles)} RLEs for {len(labels)} classes")
-            previous = image
-            start = _field(image)
-            lines = [f"{start},{label},{rle}\n" for label, rle in zip(labels, rles, strict=True)]
-            block = "".join(lines).encode()
+        digest = hashlib.sha256()
+        for block in _blocks(path, rows, classes, sizes, known):
             digest.update(block)
             table.file.write(block)
-            if image in sizes:
-                known[image] = checked_size(sizes[image], image)
-        if previous is None:
-            raise DataError(f"{path}: no images to write")
         table.sync()
         about = Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {}), vote, key)
         side.file.write(about.text().encode())
-        # Killed between the two, the new sidecar's hash does not fit the old table, and reading says so. The sidecar
+        # Killed between the two, the new sidecar's hash does not fit the old table, and reading reports it. The sidecar
         # comes first: a table without one is taken for somebody else's and never replaced.
         side.finish()
         table.finish()
@@ -230,8 +213,37 @@ def write(
     return digest.hexdigest()
 
 
+def _blocks(
+    path: Path,
+    rows: Iterable[tuple[str, Sequence[str]]],
+    classes: Sequence[str],
+    sizes: Mapping[str, Size],
+    known: dict[str, Size],
+) -> Iterator[bytes]:
+    """The header, then the lines of one image at a time, whose size is entered in ``known``.
+
+    Raises:
+        DataError: as :func:`write`.
+    """
+    labels = [_field(name) for name in classes]
+    previous = None
+    yield (",".join(HEADER) + "\n").encode()
+    for image, rles in rows:
+        if previous is not None and image <= previous:
+            raise DataError(f"{path}: image {image!r} comes after {previous!r}; give each once, sorted")
+        if len(rles) != len(labels):
+            raise DataError(f"{path}: image {image!r} has {len(rles)} RLEs for {len(labels)} classes")
+        previous = image
+        start = _field(image)
+        yield "".join(f"{start},{label},{rle}\n" for label, rle in zip(labels, rles, strict=True)).encode()
+        if image in sizes:
+            known[image] = checked_size(sizes[image], image)
+    if previous is None:
+        raise DataError(f"{path}: no images to write")
+
+
 def check_name(path: Path) -> None:
-    """Raises DataError where no submission can have that name."""
+    """Raises DataError if no submission can have that name."""
     if path.suffix != ".csv":
         raise DataError(f"out={path}: a submission's name ends in .csv, since its sidecar takes the place of .json")
 
@@ -257,50 +269,11 @@ def check_target(path: Path) -> None:
         )
 
 
-def check_alike(members: Sequence[Submission]) -> None:
-    """Raises DataError unless all members have the images, classes and, where known, sizes of the first.
-
-    The order of rows and of classes is free.
-    """
-    for other in members[1:]:
-        first = members[0]
-        faults = _difference("images", first.images, other.images) + _difference(
-            "classes", first.classes, other.classes
-        )
-        clashing = [image for image, size in first.sizes.items() if image in other.sizes and other.sizes[image] != size]
-        if clashing:
-            image = clashing[0]
-            faults.append(
-                f"sizes of {len(clashing)} images, such as {image!r}: {_by(first.sizes[image])} in the "
-                f"first, {_by(other.sizes[image])} in the second"
-            )
-        if faults:
-            raise DataError(
-                f"{first.name} and {other.name} differ in {'; in '.join(faults)}. "
-                "Use tables of the same data set and class list, or predict the one that is wrong again"
-            )
-
-
-def known_sizes(members: Sequence[Submission]) -> dict[str, Size]:
-    """(height, width) of every image that any of the members knows."""
-    return {image: size for member in members for image, size in member.sizes.items()}
-
-
-def _difference(what: str, first: Sequence[str], other: Sequence[str]) -> list[str]:
-    only = [sorted(set(first) - set(other)), sorted(set(other) - set(first))]
-    texts = [
-        f"{len(names)} only in the {which} ({', '.join(map(repr, names[:3]))}{', …' * (len(names) > 3)})"
-        for names, which in zip(only, ("first", "second"), strict=True)
-        if names
-    ]
-    return [f"{what}: {' and '.join(texts)}"] if texts else []
-
-
 def _merge_sizes(
-    path: Path, images: Sequence[str], told: Mapping[str, Size], given: Mapping[str, Size] | Size | None
+    path: Path, images: Sequence[str], recorded: Mapping[str, Size], given: Mapping[str, Size] | Size | None
 ) -> dict[str, Size]:
     """Sizes of the sidecar and of the caller together."""
-    known = {image: told[image] for image in images if image in told}
+    known = {image: recorded[image] for image in images if image in recorded}
     if given is None:
         return known
     for image in images:

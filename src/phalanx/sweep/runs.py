@@ -134,7 +134,9 @@ class Runs:
                 return self._predict(Ballot("soft", ((recipe, tuple(folds)),)), [0])
             (fold,) = folds
             folder = self.run(recipe, fold).folder
-            return predict_members([str(folder)], InferOptions(**_how(recipe)), folder / "test.csv", kept=True)
+            return predict_members(
+                [str(folder)], InferOptions(**_how(recipe)), folder / "test.csv", reuse_finished=True
+            )
         first = next(recipe.configs())
         out = self.place / "votes" / f"{digest(recipe)}.csv"
         if recipe.mode == "hard":

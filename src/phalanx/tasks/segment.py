@@ -22,7 +22,7 @@ from ..engine.nonfinite import first_bad
 from ..engine.task import Event, Outcome, Part, Step
 from ..errors import DataError
 from ..losses.stages import StagedLoss, StepLoss
-from ..masks.planes_torch import thin
+from ..masks.planes_torch import downsample
 from ..models.build import Output, build
 from ..predict.opening import open_member
 from ..predict.run import write_submission
@@ -221,6 +221,6 @@ def loss_of(loss: StagedLoss, stage: int, output: Output, planes: Tensor) -> Ste
     result = loss(stage, output.logits, output.points, planes)
     total = result.total
     for weight, logits in output.auxiliary:
-        small = thin(planes, (logits.shape[-2], logits.shape[-1]))
+        small = downsample(planes, (logits.shape[-2], logits.shape[-1]))
         total = total + weight * loss(stage, logits, None, small).total
     return result._replace(total=total)

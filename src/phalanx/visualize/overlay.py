@@ -12,7 +12,6 @@ from ..config import Count, Strict
 from ..data.images import read_grey
 from ..data.records import Record, scan
 from ..errors import DataError
-from ..masks.rle import decode
 from ..runtime.files import refuse_foreign, write_bytes
 from ..scoring.score import score
 from ..submission.table import Submission
@@ -84,8 +83,8 @@ def _row(record: Record, submission: Submission, truth: Submission, dice: float)
 
 
 def _masks(source: Submission, name: str, classes: list[str], shape: tuple[int, ...]) -> np.ndarray:
-    rles = source.reorder(classes).rles(name)
-    return np.stack([decode(rle, (shape[0], shape[1])) for rle in rles])
+    size = shape[0], shape[1]
+    return source.reorder(classes).stack(name, size).masks(size)
 
 
 def overlay(image: np.ndarray, masks: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Do the members of a vote lie on each other? Their agreement in pairs, and what would set a misaligned one right.
+"""Agreement of the members of a vote in pairs, and the transform that would align a misaligned one.
 
-A weak member differs here and there. A misaligned one differs everywhere in the same way: all its masks lie some
-pixels to a side, mirrored, under other classes or under other images' names. So a pair counts as misaligned where
-one such exchange brings the centres of its masks together, and not because its Dice is low.
+A weak member differs in places. A misaligned one differs everywhere in the same way: all its masks are shifted,
+mirrored, or have other class or image names. So a pair counts as misaligned if one such transform aligns the centres
+of its masks, and not because its Dice is low.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,17 +12,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..masks.stack import Stack, pitch_of
+from ..masks.dice import dice_from_counts
+from ..masks.stack import Stack, class_offset
 from ..runtime.sidecar import Size
-from ..submission.table import Submission, check_alike, known_sizes
-from .misalignment import Block, Centres, Pair, centres, fault
+from ..submission.matching import check_matching, known_sizes
+from ..submission.table import Submission
+from .misalignment import Block, Centres, Pair, centres, find_misalignment
 from .vote import coverage
 
-SAMPLE = 16  # images looked at, spread evenly over the sorted names
-BLOCK = 300  # images searched for the right ones, where names seem exchanged
-CLEAR = 0.02  # difference in Dice with the others that tells which of two is wrong
-UNITED = 0.9  # Dice that the others must have with each other, to say that a member agrees with nobody
-COMPARED = 0.5  # share of the classes they must have for that: the few that barely trained members see tell nothing
+SAMPLE_IMAGES = 16  # images that are compared, spread evenly over the sorted names
+BLOCK_IMAGES = 300  # images that are searched if names seem permuted
+MIN_DICE_GAP = 0.02  # difference in Dice with the others, to name one of two as wrong
+MIN_OTHERS_DICE = 0.9  # Dice of the others with each other, to report that a member agrees with none
+MIN_COMMON_CLASSES = 0.5  # fraction of the classes they must have for that: barely trained members find only a few
 
 
 class Sample(NamedTuple):
@@ -34,16 +36,15 @@ class Sample(NamedTuple):
 
 
 def pair_dice(stacks: Sequence[Stack]) -> np.ndarray:
-    """float64[M, M, C]: Dice of every pair of members and class of one image; NaN where both are empty."""
-    pitch, classes = pitch_of(stacks), stacks[0].classes
-    found = coverage([stack.laid(pitch) for stack in stacks])
+    """float64[M, M, C]: Dice of every pair of members and class of one image; NaN if both are empty."""
+    offset, classes = class_offset(stacks), stacks[0].classes
+    found = coverage([stack.flatten(offset) for stack in stacks])
     lengths = np.diff(found.positions, append=found.positions[-1:])
     held = (found.members[:, None] >> np.arange(len(stacks)) & 1).astype(float)  # (K, M)
-    splits = np.searchsorted(found.positions, np.arange(classes + 1) * pitch)
+    splits = np.searchsorted(found.positions, np.arange(classes + 1) * offset)
     shared = np.stack([held[a:b].T @ (held[a:b] * lengths[a:b, None]) for a, b in pairwise(splits)], axis=2)
     areas = np.einsum("mmc->mc", shared)
-    total = areas[:, None] + areas
-    return np.divide(2 * shared, total, out=np.full(shared.shape, np.nan), where=total > 0)
+    return dice_from_counts(shared, areas[:, None] + areas, empty=np.nan)
 
 
 class Agreement:
@@ -53,11 +54,11 @@ class Agreement:
         names: of the members.
         samples: some images, one at a time.
         total: images there are in all.
-        more: gives a member's centres in a block of images, the same for all members, to search exchanged names in;
+        more: returns a member's centres in a block of images, the same for all members, to search permuted names in;
             by default the sample is that block.
 
     Attributes:
-        dice: float64[S, M, M, C]; NaN where neither of the pair has the class.
+        dice: float64[S, M, M, C]; NaN if neither of the pair has the class.
     """
 
     def __init__(
@@ -83,16 +84,16 @@ class Agreement:
 
     @property
     def pairs(self) -> np.ndarray:
-        """float64[M, M, C]: mean Dice of each pair over the images where one of the two has the class; NaN for none."""
+        """float64[M, M, C]: mean Dice of each pair over images in which either has the class; NaN for none."""
         return _mean(self.dice)
 
     @property
     def mean(self) -> np.ndarray:
-        """float64[M, M]: mean of ``pairs`` over classes; 1 where nobody has any."""
+        """float64[M, M]: mean of ``pairs`` over classes; 1 if neither has any."""
         return np.nan_to_num(_mean(np.moveaxis(self.pairs, 2, 0)), nan=1.0)
 
     def to_json(self) -> dict[str, Any]:
-        """Mean Dice of each pair, by class in their order; members by number, from 1; and who is misaligned."""
+        """Mean Dice of each pair, by class in their order; members by number, from 1; and which are misaligned."""
         return {
             "images": self.images,
             "of": self.total,
@@ -108,7 +109,7 @@ class Agreement:
         }
 
     def to_text(self) -> str:
-        """A table: a row a class, a column a pair; from five members on a column a member, against all others."""
+        """A table with one row per class and one column per pair; for five members or more, one column per member."""
         count, pairs = len(self.names), self.pairs
         if count <= 4:
             columns = [(f"{a + 1}-{b + 1}", pairs[a, b]) for a, b in combinations(range(count), 2)]
@@ -122,21 +123,21 @@ class Agreement:
         rows = [(label, [v[c] for _, v in columns]) for c, label in enumerate(self.classes)]
         rows.append(("mean", [_mean(v) for _, v in columns]))
         for label, values in rows:
-            told = (f"{'-' if np.isnan(value) else format(value, '.4f'):>6}" for value in values)
-            lines.append("  ".join([f"{label:<{width}}", *told]))
+            cells = (f"{'-' if np.isnan(value) else format(value, '.4f'):>6}" for value in values)
+            lines.append("  ".join([f"{label:<{width}}", *cells]))
         return "\n".join(lines)
 
-    def copies(self) -> list[tuple[str, str]]:
+    def identical(self) -> list[tuple[str, str]]:
         """Names of the pairs whose masks are all the same."""
         same = np.nanmin(np.nan_to_num(self.dice, nan=1.0), axis=(0, 3)) == 1
         return [(self.names[a], self.names[b]) for a, b in combinations(range(len(self.names)), 2) if same[a, b]]
 
     @cached_property
     def misaligned(self) -> list[str]:
-        """What is wrong with which member, a text each; empty where all is well.
+        """One text per misaligned member: which it is, and how.
 
-        A member with several misaligned pairs is at fault for them; of a single pair the one that agrees less with the
-        others, where there are any. Without images' sizes only members that agree with nobody are found.
+        A member with several misaligned pairs is at fault for them; of a single pair, the one that agrees less with the
+        others, if there are any. Without image sizes, only members that agree with no other are found.
         """
         faults = {pair: why for pair in combinations(range(len(self.names)), 2) if (why := self._fault(*pair))}
         texts, wrong = [], set[int]()
@@ -161,89 +162,91 @@ class Agreement:
                 continue
             own, usual = (float(np.median(v)) for v in (mean[member, rest], [mean[p] for p in combinations(rest, 2)]))
             seen = np.mean([np.isfinite(self.pairs[pair]).mean() for pair in combinations(rest, 2)])
-            if own < usual / 2 and usual >= UNITED and seen >= COMPARED:
+            if own < usual / 2 and usual >= MIN_OTHERS_DICE and seen >= MIN_COMMON_CLASSES:
                 texts.append(
-                    f"{self.names[member]} is misaligned: it agrees with nobody (Dice {own:.3f} with the others, "
+                    f"{self.names[member]} is misaligned: it agrees with no other (Dice {own:.3f} with the others, "
                     f"which have {usual:.3f} with each other)"
                 )
         return texts
 
     def _apart(self, a: int, b: int) -> int | None:
-        """Which of two members agrees clearly less with the others; None where that does not tell."""
+        """Which of two members agrees clearly less with the others; None if neither does."""
         rest = [other for other in range(len(self.names)) if other not in (a, b)]
         if not rest:
             return None
         one, other = self.mean[[a, b]][:, rest].mean(axis=1)
-        return None if abs(one - other) < CLEAR else (a if one < other else b)
+        return None if abs(one - other) < MIN_DICE_GAP else (a if one < other else b)
 
     def _fault(self, a: int, b: int) -> str:
-        """The exchange that brings member ``a``'s masks onto member ``b``'s, in words; empty where none does."""
+        """The transform that aligns member ``a``'s masks with member ``b``'s, in words; empty if there is none."""
 
         def block() -> Block:
             (names, one), (_, other) = self._more(a), self._more(b)
             return names, one, other
 
         pair = Pair((self.names[a], self.names[b]), self._centres[a], self._centres[b], self._sizes)
-        return fault(pair, self.classes, block)
+        return find_misalignment(pair, self.classes, block)
 
 
-class Watch:
+class AgreementMonitor:
     """Compares the members of a soft vote over its first images, by the very masks each would submit.
 
     Args:
         names: of the members.
         total: images there will be.
-        tell: gets their agreement, once, when enough was seen; may raise to stop the vote.
+        on_agreement: receives their agreement, once, after enough images; may raise to stop the vote.
     """
 
-    def __init__(self, names: Sequence[str], classes: Sequence[str], total: int, tell: Callable[[Agreement], None]):
-        self.names, self.classes, self.total, self.tell = names, classes, total, tell
-        self.wanted = min(SAMPLE, total)
+    def __init__(
+        self, names: Sequence[str], classes: Sequence[str], total: int, on_agreement: Callable[[Agreement], None]
+    ):
+        self.names, self.classes, self.total, self.on_agreement = names, classes, total, on_agreement
+        self.wanted = min(SAMPLE_IMAGES, total)
         self._seen: list[Sample] = []
-        self.agreement: Agreement | None = None  # once it was told
+        self.agreement: Agreement | None = None  # after `wanted` images
 
     @property
     def done(self) -> bool:
-        """Enough was seen."""
+        """Enough images were seen."""
         return len(self._seen) == self.wanted
 
-    def __call__(self, image: str, size: Size, rles: Sequence[Sequence[str]]) -> None:
-        """``rles``: of an image, one a class and member. More images than are wanted are passed over."""
+    def __call__(self, image: str, size: Size, stacks: Sequence[Stack]) -> None:
+        """``stacks``: each member's masks of an image. More images than are wanted are passed over."""
         if self.done:
             return
-        self._seen.append(Sample(image, [Stack.parse(texts) for texts in rles], size))
+        self._seen.append(Sample(image, stacks, size))
         if self.done:
             self.agreement = Agreement(self.names, self.classes, self._seen, self.total)
-            self.tell(self.agreement)
+            self.on_agreement(self.agreement)
 
 
-def look(members: Sequence[Submission]) -> Agreement:
-    """The agreement of submissions over ``SAMPLE`` of their images.
+def measure_agreement(members: Sequence[Submission]) -> Agreement:
+    """The agreement of submissions over ``SAMPLE_IMAGES`` of their images.
 
     Raises:
         DataError: members that differ in images, classes or sizes, or a wrong row.
     """
-    check_alike(members)
+    check_matching(members)
     first, sizes = members[0], known_sizes(members)
     ordered = [member.reorder(first.classes) for member in members]
     samples = (
         Sample(image, [member.stack(image, sizes.get(image)) for member in ordered], sizes.get(image))
         for image in spread(first.images)
     )
-    begin = max(0, (len(first.images) - BLOCK) // 2)
-    block = [image for image in first.images[begin : begin + BLOCK] if image in sizes]
-    kept: dict[int, Centres] = {}
+    begin = max(0, (len(first.images) - BLOCK_IMAGES) // 2)
+    block = [image for image in first.images[begin : begin + BLOCK_IMAGES] if image in sizes]
+    found: dict[int, Centres] = {}
 
     def more(member: int) -> tuple[Sequence[str], Centres]:
-        if member not in kept:
+        if member not in found:
             stacks = ((ordered[member].stack(image, sizes[image]), sizes[image]) for image in block)
-            kept[member] = np.stack([centres(*one) for one in stacks])
-        return block, kept[member]
+            found[member] = np.stack([centres(*one) for one in stacks])
+        return block, found[member]
 
     return Agreement([member.name for member in members], first.classes, samples, len(first.images), more)
 
 
-def spread(images: Sequence[str], count: int = SAMPLE) -> list[str]:
+def spread(images: Sequence[str], count: int = SAMPLE_IMAGES) -> list[str]:
     """Some of the images, evenly spread.
 
     >>> spread(["a", "b", "c", "d", "e"], 3)
@@ -259,6 +262,6 @@ def _number(value: Any) -> float | None:
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the first axis of what is no NaN; NaN where nothing is."""
+    """Mean over the first axis without NaN; NaN if all are."""
     count = np.asarray((~np.isnan(values)).sum(axis=0))
     return np.divide(np.nansum(values, axis=0), count, out=np.full(count.shape, np.nan), where=count > 0)

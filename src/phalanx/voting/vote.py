@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import DataError
-from ..masks.stack import Stack, from_line, pitch_of
-from ..submission.table import Submission, check_alike, known_sizes
+from ..masks.stack import Stack, class_offset, unflatten
+from ..submission.matching import check_matching, known_sizes
+from ..submission.table import Submission
 
-MOST = 62  # members of one vote: a bit each, and one for the sign
-MOST_VOTES = 10**9  # of all members together: far from where sums of 64 bits would turn over
+MAX_MEMBERS = 62  # members of one vote: a bit each, and one for the sign
+MAX_VOTES = 10**9  # of all members together: far below the overflow of 64 bits
 
 
 class Coverage(NamedTuple):
@@ -25,8 +26,8 @@ class Coverage(NamedTuple):
 
 
 def coverage(members: Sequence[np.ndarray]) -> Coverage:
-    """The members that cover each stretch of pixels, from runs int64[N, 2] of one mask each; at most ``MOST``."""
-    # One integer an edge: position, then member, then whether the run starts; sorted as one array.
+    """The members that cover each stretch of pixels, from runs int64[N, 2] of one mask each."""
+    # One integer per edge: position, then member, then whether the run starts; sorted as one array.
     low_bits = (2 * len(members) - 1).bit_length()
     edges = np.concatenate(
         [(runs << low_bits) + [2 * member + 1, 2 * member] for member, runs in enumerate(members)]
@@ -74,15 +75,15 @@ def _count(covered: np.ndarray, votes: np.ndarray) -> np.ndarray:
 
 def vote_stacks(members: Sequence[Stack], quorum: int, weights: Sequence[int] | None = None) -> Stack:
     """``vote`` for every class of one image at once."""
-    pitch = pitch_of(members)
-    line = vote([member.laid(pitch) for member in members], quorum, weights)
-    return from_line(line, pitch, members[0].classes)
+    offset = class_offset(members)
+    line = vote([member.flatten(offset) for member in members], quorum, weights)
+    return unflatten(line, offset, members[0].classes)
 
 
 def hard_vote(
     members: Sequence[Submission], quorum: int | None = None, weights: Sequence[int] | None = None
 ) -> Iterator[tuple[str, list[str]]]:
-    """Votes over submissions, an image at a time.
+    """Votes over submissions, one image at a time.
 
     Yields (image, one RLE per class) as ``table.write`` takes them: images sorted, classes as in the first.
 
@@ -93,7 +94,7 @@ def hard_vote(
         DataError: at once, if members differ in images, classes or known sizes or the quorum cannot work;
             while iterating, if a row is wrong, with its file, line, image and class.
     """
-    check_alike(members)
+    check_matching(members)
     total = sum(weights) if weights is not None else len(members)
     needed = total // 2 + 1 if quorum is None else quorum
     _checked_votes(len(members), needed, weights)
@@ -113,8 +114,8 @@ def _checked_votes(members: int, quorum: int, weights: Sequence[int] | None) -> 
     """int64[members]: votes of each member."""
     if not members:
         raise DataError("a vote needs at least one member")
-    if members > MOST:
-        raise DataError(f"{members} members: at most {MOST} can vote together; vote groups of them first")
+    if members > MAX_MEMBERS:
+        raise DataError(f"{members} members: at most {MAX_MEMBERS} can vote together; vote groups of them first")
     if weights is None:
         weights = [1] * members
     if len(weights) != members:
@@ -122,8 +123,8 @@ def _checked_votes(members: int, quorum: int, weights: Sequence[int] | None) -> 
     if any(isinstance(weight, bool) or weight % 1 != 0 or weight < 1 for weight in weights):  # NaN % 1 is not 0
         raise DataError(f"weights {list(weights)}: whole numbers of at least 1 only; scale fractions up")
     total = int(sum(weights))
-    if total > MOST_VOTES:
-        raise DataError(f"weights {list(weights)}: {total} votes in all, {MOST_VOTES} at most; scale them down")
+    if total > MAX_VOTES:
+        raise DataError(f"weights {list(weights)}: {total} votes in all, {MAX_VOTES} at most; scale them down")
     if quorum % 1 != 0 or not 1 <= quorum <= total:
         raise DataError(f"quorum {quorum}: must be a whole number from 1 to {total}, the sum of all votes")
     return np.array(weights, np.int64)

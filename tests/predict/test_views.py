@@ -7,15 +7,17 @@ from torch import nn
 
 from phalanx.errors import DataError
 from phalanx.predict.maps import FLOOR
-from phalanx.predict.probability import crop, views_of
-from phalanx.predict.probability import probabilities as cropped
+from phalanx.predict.views import crop, views_of
+from phalanx.predict.views import probabilities as cropped
 
 HFLIP = ["hflip"]
 
 
 def probabilities(network, images, tta=(), pairs=()):
     """float32[B, C, S, S], nothing cropped."""
-    return torch.from_numpy(np.stack([m.dense() for m in cropped(network, images, views_of(tta), pairs, floor=0)]))
+    return torch.from_numpy(
+        np.stack([m.dense() for m in cropped(network.predict, images, views_of(tta), pairs, floor=0)])
+    )
 
 
 class Fake(nn.Module):
@@ -85,12 +87,15 @@ EVERY = [[], ["hflip"], ["vflip"], ["rotate"], ["hflip", "vflip"], ["vflip", "ro
 def test_every_view_is_another_one_and_is_turned_back(tta):
     seen = images(1, batch=1)
     views = views_of(tta)
-    turned = [view.transform.augment_image(seen) for view in views]
+    turned = [view.apply(seen) for view in views]
     assert len(views) == {0: 1, 1: 4 if "rotate" in tta else 2, 2: 8 if "rotate" in tta else 4, 3: 8}[len(tta)]
     assert len({one.numpy().tobytes() for one in turned}) == len(views)
     assert torch.equal(turned[0], seen)
     for view, one in zip(views, turned, strict=True):
-        assert torch.equal(view.transform.deaugment_mask(one), seen)
+        assert torch.equal(view.invert(one), seen)
+        array = view.apply(seen.numpy())
+        np.testing.assert_array_equal(array, one.numpy())
+        np.testing.assert_array_equal(view.invert(array), seen.numpy())
 
 
 @pytest.mark.parametrize("tta", EVERY)
@@ -133,8 +138,10 @@ def test_a_crop_holds_all_that_reaches_the_floor():
     assert crop(logits, floor=0.9).boxes == [(0, 0, 0, 0)] * 4
 
 
-def test_a_network_that_gives_nan_is_told_of():
+def test_a_network_that_outputs_nan_is_reported():
     logits = torch.zeros(2, 8, 8)
     logits[1, 3, 3] = torch.nan
-    with pytest.raises(DataError, match="the network gives NaN; try precision=32"):
+    with pytest.raises(DataError, match="the network outputs NaN; predict with precision=32"):
         crop(logits)
+    with pytest.raises(DataError, match="the network outputs NaN"):
+        crop(logits.numpy())

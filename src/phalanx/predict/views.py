@@ -1,0 +1,137 @@
+"""Views of test-time augmentation, and what stays of their logits: for numpy arrays and torch tensors alike.
+
+PyTorch and onnxruntime predictions share these functions, and torch is loaded only if logits are tensors.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import DataError
+from .maps import EMPTY, FLOOR, SLACK, Box, MapsSum, ProbabilityMaps, box_of, reordered
+
+Array = Any  # np.ndarray, or torch.Tensor on any device
+
+
+class View(NamedTuple):
+    """One way to look at a square image: mirrored left to right, upside down, then turned by quarters."""
+
+    hflip: bool
+    vflip: bool
+    turns: int
+
+    @property
+    def mirrored(self) -> bool:
+        """Left and right change places."""
+        return self.hflip != self.vflip
+
+    def apply(self, images: Array) -> Array:
+        """Images [..., S, S] as this view shows them."""
+        images = _flipped(images, -1) if self.hflip else images
+        images = _flipped(images, -2) if self.vflip else images
+        return _rotated(images, self.turns) if self.turns else images
+
+    def invert(self, logits: Array) -> Array:
+        """Logits [..., S, S] of this view on the pixels of the image again."""
+        logits = _rotated(logits, -self.turns) if self.turns else logits
+        logits = _flipped(logits, -2) if self.vflip else logits
+        return _flipped(logits, -1) if self.hflip else logits
+
+
+def _flipped(array: Array, axis: int) -> Array:
+    return np.flip(array, axis) if isinstance(array, np.ndarray) else array.flip(axis)
+
+
+def _rotated(array: Array, turns: int) -> Array:
+    return np.rot90(array, turns, (-2, -1)) if isinstance(array, np.ndarray) else array.rot90(turns, (-2, -1))
+
+
+def views_of(tta: Sequence[str]) -> list[View]:
+    """The views of test-time augmentation, the unchanged one first.
+
+    Args:
+        tta: ``hflip`` and ``vflip`` add mirrored views, ``rotate`` those turned by 90, 180 and 270 degrees. All
+            combinations are taken, each once: a vertical mirror is a horizontal one turned by 180 degrees.
+
+    >>> [tuple(view) for view in views_of(["hflip"])], len(views_of(["hflip", "vflip", "rotate"]))
+    ([(False, False, 0), (True, False, 0)], 8)
+    """
+    flips = [name for name in ("hflip", "vflip") if name in tta]
+    if "rotate" in tta:
+        flips = flips[:1]
+    choices = [(False, True) if name in flips else (False,) for name in ("hflip", "vflip")]
+    turns = range(4) if "rotate" in tta else range(1)
+    return [View(h, v, k) for h, v, k in product(*choices, turns)]  # type: ignore[arg-type]
+
+
+def probabilities(
+    predict: Callable[[Array], Array],
+    images: Array,
+    views: Sequence[View],
+    pairs: Sequence[tuple[int, int]] = (),
+    floor: float = FLOOR,
+) -> list[ProbabilityMaps]:
+    """Probability maps of each of uint8[B, 1, S, S], averaged over the views.
+
+    Each view is turned back, and its left and right classes are swapped if it was mirrored, before averaging.
+
+    Args:
+        predict: uint8[B, 1, S, S] to logits float[B, C, S, S], arrays or tensors as ``images`` are.
+        pairs: classes that a mirror swaps.
+        floor: as :func:`crop`.
+
+    Raises:
+        DataError: the network outputs NaN.
+    """
+    totals: list[MapsSum] = []
+    for view in views:
+        logits = predict(view.apply(images))
+        totals = totals or [MapsSum(images.shape[-1], logits.shape[1]) for _ in images]
+        for total, one in zip(totals, logits, strict=True):
+            maps = crop(view.invert(one), floor)
+            total.add(reordered(maps, pairs) if view.mirrored else maps)
+    return [total.over(len(views)) for total in totals]
+
+
+def crop(logits: Array, floor: float = FLOOR) -> ProbabilityMaps:
+    """Probability maps of logits float[C, n, n]: each class inside the box where its probability reaches ``floor``.
+
+    One pass reads all logits; sigmoids, and the transfer from the device to the host, are for the boxes alone.
+
+    Raises:
+        DataError: NaN among the logits.
+    """
+    low = floor * (1 - SLACK)
+    limit = math.log(low / (1 - low)) - 1e-4 if floor > 0 else -math.inf  # less than it, for what rounds
+    highest = _highest(logits, 2)  # (C, n)
+    if bool((highest != highest).any()):
+        raise DataError("the network outputs NaN; predict with precision=32, or train it again")
+    boxes: list[Box] = []
+    for plane, rows in zip(logits, np.asarray(highest >= limit), strict=True):
+        tall = box_of(rows[:, None])
+        wide = EMPTY
+        if tall != EMPTY:
+            wide = box_of(np.asarray(_highest(plane[tall.slices[0]], 0) >= limit)[None])
+        boxes.append(Box(tall.top, wide.left, tall.bottom, wide.right))
+    parts = [plane[box.slices] for plane, box in zip(logits, boxes, strict=True)]
+    return ProbabilityMaps(logits.shape[-1], boxes, _sigmoids(parts))
+
+
+def _highest(logits: Array, axis: int) -> Array:
+    """The maximum over an axis, on the host."""
+    return logits.max(axis) if isinstance(logits, np.ndarray) else logits.amax(axis).cpu()
+
+
+def _sigmoids(parts: Sequence[Array]) -> list[np.ndarray]:
+    """float32[h, w] of each part; those of a device come to the host in one transfer."""
+    if all(isinstance(part, np.ndarray) for part in parts):
+        with np.errstate(over="ignore"):  # exp of a large number is infinite, and its sigmoid 0
+            return [1 / (1 + np.exp(-part)) for part in parts]
+    import torch
+
+    values = [torch.sigmoid(part.float()).flatten() for part in parts]
+    flat = torch.cat(values).cpu().split([len(one) for one in values])
+    return [one.view(part.shape).numpy() for one, part in zip(flat, parts, strict=True)]
