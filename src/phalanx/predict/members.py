@@ -12,7 +12,7 @@ from ..data.attributes import read_sheet, sheet_values
 from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..models.build import build, one_line
-from ..models.film import Informed
+from ..models.film import ConditionedNetwork
 from ..models.segmenter import dry_run
 from ..runs.checkpoint import load_weights
 from ..runs.reader import fold_folders, read_config
@@ -79,7 +79,7 @@ class FoldMember:
         batch = torch.from_numpy(pictures)[:, None].to(self.device.torch)
         network: Predicts = self.network
         if traits is not None:
-            network = Informed(self.network, traits)
+            network = ConditionedNetwork(self.network, traits)
         with torch.inference_mode(), self.device.autocast():
             return probabilities(network, batch, self.views, self.pairs, min(FLOOR, self.predict.threshold))
 
