@@ -132,7 +132,7 @@ def test_a_config_survives_being_written_and_read():
         ("model.reinit_head=true", "model.reinit_head: needs model.init_from, the run to start from"),
         ("optim.freeze.stages=0", "optim.freeze.stages=0: input should be greater than or equal to 1"),
         ("optim.freeze.epochs=3", "optim.freeze.stages: missing; give it as optim.freeze.stages=..."),
-        ("optim.freeze={stages:2,epochs:101}", "optim.freeze.epochs: 101 of 100 epochs; leave it out to freeze"),
+        ("optim.freeze={stages:2,epochs:101}", "optim.freeze.epochs: 101 of 100 epochs; omit it to freeze"),
         ("optim.layer_decay=0", "optim.layer_decay=0: input should be greater than 0"),
         ("optim.encoder_lr_factor=2", "optim.encoder_lr_factor=2: input should be less than or equal to 1"),
         ("model.drop_path=1", "model.drop_path=1: input should be less than 1"),
@@ -145,40 +145,46 @@ def test_a_config_survives_being_written_and_read():
         ("experiment=demo_fp", "experiment=demo_fp: no configs/experiment/demo_fp.yaml; did you mean demo_fpn?"),
         ("experiment=base,demo_fpn", "experiment=base,demo_fpn: no configs/experiment/"),
         ("optim=", "optim=: no configs/optim/.yaml; known: adam_cosine"),
-        ("optim.name=adamq", "optim.name: 'adamq' is no optimizer; did you mean adam? Known: adabelief, adadelta"),
-        ("optim.name=best", "optim.name: 'best' is no optimizer. Known: adabelief, adadelta"),
+        ("optim.name=adamq", "optim.name: 'adamq' is not an optimizer; did you mean adam? Known: adabelief, adadelta"),
+        ("optim.name=best", "optim.name: 'best' is not an optimizer. Known: adabelief, adadelta"),
         ("optim.schedule=cosin", "optim.schedule='cosin': input should be 'cosine', 'cosine_restarts', 'linear'"),
         ("optim.power=2", "optim.power: only schedule=poly reads it, this is cosine; set it to null"),
         ("optim.restarts.cycles=3", "optim.restarts: only schedule=cosine_restarts reads it"),
         ("optim.monitor.split=train", "optim.monitor: only schedule=plateau and early_stop read it; set it to null"),
-        ("optim.options.eps={a:1}", "optim.options.eps: expected a number, a text or a list of numbers, got {'a': 1}"),
+        (
+            "optim.options.eps={a:1}",
+            "optim.options.eps: expected a number, a string or a list of numbers, got {'a': 1}",
+        ),
         ("optim.lr=fast", "optim.lr='fast': input should be a valid number"),
         ("optim.lr=0", "optim.lr=0: input should be greater than 0"),
         ("epochs=", "epochs='': input should be a valid integer"),
         ("data.size=100", "data.size=100: input should be a multiple of 32"),
         ("predict.tta=[hflop]", "predict.tta.0='hflop': input should be 'hflip', 'vflip' or 'rotate'"),
         ("predict.window={size:1024,stride:2000}", "predict.window.stride: 2000 leaves gaps between windows of 1024"),
-        ("data.pairs=[[Ulna,Radius],[Ulna,Lunate]]", "data.pairs: 'Ulna' stands there twice; a class has one partner"),
-        ("data.pairs=[[Ulna,Radus]]", "data.pairs: 'Radus' is no class; did you mean Radius?"),
-        ("data.classes=[a,a]", "data.classes: a name stands twice"),
+        (
+            "data.pairs=[[Ulna,Radius],[Ulna,Lunate]]",
+            "data.pairs: 'Ulna' appears twice; a class has at most one partner",
+        ),
+        ("data.pairs=[[Ulna,Radus]]", "data.pairs: 'Radus' is not a class; did you mean Radius?"),
+        ("data.classes=[a,a]", "data.classes: a name appears twice"),
         ("data.phantom=null", "data.root: name the data set's folder, as in data.root=/path/to/dataset"),
-        ("model.pointrend=null", "loss: weighs 'point', which needs a head: set model.pointrend, or drop the term"),
-        ("loss.class_weights.Pisifrm=2", "loss.class_weights: 'Pisifrm' is no class; did you mean Pisiform?"),
-        ("loss.options.bce.pos_weight.Uln=2", "loss.options.bce.pos_weight: 'Uln' is no class; did you mean Ulna?"),
+        ("model.pointrend=null", "loss: the term 'point' needs a head: set model.pointrend, or remove the term"),
+        ("loss.class_weights.Pisifrm=2", "loss.class_weights: 'Pisifrm' is not a class; did you mean Pisiform?"),
+        ("loss.options.bce.pos_weight.Uln=2", "loss.options.bce.pos_weight: 'Uln' is not a class; did you mean Ulna?"),
         ("loss.options.bce.smothing=0.1", "loss.options.bce.smothing: no such option; did you mean smoothing?"),
-        ("loss.options.focal.gamma=1", "loss.options.focal: no stage weighs 'focal', so nothing would read it"),
-        ("loss=bce5_dice5", "model.pointrend: no loss stage weighs 'point', so the head would never learn"),
+        ("loss.options.focal.gamma=1", "loss.options.focal: no stage has the term 'focal', so it would not be used"),
+        ("loss=bce5_dice5", "model.pointrend: no loss stage has the term 'point', so the head would never learn"),
         ("optim.lr=1e-3,1e-4", "optim.lr=1e-3,1e-4: expected one value; a list is written optim.lr=[1e-3,1e-4]"),
         ("optim.lr=range(1,3)", "optim.lr=range(1,3): expected one value"),
-        ("optim.lr=[1", "optim.lr=[1: cannot be read; put quotes around"),
-        ("name=a=b", "name=a=b: cannot be read; put quotes around"),
-        ("data.root=/a (1)/x", "data.root=/a (1)/x: cannot be read; put quotes around"),
-        ("data.root=~/x", "data.root=~/x: cannot be read; put quotes around"),
+        ("optim.lr=[1", "optim.lr=[1: cannot be parsed; put quotes around"),
+        ("name=a=b", "name=a=b: cannot be parsed; put quotes around"),
+        ("data.root=/a (1)/x", "data.root=/a (1)/x: cannot be parsed; put quotes around"),
+        ("data.root=~/x", "data.root=~/x: cannot be parsed; put quotes around"),
         ("data.name=${nope}", "data.name=${nope}: ${...} is not resolved here; write the value itself"),
         ("name=${oc.env:HOME}", "name=${oc.env:HOME}: ${...} is not resolved here"),
-        ("name=../elsewhere", "name: '../elsewhere' is not one plain folder name"),
-        ("name=.hidden", "name: '.hidden' is not one plain folder name"),
-        ("name=", "name: '' is not one plain folder name"),
+        ("name=../elsewhere", "name: '../elsewhere' is not a plain folder name"),
+        ("name=.hidden", "name: '.hidden' is not a plain folder name"),
+        ("name=", "name: '' is not a plain folder name"),
     ],
 )
 def test_a_wrong_word_is_refused_in_one_line(word, message):
@@ -276,7 +282,7 @@ def test_runtime_keys_exist():
 def test_override_puts_values_in_by_dotted_keys():
     values = override({"predict": {"batch": 4}}, {"predict.batch": "2", "predict.tta": "[hflip]", "a.b": "x"})
     assert values == {"predict": {"batch": 2, "tta": ["hflip"]}, "a": {"b": "x"}}
-    with pytest.raises(ConfigError, match=r"^predict\.batch\.x: batch holds a value and no options"):
+    with pytest.raises(ConfigError, match=r"^predict\.batch\.x: batch is a value, not a section"):
         override({"predict": {"batch": 4}}, {"predict.batch.x": "2"})
     with pytest.raises(ConfigError, match=r"^a=\[: not a value"):
         override({}, {"a": "["})
@@ -339,22 +345,22 @@ def test_plain_folder_names_are_taken(name):
 @pytest.mark.parametrize("name", ["", ".", "..", ".git", "a/b", "/a", "..\\a", "a\nb", " a", "a ", "a\0b"])
 def test_a_name_that_would_lead_elsewhere_is_refused(name):
     values = compose({"data.root": "/data"}).model_dump()
-    with pytest.raises(ConfigError, match="is not one plain folder name"):
+    with pytest.raises(ConfigError, match="is not a plain folder name"):
         validate(values | {"name": name})
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("a: &x [1]\nb: *x\n", "refers to another place"),
+        ("a: &x [1]\nb: *x\n", "has a reference"),
         ("a: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
         ("a: 2026-11-28\n", "could not determine a constructor"),
         ("a: !!binary aGk=\n", "could not determine a constructor"),
         ("<<: {a: 1}\n", "is not text, or appears twice"),
         ("a: 1\na: 2\n", "is not text, or appears twice"),
         ("1: 2\n", "is not text, or appears twice"),
-        ("- a\n", "holds no options"),
-        ("", "holds no options"),
+        ("- a\n", "contains no options"),
+        ("", "contains no options"),
         ("a: [\n", "is not plain YAML"),
         ("[" * 5000, "is not plain YAML"),
         ("a: " + "x" * (1 << 20) + "\n", "has more than 1 MiB"),

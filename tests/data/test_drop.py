@@ -146,14 +146,14 @@ def test_both_rules_apply_and_a_rule_that_leaves_nothing_is_refused(ringed):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("data.drop={}", "data.drop.bright: give this rule or dice, or data.drop=null for none"),
+        ("data.drop={}", "data.drop.bright: give bright or dice, or data.drop=null for no rule"),
         ("data.drop.bright=-1", "data.drop.bright=-1: input should be greater than or equal to 0"),
         ("data.drop.bright=inf", "data.drop.bright=inf: input should be a finite number"),
-        ("data.drop.dice={run:unet}", "data.drop.dice.below: give either this or worst"),
-        ("data.drop.dice={run:unet,worst:2,below:0.5}", "data.drop.dice.below: give either this or worst"),
+        ("data.drop.dice={run:unet}", "data.drop.dice.below: give either below or worst"),
+        ("data.drop.dice={run:unet,worst:2,below:0.5}", "data.drop.dice.below: give either below or worst"),
         ("data.drop.dice={worst:2}", "data.drop.dice.run: missing"),
         ("data.drop.dice={run:unet,worst:0}", "data.drop.dice.worst=0"),
-        ("data.drop.dice={run:new,worst:2}", "data.drop.dice.run: new is this very run"),
+        ("data.drop.dice={run:new,worst:2}", "data.drop.dice.run: new is this run"),
         ("data.drop.brihgt=2", "data.drop.brihgt: no such option; did you mean bright?"),
     ],
 )

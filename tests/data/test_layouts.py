@@ -366,13 +366,16 @@ def test_without_patients_folders_the_config_must_say_so(tmp_path, labels):
     ("changes", "says"),
     [
         ({"layout": "coco", "root": None}, "root: name the data set's folder"),
-        ({"layout": "coco", "masks": {}}, "masks: belongs to data.layout=masks, and the layout is coco"),
-        ({"layout": "masks", "masks": {"values": {"ulne": 1}}}, "masks.values: 'ulne' is no class; did you mean ulna?"),
-        ({"layout": "masks", "masks": {"values": {"ulna": 1}}}, "masks.values: gives no value for 'radius'"),
+        ({"layout": "coco", "masks": {}}, "masks: only for data.layout=masks; the layout is coco"),
+        (
+            {"layout": "masks", "masks": {"values": {"ulne": 1}}},
+            "masks.values: 'ulne' is not a class; did you mean ulna?",
+        ),
+        ({"layout": "masks", "masks": {"values": {"ulna": 1}}}, "masks.values: no value for 'radius'"),
         ({"layout": "masks", "masks": {"values": {"ulna": 1, "radius": 1}}}, "values: two classes have the same"),
-        ({"layout": "masks", "masks": {"values": {"ulna": 1}, "kind": "classes"}}, "values: belong to kind=labels"),
+        ({"layout": "masks", "masks": {"values": {"ulna": 1}, "kind": "classes"}}, "values: only for kind=labels"),
         ({"layout": "nifti"}, "layout='nifti': input should be 'competition', 'coco' or 'masks'"),
-        ({"crop": 96}, "crop: 96 is more than the working grid has (data.size=64)"),
+        ({"crop": 96}, "crop: 96 is larger than the image (data.size=64)"),
         ({"crop": 40}, "crop=40: input should be a multiple of 32"),
     ],
 )

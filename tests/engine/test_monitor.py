@@ -92,9 +92,9 @@ def test_what_goes_by_the_held_out_fold_needs_one(recipe, records):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"swa": {}, "early_stop": 3}, "early_stop: may end training before swa has begun; set one of them to null"),
-        ({"schedule": "one_cycle", "warmup": 0}, "warmup: one_cycle rises to its peak while it lasts; give it as"),
-        ({"schedule": "linear", "monitor": {}}, "monitor: only schedule=plateau and early_stop monitor something"),
+        ({"swa": {}, "early_stop": 3}, "early_stop: may end training before swa begins; set one of them to null"),
+        ({"schedule": "one_cycle", "warmup": 0}, "warmup: one_cycle needs it to reach its peak"),
+        ({"schedule": "linear", "monitor": {}}, "monitor: only schedule=plateau and early_stop read it"),
     ],
 )
 def test_what_contradicts_itself_is_refused(values, message):

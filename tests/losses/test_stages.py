@@ -157,7 +157,7 @@ def test_class_weights_reach_the_point_term(truth, planes):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"focal": {"gamma": 1}}, "options.focal: no stage weighs 'focal', so nothing would read it"),
+        ({"focal": {"gamma": 1}}, "options.focal: no stage has the term 'focal', so it would not be used"),
         ({"bce": {"smoothing": 1}}, "options.bce.smoothing=1: input should be less than 1"),
         ({"bce": {"smoothin": 0.1}}, "options.bce.smoothin: no such option; did you mean smoothing"),
         ({"bce": {"pos_weight": {"c0": 0}}}, "options.bce.pos_weight.c0=0: input should be greater than 0"),
@@ -184,8 +184,8 @@ def test_an_unknown_term_is_refused_naming_the_nearest(term, nearest):
         ([], "stages"),
         ([{"weights": {"bce": 1}}, {"weights": {"dice": 1}}], "every stage but the last needs 'until'"),
         ([{"weights": {"bce": 1}, "until": {"epochs": 3}}], "the last stage runs to the end"),
-        ([{"weights": {"bce": 1}, "until": {}}, {"weights": {"bce": 1}}], "epochs: give either this or dice"),
-        ([{"weights": {"bce": 1}, "until": {"epochs": 1, "dice": 0.5}}, {"weights": {"bce": 1}}], "either this or"),
+        ([{"weights": {"bce": 1}, "until": {}}, {"weights": {"bce": 1}}], "epochs: give either epochs or dice"),
+        ([{"weights": {"bce": 1}, "until": {"epochs": 1, "dice": 0.5}}, {"weights": {"bce": 1}}], "either epochs or"),
         ([{"weights": {"bce": 0}}], "greater than 0"),
         ([{"weights": {}}], "at least 1"),
     ],

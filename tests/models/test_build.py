@@ -70,11 +70,11 @@ def test_a_pair_gives_logits_of_the_images_size_and_survives_saving(config, tmp_
         ("unet", "tu-vit_tiny_patch16_224", 64, r"Decoders that run with tu-vit_tiny_patch16_224 at 64 pixels: dpt$"),
         ("deeplabv3", "tu-hrnet_w18_small", 64, r"Decoders that run with tu-hrnet_w18_small at 64 pixels: fpn"),
         ("pan", "resnet18", 64, r"does not run at data\.size=64: .*It runs at \d+.* Decoders .*: fpn, unet, upernet"),
-        ("hrnet_ocr", "resnet18", 64, r"stands on an HRNet; did you mean tu-hrnet_w18\? .*model\.arch=fpn"),
+        ("hrnet_ocr", "resnet18", 64, r"needs an HRNet; did you mean tu-hrnet_w18\? .*model\.arch=fpn"),
         ("lraspp", "tu-vit_tiny_patch16_224", 64, r"cannot be dilated.* tu-mobilenetv3_large_100, .*model\.arch \(fpn"),
-        ("residual_unet", "resnet18", 64, r"set model\.encoder=resenc model\.weights=none, or take model\.arch=unet$"),
+        ("residual_unet", "resnet18", 64, r"set model\.encoder=resenc model\.weights=none, or model\.arch=unet$"),
         ("residual_unet", "resenc", 96, r"does not run at data\.size=96: .*It runs at 64, 128$"),
-        ("swin_unetr", "resnet18", 64, r"set model\.encoder=swin model\.weights=none, or take model\.arch=upernet "),
+        ("swin_unetr", "resnet18", 64, r"set model\.encoder=swin model\.weights=none, or set model\.arch=upernet "),
     ],
 )  # fmt: skip
 def test_a_pair_or_size_that_does_not_work_is_refused_naming_some_that_do(arch, encoder, size, message):
@@ -93,7 +93,7 @@ def test_what_a_refusal_names_does_work():
 
 def test_without_its_options_a_pair_works_and_the_refusal_says_so():
     wrong = model("dpt", "tu-vit_tiny_patch16_224", options=VIT | {"img_size": 32})
-    with pytest.raises(ConfigError, match=r"size=64: .*It runs at 32\. Without model\.options the two do go together$"):
+    with pytest.raises(ConfigError, match=r"size=64: .*It runs at 32\. Without model\.options they run$"):
         build(wrong, classes=3, size=64)
 
 
@@ -148,7 +148,7 @@ def test_grey_is_normalised_to_imagenets_luminance():
         (model("unet", "tu-resnet19"), r"^model\.encoder=tu-resnet19: timm has no such model; did you mean resnet"),
         (model("unet", "regnety_002"), r"no such encoder.*\(timm's models are named with tu- before the name\)"),
         (model("fpn", "resnet18", options={"decoder_piramid_channels": 64}),
-         r"^model\.options\.decoder_piramid_channels: no option of fpn; did you mean decoder_pyramid_channels\?"),
+         r"^model\.options\.decoder_piramid_channels: not an option of fpn; did you mean decoder_pyramid_channels\?"),
         (model("fpn", "tu-test_resnet", options={"decoder_dropot": 0.1}), r"mean decoder_dropout"),
         (model("fpn", "tu-test_resnet", options={"bogus": 1}), r"bogus"),
         (model("fpn", "resnet18", options={"decoder_merge_policy": "sum"}), r"options=.*decoder_merge_policy"),
@@ -205,7 +205,7 @@ def test_encoder_weights_come_from_a_local_file_with_colours_summed(tmp_path, no
 def test_a_file_of_another_encoder_is_refused(tmp_path):
     _, path = encoder_file(tmp_path, lambda weights: dict(list(weights.items())[:4]))
     with pytest.raises(
-        ConfigError, match=r"encoder\.safetensors: fits another encoder; \d+ of \d+ tensors are missing"
+        ConfigError, match=r"encoder\.safetensors: is of another encoder; \d+ of \d+ tensors are missing"
     ):
         build(model("unet", "tu-test_resnet", weights=str(path)), classes=3, size=64)
     path.write_bytes(b"no tensors")
@@ -263,5 +263,5 @@ def test_norms_over_channels_and_places_are_built_and_tried():
     for norm in ("instance", "layer"):
         network = build(model("unet", "tu-test_resnet", norm=norm), classes=3, size=64)
         assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-    with pytest.raises(ConfigError, match=r"model\.norm=instance would erase the 1 x 1 maps of this network"):
+    with pytest.raises(ConfigError, match=r"model\.norm=instance would zero the 1 x 1 maps of this network"):
         build(model("deeplabv3plus", "resnet18", norm="instance"), classes=3, size=64)

@@ -6,7 +6,7 @@ import torch
 from phalanx.config import Model, validate
 from phalanx.errors import ConfigError
 from phalanx.models.build import build
-from phalanx.models.film import Film, Informed
+from phalanx.models.film import ConditionedNetwork, Film
 
 HEAD = {"points": 16, "hidden": 8, "layers": 1, "subdivision_points": 64}
 NAMES = ["sex", "age"]
@@ -92,7 +92,7 @@ def test_any_segmenter_is_told_at_its_bottleneck(arch, encoder, more):
         torch.nn.init.normal_(network.segmenter.film.out.weight)
         told = network.predict(images, old)
         assert not torch.equal(told, network.predict(images, young))
-        assert torch.equal(Informed(network, old).predict(images), told)
+        assert torch.equal(ConditionedNetwork(network, old).predict(images), told)
     output = network.train()(images, old)
     output.logits.sum().backward()
     assert network.segmenter.film.out.weight.grad.abs().sum() > 0

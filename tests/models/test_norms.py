@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from phalanx.errors import ConfigError
-from phalanx.models.norms import ChannelNorm, InstanceNorm, exchange_norms, group_count
+from phalanx.models.norms import ChannelNorm, InstanceNorm, group_count, replace_norms
 
 
 def test_groups_divide_the_channels_and_hold_four_or_more_where_that_can_be():
@@ -34,7 +34,7 @@ def test_any_batch_norm_becomes_group_norm_with_its_scale_and_offset(channels, k
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
     weight, bias = norm.weight, norm.bias
-    net = exchange_norms(nn.Sequential(nn.Identity(), nn.ModuleDict({"deep": nn.Sequential(norm)})), "group")
+    net = replace_norms(nn.Sequential(nn.Identity(), nn.ModuleDict({"deep": nn.Sequential(norm)})), "group")
     new = net[1]["deep"][0]
     assert isinstance(new, nn.GroupNorm)
     assert new.weight is weight
@@ -45,7 +45,7 @@ def test_any_batch_norm_becomes_group_norm_with_its_scale_and_offset(channels, k
 
 @pytest.mark.parametrize("kind", ["group", "instance", "layer"])
 def test_a_norm_without_scale_stays_without(kind):
-    new = exchange_norms(nn.Sequential(nn.BatchNorm2d(8, affine=False)), kind)[0]
+    new = replace_norms(nn.Sequential(nn.BatchNorm2d(8, affine=False)), kind)[0]
     assert not list(new.parameters())
     assert new(torch.randn(2, 8, 3, 3)).std() > 0.5
 
@@ -60,7 +60,7 @@ def test_instance_and_layer_norm_are_their_definitions_with_the_old_scale_and_of
     old = norm(channels, eps=0.01)
     nn.init.normal_(old.weight)
     nn.init.normal_(old.bias)
-    new = exchange_norms(nn.Sequential(old), kind)[0]
+    new = replace_norms(nn.Sequential(old), kind)[0]
     assert new.weight is old.weight
     assert new.bias is old.bias
     x = torch.randn(2, channels, *places, dtype=torch.float64)
@@ -79,10 +79,10 @@ def test_instance_and_layer_norm_are_their_definitions_with_the_old_scale_and_of
 
 def test_norms_that_would_erase_what_they_are_given_are_refused():
     with pytest.raises(ConfigError, match=r"model\.norm=layer: this network has a norm over one channel"):
-        exchange_norms(nn.Sequential(nn.BatchNorm2d(1)), "layer")
-    pooled = exchange_norms(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8)), "instance")
+        replace_norms(nn.Sequential(nn.BatchNorm2d(1)), "layer")
+    pooled = replace_norms(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8)), "instance")
     for images in (1, 2):  # torch refuses the first alone
-        with pytest.raises(ValueError, match=r"model\.norm=instance would erase the 1 x 1 maps"):
+        with pytest.raises(ValueError, match=r"model\.norm=instance would zero the 1 x 1 maps"):
             pooled(torch.randn(images, 8, 4, 4))
 
 
@@ -93,7 +93,7 @@ def test_timms_norm_keeps_the_activation_it_carries():
     weight = net[0].weight
     x = torch.randn(2, 8, 4, 4)
     y = group_norm(x, 2, weight, torch.zeros(8), 1e-5)
-    torch.testing.assert_close(exchange_norms(net, "group")(x), y * torch.sigmoid(y))
+    torch.testing.assert_close(replace_norms(net, "group")(x), y * torch.sigmoid(y))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_no_batch_norm_stays_and_a_sample_no_longer_sees_its_neighbours(name, ki
     torch.manual_seed(0)
     net = timm.create_model(name, in_chans=1, num_classes=3)
     count = sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())
-    exchange_norms(net, kind).train()
+    replace_norms(net, kind).train()
     assert count > 5
     assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
     new = {"group": nn.GroupNorm, "instance": InstanceNorm, "layer": ChannelNorm}[kind]

@@ -12,7 +12,7 @@ from phalanx.models.swin_unetr import build
 def test_without_monai_the_command_to_install_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "monai", None)
     monkeypatch.setitem(sys.modules, "monai.networks.nets.swin_unetr", None)
-    with pytest.raises(ConfigError, match=r"pip install monai einops\. Or take model\.arch=upernet"):
+    with pytest.raises(ConfigError, match=r"pip install monai einops\. Or set model\.arch=upernet"):
         build("swin", weights=None, classes=3)
 
 

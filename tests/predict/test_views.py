@@ -145,3 +145,13 @@ def test_a_network_that_outputs_nan_is_reported():
         crop(logits)
     with pytest.raises(DataError, match="the network outputs NaN"):
         crop(logits.numpy())
+
+
+def test_the_eight_views_are_ttachs():
+    """As a set: ttach's composition mirrors, then turns, in an order of its own."""
+    import ttach
+
+    seen = images(2, batch=2)
+    ours = {view.apply(seen).numpy().tobytes() for view in views_of(["hflip", "vflip", "rotate"])}
+    assert ours == {view.augment_image(seen).numpy().tobytes() for view in ttach.aliases.d4_transform()}
+    assert len(ours) == 8

@@ -197,7 +197,7 @@ def test_a_finished_run_starts_no_process(runs, tiny, capsys, monkeypatch):
     [
         ("cpu", "needs two devices or more"),
         ("0,cpu", "all GPUs or all cpu"),
-        ("1,1", "each GPU can serve one process only"),
+        ("1,1", "each GPU can run only one process"),
         ("tpu,0", "devices=tpu,cuda:0: expected numbers of GPUs, as in 0,1, or cpu,cpu"),
     ],
 )

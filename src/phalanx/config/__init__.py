@@ -1,7 +1,7 @@
 """The typed configuration: every key of a training run, its type, its range and its meaning.
 
-YAML files in ``configs/`` hold the values; these files hold the law, one for each folder there. An unknown key or an
-impossible value is refused before anything is loaded, by a message that names the key and the nearest valid one.
+YAML files in ``configs/`` contain the values; the modules here define the schema, one per folder there. An unknown key
+or an invalid value raises ConfigError before anything is loaded, with the key and the nearest valid one.
 """
 
 import re
@@ -25,7 +25,7 @@ __all__ = [
     "validate",
 ]  # fmt: skip
 
-# Keys that may differ between two calls of the same run: they change where and how fast it is computed, not what.
+# Keys that may differ between two calls of the same run. They change where and how fast it runs, not its result.
 RUNTIME_KEYS = (
     "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "max_hours", "on_nan", "tracking",
     "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "predict.oof_prob",
@@ -33,7 +33,7 @@ RUNTIME_KEYS = (
 )  # fmt: skip
 
 
-# a run's name becomes a folder below `runs`, and must not lead out of there
+# a run's name is a folder in `runs`, and must not be a path out of it
 FOLDER_NAME = re.compile(r"(?![.\s])[^/\\\x00-\x1f\x7f]+(?<!\s)")
 DeviceName = Annotated[str, BeforeValidator(lambda name: f"cuda:{name}" if str(name).isdigit() else str(name))]
 
@@ -42,7 +42,7 @@ TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
 class Config(Strict):
-    """One training recipe, resolved. ``data`` and ``model`` and the like are the folders of ``configs/``."""
+    """One resolved training recipe. Sections such as ``data`` and ``model`` are the folders of ``configs/``."""
 
     name: str
     data: Data
@@ -55,36 +55,36 @@ class Config(Strict):
     folds: Annotated[int, Field(ge=2)] = 5
     epochs: Count = 100
     batch: Count = 2
-    accumulate: Count = 1  # micro-batches of `batch` images a step
-    validate_every: Annotated[int, Field(ge=0)] = 5  # epochs; 0: not while training, so that there is no `best`
+    accumulate: Count = 1  # micro-batches of `batch` images per step
+    validate_every: Annotated[int, Field(ge=0)] = 5  # epochs; 0: no validation during training, and no `best`
     # YAML reads 32 as a number
     precision: Annotated[Literal["auto", "32", "bf16", "fp16"], BeforeValidator(str)] = "auto"
     device: str = "auto"  # auto, cpu, cuda or cuda:1
-    workers: Annotated[int, Field(ge=-1)] = -1  # loader processes; -1: chosen for the machine
-    checkpoint_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0  # 0: at the end of an epoch alone
+    workers: Annotated[int, Field(ge=-1)] = -1  # loader processes; -1: chosen by the machine's cores
+    checkpoint_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0  # 0: only at the end of an epoch
     progress: bool = True
     runs: Path = Path("runs")
     tracking: list[TrackerName] = []  # in addition to log.jsonl
-    on_nan: Literal["stop", "skip", "halve"] = "stop"  # a step that is not finite: left out, the rate halved as well
-    devices: list[DeviceName] = []  # 0 or cuda:0, 1, ... or cpu: a fold each, or with ddp=true one fold on all
+    on_nan: Literal["stop", "skip", "halve"] = "stop"  # non-finite step: skip it; halve the learning rate, too
+    devices: list[DeviceName] = []  # 0 or cuda:0, 1, ... or cpu: one fold per device, or with ddp=true one on all
     ddp: bool = False
-    max_hours: Positive | None = None  # for this call, all its folds together; then it stops, to be continued
+    max_hours: Positive | None = None  # of this call, for all its folds; then it stops and can be continued
 
     @model_validator(mode="after")
     def _usable(self) -> "Config":
         if not FOLDER_NAME.fullmatch(self.name):
-            raise ValueError(f"name: {self.name!r} is not one plain folder name, without slashes and a leading dot")
+            raise ValueError(f"name: {self.name!r} is not a plain folder name, without slashes and a leading dot")
         if self.data.drop and self.data.drop.dice and self.data.drop.dice.run == self.name:
-            raise ValueError(f"data.drop.dice.run: {self.name} is this very run; name an earlier one, or give name=")
+            raise ValueError(f"data.drop.dice.run: {self.name} is this run; name an earlier one, or give name=")
         split = self.optim.monitor.split if self.optim.monitor else "train"
         for key, needed in (("average_best", self.optim.average_best), (f"monitor.split={split}", split != "train")):
             if needed and not self.validate_every:
-                raise ValueError(f"optim.{key}: needs validation while training; give validate_every=1 or more")
+                raise ValueError(f"optim.{key}: needs validation during training; give validate_every=1 or more")
         terms = {term for stage in self.loss.stages for term in stage.weights}
         if "point" in terms and self.model.pointrend is None:
             raise ValueError(
-                "loss: weighs 'point', which needs a head: set model.pointrend, or drop the term, as "
-                "loss=bce3_dice4_focal3 does"
+                "loss: the term 'point' needs a head: set model.pointrend, or remove the term, as in "
+                "loss=bce3_dice4_focal3"
             )
         named = {"class_weights": self.loss.class_weights}
         named |= {f"options.{key}": values for key, values in self.loss.options.per_class().items()}
@@ -92,9 +92,9 @@ class Config(Strict):
             for name in values:
                 if name not in (*self.data.classes, "others"):
                     known = nearest(name, [*self.data.classes, "others"])
-                    raise ValueError(f"loss.{key}: {name!r} is no class{known}")
+                    raise ValueError(f"loss.{key}: {name!r} is not a class{known}")
         if self.model.pointrend is not None and "point" not in terms:
-            raise ValueError("model.pointrend: no loss stage weighs 'point', so the head would never learn")
+            raise ValueError("model.pointrend: no loss stage has the term 'point', so the head would never learn")
         if len(set(self.tracking)) < len(self.tracking):
             raise ValueError(f"tracking={','.join(self.tracking)}: names a tracker twice")
         for name in self.devices:
@@ -105,11 +105,11 @@ class Config(Strict):
             if len(self.devices) < 2 or len(kinds) > 1:
                 raise ValueError("ddp=true: needs two devices or more, all GPUs or all cpu, as in devices=0,1")
             if kinds == {"cuda"} and len(set(self.devices)) < len(self.devices):
-                raise ValueError(f"devices={','.join(self.devices)}: with ddp=true each GPU can serve one process only")
+                raise ValueError(f"devices={','.join(self.devices)}: with ddp=true each GPU can run only one process")
         freeze = self.optim.freeze
         if freeze is not None and freeze.epochs is not None and freeze.epochs > self.epochs:
             raise ValueError(
-                f"optim.freeze.epochs: {freeze.epochs} of {self.epochs} epochs; leave it out to freeze to the end"
+                f"optim.freeze.epochs: {freeze.epochs} of {self.epochs} epochs; omit it to freeze to the end"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""What every section of the configuration is made of, and how it answers to a mistake."""
+"""Base class, types and error messages of all sections of the configuration."""
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
@@ -30,11 +30,11 @@ RENAMED_OPTIONS = {"decided": "postprocess", "anyway": "allow_misaligned"}  # th
 
 
 class Strict(BaseModel):
-    """Options of which every key is known.
+    """Options with a fixed set of keys.
 
     Attributes:
-        SPELLED: option by the key that a command line has for it, if that is another one.
-        READ: how the text of an option is read, if its type does not say so.
+        SPELLED: names of options by the key of the command line, for keys that differ.
+        READ: parsers of options whose type does not determine the parser.
     """
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
@@ -43,12 +43,12 @@ class Strict(BaseModel):
 
     @classmethod
     def field_of(cls, key: str, text: str) -> str:
-        """The option that a command line's ``key=text`` means."""
+        """The option that ``key=text`` on the command line sets."""
         return cls.SPELLED.get(key, key)
 
 
 def nearest(word: str, known: Any) -> str:
-    """', did you mean ...?' for the closest known word, or the list where nothing is close.
+    """', did you mean ...?' with the closest known word, or a list of known words if none is close.
 
     >>> nearest("epoch", ["epochs", "batch"])
     '; did you mean epochs?'

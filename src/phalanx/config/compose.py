@@ -1,6 +1,6 @@
-"""Turns ``key=value`` words and the YAML files of ``configs/`` into plain values, by Hydra's compose.
+"""Composes a recipe from ``key=value`` arguments and the YAML files of ``configs/``, by Hydra.
 
-Only the command line uses this; everything else gets a finished configuration.
+Only the command line uses this module; other code gets a validated configuration.
 """
 
 import re
@@ -15,7 +15,7 @@ NOT_RESOLVED = "${...} is not resolved here; write the value itself"
 
 
 def config_folder() -> Path:
-    """``configs/`` of the working folder, else that of the repository the package lies in."""
+    """``configs/`` of the working folder, else of the repository that contains the package."""
     for folder in (Path.cwd() / "configs", Path(__file__).resolve().parents[3] / "configs"):
         if (folder / "config.yaml").is_file():
             return folder
@@ -23,7 +23,7 @@ def config_folder() -> Path:
 
 
 def split_words(words: Sequence[str]) -> dict[str, str]:
-    """``key=value`` words as a dictionary; a word without '=' or a doubled key is refused.
+    """``key=value`` arguments as a dictionary; an argument without '=' or a duplicate key is an error.
 
     >>> split_words(["fold=0..4", "model.weights=none"])
     {'fold': '0..4', 'model.weights': 'none'}
@@ -64,7 +64,7 @@ def parse_folds(text: str, count: int) -> list[int | None]:
 
 
 def compose(pairs: dict[str, str]) -> Config:
-    """The resolved recipe for the given overrides. ``experiment`` names the recipe and, by default, the run."""
+    """The resolved recipe of the given overrides. ``experiment`` is the recipe and the default name of the run."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -88,9 +88,9 @@ def compose(pairs: dict[str, str]) -> Config:
             raise ConfigError(f"{key}: no such option{nearest(key.split('.')[0], known)}")
         else:
             if key in ("devices", "tracking") and not value.startswith("["):
-                value = f"[{value}]"  # a comma means a sweep to Hydra
+                value = f"[{value}]"  # Hydra reads a comma as a sweep
             check_value(key, value)
-            # '++' adds or changes: which keys exist is for the typed configuration to say, with a better message
+            # '++' adds or changes a key; the typed configuration checks keys, with a better message
             words.append(f"++{key}={value}")
     try:
         with initialize_config_dir(str(folder), version_base="1.3"):
@@ -106,9 +106,9 @@ def compose(pairs: dict[str, str]) -> Config:
 
 
 def refuse_interpolation(folder: Path) -> None:
-    """Raises ConfigError if a recipe refers to something else by ``${...}``, whose resolvers read the environment.
+    """Raises ConfigError if a recipe contains ``${...}``, whose resolvers read the environment.
 
-    Looked for in the files: Hydra resolves what it finds in a defaults list before anything can be checked.
+    The files are searched, because Hydra resolves a defaults list before its result can be checked.
     """
     for path in sorted(folder.rglob("*.yaml")):
         if "${" in (text := path.read_text(encoding="utf-8")):
@@ -118,7 +118,7 @@ def refuse_interpolation(folder: Path) -> None:
 
 
 def check_value(key: str, value: str) -> None:
-    """Refuses a value that Hydra would read as a sweep, or could not read.
+    """Raises ConfigError for a value that Hydra reads as a sweep, or cannot parse.
 
     >>> check_value("optim.lr", "1,2")
     Traceback (most recent call last):
@@ -133,14 +133,14 @@ def check_value(key: str, value: str) -> None:
     except HydraException:
         home = "; write $HOME for '~'" if value.startswith("~") else ""
         raise ConfigError(
-            f"{key}={value}: cannot be read; put quotes around a text with other characters than letters, digits, "
+            f"{key}={value}: cannot be parsed; put quotes around a string with characters other than letters, digits, "
             f"spaces and ./_:-, as in '{key}=\"a (b)\"'{home}"
         ) from None
     raise ConfigError(f"{key}={value}: expected one value; a list is written {key}=[{value}]")
 
 
 def override(values: dict[str, Any], pairs: dict[str, str]) -> dict[str, Any]:
-    """Plain values with dotted ``key=value`` pairs put in, values read as YAML."""
+    """Plain values, changed by dotted ``key=value`` pairs whose values are YAML."""
     import yaml
 
     for key, text in pairs.items():
@@ -149,7 +149,7 @@ def override(values: dict[str, Any], pairs: dict[str, str]) -> dict[str, Any]:
         for parent in parents:
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
-                raise ConfigError(f"{key}: {parent} holds a value and no options")
+                raise ConfigError(f"{key}: {parent} is a value, not a section")
         try:
             section[last] = yaml.safe_load(text)
         except yaml.YAMLError:

@@ -1,4 +1,4 @@
-"""Reading YAML that is data: plain scalars, lists and maps, nothing that refers, computes or expands."""
+"""Reads YAML of plain scalars, lists and maps, without references, tags or expansion."""
 
 from pathlib import Path
 from typing import Any
@@ -7,17 +7,17 @@ import yaml
 
 from ..errors import ConfigError
 
-LARGEST = 1 << 20  # bytes; a run's configuration has a few thousand
+MAX_BYTES = 1 << 20  # a run's configuration has a few thousand
 PLAIN = ("str", "int", "float", "bool", "null", "seq", "map")
 
 
 class _Loader(yaml.SafeLoader):
-    """Without anchors, tags of other types, and keys that appear twice."""
+    """Raises an error for anchors, other tags, and duplicate keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
         if getattr(event, "anchor", None) is not None:
-            raise yaml.MarkedYAMLError(None, None, "refers to another place by & or *", event.start_mark)
+            raise yaml.MarkedYAMLError(None, None, "has a reference (& or *)", event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -39,13 +39,13 @@ def read_plain(path: Path) -> dict[str, Any]:
     """The map in a YAML file of plain scalars, lists and maps.
 
     Raises:
-        ConfigError: no such file, or one with anything else in it.
+        ConfigError: the file cannot be read, or contains anything else.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise ConfigError(f"{path}: has more than {LARGEST >> 20} MiB, so it is not a configuration")
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigError(f"{path}: has more than {MAX_BYTES >> 20} MiB, so it is not a configuration")
         values = yaml.load(content, _Loader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
@@ -54,7 +54,7 @@ def read_plain(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is not plain YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds no options")
+        raise ConfigError(f"{path}: contains no options")
     return values
 
 

@@ -1,4 +1,4 @@
-"""The optimizer, its schedule and averages, and how predictions are made."""
+"""The optimizer, its schedule and weight averages, and the options of prediction."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -9,49 +9,49 @@ from .base import Count, Fraction, Positive, Strict, nearest
 
 
 class Freeze(Strict):
-    """The encoder's first stages keep their weights, and their norms and drop paths rest."""
+    """The first encoder stages are frozen: their weights do not change, and norms and drop paths are in eval mode."""
 
-    stages: Count  # from the image; those a feature map of the encoder ends, five in most
-    epochs: Count | None = None  # from then on all learn; null: to the end
+    stages: Count  # counted from the image; each ends in a feature map, five in most encoders
+    epochs: Count | None = None  # then all stages learn; null: frozen to the end
 
 
 class Restarts(Strict):
-    """``schedule=cosine_restarts``: cosines one after the other, each with a warm-up of its own."""
+    """``schedule=cosine_restarts``: cosines one after another, each with its own warm-up."""
 
     cycles: Count = 4
-    growth: Annotated[float, Field(ge=1, le=10)] = 1.0  # each cycle so many times as long as the one before
-    decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # each peak this share of the one before
+    growth: Annotated[float, Field(ge=1, le=10)] = 1.0  # length of a cycle relative to the one before
+    decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # peak of a cycle relative to the one before
 
 
 class OneCycle(Strict):
-    """``schedule=one_cycle``: up to the rate while ``warmup`` lasts, then down, both by a cosine."""
+    """``schedule=one_cycle``: up to lr during ``warmup``, then down, both by a cosine."""
 
     start_factor: Annotated[float, Field(gt=0, le=1)] = 0.04  # first learning rate, as a fraction of lr
-    momentum: tuple[Fraction, Fraction] | None = (0.85, 0.95)  # at the peak and at the ends; null: left alone
+    momentum: tuple[Fraction, Fraction] | None = (0.85, 0.95)  # at the peak and at the ends; null: constant
 
 
 class Plateau(Strict):
-    """``schedule=plateau``: the rate is reduced when the monitored metric no longer improves."""
+    """``schedule=plateau``: the learning rate is reduced when the monitored metric stops improving."""
 
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    patience: Annotated[int, Field(ge=0)] = 10  # cut after more than so many epochs without a rise
+    patience: Annotated[int, Field(ge=0)] = 10  # reduced after more than so many epochs without improvement
 
 
 class Monitor(Strict):
     """The Dice that ``plateau`` and ``early_stop`` monitor."""
 
-    # train: of the epoch's own steps; inner: on patients of the training part that are not trained on;
-    # held_out: on the held-out fold, whose out-of-fold score this choice makes optimistic
+    # train: of the epoch's training steps; inner: of training patients that are left out of training;
+    # held_out: of the held-out fold, which makes its out-of-fold score optimistic
     split: Literal["train", "inner", "held_out"] = "train"
     folds: Annotated[int, Field(ge=2)] = 10  # inner: training patients are divided into so many; one is monitored
     min_delta: Fraction = 1e-4  # smallest gain that counts as an improvement
 
 
 class Swa(Strict):
-    """The mean of the weights at the end of each epoch is `final` (Izmailov et al., 2018)."""
+    """Stochastic weight averaging: `final` is the mean of the weights after each epoch (Izmailov et al., 2018)."""
 
-    start: Annotated[float, Field(ge=0, lt=1)] = 0.75  # share of all epochs
-    lr: Positive | None = None  # constant from there on; null: the schedule goes on
+    start: Annotated[float, Field(ge=0, lt=1)] = 0.75  # as a fraction of all epochs
+    lr: Positive | None = None  # constant from then on; null: the schedule continues
 
 
 OPTIMIZERS = (
@@ -64,61 +64,61 @@ SECTIONS = {"restarts": "cosine_restarts", "power": "poly", "one_cycle": "one_cy
 
 
 class Optim(Strict):
-    name: str = "adamw"  # of torch and timm, as in OPTIMIZERS
+    name: str = "adamw"  # of torch or timm, one of OPTIMIZERS
     lr: Positive = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    warmup: Fraction = 0.1  # share of all steps; of each cycle's with restarts
-    min_lr_factor: Fraction = 0.0  # where the rate ends, as a share of lr; of each cycle's peak with restarts
-    clip: Annotated[float, Field(ge=0)] = 1.0  # largest gradient norm; 0 for none
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the weight average; 0 for none
+    warmup: Fraction = 0.1  # fraction of all steps; of each cycle with restarts
+    min_lr_factor: Fraction = 0.0  # final learning rate as a fraction of lr; of each cycle's peak with restarts
+    clip: Annotated[float, Field(ge=0)] = 1.0  # maximum gradient norm; 0: no clipping
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the moving average of weights; 0: no average
     freeze: Freeze | None = None
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # factor of the learning rate an encoder stage, from behind
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # learning rate factor per encoder stage, from the last
     # learning rate of the encoder as a fraction of the decoder's, on top of layer_decay
     encoder_lr_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
-    # the optimizer's own: momentum, betas, eps, nesterov ...; those not given are as torch and timm have them
+    # arguments of the optimizer: momentum, betas, eps, nesterov ...; defaults are those of torch and timm
     options: dict[str, Any] = {}
     schedule: Schedule = "cosine"
-    restarts: Restarts | None = None  # these four are the options of one schedule each
+    restarts: Restarts | None = None  # these four belong to one schedule each
     one_cycle: OneCycle | None = None
     plateau: Plateau | None = None
     power: Positive | None = None  # of poly; null: 0.9
-    early_stop: Count | None = None  # epochs without an improvement of the monitored metric after which training ends
+    early_stop: Count | None = None  # epochs without improvement of the monitored metric after which training ends
     monitor: Monitor | None = None
     swa: Swa | None = None
-    average_best: Annotated[int, Field(ge=2)] | None = None  # `best` is the mean of so many best validated weights
+    average_best: Annotated[int, Field(ge=2)] | None = None  # `best` is the mean of the weights of so many best epochs
 
     @model_validator(mode="after")
     def _usable(self) -> "Optim":
         if self.name not in OPTIMIZERS:
             close = nearest(self.name, OPTIMIZERS).partition("; known")[0]
-            raise ValueError(f"name: {self.name!r} is no optimizer{close or '.'} Known: {', '.join(OPTIMIZERS)}")
+            raise ValueError(f"name: {self.name!r} is not an optimizer{close or '.'} Known: {', '.join(OPTIMIZERS)}")
         for key, value in self.options.items():
             numbers = value if isinstance(value, list) and value else [value]
             if not all(isinstance(v, int | str | None) or (isinstance(v, float) and math.isfinite(v)) for v in numbers):
-                raise ValueError(f"options.{key}: expected a number, a text or a list of numbers, got {value!r}")
+                raise ValueError(f"options.{key}: expected a number, a string or a list of numbers, got {value!r}")
         for key, schedule in SECTIONS.items():
             if getattr(self, key) is not None and self.schedule != schedule:
                 raise ValueError(f"{key}: only schedule={schedule} reads it, this is {self.schedule}; set it to null")
         if self.monitor and self.schedule != "plateau" and self.early_stop is None:
             raise ValueError("monitor: only schedule=plateau and early_stop read it; set it to null")
         if self.swa and self.early_stop is not None:
-            raise ValueError("early_stop: may end training before swa has begun; set one of them to null")
+            raise ValueError("early_stop: may end training before swa begins; set one of them to null")
         if self.schedule == "one_cycle" and self.warmup == 0:
-            raise ValueError("warmup: one_cycle rises to its peak while it lasts; give it as optim.warmup=0.3")
+            raise ValueError("warmup: one_cycle needs it to reach its peak; for example optim.warmup=0.3")
         return self
 
 
 class SlidingWindow(Strict):
-    """Prediction in overlapping windows instead of the whole grid at once; see predict/windows.py."""
+    """Prediction in overlapping windows instead of the whole image at once; see predict/windows.py."""
 
-    size: Annotated[int, Field(ge=32, multiple_of=32)]  # pixels of the grid
+    size: Annotated[int, Field(ge=32, multiple_of=32)]  # pixels at the input size
     stride: Count | None = None  # null: half the size
-    skip_empty: bool = True  # leave out windows with nothing brighter than air; there is background
+    skip_empty: bool = True  # skip windows with nothing brighter than air; they are background
 
     @model_validator(mode="before")
     @classmethod
-    def _size_alone(cls, told: Any) -> Any:
-        return {"size": told} if isinstance(told, int) else told
+    def _size_alone(cls, value: Any) -> Any:
+        return {"size": value} if isinstance(value, int) else value
 
     @model_validator(mode="after")
     def _no_gaps(self) -> "SlidingWindow":
@@ -132,17 +132,17 @@ class SlidingWindow(Strict):
 
 
 class Predict(Strict):
-    tta: list[Literal["hflip", "vflip", "rotate"]] = []  # views averaged beside the plain one, in all combinations
+    tta: list[Literal["hflip", "vflip", "rotate"]] = []  # views averaged with the plain one, in all combinations
     input_size: Annotated[int, Field(ge=32, multiple_of=32)] | None = None  # long side of the image; null: data.size
-    # factors of that grid, whose maps are averaged
+    # factors of the input size, whose maps are averaged
     scales: Annotated[list[Annotated[float, Field(ge=0.25, le=4)]], Field(min_length=1)] = [1.0]
-    window: SlidingWindow | None = None  # null: the whole grid at once
+    window: SlidingWindow | None = None  # null: the whole image at once
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    batch: Count = 4  # images, or windows, at once
-    oof_prob: bool = False  # keep the held-out images' probability maps
+    batch: Count = 4  # images or windows at once
+    oof_prob: bool = False  # save the held-out images' probability maps
 
     def sides(self, size: int) -> list[int]:
-        """Grids that an image is predicted on, where ``size`` is the one of training.
+        """Input sizes of the prediction of an image; ``size`` is that of training.
 
         >>> Predict(scales=[0.5, 1, 1.3]).sides(512)
         [256, 512, 672]

@@ -1,4 +1,4 @@
-"""``key=value`` words as typed options of any kind; how a value is read follows from the option's type alone."""
+"""``key=value`` arguments as typed options; the type of an option determines how its value is parsed."""
 
 import json
 import re
@@ -14,13 +14,13 @@ from .base import Strict, known_keys, unknown_key, validate_as
 
 
 def typed(kind: type[Strict], pairs: dict[str, str]) -> Any:
-    """Options of a kind from ``key=value`` pairs.
+    """Options of class ``kind`` from ``key=value`` pairs.
 
-    Text and paths are taken as they are, a list is written ``a,b`` or ``[a,b]``, an option with options of its own
-    ``{size:1024,skip_empty:true}``, and whatever the kind says in ``READ`` by that.
+    Strings and paths are taken as they are. A list is written ``a,b`` or ``[a,b]``, nested options
+    ``{size:1024,skip_empty:true}``. Options in ``kind.READ`` are parsed by its functions.
 
     Raises:
-        ConfigError: an unknown key, one given twice, or an impossible value.
+        ConfigError: an unknown key, a key given twice, or an invalid value.
     """
     values: dict[str, Any] = {}
     names = sorted({*known_keys(kind, ""), *kind.SPELLED} - set(kind.SPELLED.values()))
@@ -29,7 +29,7 @@ def typed(kind: type[Strict], pairs: dict[str, str]) -> Any:
         if key not in names:
             raise ConfigError(unknown_key(key, names, "predict"))
         if field in values:
-            raise ConfigError(f"{key}: says the same as another word; give one of the two")
+            raise ConfigError(f"{key}: sets the same option as another key; give one of them")
         values[field] = kind.READ[field](text) if field in kind.READ else _value(key, text, leaves(kind, field))
     return validate_as(kind, values)
 
@@ -48,17 +48,17 @@ def _text(value: Any) -> str:
 
 
 def leaves(kind: type[BaseModel], field: str) -> set[Any]:
-    """The types that an option may have, without unions and annotations; of containers the outer one alone."""
-    found, left = set(), [kind.model_fields[field].annotation]
-    while left:
-        one = left.pop()
+    """The types that an option may have, without unions and annotations; of containers only the outer type."""
+    found, pending = set(), [kind.model_fields[field].annotation]
+    while pending:
+        one = pending.pop()
         origin = get_origin(one)
         if origin in (list, tuple, dict):
             found.add(origin)
         elif origin is Literal:
             found |= {type(value) for value in get_args(one)}
         elif get_args(one):
-            left += [part for part in get_args(one) if isinstance(part, type) or get_origin(part) is not None]
+            pending += [part for part in get_args(one) if isinstance(part, type) or get_origin(part) is not None]
         else:
             found.add(one)
     return found
@@ -70,7 +70,7 @@ def _value(key: str, text: str, kinds: set[Any]) -> Any:
     if kinds & {str, Path}:
         return text
     if any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds):
-        text = re.sub(r":(?=\S)", ": ", text)  # Hydra needs no spaces
+        text = re.sub(r":(?=\S)", ": ", text)  # as in Hydra, spaces are optional
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

@@ -1,7 +1,8 @@
-"""Activation checkpointing (Chen et al., 2016): blocks keep their input alone and are computed again for backward.
+"""Activation checkpointing (Chen et al., 2016): a block saves its input only and is recomputed for backward.
 
-Gradients are the same bits on a CPU, random draws repeated and BatchNorm's running statistics taken once. A block's
-class is exchanged, not the module, so weights keep their names, copies work, and a run may switch it at any time.
+On a CPU gradients are bit-identical: random draws are repeated, and BatchNorm updates its running statistics once. The
+class of a block is changed, not the module. So parameters keep their names, copies work, and a run may switch at any
+time.
 """
 
 from collections.abc import Iterator
@@ -17,43 +18,43 @@ from torch.utils.checkpoint import checkpoint
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
-def recompute_blocks(network: nn.Module) -> int:
-    """Makes every block below ``network`` forget what it computed until backward; returns their number.
+def checkpoint_blocks(network: nn.Module) -> int:
+    """Turns on checkpointing for every block below ``network``; returns the number of blocks.
 
-    A block is the smallest member of a list of modules that holds two or more convolutions or matrices: a residual
-    block, an attention layer, a stage of a decoder.
+    A block is the smallest member of a list of modules that contains two or more convolutions or matrices: a residual
+    block, an attention layer, a block of a decoder.
     """
     blocks = list(_blocks(network, member=False))
     for block in blocks:
         plain = type(block)
-        block.__class__ = type(plain.__name__, (_Recomputed, plain), {})
+        block.__class__ = type(plain.__name__, (_Checkpointed, plain), {})
     return len(blocks)
 
 
-class _Recomputed(nn.Module):
+class _Checkpointed(nn.Module):
     def forward(self, *arguments: Any, **options: Any) -> Any:
         forward = super().forward
         if not (self.training and torch.is_grad_enabled()):
             return forward(*arguments, **options)
-        given = [list(a) if isinstance(a, list) else a for a in arguments]  # DenseNet's list grows meanwhile
-        return checkpoint(forward, *given, use_reentrant=False, context_fn=partial(_contexts, self), **options)
+        inputs = [list(a) if isinstance(a, list) else a for a in arguments]  # DenseNet appends to its list later
+        return checkpoint(forward, *inputs, use_reentrant=False, context_fn=partial(_contexts, self), **options)
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    return nullcontext(), _again(block)
+    return nullcontext(), _frozen_statistics(block)
 
 
 @contextmanager
-def _again(block: nn.Module) -> Iterator[None]:
-    """The second time, running statistics are not taken from the same batch once more."""
+def _frozen_statistics(block: nn.Module) -> Iterator[None]:
+    """During recomputation BatchNorm does not update its running statistics a second time."""
     norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    saved = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm, (momentum, count) in zip(norms, kept, strict=True):
+        for norm, (momentum, count) in zip(norms, saved, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, count
 
 

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from ..config import Model, Strict, nearest, validate
 from ..errors import ConfigError
 from . import hrnet_ocr, lraspp, residual_unet, swin_unetr
-from .activation_checkpointing import recompute_blocks
+from .activation_checkpointing import checkpoint_blocks
 from .drop_path import constructor_options, set_drop_path
 from .film import Film
-from .norms import exchange_norms
+from .norms import replace_norms
 from .pointrend import PointRend, Points
-from .segmenter import Auxiliary, Coarse, Segmenter, dry_run, enlarge
+from .segmenter import Auxiliary, Coarse, Segmenter, dry_run, upsample
 from .smp_models import DECODERS, advice, build_pair, check_encoder, other_sizes
 
-# architectures of our own, beside smp's DECODERS: (encoder, *, weights, classes, **options) to a segmenter
+# our own architectures, in addition to smp's DECODERS: (encoder, *, weights, classes, **options) to a segmenter
 OWN: dict[str, Callable[..., Segmenter]] = {
     "hrnet_ocr": hrnet_ocr.build,
     "lraspp": lraspp.build,
@@ -31,7 +31,13 @@ OWN: dict[str, Callable[..., Segmenter]] = {
 
 
 class Output(NamedTuple):
-    """``logits`` float[B, C, S, S]; in training ``points`` of a PointRend head and ``auxiliary`` of :class:`Coarse`."""
+    """Output of a :class:`Network` in training.
+
+    Attributes:
+        logits: float[B, C, S, S].
+        points: predictions of a PointRend head; None without one.
+        auxiliary: as in :class:`Coarse`.
+    """
 
     logits: Tensor
     points: Points | None
@@ -39,27 +45,33 @@ class Output(NamedTuple):
 
 
 class Network(nn.Module):
-    """What the engine trains and prediction runs: grey images in, logits out, whatever the parts."""
+    """The network that training and prediction run: grey images to logits."""
 
     def __init__(self, *, segmenter: Segmenter, refiner: PointRend | None):
         super().__init__()
-        # one owner for the weights, so that each has one name in a checkpoint
+        # one owner of the parameters, so that each has one name in a checkpoint
         self.core: Segmenter | PointRend = refiner if refiner is not None else segmenter
 
-    def forward(self, images: Tensor, traits: Tensor | None = None) -> Output:
-        """uint8[B, 1, S, S], and traits float32[B, T] where ``model.metadata`` names some (NaN: missing), to logits
-        float[B, C, S, S] and what else training learns from."""
-        x = normalise(images, self.dtype)
-        coarse, points = self.core(x, traits) if isinstance(self.core, PointRend) else (self.core(x, traits), None)
-        return Output(enlarge(coarse.logits, (images.shape[-2], images.shape[-1])), points, coarse.auxiliary)
+    def forward(self, images: Tensor, attributes: Tensor | None = None) -> Output:
+        """Logits at full size, and in training points and auxiliary logits.
 
-    def predict(self, images: Tensor, traits: Tensor | None = None) -> Tensor:
-        """As :meth:`forward`, to final logits float32[B, C, S, S], refined where there is a PointRend head."""
+        Args:
+            images: uint8[B, 1, S, S].
+            attributes: float32[B, T] of ``model.metadata``; NaN is missing.
+        """
+        x = normalise(images, self.dtype)
+        coarse, points = (
+            self.core(x, attributes) if isinstance(self.core, PointRend) else (self.core(x, attributes), None)
+        )
+        return Output(upsample(coarse.logits, (images.shape[-2], images.shape[-1])), points, coarse.auxiliary)
+
+    def predict(self, images: Tensor, attributes: Tensor | None = None) -> Tensor:
+        """Final logits float32[B, C, S, S], refined by the PointRend head if there is one; Args as :meth:`forward`."""
         x = normalise(images, self.dtype)
         size = (images.shape[-2], images.shape[-1])
         if isinstance(self.core, Segmenter):
-            return enlarge(self.core(x, traits).logits, size).float()
-        coarse: Coarse = self.core.segmenter(x, traits)
+            return upsample(self.core(x, attributes).logits, size).float()
+        coarse: Coarse = self.core.segmenter(x, attributes)
         return self.core.refine(coarse, size).float()
 
     @property
@@ -72,7 +84,7 @@ class Network(nn.Module):
 
 
 def normalise(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 grey to about -2..2, by the mean and spread that ImageNet's networks expect of luminance."""
+    """uint8 grey to about -2..2, by the mean and standard deviation of luminance on ImageNet."""
     return (images.to(dtype) / 255 - 0.449) / 0.226
 
 
@@ -80,11 +92,11 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
     """The network of a configuration, on the CPU.
 
     Args:
-        size: side of the working grid, on which the network is tried once.
-        pretrained: false leaves ``model.weights`` out, where weights are loaded from a run anyway.
+        size: input size, at which the network is run once on empty images.
+        pretrained: false ignores ``model.weights``, if a checkpoint is loaded later.
 
     Raises:
-        ConfigError: an unknown decoder or encoder, a pair or size that does not work, weights that cannot be had.
+        ConfigError: an unknown decoder or encoder, a pair or size that does not work, weights that cannot be loaded.
     """
     from_file = Path(model.weights).is_file()
     if pretrained:
@@ -93,7 +105,7 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
     segmenter = build_segmenter(model, weights=name, classes=classes, size=size)
     if from_file and pretrained:
         load_encoder(segmenter.encoder, Path(model.weights))
-    exchange_norms(segmenter, model.norm)
+    replace_norms(segmenter, model.norm)
     if model.drop_path is not None and not set_drop_path(segmenter.encoder, model.drop_path, size):
         raise no_drop_path(model)
     try:
@@ -104,23 +116,23 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
         refiner = PointRend(segmenter=segmenter, size=size, **sizes) if sizes else None
         network = Network(segmenter=segmenter, refiner=refiner)
         dry_run(network, torch.zeros(1, 1, size, size, dtype=torch.uint8))
-    except Exception as error:  # a third party's assertion is an answer to the user's choice
-        sides = other_sizes(segmenter, size)
+    except Exception as error:  # third-party code raises errors of any type
+        sizes_that_run = other_sizes(segmenter, size)
         raise ConfigError(
             f"model.arch={model.arch} with model.encoder={model.encoder} does not run at data.size={size}: "
             f"{one_line(error)}"
-            + (f". It runs at {sides}" if sides else "")
+            + (f". It runs at {sizes_that_run}" if sizes_that_run else "")
             + advice(model.arch.lower(), model.encoder, size, model.options)
         ) from None
     if model.activation_checkpointing:
-        recompute_blocks(network)
+        checkpoint_blocks(network)
     if model.channels_last:
         network = network.to(memory_format=torch.channels_last)
     return network.train()
 
 
 def build_segmenter(model: Model, *, weights: str | None, classes: int, size: int) -> Segmenter:
-    """The segmenter of ``model.arch``, ``model.encoder`` and ``model.options``, BatchNorm still in it.
+    """The segmenter of ``model.arch``, ``model.encoder`` and ``model.options``, with its BatchNorm layers.
 
     Args:
         weights: a name that the encoder knows, or None to start from scratch.
@@ -131,7 +143,7 @@ def build_segmenter(model: Model, *, weights: str | None, classes: int, size: in
     arch = model.arch.lower()
     if arch not in OWN and arch not in DECODERS:
         raise ConfigError(f"model.arch={model.arch}: no such decoder{nearest(arch, [*DECODERS, *OWN])}")
-    # its retries fill the screen; the one line that matters is ours, below
+    # no lines about its retries; the message below is enough
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     common: dict[str, Any] = {"weights": weights, "classes": classes}
     try:
@@ -144,11 +156,11 @@ def build_segmenter(model: Model, *, weights: str | None, classes: int, size: in
         raise
     except OSError as error:
         raise ConfigError(
-            f"model.weights={model.weights}: the weights of {model.encoder} could not be downloaded "
+            f"model.weights={model.weights}: the pretrained weights of {model.encoder} could not be downloaded "
             f"({type(error).__name__}). Train from scratch with model.weights=none, or name a local file with "
             "model.weights=/path/to/file.safetensors"
         ) from None
-    except Exception as error:  # whatever a third-party constructor raises is an answer to the user's choice
+    except Exception as error:  # third-party constructors raise errors of any type
         if model.drop_path is not None and "drop_path_rate" in str(error):
             raise no_drop_path(model) from None
         raise ConfigError(
@@ -158,45 +170,45 @@ def build_segmenter(model: Model, *, weights: str | None, classes: int, size: in
 
 
 def bottleneck_channels(segmenter: Segmenter, size: int) -> int:
-    """Channels of the encoder's last map."""
+    """Channels of the encoder's last feature map."""
     found = dry_run(segmenter.encoder, torch.zeros(1, segmenter.in_channels, size, size))
     return (found[0] if isinstance(found, tuple) else found)[-1].shape[1]
 
 
 def typed_options(arch: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Options for an architecture of our own, checked by the types in the signature that they go to."""
+    """Options of one of our own architectures, checked against the types in the signature of its ``build``."""
     parameters = inspect.signature(OWN[arch]).parameters.values()
     fields: dict[str, Any] = {p.name: (p.annotation, p.default) for p in parameters if p.default is not p.empty}
     return validate(options, create_model("ArchOptions", __base__=Strict, **fields), "model.options").model_dump()
 
 
 def one_line(error: Exception) -> str:
-    """The kind and text of a third party's error, cut to a readable length."""
+    """Type and text of a third-party error, shortened to one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".removesuffix(": ").removesuffix(".")
 
 
 def check_weights(model: Model) -> None:
-    """Refuses a file that is not there and a name that timm would pass over in silence."""
+    """Raises ConfigError for a missing file, and for a name that timm would ignore."""
     if model.weights.endswith((".safetensors", ".pth", ".pt", ".bin")) or "/" in model.weights:
         if not Path(model.weights).is_file():
             raise ConfigError(f"model.weights={model.weights}: no such file")
     elif model.encoder.startswith("tu-") and model.weights not in ("none", "imagenet"):
         raise ConfigError(
-            f"model.weights={model.weights}: timm's weights are named behind the encoder, as in "
+            f"model.weights={model.weights}: timm's weights are named after the encoder, as in "
             f"model.encoder={model.encoder.partition('.')[0]}.{model.weights} model.weights=imagenet"
         )
 
 
 def no_drop_path(model: Model) -> ConfigError:
     return ConfigError(
-        f"model.drop_path={model.drop_path}: {model.encoder} has no drop path and would pass it over; smp's MiT and "
+        f"model.drop_path={model.drop_path}: {model.encoder} has no drop path and would ignore it; smp's MiT and "
         "EfficientNet have it, and timm's (tu-) ConvNeXt, EfficientNet, ResNet, RegNet, Swin, ViT and others. Leave "
         "it out with model.drop_path=null"
     )
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:
-    """Encoder weights from a local .safetensors file; a colour first layer is summed to fit grey images."""
+    """Loads encoder weights from a local .safetensors file; a colour first layer is summed for grey images."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -219,7 +231,7 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
     missing = [key for key in wanted if key not in found and not key.endswith("num_batches_tracked")]
     if missing:
         raise ConfigError(
-            f"model.weights={path}: fits another encoder; {len(missing)} of {len(wanted)} tensors are missing, "
+            f"model.weights={path}: is of another encoder; {len(missing)} of {len(wanted)} tensors are missing, "
             f"such as {missing[0]}. Name a file of this encoder, or set model.weights=none"
         )
     encoder.load_state_dict(found, strict=False)

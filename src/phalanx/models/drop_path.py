@@ -1,4 +1,4 @@
-"""Stochastic depth (Huang et al., 2016) in encoders: residual branches left out at random, deeper ones more often."""
+"""Stochastic depth (Huang et al., 2016) in encoders: residual branches dropped at random, deeper ones more often."""
 
 import copy
 
@@ -11,21 +11,21 @@ NAMES = ("DropPath", "StochasticDepth")  # of timm and torchvision, whose encode
 
 
 def constructor_options(encoder: str, rate: float | None) -> dict[str, float]:
-    """What timm's constructors (``tu-``) must be told, since they make no layer for a rate of 0."""
+    """Arguments of timm's constructors (``tu-``), which make no drop path layer for a rate of 0."""
     return {"drop_path_rate": rate} if rate is not None and encoder.startswith(("tu-", "timm-")) else {}
 
 
 def set_drop_path(encoder: nn.Module, rate: float, size: int) -> bool:
-    """Sets the rate of the encoder's last block; those before it keep their share of it, as published.
+    """Sets the rate of the encoder's last block and scales those of earlier blocks with it.
 
     Args:
         size: side of the images.
 
     Returns:
-        whether the encoder obeys: smp's MiT and EfficientNet do, and those of timm that took the rate in their
-        constructor (ConvNeXt, EfficientNet, ResNet, RegNet, Swin, ViT and others) and have blocks to leave out.
+        whether the encoder uses drop path. smp's MiT and EfficientNet do, and those of timm's encoders that take the
+        rate in their constructor (ConvNeXt, EfficientNet, ResNet, RegNet, Swin, ViT and others).
     """
-    if hasattr(encoder, "_drop_connect_rate"):  # smp's EfficientNet: no layer, a number in its forward
+    if hasattr(encoder, "_drop_connect_rate"):  # smp's EfficientNet has no layer, but a number in its forward
         encoder._drop_connect_rate = rate  # type: ignore[assignment]
         return True
     layers = [module for module in encoder.modules() if type(module).__name__ in NAMES]
@@ -37,10 +37,10 @@ def set_drop_path(encoder: nn.Module, rate: float, size: int) -> bool:
 
 
 def _used(encoder: nn.Module, size: int, key: str) -> bool:
-    """Whether a forward passes a layer with a rate: blocks without a shortcut hold one that they never call."""
-    shadow, passed = copy.deepcopy(encoder).to("meta"), []
-    for layer in shadow.modules():
+    """Whether a forward calls a layer with a rate; blocks without a shortcut have a layer that they never call."""
+    meta, calls = copy.deepcopy(encoder).to("meta"), []
+    for layer in meta.modules():
         if type(layer).__name__ in NAMES and getattr(layer, key) > 0:
-            layer.register_forward_hook(lambda *call: passed.append(True))
-    shadow(torch.empty(1, input_channels(encoder), size, size, device="meta"))
-    return bool(passed)
+            layer.register_forward_hook(lambda *call: calls.append(True))
+    meta(torch.empty(1, input_channels(encoder), size, size, device="meta"))
+    return bool(calls)

@@ -1,4 +1,4 @@
-"""What is known of the patient, told to the network at its bottleneck (FiLM: Perez et al., 2018)."""
+"""Conditions the network on patient metadata at its bottleneck (FiLM: Perez et al., 2018)."""
 
 import torch
 from torch import Tensor, nn
@@ -7,23 +7,23 @@ from ..errors import ConfigError
 
 
 class Film(nn.Module):
-    """Scales and shifts the channels of a map as the traits of each image's patient ask.
+    """Scales and shifts the channels of a feature map by the attributes of each image's patient.
 
-    Each trait, standardised, is embedded and the embeddings are added up; a missing one has a learned embedding of its
-    own. So that this learns also where the sheet has no gaps, known traits are forgotten now and then in training. The
-    last layer starts at zero: in the beginning the map stays as it is.
+    Each attribute is standardised and embedded, and the embeddings are added up. A missing attribute has a learned
+    embedding. Training drops known attributes at random, so that this embedding learns even from complete metadata.
+    The last layer starts at zero, so a new layer is the identity.
 
     Args:
-        names: of the traits, in the order of the values.
-        forget: probability with which training takes a trait for missing.
+        names: of the attributes, in the order of the values.
+        dropout: probability with which training treats an attribute as missing.
     """
 
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, *, names: list[str], channels: int, hidden: int = 64, forget: float = 0.1):
+    def __init__(self, *, names: list[str], channels: int, hidden: int = 64, dropout: float = 0.1):
         super().__init__()
-        self.names, self.forget = names, forget
+        self.names, self.dropout = names, dropout
         self.register_buffer("mean", torch.zeros(len(names)))
         self.register_buffer("spread", torch.ones(len(names)))
         self.slope = nn.Parameter(torch.randn(len(names), hidden) / hidden**0.5)
@@ -35,11 +35,12 @@ class Film(nn.Module):
 
     @torch.no_grad()
     def standardise_by(self, values: Tensor) -> None:
-        """Takes mean and spread from the training images' values float[N, T], NaN where missing; they are kept with
-        the weights.
+        """Sets mean and standard deviation from the training images' values float[N, T]; NaN is missing.
+
+        Both are buffers, which checkpoints contain.
 
         Raises:
-            ConfigError: nobody in training has a trait.
+            ConfigError: an attribute is missing for all training images.
         """
         for number, name in enumerate(self.names):
             known = values[:, number][~values[:, number].isnan()].double()
@@ -51,20 +52,25 @@ class Film(nn.Module):
             self.mean[number], self.spread[number] = known.mean(), spread if spread > 0 else 1.0
 
     def forward(self, maps: Tensor, values: Tensor | None) -> Tensor:
-        """maps[B, K, h, w] and values float32[B, T], NaN where missing, to maps[B, K, h, w]. None: all are missing."""
+        """The conditioned maps[B, K, h, w].
+
+        Args:
+            maps: float[B, K, h, w].
+            values: float32[B, T], NaN if missing; None: all are missing.
+        """
         if values is None:
             values = self.mean.new_full((len(maps), len(self.names)), torch.nan)
         known = ~values.isnan()
         if self.training:
-            known = known & (torch.rand(values.shape, device=values.device) >= self.forget)
+            known = known & (torch.rand(values.shape, device=values.device) >= self.dropout)
         standard = ((values.nan_to_num() - self.mean) / self.spread)[..., None]  # (B, T, 1)
         embedded = torch.where(known[..., None], standard * self.slope + self.offset, self.missing)
         scale, shift = self.out(embedded.sum(1).relu())[..., None, None].chunk(2, 1)
         return (maps * (1 + scale) + shift).to(maps.dtype)
 
 
-class Informed:
-    """A network that is asked about images of known patients: what prediction calls instead of the network."""
+class ConditionedNetwork:
+    """A network with the metadata of the patients whose images it predicts, for prediction code that knows none."""
 
     def __init__(self, network: nn.Module, values: Tensor):
         self.network, self.values = network, values

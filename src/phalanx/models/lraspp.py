@@ -13,10 +13,10 @@ from .smp_models import build_encoder, check_encoder
 
 
 class LiteAspp(nn.Module):
-    """The last map, squeezed and weighed channel by channel by its own mean, enlarged onto the map at stride 8.
+    """The last map, squeezed, gated per channel by its own mean, upsampled and concatenated to the map at stride 8.
 
-    The paper adds the logits of two 1 x 1 convolutions; one over the two maps together is the same. Where the paper
-    pools large windows, the whole map is pooled, as torchvision does.
+    The paper adds the logits of two 1 x 1 convolutions. One convolution of the concatenated maps is the same. The
+    paper pools large windows; here the whole map is pooled, as in torchvision.
     """
 
     def __init__(self, *, fine: int, deep: int, channels: int = 128):
@@ -39,14 +39,14 @@ def build(encoder: str, *, weights: str | None, classes: int, channels: Count = 
         channels: of the squeezed map.
 
     Raises:
-        ConfigError: the encoder cannot be dilated, or is none.
+        ConfigError: the encoder is unknown or cannot be dilated.
     """
     check_encoder(encoder)
     try:
         body = build_encoder(encoder, weights=weights, output_stride=16)
     except OSError:
         raise
-    except Exception:  # whatever a third-party encoder raises is an answer to the user's choice
+    except Exception:  # third-party encoders raise errors of any type
         raise ConfigError(
             f"model.arch=lraspp with model.encoder={encoder}: this encoder cannot be dilated to stride 16. "
             "Choose tu-mobilenetv3_large_100, mobilenet_v2, efficientnet-b0 or resnet34, or another model.arch (fpn)"

@@ -1,4 +1,4 @@
-"""Norm layers exchanged, so that one or two images of 2048 pixels a batch train as well as many small ones."""
+"""Replaces norm layers, so that batches of one or two images of 2048 pixels train as well as large batches."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,61 +19,60 @@ class ChannelNorm(nn.Module):
 
 
 class InstanceNorm(nn.Module):
-    """Instance norm (Ulyanov et al., 2016): each channel of each image over its places, maps[B, C, ...]."""
+    """Instance norm (Ulyanov et al., 2016): each channel of each image over its pixels, maps[B, C, ...]."""
 
     def __init__(self, weight: nn.Parameter | None, bias: nn.Parameter | None, *, channels: int, eps: float):
         super().__init__()
         self.weight, self.bias, self.channels, self.eps = weight, bias, channels, eps
 
     def forward(self, x: Tensor) -> Tensor:
-        if x[0, 0].numel() == 1:  # one place is zero after the norm, whatever it was
-            raise ValueError("model.norm=instance would erase the 1 x 1 maps of this network; take model.norm=group")
+        if x[0, 0].numel() == 1:  # a single pixel becomes zero, whatever it was
+            raise ValueError("model.norm=instance would zero the 1 x 1 maps of this network; set model.norm=group")
         return F.group_norm(x, self.channels, self.weight, self.bias, self.eps)
 
 
-def group_count(channels: int, most: int = 32, width: int = 4) -> int:
-    """The largest number of groups, at most ``most``, that divides the channels into groups of ``width`` or more.
+def group_count(channels: int, limit: int = 32, width: int = 4) -> int:
+    """The largest number of groups, at most ``limit``, that divides the channels into groups of ``width`` or more.
 
-    32 does not divide every channel count; and a group of one channel would erase a channel's level, all there
-    is to know in a pooled 1 x 1 map.
+    32 does not divide every channel count. A group of one channel would zero a pooled 1 x 1 map.
 
     >>> group_count(256), group_count(64), group_count(24), group_count(40), group_count(7)
     (32, 16, 6, 10, 1)
     """
     return max(
-        groups for groups in range(1, most + 1) if channels % groups == 0 and groups <= max(1, channels // width)
+        groups for groups in range(1, limit + 1) if channels % groups == 0 and groups <= max(1, channels // width)
     )
 
 
-def exchange_norms(module: nn.Module, kind: str) -> nn.Module:
+def replace_norms(module: nn.Module, kind: str) -> nn.Module:
     """Replaces every BatchNorm below ``module``, in place; returns the module.
 
     Args:
-        kind: batch (nothing is done), group (Wu and He, 2018), instance, or layer, which is over the channels of
-            each pixel.
+        kind: batch (no change), group (Wu and He, 2018), instance, or layer, which is over the channels of each
+            pixel.
 
-    Scale and offset are kept, so pretrained weights keep their meaning; layers that carry an activation of their
-    own (timm's BatchNormAct2d) keep it. Norms of other kinds, as ConvNeXt and transformers have them, stay.
+    Scale and offset are reused, so pretrained weights stay valid. So are the activations inside norm layers (timm's
+    BatchNormAct2d). Norms of other kinds, as in ConvNeXt and transformers, stay.
 
     Raises:
-        ConfigError: layer norm over a single channel, which would erase it.
+        ConfigError: layer norm over a single channel, which would zero it.
     """
     if kind == "batch":
         return module
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm):
-            behind = [getattr(child, part) for part in ("drop", "act") if hasattr(child, part)]
-            norm = _like(child, kind)
-            setattr(module, name, nn.Sequential(norm, *behind) if behind else norm)
+            following = [getattr(child, part) for part in ("drop", "act") if hasattr(child, part)]
+            norm = _replacement(child, kind)
+            setattr(module, name, nn.Sequential(norm, *following) if following else norm)
         else:
-            exchange_norms(child, kind)
+            replace_norms(child, kind)
     return module
 
 
-def _like(old: _BatchNorm, kind: str) -> nn.Module:
+def _replacement(old: _BatchNorm, kind: str) -> nn.Module:
     channels, eps, affine = old.num_features, old.eps, old.affine
     if kind == "layer" and channels == 1:
-        raise ConfigError("model.norm=layer: this network has a norm over one channel, which it would erase")
+        raise ConfigError("model.norm=layer: this network has a norm over one channel, which layer norm would zero")
     if kind != "group":
         norm = ChannelNorm if kind == "layer" else InstanceNorm
         return norm(old.weight, old.bias, channels=channels, eps=eps)

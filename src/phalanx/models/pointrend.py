@@ -1,8 +1,8 @@
-"""PointRend for classes that overlap: a point head corrects the pixels whose class is uncertain.
+"""PointRend for overlapping classes: a point head corrects the pixels whose class is uncertain.
 
 Kirillov et al., "PointRend: Image Segmentation as Rendering", 2020. The paper's (and detectron2's) semantic
-uncertainty is the margin between the best two classes, which says nothing where several classes may hold at
-once; here it is -|logit|, of the least certain class of a pixel. Points are shared by the classes of an image.
+uncertainty is the margin between the best two classes, which has no meaning if classes may overlap. Here it is
+-|logit| of the least certain class of a pixel. All classes of an image share its points.
 """
 
 from itertools import pairwise
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .segmenter import Coarse, Segmenter, enlarge
+from .segmenter import Coarse, Segmenter, upsample
 
 
 class Points(NamedTuple):
@@ -23,12 +23,14 @@ class Points(NamedTuple):
 
 
 def sample_points(maps: Tensor, coords: Tensor) -> Tensor:
-    """Values of maps[B, C, H, W] at float32 coords[B, N, 2] in 0..1, bilinear: [B, C, N] in the type of the maps.
+    """Bilinear values [B, C, N] of maps[B, C, H, W] at float32 coords[B, N, 2] in 0..1, in the maps' type.
 
-    Coordinates stay in float32: half precision has 256 (bfloat16) or 2048 steps of 0..1, several pixels each.
+    Coordinates stay in float32. In half precision 0..1 has 256 (bfloat16) or 2048 steps of several pixels each.
     """
-    wide = maps.to(torch.promote_types(maps.dtype, coords.dtype))
-    return F.grid_sample(wide, 2 * coords[:, :, None].to(wide.dtype) - 1, align_corners=False)[..., 0].to(maps.dtype)
+    promoted = maps.to(torch.promote_types(maps.dtype, coords.dtype))
+    return F.grid_sample(promoted, 2 * coords[:, :, None].to(promoted.dtype) - 1, align_corners=False)[..., 0].to(
+        maps.dtype
+    )
 
 
 def uncertainty(logits: Tensor) -> Tensor:
@@ -39,14 +41,14 @@ def uncertainty(logits: Tensor) -> Tensor:
 def training_points(logits: Tensor, count: int, oversample: float, importance: float) -> Tensor:
     """Point coordinates float[B, N, 2] for training: section 3.1 of the paper (N, k, beta).
 
-    Of k N uniform candidates the beta N most uncertain are kept; the rest of N is uniform.
+    The beta N most uncertain of k N uniform candidates are taken; the other points are uniform.
     """
     candidates = torch.rand(len(logits), max(count, int(count * oversample)), 2, device=logits.device)
-    doubt = uncertainty(sample_points(logits, candidates))
-    hard = doubt.topk(int(count * importance), dim=1).indices
+    uncertain = uncertainty(sample_points(logits, candidates))
+    hard = uncertain.topk(int(count * importance), dim=1).indices
     picked = candidates.gather(1, hard[:, :, None].expand(-1, -1, 2))
-    anywhere = torch.rand(len(logits), count - hard.shape[1], 2, device=logits.device)
-    return torch.cat([picked, anywhere], 1)
+    uniform = torch.rand(len(logits), count - hard.shape[1], 2, device=logits.device)
+    return torch.cat([picked, uniform], 1)
 
 
 def uncertain_pixels(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -59,9 +61,9 @@ def uncertain_pixels(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 class PointHead(nn.Module):
-    """The paper's small MLP over fine features and coarse logits, the logits fed in again at each layer.
+    """The paper's small MLP over fine features and coarse logits, with the logits as an input of every layer.
 
-    Untrained, it gives the coarse logits back, so that what it learns is how they are wrong."""
+    It is initialised to return the coarse logits, so that it learns their errors."""
 
     def __init__(self, *, fine: int, classes: int, hidden: int, layers: int):
         super().__init__()
@@ -114,9 +116,9 @@ class PointRend(nn.Module):
         self.points, self.oversample, self.importance = points, oversample, importance
         self.subdivision_points, self.detach = subdivision_points, detach
 
-    def forward(self, images: Tensor, traits: Tensor | None = None) -> tuple[Coarse, Points | None]:
+    def forward(self, images: Tensor, attributes: Tensor | None = None) -> tuple[Coarse, Points | None]:
         """Coarse logits, and in training the predictions at sampled points."""
-        coarse = self.segmenter(images, traits)
+        coarse = self.segmenter(images, attributes)
         if not self.training:
             return coarse, None
         with torch.no_grad():
@@ -134,15 +136,15 @@ class PointRend(nn.Module):
     def refine(self, coarse: Coarse, size: tuple[int, int]) -> Tensor:
         """Logits[B, C, *size] by adaptive subdivision: section 3.1 of the paper, for inference.
 
-        The grid is doubled until it has the size; after each doubling the most uncertain pixels are predicted
-        anew. A grid all of whose pixels could be re-predicted is so.
+        The logits are upsampled by 2 until they have the size. After each step the most uncertain pixels are
+        predicted again, or all pixels if the budget allows.
         """
         logits = coarse.logits
         while tuple(logits.shape[-2:]) != size:
             doubled = (min(2 * logits.shape[-2], size[0]), min(2 * logits.shape[-1], size[1]))
-            logits = enlarge(logits, doubled)
+            logits = upsample(logits, doubled)
             index, coords = uncertain_pixels(logits, self.subdivision_points)
-            fresh = self.at(coarse, coords)
-            flat = logits.flatten(2).scatter(2, index[:, None].expand(-1, logits.shape[1], -1), fresh.to(logits.dtype))
+            refined = self.at(coarse, coords).to(logits.dtype)
+            flat = logits.flatten(2).scatter(2, index[:, None].expand(-1, logits.shape[1], -1), refined)
             logits = flat.view_as(logits)
         return logits

@@ -1,8 +1,8 @@
 """A U-Net with a residual encoder, from scratch, as nnU-Net plans it.
 
 Isensee et al., "nnU-Net Revisited", 2024 (ResEnc): residual blocks with strided convolutions, leaky ReLU, transposed
-convolutions, one convolution a decoder stage, and losses also at the coarser decoder stages, each weighing half of the
-one before. nnU-Net normalises each image and channel by itself; which norm it is here, ``model.norm`` says.
+convolutions, one convolution per decoder stage, and losses at the coarser decoder stages, each with half the weight of
+the one before. nnU-Net uses instance norm; here ``model.norm`` chooses the norm.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from ..config import Count
 from ..errors import ConfigError
-from .segmenter import Auxiliary, Segmenter, expect_rare
+from .segmenter import Auxiliary, Segmenter, init_prior_bias
 
-BLOCKS = (1, 3, 4, 6, 6, 6, 6, 6)  # residual blocks a stage
+BLOCKS = (1, 3, 4, 6, 6, 6, 6, 6)  # residual blocks per encoder stage
 ENCODER = "resenc"
 Stages = Annotated[int, Field(ge=3, le=len(BLOCKS))]
 
@@ -31,8 +31,10 @@ def leaky() -> nn.Module:
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a shortcut, which averages where they stride (He et al., 2019, ResNet-D). They begin at
-    zero, so that a new network is its shortcuts."""
+    """Two convolutions and a shortcut, with average pooling if strided (He et al., 2019, ResNet-D).
+
+    The last norm starts at zero, so that a new block is its shortcut.
+    """
 
     def __init__(self, before: int, after: int, stride: int = 1):
         super().__init__()
@@ -48,7 +50,7 @@ class Residual(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """Images float[B, 1, H, W] to themselves and a map a stage, at strides 1, 2, 4, ..."""
+    """Images float[B, 1, H, W], followed by one map per encoder stage, at strides 1, 2, 4, ..."""
 
     def __init__(self, channels: Sequence[int]):
         super().__init__()
@@ -68,17 +70,17 @@ class ResidualEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The encoder's maps to one at full size, and in training logits of the coarser stages, the coarsest left out."""
+    """The encoder's maps to one map at full size; in training also logits of all coarser stages but the coarsest."""
 
     def __init__(self, channels: Sequence[int], classes: int):
         super().__init__()
         steps = list(pairwise(reversed(channels)))
         self.up = nn.ModuleList(nn.ConvTranspose2d(deep, fine, 2, 2) for deep, fine in steps)
         self.mix = nn.ModuleList(nn.Sequential(*conv_norm(2 * fine, fine), leaky()) for _, fine in steps)
-        # from stride 2 on: half the weight of the full size, then half again
+        # from stride 2 on; loss weights 1/2, 1/4, ...
         self.heads = nn.ModuleList(nn.Conv2d(width, classes, 1) for width in channels[1:-2])
         for head in self.heads:
-            expect_rare(head)
+            init_prior_bias(head)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Auxiliary]:
         *skips, x = features[1:]
@@ -100,11 +102,11 @@ def build(
     features: Count = 32,
     max_features: Count = 512,
 ) -> Segmenter:
-    """nnU-Net's residual U-Net; its encoder is its own.
+    """nnU-Net's residual U-Net, with its own encoder.
 
     Args:
         stages: resolutions, each half of the one before.
-        features: channels at full size; they double each stage up to ``max_features``.
+        features: channels at full size; they double per stage up to ``max_features``.
 
     Raises:
         ConfigError: another encoder, or weights (none are published).
@@ -112,7 +114,7 @@ def build(
     if encoder != ENCODER or weights is not None:
         raise ConfigError(
             f"model.arch=residual_unet with model.encoder={encoder}, weights={weights or 'none'}: trains its own "
-            f"encoder from scratch: set model.encoder={ENCODER} model.weights=none, or take model.arch=unet"
+            f"encoder from scratch: set model.encoder={ENCODER} model.weights=none, or model.arch=unet"
         )
     channels = [min(features * 2**stage, max_features) for stage in range(stages)]
     segmenter = Segmenter(

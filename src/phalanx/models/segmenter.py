@@ -1,4 +1,4 @@
-"""An encoder, a decoder and a head, opened at the stride where their logits are born."""
+"""An encoder, a decoder and a head, with logits at the decoder's stride."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -11,14 +11,19 @@ from torch.func import functional_call
 
 from .film import Film
 
-PRIOR_LOGIT = -4.0  # about one pixel in fifty: the share of a class that is there
+PRIOR_LOGIT = -4.0  # about one pixel in fifty, the area of a class that is present
 
 Auxiliary = Sequence[tuple[float, Tensor]]
 
 
 class Coarse(NamedTuple):
-    """``logits`` float[B, C, h, w] at the decoder's stride; ``fine``: feature maps float[B, K, ., .] for points;
-    ``auxiliary``: in training, logits float[B, C, ., .] of heads that only help to learn, each with its weight."""
+    """Output of a :class:`Segmenter`.
+
+    Attributes:
+        logits: float[B, C, h, w] at the decoder's stride.
+        fine: feature maps float[B, K, ., .] for the point head.
+        auxiliary: in training, logits float[B, C, ., .] of auxiliary heads, each with its loss weight.
+    """
 
     logits: Tensor
     fine: list[Tensor]
@@ -27,26 +32,26 @@ class Coarse(NamedTuple):
 
 class Segmenter(nn.Module):
     """Encoder, decoder and head. Logits stay at the decoder's stride, so that losses, PointRend and prediction
-    enlarge them as they need (half-pixel centres, not aligned corners).
+    upsample them as they need (half-pixel centres, not aligned corners).
 
     Args:
-        encoder: images float[B, 1, H, W] to feature maps, the image itself first; DPT's also gives prefix tokens.
-        decoder: those maps to one map, or to one map and :class:`Coarse`'s ``auxiliary``.
-        head: that map to logits.
+        encoder: images float[B, 1, H, W] to feature maps, the image first; DPT's also returns prefix tokens.
+        decoder: the maps to one map, or to one map and the ``auxiliary`` of :class:`Coarse`.
+        head: the decoder's map to logits.
     """
 
     def __init__(self, *, encoder: nn.Module, decoder: nn.Module, head: nn.Module, classes: int):
         super().__init__()
         self.encoder, self.decoder, self.head = encoder, decoder, head
         self.classes = classes
-        self.film: Film | None = None  # where the network is told of the patient
-        expect_rare(head)
+        self.film: Film | None = None  # if the network is conditioned on metadata
+        init_prior_bias(head)
 
-    def forward(self, images: Tensor, traits: Tensor | None = None) -> Coarse:
-        """Images float[B, 1, H, W], and traits float32[B, T] for ``film``, to coarse logits and fine features."""
+    def forward(self, images: Tensor, attributes: Tensor | None = None) -> Coarse:
+        """Coarse logits and fine features of images float[B, 1, H, W]; ``film`` reads attributes float32[B, T]."""
         features, *tokens = found if isinstance(found := self.encoder(images), tuple) else (found,)
         if self.film is not None:
-            features = [*features[:-1], self.film(features[-1], traits)]
+            features = [*features[:-1], self.film(features[-1], attributes)]
         if tokens:  # DPT: (feature maps, prefix tokens)
             decoded = self.decoder(features, *tokens)
             return Coarse(self.head(decoded), [decoded])
@@ -56,7 +61,7 @@ class Segmenter(nn.Module):
         return Coarse(self.head(decoded), [decoded, finest], auxiliary)
 
     def fine_channels(self, size: int) -> list[int]:
-        """Channels of each fine feature map, seen on an empty image of the given side."""
+        """Channels of each fine feature map, found on an empty image of the given side."""
         return [part.shape[1] for part in dry_run(self, torch.zeros(1, self.in_channels, size, size)).fine]
 
     @property
@@ -65,37 +70,41 @@ class Segmenter(nn.Module):
 
 
 def input_channels(encoder: nn.Module) -> int:
-    """Channels of the images that an encoder takes: those of its first convolution."""
+    """Input channels of an encoder, which are those of its first convolution."""
     return next(p for p in encoder.parameters() if p.ndim == 4).shape[1]
 
 
-def expect_rare(head: nn.Module) -> None:
-    """Starts a head's last bias as rare as the classes are (Lin et al., 2017, section 4.1): else the first epochs
-    only unlearn."""
+def init_prior_bias(head: nn.Module) -> None:
+    """Sets a head's last bias to the prior log odds of a class (Lin et al., 2017, section 4.1).
+
+    With a zero bias, the first epochs only learn that classes are rare.
+    """
     conv: Any = [module for module in head.modules() if isinstance(module, nn.Conv2d)][-1]
     if conv.bias is not None:
         nn.init.constant_(conv.bias, PRIOR_LOGIT)
 
 
 def dry_run(module: nn.Module, images: Tensor) -> Any:
-    """What ``module`` gives for images in eval mode, without gradients. Only its shapes mean anything: it is
-    computed on the meta device, which takes no time at 2048 pixels, and for real only where that fails."""
+    """The output of ``module`` for images in eval mode, without gradients. Only its shapes are meaningful.
+
+    It runs on the meta device, which is fast at 2048 pixels, and on the real device only if that fails.
+    """
     tensors = chain(module.named_parameters(), module.named_buffers())
-    bare = {name: tensor.detach().to("meta") for name, tensor in tensors}
+    meta = {name: tensor.detach().to("meta") for name, tensor in tensors}
     training = module.training
     module.eval()
     try:
         with torch.no_grad():
             try:
-                return functional_call(module, bare, (images.to("meta"),))
-            except Exception:  # a tensor that is no buffer, or a true failure, which shows again
+                return functional_call(module, meta, (images.to("meta"),))
+            except Exception:  # a tensor that is not a buffer, or a real error, which is raised again below
                 return module(images)
     finally:
         module.train(training)
 
 
-def enlarge(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, half-pixel centres; unchanged where the size is right already."""
+def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear upsampling, half-pixel centres; logits that have the size are returned unchanged."""
     if tuple(logits.shape[-2:]) == size:
         return logits
     return F.interpolate(logits, size, mode="bilinear", align_corners=False)

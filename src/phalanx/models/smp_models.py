@@ -1,4 +1,4 @@
-"""The decoders of segmentation-models-pytorch on its own and timm's encoders."""
+"""Decoders of segmentation-models-pytorch (smp) on its own and timm's encoders."""
 
 import inspect
 import warnings
@@ -12,7 +12,7 @@ from ..config import nearest
 from ..errors import ConfigError
 from .segmenter import Segmenter, dry_run
 
-# those that take nearly any encoder first: they are offered where another does not work
+# those that run with nearly any encoder first, as messages suggest them in this order
 DECODERS = (
     "fpn", "unet", "upernet", "segformer", "manet", "pspnet", "linknet", "unetplusplus", "deeplabv3plus", "deeplabv3",
     "pan", "dpt",
@@ -22,24 +22,24 @@ DECODERS = (
 def build_pair(
     arch: str, encoder: str, *, weights: str | None, classes: int, size: int, options: dict[str, Any]
 ) -> Segmenter:
-    """A decoder of smp on an encoder, whose published head would enlarge its logits at once.
+    """A decoder of smp on an encoder, without the upsampling in smp's head.
 
     Args:
         weights: a name that the encoder knows, or None to start from scratch.
-        size: side of the images; timm's transformers are built for one size.
-        options: of the decoder, and of timm's encoder.
+        size: input size; timm's transformers are built for one size.
+        options: of the decoder and of timm's encoder.
 
     Raises:
-        ConfigError: an option that nothing would read. OSError: weights cannot be downloaded.
-        Exception: whatever smp or timm raise where the two do not go together.
+        ConfigError: an option that is not used. OSError: weights cannot be downloaded.
+        Exception: any error of smp or timm about an incompatible pair.
     """
     import segmentation_models_pytorch as smp
 
     known = inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[arch].__init__).parameters
-    for key in options:  # smp takes any key, for timm's encoders, and drops it without a word for the others
+    for key in options:  # smp accepts any key, for timm's encoders, and ignores it for others
         if key not in known and (key.startswith("decoder_") or not encoder.startswith(("tu-", "timm-"))):
             raise ConfigError(
-                f"model.options.{key}: no option of {arch}{nearest(key, set(known) - {'self', 'kwargs'})}"
+                f"model.options.{key}: not an option of {arch}{nearest(key, set(known) - {'self', 'kwargs'})}"
             )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -47,14 +47,16 @@ def build_pair(
             arch, encoder, encoder_weights=weights, in_channels=1, classes=classes, **sized(encoder, size, options)
         )
     head = whole.segmentation_head
-    # all heads but DPT's are (convolution, enlargement, activation)
-    bare = head[0] if isinstance(head, nn.Sequential) and isinstance(head[0], nn.Conv2d) else head
-    return Segmenter(encoder=whole.encoder, decoder=whole.decoder, head=bare, classes=classes)
+    # all heads except DPT's are (convolution, upsampling, activation)
+    conv = head[0] if isinstance(head, nn.Sequential) and isinstance(head[0], nn.Conv2d) else head
+    return Segmenter(encoder=whole.encoder, decoder=whole.decoder, head=conv, classes=classes)
 
 
 def build_encoder(name: str, *, weights: str | None, **options: Any) -> Any:
-    """An encoder alone, for the architectures of our own: grey images to feature maps of falling size, the image
-    itself first. Raises as :func:`build_pair`."""
+    """An encoder of smp or timm: grey images to the image and feature maps of decreasing size.
+
+    Raises as :func:`build_pair`.
+    """
     from segmentation_models_pytorch.encoders import get_encoder
 
     with warnings.catch_warnings():
@@ -63,7 +65,7 @@ def build_encoder(name: str, *, weights: str | None, **options: Any) -> Any:
 
 
 def sized(encoder: str, size: int, options: dict[str, Any]) -> dict[str, Any]:
-    """Options, and the image size for those encoders of timm that are built for one."""
+    """Options, with the input size for timm's encoders that are built for one size."""
     import timm
 
     before, _, name = encoder.partition("-")
@@ -72,12 +74,12 @@ def sized(encoder: str, size: int, options: dict[str, Any]) -> dict[str, Any]:
     published = timm.get_pretrained_cfg(name)
     if published is None or not published.fixed_input_size:
         return options
-    # Swin's windows fit any size then, so that crops train what predicts whole images
+    # without the strict size, Swin takes any size: it may train on crops and predict whole images
     return options | {"img_size": size} | ({"strict_img_size": False} if name.startswith("swin") else {})
 
 
 def check_encoder(name: str) -> None:
-    """Refuses an encoder that neither smp nor timm (``tu-`` before the name) knows, naming the nearest."""
+    """Raises ConfigError for an encoder unknown to smp and timm (``tu-`` before the name), with the nearest name."""
     import segmentation_models_pytorch as smp
     import timm
 
@@ -93,21 +95,21 @@ def check_encoder(name: str) -> None:
 
 
 def runs(arch: str, encoder: str, size: int) -> bool:
-    """Whether a decoder and an encoder go together at a size, with the options they have by themselves."""
+    """Whether a decoder and an encoder run together at a size, with default options."""
     try:
         segmenter = build_pair(arch, encoder, weights=None, classes=1, size=size, options={})
         dry_run(segmenter, torch.zeros(1, 1, size, size))
-    except Exception:  # whatever third-party code raises, the answer is no
+    except Exception:  # third-party code raises errors of any type
         return False
     return True
 
 
 def advice(arch: str, encoder: str, size: int, options: Any) -> str:
-    """What else to choose where a decoder and an encoder fail, for the end of a message: found by trying."""
+    """What else to choose if a decoder and an encoder fail, for the end of a message; found by trial."""
     if arch not in DECODERS:
         return ""
-    if runs(arch, encoder, size):  # then something else that was asked of it is at fault
-        return ". Without model.options the two do go together" if options else ""
+    if runs(arch, encoder, size):  # then the options are at fault
+        return ". Without model.options they run" if options else ""
     found = _first(4, (name for name in DECODERS if name != arch and runs(name, encoder, size)))
     if not found:
         return f". No decoder runs with {encoder} at {size} pixels: choose another model.encoder, such as resnet34"
@@ -115,14 +117,14 @@ def advice(arch: str, encoder: str, size: int, options: Any) -> str:
 
 
 def other_sizes(segmenter: nn.Module, size: int) -> str:
-    """Sizes near ``size`` at which the segmenter does run, for a message; empty where there is none."""
+    """Sizes near ``size`` at which the segmenter runs, for a message; empty if there are none."""
     near = {size // 32 * 32 + 32 * step for step in range(-4, 5)} | {2**power for power in range(5, 12)}
     ordered = sorted((side for side in near if side >= 32 and side != size), key=lambda side: (abs(side - size), side))
 
     def works(side: int) -> bool:
         try:
             dry_run(segmenter, torch.zeros(1, 1, side, side))
-        except Exception:  # as above
+        except Exception:  # third-party code raises errors of any type
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""Swin UNETR of MONAI, in two dimensions (Hatamizadeh et al., 2022), taken apart into encoder, decoder and head."""
+"""Swin UNETR of MONAI, in two dimensions (Hatamizadeh et al., 2022), as an encoder, a decoder and a head."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ FeatureSize = Annotated[int, Field(ge=12, multiple_of=12)]
 
 
 class SwinEncoder(nn.Module):
-    """Windowed attention, and a residual block on each of its maps but the one at stride 16."""
+    """Windowed attention, with a residual block on each of its maps except the one at stride 16."""
 
     def __init__(self, net: Any):
         super().__init__()
@@ -22,7 +22,7 @@ class SwinEncoder(nn.Module):
         self.blocks = nn.ModuleList([net.encoder1, net.encoder2, net.encoder3, net.encoder4, net.encoder10])
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Images float[B, 1, H, W] to themselves and maps at strides 1, 2, 4, 8, 16, 32."""
+        """Images float[B, 1, H, W], followed by maps at strides 1, 2, 4, 8, 16, 32."""
         hidden = self.swin(images, self.normalize)
         one, two, four, eight, last = self.blocks
         maps = [one(images), two(hidden[0]), four(hidden[1]), eight(hidden[2]), hidden[3], last(hidden[4])]
@@ -58,16 +58,16 @@ def build(
     if encoder != ENCODER or weights is not None:
         raise ConfigError(
             f"model.arch=swin_unetr with model.encoder={encoder}, weights={weights or 'none'}: trains its own encoder "
-            f"from scratch: set model.encoder={ENCODER} model.weights=none, or take model.arch=upernet with an "
+            f"from scratch: set model.encoder={ENCODER} model.weights=none, or set model.arch=upernet with an "
             "encoder such as tu-swinv2_tiny_window8_256"
         )
     try:
-        import einops  # noqa: F401  # MONAI asks for it only when the network runs
+        import einops  # noqa: F401  # MONAI imports it only when the network runs
         from monai.networks.nets.swin_unetr import SwinUNETR
     except ImportError:
         raise ConfigError(
             "model.arch=swin_unetr needs MONAI and einops, which are not installed: .venv/bin/pip install "
-            "monai einops. Or take model.arch=upernet with model.encoder=tu-swinv2_tiny_window8_256"
+            "monai einops. Or set model.arch=upernet with model.encoder=tu-swinv2_tiny_window8_256"
         ) from None
     net: Any = SwinUNETR(in_channels=1, out_channels=classes, feature_size=feature_size, spatial_dims=2, use_v2=v2)
     return Segmenter(encoder=SwinEncoder(net), decoder=SwinDecoder(net), head=net.out, classes=classes)

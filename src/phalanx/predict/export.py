@@ -19,7 +19,7 @@ from ..data.records import scan
 from ..errors import ConfigError, DataError
 from ..models.build import Network, normalise
 from ..models.pointrend import PointRend
-from ..models.segmenter import enlarge
+from ..models.segmenter import upsample
 from ..runs.reader import fold_folders, read_config
 from ..runtime.device import open_device
 from ..runtime.files import remove_folder, sha256_file, sync_folder, write_json
@@ -71,7 +71,7 @@ class WholeNetwork(nn.Module):
             coarse = self.core.segmenter(x)
             return self.core.refine(coarse, size), coarse.logits
         logits = self.core(x).logits
-        return enlarge(logits, size), logits
+        return upsample(logits, size), logits
 
 
 def group_norm(

@@ -12,7 +12,7 @@ from ..data.attributes import read_sheet, sheet_values
 from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..models.build import build, one_line
-from ..models.film import Informed
+from ..models.film import ConditionedNetwork
 from ..models.segmenter import dry_run
 from ..runs.checkpoint import load_weights
 from ..runs.reader import fold_folders, read_config
@@ -77,7 +77,7 @@ class FoldMember:
     def _ask(self, pictures: np.ndarray, traits: Tensor | None) -> list[ProbabilityMaps]:
         """Probability maps of uint8[B, S, S]; ``traits`` float32[B, T]."""
         batch = torch.from_numpy(pictures)[:, None].to(self.device.torch)
-        network = self.network if traits is None else Informed(self.network, traits)
+        network = self.network if traits is None else ConditionedNetwork(self.network, traits)
         with torch.inference_mode(), self.device.autocast():
             return probabilities(network.predict, batch, self.views, self.pairs, min(FLOOR, self.predict.threshold))
 

@@ -1,6 +1,7 @@
 """Views of test-time augmentation, and what stays of their logits: for numpy arrays and torch tensors alike.
 
-PyTorch and onnxruntime predictions share these functions, and torch is loaded only if logits are tensors.
+PyTorch and onnxruntime predictions share these functions. Tensors are transformed by ttach, arrays by numpy; torch and
+ttach are loaded only for tensors.
 """
 
 import math
@@ -29,24 +30,32 @@ class View(NamedTuple):
         return self.hflip != self.vflip
 
     def apply(self, images: Array) -> Array:
-        """Images [..., S, S] as this view shows them."""
+        """Images [B, C, S, S] as this view shows them."""
         images = _flipped(images, -1) if self.hflip else images
         images = _flipped(images, -2) if self.vflip else images
         return _rotated(images, self.turns) if self.turns else images
 
     def invert(self, logits: Array) -> Array:
-        """Logits [..., S, S] of this view on the pixels of the image again."""
+        """Logits [B, C, S, S] of this view on the pixels of the image again."""
         logits = _rotated(logits, -self.turns) if self.turns else logits
         logits = _flipped(logits, -2) if self.vflip else logits
         return _flipped(logits, -1) if self.hflip else logits
 
 
 def _flipped(array: Array, axis: int) -> Array:
-    return np.flip(array, axis) if isinstance(array, np.ndarray) else array.flip(axis)
+    if isinstance(array, np.ndarray):
+        return np.flip(array, axis)
+    import ttach
+
+    return (ttach.functional.hflip if axis == -1 else ttach.functional.vflip)(array)
 
 
 def _rotated(array: Array, turns: int) -> Array:
-    return np.rot90(array, turns, (-2, -1)) if isinstance(array, np.ndarray) else array.rot90(turns, (-2, -1))
+    if isinstance(array, np.ndarray):
+        return np.rot90(array, turns, (-2, -1))
+    import ttach
+
+    return ttach.functional.rot90(array, turns)
 
 
 def views_of(tta: Sequence[str]) -> list[View]:
@@ -90,8 +99,8 @@ def probabilities(
     for view in views:
         logits = predict(view.apply(images))
         totals = totals or [MapsSum(images.shape[-1], logits.shape[1]) for _ in images]
-        for total, one in zip(totals, logits, strict=True):
-            maps = crop(view.invert(one), floor)
+        for total, one in zip(totals, logits, strict=True):  # image by image: a mirrored tensor is a copy
+            maps = crop(view.invert(one[None])[0], floor)
             total.add(reordered(maps, pairs) if view.mirrored else maps)
     return [total.over(len(views)) for total in totals]
 

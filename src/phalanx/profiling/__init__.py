@@ -1,1 +1,1 @@
-"""What a recipe costs before it is trained: parameters, multiply-adds, memory."""
+"""Cost of a recipe before training: parameters, multiply-adds, memory."""

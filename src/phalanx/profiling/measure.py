@@ -19,20 +19,19 @@ from ..runtime.device import Device
 from ..tasks.segment import loss_of
 
 M_MMAP_THRESHOLD = -3  # of malloc.h
-STEPS = 2  # from the second on, gradients meet moments that are there already
+STEPS = 2  # from the second on, the optimizer's moments are already allocated
 
 
 def measure_step(config: Config, network: Network, device: Device, *, size: int, batch: int) -> int:
-    """Peak bytes of a step: on a GPU of the tensors, as torch counts them; on a CPU what the process grew by,
-    freed memory given back at once.
+    """Peak bytes of a step: on a GPU those of tensors, as counted by torch; on a CPU the growth of the process.
 
     Args:
-        network: freshly built, on the CPU, its frozen stages frozen; it is trained and should be thrown away.
+        network: new, on the CPU, its frozen stages frozen; it is trained and should not be used again.
 
     Raises:
-        torch.cuda.OutOfMemoryError: it does not fit into the GPU.
+        torch.cuda.OutOfMemoryError: the step does not fit into the GPU.
     """
-    with _given_back():
+    with _returns_freed_memory():
         return _measure(config, network, device, size=size, batch=batch)
 
 
@@ -75,15 +74,15 @@ def _reset(device: Device) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device.torch)
         return
-    with suppress(OSError):  # on Linux the peak counts from here, elsewhere from the process's beginning
+    with suppress(OSError):  # resets the peak on Linux; elsewhere it is that of the whole process
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 @contextmanager
-def _given_back() -> Iterator[None]:
-    """Freed memory goes back to the system at once, so that a process takes what its tensors take.
+def _returns_freed_memory() -> Iterator[None]:
+    """Returns freed memory to the system at once, so that a process takes as much as its tensors.
 
-    glibc keeps blocks up to 32 MiB for later, which is memory of the process's history and not of the step.
+    glibc reserves blocks of up to 32 MiB, which are memory of the process's history and not of the step.
     """
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
@@ -100,5 +99,5 @@ def _status(key: str) -> int:
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except OSError:
-        raise ConfigError("measure=true: the memory of a process on a CPU can be read on Linux alone") from None
+        raise ConfigError("measure=true: the memory of a process can only be read on Linux") from None
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))

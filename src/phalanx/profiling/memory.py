@@ -1,8 +1,8 @@
-"""Peak memory of a training step, without the memory: the step is played on tensors that have a shape and no data.
+"""Estimates the peak memory of a training step: the step is simulated on tensors that have a shape and no data.
 
-Every tensor that the forward and backward make is booked when it is made and when it is dropped. The network is
-played at full size; the losses look at values, so they run for real on a small grid and are booked as if it were
-the full one, every tensor of theirs growing with the pixels.
+Every tensor of forward and backward is counted when it is allocated and when it is freed. The network is simulated at
+full size. The losses depend on values, so they run on a small grid, and the bytes of their tensors are scaled to the
+full number of pixels.
 """
 
 import copy
@@ -26,39 +26,39 @@ from ..models.pointrend import Points
 from ..models.segmenter import PRIOR_LOGIT
 from ..tasks.segment import loss_of
 
-GRID = 32  # side on which the losses run for real
+LOSS_SIDE = 32  # side, in pixels, at which the losses run
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# autocast's operations in 32 bit on a GPU that stay in 16 bit on a CPU: they decide what is kept for backward
-WIDE = (torch.group_norm, torch.nn.functional.group_norm, torch.layer_norm, torch.nn.functional.layer_norm,
+# operations that autocast runs in 32 bit on a GPU and in 16 bit on a CPU; they change what is saved for backward
+FLOAT32_ON_GPU = (torch.group_norm, torch.nn.functional.group_norm, torch.layer_norm, torch.nn.functional.layer_norm,
         torch.softmax, torch.nn.functional.softmax)  # fmt: skip
 
 
 def estimate_step(config: Config, network: Network, *, size: int, batch: int, precision: str, gpu: bool) -> int:
     """Bytes that the tensors of a training step take at their peak: weights, average, optimizer, gradients,
-    activations, losses. Not in it: what libraries and a GPU's context take for themselves.
+    activations, losses. The memory of libraries and of a GPU's context is not included.
 
     Args:
-        network: of the recipe, in training mode, its frozen stages frozen; it is left as it is.
+        network: of the recipe, in training mode, its frozen stages frozen; not modified.
         precision: 32, bf16 or fp16.
-        gpu: keep norms in 32 bit under 16-bit precision, as autocast does on a GPU.
+        gpu: run norms in 32 bit under 16-bit precision, as autocast does on a GPU.
     """
     loss = StagedLoss(config.loss, config.data.classes)
     peaks = [
-        _play(config, network, loss, stage, size=size, batch=batch, precision=precision, gpu=gpu)
+        _simulate(config, network, loss, stage, size=size, batch=batch, precision=precision, gpu=gpu)
         for stage in range(len(config.loss.stages))
     ]
     return state_bytes(config, network) + int(max(peaks))
 
 
 def state_bytes(config: Config, network: nn.Module) -> int:
-    """Weights, their averages and the optimizer's moments."""
+    """Bytes of parameters, their averages and the optimizer's moments."""
     weights = sum(value.nbytes for value in network.state_dict().values())
     learning = sum(p.nbytes for p in network.parameters() if p.requires_grad)
     return (3 if config.optim.swa else 2) * weights + int(state_share(config.optim) * learning)
 
 
 class Ledger(TorchDispatchMode):
-    """Books the bytes of every storage made while it is on, until the last tensor on it is dropped."""
+    """Counts the bytes of every storage allocated while it is active, until its last tensor is freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Ledger(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for value in tree_leaves(out):
             if isinstance(value, Tensor):
-                self._book(value.untyped_storage())
+                self._count(value.untyped_storage())
         return out
 
     @contextmanager
@@ -81,7 +81,7 @@ class Ledger(TorchDispatchMode):
         finally:
             self.scale = 1.0
 
-    def _book(self, storage: Any) -> None:
+    def _count(self, storage: Any) -> None:
         key = storage._cdata
         if key not in self.known:
             size = storage.nbytes() * self.scale
@@ -96,16 +96,16 @@ class Ledger(TorchDispatchMode):
 
 
 class _GpuAutocast(TorchFunctionMode):
-    """Raises the inputs of norms and softmax to 32 bit, as autocast on a GPU does and on a CPU does not."""
+    """Casts the inputs of norms and softmax to 32 bit, as autocast does on a GPU but not on a CPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in WIDE:
+        if func in FLOAT32_ON_GPU:
             args = [a.float() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
         return func(*args, **(kwargs or {}))
 
 
 class _Losses(torch.autograd.Function):
-    """Stands between the played network and the losses on their small grid."""
+    """Connects the simulated network to the losses on their small grid."""
 
     @staticmethod
     def forward(ctx: Any, run: Any, logits: Tensor, *others: Tensor) -> Tensor:
@@ -120,26 +120,26 @@ class _Losses(torch.autograd.Function):
 
 
 class _SmallLoss:
-    """The losses of a stage on a small grid, forward and backward apart."""
+    """The losses of a loss stage on a small grid, with separate forward and backward."""
 
-    def __init__(self, ledger: Ledger, loss: StagedLoss, stage: int, output: Output, *, points: int, weighed: bool):
+    def __init__(self, ledger: Ledger, loss: StagedLoss, stage: int, output: Output, *, points: int, scaled: bool):
         self.ledger, self.loss, self.stage = ledger, loss, stage
         batch, classes, height, width = output.logits.shape
-        self.factor = height * width / GRID**2
+        self.factor = height * width / LOSS_SIDE**2
 
-        def stand_in(logits: Tensor) -> Tensor:
-            side = max(1, GRID * logits.shape[-1] // width)
+        def placeholder(logits: Tensor) -> Tensor:
+            side = max(1, LOSS_SIDE * logits.shape[-1] // width)
             return torch.full((batch, classes, side, side), PRIOR_LOGIT, dtype=logits.dtype, requires_grad=True)
 
-        with unset_fake_temporarily(), ledger.scaled(0.0):  # stand-ins for what is booked already
-            self.weight = torch.tensor(0.5 if weighed else 1.0)
-            self.planes = torch.randint(0, 256, (batch, -(-classes // 8), GRID, GRID), dtype=torch.uint8)
+        with unset_fake_temporarily(), ledger.scaled(0.0):  # placeholders for tensors that are counted already
+            self.weight = torch.tensor(0.5 if scaled else 1.0)
+            self.planes = torch.randint(0, 256, (batch, -(-classes // 8), LOSS_SIDE, LOSS_SIDE), dtype=torch.uint8)
             found = None
             if points:
                 few = max(1, round(points / self.factor))
                 found = Points(torch.rand(batch, few, 2), torch.zeros(batch, classes, few, requires_grad=True))
-            helping = [(weight, stand_in(logits)) for weight, logits in output.auxiliary]
-            self.output = Output(stand_in(output.logits), found, helping)
+            auxiliary = [(weight, placeholder(logits)) for weight, logits in output.auxiliary]
+            self.output = Output(placeholder(output.logits), found, auxiliary)
 
     def forward(self) -> None:
         with unset_fake_temporarily(), self.ledger.scaled(self.factor), torch.enable_grad():
@@ -150,44 +150,44 @@ class _SmallLoss:
             self.result.total.backward(self.weight)
             del self.result
             for logits in (self.output.logits, *(part for _, part in self.output.auxiliary)):
-                logits.grad = None  # a tensor of the full size takes its place
+                logits.grad = None  # the simulated network has one of full size
 
 
-def _play(
+def _simulate(
     config: Config, network: Network, loss: StagedLoss, stage: int, *, size: int, batch: int, precision: str, gpu: bool
 ) -> float:
-    """Peak bytes over a step's micro-batches, beside weights, average and moments."""
+    """Peak bytes of a step's micro-batches, in addition to parameters, average and moments."""
     mode, ledger = FakeTensorMode(), Ledger()
-    shadow = played(network, mode)
+    meta = meta_copy(network, mode)
     points = config.model.pointrend.points if config.model.pointrend else 0
     planes = batch * size * size * -(-len(config.data.classes) // 8)
-    weighed = gpu or config.accumulate > 1  # else hand-written gradients are passed on as they are, without a copy
-    wide = _GpuAutocast() if gpu and precision != "32" else nullcontext()
+    scaled = gpu or config.accumulate > 1  # else fused losses pass their gradient on without a copy
+    gpu_autocast = _GpuAutocast() if gpu and precision != "32" else nullcontext()
 
     def forward() -> Tensor:
         images = torch.zeros(batch, 1, size, size, dtype=torch.uint8)
-        with torch.autocast("cpu", HALVES.get(precision, torch.bfloat16), precision in HALVES), wide:
-            output = shadow(images)
-        run = _SmallLoss(ledger, loss, stage, output, points=points, weighed=weighed)
+        with torch.autocast("cpu", HALVES.get(precision, torch.bfloat16), precision in HALVES), gpu_autocast:
+            output = meta(images)
+        run = _SmallLoss(ledger, loss, stage, output, points=points, scaled=scaled)
         others = [output.points.logits] if output.points else []
         return _Losses.apply(run, output.logits, *others, *(logits for _, logits in output.auxiliary))
 
     with mode, ledger:
-        for _ in range(min(2, config.accumulate)):  # from the second on, gradients are there already
+        for _ in range(min(2, config.accumulate)):  # from the second on, gradients are already allocated
             forward().backward()
     return ledger.peak + planes
 
 
-def played(network: Network, mode: FakeTensorMode) -> Network:
-    """A copy whose weights have shapes and no data, to be used inside ``mode``."""
+def meta_copy(network: Network, mode: FakeTensorMode) -> Network:
+    """A copy whose parameters have shapes and no data, to be used inside ``mode``."""
     with torch.device("meta"):
-        shadow = copy.deepcopy(network).to("meta")
-    for module in shadow.modules():
+        meta = copy.deepcopy(network).to("meta")
+    for module in meta.modules():
         for name, weight in list(module.named_parameters(recurse=False)):
             setattr(module, name, nn.Parameter(_empty(weight, mode), requires_grad=weight.requires_grad))
         for name, value in list(module.named_buffers(recurse=False)):
             setattr(module, name, _empty(value, mode))
-    return shadow
+    return meta
 
 
 def _empty(value: Tensor, mode: FakeTensorMode) -> Tensor:

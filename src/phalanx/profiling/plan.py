@@ -1,4 +1,4 @@
-"""What a recipe costs before it is trained: parameters, multiply-adds, memory of a step, what fits into a GPU."""
+"""Estimates the cost of a recipe before training: parameters, multiply-adds, memory of a step, what fits a GPU."""
 
 import math
 from collections.abc import Callable
@@ -20,17 +20,17 @@ from ..models.encoder_stages import encoder_stages
 from ..models.pointrend import PointRend
 from ..runtime.device import Device, open_device
 from .measure import measure_step
-from .memory import estimate_step, played, state_bytes
+from .memory import estimate_step, meta_copy, state_bytes
 
 GIB = 2**30
-SPARE = 0.1  # of a GPU's memory: its context, cuDNN's workspace, gaps between tensors
+SPARE = 0.1  # of a GPU's memory, for its context, cuDNN's workspace and fragmentation
 SIZES = (512, 1024, 2048)
-NOT_OF_THIS_SIZE = (RuntimeError, ValueError, AssertionError)  # what networks raise at an image they cannot take
+NOT_OF_THIS_SIZE = (RuntimeError, ValueError, AssertionError)  # what networks raise for an unsupported input size
 
 
 @dataclass
 class Plan:
-    """Memory in bytes; multiply-adds are those of one image predicted, two FLOPs each."""
+    """Memory in bytes; multiply-adds (two FLOPs each) of the prediction of one image."""
 
     arch: str
     encoder: str
@@ -40,10 +40,10 @@ class Plan:
     parameters: dict[str, int]
     multiply_adds: dict[str, int]
     peak: int
-    state: int  # of the peak: weights, their average and the optimizer's moments
-    how: str  # measured or estimated, and for what
+    state: int  # of the peak: parameters, their average and the optimizer's moments
+    how: str  # measured or estimated, and for which device
     vram: float | None = None  # GiB
-    batches: dict[int, int] = field(default_factory=dict)  # size to the largest batch that fits; 0 where none does
+    batches: dict[int, int] = field(default_factory=dict)  # largest batch that fits, by size; 0 if none does
     largest_size: int | None = None  # at the recipe's batch
 
     def to_json(self) -> dict[str, Any]:
@@ -59,14 +59,14 @@ class Plan:
             )
             lines.append(f"{name:<12}{count:>14,}{work / 1e9:>14.2f} G")
         lines += [
-            "Multiply-adds (two FLOPs each) of convolutions and matrix products, one image predicted.",
+            "Multiply-adds (two FLOPs each) of convolutions and matrix products, for the prediction of one image.",
             "",
             f"A training step of {self.batch} image(s) in {self.precision} precision takes {_gib(self.peak)} at its "
             f"peak, {self.how};",
-            f"{_gib(self.state)} of it are the weights, their average and the optimizer's moments.",
+            f"{_gib(self.state)} of it are the parameters, their average and the optimizer's moments.",
         ]
         if self.vram is not None:
-            lines += ["", f"Into {self.vram:g} GiB, {SPARE:.0%} of them left for the GPU's own use, fit:"]
+            lines += ["", f"Into {self.vram:g} GiB, {SPARE:.0%} of them reserved for the GPU's own use, fit:"]
             lines += [f"  {size:>5} pixels  batch {batch or '-'}" for size, batch in self.batches.items()]
             lines.append(f"  at most {self.largest_size or 'no'} pixels at batch {self.batch}")
         return "\n".join(lines)
@@ -76,11 +76,11 @@ def make_plan(config: Config, *, vram: float | None, measure: bool) -> Plan:
     """The plan of a recipe.
 
     Args:
-        vram: GiB of a GPU, for which the largest size and batch are looked for; None leaves that out.
-        measure: run real steps on the CPU where there is no GPU; on a GPU they are always run.
+        vram: GiB of a GPU, for which the largest size and batch are found; None: not for any.
+        measure: run real steps on the CPU if there is no GPU; on a GPU they are always run.
 
     Raises:
-        ConfigError: the recipe cannot be built, or asks for what this machine cannot measure.
+        ConfigError: the recipe cannot be built, or this machine cannot measure it.
     """
     if config.devices:
         config = _of_one_device(config)
@@ -114,7 +114,7 @@ def make_plan(config: Config, *, vram: float | None, measure: bool) -> Plan:
     except NOT_OF_THIS_SIZE as error:
         raise ConfigError(f"{config.model.encoder} does not run at data.size={size}: {error}") from None
     if not math.isfinite(peak):
-        raise ConfigError(f"data.size={size} batch={batch}: a step does not fit into this GPU; take less of either")
+        raise ConfigError(f"data.size={size} batch={batch}: a step does not fit into this GPU; reduce one of them")
     how = "measured on this " + ("GPU" if there else "CPU") if real else f"estimated for a {'G' if for_gpu else 'C'}PU"
     found = Plan(
         arch=config.model.arch, encoder=config.model.encoder, size=size, batch=batch, precision=precision,
@@ -129,13 +129,13 @@ def make_plan(config: Config, *, vram: float | None, measure: bool) -> Plan:
 def _search(
     found: Plan, config: Config, estimate: Callable[[int, int], float], peak: Callable[[int, int], float]
 ) -> None:
-    """Fills in what fits: guessed by the estimate, decided by ``peak``."""
+    """Fills in what fits: the estimate gives a guess, ``peak`` the result."""
     limit = (found.vram or 0) * (1 - SPARE) * GIB
 
     def fits(size: int, batch: int) -> bool:
         try:
             return peak(size, batch) <= limit
-        except NOT_OF_THIS_SIZE:  # a network of one size alone
+        except NOT_OF_THIS_SIZE:  # a network built for one size
             return False
 
     for size in sorted({*SIZES, found.size}):
@@ -152,7 +152,7 @@ def _search(
 
 
 def largest(fits: Callable[[int], bool], guess: int) -> int:
-    """The largest whole number from 1 that fits, 0 where none does; what fits has all below it fit.
+    """The largest integer from 1 that fits; 0 if none does. Everything below one that fits must fit, too.
 
     >>> largest(lambda n: n <= 37, 30), largest(lambda n: n <= 37, 90), largest(lambda n: False, 5)
     (37, 37, 0)
@@ -174,7 +174,7 @@ def largest(fits: Callable[[int], bool], guess: int) -> int:
 
 
 def parts(network: Network) -> dict[str, nn.Module]:
-    """Encoder, decoder, heads: what a network is made of, by name."""
+    """Encoder, decoder and heads of a network, by name."""
     found = dict(network.segmenter.named_children())
     return found | ({"point head": network.core.head} if isinstance(network.core, PointRend) else {})
 
@@ -185,12 +185,12 @@ def parameters(network: Network) -> dict[str, int]:
 
 
 def multiply_adds(network: Network, size: int) -> dict[str, int]:
-    """Multiply-adds of each part when one image is predicted, refined points included."""
+    """Multiply-adds of each part for the prediction of one image, refined points included."""
     mode = FakeTensorMode()
-    shadow = played(network, mode).eval()
-    work = dict.fromkeys(parts(shadow), 0)
+    meta = meta_copy(network, mode).eval()
+    work = dict.fromkeys(parts(meta), 0)
     with mode, FlopCounterMode(display=False) as counter:
-        for name, part in parts(shadow).items():
+        for name, part in parts(meta).items():
 
             def before(*call: Any, name: str = name) -> None:
                 work[name] -= counter.get_total_flops() // 2
@@ -201,29 +201,29 @@ def multiply_adds(network: Network, size: int) -> dict[str, int]:
             part.register_forward_pre_hook(before)
             part.register_forward_hook(after)
         with torch.no_grad():
-            shadow.predict(torch.zeros(1, 1, size, size, dtype=torch.uint8))
+            meta.predict(torch.zeros(1, 1, size, size, dtype=torch.uint8))
     return work
 
 
 def _of_one_device(config: Config) -> Config:
-    """What one of ``devices`` has to do: with ``ddp`` at most its share of a step's images at once."""
+    """The recipe of one of ``devices``: with ``ddp``, at most its part of a step's images at once."""
     own = -(-config.batch * config.accumulate // len(config.devices)) if config.ddp else config.batch
     return config.model_copy(update={"device": config.devices[0], "batch": min(config.batch, own)})
 
 
 def _build(config: Config, size: int) -> Network:
-    """The network as it trains when it takes most memory: stages that thaw count as thawed."""
+    """The network in its state of largest memory: encoder stages that are unfrozen later count as trainable."""
     network = build(config.model, classes=len(config.data.classes), size=size, pretrained=False)
-    resting = config.optim.freeze
-    if resting is not None and resting.epochs is None:
+    frozen = config.optim.freeze
+    if frozen is not None and frozen.epochs is None:
         stages = encoder_stages(network, size)
-        check_freeze(resting, stages)
-        freeze(network, resting, stages, epoch=0)
+        check_freeze(frozen, stages)
+        freeze(network, frozen, stages, epoch=0)
     return network
 
 
 def _warm_up(config: Config, device: Device) -> None:
-    """A small step first: libraries read their code and data then, which is no memory of the step."""
+    """Runs a small step, so that the memory of libraries that are loaded then is not counted."""
     with suppress(*NOT_OF_THIS_SIZE):
         measure_step(config, _build(config, 64), device, size=64, batch=1)
 
