@@ -170,3 +170,12 @@ def test_the_architecture_names_files_that_exist():
     assert len(named) > 15
     for name in named:
         assert (ROOT / "src" / "phalanx" / name).exists() or (ROOT / name).exists(), name
+
+
+def test_the_architecture_has_the_tested_layers():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = text.partition("## Layers")[2].split("```")[1]
+    shown = [line.split("  ")[0].split() for line in block.splitlines() if line and not line.startswith(" ")]
+    tested = re.search(r'FLOORS = """\n(.*?)"""', (ROOT / "tests" / "test_layers.py").read_text(encoding="utf-8"), re.S)
+    layers = [line.split() for line in tested[1].splitlines() if line != "__main__"]
+    assert list(map(sorted, shown)) == list(map(sorted, layers))
