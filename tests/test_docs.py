@@ -56,7 +56,9 @@ def commands():
                     yield page.name, words[1:]
 
 
-@pytest.mark.parametrize(("page", "words"), list(commands()), ids=lambda value: " ".join(value)[:70])
+@pytest.mark.parametrize(
+    ("page", "words"), list(commands()), ids=lambda value: value if isinstance(value, str) else " ".join(value)[:60]
+)
 def test_commands_are_accepted(page, words, capsys):
     command, rest = words[0], words[1:]
     assert main([command, "--help"]) == 0
