@@ -65,18 +65,18 @@ def move(label: str, factor: float, by: tuple[float, float]) -> Callable[[Items]
 
 
 DRAWN: dict[str, Callable[[Items], object]] = {
-    **{f"{a} and {b} exchanged": exchange((a, b)) for a, b in CARPALS},
-    **{f"finger-{a} and {b} exchanged": exchange(fingers(a, b)) for a, b in ((1, 3), (5, 6), (16, 17), (9, 13))},
-    "index and middle finger exchanged": exchange(*(fingers(a, a + 4) for a in (4, 5, 6, 7))),
-    "ring and little finger exchanged": exchange(*(fingers(a, a + 4) for a in (12, 13, 14, 15))),
+    **{f"{a} and {b} swapped": exchange((a, b)) for a, b in CARPALS},
+    **{f"finger-{a} and {b} swapped": exchange(fingers(a, b)) for a, b in ((1, 3), (5, 6), (16, 17), (9, 13))},
+    "index and middle finger swapped": exchange(*(fingers(a, a + 4) for a in (4, 5, 6, 7))),
+    "ring and little finger swapped": exchange(*(fingers(a, a + 4) for a in (12, 13, 14, 15))),
     "four labels shifted": exchange(fingers(8, 9, 10, 11)),
-    "Radius and Ulna exchanged": exchange(("Radius", "Ulna")),
+    "Radius and Ulna swapped": exchange(("Radius", "Ulna")),
     "unknown label": lambda items: items[3].update(label="finger-20"),
     "two points": lambda items: items[3].update(points=items[3]["points"][:2]),
     "bone missing": lambda items: items.pop(12),
     "bone tiny": move("finger-7", 0.1, (0, 0)),
     "bone elsewhere": move("finger-9", 1.0, (-3, 2)),
-    "bone beside its place": move("Lunate", 1.0, (1.2, 0.5)),
+    "bone next to its place": move("Lunate", 1.0, (1.2, 0.5)),
     "nothing annotated": lambda items: items.clear(),
     "same outline twice": lambda items: items.append(items[4] | {"label": "Ulna"}),
 }
@@ -110,7 +110,12 @@ def plant(root: Path) -> tuple[dict[str, str], set[str]]:
     rewrite(leak, min((root / "test/DCM").rglob("*.png")).read_bytes())
     (root / "train/outputs_json" / bare.parent.name / f"{bare.stem}.json").unlink()
     rewrite(copy, images[0].read_bytes())
-    planted |= {empty.name: "empty file", cut.name: "cut file", blank.name: "blank", leak.name: "test image in train"}
+    planted |= {
+        empty.name: "empty file",
+        cut.name: "truncated file",
+        blank.name: "blank",
+        leak.name: "test image in train",
+    }
     planted |= {bare.name: "no annotation", copy.name: "copy of another patient's image"}
     return planted, {f"{row['image']}.png" for row in rows} - planted.keys() - {images[0].name}
 

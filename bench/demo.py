@@ -75,7 +75,7 @@ def plain_script(root: Path, seconds: float, seed: int) -> Submission:
 
 def main() -> None:
     parser = flags(__doc__, quick="the tiny demo; its Dice means nothing")
-    parser.add_argument("--without-plain", action="store_true", help="the demo's own numbers, nothing beside them")
+    parser.add_argument("--without-plain", action="store_true", help="the demo's own numbers, without a baseline")
     args = parser.parse_args()
     summary: dict[str, Any] = run_demo(quick=args.quick, call=phalanx)
     root = Path("runs/demo_quick" if args.quick else "runs/demo")

@@ -75,7 +75,7 @@ def _overlap(a: tuple[int, int, np.ndarray], b: tuple[int, int, np.ndarray]) -> 
 
 
 def measure_set(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Bones (a row an image and bone), overlaps (a row an image and pair), images (with the metadata sheet)."""
+    """Bones (one row per image and bone), overlaps (one row per image and pair), images (with the metadata sheet)."""
     manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
     bones, pairs, images = [], [], []
     for row in manifest["images"]:
@@ -153,7 +153,7 @@ def compare(bones: pd.DataFrame, pairs: pd.DataFrame, images: pd.DataFrame) -> l
         f"greatest overlap not listed ({rest.index[0][0]} / {rest.index[0][1]})",
         float(rest.iloc[0]),
         0.04,
-        "share",
+        "fraction",
     )
 
     print("\nrotation: degrees, ours | real, share of images")

@@ -126,7 +126,7 @@ def descendants(ancestor: int) -> list[int]:
 
 
 def step_of(folder: Path) -> int:
-    """Steps done by the last checkpoint; 0 where there is none, or it is being exchanged right now."""
+    """Steps done by the last checkpoint; 0 where there is none, or it is being replaced right now."""
     try:
         return json.loads((folder / "last" / "state.json").read_text())["step"]
     except (OSError, ValueError):
@@ -243,7 +243,7 @@ def main() -> None:
             done["oof"] += same[3]
         print(f"{name:36} {done}", flush=True)
         rows += [
-            {"claim": f"{name}: runs ending in the very bits of a run left alone ({done['kills']} kills)",
+            {"claim": f"{name}: runs bit-equal to an uninterrupted run ({done['kills']} kills)",
              "ours": done["equal"], "baseline": done["runs"], "unit": "runs"},
         ]  # fmt: skip
         total = {key: value + done[key] for key, value in total.items()}
@@ -252,7 +252,7 @@ def main() -> None:
         {"claim": "kills", "ours": total["kills"], "unit": "kills"},
         {"claim": "of them while a checkpoint was being written", "ours": total["torn"], "unit": "kills"},
         {"claim": "lost runs", "ours": total["lost"], "unit": "runs"},
-        {"claim": "final, best and optimizer bit-equal to a run left alone", "ours": total["equal"],
+        {"claim": "final, best and optimizer bit-equal to an uninterrupted run", "ours": total["equal"],
          "baseline": total["runs"], "unit": "runs"},
         {"claim": "oof.csv equal", "ours": total["oof"], "baseline": total["runs"], "unit": "runs"},
     ]  # fmt: skip

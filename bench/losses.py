@@ -200,7 +200,7 @@ def main() -> None:
         shape = f"29x{side}x{side}"
         for key, what, unit in (
             ("seconds", "forward and backward", "CPU s"),
-            ("mb", "memory beside logits and truth", "MB"),
+            ("mb", "memory in addition to logits and ground truth", "MB"),
             ("error", "gradient against float64", "relative"),
         ):
             if key in left:

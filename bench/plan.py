@@ -66,7 +66,7 @@ def main() -> None:
         })  # fmt: skip
         print(f"{name:56} {estimated / 2**20:7.0f} {measured / 2**20:7.0f} MiB {estimated / measured:6.3f}", flush=True)
     errors = [abs(row["ratio"] - 1) for row in rows]
-    rows.append({"claim": "largest error of the estimate", "ours": max(errors), "unit": "share"})
+    rows.append({"claim": "largest error of the estimate", "ours": max(errors), "unit": "fraction"})
     print(f"largest error {max(errors):.1%}\n{machine()}")
     keep(rows, args.json)
 

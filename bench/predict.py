@@ -75,7 +75,7 @@ def measure_masks(side: int, logits: Tensor, repeats: int) -> list[dict[str, Any
     seconds = best(lambda: our_masks([crop(logits)]), 3 * repeats)
     slow = best(lambda: usual_masks(torch.sigmoid(logits)), repeats)
     what = f"29 masks of 2048x2048 from logits on {side}"
-    rows = [{"claim": f"{what}, the model's forward not counted", "ours": seconds, "baseline": slow, "unit": "CPU s"}]
+    rows = [{"claim": f"{what}, without the model's forward pass", "ours": seconds, "baseline": slow, "unit": "CPU s"}]
     if side != SIDE:
         rows.append({"claim": f"{what}: 1 - Dice to the usual loop's", "ours": 1 - mean_dice(ours, usual), "unit": ""})
     return rows
@@ -160,7 +160,7 @@ def measure_votes(folder: Path, stack: list[Tensor], images: int) -> list[dict[s
             found[members, count] = fresh(folder, members, count, "ours")
     rows = [
         {
-            "claim": f"soft vote of {MEMBERS} maps of 29 classes at 2048, an image of {images}",
+            "claim": f"soft vote of {MEMBERS} maps of 29 classes at 2048, per image ({images} images)",
             "ours": found[MEMBERS, images]["seconds"], "baseline": usual["seconds"], "unit": "CPU s",
         }
     ]  # fmt: skip

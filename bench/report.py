@@ -22,8 +22,8 @@ TITLES = {
     ),
     "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),
     "eda": (
-        "Looking at a data set (baseline: planted, dense masks, or a set a quarter as large)",
-        "python bench/eda.py --json results/eda.json (--keep DIR keeps the set for the next time)",
+        "Exploring a data set (baseline: planted, dense masks, or a set a quarter as large)",
+        "python bench/eda.py --json results/eda.json (--keep DIR saves the set for later calls)",
     ),
     "losses": (
         "Losses (baseline: segmentation-models-pytorch; boundary: exact distances at full size, plain PyTorch)",
@@ -46,7 +46,7 @@ TITLES = {
         "python bench/plan.py --json results/plan.json",
     ),
     "kills": (
-        "Runs killed by SIGKILL and continued (ours: equal to a run left alone; baseline: all)",
+        "Runs killed by SIGKILL and continued (ours: equal to an uninterrupted run; baseline: all)",
         "python bench/kills.py --json results/kills.json",
     ),
     "predict": (
@@ -61,7 +61,7 @@ TITLES = {
 
 
 def show(value: Any) -> str:
-    """A number with four digits that matter."""
+    """A number with four significant digits."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -75,7 +75,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         cells = {key: show(row.get(key)) for key in head}
         if row["unit"] == "Dice" and row.get("baseline") is not None:
-            cells["ratio"] = f"gain {row['ours'] - row['baseline']:+.4f}"  # of a score, its ratio tells little
+            cells["ratio"] = f"gain {row['ours'] - row['baseline']:+.4f}"  # the ratio of two scores means little
         lines.append("| " + " | ".join(cells.values()) + " |")
     return lines
 

@@ -136,7 +136,7 @@ def measure_encoding(repeats: int) -> list[dict]:
     words = best(lambda: rle.encode_planes(planes, 29), repeats)
     what = "RLE of 29 masks of 2048x2048"
     return [
-        {"claim": f"{what}, a bool array each", "ours": ours * 1e3, "baseline": usual * 1e3, "unit": "CPU ms"},
+        {"claim": f"{what}, one bool array each", "ours": ours * 1e3, "baseline": usual * 1e3, "unit": "CPU ms"},
         {"claim": f"{what}, from bit-planes", "ours": words * 1e3, "baseline": usual * 1e3, "unit": "CPU ms"},
     ]
 
@@ -218,7 +218,7 @@ def measure_streaming(folder: Path, images: int, members: int) -> list[dict]:
     rows = members * images * len(CLASSES)
     what = f"streamed vote of {members} members x {images} images x 29 classes, rows shuffled"
     return [
-        {"claim": f"{what}: memory a row", "ours": told["bytes"] / rows, "unit": "bytes"},
+        {"claim": f"{what}: memory per row", "ours": told["bytes"] / rows, "unit": "bytes"},
         {"claim": f"{what}: peak of the process", "ours": told["peak"] / 1e6, "unit": "MB"},
         {"claim": f"{what}", "ours": told["seconds"], "unit": "CPU s"},
     ]

@@ -114,7 +114,7 @@ def on_a_device(side: int, repeats: int) -> list[dict[str, Any]]:
     what = f"{BATCH} images of {side}, all augmentations"
     rows: list[dict[str, Any]] = [
         {"claim": f"largest difference to the CPU's image, {what}", "ours": int(grey), "unit": "grey levels"},
-        {"claim": f"pixels whose classes differ from the CPU's, {what}", "ours": float(moved), "unit": "share"},
+        {"claim": f"pixels whose classes differ from the CPU's, {what}", "ours": float(moved), "unit": "fraction"},
     ]
     if grey > 2 or moved > 1e-4:
         raise SystemExit(f"the warps do not agree: {grey} grey levels, {moved:.2g} of the pixels")

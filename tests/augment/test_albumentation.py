@@ -166,8 +166,8 @@ def test_what_cannot_be_warped_is_refused_and_not_passed_on_unmoved(options, giv
         Warp(flip=1, **options)(**{"image": np.zeros((8, 8), np.uint8)} | given_)
 
 
-def test_the_readmes_example_runs():
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_example_in_the_docs_runs():
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "Warp(" in block]
     names = {"image": picture(64, 48), "planes": picture(64, 48, 4)}
     exec(code, names)
