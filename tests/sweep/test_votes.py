@@ -62,7 +62,7 @@ def words(place, tiny):
 def untrained(monkeypatch):
     """Networks of two epochs put bones anywhere, and are no members to align: their agreement is only noted."""
     seen = []
-    monkeypatch.setattr(votes, "stop_at", lambda agreement, *, anyway: seen.append(agreement))
+    monkeypatch.setattr(votes, "report_agreement", lambda agreement, *, allow_misaligned: seen.append(agreement))
     return seen
 
 
@@ -135,11 +135,11 @@ def test_a_vote_is_stale_when_a_member_changes(words, hands, untrained, place):
 
 
 def test_a_misaligned_member_stops_the_vote_and_the_row_fails(words, hands, monkeypatch, capsys):
-    def refuse(agreement, *, anyway):
-        assert not anyway
+    def refuse(agreement, *, allow_misaligned):
+        assert not allow_misaligned
         raise DataError(f"{agreement.names[0]} is misaligned")
 
-    monkeypatch.setattr(votes, "stop_at", refuse)
+    monkeypatch.setattr(votes, "report_agreement", refuse)
     assert sweep(hands, "votes", "rows=one,both_folds") == 1
     assert re.search(r"failed: votes/both_folds seed 0 fold 0: .*fold0 is misaligned", capsys.readouterr().out)
     assert [result.row for result in read_results()] == ["one"]
