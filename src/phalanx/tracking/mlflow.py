@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
+from ..runtime.locks import lock
 from .json_lines import Event
 from .tracker import DATABASE, DATABASE_LOCK, Run, Status
 
@@ -18,7 +17,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
 ID_TAG = "phalanx.id"
-MOST_METRICS, MOST_PARAMS, LONGEST_PARAM = 1000, 100, 500  # that every server takes
+MAX_METRICS, MAX_PARAMS, MAX_PARAM_LENGTH = 1000, 100, 500  # limits of every server
 
 
 class MLflow:
@@ -38,7 +37,7 @@ class MLflow:
             self.client = MlflowClient(tracking_uri=uri)
             self._open(run, None)
         else:
-            with FileLock(runs / DATABASE_LOCK, timeout=120):  # folds side by side: one makes the tables
+            with lock(runs / DATABASE_LOCK):  # folds side by side: one makes the tables
                 self.client = MlflowClient(tracking_uri=f"sqlite:///{runs / DATABASE}")
                 self._open(run, runs)
         self._log(run.history)
@@ -75,9 +74,9 @@ class MLflow:
     def _log_recipe(self, recipe: dict[str, Any]) -> None:
         from mlflow.entities import Param
 
-        params = [Param(_param_key(key), str(value)[:LONGEST_PARAM]) for key, value in recipe.items()]
-        for first in range(0, len(params), MOST_PARAMS):
-            self.client.log_batch(self.id, params=params[first : first + MOST_PARAMS], synchronous=True)
+        params = [Param(_param_key(key), str(value)[:MAX_PARAM_LENGTH]) for key, value in recipe.items()]
+        for first in range(0, len(params), MAX_PARAMS):
+            self.client.log_batch(self.id, params=params[first : first + MAX_PARAMS], synchronous=True)
 
     def write(self, event: Event) -> None:
         """Records an event in one transaction or request."""
@@ -89,8 +88,8 @@ class MLflow:
         points = {(key, e.step): (value, e.time) for e in events for key, value in e.numbers().items()}
         points = {place: point for place, point in points.items() if self.recorded.get(place) != point[0]}
         metrics = [Metric(key, value, int(time * 1000), step) for (key, step), (value, time) in points.items()]
-        for first in range(0, len(metrics), MOST_METRICS):
-            self.client.log_batch(self.id, metrics=metrics[first : first + MOST_METRICS], synchronous=True)
+        for first in range(0, len(metrics), MAX_METRICS):
+            self.client.log_batch(self.id, metrics=metrics[first : first + MAX_METRICS], synchronous=True)
         self.recorded |= {place: value for place, (value, _) in points.items()}
 
     def close(self, status: Status) -> None:
