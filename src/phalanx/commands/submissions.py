@@ -23,6 +23,7 @@ phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=
   window=1024            predict windows of that side instead of the whole, blended by Gaussians; or
                          window={size:1024,stride:512,skip:true}: skip leaves out those with nothing brighter than air
   workers=2              processes that share the images; devices=0,1 gives them GPUs in turn
+  part=1/2               predict only this part, for a call in progress; workers= and devices= start such processes
   threshold=0.5  batch=4 (images or windows at once)  device=auto  precision=auto  runs=runs  progress=true
   decided=FILE.json      thresholds by class and cleaning that `phalanx decide members=NAME` kept
 
@@ -69,7 +70,7 @@ phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        
   out=FILE.csv           default: submissions/<mode>.csv
   size=HxW               image size of CSV members without a sidecar, or images=DIR to look there (hard)
   data.root= images= maps= weights= tta= grid= scales= window= threshold= batch= device= devices= workers= precision=
-  runs= progress=        as for infer; stored maps alone need neither the runs nor the images
+  runs= progress= part=  as for infer; stored maps alone need neither the runs nor the images
 
 Prints how members agree, and keeps it in FILE.json. Killed or stopped at a misaligned member, the same command goes on.
 """
