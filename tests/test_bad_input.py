@@ -113,12 +113,12 @@ def test_a_word_that_is_no_option(refused, words):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["score"], "expected FILE.csv ANSWERS"),
-        (["score", "a.csv"], "no answers: name them, or a data set whose annotations they are"),
-        (["compare", "a.csv"], "expected A B ANSWERS"),
+        (["score"], "expected FILE.csv TRUTH"),
+        (["score", "a.csv"], "no ground truth: name it, or a data set with annotations"),
+        (["compare", "a.csv"], "expected A B TRUTH"),
         (["score", "a.csv", "b.csv", "--jsn", "x"], "jsn: no such option; did you mean json?"),
         (["score", "a.csv", "hands", "--json"], "--json: needs a value"),
-        (["score", "a.csv", "nowhere"], "nowhere: no such file or folder of answers"),
+        (["score", "a.csv", "nowhere"], "nowhere: no such file or folder of ground truth"),
         (["score", "a.csv", "hands"], "a.csv: "),
         (["phantom", "hand", "--patients", "2"], "out=DIR: missing"),
         (["phantom", "foot", "--out", "x"], "foot: expected: phalanx phantom hand"),

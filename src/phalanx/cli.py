@@ -10,43 +10,43 @@ from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError
 
 MAIN = """\
-phalanx: segmentation of overlapping bones in hand X-rays, from fold training to the voted submission
+phalanx: segmentation of overlapping bones in hand X-rays, from fold training to the ensemble submission
 
-  phalanx train fold=0..4 experiment=NAME data=NAME key=value ...    train folds; the same call continues
-  phalanx infer experiment=NAME[,NAME...] key=value ...              predict the test set: one CSV a run
-  phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv ...     vote runs, maps and CSVs
-  phalanx export RUN [out=DIR]                                       a run as ONNX files, predicted without torch
-  phalanx score FILE ANSWERS [json=FILE]                             mean Dice, per class, patient bootstrap
-  phalanx compare A B ANSWERS                                        the difference of two, paired by patient
-  phalanx tune members=A,B [out=FILE.json]                           weights, thresholds, cleaning, out of fold
-  phalanx ledger add RUN|FILE.csv [score=0.976]                      keep a run or submission in submissions/ledger.csv
-  phalanx leaderboard                                                what the ledger holds, the best first
+  phalanx train fold=0..4 experiment=NAME data=NAME key=value ...    train folds; the same command continues
+  phalanx infer experiment=NAME[,NAME...] key=value ...              predict the test set: one CSV per run
+  phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv ...     combine runs, probability maps and CSVs by vote
+  phalanx export RUN [out=DIR]                                       export a run to ONNX, for use without PyTorch
+  phalanx score FILE TRUTH [json=FILE]                               mean Dice, per class, patient bootstrap
+  phalanx compare A B TRUTH                                          the difference of two, paired by patient
+  phalanx tune members=A,B [out=FILE.json]                           tune the ensemble out of fold
+  phalanx ledger add RUN|FILE.csv [score=0.976]                      add a run or submission to submissions/ledger.csv
+  phalanx leaderboard                                                the entries of the ledger, the best first
   phalanx phantom hand patients=N size=S seed=K out=DIR              make a synthetic data set
-  phalanx folds data=NAME out=FILE.csv                               fix the folds of a data set in a file
+  phalanx folds data=NAME out=FILE.csv                               draw the folds of a data set into a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
-  phalanx check data=NAME data.root=DIR [quarantine=FILE]            find what is wrong with a data set
+  phalanx check data=NAME data.root=DIR [quarantine=FILE]            find problems of a data set
   phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
   phalanx selection data.root=DIR key=value ... [out=FILE.csv]       which images are trained on, how often, why
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
-  phalanx picture FILE ANSWERS IMAGES out=FILE.png                   predictions beside truth
-  phalanx sweep TABLE [scale=small] [seeds=0,1]                      train the published variants that have no result
-  phalanx claims                                                     published beside ours: docs/results.md
-  phalanx demo [quick=true]                                          the whole job on synthetic hands
+  phalanx picture FILE TRUTH IMAGES out=FILE.png                     draw predictions next to the ground truth
+  phalanx sweep TABLE [scale=small] [seeds=0,1]                      train published variants that have no result yet
+  phalanx claims                                                     compare published and own results: docs/results.md
+  phalanx demo [quick=true]                                          the whole pipeline on synthetic hands
 
-Options are key=value everywhere; `--key value` is read as that. `phalanx COMMAND --help` lists those of each. The
-scripts train.sh, infer.sh, ensemble.sh and demo.sh prepare the environment and call these.
+Options are key=value; `--key value` means the same. `phalanx COMMAND --help` lists the options of a command. The
+scripts train.sh, infer.sh, ensemble.sh and demo.sh prepare the environment and call these commands.
 """
 
 DEMO = """\
 phalanx demo [quick=true]        (bash demo.sh [quick=true])
 
-Makes synthetic hands, trains two encoder/decoder pairs on two folds each, predicts unseen patients, votes soft and
-hard, scores everything: runs/demo/summary.json and runs/demo/picture.png. quick=true is a tiny one for a smoke test.
+Makes synthetic hands, trains two encoder/decoder pairs on two folds each, predicts unseen patients, combines them by
+soft and hard vote, and scores all. Writes runs/demo/summary.json and runs/demo/picture.png. quick=true is a smoke test.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 1 where a check found errors or a fold failed, 2 for a mistake."""
+    """Runs one command; returns the exit code: 0, 1 if a check found errors or a fold failed, 2 for a user error."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(MAIN, end="")

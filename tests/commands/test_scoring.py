@@ -112,10 +112,10 @@ def test_answers_that_do_not_fit_are_refused(place, capsys):
     (place / "flat.json").write_text(json.dumps(coco).replace("P1/", "").replace("P2/", ""))
     assert "data.coco.group=image" in refused("g0.csv", "flat.json")
     assert main(["score", "g0.csv", "flat.json", "data=hand", THREE, "data.coco.group=image"]) == 0
-    assert "no answers: name them, or a data set" in refused("g0.csv")
+    assert "no ground truth: name it, or a data set" in refused("g0.csv")
     assert "sizee: no such option; did you mean size?" in refused("g0.csv", "truth.csv", "sizee=2")
     assert "surface=-1: expected a number of pixels" in refused("g0.csv", "truth.csv", "surface=-1")
-    assert "spacing=0: expected a number of mm a pixel" in refused("g0.csv", "truth.csv", "surface=1", "spacing=0")
+    assert "spacing=0: expected a number of mm per pixel" in refused("g0.csv", "truth.csv", "surface=1", "spacing=0")
     assert "give surface=PIXELS too" in refused("g0.csv", "truth.csv", "spacing=1")
     (place / "g0.json").unlink()
     (place / "truth.json").unlink()
@@ -143,7 +143,7 @@ def test_two_csvs_are_compared_by_patient(place, capsys):
     assert list(told["classes"]) == CLASSES
     assert f"second less first: {told['difference']:+.4f}" in capsys.readouterr().out
     assert main(["compare", "g0.csv"]) == 2
-    assert "expected A B ANSWERS" in capsys.readouterr().err
+    assert "expected A B TRUTH" in capsys.readouterr().err
 
 
 def reversed_rows(source, target):
@@ -161,7 +161,7 @@ def test_the_order_of_rows_and_classes_changes_no_comparison(place, capsys):
         told.append(json.loads((place / "out.json").read_text()) | {"names": None})
     assert told[0] == told[1] == told[2]
     assert main(["compare", "g0.csv", "g1.csv", "truth.csv", "surface=2"]) == 2
-    assert "surface: compare tells Dice alone" in capsys.readouterr().err
+    assert "surface: compare computes Dice only" in capsys.readouterr().err
 
 
 def test_without_patients_intervals_are_said_to_be_over_images(place, capsys):
@@ -203,4 +203,4 @@ def test_two_runs_are_compared_by_their_out_of_fold_scores(runs, capsys, tmp_pat
         folds = [json.loads((runs / name / f"fold{k}" / "oof_score.json").read_text()) for k in (0, 1)]
         assert dice == pytest.approx(sum(f["dice"] * f["images"] for f in folds) / 12)
     assert main(["compare", str(runs / "fpn"), str(tmp_path)]) == 2
-    assert "holds no finished fold" in capsys.readouterr().err
+    assert "has no finished fold" in capsys.readouterr().err

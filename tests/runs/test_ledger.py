@@ -89,7 +89,7 @@ def test_the_leaderboards_score_is_told_later(here, capsys):
     with LEDGER.open(newline="") as file:
         assert [r["note"] for r in csv.DictReader(file)] == ["the last, and best"]
     assert main(["ledger", "add", "submissions/a.csv"]) == 0
-    assert "stands there already" in capsys.readouterr().out
+    assert "is there already" in capsys.readouterr().out
     assert main(["leaderboard"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:5] == ["0.976", "-", "-", "file", "a"]
 
@@ -102,7 +102,7 @@ def test_the_leaderboards_score_is_told_later(here, capsys):
         (["ledger", "add", "a.csv", "scor=1"], "expected add RUN|FILE.csv"),
         (["ledger", "add", "none.csv"], "none.csv: cannot be read"),
         (["ledger", "add", "a.csv", "score=high"], "score=high: expected the leaderboard's number"),
-        (["leaderboard"], "submissions/ledger.csv: no ledger here yet"),
+        (["leaderboard"], "submissions/ledger.csv: no such ledger"),
         (["leaderboard", "all=true"], "all: no such option"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Words of a command line: places, such as files, and ``key=value`` pairs."""
+"""Words of a command line: positional ones, such as files, and ``key=value`` pairs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +54,7 @@ def report_path(pairs: dict[str, str], kind: str) -> Path | None:
     """The file of ``json=``, taken out of the pairs, if it was given.
 
     Raises:
-        OutputError: it may not be written: it holds something else than a report of this kind.
+        OutputError: the file exists and is not a report of this kind.
     """
     if "json" not in pairs:
         return None

@@ -1,4 +1,4 @@
-"""Commands that make, fold, look at and check data sets."""
+"""Commands that make, split, explore and check data sets."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +14,12 @@ if TYPE_CHECKING:  # slow to load
 PHANTOM = """\
 phalanx phantom hand patients=N size=S seed=K out=DIR [test_patients=M] [workers=W]
 
-  patients=80            patients in train, two hands each
-  test_patients=M        patients in test (default: a quarter of those in train), half of them rotated
-  size=512               side of the images, 128 to 2048 pixels
-  seed=0                 same seed, same files
+Makes a synthetic data set of hand X-rays with overlapping bones.
+
+  patients=80            training patients, two hands each
+  test_patients=M        test patients (default: a quarter of the training patients); half of them have rotated hands
+  size=512               height and width of the images, 128 to 2048 pixels
+  seed=0                 the same seed gives the same files
   out=DIR                must not exist
   workers=W              processes (default: all cores); the files do not depend on it
 """
@@ -45,11 +47,11 @@ def phantom(words: Sequence[str]) -> None:
 FOLDS = """\
 phalanx folds data=NAME data.root=DIR out=folds/NAME.csv [stratify=sex,rotated] [folds=5] [seed=0]
 
-Draws patient-grouped folds once into a file; train uses it with data.folds_file=FILE. Never overwrites. Prints the
-images, the patients and the share of every stratum in each fold.
+Draws folds grouped by patient and writes them to a file for data.folds_file=FILE of phalanx train. Never overwrites a
+file. Prints the images, the patients and the fraction of each stratum per fold.
 
-  stratify=A,B           spread these evenly: sex, age, height, weight of the metadata sheet, and rotated, which is
-                         measured on the annotations; numbers are taken in thirds, missing values as a stratum
+  stratify=A,B           balance the folds by these: sex, age, height, weight of the metadata sheet, and rotated, which
+                         is measured on the annotations; numbers are split into thirds, missing values are a stratum
 """
 
 
@@ -88,11 +90,11 @@ def folds(words: Sequence[str]) -> None:
 EDA = """\
 phalanx eda data=NAME data.root=DIR out=DIR [csv=FILE.csv] [workers=N] [progress=true]
 
-Looks at a data set: rotation of the hands, shift from train to test with effect sizes, area of the bones against the
-metadata, overlaps between classes, bright outliers, bands of noise. Says what it leaves out, and why.
+Explores a data set: rotation of the hands, shift from train to test with effect sizes, bone area by metadata, overlaps
+between classes, bright outliers and bands of noise. Prints what it leaves out, and why.
 
   out=DIR                tables (images shift size classes overlap .csv), eda.json, plots (.png)
-  csv=FILE.csv           predictions, of the test set or out of fold, whose rotation is measured too
+  csv=FILE.csv           also measure the rotation in these predictions, of the test set or out of fold
   workers=N              processes (default: all cores)
 """
 
@@ -125,29 +127,28 @@ def eda(words: Sequence[str]) -> None:
 CHECK = """\
 phalanx check data=NAME data.root=DIR [json=FILE] [quarantine=FILE]
 
-Reads every image and annotation and lists what is wrong: unreadable, blank or doubled images, test images in train,
-look-alikes of other patients, bad polygons and masks, unknown or missing labels, labels in each other's place, bones
-of odd place or size, files without partner, patients without metadata. Notes rings, implants, collimator edges and
-bands of noise. Exits 1 where there are errors.
+Reads all images and annotations and lists problems: unreadable, blank or duplicate images, test images in train, near
+duplicates of other patients' images, invalid polygons and masks, unknown or missing labels, swapped labels, bones of
+unusual position or size, images or annotations without their counterpart, patients without metadata. Also notes rings,
+implants, collimator edges and bands of noise. The exit code is 1 if there are errors.
 
-  data.layout=           competition, coco or masks, with their names as for training
-  json=check.json        where every problem is written
-  quarantine=FILE        write the training images with errors there; must not exist. Train without them with
-                         data.quarantine=FILE
-  data.quarantine=FILE   images to pass over here too, so that what is settled is not told again
-  data.skip_unlabelled=true   images without annotation are no error
+  data.layout=           competition, coco or masks, with their options as for training
+  json=check.json        file for the full list of problems
+  quarantine=FILE        write the training images with errors to a new file, for data.quarantine=FILE of phalanx train
+  data.quarantine=FILE   images to skip here as well, so that known problems are not listed again
+  data.skip_unlabelled=true   images without annotation are not an error
   workers=N              processes (default: all cores)      progress=false   no progress bar
 """
 
 
 def check(words: Sequence[str]) -> int:
-    """``phalanx check``: 1 where there are errors."""
+    """``phalanx check``; returns 1 if there are errors."""
     places, pairs = split_places(words)
     if places:
         raise ConfigError(f"{places[0]}: expected key=value, as in data.root={places[0]}; see phalanx check --help")
     out = Path(pairs.pop("quarantine")) if "quarantine" in pairs else None
     if out is not None and out.exists():
-        raise ConfigError(f"{out}: exists, and may hold lines of yours; give another name, or delete it yourself")
+        raise ConfigError(f"{out}: exists and may contain your edits; give another name, or delete it yourself")
 
     from ..config.compose import compose
     from ..runtime.files import check_report, write_report
@@ -175,15 +176,16 @@ def check(words: Sequence[str]) -> int:
 QUARANTINE = """\
 phalanx quarantine data=NAME data.root=DIR out=FILE data.drop.RULE=...
 
-Writes the training images that a rule drops, each with its reason, into a text file to review and edit. Train
-without what is left in it with data.quarantine=FILE. (data.drop=... in train applies the rule itself, to the training
-part of each fold only; a quarantined image is left out of the scores too.)
+Writes the training images that a rule drops, with the reason for each, to a text file for review. Delete lines from it,
+then train without the remaining images by data.quarantine=FILE. In phalanx train, data.drop=... applies the rule to the
+training part of each fold only; a quarantined image is excluded from the scores as well.
 
-  data.drop.bright=1.5                  fraction of pixels >= 240 above the upper quartile by so many quartile distances
-  data.drop.dice.run=NAME               out-of-fold Dice in this finished run: with
+  data.drop.bright=1.5                  drop if the fraction of pixels >= 240 is this many interquartile ranges above
+                                        the upper quartile
+  data.drop.dice.run=NAME               drop by the out-of-fold Dice in this finished run:
     data.drop.dice.worst=20             the 20 lowest, or
-    data.drop.dice.below=0.9            all below .9
-  out=FILE                              must not exist; lines of data.quarantine=OTHER are included
+    data.drop.dice.below=0.9            all below 0.9
+  out=FILE                              must not exist; lines of data.quarantine=OTHER are copied
 """
 
 
@@ -196,8 +198,8 @@ def quarantine(words: Sequence[str]) -> None:
     if not out.name:
         raise ConfigError("out=FILE: missing; name the file to write, as in out=quarantine.txt")
     if out.exists():
-        raise ConfigError(f"{out}: exists, and may contain lines of yours; give another name, or delete it yourself")
-    config = compose(pairs | {"name": "quarantine"})  # no run, so that the rule may name any, also the default's
+        raise ConfigError(f"{out}: exists and may contain your edits; give another name, or delete it yourself")
+    config = compose(pairs | {"name": "quarantine"})  # not a run's name, so that the rule may read any run
     if config.data.drop is None:
         raise ConfigError(
             "data.drop: names no rule; give one, as in data.drop.bright=1.5; see phalanx quarantine --help"

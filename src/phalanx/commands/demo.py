@@ -1,4 +1,4 @@
-"""The main job from end to end on synthetic hands, as a user would call it: every stage is one command."""
+"""The main job from end to end on synthetic hands, as a user would call it: every step is one command."""
 
 import json
 import sys
@@ -38,7 +38,7 @@ def run_demo(*, quick: bool, call: Callable[[list[str]], int]) -> dict[str, Any]
     for run in RUNS:
         stages[f"predict {run}"] = ["infer", f"experiment={run}", *common, f"out={out / run}.csv", "maps=true"]
     maps = ",".join([f"{out / run}.maps" for run in RUNS])
-    # as winners do: the third voter is the soft vote, which decides where the other two differ
+    # as winners do: the third voter is the soft vote, which breaks ties between the other two
     files = ",".join([f"{out / name}.csv" for name in (*RUNS, "soft")])
     stages["vote soft"] = ["ensemble", "mode=soft", f"members={maps}", *common, f"out={out / 'soft'}.csv"]
     stages["vote hard"] = ["ensemble", "mode=hard", f"members={files}", f"out={out / 'hard'}.csv"]
@@ -59,7 +59,7 @@ def run_demo(*, quick: bool, call: Callable[[list[str]], int]) -> dict[str, Any]
         began = time.monotonic()
         if call(words):
             raise PhalanxError(
-                f"the stage '{name}' failed, see above; mend it and run the demo again: it goes on there"
+                f"the step '{name}' failed, see above; fix the cause and run the demo again, which continues there"
             )
         seconds[name] = time.monotonic() - began
         write_json(log, seconds)
@@ -77,9 +77,9 @@ def run_demo(*, quick: bool, call: Callable[[list[str]], int]) -> dict[str, Any]
         f"\nmean Dice on unseen patients at the original size: soft vote {dice['soft']:.4f}, "
         f"hard vote {dice['hard']:.4f}; members "
         + ", ".join(f"{run} {dice[run]:.4f}" for run in RUNS)
-        + f"\n{summary['seconds_main']:.0f} s in all. Where to look next:"
-        f"\n  {picture}     predictions beside truth\n  {home / 'summary.json'}     the numbers"
-        f"\n  {out}/soft.csv     the submission\n  {home / RUNS[0]}/fold0     what a run keeps"
+        + f"\n{summary['seconds_main']:.0f} s in all. See next:"
+        f"\n  {picture}     predictions and ground truth\n  {home / 'summary.json'}     the numbers"
+        f"\n  {out}/soft.csv     the submission\n  {home / RUNS[0]}/fold0     the files of a run"
         "\n  README.md     training on your own images",
         flush=True,
     )
@@ -87,6 +87,6 @@ def run_demo(*, quick: bool, call: Callable[[list[str]], int]) -> dict[str, Any]
 
 
 def setup_seconds() -> float | None:
-    """Seconds that setting up this environment took, as setup.sh noted them; None where it did not."""
+    """Seconds that setting up this environment took, as setup.sh recorded them; None if it did not."""
     note = Path(sys.prefix) / "seconds"
     return float(note.read_text()) if note.is_file() else None

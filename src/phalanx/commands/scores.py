@@ -1,4 +1,4 @@
-"""Commands that score, compare, keep and show what was predicted."""
+"""Commands that score, compare, record and draw predictions."""
 
 import math
 from collections.abc import Sequence
@@ -8,18 +8,18 @@ from ..errors import ConfigError
 from .args import report_path, split_places, switch
 
 SCORE = """\
-phalanx score FILE.csv [ANSWERS] [key=value ...] [json=FILE] [partial=true]
+phalanx score FILE.csv [TRUTH] [key=value ...] [json=FILE] [partial=true]
 
-  ANSWERS                polygon JSON (<patient>/<image>.json below a folder), a COCO file, a folder of PNG masks, or
-                         another submission CSV (which tells no patients: intervals are then over images, and too
-                         narrow); without it the annotated images of data.root=DIR
+  TRUTH                  the ground truth: a folder of polygon JSON (<patient>/<image>.json), a COCO file, a folder of
+                         PNG masks, or another submission CSV. A CSV has no patients, so the intervals are over images
+                         and too narrow. Default: the annotated images of data.root=DIR
   data=NAME              classes of a CSV without sidecar (configs/data/)
-  data.layout= data.coco.group= data.masks.kind= ...     how answers of these kinds lie, as for training
+  data.layout= data.coco.group= data.masks.kind= ...     layout of the ground truth, as for training
   size=HxW               image size of a CSV without sidecar
-  surface=2              also surface Dice at this tolerance in pixels, and the 95% Hausdorff distance
-  spacing=0.14           mm a pixel, to tell these in mm too
-  json=FILE              write every number
-  partial=true           FILE holds some of the answered images (an out-of-fold CSV): score those
+  surface=2              also compute surface Dice at this tolerance in pixels, and the 95% Hausdorff distance
+  spacing=0.14           mm per pixel, to report these in mm as well
+  json=FILE              write all numbers
+  partial=true           FILE contains only some of the images, as an out-of-fold CSV does; score those
 """
 
 
@@ -28,7 +28,7 @@ def score(words: Sequence[str]) -> None:
     places, pairs = split_places(words)
     partial = switch(pairs, "partial")
     if not 1 <= len(places) <= 2:
-        raise ConfigError(f"expected FILE.csv ANSWERS, got {' '.join(places) or 'nothing'}; see phalanx score --help")
+        raise ConfigError(f"expected FILE.csv TRUTH, got {' '.join(places) or 'nothing'}; see phalanx score --help")
 
     from ..runtime.files import write_report
     from .scoring import score_file
@@ -42,12 +42,12 @@ def score(words: Sequence[str]) -> None:
 
 
 COMPARE = """\
-phalanx compare A.csv B.csv ANSWERS [key=value ...] [json=FILE] [partial=true]
+phalanx compare A.csv B.csv TRUTH [key=value ...] [json=FILE] [partial=true]
 phalanx compare runs/A runs/B [json=FILE]
 
-Scores both as phalanx score does (same options but surface= and spacing=), or takes two runs' out-of-fold scores, and
-compares them in pairs: difference by class and in all with a 95% interval over patients, and the chance of so large a
-difference between equals, by patients' signs drawn anew.
+Scores both as phalanx score does (same options except surface= and spacing=), or reads the out-of-fold scores of two
+runs. Prints the paired difference per class and overall, with a 95% interval over patients, and the p-value of a
+sign-flip permutation test over patients.
 """
 
 
@@ -56,7 +56,7 @@ def compare(words: Sequence[str]) -> None:
     places, pairs = split_places(words)
     partial = switch(pairs, "partial")
     if not 2 <= len(places) <= 3:
-        raise ConfigError(f"expected A B ANSWERS, got {' '.join(places) or 'nothing'}; see phalanx compare --help")
+        raise ConfigError(f"expected A B TRUTH, got {' '.join(places) or 'nothing'}; see phalanx compare --help")
 
     from ..runtime.files import write_report
     from .scoring import compare_files
@@ -72,11 +72,11 @@ def compare(words: Sequence[str]) -> None:
 LEDGER = """\
 phalanx ledger add RUN|FILE.csv [score=0.976] [note=TEXT] [ledger=FILE]
 
-Adds a run's folder (no fold half done) or a submission to submissions/ledger.csv. Runs in runs/ with all their folds,
-and votes into submissions/, are added by themselves. What stands there already takes the score or note.
+Adds a run, whose folds must be finished, or a submission to submissions/ledger.csv. Runs in runs/ with all their folds
+and votes in submissions/ are added automatically. An entry that exists already gets the score or the note.
 
-  score=0.976            what the leaderboard said
-  note=TEXT              in your words
+  score=0.976            score on the leaderboard
+  note=TEXT              a note
   ledger=FILE            another ledger
 """
 
@@ -96,21 +96,23 @@ def ledger(words: Sequence[str]) -> None:
     row = run_row(what, every=False) if what.is_dir() else csv_row(what)
     if row is None:
         raise ConfigError(f"{what}: has folds that are not finished; train them first")
-    score_told = pairs.get("score", "")
+    leaderboard_score = pairs.get("score", "")
     try:
-        finite = math.isfinite(float(score_told or 0))
+        finite = math.isfinite(float(leaderboard_score or 0))
     except ValueError:
         finite = False
     if not finite:
-        raise ConfigError(f"score={score_told}: expected the leaderboard's number, as in score=0.976")
+        raise ConfigError(f"score={leaderboard_score}: expected the leaderboard's number, as in score=0.976")
     changed = add(where, replace(row, **pairs))
-    print(f"{where}: {row.name} {'written' if changed else 'stands there already'}")
+    print(f"{where}: {row.name} {'written' if changed else 'is there already'}")
 
 
 LEADERBOARD = """\
 phalanx leaderboard [ledger=FILE]
 
-Prints submissions/ledger.csv: by the leaderboard's score where it was told, then by out-of-fold Dice.
+Prints submissions/ledger.csv, sorted by leaderboard score, then by out-of-fold score.
+
+  ledger=FILE            another ledger
 """
 
 
@@ -126,15 +128,17 @@ def leaderboard(words: Sequence[str]) -> None:
         raise ConfigError(f"{next(iter(pairs))}: no such option; known: ledger")
     rows = read(where)
     if not rows:
-        raise ConfigError(f"{where}: no ledger here yet; runs in runs/ and votes into submissions/ begin it")
+        raise ConfigError(f"{where}: no such ledger; runs in runs/ and votes in submissions/ begin one")
     print(to_text(rows))
 
 
 PICTURE = """\
-phalanx picture FILE.csv ANSWERS IMAGES out=FILE.png [rows=4]
+phalanx picture FILE.csv TRUTH IMAGES out=FILE.png [rows=4]
 
-  IMAGES                 folder with the images (searched below)
-  rows=4                 images shown, the worst, the best and between: image, truth, prediction
+Draws images with their ground truth and prediction, from the worst to the best.
+
+  IMAGES                 folder with the images, searched recursively
+  rows=4                 number of images
 """
 
 
@@ -142,7 +146,7 @@ def picture(words: Sequence[str]) -> None:
     """``phalanx picture``."""
     places, pairs = split_places(words)
     if len(places) != 3 or "out" not in pairs:
-        raise ConfigError("expected FILE.csv ANSWERS IMAGES out=FILE.png; see phalanx picture --help")
+        raise ConfigError("expected FILE.csv TRUTH IMAGES out=FILE.png; see phalanx picture --help")
 
     from ..config.words import typed
     from ..visualize.overlay import PictureOptions, draw

@@ -1,4 +1,4 @@
-"""Scoring CSVs against answers, whichever form they come in. Imports no torch, so it starts at once."""
+"""Scores CSVs by a ground truth of any supported form. Imports no torch, so it starts at once."""
 
 from pathlib import Path
 
@@ -15,13 +15,13 @@ OPTIONS = ("data", "size", "surface", "spacing")
 
 
 def score_file(file: Path, truth_place: Path | None, pairs: dict[str, str], *, partial: bool = False) -> Score:
-    """Dice of a submission against answers.
+    """Scores of a submission by its ground truth.
 
     Args:
         truth_place: a folder of polygon JSON or PNG masks, a COCO file, a submission CSV; None: the annotated images
             of ``data.root``.
         pairs: ``data`` and its keys, ``size`` for CSVs without sidecar, ``surface`` and ``spacing``.
-        partial: the answers may hold images that the submission does not.
+        partial: the ground truth may have images that the submission has not.
     """
     submission, truth, patients = open_pair(file, truth_place, pairs, partial=partial)
     for note in submission.notes:
@@ -32,19 +32,19 @@ def score_file(file: Path, truth_place: Path | None, pairs: dict[str, str], *, p
 def compare_files(
     first: Path, second: Path, truth_place: Path | None, pairs: dict[str, str], *, partial: bool
 ) -> Comparison:
-    """Two CSVs against the same answers, as :func:`score_file` takes them but for surfaces, or two runs' out-of-fold
-    scores.
+    """The comparison of two CSVs by the same ground truth, as for :func:`score_file` but without surfaces, or of the
+    out-of-fold scores of two runs.
 
     Raises:
         DataError: what they were scored on differs.
     """
     if first.is_dir() and second.is_dir():
         if truth_place is not None or pairs:
-            raise ConfigError("two runs are compared by their out-of-fold scores: give neither answers nor options")
+            raise ConfigError("two runs are compared by their out-of-fold scores, without ground truth or options")
         (one, patients), (other, _) = out_of_fold(first), out_of_fold(second)
         return compare_means((str(first), str(second)), one, other, patients)
     for key in pairs.keys() & {"surface", "spacing"}:
-        raise ConfigError(f"{key}: compare tells Dice alone; phalanx score tells surfaces, file by file")
+        raise ConfigError(f"{key}: compare computes Dice only; phalanx score computes surfaces, file by file")
     scores = [score_file(file, truth_place, pairs, partial=partial) for file in (first, second)]
     return compare(*scores)
 
@@ -60,10 +60,10 @@ def out_of_fold(run: Path) -> tuple[dict[str, float], dict[str, str]]:
     patients = {name: patient for fold in scored for name, patient in fold.patients.items()}
     without = sorted(dice.keys() - patients.keys())
     if without:
-        raise DataError(f"{run}: its folds.csv does not know {without[0]}, which was scored; train it anew")
+        raise DataError(f"{run}: its folds.csv does not list {without[0]}, which was scored; train it again")
     if not dice:
         raise DataError(
-            f"{run}: holds no finished fold (fold<k>/oof_score.json); name runs, or CSVs with their answers"
+            f"{run}: has no finished fold (fold<k>/oof_score.json); name runs, or CSVs with their ground truth"
         )
     return dice, patients
 
@@ -71,7 +71,7 @@ def out_of_fold(run: Path) -> tuple[dict[str, float], dict[str, str]]:
 def open_pair(
     file: Path, truth_place: Path | None, pairs: dict[str, str], *, partial: bool = False
 ) -> tuple[Submission, Submission, dict[str, str] | None]:
-    """The submission, its truth, and the patient of each image where the answers tell."""
+    """The submission, its ground truth, and the patient of each image if the ground truth lists them."""
     from ..ensemble.options import parse_size
 
     for key in pairs:
@@ -80,7 +80,7 @@ def open_pair(
                 f"{key}: no such option{nearest(key, [*OPTIONS, 'data.root', 'data.layout', 'json', 'partial'])}"
             )
     if truth_place is not None and not truth_place.exists():
-        raise DataError(f"{truth_place}: no such file or folder of answers")
+        raise DataError(f"{truth_place}: no such file or folder of ground truth")
     data = _data(truth_place, {key: value for key, value in pairs.items() if key.split(".")[0] == "data"})
     size = parse_size(pairs["size"]) if "size" in pairs else None
     submission = Submission.read(file, data.classes if data else None, size)
@@ -99,39 +99,39 @@ def open_pair(
     unsized = [image for image in submission.images if image not in submission.sizes]
     if unsized:
         raise ConfigError(
-            f"{file}: the size of {unsized[0]} is not known (no sidecar {file.with_suffix('.json')}); "
+            f"{file}: the size of {unsized[0]} is unknown (no sidecar {file.with_suffix('.json')}); "
             "give it, as in size=2048x2048"
         )
     if data is None:
-        told = {"name": "answers", "root": truth_place, "classes": submission.classes, "size": 32}
-        data = validate(told | {"layout": _layout(truth_place)}, Data)
+        given = {"name": "truth", "root": truth_place, "classes": submission.classes, "size": 32}
+        data = validate(given | {"layout": _layout(truth_place)}, Data)
     truth, patients = read_truth(truth_place, data, submission.sizes, partial=partial)
     return submission, truth, patients
 
 
 def _data(truth_place: Path | None, pairs: dict[str, str]) -> Data | None:
-    """The data configuration that was named, with the layout of the answers where it was not."""
+    """The data configuration that was named, with the detected layout of the ground truth by default."""
     if truth_place is None and "data.root" not in pairs:
-        raise ConfigError("no answers: name them, or a data set whose annotations they are, as in data.root=DIR")
+        raise ConfigError("no ground truth: name it, or a data set with annotations, as in data.root=DIR")
     if not pairs:
         return None
     from ..config.compose import compose
 
     guessed = {}
     if truth_place is not None:
-        guessed = {"data.root": ".", "data.layout": _layout(truth_place)}  # the root is not looked at
+        guessed = {"data.root": ".", "data.layout": _layout(truth_place)}  # the root is not read
     return compose(guessed | pairs).data
 
 
 def _layout(place: Path) -> str:
-    """The layout that answers have by their look."""
+    """The layout of a ground truth, by its files."""
     if place.is_file():
         return "coco"
     return "masks" if any(place.rglob("*.png")) and not any(place.rglob("*.json")) else "competition"
 
 
 def _surface(pairs: dict[str, str]) -> Surface | None:
-    """Tolerance and spacing of surface scores, where they are asked for."""
+    """Tolerance and spacing of surface scores; None unless asked for."""
     given: dict[str, float] = {}
     for key in ("surface", "spacing"):
         if key in pairs:
@@ -140,10 +140,10 @@ def _surface(pairs: dict[str, str]) -> Surface | None:
             except ValueError:
                 given[key] = -1.0
             if not 0 <= given[key] < 10_000 or (key == "spacing" and not given[key]):
-                unit = "pixels" if key == "surface" else "mm a pixel"
+                unit = "pixels" if key == "surface" else "mm per pixel"
                 raise ConfigError(f"{key}={pairs[key]}: expected a number of {unit}, as in {key}={EXAMPLES[key]}")
     if "spacing" in given and "surface" not in given:
-        raise ConfigError("spacing=: only surface scores have a length; give surface=PIXELS too")
+        raise ConfigError("spacing=: applies to surface scores only; give surface=PIXELS too")
     return Surface(given["surface"], given.get("spacing")) if "surface" in given else None
 
 

@@ -1,4 +1,4 @@
-"""Commands that train, or tell before what it takes."""
+"""Commands that train, or estimate the cost of training."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
 TRAIN = """\
 phalanx train key=value ...        (bash train.sh key=value ...)
 
-  fold=0..4              folds to train: 0, or 0,2, or 0..4, or all (fit on everything, nothing held out)
+  fold=0..4              folds to train: 0, or 0,2, or 0..4, or all (train on all images, none held out)
   experiment=NAME        recipe in configs/experiment/ (default: base)
-  name=NAME              the run's folder in runs/ (default: the experiment's name)
-  data=NAME              configs/data/: hand, teeth; data.root=/path/to/dataset names your images
-  data.layout=competition|coco|masks   how they lie there; data.crop=1024 trains on windows
-  data.oversample.rotated=10  data.drop.bright=1.5   how often training images are shown, and which not at all
+  name=NAME              folder of the run in runs/ (default: the name of the experiment)
+  data=NAME              configs/data/: hand, teeth; data.root=/path/to/dataset is the folder of your data set
+  data.layout=competition|coco|masks   layout of that folder; data.crop=1024 trains on crops
+  data.oversample.rotated=10  data.drop.bright=1.5   show some training images more often, or leave some out
   model= loss= augment= optim=   a file of that folder of configs/
-  any.key=value          every key of src/phalanx/config/: epochs=50 batch=2 data.size=1024 model.weights=none
+  any.key=value          any key of src/phalanx/config/: epochs=50 batch=2 data.size=1024 model.weights=none
                          optim.lr=3e-4 precision=auto|32|bf16|fp16 device=auto|cpu|cuda:1 accumulate=4
-  on_nan=stop|skip|halve   a step that is not finite ends training, is left out, or halves the learning rate as well
-  devices=0,1,2,3        folds side by side, one a GPU (or devices=cpu,cpu), and a table; exit code 1 if one fails
+  on_nan=stop|skip|halve   on a non-finite step: stop training, skip the step, or skip it and halve the learning rate
+  devices=0,1,2,3        train folds in parallel, one per GPU (or devices=cpu,cpu); the exit code is 1 if one fails
   tracking=tensorboard   or any of [tensorboard,wandb,mlflow], in addition to log.jsonl; each is an extra to install, as
                          in pip install '.[tensorboard]'. wandb works offline; mlflow writes runs/mlflow.db
-  max_hours=10           stop this call in time, whole, with an exit code above 0; the same command continues
-  devices=0,1 ddp=true   each fold on all these GPUs: every step's images are shared out, `batch` keeps its meaning
-                         (each process has its own data.cache=ram; data.cache=disk is one for all)
+  max_hours=10           save and stop after this time, with an exit code above 0; the same command continues
+  devices=0,1 ddp=true   train each fold on all these GPUs: the images of a step are divided among them, and `batch`
+                         means the same as on one (data.cache=ram is per process, data.cache=disk is shared)
 
-Killed at any moment, the same command continues; a finished fold is left as it is. Where memory does not suffice,
-fewer images are computed at a time, in steps of as many as before.
+If training is killed, the same command continues it; a finished fold is not trained again. If memory runs out, the
+micro-batch is halved and the effective batch is unchanged.
 Writes runs/<name>/fold<k>/: config.yaml folds.csv log.jsonl last/ best/ final/ oof.csv oof_score.json
 """
 
 
 def train(words: Sequence[str]) -> int:
-    """``phalanx train``: 1 where one of several folds failed."""
+    """``phalanx train``; returns 1 if one of several folds failed."""
     from ..config.compose import compose, parse_folds, split_words
 
     began = time.monotonic()
@@ -77,21 +77,21 @@ def side_by_side(
 
     for device in set(config.devices):
         open_device(device, config.precision)
-    kept_records(resolve_root(config.data))  # made, or refused, once and not by each
+    kept_records(resolve_root(config.data))  # a data set that is made or refused, is so once
     return train_folds(pairs, folds, config, deadline)
 
 
 PLAN = """\
 phalanx plan experiment=NAME key=value ... [vram=24] [measure=true] [json=FILE]
 
-Tells what a recipe costs before it is trained, from the keys of phalanx train: parameters and multiply-adds of
-encoder, decoder and heads, and the peak memory of a training step. On a GPU real steps are measured; without one the
-step is played on tensors without data, and the text says which. With ddp=true it is that of one of the devices.
+Estimates the cost of a recipe before training, from the options of phalanx train: parameters and multiply-adds of the
+encoder, decoder and heads, and the peak memory of a training step. On a GPU, real steps are measured; without one, the
+step is simulated on tensors without data. The output states which. With ddp=true, memory is per device.
 
-  vram=24                GiB of a GPU: look for the largest batch at 512, 1024, 2048 and the recipe's size, and for
-                         the largest size at the recipe's batch
-  measure=true           run real steps on the CPU, too, where there is no GPU
-  json=FILE              write every number; memory in bytes
+  vram=24                memory of a GPU in GiB: find the largest batch at 512, 1024, 2048 and the input size of the
+                         recipe, and the largest input size at its batch
+  measure=true           run real steps on the CPU if there is no GPU
+  json=FILE              write all numbers; memory in bytes
 """
 
 
@@ -100,7 +100,7 @@ def plan(words: Sequence[str]) -> None:
     places, pairs = split_places(words)
     if places:
         raise ConfigError(f"{places[0]}: expected key=value, as in experiment={places[0]}; see phalanx plan --help")
-    pairs.pop("fold", None)  # of a phalanx train that this asks about
+    pairs.pop("fold", None)  # of the phalanx train whose cost is estimated
     measure = switch(pairs, "measure")
     memory = pairs.pop("vram", None)
     try:
@@ -128,23 +128,24 @@ def plan(words: Sequence[str]) -> None:
 SWEEP = """\
 phalanx sweep TABLE ... [scale=small] [seeds=0,1] [rows=A,B] [fold=0] key=value ...
 
-Trains the rows of configs/sweep/TABLE.yaml (or `all`) that have no result yet, on a baseline that all tables share:
-all rows with the first seed, then with the next. A row that is a vote trains its members and votes them. Killed
-anywhere, the same command continues. A row that fails is told, the others go on; exits 1 then. Writes
-results/sweep/<scale>/<data set>/<table>/<row>.seed<s>.fold<k>.json.
+Trains the rows of configs/sweep/TABLE.yaml (or `all`) that have no result yet, on a recipe that all tables share: all
+rows with the first seed, then with the next. For a row that is an ensemble it trains the members and votes. If it is
+killed, the same command continues. If a row fails, its error is printed, the others are trained, and the exit code is
+1. Writes results/sweep/<scale>/<data set>/<table>/<row>.seed<s>.fold<k>.json.
 
-  scale=NAME             the baseline, configs/experiment/claims_NAME.yaml: small takes 100 s a training on one core,
-                         full is the published size, on data.root=DIR
-  seeds=0,1,2            each draws its own folds, start and augmentation
+  scale=NAME             shared recipe, configs/experiment/claims_NAME.yaml: small takes about 100 s per training on one
+                         core, full is the published size, on data.root=DIR
+  seeds=0,1,2            each seed has its own folds, initial weights and augmentation
   rows=A,B               only these rows (of one table)
-  fold=0..4              held-out folds a seed (default: 0)
-  device= workers= data.root= progress= ...      runtime keys of phalanx train
-  runs=DIR               where the runs lie (default: runs/sweep)
+  fold=0..4              held-out folds per seed (default: 0)
+  devices=0,1            trainings in parallel, one per GPU (or devices=cpu,cpu)
+  device= workers= data.root= progress= ...      runtime options of phalanx train
+  runs=DIR               folder of the runs (default: runs/sweep)
 """
 
 
 def sweep(words: Sequence[str]) -> int:
-    """``phalanx sweep``: 1 where a training failed."""
+    """``phalanx sweep``; returns 1 if a training failed."""
     places, pairs = split_places(words)
 
     from ..sweep.options import SweepOptions
@@ -159,11 +160,11 @@ def sweep(words: Sequence[str]) -> int:
 CLAIMS = """\
 phalanx claims [out=docs/results.md]
 
-Writes what was published about each row of configs/sweep/ beside what results/sweep/ holds: Dice with its spread over
-seeds, the gain over the row it is against with an interval over seeds and patients, and the verdict: agrees,
-disagrees, undecided or not run. A result by another recipe than the present one is listed and not counted.
+Compares what was published about each row of configs/sweep/ with our results in results/sweep/: the score with its
+spread over seeds, the gain over the baseline with an interval over seeds and patients, and the verdict: agrees,
+disagrees, undecided or not run. Results of an outdated recipe are listed but not counted.
 
-  out=FILE.md            another file
+  out=FILE.md            file to write (default: docs/results.md)
 """
 
 
