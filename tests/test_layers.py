@@ -97,6 +97,27 @@ def test_only_commands_and_sweeps_compose_configs():
     assert {package(name) for name in MODULES if "config.compose" in imports(name)} <= {"cli", "commands", "sweep"}
 
 
+TASK_ONLY = ("masks", "losses", "scoring", "voting", "submission")
+
+
+def test_the_engine_knows_no_task():
+    """Neither by imports, its own or those of what it imports, nor by the name of a task's metric."""
+    general = [name for name in MODULES if package(name) in ("engine", "runs", "jobs", "tracking")]
+    assert len(general) > 25
+    code = f"import sys, {', '.join(f'phalanx.{name}' for name in general)}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[1] for name in done.stdout.split() if name.startswith("phalanx.")}
+    assert {"engine", "runs", "jobs", "tracking"} <= loaded
+    assert loaded.isdisjoint(TASK_ONLY)
+    assert [name for name in general if "dice" in MODULES[name].read_text().lower()] == []
+
+
+def test_the_engine_prints_by_one_function():
+    """Which leaves a progress bar whole; a training has one."""
+    printing = [name for name in MODULES if package(name) in ("engine", "tracking")]
+    assert [name for name in printing if "print(" in MODULES[name].read_text()] == []
+
+
 TORCH_FREE = ("masks", "submission", "voting", "scoring", "config", "phantom", "errors", "runs.reader", "runs.ledger")
 
 

@@ -24,10 +24,10 @@ class Average:
 
 
 @torch.no_grad()
-def blend(average: nn.Module, network: nn.Module, share: float) -> None:
-    """Moves an average's weights and floating-point buffers towards a network's by a share; counters are copied."""
+def blend(average: nn.Module, network: nn.Module, fraction: float) -> None:
+    """Moves an average's weights and floating-point buffers by a fraction to a network's; counters are copied."""
     own, new = average.state_dict(keep_vars=True), network.state_dict(keep_vars=True)
     floating = [key for key, value in own.items() if value.is_floating_point()]
-    torch._foreach_lerp_([own[key].data for key in floating], [new[key].data for key in floating], share)
+    torch._foreach_lerp_([own[key].data for key in floating], [new[key].data for key in floating], fraction)
     for key in own.keys() - set(floating):
         own[key].copy_(new[key])

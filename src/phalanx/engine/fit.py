@@ -19,6 +19,7 @@ from ..runtime.device import open_device
 from ..runtime.distributed import Ranks, launch
 from ..runtime.files import keep_text, whole_disk, write_json, write_text
 from ..runtime.terminal import say
+from ..tracking.logger import Logger
 from ..tracking.tracker import check_trackers
 from .loop import Trainer
 from .monitor import check_held_out, inner_part
@@ -94,20 +95,21 @@ def fit(
                 write_text(folder / "monitored.csv", "\n".join(lines) + "\n")
             for name, text in task.pinned_files().items():
                 keep_text(folder / name, text, PINNED.format(name))
-        seconds = trainer.run()
-        if not ranks.first:
-            return folder
-        result = Result(task.metric, None, 0, seconds, 0.0)
-        if held_out:
-            began = time.monotonic()
-            with predicting():
-                outcome = task.finish(folder)
-            say(outcome.text)
-            result = result._replace(
-                value=outcome.value, images=len(held_out), seconds_held_out=time.monotonic() - began
-            )
-        write_json(folder / "done.json", result.to_json())
-        say(f"{folder}: finished{_value_text(result)}")
+        with Logger(config, folder, silent=not ranks.first) as log:
+            seconds = trainer.run(log)
+            if ranks.first:
+                result = Result(task.metric, None, 0, seconds, 0.0)
+                if held_out:
+                    began = time.monotonic()
+                    with predicting():
+                        outcome = task.finish(folder)
+                    say(outcome.text)
+                    log("held_out", trainer.state.step, **{f"out_of_fold/{task.metric.name}": outcome.value})
+                    result = result._replace(
+                        value=outcome.value, images=len(held_out), seconds_held_out=time.monotonic() - began
+                    )
+                write_json(folder / "done.json", result.to_json())
+                say(f"{folder}: finished{_value_text(result)}")
     return folder
 
 

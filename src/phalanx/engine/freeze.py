@@ -1,4 +1,4 @@
-"""Encoder stages that rest: their weights and statistics stay while what lies behind them learns."""
+"""Frozen encoder stages: their weights and statistics do not change while later layers learn."""
 
 from torch import nn
 
@@ -14,18 +14,18 @@ def check_freeze(config: Freeze, stages: dict[str, int]) -> None:
 
 
 def freeze(network: nn.Module, config: Freeze, stages: dict[str, int], epoch: int) -> None:
-    """Brings a network in training mode into the state that ``epoch`` (from 0) asks for, whatever it was in.
+    """Freezes and unfreezes a network in training mode as ``epoch`` (from 0) requires, whatever its state was.
 
-    Parts all of whose weights rest are put into evaluation mode: BatchNorm keeps and uses its running statistics,
-    and drop path leaves nothing out. Unfrozen weights enter the optimizer as new ones do, without moments.
+    Modules all of whose weights are frozen are put into evaluation mode: BatchNorm uses its running statistics
+    unchanged, and drop path drops nothing. Unfrozen weights enter the optimizer without moments, as new ones do.
 
     Args:
-        stages: encoder stage by parameter name, as `models.depth.encoder_stages` finds it.
+        stages: encoder stage by parameter name, as `models.encoder_stages.encoder_stages` finds it.
     """
-    resting = config.epochs is None or epoch < config.epochs
+    frozen = config.epochs is None or epoch < config.epochs
     for name, parameter in network.named_parameters():
         if name in stages:
-            parameter.requires_grad_(not (resting and stages[name] <= config.stages))
+            parameter.requires_grad_(not (frozen and stages[name] <= config.stages))
     for module in network.modules():
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):

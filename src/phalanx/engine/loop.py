@@ -78,22 +78,28 @@ class Trainer:
         self.waiting, self.speed = 0.0, 0.0  # fraction of the last epoch's time, and images per second
         self.advised = False  # against waiting
 
-    def run(self) -> float:
-        """Trains to the end and writes ``final``; returns the seconds of training over all calls."""
-        if (seconds := self.checkpoints.final_seconds()) is not None:
-            return seconds
+    def run(self, log: Logger) -> float:
+        """Trains to the end and writes ``final``; returns the seconds of training over all calls.
+
+        Args:
+            log: not yet started; it is started at the step that training begins or has ended with.
+        """
+        self.log = log
+        if (final := self.checkpoints.read_final()) is not None:
+            self.state.step = final["step"]
+            log.start(self.state.step)
+            return final["seconds"]
         self.restore()
         self.ranks.barrier()  # all have read before the first writes
         if self.ranks.first:
             checkpoint.remove(self.folder / "final")
         state, config = self.state, self.config
-        self.log = Logger(config, self.folder, silent=not self.ranks.first)
-        self.log.start(state.step)
-        self.log("start", state.step, images=self.loader.order.images, steps=self.steps,
+        log.start(state.step)
+        log("start", state.step, images=self.loader.order.images, steps=self.steps,
                  lr_scales=scales(self.optimizer), processes=self.ranks.size,
                  metric=self.task.metric.to_json())  # fmt: skip
         self.began = self.saved = time.monotonic()
-        with self.log, self._bar() as self.bar, self.task.training_set.reporting():
+        with self._bar() as self.bar, self.task.training_set.reporting():
             while state.epoch < config.epochs and not state.stopped:
                 self.train_epoch()
                 self.end_epoch()

@@ -10,7 +10,7 @@ from ..config import Optim, nearest
 from ..errors import ConfigError
 
 # of every optimizer: what the recipe says elsewhere, and what changes speed or bits and not the method
-OURS = {"params", "lr", "weight_decay", "foreach", "fused", "capturable", "differentiable", "maximize"}
+NOT_OPTIONS = {"params", "lr", "weight_decay", "foreach", "fused", "capturable", "differentiable", "maximize"}
 # what an option may be, by the type of its default; what begins as None may be anything
 KINDS: dict[type, tuple[Any, str]] = {
     bool: (bool, "true or false"),
@@ -68,7 +68,7 @@ def check_optimizer(config: Optim) -> None:
     from timm.optim import create_optimizer_v2, get_optimizer_class
 
     parameters = inspect.signature(get_optimizer_class(config.name, bind_defaults=False)).parameters
-    known = set(parameters) - OURS
+    known = set(parameters) - NOT_OPTIONS
     for key, value in config.options.items():
         if key not in known:
             close = nearest(key, known).partition("; known")[0]
@@ -79,7 +79,7 @@ def check_optimizer(config: Optim) -> None:
             raise ConfigError(f"optim.options.{key}={value!r}: expected {expected}")
     try:
         create_optimizer_v2([{"params": [_learnt(4)]}], config.name, lr=config.lr, **_options(config)).step()
-    except Exception as error:  # of any kind: optimizers check what they are given, or fall over it at a step
+    except Exception as error:  # of any kind: optimizers check their options, or fail at a step
         raise ConfigError(
             f"optim.options={config.options}: {config.name} cannot work so ({type(error).__name__}: {error})"
         ) from None

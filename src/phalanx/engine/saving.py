@@ -112,11 +112,11 @@ class Checkpoints:
         checkpoint.save(self.folder / "final", {"weights": weights}, scalars(state, self.task))
         topk.tidy(self.folder, [])
 
-    def final_seconds(self) -> float | None:
-        """Seconds of training of a whole ``final``; None without one."""
+    def read_final(self) -> dict[str, Any] | None:
+        """The scalars of a whole ``final``; None without one."""
         final = self.folder / "final"
         if not checkpoint.whole(final):
             return None
         topk.tidy(self.folder, [])
         found = checkpoint.load(final)
-        return found[1]["seconds"] if found else 0.0
+        return found[1] if found else None

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the step, and of the cuts that a plateau made."""
+"""The learning rate as a pure function of the step, and of the reductions by a plateau."""
 
 import math
 
@@ -10,11 +10,11 @@ from ..errors import ConfigError
 POWER = 0.9  # of poly (Chen et al., DeepLab, 2018)
 
 
-def rate(config: Optim, step: int, steps: int, cuts: int = 0) -> float:
-    """Learning rate of step number ``step`` (from 0) of ``steps``: linear warm-up, then as the schedule says.
+def rate(config: Optim, step: int, steps: int, reductions: int = 0) -> float:
+    """Learning rate of step number ``step`` (from 0) of ``steps``: linear warm-up, then the schedule.
 
     Args:
-        cuts: how often the plateau has cut it.
+        reductions: how often the plateau has reduced it.
 
     >>> optim = Optim(lr=1.0, warmup=0.5, min_lr_factor=0.0)
     >>> [round(rate(optim, step, 4), 2) for step in range(4)]
@@ -37,17 +37,17 @@ def rate(config: Optim, step: int, steps: int, cuts: int = 0) -> float:
     if step < warm:
         return peak * (step + 1) / warm
     done = (step - warm) / max(1, steps - warm)
-    return peak * max(_fall(config, done, cuts), config.min_lr_factor)
+    return peak * max(_fall(config, done, reductions), config.min_lr_factor)
 
 
-def _fall(config: Optim, done: float, cuts: int) -> float:
-    """Share of the peak when a share ``done`` of the steps after the warm-up is done."""
+def _fall(config: Optim, done: float, reductions: int) -> float:
+    """Fraction of the peak once a fraction ``done`` of the steps after the warm-up is done."""
     floor = config.min_lr_factor
     match config.schedule:
         case "constant":
             return 1.0
         case "plateau":
-            return (config.plateau or Plateau()).factor ** cuts
+            return (config.plateau or Plateau()).factor ** reductions
         case "linear":
             return floor + (1 - floor) * (1 - done)
         case "poly":
@@ -56,7 +56,7 @@ def _fall(config: Optim, done: float, cuts: int) -> float:
 
 
 def _cycle(config: Restarts, step: int, steps: int) -> tuple[int, int, int]:
-    """Number of the cycle that a step lies in, its first step and the step after its last."""
+    """Number of the cycle that a step belongs to, its first step and the step after its last."""
     lengths = [config.growth**cycle for cycle in range(config.cycles)]
     ends = [round(steps * sum(lengths[: cycle + 1]) / sum(lengths)) for cycle in range(config.cycles)]
     number = next(cycle for cycle, end in enumerate(ends) if step < end)
@@ -72,7 +72,7 @@ def _phase(config: Optim, step: int, steps: int) -> tuple[bool, float]:
 
 
 def momentum(config: Optim, step: int, steps: int) -> float | None:
-    """The momentum of a step, which ``one_cycle`` lets fall as the rate rises; None where it stays as it is."""
+    """The momentum of a step, which ``one_cycle`` lowers while the learning rate rises; None if it does not change."""
     ends = (config.one_cycle or OneCycle()).momentum
     if config.schedule != "one_cycle" or ends is None:
         return None
@@ -81,10 +81,10 @@ def momentum(config: Optim, step: int, steps: int) -> float | None:
 
 
 def set_rate(
-    optimizer: torch.optim.Optimizer, config: Optim, step: int, steps: int, cuts: int = 0, factor: float = 1.0
+    optimizer: torch.optim.Optimizer, config: Optim, step: int, steps: int, reductions: int = 0, factor: float = 1.0
 ) -> None:
-    """Gives each group its rate, times ``factor``, and its momentum where that is cycled, for a step."""
-    lr, heavy = factor * rate(config, step, steps, cuts), momentum(config, step, steps)
+    """Sets the learning rate of each group, times ``factor``, and its momentum if that is cycled, for a step."""
+    lr, heavy = factor * rate(config, step, steps, reductions), momentum(config, step, steps)
     for group in optimizer.param_groups:
         group["lr"] = group["scale"] * lr
         if heavy is not None and "betas" in group:

@@ -1,4 +1,4 @@
-"""Where training stands, as scalars; the tensors are the model's, the average's and the optimizer's."""
+"""The state of a training as scalars; the tensors are the model's, the average's and the optimizer's."""
 
 from dataclasses import dataclass, field
 

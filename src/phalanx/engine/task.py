@@ -135,7 +135,7 @@ class Task(Protocol):
         """Takes up a saved state."""
 
     def pinned_files(self) -> dict[str, str]:
-        """Text by file name: what the training reads beside images. A run whose files differ does not go on."""
+        """Text by file name: what the training reads besides images. A run whose files differ is not continued."""
 
     def adapt_weights(self, weights: dict[str, Tensor], other: Config) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         """Another run's weights under this network's names, and prefixes of parameters that they do not have."""

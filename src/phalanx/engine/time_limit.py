@@ -17,7 +17,7 @@ def stop(folder: Path, config: Config, place: str = "its beginning") -> NoReturn
     """Ends the call whose time is up, once the state at ``place`` is on disk.
 
     Raises:
-        TrainingError: always; the text tells how to go on, and how to use the weights so far.
+        TrainingError: always; the text names the command that continues, and how to use the weights so far.
     """
     raise TrainingError(
         f"{folder}: unfinished: max_hours={config.max_hours:g} are over at {place}. The same command continues; "

@@ -42,10 +42,10 @@ def begin(
 def warm_start(task: Task, config: Config, fold: int | None, held_out: Sequence[Record]) -> dict[str, Any]:
     """Loads the final weights behind ``model.init_from`` into the network; returns what to record of it.
 
-    A run's name stands for its fold of the same number, which has not seen this fold's held-out images.
+    A run's name means its fold of the same number, which has not seen this fold's held-out images.
 
     Raises:
-        ConfigError: no such run, another network, or other classes where the heads are to be kept.
+        ConfigError: no such run, another network, or other classes and the heads are not reinitialised.
         TrainingError: the weights were trained on images that this fold holds out.
     """
     name = str(config.model.init_from)

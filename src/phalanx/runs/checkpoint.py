@@ -1,7 +1,7 @@
 """Weights and training state on disk: tensors in safetensors, scalars in JSON, nothing pickled.
 
 A checkpoint is a folder. It is written aside with a manifest of its files' hashes, synced, and renamed into
-place; the one before is kept. A kill at any moment leaves at least one of the two whole, and a cut or altered
+place; the previous one is retained. A kill at any moment leaves at least one of the two whole, and a cut or altered
 file is noticed by its hash and the one before is used.
 """
 
@@ -25,7 +25,7 @@ from ..runtime.files import disk_text, refuse_link, remove_folder, sha256_file, 
 Tensors = dict[str, Tensor]
 MANIFEST = "state.json"
 DAMAGE = (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError)  # in which damage shows
-OURS = re.compile(r"state\.json|.+\.safetensors|\.tmp\w+")  # the last is what safetensors renames when it is whole
+FILES = re.compile(r"state\.json|.+\.safetensors|\.tmp\w+")  # the last is what safetensors renames when it is whole
 NUMBERS = {int: torch.int64, float: torch.float64, bool: torch.bool}
 
 
@@ -34,7 +34,7 @@ def save(folder: Path, tensors: dict[str, Tensors], state: dict[str, Any]) -> No
 
     Raises:
         TrainingError: a weight is not finite, or the disk is full; ``folder`` is as it was then.
-        OutputError: one of the folders to be replaced is a link, or holds a file that is none of a checkpoint.
+        OutputError: a folder to be replaced is a link, or contains a file that does not belong to a checkpoint.
     """
     for part, values in tensors.items():
         bad = next((k for k, v in values.items() if v.is_floating_point() and not torch.isfinite(v).all()), None)
@@ -79,36 +79,36 @@ def remove(place: Path) -> None:
     """Removes a checkpoint if it is there.
 
     Raises:
-        OutputError: it is a link, or holds a file that is none of a checkpoint.
+        OutputError: it is a link, or contains a file that does not belong to a checkpoint.
     """
-    remove_folder(place, lambda name: OURS.fullmatch(name) is not None)
+    remove_folder(place, lambda name: FILES.fullmatch(name) is not None)
 
 
 def load(
     folder: Path, *, parts: Sequence[str] = (), run: str | None = None
 ) -> tuple[dict[str, Tensors], dict[str, Any]] | None:
-    """Tensors by part and the state of the newest whole checkpoint at ``folder``, or None where there is none.
+    """Tensors by part and the state of the newest whole checkpoint at ``folder``, or None if there is none.
 
     Args:
         parts: what it must hold.
-        run: what its state must name as ``run``, where it names one.
+        run: what its state must name as ``run``, if it names one.
 
     Raises:
         TrainingError: there are checkpoints, but none of them is whole.
     """
-    found = _newest(folder, "Restore one from a copy, or delete the run's folder to train it anew", parts, run)
+    found = _newest(folder, "Restore one from a copy, or delete the run's folder to train it again", parts, run)
     return (found[0], found[1]) if found else None
 
 
 def load_weights(folder: Path) -> tuple[Tensors, str] | None:
     """The averaged weights of the newest whole checkpoint at ``folder`` and their SHA-256. Raises as :func:`load`."""
-    remedy = "The command that trained it makes final anew from last; else restore it from a copy"
+    remedy = "The command that trained it makes final again from last; else restore it from a copy"
     found = _newest(folder, remedy, ("weights",))
     return (found[0]["weights"], found[2]["weights.safetensors"]) if found else None
 
 
 def whole(folder: Path) -> bool:
-    """Whether a checkpoint lies at ``folder``, with the very contents it was written with."""
+    """Whether there is a checkpoint at ``folder`` with exactly the contents it was written with."""
     try:
         _, hashes = _manifest(folder)
         _check_files(folder, hashes)
@@ -135,7 +135,7 @@ def _newest(
             _check_files(place, hashes)
             tensors = {Path(name).stem: load_file(place / name) for name in hashes}
             if trouble:
-                print(f"{trouble[0]}; going on from the checkpoint before it", flush=True)
+                print(f"{trouble[0]}; continuing from the checkpoint before it", flush=True)
             return tensors, state, hashes
         except DAMAGE as error:
             trouble.append(f"{place}: not a whole checkpoint ({error})")
@@ -145,7 +145,7 @@ def _newest(
 
 
 def _manifest(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """State and SHA-256 by file; ValueError or the like where it was altered. Those of old have no digest."""
+    """State and SHA-256 by file; ValueError or the like if it was altered. Earlier versions wrote no digest."""
     about = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     digest = about.pop("digest", None)
     if digest is not None and digest != _digest_of(about):
@@ -172,7 +172,7 @@ def check_fit(folder: Path, saved: Tensors, network: nn.Module) -> None:
         there, here = (shapes.get(name, "missing") for shapes in (other, own))
         raise TrainingError(
             f"{folder}: is of another model: {name} is {there} there and {here} in this recipe. Use the version that "
-            "began the run (environment.json), or delete its folder to train anew"
+            "began the run (environment.json), or delete its folder to train it again"
         )
 
 
@@ -190,7 +190,8 @@ def optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> T
 
 
 def restore_optimizer(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
-    """Puts :func:`optimizer_tensors` back, each moment where and as its parameter lies, and steps on the CPU."""
+    """Restores :func:`optimizer_tensors`: each moment on its parameter's device and in its memory format, steps on
+    the CPU."""
     parameters = dict(network.named_parameters())
     for key, value in tensors.items():
         name, moment, *number = key.split("|")

@@ -1,4 +1,4 @@
-"""A run's folder: its lock, its recipe, its folds, its log and what it was made with."""
+"""A run's folder: its lock, its recipe, its folds and what it was made with."""
 
 import platform
 import re
@@ -31,7 +31,7 @@ PACKAGES = (
 )
 
 
-OURS = re.compile(
+FILES = re.compile(
     r"config\.yaml|environment\.json|(folds|selection|monitored|attributes|oof)\.csv|(start|oof|oof_score|done)\.json|"
     r"log\.jsonl|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|\.oof\.csv\.part|"
     r"tracking\.json|tensorboard|wandb"
@@ -56,7 +56,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    refuse_links_in(folder, lambda name: OURS.fullmatch(name) is not None)
+    refuse_links_in(folder, lambda name: FILES.fullmatch(name) is not None)
     foreign = [p.name for p in folder.iterdir() if p.name not in BEGUN and not LEFTOVER.fullmatch(p.name)]
     if foreign and not (folder / "config.yaml").exists():
         raise OutputError(
@@ -115,7 +115,7 @@ def read_recipe(folder: Path) -> dict[str, Any]:
 
 
 def agreed_folds(folder: Path, config: Config, records: Sequence[Record]) -> folding.Folds:
-    """The fold of each image. Each fold's folder keeps its own copy, and all of a run must agree.
+    """The fold of each image. Each fold's folder has its own copy, and all of a run must agree.
 
     Raises:
         TrainingError: the data set's images changed since the run began, or another fold was drawn otherwise.
@@ -163,7 +163,7 @@ def changed_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def environment() -> dict[str, Any]:
     """Versions, commit, threads and machine of this process."""
-    import torch  # here alone: the rest of a folder is read without it
+    import torch  # only here: the rest of a folder is read without it
 
     return {
         "python": platform.python_version(),

@@ -21,7 +21,7 @@ LEDGER = Path("submissions") / "ledger.csv"
 
 @dataclass(frozen=True)
 class Row:
-    """One run or vote. Texts, as they stand in the file; empty where there is nothing to tell."""
+    """One run or vote, all fields as text; empty if unknown."""
 
     time: str  # UTC, when the row was first added
     kind: str  # run, vote or file (a CSV from elsewhere)
@@ -97,7 +97,7 @@ def _mean(results: Sequence[Result]) -> str:
 
 
 def csv_row(file: Path, members: Sequence[str] = (), how: str = "") -> Row:
-    """The row of a submission CSV; of a vote where its sidecar or the caller tells members and ``how`` they voted.
+    """The row of a submission CSV; of a vote if its sidecar or the caller names members and ``how`` they voted.
 
     Raises:
         DataError: no such file, or one that does not fit its sidecar.
@@ -109,27 +109,27 @@ def csv_row(file: Path, members: Sequence[str] = (), how: str = "") -> Row:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
     if sidecar and sidecar.vote and not members:
         members, how = sidecar.vote["members"], sidecar.vote["how"]
-    told = [*members] or sorted(sidecar.run_hashes if sidecar else [])
+    named = [*members] or sorted(sidecar.run_hashes if sidecar else [])
     return Row(
         time=_now(),
         kind="vote" if members else "file",
         name=file.stem,
         commit=commit() or "",
-        members="; ".join([how, *told] if how else told),
+        members="; ".join([how, *named] if how else named),
         file=str(file),
         sha256=digest,
     )
 
 
 def note_run(run: Path, experiment: str) -> None:
-    """Adds a finished run in ``runs/`` to the ledger. Runs kept elsewhere are of sweeps, trials, tests and demos."""
+    """Adds a finished run in ``runs/`` to the ledger. Other folders are for sweeps, trials, tests and demos."""
     row = run_row(run, experiment) if run.parent.resolve() == Path("runs").resolve() else None
     if row is not None and add(LEDGER, row):
         print(f"{LEDGER}: {row.name}, out of fold {row.metric} {row.out_of_fold or '-'}", flush=True)
 
 
 def note_vote(file: Path, members: Sequence[str], how: str) -> None:
-    """Adds a vote to the ledger where it was written into ``submissions/``."""
+    """Adds a vote to the ledger if it was written into ``submissions/``."""
     if file.parent.resolve() != LEDGER.parent.resolve():
         return
     try:
@@ -141,7 +141,7 @@ def note_vote(file: Path, members: Sequence[str], how: str) -> None:
 
 
 def read(ledger: Path) -> list[Row]:
-    """Rows of a ledger, the oldest first; none where there is no such file.
+    """Rows of a ledger, the oldest first; none if there is no such file.
 
     Raises:
         DataError: another table.
@@ -168,10 +168,10 @@ def read(ledger: Path) -> list[Row]:
 
 
 def add(ledger: Path, row: Row) -> bool:
-    """Adds a row, whole or not at all, however many processes do so at once; tells whether anything changed.
+    """Adds a row, whole or not at all, however many processes do so at once; returns whether anything changed.
 
     What is known already (kind, name and hash) is not added again, but takes a score or note that is given. A CSV
-    that was voted keeps being a vote.
+    that was voted stays a vote.
     """
     ledger.parent.mkdir(parents=True, exist_ok=True)
     with lock(ledger.with_name(f".{ledger.name}.lock")):
