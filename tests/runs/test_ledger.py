@@ -11,13 +11,13 @@ import pytest
 
 from phalanx.cli import main
 from phalanx.errors import DataError
-from phalanx.runs.ledger import COLUMNS, LEDGER, Row, add, csv_row, read, run_row, to_text
+from phalanx.runs.ledger import COLUMNS, LEDGER, LedgerRow, add, csv_row, read, run_row, to_text
 from phalanx.submission.table import write
 
 
 def row(name="a", **changes):
     values = dict.fromkeys(COLUMNS, "") | {"kind": "run", "name": name, "sha256": name * 8, "time": "2026-01-01"}
-    return Row(**values | changes)
+    return LedgerRow(**values | changes)
 
 
 @pytest.fixture
@@ -163,8 +163,8 @@ def test_another_table_is_left_as_it_is(here, content):
 
 def test_two_processes_at_once_lose_nothing(here):
     code = (
-        "import sys; from phalanx.runs.ledger import COLUMNS, LEDGER, Row, add\n"
-        "for i in range(25): add(LEDGER, Row(**dict.fromkeys(COLUMNS, sys.argv[1]) | {'name': str(i)}))"
+        "import sys; from phalanx.runs.ledger import COLUMNS, LEDGER, LedgerRow, add\n"
+        "for i in range(25): add(LEDGER, LedgerRow(**dict.fromkeys(COLUMNS, sys.argv[1]) | {'name': str(i)}))"
     )
     started = [subprocess.Popen([sys.executable, "-c", code, name]) for name in "ab"]
     assert [process.wait() for process in started] == [0, 0]

@@ -7,7 +7,7 @@ import yaml
 
 from phalanx.cli import main
 from phalanx.errors import ConfigError, DataError
-from phalanx.runs.reader import FORMAT, FoldRun, Result, folds_of
+from phalanx.runs.reader import FORMAT, FoldResult, FoldRun, folds_of
 from phalanx.runtime.metric import Metric
 
 
@@ -78,8 +78,8 @@ def test_a_log_line_cut_by_a_kill_is_left_out(fold):
 
 
 def test_a_result_survives_its_file():
-    result = Result(Metric("log_loss", higher_is_better=False, decimals=2), 0.5, 3, 1.0, 2.0)
-    assert Result.from_json(result.to_json()) == result
+    result = FoldResult(Metric("log_loss", higher_is_better=False, decimals=2), 0.5, 3, 1.0, 2.0)
+    assert FoldResult.from_json(result.to_json()) == result
     assert result.text == "0.50"
 
 

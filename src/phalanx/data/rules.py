@@ -8,7 +8,7 @@ from .layouts import train_names
 from .oversample import oversampled
 from .quarantine import quarantined
 from .records import Record
-from .selection import Row, Selection
+from .selection import Selection, SelectionRow
 
 
 def select(records: Sequence[Record], data: Data, scores: Mapping[str, float] | None = None) -> Selection:
@@ -22,16 +22,17 @@ def select(records: Sequence[Record], data: Data, scores: Mapping[str, float] | 
         ConfigError: a rule applies to no image of the set, so that the recipe would not be what it says.
         DataError: an unreadable image or sheet, or names and scores of images that are not in the data set.
     """
-    rows = {record.name: Row(record.name) for record in records}
+    rows = {record.name: SelectionRow(record.name) for record in records}
     if data.skip_unlabelled:
         unlabelled = train_names(data) - rows.keys()
-        rows |= {name: Row(name, 0.0, "none", "skip_unlabelled", "no annotation") for name in unlabelled}
+        rows |= {name: SelectionRow(name, 0.0, "none", "skip_unlabelled", "no annotation") for name in unlabelled}
     weights, factors = oversampled(records, data)
     for record, weight, text in zip(records, weights.tolist(), factors, strict=True):
         if text:
-            rows[record.name] = Row(record.name, weight, rule="oversample", reason=text)
+            rows[record.name] = SelectionRow(record.name, weight, rule="oversample", reason=text)
     rows |= {
-        name: Row(name, 0.0, rule="drop", reason=text) for name, text in dropped(records, data, scores or {}).items()
+        name: SelectionRow(name, 0.0, rule="drop", reason=text)
+        for name, text in dropped(records, data, scores or {}).items()
     }
-    rows |= {name: Row(name, 0.0, "none", "quarantine", text) for name, text in quarantined(data).items()}
+    rows |= {name: SelectionRow(name, 0.0, "none", "quarantine", text) for name, text in quarantined(data).items()}
     return Selection(tuple(rows[name] for name in sorted(rows)))

@@ -21,7 +21,7 @@ from .records import Record
 HEADER = ("image_name", "weight", "source", "rule", "reason")
 
 
-class Row(NamedTuple):
+class SelectionRow(NamedTuple):
     """One image of a selection.
 
     Attributes:
@@ -42,15 +42,15 @@ class Row(NamedTuple):
 class Selection:
     """The rows of all training images of a data set, sorted by image name."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[SelectionRow, ...]
 
     @cached_property
-    def by_image(self) -> dict[str, Row]:
+    def by_image(self) -> dict[str, SelectionRow]:
         """Rows by image name."""
         return {row.image: row for row in self.rows}
 
     @property
-    def left_out(self) -> list[Row]:
+    def left_out(self) -> list[SelectionRow]:
         """Rows of the images that are never trained on."""
         return [row for row in self.rows if not row.weight]
 
@@ -114,7 +114,7 @@ class Selection:
                 head, *rows = csv.reader(file)
             if tuple(head) != HEADER:
                 raise ValueError(f"its header is {','.join(head)}")
-            return cls(tuple(Row(image, float(weight), *rest) for image, weight, *rest in rows))
+            return cls(tuple(SelectionRow(image, float(weight), *rest) for image, weight, *rest in rows))
         except (OSError, ValueError, TypeError, csv.Error) as error:
             raise DataError(f"{path}: not a selection of training images ({error})") from None
 
@@ -143,5 +143,5 @@ class Selection:
         return "\n".join([*lines, "", *table])
 
 
-def _cells(row: Row, weight: str) -> tuple[str, ...]:
+def _cells(row: SelectionRow, weight: str) -> tuple[str, ...]:
     return row.image, weight, row.source, row.rule, row.reason

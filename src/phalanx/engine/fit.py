@@ -14,7 +14,7 @@ from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..runs import checkpoint
 from ..runs.folder import agreed_folds, agreed_selection, check_recipe, claim, fold_folder, locked
-from ..runs.reader import FoldRun, Result
+from ..runs.reader import FoldResult, FoldRun
 from ..runtime.device import open_device
 from ..runtime.distributed import Ranks, launch
 from ..runtime.files import keep_text, whole_disk, write_json, write_text
@@ -98,7 +98,7 @@ def fit(
         with Logger(config, folder, silent=not ranks.first) as log:
             seconds = trainer.run(log)
             if ranks.first:
-                result = Result(task.metric, None, 0, seconds, 0.0)
+                result = FoldResult(task.metric, None, 0, seconds, 0.0)
                 if held_out:
                     began = time.monotonic()
                     with predicting():
@@ -113,7 +113,7 @@ def fit(
     return folder
 
 
-def finished(folder: Path, config: Config, kind: type[Task]) -> Result | None:
+def finished(folder: Path, config: Config, kind: type[Task]) -> FoldResult | None:
     """The result of a finished fold; None while there is work left.
 
     If its weights or out-of-fold predictions are damaged or missing, it reports so and there is work left: they are
@@ -138,5 +138,5 @@ def _fit_on(device: str, config: Config, *arguments: Any) -> None:
     fit(config.model_copy(update={"device": device}), *arguments)
 
 
-def _value_text(result: Result) -> str:
+def _value_text(result: FoldResult) -> str:
     return f", out of fold {result.metric.name} {result.text}" if result.value is not None else ""

@@ -66,7 +66,7 @@ class Step(NamedTuple):
     diagnose: Callable[[], str | None]
 
 
-class Outcome(NamedTuple):
+class HeldOutScore(NamedTuple):
     """The metric over all held-out images, by the path of a submission, and the scores as text."""
 
     value: float
@@ -125,7 +125,7 @@ class Task(Protocol):
     def evaluate(self, network: nn.Module, part: Part, device: torch.device, ranks: Ranks) -> float | None:
         """The metric on images that are not trained on, on the input size; None if there are none."""
 
-    def finish(self, folder: Path) -> Outcome:
+    def finish(self, folder: Path) -> HeldOutScore:
         """Predicts and scores the held-out images once trained, and writes both into the folder."""
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from ..runtime.files import sha256_file, write_text
 from ..runtime.locks import lock
 from ..runtime.provenance import commit
 from ..runtime.sidecar import read_sidecar
-from .reader import FoldRun, Result, folds_of
+from .reader import FoldResult, FoldRun, folds_of
 
 LEDGER = Path("submissions") / "ledger.csv"
 
 
 @dataclass(frozen=True)
-class Row:
+class LedgerRow:
     """One run or vote, all fields as text; empty if unknown."""
 
     time: str  # UTC, when the row was first added
@@ -39,11 +39,11 @@ class Row:
     note: str = ""
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+COLUMNS = tuple(field.name for field in fields(LedgerRow))
 LATER = ("metric", "higher_is_better")  # columns that earlier ledgers lack
 
 
-def run_row(run: Path, experiment: str = "", *, every: bool = True) -> Row | None:
+def run_row(run: Path, experiment: str = "", *, every: bool = True) -> LedgerRow | None:
     """The row of a run's folder; None while one of its folds is not finished.
 
     Args:
@@ -58,7 +58,7 @@ def run_row(run: Path, experiment: str = "", *, every: bool = True) -> Row | Non
     scored = {fold: fold.result for fold in folds if fold.result and fold.result.value is not None}
     first = next(iter(scored.values()), None)
     digests = "".join(fold.weights_digest() or "" for fold in folds)
-    return Row(
+    return LedgerRow(
         time=_now(),
         kind="run",
         name=run.name,
@@ -88,7 +88,7 @@ def _folders(run: Path, *, every: bool) -> list[Path]:
     return [run / name for name in sorted(names, key=lambda name: (name == "all", len(name), name))]
 
 
-def _mean(results: Sequence[Result]) -> str:
+def _mean(results: Sequence[FoldResult]) -> str:
     """The metric over all held-out images, or nothing."""
     if not results:
         return ""
@@ -96,7 +96,7 @@ def _mean(results: Sequence[Result]) -> str:
     return results[0].metric.text(sum((result.value or 0.0) * result.images for result in results) / images)
 
 
-def csv_row(file: Path, members: Sequence[str] = (), how: str = "") -> Row:
+def csv_row(file: Path, members: Sequence[str] = (), how: str = "") -> LedgerRow:
     """The row of a submission CSV; of a vote if its sidecar or the caller names members and ``how`` they voted.
 
     Raises:
@@ -110,7 +110,7 @@ def csv_row(file: Path, members: Sequence[str] = (), how: str = "") -> Row:
     if sidecar and sidecar.vote and not members:
         members, how = sidecar.vote["members"], sidecar.vote["how"]
     named = [*members] or sorted(sidecar.run_hashes if sidecar else [])
-    return Row(
+    return LedgerRow(
         time=_now(),
         kind="vote" if members else "file",
         name=file.stem,
@@ -140,7 +140,7 @@ def note_vote(file: Path, members: Sequence[str], how: str) -> None:
         print(f"{LEDGER}: {file.stem}", flush=True)
 
 
-def read(ledger: Path) -> list[Row]:
+def read(ledger: Path) -> list[LedgerRow]:
     """Rows of a ledger, the oldest first; none if there is no such file.
 
     Raises:
@@ -164,10 +164,10 @@ def read(ledger: Path) -> list[Row]:
     for number, row in enumerate(rows, 1):
         if len(row) != len(COLUMNS):
             raise DataError(f"{ledger} row {number}: {len(row)} fields of {len(COLUMNS)}; mend it by hand")
-    return [Row(*row) for row in rows]
+    return [LedgerRow(*row) for row in rows]
 
 
-def add(ledger: Path, row: Row) -> bool:
+def add(ledger: Path, row: LedgerRow) -> bool:
     """Adds a row, whole or not at all, however many processes do so at once; returns whether anything changed.
 
     What is known already (kind, name and hash) is not added again, but takes a score or note that is given. A CSV
@@ -194,11 +194,11 @@ def add(ledger: Path, row: Row) -> bool:
     return True
 
 
-def to_text(rows: Sequence[Row]) -> str:
+def to_text(rows: Sequence[LedgerRow]) -> str:
     """A table for the terminal: by the leaderboard's score, then out of fold in the metric's direction, then the
     newest."""
 
-    def order(row: Row) -> tuple[float, float, str]:
+    def order(row: LedgerRow) -> tuple[float, float, str]:
         return _number(row.score), _number(row.out_of_fold, lower=row.higher_is_better == "false"), row.time
 
     head = ("score", "out of fold", "metric", "kind", "name", "folds or members", "commit", "sha256", "date", "note")

@@ -15,7 +15,7 @@ FORMAT = 2  # of a run's folder, the first line of its config.yaml
 RETRAIN = "train it again"
 
 
-class Result(NamedTuple):
+class FoldResult(NamedTuple):
     """What a finished fold was worth: done.json.
 
     Attributes:
@@ -40,7 +40,7 @@ class Result(NamedTuple):
         return self._asdict() | {"metric": self.metric.to_json()}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Result":
+    def from_json(cls, values: dict[str, Any]) -> "FoldResult":
         """The result of :meth:`to_json`.
 
         Raises:
@@ -96,7 +96,7 @@ class FoldRun:
         return validate(self.recipe)
 
     @cached_property
-    def result(self) -> Result | None:
+    def result(self) -> FoldResult | None:
         """What the finished fold was worth; None while it is not finished.
 
         Raises:
@@ -109,7 +109,7 @@ class FoldRun:
         except (OSError, UnicodeDecodeError) as error:
             raise self._damaged("done.json", error) from None
         try:
-            return Result.from_json(json.loads(text))
+            return FoldResult.from_json(json.loads(text))
         except (ValueError, KeyError, TypeError) as error:
             raise self._damaged("done.json", error) from None
 

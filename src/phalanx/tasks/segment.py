@@ -19,7 +19,7 @@ from ..data.records import Record
 from ..data.selection import Selection
 from ..data.truth import truth_of
 from ..engine.nonfinite import first_bad
-from ..engine.task import Event, Outcome, Part, Step
+from ..engine.task import Event, HeldOutScore, Part, Step
 from ..errors import DataError
 from ..losses.stages import StagedLoss, StepLoss
 from ..masks.planes_torch import downsample
@@ -170,7 +170,7 @@ class Segment:
             total += hard_dice(logits, batch.planes.to(device)).mean(1).sum().item()
         return ranks.sum(total)[0] / count
 
-    def finish(self, folder: Path) -> Outcome:
+    def finish(self, folder: Path) -> HeldOutScore:
         """Predicts the held-out images by the path of a submission, writes ``oof.csv``, with ``predict.oof_prob``
         their probability maps, scores it and writes ``oof_score.json``."""
         config = self.config
@@ -190,7 +190,7 @@ class Segment:
         patients = {record.name: record.group for record in self.held_out}
         found = score(Submission.read(folder / "oof.csv"), truth, patients)
         write_json(folder / "oof_score.json", found.to_json())  # oof.json is the sidecar of oof.csv
-        return Outcome(found.mean, found.to_text())
+        return HeldOutScore(found.mean, found.to_text())
 
     @staticmethod
     def damage(folder: Path, config: Config) -> str | None:
