@@ -14,7 +14,8 @@ from phalanx.data.metadata import read_metadata
 from phalanx.data.quarantine import kept_records, write_quarantine
 from phalanx.data.records import train_records
 from phalanx.data.rules import select
-from phalanx.data.selection import HEADER, Selection, SelectionRow
+from phalanx.data.selection import HEADER, Selection
+from phalanx.data.selection import SelectionRow as Row
 from phalanx.errors import ConfigError, DataError
 
 
@@ -51,7 +52,7 @@ def test_every_image_has_one_row_and_every_rule_its_reason(mixed):
         path.name for path in (data.root / "train/DCM").rglob("*.png")
     )
     assert {row.rule: row.image for row in selection.left_out} == expected
-    assert selection.by_image[expected["quarantine"]] == SelectionRow(
+    assert selection.by_image[expected["quarantine"]] == Row(
         expected["quarantine"], 0.0, "none", "quarantine", 'seen twice, see "notes"'
     )
     assert selection.by_image[expected["skip_unlabelled"]][1:] == (0.0, "none", "skip_unlabelled", "no annotation")
@@ -66,9 +67,7 @@ def test_every_image_has_one_row_and_every_rule_its_reason(mixed):
         short = 3 if 150 <= sheet["height"][record.group] <= 165 else 1
         row = selection.by_image[record.name]
         parts = ["sex female x 2.5"] * (female > 1) + ["height 150..165 x 3"] * (short > 1)
-        assert row == SelectionRow(
-            record.name, female * short, "annotation", "oversample" if parts else "", ", ".join(parts)
-        )
+        assert row == Row(record.name, female * short, "annotation", "oversample" if parts else "", ", ".join(parts))
         factors.append(female * short)
     assert len(set(factors)) >= 3  # or the phantom shows too little here
     weights = selection.weights(others)
@@ -114,20 +113,15 @@ def test_the_file_reads_back_and_other_tables_are_refused(mixed, tmp_path):
 def test_a_difference_is_one_of_weights():
     one = Selection(
         (
-            SelectionRow("a"),
-            SelectionRow("b", 2.0, rule="oversample", reason="sex male x 2"),
-            SelectionRow("c", 0.0, rule="drop"),
+            Row("a"),
+            Row("b", 2.0, rule="oversample", reason="sex male x 2"),
+            Row("c", 0.0, rule="drop"),
         )
     )
-    assert (
-        one.difference(Selection((SelectionRow("a", reason="other"), SelectionRow("b", 2.0)))) == ""
-    )  # c: not trained on in either
-    assert (
-        one.difference(Selection((SelectionRow("a"), SelectionRow("b", 2.5), SelectionRow("c"))))
-        == "b had weight 2, now 2.5"
-    )
-    assert one.difference(Selection((SelectionRow("b", 2.0),))) == "a had weight 1, now 0"
-    assert one.difference(Selection((*one.rows[:2], SelectionRow("c")))) == "c had weight 0, now 1"
+    assert one.difference(Selection((Row("a", reason="other"), Row("b", 2.0)))) == ""  # c: not trained on in either
+    assert one.difference(Selection((Row("a"), Row("b", 2.5), Row("c")))) == "b had weight 2, now 2.5"
+    assert one.difference(Selection((Row("b", 2.0),))) == "a had weight 1, now 0"
+    assert one.difference(Selection((*one.rows[:2], Row("c")))) == "c had weight 0, now 1"
 
 
 def test_the_text_counts_and_lists_what_a_rule_decided(mixed):
@@ -146,7 +140,7 @@ def test_the_text_counts_and_lists_what_a_rule_decided(mixed):
     assert table[0].split() == list(HEADER)
     assert len(table) == 1 + 3 + count
     assert len(selection.to_text(every=True).splitlines()) == 7 + 12
-    ordinary = Selection((SelectionRow("a.png"),))
+    ordinary = Selection((Row("a.png"),))
     assert ordinary.to_text().splitlines()[1:] == ["  no rule applies: every image has weight 1"]
     assert ordinary.to_text(every=True).splitlines()[-1].split() == ["a.png", "1", "annotation"]
 

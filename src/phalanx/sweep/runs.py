@@ -23,8 +23,8 @@ from ..errors import DataError
 from ..jobs.job import Job, Resources
 from ..runs import checkpoint
 from ..runs.folder import agreed_folds, check_recipe, fold_folder
+from ..runs.reader import FoldResult as FoldResult
 from ..runs.reader import FoldRun
-from ..runs.reader import Result as FoldResult
 from ..scoring.score import Score, score
 from ..submission.table import Submission
 from ..tasks.segment import Segment
