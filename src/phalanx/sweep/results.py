@@ -37,9 +37,7 @@ class Result:
     commit: str | None
     machine: str
     scored_on: str = "out_of_fold"
-    held_out: dict[str, dict[str, Any]] | None = (
-        None  # `patients` and `images` out of fold, if scored on a test set
-    )
+    held_out: dict[str, dict[str, Any]] | None = None  # `patients` and `images` out of fold, if scored on a test set
 
     @property
     def classes(self) -> list[str]:
