@@ -77,7 +77,7 @@ def side_by_side(
 
     for device in set(config.devices):
         open_device(device, config.precision)
-    kept_records(resolve_root(config.data))  # a data set that is made or refused, is so once
+    kept_records(resolve_root(config.data))  # once, before the jobs: it may make the data set, or refuse it
     return train_folds(pairs, folds, config, deadline)
 
 

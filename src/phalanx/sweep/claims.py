@@ -198,7 +198,7 @@ def document(results: Path = RESULTS) -> str:
     """The whole of docs/results.md.
 
     Raises:
-        ConfigError: a table is wrong. DataError: a result is no such file.
+        ConfigError: a table is wrong. DataError: a file is not a result.
     """
     tables = [read_table(name) for name in table_names()]
     found = places(tables, results)

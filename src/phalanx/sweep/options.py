@@ -13,7 +13,7 @@ UNFIT = ("ddp", "max_hours")  # a sweep trains each row on one device, to the en
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """Which rows to train, how often, where."""
+    """Which rows to train, with which seeds and folds, on which devices."""
 
     tables: list[Table]
     rows: list[str]  # of the only table; empty: all that make sense at the scale

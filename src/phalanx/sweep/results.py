@@ -1,4 +1,4 @@
-"""What a row's training, or vote, leaves: results/sweep/<scale>/<data>/<table>/<row>.seed<s>.fold<k>.json."""
+"""The result of a row's training, or vote: results/sweep/<scale>/<data>/<table>/<row>.seed<s>.fold<k>.json."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -36,7 +36,7 @@ class Result:
     commit: str | None
     machine: str
     scored_on: str = "out_of_fold"
-    held_out: dict[str, dict[str, Any]] | None = None  # `patients` and `images` out of fold, beside those of a test set
+    held_out: dict[str, dict[str, Any]] | None = None  # `patients` and `images` out of fold, if scored on a test set
 
     @property
     def classes(self) -> list[str]:
@@ -44,7 +44,7 @@ class Result:
         return self.recipe["data"]["classes"]
 
     def path(self, results: Path = RESULTS) -> Path:
-        """Where it lies."""
+        """Its file."""
         name = f"{self.row}.seed{self.seed}.fold{self.fold}.json"
         return results / self.scale / self.data / self.table / name
 
@@ -73,7 +73,7 @@ def read_results(results: Path = RESULTS, *, scale: str = "*", data: str = "*") 
     """All finished trainings of a scale and a data set, or of all.
 
     Raises:
-        DataError: a file is no such result, or lies elsewhere than it says.
+        DataError: a file is not a result, or its path does not match its content.
     """
     found = []
     for path in sorted(results.glob(f"{scale}/{data}/*/*.json")):
@@ -83,13 +83,13 @@ def read_results(results: Path = RESULTS, *, scale: str = "*", data: str = "*") 
         except (ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: not a result of a sweep ({error}); delete it and run the row again") from None
         if result.path(results) != path:
-            raise DataError(f"{path}: says that it is {result.path(results)}; move it there, or delete it")
+            raise DataError(f"{path}: its content belongs to {result.path(results)}; move it there, or delete it")
         found.append(result)
     return found
 
 
 def recipe_of(recipe: Config | Ballot) -> dict[str, Any]:
-    """What decides the result of a recipe: neither its name nor where and how fast it is computed."""
+    """The part of a recipe that its result depends on: without its name and runtime options."""
     if isinstance(recipe, Ballot):
         members = [{"folds": list(folds), "recipe": recipe_of(member)} for member, folds in recipe.members]
         classes = next(recipe.configs()).data.classes

@@ -1,4 +1,4 @@
-"""Trains, or votes, the rows of a table that have no result yet. Killed anywhere, the same command goes on."""
+"""Trains, or votes, the rows of a table that have no result yet. If it is killed, the same command continues."""
 
 import os
 import platform
@@ -59,7 +59,7 @@ def sweep(options: SweepOptions) -> int:
     """Trains what is missing, all rows of a table with the first seed first; returns how many trainings failed.
 
     Raises:
-        ConfigError: a row that makes no sense at this scale.
+        ConfigError: a row that does not run at this scale.
     """
     trials, failed = trials_of(options)
     plan = Plan(options)
@@ -84,17 +84,17 @@ def trials_of(options: SweepOptions) -> tuple[list[Trial], int]:
     """What a sweep has to do, in order, and how many rows have an impossible recipe, which is printed.
 
     Raises:
-        ConfigError: a row that makes no sense at this scale.
+        ConfigError: a row that does not run at this scale.
     """
     trials, failed = list[Trial](), 0
     for table in options.tables:
         chosen = [table.row(name) for name in options.rows]
         for row in chosen:
             if not runs_at(row, options.scale):
-                raise ConfigError(f"rows={row.name}: makes sense only at scale={','.join(row.scales or [])}")
+                raise ConfigError(f"rows={row.name}: runs only at scale={','.join(row.scales or [])}")
         for seed in options.seeds:
             for row in chosen or [row for row in table.rows if runs_at(row, options.scale)]:
-                try:  # all recipes before the first training: a mistake in the last should not wait for hours
+                try:  # all recipes before the first training, so that an error in the last shows at once
                     recipe = table.recipe(row, options.scale, seed, options.extra)
                     folds = folds_of(options.folds, recipe) if isinstance(recipe, Config) else [0]
                     trials += [Trial(table, row, options.scale, recipe, seed, fold) for fold in folds]
@@ -181,7 +181,7 @@ def known_results(trial: Trial) -> list[Result]:
 
 
 def finish(trial: Trial, runs: Runs) -> tuple[Result, str]:
-    """The result of a trial: there already, that of another row with the same recipe, or newly made."""
+    """The result of a trial: an existing one, that of another row with the same recipe, or a new one."""
     table, row = trial.table, trial.row
     words = [table.name, f"scale={trial.scale}", f"rows={row.name}", f"seeds={trial.seed}"]
     words += [] if row.vote else [f"fold={trial.fold}"]

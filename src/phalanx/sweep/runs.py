@@ -152,7 +152,7 @@ class Runs:
 
 
 def _how(config: Config) -> dict:
-    """Where and how a member is computed."""
+    """Data set, device and precision of a member's prediction."""
     root = resolve_root(config.data).root
     return {"root": root, "device": config.device, "precision": config.precision, "progress": config.progress}
 

@@ -29,7 +29,7 @@ class Ballot:
     members: tuple[tuple["Config | Ballot", tuple[int, ...]], ...]
 
     def configs(self) -> Iterator[Config]:
-        """The recipes of all networks behind the vote."""
+        """The recipes of all networks in the vote."""
         for recipe, _ in self.members:
             yield from (recipe,) if isinstance(recipe, Config) else recipe.configs()
 
@@ -51,8 +51,8 @@ class Row(Strict):
     overrides: list[str] = []  # key=value words of `phalanx train`
     vote: Mode | None = None  # instead of a training: a vote of `members`
     members: list[Member] = []
-    at: dict[str, list[str]] = {}  # more of them at one scale, behind the others
-    scales: list[str] | None = None  # where the row makes sense; null: everywhere
+    at: dict[str, list[str]] = {}  # further overrides at one scale, applied last
+    scales: list[str] | None = None  # the scales at which the row runs; null: all
     baseline: str | None = None  # the row it is compared with; null: it is only a baseline
     outcome: Outcome | None = None  # published, of the comparison
     published: str | None = None  # key of configs/published.yaml: the Dice, or the gain over the baseline
@@ -87,24 +87,24 @@ class Table(Strict):
             if row.published is not None and row.published not in read_published():
                 raise ValueError(f"rows: {row.name}: published: {row.published!r} is not in configs/published.yaml"
                                  f"{nearest(row.published, read_published())}")  # fmt: skip
-            told = self.published(row)
-            if told and self.gap != (told.gap is not None):
+            number = self.published(row)
+            if number and self.gap != (number.gap is not None):
                 raise ValueError(
                     f"rows: {row.name}: a published gap belongs to a table with gap: true, and nothing else"
                 )
-            if row.baseline is None and (row.classes or (told and told.dice is None and told.gap is None)):
+            if row.baseline is None and (row.classes or (number and number.dice is None and number.gap is None)):
                 raise ValueError(f"rows: {row.name} has no baseline, so it has no gain and no classes")
             if row.outcome == "worked" and (self.published_gain(row) or 0) < 0:
                 raise ValueError(f"rows: {row.name} worked, but its published numbers say that it lost")
             for scale in [*(row.scales or []), *row.at, *self.at]:
                 if scale not in known:
                     raise ValueError(f"rows: {row.name}: {scale!r} is not a scale{nearest(scale, known)}")
-        for number, row in enumerate(self.rows):
-            self._check_vote(row, {above.name: above for above in self.rows[:number]})
+        for index, row in enumerate(self.rows):
+            self._check_vote(row, {above.name: above for above in self.rows[:index]})
         return self
 
     def _check_vote(self, row: Row, above: dict[str, Row]) -> None:
-        """Refuses a vote that cannot be held or scored. Members stand above it, so that no vote is its own member."""
+        """Refuses a vote that cannot be held or scored. Its members are above it, so that no vote is its own member."""
         if (row.vote is None) != (not row.members):
             raise ValueError(f"rows: {row.name} needs both 'vote' and 'members', or neither")
         if row.vote and (row.overrides or row.at):
@@ -185,7 +185,7 @@ class Table(Strict):
 
 
 def runs_at(row: Row, scale: str) -> bool:
-    """Whether the row makes sense at a scale."""
+    """Whether the row runs at a scale."""
     return row.scales is None or scale in row.scales
 
 

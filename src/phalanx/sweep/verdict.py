@@ -1,4 +1,4 @@
-"""Whether a difference between two recipes is more than chance, and what that says of a published claim."""
+"""Whether a difference between two recipes is more than chance, and whether it agrees with a published claim."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
