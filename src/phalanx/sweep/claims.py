@@ -8,8 +8,8 @@ import numpy as np
 
 from ..runtime.metric import Metric
 from .published import Published
-from .results import RESULTS, Result, changed, read_results
-from .table import Row, Table, read_table, runs_at, table_names
+from .results import RESULTS, SweepResult, changed, read_results
+from .table import SweepRow, Table, read_table, runs_at, table_names
 from .verdict import PRIOR, Gain, Paired, gain_of, verdict
 
 INTRO = f"""\
@@ -52,10 +52,10 @@ class Place:
 
     scale: str
     data: str
-    results: dict[tuple[str, str], list[Result]]
+    results: dict[tuple[str, str], list[SweepResult]]
     stale: list[str]
 
-    def paired(self, table: Table, row: Row) -> Paired | None:
+    def paired(self, table: Table, row: SweepRow) -> Paired | None:
         """The row paired with its baseline; None if there is nothing to pair."""
         ours, other = (self.results.get((table.name, name or ""), []) for name in (row.name, row.baseline))
         pair = Paired.of(ours, other, gap=table.gap)
@@ -87,14 +87,14 @@ def places(tables: list[Table], results: Path = RESULTS) -> list[Place]:
     return [found[key] for key in sorted(found, key=lambda key: (key[0] != "small", key))]
 
 
-def misplaced(result: Result, table: Table) -> str | None:
+def misplaced(result: SweepResult, table: Table) -> str | None:
     """Why a result does not belong in a table, whatever its recipe; None if it does."""
     if result.scored_on != table.scored_on:
         return f"was scored on {result.scored_on}, the table is on {table.scored_on}"
     return "has no out-of-fold result, which the gap needs" if table.gap and result.held_out is None else None
 
 
-def value_text(results: list[Result], classes: list[str]) -> str:
+def value_text(results: list[SweepResult], classes: list[str]) -> str:
     """Mean over seeds, and their standard deviation."""
     if not results:
         return ""
@@ -108,7 +108,7 @@ def value_text(results: list[Result], classes: list[str]) -> str:
     return f"{metric.text(float(np.mean(means)))}{spread} ({len(means)})"
 
 
-def gap_text(results: list[Result], classes: list[str]) -> str:
+def gap_text(results: list[SweepResult], classes: list[str]) -> str:
     """The out-of-fold metric of the same trainings, to follow that of the test images."""
     held_out = [
         replace(result, patients=result.held_out["patients"], images=result.held_out["images"])
@@ -185,7 +185,7 @@ def section(table: Table, place: Place | None, others: dict[tuple[str, str], Pai
 SCORED_ON = {"test": "the test images", "rotated_test": "the rotated hands of the test images"}
 
 
-def members_text(row: Row) -> str:
+def members_text(row: SweepRow) -> str:
     """The members of a vote, with their folds if those are not the first alone."""
     named = []
     for member in row.members:

@@ -15,7 +15,7 @@ RESULTS = Path("results/sweep")
 
 
 @dataclass(frozen=True)
-class Result:
+class SweepResult:
     """One training, or vote, of one row and its metric on the images that the table is scored on."""
 
     table: str
@@ -69,7 +69,7 @@ def _lines(patients: dict[str, list[float]]) -> str:
     return "{\n" + ",\n".join(rows) + "\n }"
 
 
-def read_results(results: Path = RESULTS, *, scale: str = "*", data: str = "*") -> list[Result]:
+def read_results(results: Path = RESULTS, *, scale: str = "*", data: str = "*") -> list[SweepResult]:
     """All finished trainings of a scale and a data set, or of all.
 
     Raises:
@@ -79,7 +79,7 @@ def read_results(results: Path = RESULTS, *, scale: str = "*", data: str = "*") 
     for path in sorted(results.glob(f"{scale}/{data}/*/*.json")):
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            result = Result(**values | {"metric": Metric.from_json(values.get("metric"))})
+            result = SweepResult(**values | {"metric": Metric.from_json(values.get("metric"))})
         except (ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: not a result of a sweep ({error}); delete it and run the row again") from None
         if result.path(results) != path:
@@ -104,7 +104,7 @@ def recipe_of(recipe: Config | Ballot) -> dict[str, Any]:
     return recipe.model_dump(mode="json", exclude=hidden)
 
 
-def changed(result: Result, recipe: Config | Ballot) -> str | None:
+def changed(result: SweepResult, recipe: Config | Ballot) -> str | None:
     """How the present recipe differs from the one of a result; None if it does not. Options that came later have the
     values that change nothing."""
     try:

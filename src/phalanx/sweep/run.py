@@ -21,9 +21,9 @@ from ..runs.reader import FoldRun
 from ..runtime.processes import cores as usable_cores
 from ..runtime.provenance import commit
 from .options import SweepOptions
-from .results import Result, changed, read_results, recipe_of
+from .results import SweepResult, changed, read_results, recipe_of
 from .runs import Runs, Scored, keep_final, result_of, seconds_of
-from .table import Ballot, Row, Table, runs_at
+from .table import Ballot, SweepRow, Table, runs_at
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Trial:
     """One training, or vote, to do."""
 
     table: Table
-    row: Row
+    row: SweepRow
     scale: str
     recipe: Config | Ballot
     seed: int
@@ -171,7 +171,7 @@ def folds_of(text: str, config: Config) -> list[int]:
     return folds
 
 
-def known_results(trial: Trial) -> list[Result]:
+def known_results(trial: Trial) -> list[SweepResult]:
     """The results that a trial may take over: those of its recipe, seed, fold, data set and scored images."""
     table = trial.table
     known = read_results(scale=trial.scale, data=trial.home)
@@ -180,7 +180,7 @@ def known_results(trial: Trial) -> list[Result]:
     return [result for result in known if changed(result, trial.recipe) is None]
 
 
-def finish(trial: Trial, runs: Runs) -> tuple[Result, str]:
+def finish(trial: Trial, runs: Runs) -> tuple[SweepResult, str]:
     """The result of a trial: an existing one, that of another row with the same recipe, or a new one."""
     table, row = trial.table, trial.row
     words = [table.name, f"scale={trial.scale}", f"rows={row.name}", f"seeds={trial.seed}"]
@@ -201,7 +201,7 @@ def finish(trial: Trial, runs: Runs) -> tuple[Result, str]:
     return result, f"{result.seconds:.0f} s"
 
 
-def score_training(trial: Trial, runs: Runs) -> Result:
+def score_training(trial: Trial, runs: Runs) -> SweepResult:
     """Scores the run of a trial's recipe."""
     config = trial.recipe
     assert isinstance(config, Config)
@@ -221,7 +221,7 @@ def score_training(trial: Trial, runs: Runs) -> Result:
     )
 
 
-def score_vote(trial: Trial, runs: Runs) -> Result:
+def score_vote(trial: Trial, runs: Runs) -> SweepResult:
     """Votes the trained members of a trial, and scores the vote."""
     ballot = trial.recipe
     assert isinstance(ballot, Ballot)
@@ -232,10 +232,10 @@ def score_vote(trial: Trial, runs: Runs) -> Result:
     return replace(_result(trial, scored, members[0]), seconds=seconds)
 
 
-def _result(trial: Trial, scored: Scored, run: FoldRun) -> Result:
+def _result(trial: Trial, scored: Scored, run: FoldRun) -> SweepResult:
     """What a training and a vote have in common; the name of the data set is not in it."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return Result(
+    return SweepResult(
         table=trial.table.name,
         row=trial.row.name,
         scale=trial.scale,

@@ -43,7 +43,7 @@ class Member(Strict):
     folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
 
 
-class Row(Strict):
+class SweepRow(Strict):
     """A variant, and what was published about it."""
 
     name: Name
@@ -69,7 +69,7 @@ class Table(Strict):
     why: str = Field(min_length=1)
     overrides: list[str] = []
     at: dict[str, list[str]] = {}
-    rows: list[Row] = Field(min_length=1)
+    rows: list[SweepRow] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _comparable(self) -> "Table":
@@ -103,7 +103,7 @@ class Table(Strict):
             self._check_vote(row, {above.name: above for above in self.rows[:index]})
         return self
 
-    def _check_vote(self, row: Row, above: dict[str, Row]) -> None:
+    def _check_vote(self, row: SweepRow, above: dict[str, SweepRow]) -> None:
         """Refuses a vote that cannot be held or scored. Its members are above it, so that no vote is its own member."""
         if (row.vote is None) != (not row.members):
             raise ValueError(f"rows: {row.name} needs both 'vote' and 'members', or neither")
@@ -121,7 +121,7 @@ class Table(Strict):
             if any(runs_at(row, scale) and not runs_at(above[member.row], scale) for scale in scales()):
                 raise ValueError(f"rows: {row.name}: its member {member.row} does not run at all of its scales")
 
-    def row(self, name: str) -> Row:
+    def row(self, name: str) -> SweepRow:
         """The row of a name.
 
         Raises:
@@ -132,11 +132,11 @@ class Table(Strict):
                 return row
         raise ConfigError(f"rows={name}: no such row in {self.name}{nearest(name, [r.name for r in self.rows])}")
 
-    def published(self, row: Row) -> Published | None:
+    def published(self, row: SweepRow) -> Published | None:
         """What was published about a row."""
         return None if row.published is None else read_published()[row.published]
 
-    def published_gain(self, row: Row) -> float | None:
+    def published_gain(self, row: SweepRow) -> float | None:
         """Published Dice above the row it is compared with; None if nothing was published, or on other images."""
         ours = self.published(row)
         if ours is None or row.baseline is None or ours.gain is not None:
@@ -148,7 +148,7 @@ class Table(Strict):
             return None
         return ours.dice - other.dice
 
-    def recipe(self, row: Row, scale: str, seed: int, extra: dict[str, str] | None = None) -> Config | Ballot:
+    def recipe(self, row: SweepRow, scale: str, seed: int, extra: dict[str, str] | None = None) -> Config | Ballot:
         """The row's recipe at a scale, checked.
 
         Raises:
@@ -168,14 +168,14 @@ class Table(Strict):
         except ConfigError as error:
             raise ConfigError(f"configs/sweep/{self.name}.yaml, {row.name} at scale {scale}: {error}") from None
 
-    def words(self, row: Row, scale: str, seed: int, extra: dict[str, str] | None = None) -> dict[str, str]:
+    def words(self, row: SweepRow, scale: str, seed: int, extra: dict[str, str] | None = None) -> dict[str, str]:
         """The options of ``phalanx train`` that make a row's recipe; it is not a vote."""
         pairs = {"experiment": f"claims_{scale}"}
         for words in (self.overrides, self.at.get(scale, []), row.overrides, row.at.get(scale, [])):
             pairs |= split_words(words)
         return pairs | (extra or {}) | {"seed": str(seed)}
 
-    def networks(self, row: Row, folds: Sequence[int]) -> Iterator[tuple[Row, int]]:
+    def networks(self, row: SweepRow, folds: Sequence[int]) -> Iterator[tuple[SweepRow, int]]:
         """The rows and folds whose networks a row needs: its own folds, or those of its members if it is a vote."""
         for member in row.members:
             yield from self.networks(self.row(member.row), member.folds)
@@ -184,7 +184,7 @@ class Table(Strict):
                 yield row, fold
 
 
-def runs_at(row: Row, scale: str) -> bool:
+def runs_at(row: SweepRow, scale: str) -> bool:
     """Whether the row runs at a scale."""
     return row.scales is None or scale in row.scales
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from ..runtime.metric import Metric
-from .results import Result
+from .results import SweepResult
 from .table import Outcome
 
 PRIOR = 4  # degrees of freedom that the other comparisons lend to a row's variance over seeds
@@ -25,7 +25,7 @@ class Paired:
     held_out: "Paired | None" = None  # out of fold, by the same seeds: the claim is about the values less these
 
     @classmethod
-    def of(cls, ours: Sequence[Result], baseline: Sequence[Result], *, gap: bool = False) -> "Paired":
+    def of(cls, ours: Sequence[SweepResult], baseline: Sequence[SweepResult], *, gap: bool = False) -> "Paired":
         """Pairs the seeds and folds that both recipes have; a seed's folds are joined.
 
         Args:
@@ -82,7 +82,7 @@ class Paired:
         return sum(part**2 for part in parts.values()) * count / (count - 1) if count > 1 else float("inf")
 
 
-def _scored(result: Result) -> dict[str, dict]:
+def _scored(result: SweepResult) -> dict[str, dict]:
     return {"patients": result.patients, "images": result.images}
 
 
