@@ -1,8 +1,9 @@
 """Trains one fold: read this first. One call is idempotent: it begins, continues or finds the fold finished."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,53 +65,75 @@ def fit(
         ranks.barrier()
         check_recipe(folder, config)
         folds = agreed_folds(folder, config, records)
-        train = [record for record in records if fold is None or folds[record.name] != fold]
-        held_out = [record for record in records if fold is not None and folds[record.name] == fold]
         if (done := finished(folder, config, kind)) is not None:
             say(f"{folder}: finished{_value_text(done)}")
             return folder
         if ranks.any(is_over(deadline)):
             stop(folder, config)
-        check_optimizer(config.optim)
-        check_trackers(config, folder)
-        check_held_out(config, held_out)
-        selection = agreed_selection(folder, kind.select(config, records))
-        if text := selection.left_out_text(train):
-            say(text)
-        torch.manual_seed(config.seed)
-        shown, monitored = inner_part(config, selection.trained(train))
-        task = kind(config, shown, held_out, monitored, selection.weights(shown))
-        begun = begin(task, config, folder, fold, held_out)
-        trainer = Trainer(config, folder, task, deadline)
-        # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
-        ranks.barrier()
-        if ranks.first:
-            claim(folder, config)
-            if begun:
-                write_json(folder / "start.json", begun)
-            folding.write(folder / "folds.csv", records, folds)
-            write_text(folder / "selection.csv", selection.to_csv())
-            if monitored:
-                lines = ["image_name", *sorted(record.name for record in monitored)]
-                write_text(folder / "monitored.csv", "\n".join(lines) + "\n")
-            for name, text in task.pinned_files().items():
-                keep_text(folder / name, text, PINNED.format(name))
-        with Logger(config, folder, silent=not ranks.first) as log:
-            seconds = trainer.run(log)
-            if ranks.first:
-                result = FoldResult(task.metric, None, 0, seconds, 0.0)
-                if held_out:
-                    began = time.monotonic()
-                    with predicting():
-                        outcome = task.finish(folder)
-                    say(outcome.text)
-                    log("held_out", trainer.state.step, **{f"out_of_fold/{task.metric.name}": outcome.value})
-                    result = result._replace(
-                        value=outcome.value, images=len(held_out), seconds_held_out=time.monotonic() - began
-                    )
-                write_json(folder / "done.json", result.to_json())
-                say(f"{folder}: finished{_value_text(result)}")
+        _train(config, fold, records, folds, kind, folder, ranks, deadline)
     return folder
+
+
+def _train(
+    config: Config,
+    fold: int | None,
+    records: Sequence[Record],
+    folds: folding.Folds,
+    kind: type[Task],
+    folder: Path,
+    ranks: Ranks,
+    deadline: float | None,
+) -> None:
+    """Trains a fold that is not finished, in its locked folder."""
+    train = [record for record in records if fold is None or folds[record.name] != fold]
+    held_out = [record for record in records if fold is not None and folds[record.name] == fold]
+    check_optimizer(config.optim)
+    check_trackers(config, folder)
+    check_held_out(config, held_out)
+    selection = agreed_selection(folder, kind.select(config, records))
+    if text := selection.left_out_text(train):
+        say(text)
+    torch.manual_seed(config.seed)
+    shown, monitored = inner_part(config, selection.trained(train))
+    task = kind(config, shown, held_out, monitored, selection.weights(shown))
+    begun = begin(task, config, folder, fold, held_out)
+    trainer = Trainer(config, folder, task, deadline)
+    # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
+    ranks.barrier()
+    if ranks.first:
+        claim(folder, config)
+        if begun:
+            write_json(folder / "start.json", begun)
+        folding.write(folder / "folds.csv", records, folds)
+        write_text(folder / "selection.csv", selection.to_csv())
+        if monitored:
+            lines = ["image_name", *sorted(record.name for record in monitored)]
+            write_text(folder / "monitored.csv", "\n".join(lines) + "\n")
+        for name, text in task.pinned_files().items():
+            keep_text(folder / name, text, PINNED.format(name))
+    with Logger(config, folder, silent=not ranks.first) as log:
+        seconds = trainer.run(log)
+        if ranks.first:
+            _finish(task, folder, len(held_out), seconds, partial(log, "held_out", trainer.state.step))
+
+
+def _finish(task: Task, folder: Path, held_out: int, seconds: float, log: Callable[..., None]) -> None:
+    """Predicts and scores the held-out images, and marks the fold as finished.
+
+    Args:
+        held_out: number of these images.
+        seconds: of training.
+    """
+    result = FoldResult(task.metric, None, 0, seconds, 0.0)
+    if held_out:
+        began = time.monotonic()
+        with predicting():
+            found = task.finish(folder)
+        say(found.text)
+        log(**{f"out_of_fold/{task.metric.name}": found.value})
+        result = result._replace(value=found.value, images=held_out, seconds_held_out=time.monotonic() - began)
+    write_json(folder / "done.json", result.to_json())
+    say(f"{folder}: finished{_value_text(result)}")
 
 
 def finished(folder: Path, config: Config, kind: type[Task]) -> FoldResult | None:

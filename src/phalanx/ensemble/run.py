@@ -150,7 +150,7 @@ def predict_members(
         how: the vote in words, for the sidecar.
         reuse_finished: if ``out`` has these very masks already, it is left as it is.
     """
-    from ..predict.opening import open_members, recipe_of
+    from ..predict.opening import recipe_of
     from ..predict.postprocess import PostProcessing
     from ..predict.run import write_submission
     from ..predict.soft import RunMember
@@ -162,25 +162,13 @@ def predict_members(
         for number, place in enumerate(places[1:], 1)
     ]
     postprocess = PostProcessing.read(options.postprocess) if options.postprocess else None
-    members = open_members(
-        names,
-        device=places[0],
-        sharing=part[1] if part else len(places),
-        runs=options.runs,
-        weights=options.weights,
-        precision=options.precision,
-        changes=options.changes(),
-        root=options.root,
-    )
-    for member in members:
-        note_retrained(member.name, member.hashes)
+    members = opened(names, options, places[0], part[1] if part else len(places))
     if postprocess is not None:
-        all_votes = postprocess.votes_of(members)
-        for name in (name for name, n in zip(names, all_votes, strict=True) if not n):
+        votes = postprocess.votes_of(members)
+        for name in (name for name, n in zip(names, votes, strict=True) if not n):
             print(f"note: {name}: left out, as {options.postprocess} has it", flush=True)
-        names = [name for name, n in zip(names, all_votes, strict=True) if n]
-        members = [member for member, n in zip(members, all_votes, strict=True) if n]
-        votes = [n for n in all_votes if n]
+        names, members = ([x for x, n in zip(found, votes, strict=True) if n] for found in (names, members))
+        votes = [n for n in votes if n]
     refuse_unused(options, members)
     data, own = recipe_of(members) or (None, Predict())
     threshold = threshold_of(options, members)
@@ -210,6 +198,29 @@ def predict_members(
         progress=options.progress,
     )
     return out
+
+
+def opened(names: Sequence[str], options: InferOptions, device: str, sharing: int) -> list[Any]:
+    """The members by their names, on a device; those that were trained again since are reported.
+
+    Args:
+        sharing: number of processes that share the machine's cores.
+    """
+    from ..predict.opening import open_members
+
+    members = open_members(
+        names,
+        device=device,
+        sharing=sharing,
+        runs=options.runs,
+        weights=options.weights,
+        precision=options.precision,
+        changes=options.changes(),
+        root=options.root,
+    )
+    for member in members:
+        note_retrained(member.name, member.hashes)
+    return members
 
 
 def part_of(options: InferOptions) -> tuple[int, int] | None:
