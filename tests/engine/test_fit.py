@@ -311,5 +311,5 @@ def test_zero_is_off(recipe, records, monkeypatch):
      {"optim__schedule": "plateau", "optim__monitor": "{split:inner}"}],
 )  # fmt: skip
 def test_what_goes_by_validation_needs_it(recipe, words):
-    with pytest.raises(ConfigError, match="needs validation while training; give validate_every=1 or more"):
+    with pytest.raises(ConfigError, match="needs validation during training; give validate_every=1 or more"):
         recipe(validate_every=0, **words)

@@ -76,7 +76,7 @@ def test_a_point_head_is_put_on_a_run_without_one_and_taken_off_again(begun, tmp
         stage["weights"].pop("point", None)
     (folder / "config.yaml").write_text(yaml.safe_dump(values))
     checkpoint.save(folder / "final", {"weights": without.network.state_dict()}, {})
-    config.model.start = "plain"
+    config.model.init_from = "plain"
     task = task_of(config)
     fresh = {key: value.clone() for key, value in task.network.state_dict().items()}
     left = begin(task, config, config.runs / "new", 0, [])["left_out"]

@@ -105,7 +105,10 @@ def test_another_sheet_is_another_run_and_none_is_told(told, place, tmp_path, ca
     change = {"data.root": other, "runs": tmp_path / "runs"}
     again = [f"{key}={change[key]}" if (key := word.partition("=")[0]) in change else word for word in words]
     assert main(["train", *again]) == 2
-    assert "this run began with other metadata, so the sheet changed since" in capsys.readouterr().err
+    assert (
+        "this run began with another attributes.csv, so what it is made from has changed since"
+        in capsys.readouterr().err
+    )
     (other / "meta_data.csv").unlink()
     anew = [word for word in again if not word.startswith("name=")]
     assert main(["train", *anew, "name=blind"]) == 2

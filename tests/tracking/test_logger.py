@@ -265,7 +265,7 @@ def test_a_missing_library_is_named_with_its_remedy(name, config, folder, monkey
 @pytest.mark.parametrize("name", trackers.FOLDERS)
 def test_a_file_in_the_place_of_a_folder_is_refused(name, config, folder):
     (folder / name).write_text("mine")
-    with pytest.raises(OutputError, match=f"{name}: stands in the way"):
+    with pytest.raises(OutputError, match=f"{name}: is in the way"):
         Logger(config(name), folder)
 
 

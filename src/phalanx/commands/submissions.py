@@ -25,6 +25,7 @@ Predicts with one run or more, each into a CSV of its own. The folds of a run ar
                          window={size:1024,stride:512,skip_empty:true}, which leaves out those with nothing
                          brighter than air
   workers=2              processes that share the images; devices=0,1 assigns them GPUs in turn
+  part=1/2               predict only this part, for a call in progress; workers= and devices= start such processes
   threshold=0.5  batch=4 (images or windows at once)  device=auto  precision=auto  runs=runs  progress=true
   postprocess=FILE.json  thresholds by class and cleaning of masks, from `phalanx tune members=NAME`
 
@@ -73,7 +74,7 @@ phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        
   out=FILE.csv           default: submissions/<mode>.csv
   size=HxW               image size of CSV members without a sidecar; or images=DIR to read it from the images (hard)
   data.root= images= maps= weights= tta= input_size= scales= window= threshold= batch= device= devices= workers=
-  precision= runs= progress=   as for infer; stored maps alone need neither the runs nor the images
+  precision= runs= progress= part=   as for infer; stored maps alone need neither the runs nor the images
 
 Prints how members agree, and records it in FILE.json. If the command is killed, or stopped by a misaligned member, the
 same command continues.
