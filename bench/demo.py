@@ -19,7 +19,7 @@ from phalanx.commands.demo import run_demo
 from phalanx.config import Data
 from phalanx.data.polygons import rasterise, read_annotations
 from phalanx.data.records import Record, test_records, train_records
-from phalanx.data.truth import answers
+from phalanx.data.truth import read_truth
 from phalanx.masks.planes import unpack
 from phalanx.masks.rle import encode
 from phalanx.phantom.anatomy import HAND_CLASSES
@@ -86,7 +86,7 @@ def main() -> None:
         plain = plain_script(root / "data", sum(trained) / len(trained), seed=0)
         place = root / "data" / "test" / "answers_json"
         data = Data(name="demo", root=place, classes=HAND_CLASSES, size=512)
-        truth, patients = answers(place, data, plain.sizes)
+        truth, patients = read_truth(place, data, plain.sizes)
         usual = score(plain, truth, patients).mean
     rows: list[dict[str, Any]] = [
         {"claim": f"{vote} vote of two models, two folds each", "ours": summary[f"dice_{vote}"], "baseline": usual}

@@ -64,7 +64,7 @@ def test_the_factor_holds_at_every_step_of_every_schedule(recipe, records, sched
     optim = Optim(encoder_lr_factor=0.2, **schedule)
     optimizer = build_optimizer(network, optim, encoder_stages(network, 64))
     for step in range(40):
-        set_rate(optimizer, optim, step, 40, cuts=step // 10)
+        set_rate(optimizer, optim, step, 40, reductions=step // 10)
         decoder = optimizer.param_groups[0]["lr"]
         for group in optimizer.param_groups[2:]:
             assert group["lr"] == pytest.approx(0.2 * decoder)

@@ -148,7 +148,7 @@ def test_a_damaged_one_falls_back_on_the_one_before_and_says_so(last, damage, ca
     assert tensors["weights"]["count"] == 1
     said = capsys.readouterr().out
     assert f"{last}: not a whole checkpoint" in said
-    assert "going on from the checkpoint before it" in said
+    assert "continuing from the checkpoint before it" in said
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

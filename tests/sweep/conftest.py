@@ -8,7 +8,7 @@ import pytest
 
 from phalanx.config.compose import config_folder
 from phalanx.runtime.metric import Metric
-from phalanx.sweep.results import Result
+from phalanx.sweep.results import SweepResult
 
 CLASSES = ["Radius", "Ulna", "Pisiform"]
 
@@ -17,7 +17,7 @@ CLASSES = ["Radius", "Ulna", "Pisiform"]
 def invented():
     """invented(row, seed, dice): a result whose patients' Dice by class is float[P, 3]."""
 
-    def make(row: str, seed: int, dice: np.ndarray, **changes: object) -> Result:
+    def make(row: str, seed: int, dice: np.ndarray, **changes: object) -> SweepResult:
         names = [f"p{seed}-{number}" for number in range(len(dice))]
         values = {
             "table": "t", "row": row, "scale": "small", "data": "d", "seed": seed, "fold": 0,
@@ -26,7 +26,7 @@ def invented():
             "images": dict.fromkeys(names, 2), "overrides": [], "recipe": {"seed": seed, "data": {"classes": CLASSES}},
             "command": "phalanx sweep t", "commit": "c0ffee0", "machine": "a machine",
         }  # fmt: skip
-        return Result(**(values | changes))
+        return SweepResult(**(values | changes))
 
     return make
 
