@@ -67,21 +67,21 @@ class FoldMember:
         self.key = digest([found[1], ways, seen, sheet, device.torch.type, device.precision])
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
-        traits = None if self.sheet is None else self._traits(records)
+        attributes = None if self.sheet is None else self._attributes(records)
 
         def ask(pictures: np.ndarray, which: list[int]) -> list[ProbabilityMaps]:
-            return self._ask(pictures, None if traits is None else traits[which])
+            return self._ask(pictures, None if attributes is None else attributes[which])
 
         return on_grids(images, self.config.data, self.predict, ask)
 
-    def _ask(self, pictures: np.ndarray, traits: Tensor | None) -> list[ProbabilityMaps]:
-        """Probability maps of uint8[B, S, S]; ``traits`` float32[B, T]."""
+    def _ask(self, pictures: np.ndarray, attributes: Tensor | None) -> list[ProbabilityMaps]:
+        """Probability maps of uint8[B, S, S]; ``attributes`` float32[B, T]."""
         batch = torch.from_numpy(pictures)[:, None].to(self.device.torch)
-        network = self.network if traits is None else ConditionedNetwork(self.network, traits)
+        network = self.network if attributes is None else ConditionedNetwork(self.network, attributes)
         with torch.inference_mode(), self.device.autocast():
             return probabilities(network.predict, batch, self.views, self.pairs, min(FLOOR, self.predict.threshold))
 
-    def _traits(self, records: Sequence[Record]) -> Tensor:
+    def _attributes(self, records: Sequence[Record]) -> Tensor:
         """float32[B, T] of the images' patients on the device."""
         assert self.sheet is not None  # called only then
         groups = {record.group for record in records} - set(self.sheet.index)

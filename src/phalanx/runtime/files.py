@@ -250,7 +250,7 @@ def keep_text(path: Path, text: str, cause: str) -> None:
     """Writes a text file that, once written, may never change.
 
     Raises:
-        TrainingError: the file is there and says otherwise; ``cause`` tells what that means.
+        TrainingError: the file exists with other text; ``cause`` is the reason in the message.
     """
     if not path.is_file():
         write_text(path, text)
