@@ -22,7 +22,15 @@ def test_train_with_every_tracker(tiny, tmp_path, monkeypatch, capsys):
     for fold in ("fold0", "fold1"):
         folder = tmp_path / "runs" / "r" / fold
         same_as_the_lines(folder, *ALL)
-        events = {json.loads(line)["event"] for line in (folder / "log.jsonl").read_text().splitlines()}
+        lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        events = {line["event"] for line in lines}
+        epoch = next(line for line in lines if line["event"] == "epoch")
+        wanted = {"loss", "loss/bce", "loss/dice", "dice", "lr", "images_per_second", "waiting", "memory_gib"}
+        assert wanted <= epoch.keys()
+        assert 0.5 * (epoch["loss/bce"] + epoch["loss/dice"]) == pytest.approx(epoch["loss"], rel=1e-4)
+        assert epoch["images_per_second"] > 0 < epoch["memory_gib"]
+        assert lines[-1]["event"] == "held_out"
+        assert lines[-1].keys() >= {"out_of_fold/dice"}
         assert {"start", "epoch", "validate"} <= events
         assert "tracking" not in events
     assert {run.info.run_name for run in readers.mlflow_runs(tmp_path / "runs")[1]} == {"r/fold0", "r/fold1"}
