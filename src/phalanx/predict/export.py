@@ -20,7 +20,7 @@ from ..errors import ConfigError, DataError
 from ..models.build import Network, normalise
 from ..models.pointrend import PointRend
 from ..models.segmenter import upsample
-from ..runs.reader import fold_folders, read_config
+from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import open_device
 from ..runtime.files import remove_folder, sha256_file, sync_folder, write_json
 from ..runtime.provenance import digest
@@ -155,7 +155,7 @@ def export_run(name: str, options: ExportOptions) -> Path:
         raise ConfigError(f"{out}: exists; move it away, or change out=")
     load_runtime()
     folders = fold_folders(name, options.runs, options.weights)
-    configs = [read_config(folder) for folder in folders]
+    configs = [FoldRun(folder).config for folder in folders]
     data, predict = configs[0].data, configs[0].predict
     sides = side_of(data, predict)
     for folder, config in zip(folders, configs, strict=True):

@@ -15,7 +15,7 @@ from ..models.build import build, one_line
 from ..models.film import ConditionedNetwork
 from ..models.segmenter import dry_run
 from ..runs.checkpoint import load_weights
-from ..runs.reader import fold_folders, read_config
+from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import Device, open_device
 from ..runtime.provenance import digest
 from .maps import FLOOR, ProbabilityMaps
@@ -40,7 +40,7 @@ class FoldMember:
     def __init__(
         self, folder: Path, *, weights: str, device: Device, changes: dict[str, Any], root: Path | None = None
     ):
-        config = read_config(folder)
+        config = FoldRun(folder).config
         self.predict = config.predict.model_copy(update=changes)
         found = load_weights(folder / weights)
         if found is None:

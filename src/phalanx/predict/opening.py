@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Data, Predict
-from ..runs.reader import read_config
+from ..runs.reader import FoldRun
 from ..runtime.processes import cores
 from .exported import DESCRIPTION_FILE, ExportFold, open_export
 from .soft import RunMember, SoftMember
@@ -67,6 +67,6 @@ def recipe_of(members: Sequence[SoftMember]) -> tuple[Data, Predict] | None:
             return folds[0].data, folds[0].predict
         for folder in map(Path, member.hashes):
             if (folder / "config.yaml").is_file():
-                config = read_config(folder)
+                config = FoldRun(folder).config
                 return config.data, config.predict
     return None

@@ -231,8 +231,3 @@ def fold_folders(name: str, runs: Path, weights: str = "final") -> list[Path]:
             "use the weights so far with weights=last"
         )
     return folders
-
-
-def read_config(folder: Path) -> Config:
-    """The configuration a run folder was trained with. Raises as :attr:`FoldRun.recipe`."""
-    return FoldRun(folder).config
