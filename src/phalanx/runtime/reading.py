@@ -1,0 +1,192 @@
+"""The one way to read a file that others may have written: a regular file of bounded size, in Unicode, of its format.
+
+Every error is one line: the file, its fault, and the remedy that the caller gives.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..errors import DataError
+
+SMALL = 16 << 20  # bytes of a file about one run, CSV or folder
+LARGE = 2 << 30  # bytes of a file about a whole data set, as COCO annotations or a log
+MAX_DEPTH = 64  # levels of lists and mappings within each other; annotation formats have up to 6
+MAX_DIGITS = 19  # of a whole number: those of 64 bits
+MAX_FIELD = 64 << 20  # characters of a CSV field
+_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+csv.field_size_limit(MAX_FIELD)  # of the process; Python's own limit is 131072
+
+
+class MissingFile(DataError):
+    """There is no file of that name."""
+
+
+class _Fault(ValueError):
+    """What is wrong with a content, without the file's name."""
+
+
+def fault(path: Path, text: str, remedy: str = "") -> DataError:
+    """The error about a file: its name, its fault, and the remedy if there is one."""
+    return DataError(f"{path}: {text}{f'; {remedy}' if remedy else ''}")
+
+
+def read_bytes(path: Path, limit: int = SMALL, remedy: str = "") -> bytes:
+    """The content of a regular file, or of one that a link leads to.
+
+    Args:
+        limit: bytes that the file may have.
+        remedy: end of the message of every error, as "write the CSV again".
+
+    Raises:
+        MissingFile: there is no such file.
+        DataError: it is not a regular file, cannot be read, or is larger.
+    """
+    try:
+        # O_NONBLOCK: opening a pipe without a writer would wait for ever
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            state = os.fstat(descriptor)
+            if not stat.S_ISREG(state.st_mode):
+                kind = _KINDS.get(stat.S_IFMT(state.st_mode), "something else")
+                raise fault(path, f"is {kind}, not a regular file", remedy)
+            content = file.read(limit + 1) if state.st_size <= limit else b""
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise MissingFile(f"{path}: no such file{f'; {remedy}' if remedy else ''}") from None
+    except IsADirectoryError:  # opened by some file systems alone
+        raise fault(path, "is a folder, not a regular file", remedy) from None
+    except OSError as error:  # among others of a socket
+        raise fault(path, f"cannot be read ({error.strerror})", remedy) from None
+    except ValueError:  # a NUL in the name
+        raise fault(path, "is not a file name", remedy) from None
+    if state.st_size > limit or len(content) > limit:
+        raise fault(path, f"has more than {limit / (1 << 20):g} MiB, too many for a file of this kind", remedy)
+    return content
+
+
+def decode(content: bytes) -> str:
+    """Text in UTF-8, or in UTF-16 if it begins with its byte order mark; a mark is not part of the text.
+
+    Raises:
+        ValueError: it is neither, or contains NUL.
+    """
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise _Fault(f"is not {encoding.removesuffix('-sig').upper()} at byte {error.start}") from None
+    if "\0" in text:
+        raise _Fault("contains NUL, so it is not text")
+    return text
+
+
+def read_text(path: Path, limit: int = SMALL, remedy: str = "") -> str:
+    """The text of a file, as :func:`decode`. Raises as :func:`read_bytes`, and DataError if it is not text."""
+    return _parsed(path, limit, remedy, lambda text: text)
+
+
+def read_json(path: Path, limit: int = SMALL, remedy: str = "") -> Any:
+    """The value in a JSON file, as :func:`parse_json`. Raises as :func:`read_text`, and DataError if it is not JSON."""
+    return _parsed(path, limit, remedy, parse_json)
+
+
+def read_mapping(path: Path, limit: int = SMALL, remedy: str = "") -> dict[str, Any]:
+    """As :func:`read_json`, of a file whose value is a mapping."""
+    values = read_json(path, limit, remedy)
+    if not isinstance(values, dict):
+        raise fault(path, "is not a mapping", remedy)
+    return values
+
+
+def read_rows(path: Path, limit: int = SMALL, remedy: str = "", delimiter: str = ",") -> list[list[str]]:
+    """The rows of a CSV with any line ends, without those that are empty. Raises as :func:`read_text`."""
+    return _parsed(path, limit, remedy, lambda text: parse_rows(text, delimiter))
+
+
+def _parsed(path: Path, limit: int, remedy: str, parse: Callable[[str], Any]) -> Any:
+    content = read_bytes(path, limit, remedy)
+    try:
+        return parse(decode(content))
+    except _Fault as error:
+        raise fault(path, str(error), remedy) from None
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON, is nested deeper than ``MAX_DEPTH``, has a number that is not finite or a whole
+            number of more than ``MAX_DIGITS`` digits, or a string that is not Unicode.
+    """
+    if _depth(text) > MAX_DEPTH:
+        raise _Fault(f"is nested deeper than {MAX_DEPTH} levels")
+    try:
+        values = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refused)
+    except json.JSONDecodeError as error:
+        raise _Fault(f"is not JSON ({error.msg} at line {error.lineno}, column {error.colno})") from None
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(values, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise _Fault("has a string with half a character (a surrogate), which is not Unicode") from None
+    return values
+
+
+def parse_rows(text: str, delimiter: str = ",") -> list[list[str]]:
+    """The rows of CSV text, without those that are empty.
+
+    Raises:
+        ValueError: it is not CSV.
+    """
+    try:
+        return [row for row in csv.reader(io.StringIO(text, newline=None), delimiter=delimiter) if row]
+    except csv.Error as error:
+        raise _Fault(f"is not CSV ({error})") from None
+
+
+def _depth(text: str) -> int:
+    """Levels of a JSON text, or fewer than ``MAX_DEPTH``, if there are not as many brackets."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return 0
+    marks = np.frombuffer(_STRING.sub("", text).encode("utf-8", "replace"), np.uint8)
+    steps = np.zeros(256, np.int8)
+    steps[[*b"[{"]], steps[[*b"]}"]] = 1, -1
+    return int(np.cumsum(steps[marks], dtype=np.int64).max(initial=0))
+
+
+def _whole(text: str) -> int:
+    if len(text.lstrip("-")) > MAX_DIGITS:
+        raise _Fault(f"has a whole number of more than {MAX_DIGITS} digits ({text[:24]}...)")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _Fault(f"has the number {text[:24]}, which is beyond the range of numbers")
+    return value
+
+
+def _refused(text: str) -> NoReturn:
+    raise _Fault(f"has the value {text}, which is not JSON")
