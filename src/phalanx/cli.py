@@ -8,6 +8,7 @@ from typing import Any
 from .commands import datasets, scores, submissions, training
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError
+from .runtime.terminal import close_streams, open_streams, shown
 
 MAIN = """\
 phalanx: segmentation of overlapping bones in hand X-rays, from fold training to the ensemble submission
@@ -46,8 +47,19 @@ soft and hard vote, and scores all. Writes runs/demo/summary.json and runs/demo/
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 1 if a check found errors or a fold failed, 2 for a user error."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Runs one command; returns the exit code: 0, 1 if a check found errors or a fold failed, 2 for a user error.
+
+    Args:
+        arguments: by default those of the process, whose streams then are ours too.
+    """
+    if arguments is not None:
+        return run(list(arguments))
+    open_streams()
+    return close_streams(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Runs one command; returns the exit code."""
     if not words or words[0] in ("-h", "--help", "help"):
         print(MAIN, end="")
         return 0
@@ -66,20 +78,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             close = difflib.get_close_matches(command, COMMANDS, n=1)
             raise ConfigError(f"{command}: no such command{f'; did you mean {close[0]}?' if close else ''} See --help")
-        run, text = COMMANDS[command]
+        call, text = COMMANDS[command]
         if "-h" in rest or "--help" in rest:
             print(text, end="")
             return 0
-        return run(plain_words(rest)) or 0
+        return call(plain_words(rest)) or 0
     except PhalanxError as error:
-        print(f"phalanx {command}: {error}", file=sys.stderr)
+        print(f"phalanx {shown(command)}: {shown(error)}", file=sys.stderr)
         return 2
     except OSError as error:
         from .runtime.files import why_unwritable
 
         if error.filename is None and why_unwritable(error) is None:
             raise
-        print(f"phalanx {command}: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
+        print(f"phalanx {command}: {shown(error.filename or 'writing')}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nphalanx {command}: stopped; the same command continues", file=sys.stderr)

@@ -1,11 +1,10 @@
 """Commands that score, compare, record and draw predictions."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from .args import report_path, split_places, switch
+from .args import number_of, report_path, split_places, switch
 
 SCORE = """\
 phalanx score FILE.csv [TRUTH] [key=value ...] [json=FILE] [partial=true]
@@ -97,11 +96,7 @@ def ledger(words: Sequence[str]) -> None:
     if row is None:
         raise ConfigError(f"{what}: has folds that are not finished; train them first")
     leaderboard_score = pairs.get("score", "")
-    try:
-        finite = math.isfinite(float(leaderboard_score or 0))
-    except ValueError:
-        finite = False
-    if not finite:
+    if leaderboard_score and number_of(leaderboard_score) is None:
         raise ConfigError(f"score={leaderboard_score}: expected the leaderboard's number, as in score=0.976")
     changed = add(where, replace(row, **pairs))
     print(f"{where}: {row.name} {'written' if changed else 'is there already'}")

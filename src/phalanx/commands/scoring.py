@@ -10,6 +10,7 @@ from ..scoring.compare import Comparison, compare, compare_means
 from ..scoring.score import Score, Surface, score
 from ..submission.matching import check_matching
 from ..submission.table import Submission
+from .args import number_of
 
 OPTIONS = ("data", "size", "surface", "spacing")
 
@@ -135,13 +136,13 @@ def _surface(pairs: dict[str, str]) -> Surface | None:
     given: dict[str, float] = {}
     for key in ("surface", "spacing"):
         if key in pairs:
-            try:
-                given[key] = float(pairs[key])
-            except ValueError:
-                given[key] = -1.0
-            if not 0 <= given[key] < 10_000 or (key == "spacing" and not given[key]):
+            value = number_of(pairs[key])
+            if value is None or not 0 <= value <= 10_000 or (key == "spacing" and not value):
                 unit = "pixels" if key == "surface" else "mm per pixel"
-                raise ConfigError(f"{key}={pairs[key]}: expected a number of {unit}, as in {key}={EXAMPLES[key]}")
+                raise ConfigError(
+                    f"{key}={pairs[key]}: expected a number of {unit}, up to 10000, as in {key}={EXAMPLES[key]}"
+                )
+            given[key] = value
     if "spacing" in given and "surface" not in given:
         raise ConfigError("spacing=: applies to surface scores only; give surface=PIXELS too")
     return Surface(given["surface"], given.get("spacing")) if "surface" in given else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from .args import report_path, split_places, switch
+from .args import number_of, report_path, split_places, switch
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -103,12 +103,9 @@ def plan(words: Sequence[str]) -> None:
     pairs.pop("fold", None)  # of the phalanx train whose cost is estimated
     measure = switch(pairs, "measure")
     memory = pairs.pop("vram", None)
-    try:
-        vram = float(memory) if memory is not None else None
-    except ValueError:
-        vram = -1.0
-    if vram is not None and not 0 < vram < 10_000:
-        raise ConfigError(f"vram={memory}: expected the GPU's memory in GiB, as in vram=24")
+    vram = number_of(memory) if memory is not None else None
+    if memory is not None and (vram is None or not 0 < vram <= 10_000):
+        raise ConfigError(f"vram={memory}: expected the GPU's memory in GiB, up to 10000, as in vram=24")
 
     report = report_path(pairs, "plan")
 
