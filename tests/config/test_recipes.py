@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from phalanx.config import RUNTIME_KEYS, Augment, Config, Data, Loss, Model, Optim, known_keys, read_plain, validate
 from phalanx.config.base import RENAMED
-from phalanx.config.compose import compose, config_folder, override, parse_folds, split_words
+from phalanx.config.compose import compose, config_folder, parse_folds, split_words
 from phalanx.errors import ConfigError
 
 FILES = sorted(path for path in config_folder().rglob("*.yaml") if path.parent.name != "sweep")
@@ -177,9 +177,8 @@ def test_a_config_survives_being_written_and_read():
         ("optim.lr=1e-3,1e-4", "optim.lr=1e-3,1e-4: expected one value; a list is written optim.lr=[1e-3,1e-4]"),
         ("optim.lr=range(1,3)", "optim.lr=range(1,3): expected one value"),
         ("optim.lr=[1", "optim.lr=[1: cannot be parsed; put quotes around"),
-        ("name=a=b", "name=a=b: cannot be parsed; put quotes around"),
-        ("data.root=/a (1)/x", "data.root=/a (1)/x: cannot be parsed; put quotes around"),
-        ("data.root=~/x", "data.root=~/x: cannot be parsed; put quotes around"),
+        ("data.root=", "data.root=: expected the name of a file or folder"),
+        ("optim.options.a=(b)", "optim.options.a=(b): cannot be parsed; put quotes around"),
         ("data.name=${nope}", "data.name=${nope}: ${...} is not resolved here; write the value itself"),
         ("name=${oc.env:HOME}", "name=${oc.env:HOME}: ${...} is not resolved here"),
         ("name=../elsewhere", "name: '../elsewhere' is not a plain folder name"),
@@ -213,16 +212,10 @@ def test_the_new_names_exist_and_the_old_ones_do_not():
             assert old.rpartition(".")[2] not in known_keys(Config, old.rpartition(".")[0])
 
 
-def test_a_quoted_path_is_taken_as_the_refusal_advises():
-    assert str(compose(split_words(['data.root="/a (1)/x=y"'])).data.root) == "/a (1)/x=y"
-    with pytest.raises(ConfigError, match=r"write \$HOME for '~'"):
-        compose(split_words(["data.root=~/x"]))
-
-
-def test_several_faults_are_told_at_once_each_on_its_line():
+def test_several_faults_are_told_at_once():
     with pytest.raises(ConfigError) as found:
         compose(split_words(["optim.lrr=1", "epochs=0", "data.sise=64"]))
-    assert sorted(line.split(":")[0].split("=")[0] for line in str(found.value).split("\n")) == [
+    assert sorted(line.split(":")[0].split("=")[0] for line in str(found.value).split("; ") if "=" in line or ":" in line) == [
         "data.sise", "epochs", "optim.lrr",
     ]  # fmt: skip
 
@@ -277,15 +270,6 @@ def test_runtime_keys_exist():
     for key in RUNTIME_KEYS:
         parent, _, name = key.rpartition(".")
         assert name in known_keys(Config, parent)
-
-
-def test_override_puts_values_in_by_dotted_keys():
-    values = override({"predict": {"batch": 4}}, {"predict.batch": "2", "predict.tta": "[hflip]", "a.b": "x"})
-    assert values == {"predict": {"batch": 2, "tta": ["hflip"]}, "a": {"b": "x"}}
-    with pytest.raises(ConfigError, match=r"^predict\.batch\.x: batch is a value, not a section"):
-        override({"predict": {"batch": 4}}, {"predict.batch.x": "2"})
-    with pytest.raises(ConfigError, match=r"^a=\[: not a value"):
-        override({}, {"a": "["})
 
 
 def test_a_missing_value_is_asked_for():
@@ -353,18 +337,31 @@ def test_a_name_that_would_lead_elsewhere_is_refused(name):
     ("text", "why"),
     [
         ("a: &x [1]\nb: *x\n", "has a reference"),
-        ("a: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
-        ("a: 2026-11-28\n", "could not determine a constructor"),
-        ("a: !!binary aGk=\n", "could not determine a constructor"),
-        ("<<: {a: 1}\n", "is not text, or appears twice"),
+        ("a: !!python/object/apply:os.system [ls]\n", "has a tag"),
+        ("a: 2026-11-28\n", "is a timestamp, which needs quotes"),
+        ("a: !!binary aGk=\n", "is a binary, which needs quotes"),
+        ("<<: {a: 1}\n", "is a merge, which needs quotes"),
         ("a: 1\na: 2\n", "is not text, or appears twice"),
         ("1: 2\n", "is not text, or appears twice"),
         ("- a\n", "contains no options"),
         ("", "contains no options"),
         ("a: [\n", "is not plain YAML"),
-        ("[" * 5000, "is not plain YAML"),
-        ("a: " + "x" * (1 << 20) + "\n", "has more than 1 MiB"),
-        ("a: \x00\n", "is not plain YAML"),
+        ("[" * 100_000, "is nested deeper than 64 levels"),
+        ("- " * 100_000, "is nested deeper than 64 levels"),
+        ("a: " + "x" * (1 << 18) + "\n", "has more than 0.25 MiB"),
+        ("a: \x00\n", "contains NUL"),
+        ("a: 0b" + "1" * 5000 + "\n", "is not a decimal number"),
+        ("a: " + "9" * 5000 + "\n", "is not a decimal number"),
+        ("a: 1:1:1\n", "is not a decimal number"),
+        ("a: 010\n", "is not a decimal number"),
+        ("a: 1_0\n", "is not a decimal number"),
+        ("a: .inf\n", "is not a finite decimal number"),
+        ("a: .nan\n", "is not a finite decimal number"),
+        ("a: 1.0e+999\n", "is not a finite decimal number"),
+        ("a: !!float ١\n", "is not a finite decimal number"),
+        ('a: "\\ud800"\n', "is not plain YAML"),
+        ("a: 1\n---\nb: 1\n", "has several documents"),
+        ("? [a]\n: 1\n", "has a key that is not text"),
     ],
 )
 def test_a_run_s_configuration_is_plain_data(tmp_path, text, why):
@@ -379,5 +376,5 @@ def test_every_run_s_configuration_comes_back_as_it_was(tmp_path):
     values = compose({"data.root": "/data"}).model_dump(mode="json")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     assert read_plain(tmp_path / "config.yaml") == values
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="no such file"):
         read_plain(tmp_path / "none.yaml")

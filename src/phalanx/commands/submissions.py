@@ -38,12 +38,12 @@ the same command has finished is left as it is.
 def infer(words: Sequence[str]) -> None:
     """``phalanx infer``."""
     from ..config.compose import split_words
-    from ..config.words import typed
+    from ..config.words import split_names, typed
     from ..ensemble.options import InferOptions
     from ..ensemble.run import check_members, infer_run
 
     pairs = split_words(words)
-    names = [name for name in (pairs.pop("experiment", "") or pairs.pop("name", "")).split(",") if name]
+    names = split_names(pairs.pop("experiment", "") or pairs.pop("name", ""))
     if not names:
         raise ConfigError("experiment=: name the run or runs to predict with, as in experiment=base")
     options = typed(InferOptions, pairs)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from .augment import Augment, Elastic, GridDistortion
-from .base import Count, Fraction, Positive, Strict, known_keys, nearest, validate_as
+from .base import Count, Fraction, Processes, Seed, Side, Strict, known_keys, nearest, validate_as
 from .data import Coco, Data, DropDice, Masks, Oversample
 from .loss import Loss, PerClass
 from .model import Model
@@ -21,7 +21,7 @@ from .training import Freeze, Monitor, OneCycle, Optim, Plateau, Predict, Restar
 __all__ = [
     "RUNTIME_KEYS", "Augment", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Fraction", "Freeze",
     "GridDistortion", "Loss", "Masks", "Model", "Monitor", "OneCycle", "Optim", "Oversample", "PerClass", "Plateau",
-    "Predict", "Restarts", "SlidingWindow", "Strict", "flatten", "known_keys", "nearest", "read_plain",
+    "Predict", "Processes", "Restarts", "Seed", "Side", "SlidingWindow", "Strict", "flatten", "known_keys", "nearest", "read_plain",
     "validate",
 ]  # fmt: skip
 
@@ -35,7 +35,7 @@ RUNTIME_KEYS = (
 
 # a run's name is a folder in `runs`, and must not be a path out of it
 FOLDER_NAME = re.compile(r"(?![.\s])[^/\\\x00-\x1f\x7f]+(?<!\s)")
-DeviceName = Annotated[str, BeforeValidator(lambda name: f"cuda:{name}" if str(name).isdigit() else str(name))]
+DeviceName = Annotated[str, BeforeValidator(lambda name: f"cuda:{name}" if re.fullmatch("[0-9]+", str(name)) else str(name))]
 
 
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
@@ -51,24 +51,24 @@ class Config(Strict):
     augment: Augment
     optim: Optim
     predict: Predict = Predict()
-    seed: Annotated[int, Field(ge=0)] = 0
-    folds: Annotated[int, Field(ge=2)] = 5
+    seed: Seed = 0
+    folds: Annotated[int, Field(ge=2, le=1000)] = 5
     epochs: Count = 100
-    batch: Count = 2
-    accumulate: Count = 1  # micro-batches of `batch` images per step
-    validate_every: Annotated[int, Field(ge=0)] = 5  # epochs; 0: no validation during training, and no `best`
+    batch: Annotated[int, Field(ge=1, le=65536)] = 2
+    accumulate: Annotated[int, Field(ge=1, le=65536)] = 1  # micro-batches of `batch` images per step
+    validate_every: Annotated[int, Field(ge=0, le=1_000_000)] = 5  # epochs; 0: no validation during training, and no `best`
     # YAML reads 32 as a number
     precision: Annotated[Literal["auto", "32", "bf16", "fp16"], BeforeValidator(str)] = "auto"
     device: str = "auto"  # auto, cpu, cuda or cuda:1
-    workers: Annotated[int, Field(ge=-1)] = -1  # loader processes; -1: chosen by the machine's cores
-    checkpoint_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0  # 0: only at the end of an epoch
+    workers: Annotated[int, Field(ge=-1, le=1024)] = -1  # loader processes; -1: chosen by the machine's cores
+    checkpoint_minutes: Annotated[float, Field(ge=0, le=100_000)] = 5.0  # 0: only at the end of an epoch
     progress: bool = True
     runs: Path = Path("runs")
-    tracking: list[TrackerName] = []  # in addition to log.jsonl
+    tracking: Annotated[list[TrackerName], Field(max_length=16)] = []  # in addition to log.jsonl
     on_nan: Literal["stop", "skip", "halve"] = "stop"  # non-finite step: skip it; halve the learning rate, too
-    devices: list[DeviceName] = []  # 0 or cuda:0, 1, ... or cpu: one fold per device, or with ddp=true one on all
+    devices: Annotated[list[DeviceName], Field(max_length=1024)] = []  # 0 or cuda:0, 1, ... or cpu: one fold per device, or with ddp=true one on all
     ddp: bool = False
-    max_hours: Positive | None = None  # of this call, for all its folds; then it stops and can be continued
+    max_hours: Annotated[float, Field(gt=0, le=100_000)] | None = None  # of this call, for all its folds; then it stops and can be continued
 
     @model_validator(mode="after")
     def _usable(self) -> "Config":
@@ -98,7 +98,7 @@ class Config(Strict):
         if len(set(self.tracking)) < len(self.tracking):
             raise ValueError(f"tracking={','.join(self.tracking)}: names a tracker twice")
         for name in self.devices:
-            if not re.fullmatch(r"cpu|cuda:\d+", name):
+            if not re.fullmatch(r"cpu|cuda:[0-9]{1,4}", name):
                 raise ValueError(f"devices={','.join(self.devices)}: expected numbers of GPUs, as in 0,1, or cpu,cpu")
         if self.ddp:
             kinds = {name.partition(":")[0] for name in self.devices}

@@ -1,16 +1,26 @@
 """Base class, types and error messages of all sections of the configuration."""
 
 import difflib
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, ClassVar
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import ConfigError
 
+MAX_SIDE = 32768  # pixels; the memory of a network ends far below
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Processes = Annotated[int, Field(ge=1, le=1024)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Side = Annotated[int, Field(ge=32, le=MAX_SIDE, multiple_of=32)]  # of an input, in pixels
+
+MAX_PROBLEMS = 5  # in one message
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,9})?\s*")
 
 # Keys of earlier versions. A recipe that has one is refused, and the message names the new key.
 RENAMED = {
@@ -37,14 +47,67 @@ class Strict(BaseModel):
         READ: parsers of options whose type does not determine the parser.
     """
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
     SPELLED: ClassVar[Mapping[str, str]] = {}
     READ: ClassVar[Mapping[str, Callable[[str], Any]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_numbers(cls, values: Any) -> Any:
+        """Refuses numbers in a spelling of which it is not sure that a number was meant."""
+        if not isinstance(values, dict):
+            return values
+        found = dict(values)
+        for key, value in values.items():
+            types = _types(cls.model_fields[key].annotation) if key in cls.model_fields else set()
+            if types and (odd := odd_number(cls.model_fields[key].annotation, value)) is not None:
+                kind = "integer" if int in types else "number"
+                raise ValueError(f"{key}={brief(odd)}: input should be a valid {kind} in plain decimal digits")
+            if int in types and isinstance(value, float) and 2**63 <= abs(value) < math.inf:
+                found[key] = int(value)  # compared with the limit, which the message then names
+        return found
 
     @classmethod
     def field_of(cls, key: str, text: str) -> str:
         """The option that ``key=text`` on the command line sets."""
         return cls.SPELLED.get(key, key)
+
+
+def odd_number(annotation: Any, value: Any) -> Any:
+    """A truth value, or a text that is not plain decimal digits, in a place for numbers; None if there is none."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return odd_number(parts[0], value)
+    if origin is list and isinstance(value, list):
+        return next((odd for item in value if (odd := odd_number(parts[0], item)) is not None), None)
+    if origin is tuple and isinstance(value, list | tuple):
+        return next((odd for part, item in zip(parts, value, strict=False) if (odd := odd_number(part, item))), None)
+    if origin is dict and isinstance(value, dict):
+        return next((odd for item in value.values() if (odd := odd_number(parts[1], item)) is not None), None)
+    if origin in (Union, UnionType):
+        odd = [odd_number(part, value) for part in parts if part is not type(None)]
+        return odd[0] if odd and all(one is not None for one in odd) else None
+    if annotation not in (int, float):
+        return None
+    return value if isinstance(value, bool) or (isinstance(value, str) and not _NUMBER.fullmatch(value)) else None
+
+
+def _types(annotation: Any) -> set[Any]:
+    """All types within an annotation."""
+    return {annotation}.union(*map(_types, get_args(annotation))) if get_args(annotation) else {annotation}
+
+
+def brief(value: Any) -> str:
+    """The value as Python writes it, shortened if it is long.
+
+    >>> brief("a"), brief(10**5000), brief("a" * 100)[-9:]
+    ("'a'", 'a number of more than 4000 digits', 'aaaaaa...')
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python's limit
+        return "a number of more than 4000 digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def nearest(word: str, known: Any) -> str:
@@ -85,13 +148,15 @@ def validate_as(kind: type[BaseModel], values: dict[str, Any], section: str = ""
         section: dotted name of the section, which messages start with; "" for a whole recipe or options of a command.
 
     Raises:
-        ConfigError: one line per problem, each with the key, the value and the nearest valid key.
+        ConfigError: each problem on the same line, with the key, the value and the nearest valid key.
     """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        lines = [_line(problem, kind, section) for problem in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        problems = error.errors(include_url=False)
+        more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
+        found = [_line(problem, kind, section) for problem in problems[:MAX_PROBLEMS]]
+        raise ConfigError("; ".join(found) + more) from None
 
 
 def _line(problem: Any, kind: type[BaseModel], section: str) -> str:
@@ -104,7 +169,7 @@ def _line(problem: Any, kind: type[BaseModel], section: str) -> str:
         return f"{where}: missing; give it as {where}=..."
     if problem["type"] == "value_error":
         return f"{where}.{message}" if where else message
-    return f"{where}={problem['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{where}={brief(problem['input'])}: {message[0].lower()}{message[1:]}"
 
 
 def known_keys(kind: type[BaseModel], dotted: str) -> list[str]:

@@ -5,12 +5,19 @@ Only the command line uses this module; other code gets a validated configuratio
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..runtime.reading import read_text
 from . import Config, nearest, validate
+from .base import brief
+from .plain import MAX_BYTES, read_plain
+from .words import split_list, text_kinds, text_value
 
+MAX_LENGTH = 16384  # characters of a value that Hydra parses
+MAX_DEPTH = 16
 NOT_RESOLVED = "${...} is not resolved here; write the value itself"
 
 
@@ -49,7 +56,7 @@ def parse_folds(text: str, count: int) -> list[int | None]:
         return [None]
     found: list[int | None] = []
     for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", part.strip())
+        match = re.fullmatch(r"([0-9]{1,9})(?:\.\.([0-9]{1,9}))?", part.strip())
         if not match:
             raise ConfigError(f"fold={text}: expected one fold (0), some (0,2), a range (0..4) or all")
         first, last = int(match[1]), int(match[2] or match[1])
@@ -64,7 +71,13 @@ def parse_folds(text: str, count: int) -> list[int | None]:
 
 
 def compose(pairs: dict[str, str]) -> Config:
-    """The resolved recipe of the given overrides. ``experiment`` is the recipe and the default name of the run."""
+    """The resolved recipe of the given overrides. ``experiment`` is the recipe and the default name of the run.
+
+    Strings, paths and lists of strings are taken as they are, as by `words.typed`; Hydra parses all other values.
+
+    Raises:
+        ConfigError: an unknown key, a value that cannot be used, a recipe that is not plain YAML.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -73,8 +86,8 @@ def compose(pairs: dict[str, str]) -> Config:
 
     folder = config_folder()
     groups = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "sweep")
-    words = []
-    refuse_interpolation(folder)
+    words, texts = list[str](), dict[str, Any]()
+    check_recipes(folder)
     for key, value in pairs.items():
         if "${" in value:
             raise ConfigError(f"{key}={value}: {NOT_RESOLVED}")
@@ -86,9 +99,9 @@ def compose(pairs: dict[str, str]) -> Config:
         elif key.split(".")[0] not in Config.model_fields:
             known = {*Config.model_fields, *groups, "fold"}
             raise ConfigError(f"{key}: no such option{nearest(key.split('.')[0], known)}")
+        elif (kinds := text_kinds(Config, key)) is not None:
+            texts[key] = split_list(value) if list in kinds else text_value(key, value, kinds)
         else:
-            if key in ("devices", "tracking") and not value.startswith("["):
-                value = f"[{value}]"  # Hydra reads a comma as a sweep
             check_value(key, value)
             # '++' adds or changes a key; the typed configuration checks keys, with a better message
             words.append(f"++{key}={value}")
@@ -99,22 +112,50 @@ def compose(pairs: dict[str, str]) -> Config:
     except (HydraException, OmegaConfBaseException) as error:
         text = " ".join(str(error).split())
         raise ConfigError(f"{' '.join(words).replace('++', '')}: {text}") from None
+    for key, text in texts.items():
+        set_value(values, key, text)
     values.setdefault("name", pairs.get("experiment", "base"))
     values.pop("experiment", None)
     values["runs"] = values.get("runs", "runs")
     return validate(values)
 
 
-def refuse_interpolation(folder: Path) -> None:
-    """Raises ConfigError if a recipe contains ``${...}``, whose resolvers read the environment.
+def set_value(values: dict[str, Any], key: str, value: Any) -> None:
+    """Sets the value of a dotted key; sections that are missing or null are made.
 
-    The files are searched, because Hydra resolves a defaults list before its result can be checked.
+    Raises:
+        ConfigError: a section on the way is a value.
+    """
+    *parents, last = key.split(".")
+    for parent in parents:
+        if values.get(parent) is None:
+            values[parent] = {}
+        values = values[parent]
+        if not isinstance(values, dict):
+            raise ConfigError(f"{key}: {parent} is a value, not a section")
+    values[last] = value
+
+
+def check_recipes(folder: Path) -> None:
+    """Raises ConfigError if a recipe is not plain YAML, or contains ``${...}``, whose resolvers read the environment.
+
+    All files are checked, because Hydra resolves a defaults list before its result can be checked.
     """
     for path in sorted(folder.rglob("*.yaml")):
-        if "${" in (text := path.read_text(encoding="utf-8")):
-            lines = [line for line in text.splitlines() if "${" in line and not line.lstrip().startswith("#")]
-            if lines:
-                raise ConfigError(f"{path}: {lines[0].strip()}: {NOT_RESOLVED}")
+        state = path.stat()
+        check_recipe(path, (state.st_ino, state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=1024)
+def check_recipe(path: Path, state: tuple[int, ...]) -> None:
+    """Checks one file, once per state of it; see :func:`check_recipes`."""
+    text = read_text(path, MAX_BYTES)
+    if "${" in text:
+        lines = [line for line in text.splitlines() if "${" in line and not line.lstrip().startswith("#")]
+        if lines:
+            raise ConfigError(f"{path}: {lines[0].strip()}: {NOT_RESOLVED}")
+    if any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
+        read_plain(path)
 
 
 def check_value(key: str, value: str) -> None:
@@ -127,31 +168,31 @@ def check_value(key: str, value: str) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    shown = brief(value)[1:-1]
+    if len(value) > MAX_LENGTH or deepest(value) > MAX_DEPTH:
+        raise ConfigError(
+            f"{key}={shown}: is longer than {MAX_LENGTH} characters or nested deeper than {MAX_DEPTH} levels; write "
+            "it into a file of configs/"
+        )
     try:
         if not OverridesParser.create().parse_override(f"++{key}={value}").is_sweep_override():
             return
-    except HydraException:
-        home = "; write $HOME for '~'" if value.startswith("~") else ""
+    except (HydraException, ValueError, RecursionError):  # ValueError: a number of more than 4000 digits
         raise ConfigError(
-            f"{key}={value}: cannot be parsed; put quotes around a string with characters other than letters, digits, "
-            f"spaces and ./_:-, as in '{key}=\"a (b)\"'{home}"
+            f"{key}={shown}: cannot be parsed; put quotes around a string with characters other than letters, digits, "
+            f"spaces and ./_:-, as in '{key}=\"a (b)\"'"
         ) from None
-    raise ConfigError(f"{key}={value}: expected one value; a list is written {key}=[{value}]")
+    raise ConfigError(f"{key}={shown}: expected one value; a list is written {key}=[{shown}]")
 
 
-def override(values: dict[str, Any], pairs: dict[str, str]) -> dict[str, Any]:
-    """Plain values, changed by dotted ``key=value`` pairs whose values are YAML."""
-    import yaml
+def deepest(text: str) -> int:
+    """Levels of brackets within each other, or more if a string has some.
 
-    for key, text in pairs.items():
-        *parents, last = key.split(".")
-        section = values
-        for parent in parents:
-            section = section.setdefault(parent, {})
-            if not isinstance(section, dict):
-                raise ConfigError(f"{key}: {parent} is a value, not a section")
-        try:
-            section[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"{key}={text}: not a value") from None
-    return values
+    >>> deepest("{a:[1,2],b:[3]}")
+    2
+    """
+    depth = most = 0
+    for letter in text:
+        depth += (letter in "[{(") - (letter in "]})")
+        most = max(most, depth)
+    return most

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from .base import Count, Fraction, Positive, Strict, nearest
+from .base import Count, Fraction, Seed, Side, Strict, nearest
 from .ranges import UNITS, parse_range
 
+Factor = Annotated[float, Field(gt=0, le=1000)]  # an epoch becomes as much longer
 Ranges = Annotated[  # factor by range; YAML reads a plain 17 as a number, which the message about ranges should name
-    dict[str, Positive],
+    dict[str, Factor],
     BeforeValidator(lambda value: {str(k): v for k, v in value.items()} if isinstance(value, dict) else value),
 ]
 
@@ -19,16 +20,16 @@ class Phantom(Strict):
     """The synthetic data set that is used if ``data.root`` is null."""
 
     kind: Literal["hand"] = "hand"
-    patients: Count = 80
+    patients: Annotated[int, Field(ge=1, le=100_000)] = 80
     size: Annotated[int, Field(ge=128, le=2048)] = 512
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Oversample(Strict):
     """How often an epoch shows an image, by its attributes; factors that apply together are multiplied."""
 
-    rotated: Positive = 1.0  # hands rotated at the wrist, as measured on the annotations by data/rotation.py
-    sex: dict[Literal["male", "female"], Positive] = {}  # of the patient, from the metadata sheet, as all below
+    rotated: Factor = 1.0  # hands rotated at the wrist, as measured on the annotations by data/rotation.py
+    sex: dict[Literal["male", "female"], Factor] = {}  # of the patient, from the metadata sheet, as all below
     age: Ranges | None = None  # factor by range of years, as {..17: 3, 65..: 2}, both ends included
     height: Ranges | None = None  # by range of cm
     weight: Ranges | None = None  # by range of kg
@@ -72,9 +73,7 @@ class DropDice(Strict):
 class Drop(Strict):
     """Rules for training images to leave out; see data/drop.py."""
 
-    bright: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = (
-        None  # interquartile ranges above the upper quartile
-    )
+    bright: Annotated[float, Field(ge=0, le=1e6)] | None = None  # interquartile ranges above the upper quartile
     dice: DropDice | None = None
 
     @model_validator(mode="after")
@@ -116,12 +115,12 @@ class Data(Strict):
     name: str
     root: Path | None = None  # the data set's folder; null: the phantom below, generated once in data/
     phantom: Phantom | None = None
-    classes: list[str] = Field(min_length=1)
-    pairs: list[tuple[str, str]] = []  # left-right partners, swapped by a flip
-    size: Annotated[int, Field(ge=32, multiple_of=32)]  # input size: long side of the image in pixels
+    classes: list[str] = Field(min_length=1, max_length=1024)
+    pairs: Annotated[list[tuple[str, str]], Field(max_length=512)] = []  # left-right partners, swapped by a flip
+    size: Side  # input size: long side of the image in pixels
     folds_file: Path | None = None  # null: folds grouped by patient, drawn from the seed
     cache: Literal["ram", "disk", "none"] = "ram"  # where images and masks at the input size are cached
-    cache_gb: Annotated[float, Field(ge=0)] = 4.0  # limit of the cache; other images are read each time
+    cache_gb: Annotated[float, Field(ge=0, le=100_000)] = 4.0  # limit of the cache; other images are read each time
     cache_dir: Path = Path("data/cache")  # of cache=disk; shared by processes, runs and data sets
     quarantine: Path | None = None  # training images to leave out, as written by `phalanx check quarantine=`
     drop: Drop | None = None  # by a rule, only in training; held-out images stay
@@ -132,7 +131,7 @@ class Data(Strict):
     masks: Masks | None = None  # null: the defaults, if the layout is masks
     blackout: Annotated[int, Field(ge=0, le=512)] = 0  # rows and columns at the top and left set to 0, of 2048
     background: Literal["keep", "contour"] = "keep"  # contour: 0 outside the largest bright region
-    crop: Annotated[int, Field(ge=32, multiple_of=32)] | None = None  # train on square crops of this side
+    crop: Side | None = None  # train on square crops of this side
     crop_foreground: Fraction = 0.5  # fraction of crops around a pixel of some class; the others are anywhere
 
     @property

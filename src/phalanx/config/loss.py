@@ -28,7 +28,7 @@ class LossStage(Strict):
 # A number per class by name. ``others`` is for all classes that are not named; a plain number is for all.
 PerClass = Annotated[
     dict[str, Positive],
-    BeforeValidator(lambda value: {"others": value} if isinstance(value, int | float) else value),
+    BeforeValidator(lambda value: {"others": value} if isinstance(value, int | float) and not isinstance(value, bool) else value),
 ]
 
 
@@ -67,7 +67,7 @@ class LossOptions(Strict):
 
 
 class Loss(Strict):
-    stages: list[LossStage] = Field(min_length=1)
+    stages: list[LossStage] = Field(min_length=1, max_length=64)
     options: LossOptions = Field(default_factory=LossOptions)
     class_weights: PerClass = {}  # weight of a class in the mean of every term; normalised, default 1
 

@@ -4,18 +4,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from .base import Count, Fraction, Positive, Strict
+from .base import Fraction, Strict
 
 
 class PointRendOptions(Strict):
     """Sizes of the point head and its sampling; letters are those of the paper."""
 
-    points: Count = 8096  # N: training points per image
-    oversample: Positive = 3.0  # k: candidates per point
+    points: Annotated[int, Field(ge=1, le=1 << 24)] = 8096  # N: training points per image
+    oversample: Annotated[float, Field(gt=0, le=100)] = 3.0  # k: candidates per point
     importance: Fraction = 0.75  # beta: fraction of points at the most uncertain pixels
-    hidden: Count = 256
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
     layers: Annotated[int, Field(ge=1, le=8)] = 3
-    subdivision_points: Count = 32384  # points predicted again after each upsampling by 2
+    subdivision_points: Annotated[int, Field(ge=1, le=1 << 26)] = 32384  # points predicted again after each upsampling by 2
     detach: bool = False  # no gradient from the head to the segmenter; the paper's has one
 
 
@@ -31,7 +31,7 @@ class Model(Strict):
     compile: bool = False  # torch.compile around the training step's forward
     channels_last: bool = False
     pointrend: PointRendOptions | None = PointRendOptions()  # null: no point head
-    metadata: list[Literal["sex", "age", "height", "weight"]] = []  # of the patient, at the bottleneck (FiLM)
+    metadata: Annotated[list[Literal["sex", "age", "height", "weight"]], Field(max_length=4)] = []  # of the patient, at the bottleneck (FiLM)
     options: dict[str, Any] = {}  # of the architecture: arguments of smp's constructor, or of our build()
 
     @field_validator("metadata")

@@ -13,6 +13,7 @@ from ..runtime.reading import MAX_DEPTH, MAX_DIGITS, decode, read_bytes
 MAX_BYTES = 256 << 10  # a run's configuration has a few thousand
 _TAG = "tag:yaml.org,2002:"
 _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
+_REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _RESOLVER = yaml.resolver.Resolver()
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same events, a hundred times as fast
@@ -130,7 +131,7 @@ def _scalar(kind: str, text: str) -> Any:
             raise ValueError(f"{text[:24]!r} is not a decimal number of at most {MAX_DIGITS} digits")
         return int(text)
     if kind == "float":
-        value = float(text) if "_" not in text and ":" not in text and "." + "inf" not in text.lower() else math.inf
+        value = float(text) if _REAL.fullmatch(text) else math.inf
         if not math.isfinite(value):
             raise ValueError(f"{text[:24]!r} is not a finite decimal number")
         return value

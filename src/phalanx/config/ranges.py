@@ -27,7 +27,7 @@ def parse_range(text: str, measure: str) -> Range:
     >>> parse_range("..17", "age"), parse_range("150..172.5", "height")
     (Range(low=-inf, high=17.0), Range(low=150.0, high=172.5))
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)?\.\.(\d+(?:\.\d+)?)?", text.replace(" ", ""))
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)?\.\.([0-9]{1,9}(?:\.[0-9]+)?)?", text.replace(" ", ""))
     if not match or not any(match.groups()):
         raise ValueError(f"{measure}: {text!r} is not a range; write ..17 (up to 17), 18..64 or 65.. (from 65 on)")
     low, high = float(match[1] or -math.inf), float(match[2] or math.inf)

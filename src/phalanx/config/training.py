@@ -5,20 +5,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from .base import Count, Fraction, Positive, Strict, nearest
+from .base import MAX_SIDE, Count, Fraction, Positive, Side, Strict, nearest
 
 
 class Freeze(Strict):
     """The first encoder stages are frozen: their weights do not change, and norms and drop paths are in eval mode."""
 
-    stages: Count  # counted from the image; each ends in a feature map, five in most encoders
+    stages: Annotated[int, Field(ge=1, le=64)]  # counted from the image; each ends in a feature map, five in most encoders
     epochs: Count | None = None  # then all stages learn; null: frozen to the end
 
 
 class Restarts(Strict):
     """``schedule=cosine_restarts``: cosines one after another, each with its own warm-up."""
 
-    cycles: Count = 4
+    cycles: Annotated[int, Field(ge=1, le=100)] = 4
     growth: Annotated[float, Field(ge=1, le=10)] = 1.0  # length of a cycle relative to the one before
     decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # peak of a cycle relative to the one before
 
@@ -34,7 +34,7 @@ class Plateau(Strict):
     """``schedule=plateau``: the learning rate is reduced when the monitored metric stops improving."""
 
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    patience: Annotated[int, Field(ge=0)] = 10  # reduced after more than so many epochs without improvement
+    patience: Annotated[int, Field(ge=0, le=1_000_000)] = 10  # reduced after more than so many epochs without improvement
 
 
 class Monitor(Strict):
@@ -43,7 +43,7 @@ class Monitor(Strict):
     # train: of the epoch's training steps; inner: of training patients that are left out of training;
     # held_out: of the held-out fold, which makes its out-of-fold score optimistic
     split: Literal["train", "inner", "held_out"] = "train"
-    folds: Annotated[int, Field(ge=2)] = 10  # inner: training patients are divided into so many; one is monitored
+    folds: Annotated[int, Field(ge=2, le=1000)] = 10  # inner: training patients are divided into so many; one is monitored
     min_delta: Fraction = 1e-4  # smallest gain that counts as an improvement
 
 
@@ -66,10 +66,10 @@ SECTIONS = {"restarts": "cosine_restarts", "power": "poly", "one_cycle": "one_cy
 class Optim(Strict):
     name: str = "adamw"  # of torch or timm, one of OPTIMIZERS
     lr: Positive = 1e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.01
     warmup: Fraction = 0.1  # fraction of all steps; of each cycle with restarts
     min_lr_factor: Fraction = 0.0  # final learning rate as a fraction of lr; of each cycle's peak with restarts
-    clip: Annotated[float, Field(ge=0)] = 1.0  # maximum gradient norm; 0: no clipping
+    clip: Annotated[float, Field(ge=0, le=1e9)] = 1.0  # maximum gradient norm; 0: no clipping
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the moving average of weights; 0: no average
     freeze: Freeze | None = None
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # learning rate factor per encoder stage, from the last
@@ -81,11 +81,11 @@ class Optim(Strict):
     restarts: Restarts | None = None  # these four belong to one schedule each
     one_cycle: OneCycle | None = None
     plateau: Plateau | None = None
-    power: Positive | None = None  # of poly; null: 0.9
+    power: Annotated[float, Field(gt=0, le=100)] | None = None  # of poly; null: 0.9
     early_stop: Count | None = None  # epochs without improvement of the monitored metric after which training ends
     monitor: Monitor | None = None
     swa: Swa | None = None
-    average_best: Annotated[int, Field(ge=2)] | None = None  # `best` is the mean of the weights of so many best epochs
+    average_best: Annotated[int, Field(ge=2, le=1000)] | None = None  # `best` is the mean of the weights of so many best epochs
 
     @model_validator(mode="after")
     def _usable(self) -> "Optim":
@@ -108,22 +108,30 @@ class Optim(Strict):
         return self
 
 
+MAX_OVERLAPS = 16  # windows over a pixel, per direction
+
+
 class SlidingWindow(Strict):
     """Prediction in overlapping windows instead of the whole image at once; see predict/windows.py."""
 
-    size: Annotated[int, Field(ge=32, multiple_of=32)]  # pixels at the input size
-    stride: Count | None = None  # null: half the size
+    size: Side  # pixels at the input size
+    stride: Annotated[int, Field(ge=2, le=MAX_SIDE)] | None = None  # null: half the size; at least a 16th of it
     skip_empty: bool = True  # skip windows with nothing brighter than air; they are background
 
     @model_validator(mode="before")
     @classmethod
     def _size_alone(cls, value: Any) -> Any:
-        return {"size": value} if isinstance(value, int) else value
+        return {"size": value} if isinstance(value, int | str) else value
 
     @model_validator(mode="after")
     def _no_gaps(self) -> "SlidingWindow":
         if self.stride is not None and self.stride > self.size:
             raise ValueError(f"stride: {self.stride} leaves gaps between windows of {self.size}")
+        if self.stride is not None and self.stride < self.size // MAX_OVERLAPS:
+            raise ValueError(
+                f"stride: {self.stride} would predict each pixel {(self.size // self.stride) ** 2} times; at least "
+                f"{self.size // MAX_OVERLAPS}, a {MAX_OVERLAPS}th of the size"
+            )
         return self
 
     @property
@@ -132,13 +140,13 @@ class SlidingWindow(Strict):
 
 
 class Predict(Strict):
-    tta: list[Literal["hflip", "vflip", "rotate"]] = []  # views averaged with the plain one, in all combinations
-    input_size: Annotated[int, Field(ge=32, multiple_of=32)] | None = None  # long side of the image; null: data.size
+    tta: Annotated[list[Literal["hflip", "vflip", "rotate"]], Field(max_length=3)] = []  # views averaged with the plain one, in all combinations
+    input_size: Side | None = None  # long side of the image; null: data.size
     # factors of the input size, whose maps are averaged
-    scales: Annotated[list[Annotated[float, Field(ge=0.25, le=4)]], Field(min_length=1)] = [1.0]
+    scales: Annotated[list[Annotated[float, Field(ge=0.25, le=4)]], Field(min_length=1, max_length=16)] = [1.0]
     window: SlidingWindow | None = None  # null: the whole image at once
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    batch: Count = 4  # images or windows at once
+    batch: Annotated[int, Field(ge=1, le=65536)] = 4  # images or windows at once
     oof_prob: bool = False  # save the held-out images' probability maps
 
     def sides(self, size: int) -> list[int]:

@@ -7,9 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Count, Predict, SlidingWindow, Strict, validate
+from ..config import Count, Predict, Processes, Side, SlidingWindow, Strict, validate
+from ..config.words import split_names
 from ..errors import ConfigError
 from ..runtime.sidecar import is_csv
+
+
+MAX_PIXELS = 1 << 30  # of an image
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -18,10 +22,10 @@ def parse_size(text: str) -> tuple[int, int]:
     >>> parse_size("512x640")
     (512, 640)
     """
-    height, cross, width = text.lower().partition("x")
-    if not (cross and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise ConfigError(f"size={text}: expected height x width, as in size=2048x2048")
-    return int(height), int(width)
+    match = re.fullmatch("0*([1-9][0-9]{0,9})[xX]0*([1-9][0-9]{0,9})", text)
+    if match is None or int(match[1]) * int(match[2]) > MAX_PIXELS:
+        raise ConfigError(f"size={text}: expected height x width, at most {MAX_PIXELS} pixels, as in size=2048x2048")
+    return int(match[1]), int(match[2])
 
 
 def parse_votes(text: str) -> list[int]:
@@ -42,20 +46,20 @@ class InferOptions(Strict):
     out: Path | None = None
     maps: bool = False
     weights: Literal["final", "best", "last"] = "final"
-    tta: list[Literal["hflip", "vflip", "rotate"]] | None = None
-    input_size: Annotated[int, Field(ge=32, multiple_of=32)] | None = None
-    scales: list[float] | None = None
+    tta: Annotated[list[Literal["hflip", "vflip", "rotate"]], Field(max_length=3)] | None = None
+    input_size: Side | None = None
+    scales: Annotated[list[Annotated[float, Field(ge=0.25, le=4)]], Field(max_length=16)] | None = None
     window: SlidingWindow | None = None
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    batch: Count | None = None
+    batch: Annotated[int, Field(ge=1, le=65536)] | None = None
     device: str = "auto"
-    devices: list[str] | None = None
-    workers: Count | None = None
+    devices: Annotated[list[str], Field(max_length=1024)] | None = None
+    workers: Processes | None = None
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     runs: Path = Path("runs")
     progress: bool = True
     postprocess: Path | None = None
-    part: Annotated[str, Field(pattern=r"^\d+/\d+$")] | None = None  # number and count, of a call in progress
+    part: Annotated[str, Field(pattern=r"^[0-9]{1,4}/[0-9]{1,4}$")] | None = None  # number and count, of a call in progress
 
     @model_validator(mode="after")
     def _no_conflict_with_postprocess(self) -> "InferOptions":
@@ -80,19 +84,19 @@ class InferOptions(Strict):
         """The device of each process."""
         if self.devices and self.device != "auto":
             raise ConfigError(f"devices: lists several devices, and device={self.device} is one; give one of the two")
-        named = [f"cuda:{name}" if name.isdecimal() else name for name in self.devices or []] or [self.device]
+        named = [f"cuda:{name}" if re.fullmatch("[0-9]+", name) else name for name in self.devices or []] or [self.device]
         return [named[i % len(named)] for i in range(self.workers or len(named))]
 
 
 class EnsembleOptions(InferOptions):
     """Options of ``ensemble``."""
 
-    READ: ClassVar = {"size": parse_size, "votes": parse_votes}
+    READ: ClassVar = {"size": parse_size, "votes": parse_votes, "members": split_names}
 
     mode: Literal["soft", "hard"]
-    members: list[str] = Field(min_length=1)
+    members: list[str] = Field(min_length=1, max_length=1000)
     quorum: Count | None = None
-    votes: list[Count] | None = None  # of each member; weights=2,1,1 is the same
+    votes: list[Annotated[int, Field(ge=1, le=10**9)]] | None = None  # of each member; weights=2,1,1 is the same
     average: Literal["members", "flat"] = "members"
     size: tuple[int, int] | None = None
     allow_misaligned: bool = False

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import Data, Predict
-from ..config.words import words_of
+from ..config.words import join_list, words_of
 from ..errors import ConfigError, DataError
 from ..jobs.job import Job
 from ..runs.ledger import note_vote
@@ -250,7 +250,7 @@ def part_job(
     words += ["average=flat"] if flat else []
     from ..predict.journal import part_folder
 
-    return Job(f"part {number}", ("ensemble", "mode=soft", f"members={','.join(names)}", *words), part_folder(out))
+    return Job(f"part {number}", ("ensemble", "mode=soft", f"members={join_list(names)}", *words), part_folder(out))
 
 
 def refuse_unused(options: InferOptions, members: Sequence[Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..config import Strict
+from ..config.words import split_names
 from ..errors import ConfigError
 from ..masks.stack import Stack, dice_per_class
 from ..predict.maps import MapsMean
@@ -38,6 +39,7 @@ class TuneOptions(Strict):
     """Options of ``tune``."""
 
     SPELLED: ClassVar = {"data.root": "root"}
+    READ: ClassVar = {"members": split_names}
 
     members: list[str]
     out: Path = Path("submissions/postprocess.json")

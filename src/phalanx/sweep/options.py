@@ -39,8 +39,8 @@ class SweepOptions:
             raise ConfigError(f"expected one table, several, or all: {', '.join(known)} (rows= goes with one)")
         if scale not in scales():
             raise ConfigError(f"scale={scale}: no configs/experiment/claims_{scale}.yaml{nearest(scale, scales())}")
-        if not re.fullmatch(r"\d+(,\d+)*", seeds):
-            raise ConfigError(f"seeds={seeds}: expected whole numbers, as in seeds=0,1")
+        if not re.fullmatch(r"[0-9]{1,18}(,[0-9]{1,18}){0,99}", seeds):
+            raise ConfigError(f"seeds={seeds}: expected at most 100 whole numbers of at most 18 digits, as in seeds=0,1")
         own = ("scale", "seeds", "rows", "fold", "runs", "devices")
         extra = {key: value for key, value in pairs.items() if key not in own}
         for key in extra:
@@ -66,7 +66,7 @@ class SweepOptions:
 
 def device_name(text: str) -> str:
     """cpu or cuda:1 of ``cpu``, ``1`` or ``cuda:1``."""
-    name = f"cuda:{text}" if text.isdecimal() else text
-    if not re.fullmatch(r"cpu|cuda:\d+", name):
+    name = f"cuda:{text}" if re.fullmatch("[0-9]+", text) else text
+    if not re.fullmatch(r"cpu|cuda:[0-9]{1,4}", name):
         raise ConfigError(f"devices: {text}: expected numbers of GPUs, as in 0,1, or cpu,cpu")
     return name

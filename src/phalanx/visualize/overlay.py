@@ -2,13 +2,15 @@
 
 from io import BytesIO
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from pydantic import Field
 
-from ..config import Count, Strict
+from ..config import Strict
 from ..data.images import read_grey
 from ..data.records import Record, scan
 from ..errors import DataError
@@ -25,7 +27,7 @@ class PictureOptions(Strict):
     """Options of ``picture``."""
 
     out: Path
-    rows: Count = 4
+    rows: Annotated[int, Field(ge=1, le=1000)] = 4
 
 
 def draw(submission: Submission, truth: Submission, images: Path, out: Path, *, rows: int = 4) -> None:
