@@ -138,7 +138,9 @@ def test_numbers_of_a_command_too(words, says):
     assert len(str(caught.value)) < 600
 
 
-@pytest.mark.parametrize("text", ["٢x٢", "1e3x4", "0x5", "5", "x", "-1x2", "1_0x10", "99999999x99999999", "²x2", "9" * 5000 + "x1"])
+@pytest.mark.parametrize(
+    "text", ["٢x٢", "1e3x4", "0x5", "5", "x", "-1x2", "1_0x10", "99999999x99999999", "²x2", "9" * 5000 + "x1"]
+)
 def test_a_size_that_cannot_be_is_refused(text):
     with pytest.raises(ConfigError, match="expected height x width, at most 1073741824 pixels"):
         parse_size(text)

@@ -3,12 +3,15 @@
 Training stops at the first such problem (`data/layouts.py`); here each becomes a finding.
 """
 
+import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ..config import Coco, Data, Masks
 from ..data import coco, masks
-from ..data.records import SUFFIXES, Record, listed, root_of
+from ..data.layouts import LAYOUTS, test_place
+from ..data.listing import SUFFIXES, list_files, list_images
+from ..data.records import Record, fault_of_name, listed, root_of, stem_of
 from ..errors import DataError
 from .findings import Finding, Severity
 from .inspection import REDRAW
@@ -26,10 +29,17 @@ def find(data: Data) -> tuple[Items, list[Finding]]:
         DataError: there is no image, or a file or folder that lists them is missing.
     """
     items, findings = FINDERS[data.layout](data)
+    findings += _passed_over(data)
     if not items:
-        raise DataError(f"{root_of(data)}: no images in {PLACES[data.layout]} ({', '.join(SUFFIXES)})")
-    findings += _duplicate_names([record for record, _ in items])
-    return items, findings
+        text = f"no images in {PLACES[data.layout]} ({', '.join(SUFFIXES)})"
+        if not findings:
+            raise DataError(f"{root_of(data)}: {text}")
+        findings.append(Finding(str(root_of(data)), "error", "no-images", text, "The other findings say why"))
+    records = [record for record, _ in items]
+    findings += _duplicate_names(records)
+    findings += _similar_names(records)
+    findings += _bad_names(records, root_of(data))
+    return [item for item in items if not fault_of_name(item[0], root_of(data))], findings
 
 
 PLACES = {
@@ -44,9 +54,9 @@ def _competition(data: Data) -> tuple[Items, list[Finding]]:
     items: Items = []
     findings: list[Finding] = []
     labels = root / "train" / "outputs_json"
-    drawn = {path for path in labels.rglob("*.json") if path.is_file()}
+    drawn = set(list_files(labels, ".json"))
     for record in listed(root / "train" / "DCM"):
-        path = labels / record.group / f"{record.image.stem}.json"
+        path = labels / record.group / f"{stem_of(record.image.name)}.json"
         if path in drawn:
             drawn.discard(path)
             items.append((record._replace(labels=path), "train"))
@@ -67,7 +77,7 @@ def _masks(data: Data) -> tuple[Items, list[Finding]]:
     findings: list[Finding] = []
     records = listed(images)
     place = {masks.place_of(record, images, folder, options.kind): record for record in records}
-    drawn = {path for path in folder.rglob("*.png") if path.is_file()}
+    drawn = set(list_files(folder, ".png"))
     if options.kind == "labels":
         masked = place.keys() & drawn
         findings += _orphans(drawn - masked)
@@ -169,3 +179,42 @@ def _duplicate_names(records: Sequence[Record]) -> Iterator[Finding]:
         if other is not record:
             text = f"has the same name as {other.image}"
             yield Finding(str(record.image), "error", "doubled-name", text, "Rename one of them: names must be unique")
+
+
+def _similar_names(records: Sequence[Record]) -> Iterator[Finding]:
+    """Yields images whose names people and some file systems take for the same."""
+    first: dict[str, Record] = {}
+    for record in records:
+        other = first.setdefault(unicodedata.normalize("NFC", stem_of(record.name)).casefold(), record)
+        if other.name != record.name:
+            text = f"has the name of {other.image} but for the ending, capitals or the form of letters"
+            remedy = (
+                "Rename one of them if they are not the same image: annotations and rows may be taken for the other's"
+            )
+            yield Finding(str(record.image), "warning", "similar-name", text, remedy)
+
+
+def _bad_names(records: Sequence[Record], root: Path) -> Iterator[Finding]:
+    for record in records:
+        if fault := fault_of_name(record, root):
+            text, _, remedy = fault.partition("; ")
+            yield Finding(str(record.image), "error", "bad-name", text, remedy.capitalize())
+
+
+PASSED: dict[str, tuple[Severity, str]] = {
+    "unread": ("error", "Convert or restore it, or move it elsewhere: it is neither trained on nor predicted"),
+    "not-an-image": ("note", "Nothing to do if it is not meant to be an image"),
+    "empty-folder": ("note", "Restore its images, or remove it"),
+    "hidden": ("note", "Nothing to do"),
+}
+
+
+def _passed_over(data: Data) -> Iterator[Finding]:
+    """Yields what is among the images and not used."""
+    for folder in {LAYOUTS[data.layout].images(data), test_place(data)} - {None}:
+        assert folder is not None
+        for one in list_images(folder).passed if folder.is_dir() else ():
+            severity, remedy = PASSED[one.kind]
+            yield Finding(
+                str(one.path), severity, "unread-image" if one.kind == "unread" else one.kind, one.why, remedy
+            )

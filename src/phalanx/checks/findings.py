@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from ..runtime.terminal import shown
+
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 MAX_EXAMPLES = 4  # per kind, on the terminal; the file has all
@@ -80,5 +82,6 @@ class Report(NamedTuple):
 
 
 def ranked(findings: Sequence[Finding]) -> list[Finding]:
-    """Returns the findings sorted by severity, kind and file."""
-    return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.kind, f.file, f.text))
+    """Returns the findings sorted by severity, kind and file, in text that can be printed."""
+    printable = [finding._replace(file=shown(finding.file), text=shown(finding.text)) for finding in findings]
+    return sorted(printable, key=lambda f: (SEVERITIES.index(f.severity), f.kind, f.file, f.text))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..config import Data, nearest, validate
+from ..data.listing import list_files
 from ..data.truth import read_truth, truth_of
 from ..errors import ConfigError, DataError
 from ..runs.reader import folds_of
@@ -128,7 +129,7 @@ def _layout(place: Path) -> str:
     """The layout of a ground truth, by its files."""
     if place.is_file():
         return "coco"
-    return "masks" if any(place.rglob("*.png")) and not any(place.rglob("*.json")) else "competition"
+    return "masks" if list_files(place, ".png") and not list_files(place, ".json") else "competition"
 
 
 def _surface(pairs: dict[str, str]) -> Surface | None:

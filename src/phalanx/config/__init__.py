@@ -35,7 +35,9 @@ RUNTIME_KEYS = (
 
 # a run's name is a folder in `runs`, and must not be a path out of it
 FOLDER_NAME = re.compile(r"(?![.\s])[^/\\\x00-\x1f\x7f]+(?<!\s)")
-DeviceName = Annotated[str, BeforeValidator(lambda name: f"cuda:{name}" if re.fullmatch("[0-9]+", str(name)) else str(name))]
+DeviceName = Annotated[
+    str, BeforeValidator(lambda name: f"cuda:{name}" if re.fullmatch("[0-9]+", str(name)) else str(name))
+]
 
 
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
@@ -56,7 +58,9 @@ class Config(Strict):
     epochs: Count = 100
     batch: Annotated[int, Field(ge=1, le=65536)] = 2
     accumulate: Annotated[int, Field(ge=1, le=65536)] = 1  # micro-batches of `batch` images per step
-    validate_every: Annotated[int, Field(ge=0, le=1_000_000)] = 5  # epochs; 0: no validation during training, and no `best`
+    validate_every: Annotated[int, Field(ge=0, le=1_000_000)] = (
+        5  # epochs; 0: no validation during training, and no `best`
+    )
     # YAML reads 32 as a number
     precision: Annotated[Literal["auto", "32", "bf16", "fp16"], BeforeValidator(str)] = "auto"
     device: str = "auto"  # auto, cpu, cuda or cuda:1
@@ -66,9 +70,13 @@ class Config(Strict):
     runs: Path = Path("runs")
     tracking: Annotated[list[TrackerName], Field(max_length=16)] = []  # in addition to log.jsonl
     on_nan: Literal["stop", "skip", "halve"] = "stop"  # non-finite step: skip it; halve the learning rate, too
-    devices: Annotated[list[DeviceName], Field(max_length=1024)] = []  # 0 or cuda:0, 1, ... or cpu: one fold per device, or with ddp=true one on all
+    devices: Annotated[
+        list[DeviceName], Field(max_length=1024)
+    ] = []  # 0 or cuda:0, 1, ... or cpu: one fold per device, or with ddp=true one on all
     ddp: bool = False
-    max_hours: Annotated[float, Field(gt=0, le=100_000)] | None = None  # of this call, for all its folds; then it stops and can be continued
+    max_hours: Annotated[float, Field(gt=0, le=100_000)] | None = (
+        None  # of this call, for all its folds; then it stops and can be continued
+    )
 
     @model_validator(mode="after")
     def _usable(self) -> "Config":

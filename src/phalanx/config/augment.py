@@ -27,7 +27,9 @@ class Augment(Strict):
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0  # degrees either way
     elastic: Elastic = Elastic()
     grid_distortion: GridDistortion = GridDistortion()
-    pixel: Annotated[list[dict[str, Any]], Field(max_length=64)] = []  # albumentations image-only transforms: {name: ..., p: ..., ...}
+    pixel: Annotated[
+        list[dict[str, Any]], Field(max_length=64)
+    ] = []  # albumentations image-only transforms: {name: ..., p: ..., ...}
     # Where the warp is computed. cuda: on the training GPU, if there are few CPU cores. The pixel transforms stay in
     # the loader's processes and come before the warp instead of after it, so the recipe differs.
     device: Literal["cpu", "cuda"] = "cpu"

@@ -28,7 +28,9 @@ class LossStage(Strict):
 # A number per class by name. ``others`` is for all classes that are not named; a plain number is for all.
 PerClass = Annotated[
     dict[str, Positive],
-    BeforeValidator(lambda value: {"others": value} if isinstance(value, int | float) and not isinstance(value, bool) else value),
+    BeforeValidator(
+        lambda value: {"others": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+    ),
 ]
 
 

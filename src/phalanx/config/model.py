@@ -15,7 +15,9 @@ class PointRendOptions(Strict):
     importance: Fraction = 0.75  # beta: fraction of points at the most uncertain pixels
     hidden: Annotated[int, Field(ge=1, le=65536)] = 256
     layers: Annotated[int, Field(ge=1, le=8)] = 3
-    subdivision_points: Annotated[int, Field(ge=1, le=1 << 26)] = 32384  # points predicted again after each upsampling by 2
+    subdivision_points: Annotated[int, Field(ge=1, le=1 << 26)] = (
+        32384  # points predicted again after each upsampling by 2
+    )
     detach: bool = False  # no gradient from the head to the segmenter; the paper's has one
 
 
@@ -31,7 +33,9 @@ class Model(Strict):
     compile: bool = False  # torch.compile around the training step's forward
     channels_last: bool = False
     pointrend: PointRendOptions | None = PointRendOptions()  # null: no point head
-    metadata: Annotated[list[Literal["sex", "age", "height", "weight"]], Field(max_length=4)] = []  # of the patient, at the bottleneck (FiLM)
+    metadata: Annotated[
+        list[Literal["sex", "age", "height", "weight"]], Field(max_length=4)
+    ] = []  # of the patient, at the bottleneck (FiLM)
     options: dict[str, Any] = {}  # of the architecture: arguments of smp's constructor, or of our build()
 
     @field_validator("metadata")

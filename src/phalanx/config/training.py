@@ -11,7 +11,9 @@ from .base import MAX_SIDE, Count, Fraction, Positive, Side, Strict, nearest
 class Freeze(Strict):
     """The first encoder stages are frozen: their weights do not change, and norms and drop paths are in eval mode."""
 
-    stages: Annotated[int, Field(ge=1, le=64)]  # counted from the image; each ends in a feature map, five in most encoders
+    stages: Annotated[
+        int, Field(ge=1, le=64)
+    ]  # counted from the image; each ends in a feature map, five in most encoders
     epochs: Count | None = None  # then all stages learn; null: frozen to the end
 
 
@@ -34,7 +36,9 @@ class Plateau(Strict):
     """``schedule=plateau``: the learning rate is reduced when the monitored metric stops improving."""
 
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    patience: Annotated[int, Field(ge=0, le=1_000_000)] = 10  # reduced after more than so many epochs without improvement
+    patience: Annotated[int, Field(ge=0, le=1_000_000)] = (
+        10  # reduced after more than so many epochs without improvement
+    )
 
 
 class Monitor(Strict):
@@ -43,7 +47,9 @@ class Monitor(Strict):
     # train: of the epoch's training steps; inner: of training patients that are left out of training;
     # held_out: of the held-out fold, which makes its out-of-fold score optimistic
     split: Literal["train", "inner", "held_out"] = "train"
-    folds: Annotated[int, Field(ge=2, le=1000)] = 10  # inner: training patients are divided into so many; one is monitored
+    folds: Annotated[int, Field(ge=2, le=1000)] = (
+        10  # inner: training patients are divided into so many; one is monitored
+    )
     min_delta: Fraction = 1e-4  # smallest gain that counts as an improvement
 
 
@@ -85,7 +91,9 @@ class Optim(Strict):
     early_stop: Count | None = None  # epochs without improvement of the monitored metric after which training ends
     monitor: Monitor | None = None
     swa: Swa | None = None
-    average_best: Annotated[int, Field(ge=2, le=1000)] | None = None  # `best` is the mean of the weights of so many best epochs
+    average_best: Annotated[int, Field(ge=2, le=1000)] | None = (
+        None  # `best` is the mean of the weights of so many best epochs
+    )
 
     @model_validator(mode="after")
     def _usable(self) -> "Optim":
@@ -140,7 +148,9 @@ class SlidingWindow(Strict):
 
 
 class Predict(Strict):
-    tta: Annotated[list[Literal["hflip", "vflip", "rotate"]], Field(max_length=3)] = []  # views averaged with the plain one, in all combinations
+    tta: Annotated[
+        list[Literal["hflip", "vflip", "rotate"]], Field(max_length=3)
+    ] = []  # views averaged with the plain one, in all combinations
     input_size: Side | None = None  # long side of the image; null: data.size
     # factors of the input size, whose maps are averaged
     scales: Annotated[list[Annotated[float, Field(ge=0.25, le=4)]], Field(min_length=1, max_length=16)] = [1.0]

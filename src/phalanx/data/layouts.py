@@ -13,6 +13,7 @@ from ..config import Data
 from ..errors import DataError
 from . import coco, masks, records
 from .images import Grid
+from .listing import list_files, list_images
 from .polygons import rasterise, read_annotations
 from .records import Record
 
@@ -30,6 +31,7 @@ class Layout(NamedTuple):
         planes: truth of a record as bit-planes uint8[side, side, P] on a grid. Parts outside the image are cut off
             or fall into the grid's padding.
         check: raises DataError if the truth of a record cannot be used.
+        images: the folder below which all training images are, whatever is listed elsewhere; None: there is none.
         files: those that the truth of a record is read from.
     """
 
@@ -41,6 +43,7 @@ class Layout(NamedTuple):
     expected: str
     planes: Callable[[Record, Data, Grid], np.ndarray]
     check: Callable[[Record, Data], object]
+    images: Callable[[Data], Path | None]
     files: Callable[[Record, Data], list[Path]] = lambda record, data: [record.labels] if record.labels else []
 
 
@@ -61,10 +64,11 @@ LAYOUTS: dict[str, Layout] = {
         names=lambda data: {record.name for record in records.listed(records.root_of(data) / "train" / "DCM")},
         test_name=lambda data: "test/DCM",
         test=lambda folder, data: records.scan(folder),
-        ground_truth=lambda place, data, images: records.by_stem(images, sorted(place.rglob("*.json"))),
+        ground_truth=lambda place, data, images: records.by_stem(images, list_files(place, ".json")),
         expected="<patient>/<image>.json",
         planes=_competition_planes,
         check=_competition_check,
+        images=lambda data: records.root_of(data) / "train" / "DCM",
     ),
     "coco": Layout(
         train=coco.train_records,
@@ -75,6 +79,7 @@ LAYOUTS: dict[str, Layout] = {
         expected="an image with that file_name",
         planes=coco.planes,
         check=coco.check,
+        images=lambda data: None,
     ),
     "masks": Layout(
         train=masks.train_records,
@@ -85,6 +90,7 @@ LAYOUTS: dict[str, Layout] = {
         expected="<patient>/<image>.png, or <patient>/<image>/<class>.png with data.masks.kind=classes",
         planes=masks.planes,
         check=masks.check,
+        images=lambda data: records.root_of(data) / masks.options_of(data).images,
         files=masks.files,
     ),
 }
@@ -100,6 +106,24 @@ def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
         DataError: a file is missing or cannot be used.
     """
     return LAYOUTS[data.layout].train(data, without)
+
+
+def passed_over(data: Data) -> str:
+    """One line about the files among the training images and annotations that are not used; empty if there are none."""
+    folder = LAYOUTS[data.layout].images(data)
+    if folder is None:
+        return ""
+    found = list_images(folder)
+    parts = [text] if (text := found.to_text(folder)) else []
+    if data.layout == "competition":
+        labels = records.root_of(data) / "train" / "outputs_json"
+        wanted = {labels / path.parent.name / f"{records.stem_of(path.name)}.json" for path in found.files}
+        there = set(list_files(labels, ".json"))
+        if alone := sorted(there - wanted):
+            parts.append(f"{labels}: {len(alone)} annotation(s) without an image ({alone[0].relative_to(labels)})")
+        if data.skip_unlabelled and (bare := len(wanted - there)):
+            parts.append(f"{folder}: {bare} image(s) without an annotation, by data.skip_unlabelled=true")
+    return "; ".join(parts)
 
 
 def train_names(data: Data) -> set[str]:

@@ -15,6 +15,7 @@ from ..config import Data, Masks, nearest
 from ..errors import DataError
 from ..masks.planes import plane_count
 from .images import Grid
+from .listing import list_files
 from .records import Record, by_stem, listed, refuse_unlabelled, root_of, scan, some, stem_of
 
 KINDS = {"labels": "<image>.png", "classes": "<image>/<class>.png or <image>_<class>.png"}
@@ -39,7 +40,7 @@ def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
     remedy = "data.root, data.masks.images and data.masks.masks are the places of images and masks"
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {remedy}")
-    found = scan(images, remedy)
+    found = scan(images, remedy, complete=False)
     masked = _class_files(found, images, folder, data.classes, without) if options.kind == "classes" else set()
     records, lacking = list[Record](), list[Record]()
     for record in found:
@@ -89,7 +90,7 @@ def ground_truth(place: Path, data: Data, images: Sequence[str]) -> dict[str, Re
     Raises:
         DataError: two masks belong to the same image, or no folder names a patient.
     """
-    paths, options = sorted(place.rglob("*.png")), options_of(data)
+    paths, options = list_files(place, ".png"), options_of(data)
     if options.kind == "classes":
         known = {stem_of(image) for image in images}
         stems = set()
@@ -224,7 +225,7 @@ def _class_files(
     """Images that have masks, as <masks>/<image without ending>; every file of an image must name a class."""
     stems = {place_of(record, images, folder, "classes"): record.name for record in records}
     found = set()
-    for path in sorted(folder.rglob("*.png")):
+    for path in list_files(folder, ".png"):
         if any(stems[stem] in without for stem, _ in readings(path, stems)):
             continue
         stem = owner(path, stems, classes)

@@ -5,7 +5,8 @@ from pathlib import Path
 from ..config import Data
 from ..errors import DataError
 from ..runtime.files import write_text
-from .layouts import train_names, train_records
+from ..runtime.terminal import shown
+from .layouts import passed_over, train_names, train_records
 from .records import Record
 
 
@@ -63,6 +64,8 @@ def kept_records(data: Data, *, report: bool = True) -> list[Record]:
     """
     reasons = quarantined(data)
     records = train_records(data, reasons)
+    if report and (note := passed_over(data)):
+        print(f"note: {shown(note)}", flush=True)
     if report and data.quarantine is not None:
         print(f"{data.quarantine}: {len(reasons)} image(s) left out", flush=True)
         for name, reason in sorted(reasons.items()):

@@ -1,5 +1,6 @@
 """Images of a data set with their patients and annotation files; how the competition layout lists them."""
 
+import re
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import NamedTuple
 
 from ..config import Data
 from ..errors import DataError
+from ..runtime.terminal import shown
+from .listing import SUFFIXES, Listing, list_images
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
+_UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # in names: CSV files cannot list them
 
 
 class Record(NamedTuple):
@@ -33,7 +36,7 @@ def train_records(root: Path, skip_unlabelled: bool = False, without: Collection
         DataError: a folder is missing or empty, a name appears twice, or an image has no annotation file
             (unless ``skip_unlabelled``, which leaves such images out).
     """
-    images = scan(root / "train" / "DCM")
+    images = scan(root / "train" / "DCM", complete=False)
     folder = root / "train" / "outputs_json"
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; annotations belong there as <patient>/<image>.json")
@@ -42,7 +45,7 @@ def train_records(root: Path, skip_unlabelled: bool = False, without: Collection
     for record in images:
         if record.name in without:
             continue
-        path = folder / record.group / f"{record.image.stem}.json"
+        path = folder / record.group / f"{stem_of(record.image.name)}.json"
         if taken.setdefault(path, record.image) != record.image:
             raise DataError(f"{record.image}: shares its annotation {path.name} with {taken[path]}; keep one of them")
         (records if path.is_file() else lacking).append(record._replace(labels=path))
@@ -80,11 +83,30 @@ def some(records: list[Record], problem: str) -> list[Record]:
 EXPECTED = "expected the layout <root>/train/DCM/<patient>/<image>.png (data.root= names the root)"
 
 
-def scan(folder: Path, remedy: str = EXPECTED) -> list[Record]:
-    """All images below ``folder``, sorted by name; the folder of an image names its patient."""
+def scan(folder: Path, remedy: str = EXPECTED, *, complete: bool = True) -> list[Record]:
+    """All images below ``folder``, sorted by name; the folder of an image names its patient.
+
+    Args:
+        complete: refuse a folder with an image that cannot be read, as if it were to be predicted.
+
+    Raises:
+        DataError: no folder, no image, a name that appears twice or cannot be listed in a CSV.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {remedy}")
-    records = some(listed(folder), f"{folder}: no images ({', '.join(SUFFIXES)})")
+    found = list_images(folder)
+    if complete and found.unread:
+        first = found.unread[0]
+        raise DataError(
+            f"{first.path}: {first.why} ({len(found.unread)} such below {folder}). Without it the result would lack "
+            "rows; mend each, or move it elsewhere"
+        )
+    records = some(
+        records_of(found), f"{folder}: no images ({', '.join(SUFFIXES)}, or their content without an ending)"
+    )
+    for record in records:
+        if fault := fault_of_name(record, folder):
+            raise DataError(f"{shown(record.image)}: {fault}")
     for one, other in pairwise(records):
         if one.name == other.name:
             raise DataError(f"{other.image}: the name {one.name} is also that of {one.image}; rename one of them")
@@ -93,8 +115,21 @@ def scan(folder: Path, remedy: str = EXPECTED) -> list[Record]:
 
 def listed(folder: Path) -> list[Record]:
     """All images below ``folder``, sorted by name; perhaps none, and names may repeat."""
-    paths = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
-    return sorted(Record(path.name, path.parent.name, path, None) for path in paths)
+    return records_of(list_images(folder)) if folder.is_dir() else []
+
+
+def records_of(found: Listing) -> list[Record]:
+    """The records of listed images, sorted by name."""
+    return sorted(Record(path.name, path.parent.name, path, None) for path in found.files)
+
+
+def fault_of_name(record: Record, folder: Path) -> str:
+    """Why an image cannot be listed in a CSV by its name or the folders below ``folder`` that contain it; or empty."""
+    name = str(record.image.relative_to(folder))
+    if not _UNUSABLE.search(name):
+        return ""
+    what = "is not UTF-8" if re.search("[\ud800-\udfff]", name) else "has a line break or control character"
+    return f"its name {what}, so CSV files cannot list it; rename it, with its annotation"
 
 
 def stem_of(image: str) -> str:
@@ -113,7 +148,10 @@ def by_stem(images: Sequence[str], paths: Sequence[Path], *, with_suffix: bool =
     Raises:
         DataError: two files belong to the same image.
     """
-    named = {stem_of(image): image for image in images}
+    named: dict[str, str] = {}
+    for image in images:
+        if named.setdefault(stem_of(image), image) != image:
+            raise DataError(f"{image} and {named[stem_of(image)]} differ in their ending alone; rename one of them")
     found: dict[str, Record] = {}
     for path in paths:
         stem = path.stem if with_suffix else path.name

@@ -59,7 +59,9 @@ class InferOptions(Strict):
     runs: Path = Path("runs")
     progress: bool = True
     postprocess: Path | None = None
-    part: Annotated[str, Field(pattern=r"^[0-9]{1,4}/[0-9]{1,4}$")] | None = None  # number and count, of a call in progress
+    part: Annotated[str, Field(pattern=r"^[0-9]{1,4}/[0-9]{1,4}$")] | None = (
+        None  # number and count, of a call in progress
+    )
 
     @model_validator(mode="after")
     def _no_conflict_with_postprocess(self) -> "InferOptions":
@@ -84,7 +86,9 @@ class InferOptions(Strict):
         """The device of each process."""
         if self.devices and self.device != "auto":
             raise ConfigError(f"devices: lists several devices, and device={self.device} is one; give one of the two")
-        named = [f"cuda:{name}" if re.fullmatch("[0-9]+", name) else name for name in self.devices or []] or [self.device]
+        named = [f"cuda:{name}" if re.fullmatch("[0-9]+", name) else name for name in self.devices or []] or [
+            self.device
+        ]
         return [named[i % len(named)] for i in range(self.workers or len(named))]
 
 

@@ -10,6 +10,7 @@ from ..errors import ConfigError, DataError
 from ..jobs.job import Job
 from ..runs.ledger import note_vote
 from ..runtime.sidecar import is_csv
+from ..runtime.terminal import shown
 from .options import EnsembleOptions, InferOptions
 from .retrained import note_retrained
 
@@ -270,6 +271,14 @@ def threshold_of(options: InferOptions, members: Sequence[Any]) -> float:
     return threshold
 
 
+def note_passed_over(place: Path | None, options: InferOptions) -> None:
+    """Prints what is not predicted of a folder of images, unless this is a process that shares the images."""
+    from ..data.listing import list_images
+
+    if options.part is None and place is not None and place.is_dir() and (text := list_images(place).to_text(place)):
+        print(f"note: {shown(text)}", flush=True)
+
+
 def find_records(data: Data | None, options: InferOptions, members: Sequence[Any]) -> Any:
     """The images to predict: a plain folder, or the test set of a root in the layout the run was trained on.
 
@@ -278,10 +287,12 @@ def find_records(data: Data | None, options: InferOptions, members: Sequence[Any
     Raises:
         DataError: the stored maps are of different images.
     """
+    from ..data.layouts import test_place
     from ..data.layouts import test_records as test_records_of
     from ..data.records import Record, scan, test_records
 
     if options.images is not None:
+        note_passed_over(options.images, options)
         return scan(options.images)
     if options.root is None and not any(member.needs_images for member in members):
         for member in members[1:]:
@@ -293,6 +304,8 @@ def find_records(data: Data | None, options: InferOptions, members: Sequence[Any
                 )
         return [Record(name, "", Path(), None) for name in sorted(members[0].sizes)]
     if data is not None:
-        return test_records_of(data.model_copy(update={"root": options.root or data.root}))
+        own = data.model_copy(update={"root": options.root or data.root})
+        note_passed_over(test_place(own), options)
+        return test_records_of(own)
     assert options.root is not None  # without a run's config all members are stored maps
     return test_records(options.root)

@@ -40,7 +40,9 @@ class SweepOptions:
         if scale not in scales():
             raise ConfigError(f"scale={scale}: no configs/experiment/claims_{scale}.yaml{nearest(scale, scales())}")
         if not re.fullmatch(r"[0-9]{1,18}(,[0-9]{1,18}){0,99}", seeds):
-            raise ConfigError(f"seeds={seeds}: expected at most 100 whole numbers of at most 18 digits, as in seeds=0,1")
+            raise ConfigError(
+                f"seeds={seeds}: expected at most 100 whole numbers of at most 18 digits, as in seeds=0,1"
+            )
         own = ("scale", "seeds", "rows", "fold", "runs", "devices")
         extra = {key: value for key, value in pairs.items() if key not in own}
         for key in extra:
