@@ -3,6 +3,7 @@
 Training stops at the first such problem (`data/layouts.py`); here each becomes a finding.
 """
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -23,11 +24,14 @@ def find(data: Data) -> tuple[Items, list[Finding]]:
     """Returns all images of train, with their annotations, and of test, and the findings of files and names.
 
     Raises:
-        DataError: there is no image, or a file or folder that lists them is missing.
+        DataError: there is no image and nothing to say why, or a file or folder that lists them is missing.
     """
     items, findings = FINDERS[data.layout](data)
     if not items:
-        raise DataError(f"{root_of(data)}: no images in {PLACES[data.layout]} ({', '.join(SUFFIXES)})")
+        text = f"no images in {PLACES[data.layout]} ({', '.join(SUFFIXES)})"
+        if not findings:
+            raise DataError(f"{root_of(data)}: {text}")
+        findings.append(Finding(str(root_of(data)), "error", "no-images", text, "The other findings say why"))
     findings += _duplicate_names([record for record, _ in items])
     return items, findings
 
@@ -112,17 +116,19 @@ def _coco(data: Data) -> tuple[Items, list[Finding]]:
         if file is None:
             continue
         path, train = root / file, split == "train"
-        entries, problems, categories = coco.gather(path, data, annotated=train)
+        entries, problems, categories, notes = coco.gather(path, data, annotated=train)
+        findings += [Finding(str(path), "note", "read-as", text, "Nothing to do if that is meant") for text in notes]
         for problem in problems:
             text = problem.text.removeprefix(f"{path}: ") + (f" ({problem.image})" if problem.image else "")
             spoiled = problem.image if train else ""
             findings.append(Finding(str(path), "error", problem.kind, text, REDRAW, spoiled))
         for name, entry in entries.items():
-            image = root / options.images / entry.about["file_name"]
+            image = coco.image_of(entry, root / options.images)
             named.add(image)
             spoiled = name if train else ""
-            if not image.is_file():
+            if not os.path.isfile(image):
                 text = f"{path.name} lists this image, which does not exist"
+                text += coco.missing_text(entry, root / options.images)
                 remedy = "Add the image, remove its entry, or correct data.coco.images"
                 findings.append(Finding(str(image), "error", "no-image", text, remedy, spoiled))
                 continue

@@ -30,7 +30,7 @@ def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
         workers: processes; -1: one per core.
 
     Raises:
-        DataError: there is no image, or a file or folder that lists them is missing.
+        DataError: there is no image and nothing to say why, or a file or folder that lists them is missing.
     """
     assert data.root is not None
     root = data.root
@@ -41,7 +41,8 @@ def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
     for inspection in inspections:
         findings += inspection.findings
     findings += sheet(root, {item[0].group for item in records})
-    findings += compare(inspections, data.classes, data.pair_indices)
+    if inspections:
+        findings += compare(inspections, data.classes, data.pair_indices)
     prefix = f"{root}{os.sep}"
     findings = [
         finding._replace(file=finding.file.removeprefix(prefix), text=finding.text.replace(prefix, ""))

@@ -9,7 +9,7 @@ import unicodedata
 from functools import lru_cache
 from pathlib import Path, PurePath
 
-LONG = 80  # characters of a foreign text that a message shows
+LONG = 80  # characters of a file's text that a message shows
 
 
 def nfc(name: str) -> str:
@@ -23,15 +23,15 @@ def on_disk(folder: Path, name: str | PurePath) -> Path:
     If there is no such file, it is the path as named.
     """
     path = folder / name
-    if str(name).isascii() or path.exists():
+    if str(name).isascii() or os.path.lexists(path):
         return path
     found = folder
     for part in PurePath(name).parts:
         below = found / part
-        if not part.isascii() and not below.exists():
+        if not part.isascii() and not os.path.lexists(below):
             below = found / _spellings(found).get(nfc(part), part)
         found = below
-    return found if found.exists() else path
+    return found if os.path.lexists(found) else path
 
 
 def _spellings(folder: Path) -> dict[str, str]:
@@ -48,10 +48,12 @@ def _listed(folder: Path, changed: int) -> dict[str, str]:
 
 
 def brief(value: object) -> str:
-    """A foreign value for a message: as Python writes it, on one line, cut if it is long.
+    """A value of a file for a message: as Python writes it, on one line, cut if it is long.
 
     >>> brief("a\\nb"), len(brief("x" * 1000))
     ("'a\\\\nb'", 80)
     """
+    if value is None:
+        return "null"
     text = repr(value[: 2 * LONG] if isinstance(value, str) else value)
     return text if len(text) <= LONG else f"{text[: LONG - 3]}..."
