@@ -11,6 +11,7 @@ from ..config import Coco, Data, Masks
 from ..data import coco, masks
 from ..data.records import SUFFIXES, Record, listed, root_of
 from ..errors import DataError
+from ..runtime.spelling import on_disk
 from .findings import Finding, Severity
 from .inspection import REDRAW
 
@@ -50,7 +51,7 @@ def _competition(data: Data) -> tuple[Items, list[Finding]]:
     labels = root / "train" / "outputs_json"
     drawn = {path for path in labels.rglob("*.json") if path.is_file()}
     for record in listed(root / "train" / "DCM"):
-        path = labels / record.group / f"{record.image.stem}.json"
+        path = on_disk(labels, Path(record.group) / f"{record.image.stem}.json")
         if path in drawn:
             drawn.discard(path)
             items.append((record._replace(labels=path), "train"))

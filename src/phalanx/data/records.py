@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from ..config import Data
 from ..errors import DataError
+from ..runtime.spelling import nfc, on_disk
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
 
 
 class Record(NamedTuple):
-    """One image. ``name`` is its file name, unique in the data set; ``group`` the patient.
+    """One image. ``name`` is its file name, unique in the data set; ``group`` the patient; both in one normal form.
 
     ``labels`` is the place of its truth; the data set's layout defines what is there.
     """
@@ -42,7 +43,7 @@ def train_records(root: Path, skip_unlabelled: bool = False, without: Collection
     for record in images:
         if record.name in without:
             continue
-        path = folder / record.group / f"{record.image.stem}.json"
+        path = on_disk(folder, Path(record.group) / f"{record.image.stem}.json")
         if taken.setdefault(path, record.image) != record.image:
             raise DataError(f"{record.image}: shares its annotation {path.name} with {taken[path]}; keep one of them")
         (records if path.is_file() else lacking).append(record._replace(labels=path))
@@ -94,7 +95,7 @@ def scan(folder: Path, remedy: str = EXPECTED) -> list[Record]:
 def listed(folder: Path) -> list[Record]:
     """All images below ``folder``, sorted by name; perhaps none, and names may repeat."""
     paths = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
-    return sorted(Record(path.name, path.parent.name, path, None) for path in paths)
+    return sorted(Record(nfc(path.name), nfc(path.parent.name), path, None) for path in paths)
 
 
 def stem_of(image: str) -> str:
@@ -113,12 +114,12 @@ def by_stem(images: Sequence[str], paths: Sequence[Path], *, with_suffix: bool =
     Raises:
         DataError: two files belong to the same image.
     """
-    named = {stem_of(image): image for image in images}
+    named = {nfc(stem_of(image)): image for image in images}
     found: dict[str, Record] = {}
     for path in paths:
-        stem = path.stem if with_suffix else path.name
+        stem = nfc(path.stem if with_suffix else path.name)
         name = named.get(stem, stem)
         if name in found:
             raise DataError(f"{path}: {stem} also has ground truth at {found[name].labels}; keep one of them")
-        found[name] = Record(name, path.parent.name, path, path)
+        found[name] = Record(name, nfc(path.parent.name), path, path)
     return found
