@@ -113,7 +113,7 @@ def test_a_missing_file_is_named(tmp_path):
     [
         ({"label": "thum", "points": SQUARE}, "unknown label 'thum'; the data config knows thumb, wrist. Correct"),
         ({"label": ["thumb"], "points": SQUARE}, r"unknown label \['thumb'\]"),
-        ({"label": None, "points": SQUARE}, "unknown label None"),
+        ({"label": None, "points": SQUARE}, "unknown label null"),
         ({"points": SQUARE}, "needs the keys 'label' and 'points'"),
         ({"label": "thumb"}, "needs the keys"),
         (3, "needs the keys"),

@@ -67,7 +67,7 @@ def read_sheet(data: Data, wanted: Sequence[str], groups: Collection[str], *, so
         DataError: there is none, or it cannot be read, or it has none of the patients.
     """
     root = root_of(data)
-    sheet = read_metadata(root, groups)
+    sheet = read_metadata(root, groups, wanted)
     if sheet is None:
         raise DataError(f"{root}: has no {' or '.join(SHEETS)}, so the patients' {wanted[0]} is unknown{other_sheets(root)}")
     if notes := sheet.attrs["notes"]:

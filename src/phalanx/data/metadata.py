@@ -34,11 +34,14 @@ class Rows(NamedTuple):
     places: dict[str, int]
 
 
-def read_metadata(root: Path, groups: Collection[str] = ()) -> pd.DataFrame | None:
+def read_metadata(
+    root: Path, groups: Collection[str] = (), wanted: Collection[str] = COLUMNS
+) -> pd.DataFrame | None:
     """The metadata of a data set, or None if it has no sheet.
 
     Args:
         groups: the patients of the images; the column that has them is preferred if the headings' own has none.
+        wanted: columns that notes are wanted of.
 
     Returns:
         One row per patient, indexed by ``patient`` (str, as written), with the columns ``sex`` ('male', 'female' or
@@ -60,7 +63,7 @@ def read_metadata(root: Path, groups: Collection[str] = ()) -> pd.DataFrame | No
     unnamed = sum(not row[table.patient] and any(row) for table in tables for row in table.cells)
     if unnamed:
         notes.append(f"{path.name}: {unnamed} row(s) without a patient, left out")
-    absent = [column for column in COLUMNS if not any(column in table.places for table in tables)]
+    absent = [column for column in COLUMNS if column in wanted and not any(column in table.places for table in tables)]
     if absent:
         notes.append(f"{path.name}: no column for {', '.join(absent)}; all missing")
     result = pd.DataFrame({"patient": patients})
@@ -72,6 +75,7 @@ def read_metadata(root: Path, groups: Collection[str] = ()) -> pd.DataFrame | No
         notes += [
             f"{path.name}: {column} {brief(text)} is not understood; missing for {_some(names)}"
             for text, names in unknown.items()
+            if column in wanted
         ]
         result[column] = pd.Series(values, dtype=object if column == "sex" else float)
     result = result[result["patient"] != ""]

@@ -18,6 +18,7 @@ from ..runtime.spelling import brief, nfc
 
 SHIFT = 4  # fractional bits of a vertex: OpenCV rasterises to 1/16 pixel
 MAX_COORDINATE = 1e6  # pixels from the corner; OpenCV's integers overflow not far beyond
+NEAR = 1024  # pixels
 EXPECTED = (
     'expected JSON {"annotations": [{"label": ..., "points": [[x, y], ...]}, ...]}. Repair or remove it with its image'
 )
@@ -89,9 +90,7 @@ def rasterise(polygons: Sequence[Polygon], shape: tuple[int, int], classes: int,
     height, width = shape
     planes = np.zeros((height, width, plane_count(classes)), np.uint8)
     for label, points in polygons:
-        scaled = near((points + 0.5) * scale - 0.5, shape)
-        if not len(scaled):
-            continue
+        scaled = (points + 0.5) * scale - 0.5
         x0, y0 = np.floor(scaled.min(0)).astype(int) - 1
         x1, y1 = np.ceil(scaled.max(0)).astype(int) + 2
         x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
@@ -107,10 +106,10 @@ def rasterise(polygons: Sequence[Polygon], shape: tuple[int, int], classes: int,
 def near(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """An outline float64[N, 2] whose parts far outside a frame of [height, width] are cut off, perhaps with no point.
 
-    Rasterising costs as much as the outline is long, even where nothing shows. Outlines that stay within a frame's
-    length of the frame are returned as they are, so that they are rasterised to the same bits.
+    To pycocotools an outline costs as much as it is long, even where nothing shows. Outlines that stay within a frame's
+    length of the frame, or ``NEAR`` pixels, are returned as they are, so that they are rasterised to the same bits.
     """
-    reach = float(max(shape))
+    reach = float(max(*shape, NEAR))
     for axis, limit, sign in ((0, -reach, -1), (0, 2 * reach, 1), (1, -reach, -1), (1, 2 * reach, 1)):
         beyond = sign * (points[:, axis] - limit)
         if not len(points) or beyond.max() <= 0:
