@@ -163,7 +163,7 @@ def test_the_budget_holds_and_what_it_leaves_out_is_made_each_time(make, counted
 def test_a_full_cache_still_checks_what_it_does_not_keep(make, tmp_path):
     (tmp_path / "set/train/outputs_json/ID5/image5.json").write_text("{")
     for kind in ("ram", "disk", "none"):
-        with pytest.raises(DataError, match=r"image5\.json: not an annotation file"):
+        with pytest.raises(DataError, match=r"image5\.json: is not JSON"):
             make(kind, cache_gb=8e-6)
 
 
@@ -226,7 +226,8 @@ def test_processes_that_write_and_read_at_once_see_whole_samples(tmp_path):
 
 
 def test_the_modules_that_prepare_a_sample_are_listed():
-    """An edit of one of them makes all cached samples anew; of what is passed over here, only types are used."""
+    """An edit of one of them makes all cached samples anew; of what is passed over here, only types are used,
+    and what reads a file right or refuses it."""
     from tests.test_layers import MODULES, imports
 
     seen, left = set(), ["data.prepared"]
@@ -235,6 +236,6 @@ def test_the_modules_that_prepare_a_sample_are_listed():
         if name not in seen:
             seen.add(name)
             left += imports(name)
-    passed_over = {name for name in seen if name.split(".")[0] in ("config", "errors")} | {"data.records"}
+    passed_over = {name for name in seen if name.split(".")[0] in ("config", "errors")} | {"data.records", "runtime.reading", "runtime.spelling"}
     assert {name.replace(".", "/") for name in seen - passed_over} == set(CODE)
     assert all(name in MODULES for name in seen)

@@ -196,7 +196,7 @@ def test_a_broken_file_stops_the_reading_into_the_cache(root, tmp_path):
     bad.write_text("{")
     records[3] = records[3]._replace(labels=bad)
     data = Data(name="t", root=root, classes=CLASSES, size=64)
-    with pytest.raises(DataError, match=r"image3\.json: not an annotation file"):
+    with pytest.raises(DataError, match=r"image3\.json: is not JSON"):
         TrainingSet(records, data=data, augment=Augment(), seed=0, cache=SampleCache(data))
 
 

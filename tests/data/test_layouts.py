@@ -196,7 +196,7 @@ def test_a_shape_that_cannot_be_used_is_named(tmp_path, segmentation, says):
         ({"categories": [{"id": 5, "name": "radiuss"}]}, "unknown class 'radiuss'; did you mean radius?"),
         ({"categories": []}, "no category has the id 5"),
         ({"images": []}, "no image has that id"),
-        ({"images": 3}, "not a COCO file (TypeError"),
+        ({"images": 3}, "not a COCO file ('images' is 3, not a list)"),
         ({"annotations": [{"id": 3}]}, "needs the keys image_id, category_id and segmentation"),
     ],
 )

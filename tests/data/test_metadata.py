@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phalanx.data.metadata import COLUMNS, clean, columns_by_meaning, read_metadata, read_number, read_sex
+from phalanx.data.cells import clean, read_number, read_sex
+from phalanx.data.headings import columns_by_meaning
+from phalanx.data.metadata import COLUMNS, read_metadata
 from phalanx.errors import DataError
 from phalanx.phantom.patients import FEMALE, MALE, draw_patients, write_sheet
 

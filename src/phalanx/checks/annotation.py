@@ -7,10 +7,9 @@ import cv2
 import numpy as np
 
 from ..config import Data, Masks
-from ..data import coco, masks
-from ..data.coco_rle import decode
+from ..data import coco, coco_rle, masks
 from ..data.images import Grid
-from ..data.polygons import Polygon, outlines_of, rasterise, read_items
+from ..data.polygons import Polygon, class_index, outlines_of, rasterise, read_items
 from ..errors import DataError
 from ..masks.planes import any_class, one_class, plane_count
 from .inspection import REDRAW, SIDE, Inspection
@@ -51,7 +50,7 @@ def inspect_annotation(inspection: Inspection, data: Data, small: np.ndarray | N
 
 def _of_json(inspection: Inspection, data: Data, grid: Grid | None) -> tuple[list[Polygon], None]:
     """Returns the usable polygons of the competition's annotation file; the others become findings."""
-    path, index = inspection.truth, {name: i for i, name in enumerate(data.classes)}
+    path, index = inspection.truth, class_index(data.classes)
     polygons: list[Polygon] = []
     try:
         items = read_items(path)
@@ -89,14 +88,13 @@ def _of_coco(inspection: Inspection, data: Data, grid: Grid | None) -> tuple[lis
             polygons += [Polygon(label, np.reshape(flat, (-1, 2)) * scale - 0.5) for flat in shape]
             continue
         try:
-            mask = decode(shape, where)
-            grid.same_frame(mask.shape, where)
+            mask = coco_rle.sample(shape, where, grid)
         except DataError as error:
             kind = "other-frame" if "proportions" in str(error) else "bad-mask"
             inspection.add(inspection.truth, "error", kind, str(error), REDRAW)
             continue
         planes = _blank(grid, data.classes) if planes is None else planes
-        planes[:, :, label // 8] |= grid.sample(mask).astype(np.uint8) << (label % 8)
+        planes[:, :, label // 8] |= mask << (label % 8)
     return polygons, planes
 
 

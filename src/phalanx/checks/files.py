@@ -3,6 +3,7 @@
 Training stops at the first such problem (`data/layouts.py`); here each becomes a finding.
 """
 
+import os
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..data.layouts import LAYOUTS, test_place
 from ..data.listing import SUFFIXES, list_files, list_images
 from ..data.records import Record, fault_of_name, listed, root_of, stem_of
 from ..errors import DataError
+from ..runtime.spelling import on_disk
 from .findings import Finding, Severity
 from .inspection import REDRAW
 
@@ -26,7 +28,7 @@ def find(data: Data) -> tuple[Items, list[Finding]]:
     """Returns all images of train, with their annotations, and of test, and the findings of files and names.
 
     Raises:
-        DataError: there is no image, or a file or folder that lists them is missing.
+        DataError: there is no image and nothing to say why, or a file or folder that lists them is missing.
     """
     items, findings = FINDERS[data.layout](data)
     findings += _passed_over(data)
@@ -56,7 +58,7 @@ def _competition(data: Data) -> tuple[Items, list[Finding]]:
     labels = root / "train" / "outputs_json"
     drawn = set(list_files(labels, ".json"))
     for record in listed(root / "train" / "DCM"):
-        path = labels / record.group / f"{stem_of(record.image.name)}.json"
+        path = on_disk(labels, Path(record.group) / f"{stem_of(record.image.name)}.json")
         if path in drawn:
             drawn.discard(path)
             items.append((record._replace(labels=path), "train"))
@@ -122,17 +124,19 @@ def _coco(data: Data) -> tuple[Items, list[Finding]]:
         if file is None:
             continue
         path, train = root / file, split == "train"
-        entries, problems, categories = coco.gather(path, data, annotated=train)
+        entries, problems, categories, notes = coco.gather(path, data, annotated=train)
+        findings += [Finding(str(path), "note", "read-as", text, "Nothing to do if that is meant") for text in notes]
         for problem in problems:
             text = problem.text.removeprefix(f"{path}: ") + (f" ({problem.image})" if problem.image else "")
             spoiled = problem.image if train else ""
             findings.append(Finding(str(path), "error", problem.kind, text, REDRAW, spoiled))
         for name, entry in entries.items():
-            image = root / options.images / entry.about["file_name"]
+            image = coco.image_of(entry, root / options.images)
             named.add(image)
             spoiled = name if train else ""
-            if not image.is_file():
+            if not os.path.isfile(image):
                 text = f"{path.name} lists this image, which does not exist"
+                text += coco.missing_text(entry, root / options.images)
                 remedy = "Add the image, remove its entry, or correct data.coco.images"
                 findings.append(Finding(str(image), "error", "no-image", text, remedy, spoiled))
                 continue

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..config import Data
 from ..data.images import Grid, read_grey
-from ..data.metadata import read_metadata
+from ..data.attributes import other_sheets
+from ..data.metadata import SHEETS, match, mismatch, read_metadata
 from ..data.quarantine import read_quarantine
 from ..data.records import Record
 from ..errors import DataError
@@ -30,7 +31,7 @@ def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
         workers: processes; -1: one per core.
 
     Raises:
-        DataError: there is no image, or a file or folder that lists them is missing.
+        DataError: there is no image and nothing to say why, or a file or folder that lists them is missing.
     """
     assert data.root is not None
     root = data.root
@@ -82,19 +83,26 @@ def inspect_image(item: tuple[Record, str], data: Data) -> Inspection:
 def sheet(root: Path, groups: set[str]) -> Iterator[Finding]:
     """Yields patients without a row of metadata, rows without images, and cells that cannot be parsed."""
     try:
-        table = read_metadata(root)
+        table = read_metadata(root, groups)
     except DataError as error:
         yield Finding(str(root), "error", "bad-metadata", str(error), "Repair the sheet, or remove it")
         return
     if table is None:
+        if text := other_sheets(root):
+            remedy = f"Nothing to do if no metadata is needed; it is read from {' or '.join(SHEETS)}"
+            yield Finding(str(root), "warning", "no-metadata", f"has no metadata sheet{text}", remedy)
         return
     path = str(table.attrs["path"])
     for note in table.attrs["notes"]:
         note = note.removeprefix(f"{Path(path).name}: ")
         yield Finding(path, "note", "metadata", note, "Treated as missing; correct the cell if you can")
+    if fault := mismatch(table, groups):
+        text = fault.removeprefix(f"{path}: ")
+        yield Finding(path, "warning", "other-patients", text, "Until then their sex, age, height and weight are missing")
+    found = match(table, groups)
     remedy = "Add the row; until then the patient's sex, age, height and weight are missing"
-    for group in sorted(groups - set(table.index)):
+    for group in sorted(groups - found.keys()):
         yield Finding(path, "warning", "no-metadata", f"has no row for patient {group}", remedy)
-    for group in sorted(set(table.index) - groups):
+    for group in sorted(set(table.index) - set(found.values())):
         text = f"patient {group} has a row but no images"
         yield Finding(path, "warning", "no-images", text, "Restore the images, or delete the row")

@@ -4,12 +4,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from ..runtime.spelling import nfc
 from .base import Count, Fraction, Seed, Side, Strict, nearest
 from .ranges import UNITS, parse_range
 
 Factor = Annotated[float, Field(gt=0, le=1000)]  # an epoch becomes as much longer
+Name = Annotated[str, AfterValidator(nfc)]  # in the form that labels are compared in
 Ranges = Annotated[  # factor by range; YAML reads a plain 17 as a number, which the message about ranges should name
     dict[str, Factor],
     BeforeValidator(lambda value: {str(k): v for k, v in value.items()} if isinstance(value, dict) else value),
@@ -99,7 +101,7 @@ class Masks(Strict):
     masks: str = "train/masks"  # <image>.png (labels), <image>/<class>.png or <image>_<class>.png (classes)
     test: str | None = "test/images"
     kind: Literal["labels", "classes"] = "labels"
-    values: dict[str, Annotated[int, Field(ge=1, le=65535)]] | None = None  # value by class; null: 1, 2, ... in order
+    values: dict[Name, Annotated[int, Field(ge=1, le=65535)]] | None = None  # value by class; null: 1, 2, ... in order
     group: Literal["folder", "image"] = "folder"  # patient: the folder of an image, or each image
 
     @model_validator(mode="after")
@@ -115,8 +117,8 @@ class Data(Strict):
     name: str
     root: Path | None = None  # the data set's folder; null: the phantom below, generated once in data/
     phantom: Phantom | None = None
-    classes: list[str] = Field(min_length=1, max_length=1024)
-    pairs: Annotated[list[tuple[str, str]], Field(max_length=512)] = []  # left-right partners, swapped by a flip
+    classes: list[Name] = Field(min_length=1, max_length=1024)
+    pairs: Annotated[list[tuple[Name, Name]], Field(max_length=512)] = []  # left-right partners, swapped by a flip
     size: Side  # input size: long side of the image in pixels
     folds_file: Path | None = None  # null: folds grouped by patient, drawn from the seed
     cache: Literal["ram", "disk", "none"] = "ram"  # where images and masks at the input size are cached

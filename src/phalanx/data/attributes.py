@@ -1,6 +1,8 @@
 """Attributes of each image: its patient's row of the metadata sheet, and whether the hand is rotated."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,8 +10,10 @@ import pandas as pd
 from ..config import Data, nearest
 from ..errors import ConfigError, DataError
 from ..masks.stack import Stack
+from ..runtime.spelling import nfc
+from ..runtime.terminal import say
 from .images import image_size
-from .metadata import COLUMNS, SHEETS, read_metadata
+from .metadata import COLUMNS, SHEETS, match, mismatch, read_metadata, rows_of
 from .polygons import read_annotations
 from .records import Record, root_of
 from .rotation import BASE, LIMIT, TIP, has_rule, tilt_of_polygons, tilt_of_stack
@@ -28,14 +32,14 @@ def read_attributes(records: Sequence[Record], data: Data, wanted: Sequence[str]
 
     Raises:
         ConfigError: no such attribute, or the data set has no bones to measure rotation on.
-        DataError: the sheet is missing or unreadable.
+        DataError: the sheet is missing or unreadable, or has none of the patients.
     """
     for name in wanted:
         if name not in ATTRIBUTES:
             raise ConfigError(f"{name}: no such attribute of an image{nearest(name, ATTRIBUTES)}")
     table = pd.DataFrame(index=pd.Index([record.name for record in records], name="image_name"))
     if set(wanted) & set(COLUMNS):
-        rows = read_sheet(data, wanted).reindex([record.group for record in records])
+        rows = rows_of(read_sheet(data, wanted, patients_of(records)), [record.group for record in records])
         for name in wanted:
             if name in COLUMNS:
                 table[name] = rows[name].to_numpy()
@@ -46,23 +50,47 @@ def read_attributes(records: Sequence[Record], data: Data, wanted: Sequence[str]
     return table[list(wanted)]
 
 
-def read_sheet(data: Data, wanted: Sequence[str]) -> pd.DataFrame:
-    """The metadata sheet at ``data.root``, as :func:`metadata.read_metadata` returns it.
+def patients_of(records: Sequence[Record]) -> set[str]:
+    """The patients of the images."""
+    return {record.group for record in records}
+
+
+def read_sheet(data: Data, wanted: Sequence[str], groups: Collection[str], *, some: bool = True) -> pd.DataFrame:
+    """The metadata sheet at ``data.root``, as :func:`metadata.read_metadata` returns it. Prints what was not understood
+    of it, and a line if it has hardly any of the patients.
+
+    Args:
+        groups: patients of the data set.
+        some: refuse a sheet without any of them.
 
     Raises:
-        DataError: there is none, or it cannot be read.
+        DataError: there is none, or it cannot be read, or it has none of the patients.
     """
     root = root_of(data)
-    sheet = read_metadata(root)
+    sheet = read_metadata(root, groups, wanted)
     if sheet is None:
-        raise DataError(f"{root}: has no {' or '.join(SHEETS)}, so the patients' {wanted[0]} is unknown")
+        raise DataError(f"{root}: has no {' or '.join(SHEETS)}, so the patients' {wanted[0]} is unknown{other_sheets(root)}")
+    if notes := sheet.attrs["notes"]:
+        others = f" (and {len(notes) - 1} more; phalanx check lists them)" if notes[1:] else ""
+        say(f"note: {notes[0]}{others}")
+    if fault := mismatch(sheet, groups):
+        if some and not match(sheet, groups):
+            raise DataError(fault)
+        say(f"note: {fault}")
     return sheet
+
+
+def other_sheets(root: Path) -> str:
+    """What a message about a missing sheet adds: files that may have been meant."""
+    stems = {Path(name).stem for name in SHEETS}
+    names = sorted(name for name in os.listdir(root) if nfc(name).rsplit(".", 1)[0].lower() in stems and name not in SHEETS)
+    return f" ({', '.join(names)} is not read; save it under one of these names)" if names else ""
 
 
 def sheet_values(records: Sequence[Record], sheet: pd.DataFrame, wanted: Sequence[str]) -> np.ndarray:
     """float32[N, T] of the wanted columns of a sheet: male 1 and female 0, years, cm, kg; NaN where missing, also for
     patients without a row."""
-    rows = sheet.reindex([record.group for record in records])
+    rows = rows_of(sheet, [record.group for record in records])
     columns = [rows[name].map({"male": 1.0, "female": 0.0}) if name == "sex" else rows[name] for name in wanted]
     return np.stack([column.to_numpy(np.float32) for column in columns], 1)
 

@@ -4,47 +4,21 @@ The origin of COCO's points is the corner of the first pixel, not its centre as 
 is scaled to the grid and then filled; a run-length mask is resampled by nearest neighbour.
 """
 
-import json
+import os
 from collections.abc import Collection, Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..config import Coco, Data, nearest
 from ..errors import DataError
 from ..masks.planes import plane_count
-from .coco_rle import decode
+from ..runtime.spelling import brief, nfc, on_disk
+from . import coco_file, coco_rle
+from .coco_file import Entry, Gathered, key_of
 from .images import Grid
-from .polygons import MAX_COORDINATE
+from .polygons import near
 from .records import Record, root_of, some
-
-Segmentation = list[list[float]] | dict[str, Any]
-
-
-class Entry(NamedTuple):
-    """One image of a COCO file: its own keys, and its (class, segmentation, place in the file)."""
-
-    about: dict[str, Any]
-    size: tuple[int, int] | None  # height, width
-    shapes: list[tuple[int, Segmentation, str]]
-
-
-class Problem(NamedTuple):
-    """A part of a COCO file that cannot be used. ``image``: name of the image it makes unusable, or empty."""
-
-    kind: str
-    text: str
-    image: str
-
-
-class Gathered(NamedTuple):
-    """A COCO file: usable entries by image name, all problems, and the names of its categories."""
-
-    entries: dict[str, Entry]
-    problems: list[Problem]
-    categories: list[str]
 
 
 def options_of(data: Data) -> Coco:
@@ -106,13 +80,13 @@ def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
     for label, shape, where in entry.shapes:
         bit, plane = np.uint8(1 << label % 8), result[:rows, :columns, label // 8]
         if isinstance(shape, dict):
-            mask = decode(shape, where)
-            grid.same_frame(mask.shape, where)
-            plane |= grid.sample(mask) * bit
+            plane |= coco_rle.sample(shape, where, grid) * bit
             continue
         for flat in shape:
-            points = (np.asarray(flat, float).reshape(-1, 2) * scale).ravel().tolist()
-            runs = api.frPyObjects([points], rows, columns)[0]
+            points = near(np.asarray(flat, float).reshape(-1, 2) * scale, (rows, columns))
+            if len(points) < 3:
+                continue
+            runs = api.frPyObjects([points.ravel().tolist()], rows, columns)[0]
             x, y, w, h = (int(value) for value in api.toBbox(runs))
             box = np.s_[y : y + h, x : x + w]
             plane[box] |= api.decode(runs)[box] * bit
@@ -124,18 +98,39 @@ def check(record: Record, data: Data) -> None:
     assert record.labels is not None
     for _, shape, where in gather(record.labels, data).entries[record.name].shapes:
         if isinstance(shape, dict):
-            decode(shape, where)
+            coco_rle.runs(shape, where)
+
+
+def gather(path: Path, data: Data, annotated: bool = True) -> Gathered:
+    """The content of a COCO file, read once per process. Raises as :func:`coco_file.gather`."""
+    return coco_file.gather(path, tuple(data.classes), annotated)
+
+
+def image_of(entry: Entry, folder: Path) -> Path:
+    """The image of an entry below the folder that file_name is relative to; it need not exist."""
+    literal = folder / str(entry.about["file_name"])
+    return literal if os.path.isfile(literal) else on_disk(folder, entry.file)
+
+
+def missing_text(entry: Entry, folder: Path) -> str:
+    """What a message about a missing image adds: where a file of that name is, if it is below the folder."""
+    parts = [part for part in entry.file.parts if part not in ("/", "..")]
+    for begin in range(len(parts)):
+        path = on_disk(folder, os.path.join(*parts[begin:]))
+        if os.path.isfile(path):
+            return f" (but {path} is there, so its file_name {brief(entry.about['file_name'])} has another folder)"
+    return ""
 
 
 def _records(path: Path, entries: dict[str, Entry], data: Data) -> list[Record]:
     options, folder = options_of(data), root_of(data) / options_of(data).images
     records = []
     for name, entry in entries.items():
-        image = folder / entry.about["file_name"]
-        if not image.is_file():
+        image = image_of(entry, folder)
+        if not os.path.isfile(image):
             raise DataError(
-                f"{image}: no such image, but {path.name} lists it; add it, or correct data.coco.images (the folder "
-                "that file_name is relative to)"
+                f"{image}: no such image, but {path.name} lists it{missing_text(entry, folder)}; add it, or correct "
+                "data.coco.images (the folder that file_name is relative to)"
             )
         records.append(Record(name, group_of(name, entry, path, options), image, None))
     return some(sorted(records), f"{path}: no image{' with annotations' if data.skip_unlabelled else ''}")
@@ -143,159 +138,35 @@ def _records(path: Path, entries: dict[str, Entry], data: Data) -> list[Record]:
 
 def group_of(name: str, entry: Entry, path: Path, options: Coco) -> str:
     """The patient of an image. Raises DataError if the file does not name it."""
-    file = Path(entry.about["file_name"])
+    file, listed = entry.file, entry.about
     if options.group == "image":
-        return file.stem
+        return nfc(file.stem)
     if options.group == "folder":
-        if not file.parent.name:
+        if file.parent.name in ("", ".."):
             raise DataError(
-                f"{path}: file_name {entry.about['file_name']!r} has no folder that names the patient; name a "
+                f"{path}: file_name {brief(listed['file_name'])} has no folder that names the patient; name a "
                 "key of the images with data.coco.group=KEY, or use data.coco.group=image: each its own patient"
             )
-        return file.parent.name
-    if options.group not in entry.about:
+        return nfc(file.parent.name)
+    if options.group not in listed:
         raise DataError(
             f"{path}: image {name} has no key {options.group!r} (data.coco.group)"
-            f"{nearest(options.group, [*entry.about, 'folder', 'image'])}"
+            f"{nearest(options.group, [*listed, 'folder', 'image'])}"
         )
-    return str(entry.about[options.group])
+    group = key_of(listed[options.group])
+    if group is None:
+        raise DataError(
+            f"{path}: image {name} has {brief(listed[options.group])} for its patient ({options.group!r}, which "
+            "data.coco.group names); give it a name or a number"
+        )
+    return group
 
 
 def _read(path: Path, data: Data, without: Collection[str] = (), annotated: bool = True) -> dict[str, Entry]:
     """The entries of a COCO file by image name. Raises DataError for the first problem of an image not left out."""
     found = gather(path, data, annotated)
-    for problem in found.problems:
-        if problem.image not in without:
-            raise DataError(problem.text)
+    problems = [problem for problem in found.problems if problem.image not in without]
+    if problems:
+        others = f" ({len(problems)} such problems; phalanx check lists them)" if problems[1:] else ""
+        raise DataError(f"{problems[0].text}{others}")
     return {name: entry for name, entry in found.entries.items() if name not in without}
-
-
-def gather(path: Path, data: Data, annotated: bool = True) -> Gathered:
-    """Reads a COCO file, once per process.
-
-    Raises:
-        DataError: the file is missing or is not COCO JSON.
-    """
-    try:
-        state = path.stat()
-    except OSError:
-        raise DataError(f"{path}: no such COCO file; data.coco.train and data.coco.test name them") from None
-    return _parse(path, (state.st_mtime_ns, state.st_size), tuple(data.classes), annotated)
-
-
-@lru_cache(maxsize=8)
-def _parse(path: Path, state: tuple[int, int], classes: tuple[str, ...], annotated: bool) -> Gathered:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        images = values["images"]
-        annotations = values["annotations"] if annotated else []
-        categories = {item["id"]: item["name"] for item in values["categories"]} if annotated else {}
-        names = {image["id"]: Path(image["file_name"]).name for image in images}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(
-            f"{path}: not a COCO file ({type(error).__name__}: {error}); expected JSON with images (id, file_name), "
-            "annotations (image_id, category_id, segmentation) and categories (id, name)"
-        ) from None
-    problems: list[Problem] = []
-    entries: dict[Any, Entry] = {}  # by id
-    taken: dict[str, Any] = {}
-    for image in images:
-        name = Path(image["file_name"]).name
-        if image["id"] in entries:
-            text = f"{path}: two images have the same id; give each its own"
-            problems.append(Problem("same-id", text, name))
-        elif name in taken:
-            problems.append(
-                Problem("doubled-name", f"{path}: two images have the name {name}; rename one of them", name)
-            )
-        else:
-            taken[name] = image["id"]
-            size = None
-            try:
-                size = _size(path, image)
-            except DataError as error:
-                problems.append(Problem("bad-size", str(error), name))
-            entries[image["id"]] = Entry(image, size, [])
-    number = {name: i for i, name in enumerate(classes)}
-    for row, item in enumerate(annotations):
-        key = item.get("image_id") if isinstance(item, dict) else None
-        spoilt = names.get(key, "") if isinstance(key, int | str) else ""
-        try:
-            label, shape, where = _shape(item, f"{path}: annotation {row}", names, categories, number)
-        except _BadShape as error:
-            problems.append(Problem(error.kind, str(error), spoilt))
-            continue
-        if item["image_id"] in entries:
-            entries[item["image_id"]].shapes.append((label, shape, where))
-    found = {name: entries[key] for name, key in taken.items()}
-    return Gathered(found, problems, list(categories.values()))
-
-
-class _BadShape(DataError):
-    """An annotation that cannot be used, and what kind of problem that is."""
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
-
-
-def _shape(
-    item: Any, where: str, images: Collection[Any], categories: dict[Any, str], number: dict[str, int]
-) -> tuple[int, Segmentation, str]:
-    """Class, segmentation and place of one annotation."""
-    if not isinstance(item, dict) or not {"image_id", "category_id", "segmentation"} <= set(item):
-        text = f"{where}: needs the keys image_id, category_id and segmentation; correct or remove it"
-        raise _BadShape("bad-annotation", text)
-    where = f"{where} (id {item.get('id')}, image {item['image_id']})"
-    if not isinstance(item["image_id"], int | str) or item["image_id"] not in images:
-        raise _BadShape("no-image", f"{where}: no image has that id; correct or remove it")
-    name = categories.get(item["category_id"]) if isinstance(item["category_id"], int | str) else None
-    if name is None or name not in number:
-        known = nearest(str(name), number)
-        what = f"unknown class {name!r}" if name is not None else f"no category has the id {item['category_id']}"
-        raise _BadShape("unknown-label", f"{where}: {what}{known}. Correct it, or add the class to data.classes")
-    try:
-        return number[name], _segmentation(item["segmentation"], where), where
-    except DataError as error:
-        raise _BadShape("bad-polygon", str(error)) from None
-
-
-def _size(path: Path, image: dict[str, Any]) -> tuple[int, int] | None:
-    """Height and width that the points refer to, if the file contains them."""
-    if "height" not in image or "width" not in image:
-        return None
-    size = image["height"], image["width"]
-    if not all(isinstance(value, int) and value > 0 for value in size):
-        raise DataError(f"{path}: image {image['file_name']}: height and width must be whole numbers above 0")
-    return size
-
-
-def _segmentation(value: Any, where: str) -> Segmentation:
-    """A segmentation that can be rasterised. Raises DataError for anything else."""
-    if isinstance(value, dict):
-        size, counts = value.get("size"), value.get("counts")
-        whole = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)
-        if not whole or not isinstance(counts, str | list):
-            raise DataError(f"{where}: an RLE needs size [height, width] and counts; correct or remove it")
-        assert isinstance(size, list)
-        if isinstance(counts, list) and (
-            not all(isinstance(n, int) and n >= 0 for n in counts) or sum(counts) != size[0] * size[1]
-        ):
-            raise DataError(f"{where}: the RLE's counts do not add up to {size[0]} x {size[1]}; make it again")
-        return value
-    if not isinstance(value, list) or not value:
-        raise DataError(f"{where}: has no segmentation; draw it, or remove the annotation")
-    for flat in value:
-        try:
-            points = np.asarray(flat)
-            if points.dtype.kind not in "iuf" or points.ndim != 1 or len(points) % 2:
-                raise ValueError
-            if not np.isfinite(points).all():
-                raise ValueError
-        except ValueError:
-            raise DataError(f"{where}: a polygon must be a list of numbers [x, y, x, y, ...]") from None
-        if len(points) < 6:
-            raise DataError(f"{where}: a polygon of {len(points) // 2} points has no area; redraw or remove it")
-        if np.abs(points).max() > MAX_COORDINATE:
-            raise DataError(f"{where}: a point is {np.abs(points).max():g} pixels away; correct it")
-    return value

@@ -14,6 +14,7 @@ import numpy as np
 from ..config import Data, Masks, nearest
 from ..errors import DataError
 from ..masks.planes import plane_count
+from ..runtime.spelling import nfc, on_disk
 from .images import Grid
 from .listing import list_files
 from .records import Record, by_stem, listed, refuse_unlabelled, root_of, scan, some, stem_of
@@ -58,20 +59,20 @@ def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
 
 def place_of(record: Record, images: Path, folder: Path, kind: str) -> Path:
     """Path of the mask of an image or, with ``classes``, the start of the paths of its masks."""
-    stem = folder / record.image.relative_to(images).with_suffix("")
-    return stem if kind == "classes" else stem.with_name(f"{stem.name}.png")
+    stem = record.image.relative_to(images).with_suffix("")
+    return on_disk(folder, stem if kind == "classes" else stem.with_name(f"{stem.name}.png"))
 
 
 def group_of(record: Record, images: Path, options: Masks) -> str:
     """The patient of an image. Raises DataError if no folder names it."""
     if options.group == "image":
-        return Path(record.name).stem
+        return nfc(Path(record.name).stem)
     if record.image.parent == images:
         raise DataError(
             f"{record.image}: is in no folder that names its patient; make one, or with data.masks.group=image each "
             "image is a patient of its own"
         )
-    return record.image.parent.name
+    return nfc(record.image.parent.name)
 
 
 def train_names(data: Data) -> set[str]:
@@ -96,9 +97,9 @@ def ground_truth(place: Path, data: Data, images: Sequence[str]) -> dict[str, Re
         stems = set()
         for path in paths:
             cuts = [i for i, letter in enumerate(path.stem) if letter == "_"]
-            alongside = [path.with_name(path.stem[:i]) for i in cuts if path.stem[i + 1 :] in data.classes]
-            inside = [path.parent] if path.stem in data.classes else []
-            stems |= {stem for stem in [*inside, *alongside] if stem.name in known}
+            alongside = [path.with_name(path.stem[:i]) for i in cuts if nfc(path.stem[i + 1 :]) in data.classes]
+            inside = [path.parent] if nfc(path.stem) in data.classes else []
+            stems |= {stem for stem in [*inside, *alongside] if nfc(stem.name) in known}
         paths = sorted(stems)
     single = options.group == "image"
     found = by_stem(images, paths, with_suffix=options.kind == "labels")
@@ -213,7 +214,7 @@ def class_masks(stem: Path, classes: list[str]) -> list[tuple[int, Path]]:
     """The existing masks of an image with the numbers of their classes; a class without a mask is absent."""
     found = []
     for number, name in enumerate(classes):
-        for path in (stem / f"{name}.png", stem.with_name(f"{stem.name}_{name}.png")):
+        for path in (on_disk(stem, f"{name}.png"), on_disk(stem.parent, f"{stem.name}_{name}.png")):
             if path.is_file():
                 found.append((number, path))
     return found
@@ -237,9 +238,9 @@ def _class_files(
 def readings(path: Path, stems: Collection[Path]) -> list[tuple[Path, str]]:
     """The image's stem and the class of a mask's path, for each way to read it."""
     if path.parent in stems:
-        return [(path.parent, path.stem)]
+        return [(path.parent, nfc(path.stem))]
     cuts = [i for i, letter in enumerate(path.stem) if letter == "_"]
-    pairs = [(path.with_name(path.stem[:i]), path.stem[i + 1 :]) for i in cuts]
+    pairs = [(path.with_name(path.stem[:i]), nfc(path.stem[i + 1 :])) for i in cuts]
     return [(stem, name) for stem, name in pairs if stem in stems]
 
 

@@ -4,237 +4,271 @@ A value that is not understood counts as missing and is reported in a note; it i
 """
 
 import csv
-import io
 import re
-import unicodedata
-from collections.abc import Callable
-from difflib import SequenceMatcher
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..config.ranges import POSSIBLE
 from ..errors import DataError
+from ..runtime.reading import decode, fault, numbered_rows, read_bytes
+from ..runtime.spelling import brief
+from .cells import MISSING, UNITS, clean, read_number, read_sex
+from .headings import columns_by_meaning, find_headings, patient_columns, words
+from .workbook import Tab, other_kind, read_workbook
 
 SHEETS = ("meta_data.xlsx", "meta_data.csv")  # below a data set's root; the first that exists
 COLUMNS = ("sex", "age", "height", "weight")
-
-# Words of a heading, Latin and Hangul runs apart, that identify its column.
-HEADINGS = {
-    "patient": {
-        "id",
-        "patient",
-        "patientid",
-        "pid",
-        "subject",
-        "subjectid",
-        "case",
-        "caseid",
-        "group",
-        "환자",
-        "환자번호",
-        "번호",
-    },
-    "sex": {"sex", "gender", "성별"},
-    "age": {"age", "나이", "연령"},
-    "height": {"height", "stature", "키", "신장"},
-    "weight": {"weight", "bodyweight", "체중", "몸무게"},
-}
-MISSING = {"", "-", "na", "n/a", "nan", "none", "null", "unknown", "?", ".", "미상", "없음"}
-SEXES = {"m": "male", "man": "male", "boy": "male", "f": "female", "w": "female", "woman": "female", "girl": "female"}
-MIN_SIMILARITY = 0.72  # similarity from which a word of four letters or more is a typing error of male or female
-
-# Factor to the unit of the table for each unit a cell or heading may name; None: no unit given.
-UNITS: dict[str, dict[str | None, float]] = {
-    "age": {None: 1, "y": 1, "yr": 1, "yrs": 1, "year": 1, "years": 1, "세": 1, "살": 1,
-            "m": 1 / 12, "mo": 1 / 12, "month": 1 / 12, "months": 1 / 12, "개월": 1 / 12},
-    "height": {None: 1, "cm": 1, "m": 100, "mm": 0.1, "in": 2.54, "inch": 2.54, "inches": 2.54},
-    "weight": {None: 1, "kg": 1, "kgs": 1, "lb": 0.45359237, "lbs": 0.45359237, "pounds": 0.45359237},
-}  # fmt: skip
-MAX_METRES = 2.6  # a height up to this without a unit is in metres: nobody is 2.6 cm tall
+SEPARATORS = ",;\t|"
+FEW = 0.1  # fraction of the patients up to which a sheet is taken for another data set's, or misread
 
 
-def read_metadata(root: Path) -> pd.DataFrame | None:
+class Rows(NamedTuple):
+    """The rows of one sheet below its headings, as clean texts. ``patient``: the column of the patients."""
+
+    name: str
+    headings: list[str]
+    cells: list[list[str]]
+    patient: int
+    places: dict[str, int]
+
+
+def read_metadata(
+    root: Path, groups: Collection[str] = (), wanted: Collection[str] = COLUMNS
+) -> pd.DataFrame | None:
     """The metadata of a data set, or None if it has no sheet.
+
+    Args:
+        groups: the patients of the images; the column that has them is preferred if the headings' own has none.
+        wanted: columns that notes are wanted of.
 
     Returns:
         One row per patient, indexed by ``patient`` (str, as written), with the columns ``sex`` ('male', 'female' or
         missing), ``age`` (years), ``height`` (cm) and ``weight`` (kg), float64 with NaN for missing.
-        ``attrs["notes"]`` lists what was not understood, ``attrs["path"]`` is the file.
+        ``attrs["notes"]`` lists what was not understood, ``attrs["path"]`` is the file, ``attrs["column"]`` the heading
+        of the patients.
 
     Raises:
         DataError: the sheet cannot be read, or no column names the patient.
     """
-    found = [root / name for name in SHEETS if (root / name).is_file()]
+    found = [root / name for name in SHEETS if (root / name).exists()]
     if not found:
         return None
     path = found[0]
-    cells = _read_xlsx(path) if path.suffix == ".xlsx" else _read_csv(path)
-    headings = columns_by_meaning([str(name) for name in cells.columns])
-    if "patient" not in headings:
-        raise DataError(
-            f"{path}: no column names the patient (columns: {', '.join(map(str, cells.columns))}); "
-            "call one ID, with the names of the image folders in it"
-        )
     notes = [f"{other.name}: not read, since {path.name} exists" for other in found[1:]]
-    patients = [clean(cell) for cell in cells.iloc[:, headings["patient"]]]
-    unnamed = sum(
-        not name and any(clean(cell) for cell in row)
-        for name, row in zip(patients, cells.itertuples(index=False), strict=True)
-    )
+    tabs = read_workbook(path) if path.suffix == ".xlsx" else [_read_csv(path, notes)]
+    tables = _tables(path, tabs, groups, notes)
+    patients = [row[table.patient] for table in tables for row in table.cells]
+    unnamed = sum(not row[table.patient] and any(row) for table in tables for row in table.cells)
     if unnamed:
         notes.append(f"{path.name}: {unnamed} row(s) without a patient, left out")
-    absent = [column for column in COLUMNS if column not in headings]
+    absent = [column for column in COLUMNS if column in wanted and not any(column in table.places for table in tables)]
     if absent:
         notes.append(f"{path.name}: no column for {', '.join(absent)}; all missing")
-    table = pd.DataFrame({"patient": patients})
+    result = pd.DataFrame({"patient": patients})
     for column in COLUMNS:
-        values: list[Any] = [None] * len(table)
-        if column in headings:
-            place = headings[column]
-            read = read_sex if column == "sex" else _reader(column, str(cells.columns[place]))
-            values, unknown = _read_cells(cells.iloc[:, place], patients, read)
-            notes += [
-                f"{path.name}: {column} {text!r} is not understood; missing for {_some(names)}"
-                for text, names in unknown.items()
-            ]
-        table[column] = pd.Series(values, dtype=object if column == "sex" else float)
-    table = table[table["patient"] != ""]
-    duplicates = table["patient"][table["patient"].duplicated()].unique()
-    for name in duplicates:
-        rows = table.loc[table["patient"] == name, list(COLUMNS)]
-        if any(rows[column].dropna().nunique() > 1 for column in COLUMNS):
-            notes.append(f"{path.name}: {name} has {len(rows)} rows that differ; the first value of each column counts")
-    table = table.groupby("patient", sort=True).first()  # the first value that is not missing
-    table["sex"] = table["sex"].where(table["sex"].notna(), None)
-    table.attrs = {"notes": notes, "path": str(path)}
-    return table
+        values: list[Any] = []
+        unknown: dict[str, list[str]] = {}
+        for table in tables:
+            values += _read_cells(table, column, unknown)
+        notes += [
+            f"{path.name}: {column} {brief(text)} is not understood; missing for {_some(names)}"
+            for text, names in unknown.items()
+            if column in wanted
+        ]
+        result[column] = pd.Series(values, dtype=object if column == "sex" else float)
+    result = result[result["patient"] != ""]
+    duplicates = result["patient"][result["patient"].duplicated()].unique()
+    differing = result[result["patient"].isin(duplicates)].groupby("patient", sort=False)[list(COLUMNS)]
+    for name, several in (differing.nunique() > 1).any(axis=1).items():
+        if several:
+            count = (result["patient"] == name).sum()
+            notes.append(f"{path.name}: {name} has {count} rows that differ; the first value of each column counts")
+    result = result.groupby("patient", sort=True).first()  # the first value that is not missing
+    result["sex"] = result["sex"].where(result["sex"].notna(), None)
+    result.attrs = {"notes": notes, "path": str(path), "column": tables[0].headings[tables[0].patient]}
+    return result
 
 
-def columns_by_meaning(headings: list[str]) -> dict[str, int]:
-    """Index of the column for each meaning that has one; of several, the heading with the fewest other words.
-
-    >>> columns_by_meaning(["Patient ID", "나이", "성별", "키(신장)", "Body weight (kg)"])
-    {'patient': 0, 'sex': 2, 'age': 1, 'height': 3, 'weight': 4}
-    """
-    places = {}
-    for meaning, words in HEADINGS.items():
-        fits = []
-        for place, heading in enumerate(headings):
-            found = _words(heading)
-            if words & set(found):
-                fits.append((len(set(found) - words), place))
-        if fits:
-            places[meaning] = min(fits)[1]
-    return places
+def match(table: pd.DataFrame, groups: Iterable[str]) -> dict[str, str]:
+    """The row of the table for each patient that has one: of the same name or, if only one row and one patient are
+    alike, of one that differs in capitals, leading zeros or a decimal point (7 and 007, 12.0 and 12)."""
+    names = set(table.index)
+    wanted = dict.fromkeys(groups)
+    found = {group: clean(group) for group in wanted if clean(group) in names}
+    taken, alike, claims = set(found.values()), _by_likeness(names), _by_likeness(wanted.keys() - found.keys())
+    for key, claimants in claims.items():
+        rows = [name for name in alike.get(key, ()) if name not in taken]
+        if len(claimants) == 1 and len(rows) == 1:
+            found[claimants[0]] = rows[0]
+    return found
 
 
-def clean(cell: Any) -> str:
-    """A cell as text: None and NaN are empty, whole floats lose their point, Excel's escapes and odd widths go.
+def rows_of(table: pd.DataFrame, groups: Iterable[str]) -> pd.DataFrame:
+    """The rows of the patients in the given order; missing values for those without one."""
+    listed = list(groups)
+    found = match(table, listed)
+    return table.reindex([found.get(group) for group in listed])
 
-    >>> clean("_x0008_남 "), clean(58.0), clean("Ｍ"), clean(None)
-    ('남', '58', 'M', '')
-    """
-    if cell is None or cell is pd.NaT or (isinstance(cell, float) and cell != cell):
+
+def mismatch(table: pd.DataFrame, groups: Collection[str]) -> str:
+    """The fault of a sheet in which hardly any of the patients has a row, with examples; empty if it has none."""
+    wanted = set(groups)
+    found = match(table, wanted)
+    if not wanted or len(found) > FEW * len(wanted):
         return ""
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    # Excel writes characters that XML cannot hold as _xHHHH_
-    text = unicodedata.normalize("NFKC", re.sub(r"_x[0-9A-Fa-f]{4}_", "", str(cell)))
-    return "".join(c for c in text if unicodedata.category(c)[0] != "C").strip()
+    rows, images = (", ".join(map(brief, sorted(each)[:3])) for each in (set(table.index), wanted - found.keys()))
+    return (
+        f"{table.attrs['path']}: {len(found) or 'none'} of {len(wanted)} patients ha{'s' if len(found) < 2 else 've'} a "
+        f"row: its column {brief(table.attrs['column'])} has {rows or 'nothing'}, and the images are of {images}; call "
+        "the column with the names of the image folders ID"
+    )
 
 
-def read_sex(text: str) -> str | None:
-    """'male' or 'female' from a word, an initial, Korean or Chinese, with noise around it or a typing error in it.
-
-    >>> [read_sex(text) for text in ("M.", "_F", "남자", "여", "femal", "Mael", "M/F", "1")]
-    ['male', 'female', 'male', 'female', 'female', 'male', None, None]
-    """
-    word = "".join(c for c in text.lower() if c.isalpha())
-    male, female = any(c in "남男" for c in word), any(c in "여녀女" for c in word)
-    if male or female:
-        return None if male and female else "male" if male else "female"
-    if word in SEXES:
-        return SEXES[word]
-    if len(word) < 4:
-        return None
-    likeness = {sex: SequenceMatcher(None, word, sex).ratio() for sex in ("male", "female")}
-    best = max(likeness, key=lambda sex: likeness[sex])
-    return best if likeness[best] >= MIN_SIMILARITY else None
+def _by_likeness(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(_likeness(name), []).append(name)
+    return found
 
 
-def read_number(text: str, column: str, unit: str | None = None) -> float | None:
-    """A number in the table's unit (years, cm, kg), or None if it is not a number or impossible for a person.
-
-    Args:
-        column: age, height or weight.
-        unit: unit of the column, for cells without one.
-
-    >>> [read_number(text, "height") for text in ("172", "172cm", "1.72", "1,72 m", "tall", "17200")]
-    [172.0, 172.0, 172.0, 172.0, None, None]
-    """
-    match = re.fullmatch(r"(\d+(?:[.,]\d+)?)\s*([a-z가-힣]*)\.?", text.lower())
-    if not match:
-        return None
-    value, named = float(match[1].replace(",", ".")), match[2] or unit
-    if named not in UNITS[column]:
-        return None
-    if column == "height" and named is None and value <= MAX_METRES:
-        named = "m"
-    low, high = POSSIBLE[column]
-    value = round(value * UNITS[column][named], 6)
-    return value if low <= value <= high else None
+def _likeness(name: str) -> str:
+    """What names have in common that differ in capitals, leading zeros or a decimal point alone."""
+    text = clean(name).casefold()
+    number = re.fullmatch(r"0*([0-9]+)(?:\.0+)?", text)
+    return number[1] if number else text
 
 
-def _read_cells(cells: Any, patients: list[str], read: Callable[[str], Any]) -> tuple[list[Any], dict[str, list[str]]]:
-    """The value of each cell, None for missing; and the spellings not understood with their patients."""
+def _tables(path: Path, tabs: list[Tab], groups: Collection[str], notes: list[str]) -> list[Rows]:
+    """The sheets of a workbook that have patients: all visible ones, or hidden ones if no other has."""
+    wanted = {_likeness(group) for group in groups}
+    tables: list[Rows] = []
+    useless: list[list[str]] = []
+    for hidden in (False, True):
+        for tab in tabs:
+            if tab.hidden != hidden or not tab.rows:
+                continue
+            if hidden and tables:
+                notes.append(f"{path.name}: the hidden sheet {brief(tab.name)} is not read")
+                continue
+            table, headings = _table(path, tab, wanted, notes)
+            if table is not None and (table.places or len(tabs) == 1):
+                tables.append(table)
+                _note_oddities(path, tab, notes)
+            elif table is not None:
+                notes.append(f"{path.name}: the sheet {brief(tab.name)} is not read: it has no {', '.join(COLUMNS)}")
+            else:
+                useless.append(headings)
+                notes.append(f"{path.name}: the sheet {brief(tab.name)} is not read: no column names the patient")
+    if not tables and not useless:
+        raise fault(path, "the sheet is empty", "give it a row of headings, or remove it")
+    if not tables:
+        raise DataError(
+            f"{path}: no column names the patient (columns: {_some([h for h in useless[0] if h], 12)}); "
+            "call one ID, with the names of the image folders in it"
+        )
+    if len(tables) > 1:
+        names = ", ".join(brief(table.name) for table in tables)
+        notes.append(f"{path.name}: the sheets {names} are read together")
+    return tables
+
+
+def _note_oddities(path: Path, tab: Tab, notes: list[str]) -> None:
+    if tab.hidden_rows:
+        notes.append(f"{path.name}: {tab.hidden_rows} hidden row(s) are read, too")
+    if tab.unknown:
+        notes.append(
+            f"{path.name}: {tab.unknown} cell(s) have a formula without its value; missing. Open the sheet in Excel and "
+            "save it"
+        )
+
+
+def _table(path: Path, tab: Tab, wanted: set[str], notes: list[str]) -> tuple[Rows | None, list[str]]:
+    """The table of a sheet, None if no column names the patient; and its headings."""
+    texts = [[clean(cell) for cell in row] for row in tab.rows]
+    headings, end = find_headings(texts)
+    width = len(headings)
+    cells = [(row + [""] * width)[: max(width, len(row))] for row in texts[end:] if row != texts[end - 1]]
+    places = columns_by_meaning(headings)
+    patient = places.pop("patient", None)
+    ranked = patient_columns(headings)
+
+    def hits(column: int) -> int:
+        return len({_likeness(row[column]) for row in cells if row[column]} & wanted)
+
+    if wanted and (not ranked or not hits(ranked[0])):
+        others = [place for place in range(width) if place not in places.values()]
+        best = max(others, key=lambda place: (hits(place), place in ranked), default=None)
+        if best is not None and 2 * hits(best) >= len(wanted):
+            instead = f", not in {brief(headings[ranked[0]])}" if ranked else ""
+            notes.append(f"{path.name}: the patients are in the column {brief(headings[best])}{instead}")
+            patient = best
+    if patient is None:
+        return None, headings
+    return Rows(tab.name, headings, cells, patient, places), headings
+
+
+def _read_cells(table: Rows, column: str, unknown: dict[str, list[str]]) -> list[Any]:
+    """The value of each row, None for missing; adds the spellings not understood with their patients."""
+    if column not in table.places:
+        return [None] * len(table.cells)
+    place = table.places[column]
+    read = read_sex if column == "sex" else _reader(column, table.headings[place])
     values: list[Any] = []
-    unknown: dict[str, list[str]] = {}
-    for patient, cell in zip(patients, cells, strict=True):
-        text = clean(cell)
+    for row in table.cells:
+        text, patient = row[place], row[table.patient]
         filled = text.lower() not in MISSING
         values.append(read(text) if filled else None)
         if filled and patient and values[-1] is None:
             unknown.setdefault(text, []).append(patient)
-    return values, unknown
+    return values
 
 
 def _reader(column: str, heading: str) -> Callable[[str], Any]:
     """``read_number`` with the unit in the heading, as in 'height (m)'."""
-    units = [word for word in _words(heading) if word in UNITS[column]]
+    units = [word for word in words(heading) if word in UNITS[column]]
     unit = units[-1] if units else None
     return lambda text: read_number(text, column, unit)
 
 
-def _words(heading: str) -> list[str]:
-    return re.findall(r"[a-z]+|[가-힣]+", unicodedata.normalize("NFKC", heading).lower())
-
-
-def _read_xlsx(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path, notes: list[str]) -> Tab:
+    """The rows of a CSV with any separator and line ends, those left out that have more cells than there are headings:
+    in most a decimal comma separates what belongs together."""
+    remedy = "save it as a CSV in UTF-8"
+    content = read_bytes(path, remedy=remedy)
+    kind = other_kind(content) or ("an .xlsx" if content.startswith(b"PK") else "")
+    if kind:
+        raise fault(path, f"is {kind}, not a CSV", remedy)
     try:
-        return pd.read_excel(path, dtype=object, engine="openpyxl")
-    except Exception as error:  # zip, XML and openpyxl each raise their own types
-        raise DataError(f"{path}: not a readable sheet ({error}); save it again as .xlsx or .csv") from None
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    data = path.read_bytes()
-    for encoding in ("utf-8-sig", "cp949"):  # Excel on a Korean machine writes the latter
-        try:
-            text = data.decode(encoding)
-            break
+        text = decode(content)
+    except ValueError as error:
+        try:  # Excel on a Korean machine writes CP949
+            text = content.decode("cp949")
         except UnicodeDecodeError:
-            continue
-    else:
-        raise DataError(f"{path}: neither UTF-8 nor CP949; save it as a CSV in UTF-8")
-    head = text.partition("\n")[0]
-    separator = max(",;\t", key=head.count)
-    rows = list(csv.reader(io.StringIO(text), delimiter=separator))
-    if not rows or not rows[0]:
-        raise DataError(f"{path}: the sheet is empty; give it a row of headings, or remove it")
-    width = len(rows[0])
-    return pd.DataFrame([(row + [""] * width)[:width] for row in rows[1:]], columns=rows[0], dtype=object)
+            text = "\0"
+        if "\0" in text:
+            raise fault(path, f"{error} and not CP949" if "NUL" not in str(error) else str(error), remedy) from None
+    text = re.sub(r"\Asep=.[\r\n]+", "", text)  # Excel's own line
+    try:
+        separator = max(SEPARATORS, key=lambda separator: _fit(text, separator))
+        rows = [(line, row) for line, row in numbered_rows(text, separator) if any(cell.strip() for cell in row)]
+    except ValueError as error:
+        raise fault(path, str(error), remedy) from None
+    headings, end = find_headings([[clean(cell) for cell in row] for _, row in rows[:50]])
+    long = {line for line, row in rows[end:] if any(cell.strip() for cell in row[len(headings) :])}
+    if long:
+        notes.append(
+            f"{path.name}: {len(long)} row(s) have more cells than there are headings, such as line {min(long)}; left out"
+        )
+    return Tab(path.name, [row for line, row in rows if line not in long])
+
+
+def _fit(text: str, separator: str) -> tuple[int, int]:
+    """How well a separator fits: columns whose headings mean something, and columns."""
+    head = [row for _, row in numbered_rows(text[:20000], separator)][:50]
+    headings, _ = find_headings([[clean(cell) for cell in row] for row in head if any(row)])
+    return len(set(columns_by_meaning(headings).values())), len(headings)
 
 
 def _some(names: list[str], most: int = 3) -> str:

@@ -4,7 +4,6 @@ Coordinates are pixels of the original image; an integer is the centre of a pixe
 the region (OpenCV's convention, and that of the tools the annotations come from).
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +13,15 @@ import numpy as np
 
 from ..errors import DataError
 from ..masks.planes import plane_count
+from ..runtime.reading import MissingFile, fault, read_json
+from ..runtime.spelling import brief, nfc
 
 SHIFT = 4  # fractional bits of a vertex: OpenCV rasterises to 1/16 pixel
 MAX_COORDINATE = 1e6  # pixels from the corner; OpenCV's integers overflow not far beyond
+NEAR = 1024  # pixels
+EXPECTED = (
+    'expected JSON {"annotations": [{"label": ..., "points": [[x, y], ...]}, ...]}. Repair or remove it with its image'
+)
 
 
 class Polygon(NamedTuple):
@@ -34,26 +39,27 @@ def read_annotations(path: Path, classes: Sequence[str]) -> list[Polygon]:
     Raises:
         DataError: the file is missing, is not such JSON, names an unknown label or has a polygon without area.
     """
-    index = {name: i for i, name in enumerate(classes)}
+    index = class_index(classes)
     items = read_items(path)
     return [
         polygon for row, item in enumerate(items) for polygon in outlines_of(item, f"{path}: annotation {row}", index)
     ]
 
 
+def class_index(classes: Sequence[str]) -> dict[str, int]:
+    """Number of each class by its name in the form that names are compared in."""
+    return {nfc(name): i for i, name in enumerate(classes)}
+
+
 def read_items(path: Path) -> list[Any]:
     """The list ``annotations`` of a file, its entries not yet checked."""
     try:
-        items = json.loads(path.read_text(encoding="utf-8"))["annotations"]
-        if not isinstance(items, list):
-            raise TypeError("'annotations' is not a list")
-    except FileNotFoundError:
+        values = read_json(path, remedy=EXPECTED, finite=False)  # an annotation's numbers are checked with it
+    except MissingFile:
         raise DataError(f"{path}: no such annotation file; every training image needs one") from None
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
-        raise DataError(
-            f"{path}: not an annotation file ({type(error).__name__}: {error}); expected JSON "
-            '{"annotations": [{"label": ..., "points": [[x, y], ...]}, ...]}. Repair or remove it with its image'
-        ) from None
+    if not isinstance(values, dict) or not isinstance(values.get("annotations"), list):
+        raise fault(path, "not an annotation file (it has no list 'annotations')", EXPECTED)
+    items: list[Any] = values["annotations"]
     return items
 
 
@@ -66,12 +72,13 @@ def outlines_of(item: Any, where: str, index: dict[str, int]) -> list[Polygon]:
     if not isinstance(item, dict) or "label" not in item or "points" not in item:
         raise DataError(f"{where}: needs the keys 'label' and 'points'")
     label = item["label"]
-    if not isinstance(label, str) or label not in index:
+    number = index.get(nfc(label)) if isinstance(label, str) else None
+    if number is None:
         raise DataError(
-            f"{where}: unknown label {label!r}; the data config knows {_some(list(index))}. "
+            f"{where}: unknown label {brief(label)}; the data config knows {_some(list(index))}. "
             "Correct the label, or add it to data.classes"
         )
-    return [Polygon(index[label], points) for points in _outlines(item["points"], f"{where} ({label})")]
+    return [Polygon(number, points) for points in _outlines(item["points"], f"{where} ({nfc(label)})")]
 
 
 def rasterise(polygons: Sequence[Polygon], shape: tuple[int, int], classes: int, scale: float = 1.0) -> np.ndarray:
@@ -96,6 +103,24 @@ def rasterise(polygons: Sequence[Polygon], shape: tuple[int, int], classes: int,
     return planes
 
 
+def near(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """An outline float64[N, 2] whose parts far outside a frame of [height, width] are cut off, perhaps with no point.
+
+    To pycocotools an outline costs as much as it is long, even where nothing shows. Outlines that stay within a frame's
+    length of the frame, or ``NEAR`` pixels, are returned as they are, so that they are rasterised to the same bits.
+    """
+    reach = float(max(*shape, NEAR))
+    for axis, limit, sign in ((0, -reach, -1), (0, 2 * reach, 1), (1, -reach, -1), (1, 2 * reach, 1)):
+        beyond = sign * (points[:, axis] - limit)
+        if not len(points) or beyond.max() <= 0:
+            continue
+        after, crosses = np.roll(beyond, -1), (beyond > 0) != (np.roll(beyond, -1) > 0)
+        way = beyond / np.where(crosses, beyond - after, 1)
+        crossings = points + way[:, None] * (np.roll(points, -1, axis=0) - points)
+        points = np.stack([points, crossings], 1).reshape(-1, 2)[np.stack([beyond <= 0, crosses], 1).ravel()]
+    return points
+
+
 def _outlines(points: Any, where: str) -> list[np.ndarray]:
     """One or several outlines from flat or nested lists, each float64[N, 2]."""
     nested = isinstance(points, list) and points and isinstance(points[0], list) and points[0]
@@ -111,7 +136,7 @@ def _outlines(points: Any, where: str) -> list[np.ndarray]:
                 raise ValueError
         except ValueError:
             raise DataError(f"{where}: 'points' must be a list of [x, y] numbers") from None
-        if np.abs(outline).max() > MAX_COORDINATE:
+        if np.abs(outline).max(initial=0) > MAX_COORDINATE:
             raise DataError(f"{where}: a point is {np.abs(outline).max():g} pixels away; correct it")
         if len(outline) < 3:
             raise DataError(

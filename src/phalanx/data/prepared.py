@@ -20,8 +20,8 @@ OPTIONS = ("classes", "size", "layout", "coco", "masks", "blackout", "background
 
 # modules that make a prepared sample: an edit of any other does not invalidate what is cached on disk
 CODE = (
-    "data/coco", "data/coco_rle", "data/dicom", "data/images", "data/layouts", "data/masks", "data/polygons",
-    "data/prepared", "data/preprocess", "masks/planes",
+    "data/coco", "data/coco_file", "data/coco_rle", "data/dicom", "data/images", "data/layouts", "data/masks",
+    "data/polygons", "data/prepared", "data/preprocess", "masks/planes",
 )  # fmt: skip
 
 

@@ -10,12 +10,13 @@ from ..config import Data
 from ..errors import DataError
 from ..runtime.terminal import shown
 from .listing import SUFFIXES, Listing, list_images
+from ..runtime.spelling import nfc, on_disk
 
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # in names: CSV files cannot list them
 
 
 class Record(NamedTuple):
-    """One image. ``name`` is its file name, unique in the data set; ``group`` the patient.
+    """One image. ``name`` is its file name, unique in the data set; ``group`` the patient; both in one normal form.
 
     ``labels`` is the place of its truth; the data set's layout defines what is there.
     """
@@ -45,7 +46,7 @@ def train_records(root: Path, skip_unlabelled: bool = False, without: Collection
     for record in images:
         if record.name in without:
             continue
-        path = folder / record.group / f"{stem_of(record.image.name)}.json"
+        path = on_disk(folder, Path(record.group) / f"{stem_of(record.image.name)}.json")
         if taken.setdefault(path, record.image) != record.image:
             raise DataError(f"{record.image}: shares its annotation {path.name} with {taken[path]}; keep one of them")
         (records if path.is_file() else lacking).append(record._replace(labels=path))
@@ -120,7 +121,7 @@ def listed(folder: Path) -> list[Record]:
 
 def records_of(found: Listing) -> list[Record]:
     """The records of listed images, sorted by name."""
-    return sorted(Record(path.name, path.parent.name, path, None) for path in found.files)
+    return sorted(Record(nfc(path.name), nfc(path.parent.name), path, None) for path in found.files)
 
 
 def fault_of_name(record: Record, folder: Path) -> str:
@@ -150,13 +151,13 @@ def by_stem(images: Sequence[str], paths: Sequence[Path], *, with_suffix: bool =
     """
     named: dict[str, str] = {}
     for image in images:
-        if named.setdefault(stem_of(image), image) != image:
-            raise DataError(f"{image} and {named[stem_of(image)]} differ in their ending alone; rename one of them")
+        if named.setdefault(nfc(stem_of(image)), image) != image:
+            raise DataError(f"{image} and {named[nfc(stem_of(image))]} differ in their ending alone; rename one of them")
     found: dict[str, Record] = {}
     for path in paths:
-        stem = path.stem if with_suffix else path.name
+        stem = nfc(path.stem if with_suffix else path.name)
         name = named.get(stem, stem)
         if name in found:
             raise DataError(f"{path}: {stem} also has ground truth at {found[name].labels}; keep one of them")
-        found[name] = Record(name, path.parent.name, path, path)
+        found[name] = Record(name, nfc(path.parent.name), path, path)
     return found

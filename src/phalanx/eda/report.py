@@ -12,7 +12,7 @@ import pandas as pd
 from ..config import Data
 from ..data.brightness import BRIGHT
 from ..data.layouts import test_place, test_records
-from ..data.metadata import SHEETS, read_metadata
+from ..data.metadata import SHEETS, match, mismatch, read_metadata
 from ..data.quarantine import kept_records
 from ..data.records import Record
 from ..data.rotation import BASE, LIMIT, TIP, has_rule, tilt_of_stack
@@ -59,13 +59,16 @@ def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1
         left_out.append(f"{len(broken)} unusable image(s), such as {broken[0].problem}")
     if not measured:
         raise DataError(f"{data.root}: no usable image; {broken[0].problem}")
-    sheet = read_metadata(data.root)
+    patients = {row.group for row in measured}
+    sheet = read_metadata(data.root, patients)
     if sheet is None:
         left_out.append(f"everything about sex, age, height and weight: {' or '.join(SHEETS)} does not exist")
     else:
         left_out += sheet.attrs["notes"]
-        lacking = {row.group for row in measured} - set(sheet.index)
-        if lacking:
+        lacking = patients - match(sheet, patients).keys()
+        if fault := mismatch(sheet, patients):
+            left_out.append(fault)
+        elif lacking:
             left_out.append(f"metadata of {len(lacking)} patient(s) without a row, such as {min(lacking)}")
     images = image_table(measured, sheet)
     if not has_rule(data.classes):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..config.ranges import UNITS
 from ..data.brightness import fence
-from ..data.metadata import COLUMNS
+from ..data.metadata import COLUMNS, rows_of
 from ..data.rotation import LIMIT
 from .measure import Measured
 from .stats import Effect, cohens_d, correlation, proportion_difference, regression
@@ -36,7 +36,7 @@ def image_table(measured: Sequence[Measured], sheet: pd.DataFrame | None) -> pd.
         table["noise_left"] > MIN_BAND * table["width_px"]
     )
     if sheet is not None:
-        rows = sheet.reindex(table["group"])
+        rows = rows_of(sheet, table["group"])
         for column in COLUMNS:
             table[column] = rows[column].to_numpy()
     return table

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data.attributes import read_sheet, sheet_values
+from ..data.metadata import match
 from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..models.build import build, one_line
@@ -60,7 +61,8 @@ class FoldMember:
         self.sheet = None
         if config.model.metadata:
             data = config.data.model_copy(update={"root": root or config.data.root})
-            self.sheet = read_sheet(data, config.model.metadata)
+            trained = set(FoldRun(folder).patients.values())  # for the column of the patients; others may be predicted
+            self.sheet = read_sheet(data, config.model.metadata, trained, some=False)
             self.strangers: set[str] = set()
         sheet = None if self.sheet is None else self.sheet.to_csv()
         ways, seen = map_options(config.data, self.predict)
@@ -84,7 +86,8 @@ class FoldMember:
     def _attributes(self, records: Sequence[Record]) -> Tensor:
         """float32[B, T] of the images' patients on the device."""
         assert self.sheet is not None  # called only then
-        groups = {record.group for record in records} - set(self.sheet.index)
+        groups = {record.group for record in records}
+        groups -= match(self.sheet, groups).keys()
         if groups and not self.strangers:
             print(f"note: {self.name}: {min(groups)} has no row in the metadata sheet; taken as missing", flush=True)
         self.strangers |= groups

@@ -31,7 +31,7 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)  # or what an open one swallows: never scanned twice
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 csv.field_size_limit(MAX_FIELD)  # of the process; Python's own limit is 131072
@@ -106,9 +106,9 @@ def read_text(path: Path, limit: int = SMALL, remedy: str = "") -> str:
     return _parsed(path, limit, remedy, lambda text: text)
 
 
-def read_json(path: Path, limit: int = SMALL, remedy: str = "") -> Any:
+def read_json(path: Path, limit: int = SMALL, remedy: str = "", *, finite: bool = True) -> Any:
     """The value in a JSON file, as :func:`parse_json`. Raises as :func:`read_text`, and DataError if it is not JSON."""
-    return _parsed(path, limit, remedy, parse_json)
+    return _parsed(path, limit, remedy, lambda text: parse_json(text, finite=finite))
 
 
 def read_mapping(path: Path, limit: int = SMALL, remedy: str = "") -> dict[str, Any]:
@@ -132,8 +132,12 @@ def _parsed(path: Path, limit: int, remedy: str, parse: Callable[[str], Any]) ->
         raise fault(path, str(error), remedy) from None
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, *, finite: bool = True) -> Any:
     """The value of a JSON text.
+
+    Args:
+        finite: refuse numbers that are not finite or too long; otherwise they become infinite or NaN, for readers that
+            name the entry with such a number.
 
     Raises:
         ValueError: it is not JSON, is nested deeper than ``MAX_DEPTH``, has a number that is not finite or a whole
@@ -142,7 +146,10 @@ def parse_json(text: str) -> Any:
     if _depth(text) > MAX_DEPTH:
         raise _Fault(f"is nested deeper than {MAX_DEPTH} levels")
     try:
-        values = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refused)
+        if finite:
+            values = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refused)
+        else:
+            values = json.loads(text, parse_int=_any_whole)
     except json.JSONDecodeError as error:
         raise _Fault(f"is not JSON ({error.msg} at line {error.lineno}, column {error.colno})") from None
     if _SURROGATE.search(text):
@@ -159,8 +166,14 @@ def parse_rows(text: str, delimiter: str = ",") -> list[list[str]]:
     Raises:
         ValueError: it is not CSV.
     """
+    return [row for _, row in numbered_rows(text, delimiter)]
+
+
+def numbered_rows(text: str, delimiter: str = ",") -> list[tuple[int, list[str]]]:
+    """As :func:`parse_rows`, each row with the number of the line that it ends in."""
+    lines = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter)
     try:
-        return [row for row in csv.reader(io.StringIO(text, newline=None), delimiter=delimiter) if row]
+        return [(lines.line_num, row) for row in lines if row]
     except csv.Error as error:
         raise _Fault(f"is not CSV ({error})") from None
 
@@ -172,13 +185,21 @@ def _depth(text: str) -> int:
     marks = np.frombuffer(_STRING.sub("", text).encode("utf-8", "replace"), np.uint8)
     steps = np.zeros(256, np.int8)
     steps[[*b"[{"]], steps[[*b"]}"]] = 1, -1
-    return int(np.cumsum(steps[marks], dtype=np.int64).max(initial=0))
+    level, most = 0, 0
+    for begin in range(0, len(marks), 1 << 20):  # in parts: the sums are 8 times as large as the text
+        levels = level + np.cumsum(steps[marks[begin : begin + (1 << 20)]], dtype=np.int64)
+        level, most = int(levels[-1]), max(most, int(levels.max()))
+    return most
 
 
 def _whole(text: str) -> int:
     if len(text.lstrip("-")) > MAX_DIGITS:
         raise _Fault(f"has a whole number of more than {MAX_DIGITS} digits ({text[:24]}...)")
     return int(text)
+
+
+def _any_whole(text: str) -> float:
+    return int(text) if len(text) <= MAX_DIGITS else math.copysign(math.inf, -1 if text[0] == "-" else 1)
 
 
 def _finite(text: str) -> float:

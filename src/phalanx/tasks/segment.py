@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..config import Augment, Config
-from ..data.attributes import read_sheet, sheet_values
+from ..data.attributes import patients_of, read_sheet, sheet_values
 from ..data.cache import SampleCache
 from ..data.dataset import Batch, TrainingSet, Unwarped, collate
 from ..data.records import Record
@@ -62,7 +62,7 @@ class Segment:
         # float32[N, T] of the images, if the network is conditioned on metadata
         self.attributes: dict[str, Tensor] = {}
         if self.network.segmenter.film is not None:
-            sheet = read_sheet(config.data, config.model.metadata)
+            sheet = read_sheet(config.data, config.model.metadata, patients_of(train))
             parts = {"train": train, "held_out": held_out, "monitored": monitored}
             self.attributes = {
                 name: torch.from_numpy(sheet_values(part, sheet, config.model.metadata)) for name, part in parts.items()
