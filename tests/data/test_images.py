@@ -92,7 +92,7 @@ def broken(tmp_path, kind):
         ("cut", "the PNG is cut off; copy it again"),
         ("cut late", "the PNG is cut off"),
         ("cut jpg", "not a readable image"),
-        ("a hole", "is damaged between the bytes"),
+        ("a hole", "the PNG is cut off"),
         ("flipped bits", "is damaged between the bytes"),
         ("text", "not a readable image; restore it, or remove it with its annotation"),
     ],
