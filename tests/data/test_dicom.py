@@ -9,7 +9,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.pixels import apply_modality_lut, apply_windowing
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLosslessSV1, RLELossless, generate_uid
 
-from phalanx.data.dicom import decode, window
+from phalanx.data.dicom import decode
+from phalanx.data.grey import window
 from phalanx.data.images import read_grey
 from phalanx.data.records import scan
 from phalanx.errors import DataError

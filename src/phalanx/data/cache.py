@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
@@ -21,9 +21,10 @@ from tqdm import tqdm
 from ..config import Data
 from ..errors import DataError, OutputError
 from ..masks.planes import PlaneRuns
-from ..runtime.files import sha256_file, write_bytes
+from ..runtime.files import write_bytes
 from ..runtime.locks import lock
 from ..runtime.reading import LARGE, read_bytes
+from .digests import State, digest_of, state_of
 from .images import Grid
 from .layouts import check, files
 from .prepared import Prepared, prepare, prepared_key
@@ -33,7 +34,6 @@ ENTRY = re.compile(r"[0-9a-f]{64}\.(sample|npz)")  # other files in the folder a
 MAGIC = b"phalanx-sample-1"
 HEAD = struct.Struct("<5Q")  # height, width, side, planes, runs
 MIN_IDLE = 3600  # seconds: an entry used within this time is not removed for a new one
-State = tuple[int, ...]
 
 
 class SampleCache:
@@ -99,10 +99,10 @@ class SampleCache:
         return None
 
     def _states(self, record: Record) -> list[State]:
-        return [_state(path) for path in files(record, self.data)]
+        return [state_of(path) for path in files(record, self.data)]
 
     def _key(self, record: Record, states: list[State]) -> str:
-        digests = [_digest(path, state) for path, state in zip(files(record, self.data), states, strict=True)]
+        digests = [digest_of(path, state) for path, state in zip(files(record, self.data), states, strict=True)]
         return prepared_key(record, digests, self.data)
 
 
@@ -224,21 +224,3 @@ def _seal(key: str, body: "bytes | memoryview") -> bytes:
     digest = hashlib.sha256(MAGIC + key.encode())
     digest.update(body)
     return digest.digest()
-
-
-def _state(path: Path) -> State:
-    """Properties of a file of which one changes with its content, without reading it."""
-    try:
-        state = path.stat()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); restore it or remove its record") from None
-    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
-
-
-@cache
-def _digest(path: Path, state: State) -> str:
-    """SHA-256 of a file, read once per state."""
-    try:
-        return sha256_file(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); restore it or remove its record") from None

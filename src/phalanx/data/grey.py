@@ -83,12 +83,12 @@ class Table(NamedTuple):
         order = "<" if little_endian else ">"
         packed = data if isinstance(data, bytes) else np.array(data, np.int64).astype(f"{order}u2").tobytes()
         if len(packed) == 2 * count:
-            entries = np.frombuffer(packed, f"{order}u2").astype(np.uint16)
-        elif len(packed) == count + count % 2:  # two to a word
-            words = np.frombuffer(packed, f"{order}u2") if count > 1 else np.frombuffer(packed, np.uint8)
-            entries = words.astype("<u2").view(np.uint8)[:count] if count > 1 else words[:1]
-        elif len(packed) == count:
+            entries: np.ndarray = np.frombuffer(packed, f"{order}u2").astype(np.uint16)
+        elif len(packed) in (count, count + count % 2):
             entries = np.frombuffer(packed, np.uint8)
+            if not little_endian and len(packed) % 2 == 0:  # two to a word
+                entries = entries.reshape(-1, 2)[:, ::-1].ravel()
+            entries = entries[:count]
         else:
             raise ValueError(f"a table of {len(packed)} bytes, whose LUTDescriptor claims {count} entries")
         held, claimed = depth_of(int(entries.max())), descriptor[2]

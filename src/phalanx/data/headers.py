@@ -226,7 +226,7 @@ def _webp(content: bytes) -> Header:
 def exif_orientation(block: bytes) -> int:
     """The orientation that a block of EXIF states; 1 if there is none, or it is damaged."""
     try:
-        values = tiff.directory(block, tiff.first(block)).tags.get(tiff.ORIENTATION, (1,))
+        values = tiff.directory(block, tiff.first(block)).tags.get(tiff.Tag.ORIENTATION, (1,))
     except (ValueError, struct.error, IndexError):
         return 1
     return values[0] if len(values) == 1 and values[0] in NORMAL else 1

@@ -8,16 +8,19 @@ import numpy as np
 
 from ..errors import DataError
 from ..runtime.reading import read_bytes
-from . import tiff
-from .grey import to_eight_bits
+from . import tiff_pixels
 from .dicom import decode as decode_dicom
 from .dicom import is_dicom
 from .dicom import size_of as size_of_dicom
+from .grey import to_eight_bits
 from .headers import REMEDY, Header, faults_of, header, upright
+from .tiff import Fault
 
 MAX_BYTES = 1 << 31  # of an image file
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with an image is in our errors, by its name
+cv2.utils.logging.setLogLevel(
+    cv2.utils.logging.LOG_LEVEL_SILENT
+)  # what is wrong with an image is in our errors, by its name
 
 
 def read_grey(path: Path) -> np.ndarray:
@@ -34,10 +37,10 @@ def read_grey(path: Path) -> np.ndarray:
         return decode_dicom(path, content)
     head = header(path, content)
     with faults_of(path):
-        picture = tiff.decode(content) if head.kind == "TIFF" else _decoded(content, head)
+        picture = tiff_pixels.decode(content) if head.kind == "TIFF" else _decoded(content, head)
         image = picture.pixels
         if image.shape[:2] != (head.shape if picture.turned else (head.height, head.width)):
-            raise tiff.Fault(f"decoded to {image.shape[0]} x {image.shape[1]} pixels, its header claims {head.shape}")
+            raise Fault(f"decoded to {image.shape[0]} x {image.shape[1]} pixels, its header claims {head.shape}")
         if image.ndim == 3:
             image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
         if image.dtype != np.uint8:
@@ -69,17 +72,17 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _decoded(content: bytes, head: Header) -> tiff.Picture:
+def _decoded(content: bytes, head: Header) -> tiff_pixels.Picture:
     """The picture of a file of a kind that OpenCV decodes, with colours in RGB."""
     data = np.frombuffer(content, np.uint8)
     image = cv2.imdecode(data[: len(data) - head.excess], cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError
     if image.dtype not in (np.uint8, np.uint16):
-        raise tiff.Fault(f"{image.dtype} pixels", tiff.CONVERT)
+        raise Fault(f"{image.dtype} pixels", tiff_pixels.CONVERT)
     if image.ndim == 3:
         image = image[:, :, 2::-1] if image.shape[2] > 2 else image[:, :, 0]
-    return tiff.Picture(image)
+    return tiff_pixels.Picture(image)
 
 
 class Grid(NamedTuple):
