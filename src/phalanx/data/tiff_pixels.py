@@ -120,11 +120,13 @@ def _samples(content: bytes, page: Page, bits: int, samples: int) -> np.ndarray:
     if any(len(chunk) < length for chunk, length in zip(chunks, counts, strict=True)):
         raise Fault("is cut off", COPY)
     plain = _decompressed(chunks, heights, line, tags)
+    differs = tags.one(Tag.COMPRESSION, NONE) in (LZW, DEFLATE, OLD_DEFLATE)  # to others the tag means nothing
+    predictor = tags.one(Tag.PREDICTOR, 1) if differs else 1
     result = np.empty((height, width, samples), _kind(bits))
     for number, (data, high) in enumerate(zip(plain, heights, strict=True)):
         layer, at = divmod(number, rows * columns)
         top, left = at // columns * down, at % columns * across
-        values = _numbers(data, (high, across, each), bits, page.order, tags.one(Tag.PREDICTOR, 1))
+        values = _numbers(data, (high, across, each), bits, page.order, predictor)
         part = result[top : top + high, left : left + across]
         part[:, :, layer : layer + each] = values[: part.shape[0], : part.shape[1]]
     return result
@@ -181,8 +183,8 @@ def _by_pillow(chunks: list[bytes], heights: list[int], line: int, compression: 
 def _grey_file(chunks: list[bytes], strip: int, rows: int, line: int, compression: int) -> bytes:
     """A TIFF of uint8[rows, line] in strips that are compressed already."""
     tags: dict[int, list[int]] = {
-        Tag.WIDTH: [line], Tag.HEIGHT: [rows], Tag.BITS: [8], Tag.COMPRESSION: [compression], Tag.PHOTOMETRIC: [BLACK_IS_ZERO],
-        Tag.OFFSETS: [], Tag.SAMPLES: [1], Tag.ROWS: [strip], Tag.COUNTS: [len(chunk) for chunk in chunks],
+        Tag.WIDTH: [line], Tag.HEIGHT: [rows], Tag.BITS: [8], Tag.COMPRESSION: [compression],
+        Tag.PHOTOMETRIC: [BLACK_IS_ZERO], Tag.OFFSETS: [], Tag.SAMPLES: [1], Tag.ROWS: [strip], Tag.COUNTS: [len(chunk) for chunk in chunks],
     }  # fmt: skip
     begin = 8 + 2 + 12 * len(tags) + 4
     lists = 8 * len(chunks) if len(chunks) > 1 else 0

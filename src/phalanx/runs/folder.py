@@ -168,8 +168,8 @@ def agreed_digests(folder: Path, files: Mapping[str, Sequence[Path]]) -> Digests
             paths = files[name][:1] if part == "image" else files[name][1:]
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             raise TrainingError(
-                f"{paths[0] if paths else name}: changed{more} since this run began ({other}), so the run would be made "
-                "of two versions. Restore what changed, or give another name="
+                f"{paths[0] if paths else name}: changed{more} since this run began ({other}), so the run would be "
+                "made of two versions. Restore what changed, or give another name="
             )
     if (folder / "config.yaml").is_file() and not (folder / DIGESTS).is_file():
         say(f"{folder}: began without {DIGESTS}; from now on the images and annotations must remain as they are")
