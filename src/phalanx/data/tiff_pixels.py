@@ -7,6 +7,7 @@ rarer compressions are left to OpenCV as a whole.
 
 import struct
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ import numpy as np
 from .tiff import COPY, Directory, Fault, Page, Tag, page_of
 
 BATCH = 1 << 25  # bytes that Pillow is asked to decompress at a time
+MAX_PARTS = 1 << 17  # strips or tiles
+MAX_OVERLAP = 16  # times the file's bytes: the sum of its parts
 NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 8, 32946, 32773
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = range(4)
 MEANINGS = {4: "a transparency mask", 5: "CMYK colours", 6: "YCbCr colours", 8: "Lab colours", 32803: "raw sensor data"}
@@ -96,10 +99,10 @@ def _samples(content: bytes, page: Page, bits: int, samples: int) -> np.ndarray:
     """All samples of a page as unsigned numbers [H, W, samples] in the machine's byte order."""
     tags, height, width = page.tags, page.height, page.width
     tiled = Tag.TILE_OFFSETS in tags.tags or Tag.TILE_WIDTH in tags.tags
-    across, down = (
-        (tags.one(Tag.TILE_WIDTH, 0), tags.one(Tag.TILE_HEIGHT, 0)) if tiled else (width, tags.one(Tag.ROWS, height))
-    )
-    down = down if tiled else min(down, height)
+    if tiled:
+        across, down = tags.one(Tag.TILE_WIDTH, 0), tags.one(Tag.TILE_HEIGHT, 0)
+    else:
+        across, down = width, min(tags.one(Tag.ROWS, height), height)
     if across < 1 or down < 1 or across > 2 * width + 4096 or down > 2 * height + 4096:
         raise Fault(f"has strips or tiles of {down} x {across} pixels")
     apart = tags.one(Tag.PLANAR, 1) == 2 and samples > 1
@@ -107,7 +110,7 @@ def _samples(content: bytes, page: Page, bits: int, samples: int) -> np.ndarray:
     columns, rows = -(-width // across), -(-height // down)
     offsets = tags.tags.get(Tag.TILE_OFFSETS if tiled else Tag.OFFSETS, ())
     counts = tags.tags.get(Tag.TILE_COUNTS if tiled else Tag.COUNTS, ())
-    if len(offsets) != layers * rows * columns or (counts and len(counts) != len(offsets)):
+    if len(offsets) != layers * rows * columns or (counts and len(counts) != len(offsets)) or len(offsets) > MAX_PARTS:
         raise Fault(f"has {len(offsets)} strips or tiles; its size needs {layers * rows * columns}", COPY)
     line = -(-across * each * bits // 8)  # bytes
     last = down if tiled else height - (rows - 1) * down
@@ -116,9 +119,12 @@ def _samples(content: bytes, page: Page, bits: int, samples: int) -> np.ndarray:
         if tags.one(Tag.COMPRESSION, NONE) != NONE:
             raise Fault("has no lengths of its strips")
         counts = tuple(line * high for high in heights)
-    chunks = [content[begin : begin + length] for begin, length in zip(offsets, counts, strict=True)]
+    whole = memoryview(content)
+    chunks = [whole[begin : begin + length] for begin, length in zip(offsets, counts, strict=True)]
     if any(len(chunk) < length for chunk, length in zip(chunks, counts, strict=True)):
         raise Fault("is cut off", COPY)
+    if sum(counts) > MAX_OVERLAP * len(content):  # some writers store equal tiles once
+        raise Fault("has strips or tiles in each other's place", COPY)
     plain = _decompressed(chunks, heights, line, tags)
     differs = tags.one(Tag.COMPRESSION, NONE) in (LZW, DEFLATE, OLD_DEFLATE)  # to others the tag means nothing
     predictor = tags.one(Tag.PREDICTOR, 1) if differs else 1
@@ -132,60 +138,69 @@ def _samples(content: bytes, page: Page, bits: int, samples: int) -> np.ndarray:
     return result
 
 
-def _decompressed(chunks: list[bytes], heights: list[int], line: int, tags: Directory) -> list[bytes]:
+def _decompressed(
+    chunks: Sequence[bytes | memoryview], heights: list[int], line: int, tags: Directory
+) -> Sequence[bytes | memoryview]:
     """The bytes of each strip or tile, of its height times ``line``."""
     compression = tags.one(Tag.COMPRESSION, NONE)
     if tags.one(Tag.FILL, 1) == 2:
-        chunks = [
-            np.packbits(np.unpackbits(np.frombuffer(chunk, np.uint8)).reshape(-1, 8)[:, ::-1]).tobytes()
-            for chunk in chunks
-        ]
+        reverse = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
+        chunks = [reverse[np.frombuffer(chunk, np.uint8)].tobytes() for chunk in chunks]
     if compression in (LZW, PACKBITS):
         return _by_pillow(chunks, heights, line, compression)
     found = []
     for chunk, high in zip(chunks, heights, strict=True):
-        size = high * line
+        data, size = chunk, high * line
         if compression != NONE:
             try:
-                chunk = zlib.decompressobj().decompress(chunk, size)
+                data = zlib.decompressobj().decompress(chunk, size)
             except zlib.error as error:
                 raise Fault(f"its compressed data is damaged ({error})", COPY) from None
-        if len(chunk) < size:
+        if len(data) < size:
             raise Fault("is cut off", COPY)
-        found.append(chunk[:size])
+        found.append(data[:size])
     return found
 
 
-def _by_pillow(chunks: list[bytes], heights: list[int], line: int, compression: int) -> list[bytes]:
+def _by_pillow(
+    chunks: Sequence[bytes | memoryview], heights: list[int], line: int, compression: int
+) -> list[memoryview]:
     """Strips or tiles decompressed as those of a picture of ``line`` grey bytes per row, several at a time."""
-    from PIL import Image
+    from PIL.TiffImagePlugin import TiffImageFile  # not Image.open, whose limit is lower than ours
 
-    found: list[bytes] = []
-    at = 0
-    while at < len(chunks):
-        size = max(1, BATCH // max(1, line * heights[at]))
-        until = at + 1  # all but the last of a picture must have the height of the first
-        while until < min(len(chunks), at + size) and heights[until - 1] == heights[at]:
-            until += 1
+    found: list[memoryview] = []
+    while len(found) < len(chunks):
+        at = until = len(found)
+        size, high = 0, heights[at]
+        while until < len(chunks) and size < BATCH and (until == at or heights[until - 1] == high):
+            size += max(len(chunks[until]), line * heights[until])
+            until += 1  # all but the last of a picture must have the height of the first
         rows = sum(heights[at:until])
-        with Image.open(BytesIO(_grey_file(chunks[at:until], heights[at], rows, line, compression))) as image:
-            try:
-                data = image.tobytes()
-            except (OSError, SyntaxError) as error:
-                raise Fault(f"its compressed data is damaged or cut off ({error})", COPY) from None
+        try:
+            with TiffImageFile(BytesIO(_grey_file(chunks[at:until], high, rows, line, compression))) as image:
+                data = memoryview(image.tobytes())
+        except (OSError, SyntaxError, ValueError) as error:
+            raise Fault(f"its compressed data is damaged or cut off ({error})", COPY) from None
+        begin = 0
         for high in heights[at:until]:
-            found.append(data[: high * line])
-            data = data[high * line :]
-        at = until
+            found.append(data[begin : begin + high * line])
+            begin += high * line
     return found
 
 
-def _grey_file(chunks: list[bytes], strip: int, rows: int, line: int, compression: int) -> bytes:
+def _grey_file(chunks: Sequence[bytes | memoryview], strip: int, rows: int, line: int, compression: int) -> bytes:
     """A TIFF of uint8[rows, line] in strips that are compressed already."""
     tags: dict[int, list[int]] = {
-        Tag.WIDTH: [line], Tag.HEIGHT: [rows], Tag.BITS: [8], Tag.COMPRESSION: [compression],
-        Tag.PHOTOMETRIC: [BLACK_IS_ZERO], Tag.OFFSETS: [], Tag.SAMPLES: [1], Tag.ROWS: [strip], Tag.COUNTS: [len(chunk) for chunk in chunks],
-    }  # fmt: skip
+        Tag.WIDTH: [line],
+        Tag.HEIGHT: [rows],
+        Tag.BITS: [8],
+        Tag.COMPRESSION: [compression],
+        Tag.PHOTOMETRIC: [BLACK_IS_ZERO],
+        Tag.OFFSETS: [],
+        Tag.SAMPLES: [1],
+        Tag.ROWS: [strip],
+        Tag.COUNTS: [len(chunk) for chunk in chunks],
+    }
     begin = 8 + 2 + 12 * len(tags) + 4
     lists = 8 * len(chunks) if len(chunks) > 1 else 0
     place = begin + lists
@@ -201,7 +216,9 @@ def _grey_file(chunks: list[bytes], strip: int, rows: int, line: int, compressio
     return b"".join([*out, b"\0\0\0\0", behind, *chunks])
 
 
-def _numbers(data: bytes, shape: tuple[int, int, int], bits: int, order: str, predictor: int) -> np.ndarray:
+def _numbers(
+    data: bytes | memoryview, shape: tuple[int, int, int], bits: int, order: str, predictor: int
+) -> np.ndarray:
     """The bytes of a strip or tile as numbers [rows, columns, samples]."""
     rows, columns, samples = shape
     if predictor not in (1, 2):
