@@ -133,15 +133,15 @@ def test_a_file_that_is_gone_is_named(make):
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:2000] + b"\1" + b[2001:]])
 def test_a_damaged_entry_is_made_anew(make, counted, tmp_path, damage):
     cache, records, data = make()
-    for path in (tmp_path / "cache").glob("*.npz"):
+    for path in (tmp_path / "cache").glob("*.sample"):
         path.write_bytes(damage(path.read_bytes()))
     counted.clear()
     for record in records:
         same(cache(record), prepare(record, data))
     assert len(counted) == 6
-    assert list((tmp_path / "cache").glob("*.npz")) == []
+    assert list((tmp_path / "cache").glob("*.sample")) == []
     make()
-    assert len(list((tmp_path / "cache").glob("*.npz"))) == 6
+    assert len(list((tmp_path / "cache").glob("*.sample"))) == 6
 
 
 def used(folder):
@@ -151,8 +151,8 @@ def used(folder):
 @pytest.mark.parametrize("kind", ["ram", "disk"])
 def test_the_budget_holds_and_what_it_leaves_out_is_made_each_time(make, counted, tmp_path, kind):
     cache, records, data = make(kind, cache_gb=15e-6)
-    kept = len(cache.store.samples) if kind == "ram" else len(list((tmp_path / "cache").glob("*.npz")))
-    assert kept == (3 if kind == "ram" else 2)  # a file has a head
+    kept = len(cache.store.samples) if kind == "ram" else len(list((tmp_path / "cache").glob("*.sample")))
+    assert kept == 3
     assert kind == "ram" or used(tmp_path / "cache") <= 15000
     counted.clear()
     for record in records:
@@ -170,7 +170,7 @@ def test_a_full_cache_still_checks_what_it_does_not_keep(make, tmp_path):
 def test_what_rested_longest_makes_room_and_what_others_use_does_not(make, tmp_path):
     folder = tmp_path / "cache"
     make(size=32)
-    old = sorted(folder.glob("*.npz"))
+    old = sorted(folder.glob("*.sample"))
     for age, path in enumerate(old):  # all but one rest for hours
         os.utime(path, times=(0, time.time() - (3600 * (age + 2) if age else 60)))
     room = used(folder) + 4 * 6000
@@ -189,12 +189,12 @@ def test_room_is_made_of_samples_alone(make, tmp_path):
     mine = [folder / "notes.txt", folder / "scan.npz", tmp_path / "elsewhere.npz"]
     for path in mine:
         path.write_bytes(b"x" * 100_000)
-    (folder / f"{'a' * 64}.npz").symlink_to(mine[2])
+    (folder / f"{'a' * 64}.sample").symlink_to(mine[2])
     for path in (*folder.glob("*"), mine[2]):
         os.utime(path, times=(0, 0), follow_symlinks=False)
     make(cache_gb=1e-9)
     assert all(path.stat().st_size == 100_000 and path.stat().st_mtime == 0 for path in mine)
-    assert (folder / f"{'a' * 64}.npz").is_symlink()
+    assert (folder / f"{'a' * 64}.sample").is_symlink()
 
 
 def test_a_folder_that_cannot_be_written_is_said_once_and_costs_only_time(make, tmp_path, capsys):
@@ -221,7 +221,7 @@ def race(place, number):
 def test_processes_that_write_and_read_at_once_see_whole_samples(tmp_path):
     with ProcessPoolExecutor(4, get_context("fork")) as pool:
         assert list(pool.map(race, [tmp_path] * 4, range(4))) == [""] * 4
-    assert len(list(tmp_path.glob("*.npz"))) == 5
+    assert len(list(tmp_path.glob("*.sample"))) == 5
     assert list(tmp_path.glob(".*.part")) == []
 
 

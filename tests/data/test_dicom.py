@@ -9,7 +9,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.pixels import apply_modality_lut, apply_windowing
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLosslessSV1, RLELossless, generate_uid
 
-from phalanx.data.dicom import decode, window
+from phalanx.data.dicom import decode
+from phalanx.data.grey import window
 from phalanx.data.images import read_grey
 from phalanx.data.records import scan
 from phalanx.errors import DataError
@@ -78,7 +79,7 @@ def test_signed_values_count_from_the_smallest(tmp_path, values):
 @pytest.mark.parametrize("function", [None, "LINEAR", "LINEAR_EXACT", "SIGMOID"])
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_window_follows_the_rescale_as_pydicom_does_it(tmp_path, values, function, signed):
-    pixels = values.astype(np.int16) - 2000 if signed else values
+    pixels = values.astype(np.int16) - 2048 if signed else values
     tags = {"RescaleSlope": 2, "RescaleIntercept": -500, "WindowCenter": 1200, "WindowWidth": 3000}
     if function:
         tags["VOILUTFunction"] = function

@@ -345,9 +345,13 @@ def test_masks_that_do_not_fit_are_named(tmp_path, files, options, says):
 def test_a_broken_mask_and_missing_folders_are_named(tmp_path, labels):
     mask_set(tmp_path, {"ID1/a.png": labels})
     path = tmp_path / "train/masks/ID1/a.png"
-    for content in (path.read_bytes()[:200], b"", b"text"):
+    for content, fault in (
+        (path.read_bytes()[:200], "the PNG is cut off"),
+        (b"", "not a"),
+        (b"text", "not a readable"),
+    ):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=re.escape(f"{path}: not a readable mask")):
+        with pytest.raises(DataError, match=re.escape(f"{path}: {fault}")):
             planes_of(data(tmp_path, "masks"))
     with pytest.raises(DataError, match=r"nowhere: no such folder; data\.root, data\.masks\.images"):
         train_records(data(tmp_path, "masks", masks={"masks": "nowhere"}))

@@ -3,34 +3,37 @@
 Entries are keyed by the content of the files they were computed from, so a changed file never hits an old entry.
 """
 
+import hashlib
 import os
 import re
+import struct
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache, partial
-from io import BytesIO
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
 
 from ..config import Data
-from ..errors import DataError
+from ..errors import DataError, OutputError
 from ..masks.planes import PlaneRuns
-from ..runtime.files import sha256_file, write_bytes
+from ..runtime.files import write_bytes
 from ..runtime.locks import lock
+from ..runtime.reading import LARGE, read_bytes
+from .digests import State, digest_of, state_of
 from .images import Grid
 from .layouts import check, files
 from .prepared import Prepared, prepare, prepared_key
 from .records import Record
 
-ENTRY = re.compile(r"[0-9a-f]{64}\.npz")  # other files in the folder are neither counted nor removed
+ENTRY = re.compile(r"[0-9a-f]{64}\.(sample|npz)")  # other files in the folder are neither counted nor removed
+MAGIC = b"phalanx-sample-1"
+HEAD = struct.Struct("<5Q")  # height, width, side, planes, runs
 MIN_IDLE = 3600  # seconds: an entry used within this time is not removed for a new one
-State = tuple[int, ...]
 
 
 class SampleCache:
@@ -96,10 +99,10 @@ class SampleCache:
         return None
 
     def _states(self, record: Record) -> list[State]:
-        return [_state(path) for path in files(record, self.data)]
+        return [state_of(path) for path in files(record, self.data)]
 
     def _key(self, record: Record, states: list[State]) -> str:
-        digests = [_digest(path, state) for path, state in zip(files(record, self.data), states, strict=True)]
+        digests = [digest_of(path, state) for path, state in zip(files(record, self.data), states, strict=True)]
         return prepared_key(record, digests, self.data)
 
 
@@ -137,22 +140,17 @@ class Folder:
         return there
 
     def get(self, key: str) -> Prepared | None:
-        """The sample; None if there is none. A damaged one is removed."""
+        """The sample; None if there is none. A damaged one, or a link or pipe in its place, is removed."""
         path = self._path(key)
         try:
-            content = path.read_bytes()
-        except OSError:
-            return None
-        try:
-            with np.load(BytesIO(content), allow_pickle=False) as arrays:
-                height, width, side, planes = (int(value) for value in arrays["frame"])
-                runs = PlaneRuns((side, side, planes), arrays["starts"], arrays["values"])
-                found = Prepared(arrays["image"], runs, Grid(height, width, side))
-        except (ValueError, KeyError, EOFError, BadZipFile):
+            found = unpacked(key, b"" if path.is_symlink() else read_bytes(path, LARGE))
+        except DataError:  # no regular file, or none at all
+            found = None
+        if found is None:
             with suppress(OSError):
                 path.unlink()
-            return None
-        self._use(key)
+        else:
+            self._use(key)
         return found
 
     def _use(self, key: str) -> None:
@@ -162,20 +160,18 @@ class Folder:
 
     def put(self, key: str, prepared: Prepared, wanted: set[str]) -> None:
         """Writes a sample if there is room, once idle samples that are not ``wanted`` are removed."""
-        image, runs, grid = prepared
-        content = BytesIO()
-        frame = np.array([*grid, runs.shape[2]])
-        np.savez(content, image=image, starts=runs.starts, values=runs.values, frame=frame)
+        content = packed(key, prepared)
         try:
             self.place.mkdir(parents=True, exist_ok=True)
             with lock(self.place / ".lock"):
-                if self._make_room(content.tell(), wanted):
-                    write_bytes(self._path(key), content.getvalue())
+                if self._make_room(len(content), wanted):
+                    write_bytes(self._path(key), content)
                 else:
                     self.full = True
-        except OSError as error:
+        except (OSError, OutputError) as error:  # the latter of a link or folder of the entry's name
             if not self.full:
-                print(f"data.cache_dir={self.place}: {error.strerror}; missing samples are computed again each time")
+                text = getattr(error, "strerror", None) or error
+                print(f"data.cache_dir={self.place}: {text}; missing samples are computed again each time")
             self.full = True
 
     def _make_room(self, need: int, wanted: set[str]) -> bool:
@@ -197,22 +193,34 @@ class Folder:
         return excess <= 0
 
     def _path(self, key: str) -> Path:
-        return self.place / f"{key}.npz"
+        return self.place / f"{key}.sample"
 
 
-def _state(path: Path) -> State:
-    """Properties of a file of which one changes with its content, without reading it."""
-    try:
-        state = path.stat()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); restore it or remove its record") from None
-    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+def packed(key: str, prepared: Prepared) -> bytes:
+    """A sample as the content of its file: see `docs/formats.md`."""
+    image, runs, grid = prepared
+    head = HEAD.pack(*grid, runs.shape[2], len(runs.starts))
+    body = head + image.tobytes() + runs.starts.astype("<i4").tobytes() + runs.values.tobytes()
+    return MAGIC + _seal(key, body) + body
 
 
-@cache
-def _digest(path: Path, state: State) -> str:
-    """SHA-256 of a file, read once per state."""
-    try:
-        return sha256_file(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); restore it or remove its record") from None
+def unpacked(key: str, content: bytes) -> Prepared | None:
+    """The sample in the content of its file; None if it is damaged or of another key."""
+    body = memoryview(content)[len(MAGIC) + 32 :]
+    if content[: len(MAGIC)] != MAGIC or len(body) < HEAD.size or content[len(MAGIC) :][:32] != _seal(key, body):
+        return None
+    height, width, side, planes, count = HEAD.unpack_from(body)
+    if len(body) != HEAD.size + side * side + count * (4 + planes) or not min(height, width, side, planes, count):
+        return None
+    values = np.frombuffer(bytearray(body[HEAD.size :]), np.uint8)  # not read-only, as torch wants it
+    image, starts = values[: side * side], values[side * side :][: 4 * count].view("<i4").astype(np.int32)
+    if starts[0] != 0 or starts[-1] >= side * side or (np.diff(starts) <= 0).any():
+        return None
+    runs = PlaneRuns((side, side, planes), starts, values[side * side + 4 * count :].reshape(count, planes))
+    return Prepared(image.reshape(side, side), runs, Grid(height, width, side))
+
+
+def _seal(key: str, body: "bytes | memoryview") -> bytes:
+    digest = hashlib.sha256(MAGIC + key.encode())
+    digest.update(body)
+    return digest.digest()

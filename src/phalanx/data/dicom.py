@@ -1,125 +1,157 @@
-"""DICOM files as 8-bit grey.
+"""DICOM files as 8-bit grey: which are one image of a size and kind that is read. See `dicom_pixels` for the levels."""
 
-The rule: modality rescale first (slope and intercept, or its table), then the file's VOI table or first window if
-it has one (PS3.3 C.11.2), which becomes 0..255. Without either, the smallest of 8, 10, 12, 14 or 16 bits that holds
-the brightest stored value becomes 0..255, as with a deep PNG; negative values count from the smallest in the image.
-There a slope and intercept would only scale and shift what is rescaled anyway, so only the slope's sign matters.
-MONOCHROME1, whose smallest value is white, is inverted last.
-"""
-
+import logging
+import warnings
+import zlib
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ..errors import DataError
+from .dicom_pixels import DEFLATED, Contradiction, grey_of, line, stored_values, whole
+from .grey import to_eight_bits
+from .headers import MAX_PIXELS, check_size
 
 ENDINGS = (".dcm", ".dicom")
+MARKS = (b"\x08\x00", b"\x02\x00\x00\x00")  # begin of a file without preamble: its first tag
+OTHER_MARKS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"RIFF")
+REMEDY = "restore it or remove its record"
+EXPLICIT = b"\0" * 128 + b"DICM\2\0\x10\0UI\x14\x001.2.840.10008.1.2.1\0"  # the head of a file that is not deflated
+MAX_INFLATED = 4 * MAX_PIXELS  # bytes of a deflated file
+MEANINGS = {1: ("MONOCHROME1", "MONOCHROME2"), 3: ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")}
 
 
-def is_dicom(path: Path, data: np.ndarray) -> bool:
-    """Whether the bytes uint8[N] of a file are DICOM, by their magic bytes or, without them, by the file's name."""
-    return data[128:132].tobytes() == b"DICM" or path.suffix.lower() in ENDINGS
+def is_dicom(path: Path, content: bytes) -> bool:
+    """Whether a file is DICOM, by its magic bytes or, without them, by its first tag or the file's name."""
+    if content[128:132] == b"DICM":
+        return True
+    named = path.suffix.lower() in ENDINGS and not content.startswith(OTHER_MARKS)
+    return named or content.startswith(MARKS)
 
 
-def decode(path: Path, data: np.ndarray) -> np.ndarray:
-    """The bytes uint8[N] of a DICOM file as uint8[H, W].
+def size_of(path: Path, content: bytes) -> tuple[int, int]:
+    """Height and width of a DICOM file. Raises DataError as :func:`decode`, as far as the tags show it."""
+    image = _parsed(path, content)
+    return int(image.Rows), int(image.Columns)
+
+
+def decode(path: Path, content: bytes) -> np.ndarray:
+    """A DICOM file as uint8[H, W].
 
     Raises:
-        DataError: not a DICOM image, several frames, colours by palette, or a compression that cannot be decoded here.
+        DataError: not a DICOM image, several frames, colours by palette, contradictory tags, or a compression that
+            cannot be decoded here.
     """
+    image = _parsed(path, content)
+    syntax = image.file_meta.TransferSyntaxUID
+    try:
+        stored = stored_values(image)
+    except Contradiction as error:
+        raise DataError(f"{path}: {error}; correct its tags, or {REMEDY}") from None
+    except MemoryError:
+        raise DataError(f"{path}: does not fit into memory; save the image smaller") from None
+    except Exception as error:
+        if syntax.is_compressed and syntax != DEFLATED:
+            raise DataError(
+                f"{path}: compressed as {syntax.name}, which cannot be decoded here ({line(error)[:200]}). Decompress "
+                "it (`dcmdjpeg`, `gdcmconv --raw`), or install pydicom's plug-ins: pip install pylibjpeg "
+                "pylibjpeg-libjpeg pylibjpeg-openjpeg"
+            ) from None
+        raise DataError(f"{path}: its pixels cannot be read ({line(error)}); {REMEDY}") from None
+    try:
+        if stored.ndim == 3:
+            return cv2.cvtColor(to_eight_bits(stored), cv2.COLOR_RGB2GRAY)
+        return np.ascontiguousarray(grey_of(image, stored))
+    except MemoryError:
+        raise DataError(f"{path}: does not fit into memory; save the image smaller") from None
+    except Exception as error:  # values of any type may be in the tags
+        raise DataError(f"{path}: its rescale or window cannot be used ({line(error)}); correct the file") from None
+
+
+def _parsed(path: Path, content: bytes) -> Any:
+    """The pydicom.Dataset of one image of a size that is read, with a transfer syntax that pydicom knows."""
+    _quiet()
     import pydicom
 
     try:
-        image = pydicom.dcmread(BytesIO(data.tobytes()), force=True)
-        syntax = image.file_meta.get("TransferSyntaxUID") if "file_meta" in image.__dict__ else None
-        if "PixelData" not in image or "Rows" not in image:
-            raise DataError(f"{path}: a DICOM file without an image, or none at all; restore it or remove its record")
-        frames = int(image.get("NumberOfFrames") or 1)
-        kind = str(image.get("PhotometricInterpretation", "MONOCHROME2"))
-    except DataError:
-        raise
+        image = pydicom.dcmread(BytesIO(_inflated(content)), force=True)
+        syntax = _syntax(image)
+        there = {name for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if name in image}
+        rows, columns, samples, frames = (
+            whole(image, name) for name in ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames")
+        )
+        kind = str(image.get("PhotometricInterpretation") or "").strip()
+    except Contradiction as error:
+        raise DataError(f"{path}: {error}; correct its tags, or {REMEDY}") from None
     except Exception as error:  # the parser raises errors of many types
-        raise DataError(f"{path}: not a readable DICOM file ({error}); restore it or remove its record") from None
-    if frames > 1:
+        raise DataError(f"{path}: not a readable DICOM file ({line(error)}); {REMEDY}") from None
+    if not there or rows is None or columns is None:
+        raise DataError(f"{path}: a DICOM file without an image, or none at all; {REMEDY}")
+    if there != {"PixelData"}:
+        raise DataError(f"{path}: contains {min(there)}; save the image with 8 or 16 bits")
+    check_size(path, rows, columns)
+    if frames not in (None, 1):
         raise DataError(f"{path}: contains {frames} frames; save the one to segment as its own file")
     if kind.startswith("PALETTE"):
         raise DataError(f"{path}: {kind} pixels; save the image in grey")
-    if syntax is None:  # no file header: the standard's default
+    samples = samples or 1
+    if kind not in MEANINGS.get(samples, ()):
+        raise DataError(
+            f"{path}: SamplesPerPixel {samples} with PhotometricInterpretation {kind or 'missing'}; save the image in "
+            "grey"
+        )
+    image.SamplesPerPixel, image.PhotometricInterpretation = samples, kind
+    image.file_meta.TransferSyntaxUID = syntax
+    return image
+
+
+@cache
+def _quiet() -> None:
+    """Silences pydicom: it warns of values that the standard forbids, and what cannot be used is an error here."""
+    import pydicom
+
+    warnings.filterwarnings("ignore", module=r"pydicom\.")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+
+
+def _inflated(content: bytes) -> bytes:
+    """A file whose data set is not deflated, as pydicom would inflate one to any size."""
+    import pydicom
+
+    if DEFLATED.encode() not in content[:4096]:
+        return content
+    file = BytesIO(content)
+    pydicom.filereader.read_preamble(file, force=True)
+    meta = pydicom.filereader._read_file_meta_info(file)
+    if meta.get("TransferSyntaxUID") != DEFLATED:
+        return content
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = stream.decompress(content[file.tell() :], MAX_INFLATED)
+    if stream.unconsumed_tail:
+        raise Contradiction(f"deflated from more than {MAX_INFLATED} bytes")
+    if not stream.eof:
+        raise ValueError("its deflated data is cut off")
+    return EXPLICIT + data
+
+
+def _syntax(image: Any) -> Any:
+    """The transfer syntax of a file; of one without, that in which its tags were found."""
+    import pydicom
+
+    if "file_meta" not in image.__dict__:
         image.file_meta = pydicom.dataset.FileMetaDataset()
-        image.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
-    try:
-        stored = pydicom.pixels.pixel_array(image)  # colours arrive as RGB
-    except Exception as error:
-        if syntax is not None and syntax.is_compressed:
-            raise DataError(
-                f"{path}: compressed as {syntax.name}, which cannot be decoded here. Decompress it (`dcmdjpeg`, "
-                "`gdcmconv --raw`), or install pydicom's plug-ins: pip install pylibjpeg pylibjpeg-libjpeg "
-                "pylibjpeg-openjpeg"
-            ) from None
-        text = " ".join(str(error).split())
-        raise DataError(f"{path}: its pixels cannot be read ({text}); restore it or remove its record") from None
-    try:
-        grey = _grey(image, stored)
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError) as error:
-        raise DataError(f"{path}: its rescale or window cannot be used ({error}); correct the file") from None
-    return np.ascontiguousarray(255 - grey if kind == "MONOCHROME1" else grey)
-
-
-def to_eight_bits(values: np.ndarray) -> np.ndarray:
-    """Whole numbers from 0, at most 16 bits, to uint8, from the smallest of 8, 10, 12, 14 or 16 bits that holds all.
-
-    >>> to_eight_bits(np.array([0, 2048, 4095]))
-    array([  0, 128, 255], dtype=uint8)
-    """
-    bits = next(bits for bits in (8, 10, 12, 14, 16) if int(values.max()) < 1 << bits)
-    return (values >> (bits - 8)).astype(np.uint8)
-
-
-def _grey(image: Any, stored: np.ndarray) -> np.ndarray:
-    """Stored values, or RGB, as uint8[H, W] by the rule above; MONOCHROME1 not yet inverted."""
-    import cv2
-    from pydicom.pixels import apply_modality_lut, apply_voi
-
-    if stored.ndim == 3:
-        return cv2.cvtColor(to_eight_bits(stored), cv2.COLOR_RGB2GRAY)
-    if image.get("VOILUTSequence"):
-        depth = int(image.VOILUTSequence[0].LUTDescriptor[2])
-        return (apply_voi(apply_modality_lut(stored, image), image) >> (depth - 8)).astype(np.uint8)
-    centres, widths = (_numbers(image.get(key)) for key in ("WindowCenter", "WindowWidth"))
-    if centres and widths:
-        rescaled = np.asarray(apply_modality_lut(stored, image), float)
-        return window(rescaled, centres[0], widths[0], str(image.get("VOILUTFunction") or "LINEAR").upper())
-    if image.get("ModalityLUTSequence"):
-        return to_eight_bits(apply_modality_lut(stored, image).astype(np.int64))
-    values = stored.astype(np.int64)
-    grey = to_eight_bits(values - min(0, int(values.min())))
-    slope = float(image.get("RescaleSlope") or 1)
-    return 255 - grey if slope < 0 else grey
-
-
-def window(values: np.ndarray, centre: float, width: float, function: str = "LINEAR") -> np.ndarray:
-    """A window on float64[H, W] as uint8[H, W] (PS3.3 C.11.2.1.2 and C.11.2.1.3), rounded.
-
-    Raises:
-        ValueError: an impossible width, or a function that the standard does not have.
-    """
-    if width <= 0 or (function == "LINEAR" and width < 1):
-        raise ValueError(f"WindowWidth {width:g}")
-    if function == "SIGMOID":
-        levels = 1 / (1 + np.exp(-4 * (values - centre) / width))
-    elif function in ("LINEAR", "LINEAR_EXACT"):
-        if function == "LINEAR":  # in the standard's words: 256 values from 0 have the centre 128 and the width 256
-            centre, width = centre - 0.5, width - 1
-        levels = (values - centre) / width + 0.5 if width else (values > centre).astype(float)
-    else:
-        raise ValueError(f"VOILUTFunction {function}")
-    return np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)
-
-
-def _numbers(value: Any) -> list[float]:
-    """One number, several or none, as in DICOM elements."""
-    if value is None or value == "":
-        return []
-    return [float(one) for one in (value if hasattr(value, "__iter__") and not isinstance(value, str) else [value])]
+    named = image.file_meta.get("TransferSyntaxUID")
+    if not named:
+        implicit, little = image.original_encoding
+        if little is False:
+            return pydicom.uid.ExplicitVRBigEndian
+        return pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
+    syntax = pydicom.uid.UID(str(named))
+    if not syntax.is_transfer_syntax or syntax.is_private:
+        raise Contradiction(f"TransferSyntaxUID {str(named)[:64]!r} is not a transfer syntax")
+    return syntax

@@ -1,4 +1,4 @@
-"""Images from disk as 8-bit grey, and their place on the square working grid."""
+"""Images from disk as upright 8-bit grey, and their place on the square working grid."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,56 +7,82 @@ import cv2
 import numpy as np
 
 from ..errors import DataError
+from ..runtime.reading import read_bytes
+from . import tiff_pixels
 from .dicom import decode as decode_dicom
-from .dicom import is_dicom, to_eight_bits
+from .dicom import is_dicom
+from .dicom import size_of as size_of_dicom
+from .grey import to_eight_bits
+from .headers import REMEDY, Header, faults_of, header, upright
+from .tiff import Fault
+
+MAX_BYTES = 1 << 31  # of an image file
+
+cv2.utils.logging.setLogLevel(
+    cv2.utils.logging.LOG_LEVEL_SILENT
+)  # what is wrong with an image is in our errors, by its name
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """An image file as uint8[H, W]; colours and palettes become luminance, an alpha channel is dropped.
+    """An image file as uint8[H, W], upright; colours and palettes become luminance, an alpha channel is dropped.
 
-    Deeper files are scaled from the smallest of 8, 10, 12, 14 or 16 bits that holds their brightest pixel. DICOM
-    files are read by `dicom.decode`.
+    Deeper files are scaled from the smallest of 8, 10, 12, 14 or 16 bits that holds their brightest pixel. The
+    orientation of EXIF or TIFF is applied, as viewers and annotation tools do. DICOM files are read by `dicom.decode`.
 
     Raises:
-        DataError: the file is missing, empty, truncated or not an image.
+        DataError: the file is missing, not a regular file, empty, truncated, too large or not an image.
     """
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); restore it or remove its record") from None
-    if not data.size:
-        raise DataError(f"{path}: the file is empty; restore it, or remove it with its annotation")
-    if is_dicom(path, data):
-        return decode_dicom(path, data)
-    if data[:4].tobytes() == b"\x89PNG" and b"IEND" not in data[-16:].tobytes():
-        # OpenCV decodes what is there and leaves the rest black, without an error
-        raise DataError(f"{path}: the PNG is cut off; copy it again, or remove it with its annotation")
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise DataError(f"{path}: not a readable image; restore it, or remove it with its annotation")
-    if image.ndim == 3:
-        image = cv2.cvtColor(image[:, :, :3], cv2.COLOR_BGR2GRAY) if image.shape[2] > 2 else image[:, :, 0]
-    if image.dtype == np.uint16:
-        image = to_eight_bits(image)
-    if image.dtype != np.uint8:
-        raise DataError(f"{path}: {image.dtype} pixels; convert the image to 8 or 16 bits")
-    return np.ascontiguousarray(image)
+    content = _content(path)
+    if is_dicom(path, content):
+        return decode_dicom(path, content)
+    head = header(path, content)
+    with faults_of(path):
+        picture = tiff_pixels.decode(content) if head.kind == "TIFF" else _decoded(content, head)
+        image = picture.pixels
+        if image.shape[:2] != (head.shape if picture.turned else (head.height, head.width)):
+            raise Fault(f"decoded to {image.shape[0]} x {image.shape[1]} pixels, its header claims {head.shape}")
+        if image.ndim == 3:
+            image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+        if image.dtype != np.uint8:
+            image = to_eight_bits(image)
+        image = 255 - image if picture.inverted else image
+        return np.ascontiguousarray(image if picture.turned else upright(image, head.orientation))
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image file, from its header if possible.
+    """Height and width of what :func:`read_grey` returns, from the file's header.
 
     Raises:
-        DataError: as :func:`read_grey`.
+        DataError: as :func:`read_grey`, as far as the header shows it.
     """
-    from PIL import Image
+    content = _content(path)
+    return size_of_dicom(path, content) if is_dicom(path, content) else header(path, content).shape
 
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # DICOM, or unreadable
-        decoded = read_grey(path)
-        return decoded.shape[0], decoded.shape[1]
+
+def excess(path: Path) -> int:
+    """Bytes after the end of a PNG, which are not read."""
+    content = _content(path)
+    return 0 if is_dicom(path, content) else header(path, content).excess
+
+
+def _content(path: Path) -> bytes:
+    content = read_bytes(path, MAX_BYTES, "restore it or remove its record")
+    if not content:
+        raise DataError(f"{path}: the file is empty; {REMEDY}")
+    return content
+
+
+def _decoded(content: bytes, head: Header) -> tiff_pixels.Picture:
+    """The picture of a file of a kind that OpenCV decodes, with colours in RGB."""
+    data = np.frombuffer(content, np.uint8)
+    image = cv2.imdecode(data[: len(data) - head.excess], cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError
+    if image.dtype not in (np.uint8, np.uint16):
+        raise Fault(f"{image.dtype} pixels", tiff_pixels.CONVERT)
+    if image.ndim == 3:
+        image = image[:, :, 2::-1] if image.shape[2] > 2 else image[:, :, 0]
+    return tiff_pixels.Picture(image)
 
 
 class Grid(NamedTuple):

@@ -9,13 +9,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ..config import Data, Masks, nearest
 from ..errors import DataError
 from ..masks.planes import plane_count
+from ..runtime.reading import MissingFile, read_bytes
 from ..runtime.spelling import nfc, on_disk
-from .images import Grid
+from .headers import header, upright
+from .images import MAX_BYTES, Grid
 from .listing import list_files
 from .records import Record, by_stem, listed, refuse_unlabelled, root_of, scan, some, stem_of
 
@@ -149,49 +152,62 @@ def files(record: Record, data: Data) -> list[Path]:
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """A label map as integers [H, W]: grey values of 8 or 16 bits, or the indices of a palette."""
-    image = _open(path)
-    if image.mode in ("RGB", "RGBA", "LA"):
-        values = np.asarray(image)
-        values = values[:, :, : 1 if image.mode == "LA" else 3]
+    """A label map as integers [H, W], upright: grey values of up to 16 bits, or the indices of a palette."""
+    values, mode, bits = _read(path)
+    if mode in ("RGB", "RGBA", "LA"):
+        values = values[:, :, : 1 if mode == "LA" else 3]
         if (values != values[:, :, :1]).any():
             raise DataError(
                 f"{path}: colours instead of class numbers; save the label map in grey or with a palette, or give "
                 "one mask per class (data.masks.kind=classes)"
             )
-        return values[:, :, 0]
-    values = np.asarray(image)
-    if values.dtype.kind not in "bui" or values.min() < 0 or values.max() > 65535:
-        raise DataError(
-            f"{path}: {values.dtype} pixels of {values.min()}..{values.max()}; save the label map with 8 or 16 bits"
-        )
+        values = values[:, :, 0]
+    elif mode == "L" and bits < 8:  # decoders spread grey values over 0..255
+        values = values // (255 // ((1 << bits) - 1))
     return values.astype(np.uint16)
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A mask of one class as bool[H, W]: set wherever the image is not black; an alpha channel is dropped."""
-    image = _open(path)
-    if image.mode not in ("1", "L", "LA") and not image.mode.startswith("I"):
-        image = image.convert("RGB")  # palette indices are resolved: some palettes list white first
-    values = np.asarray(image)
+    """A mask of one class as bool[H, W], upright: set wherever it is not black; an alpha channel is dropped."""
+    values, mode, _ = _read(path, resolve=True)
     if values.ndim == 3:
-        values = values[:, :, :1] if image.mode == "LA" else values
-        values = values.max(axis=2)
+        values = (values[:, :, :1] if mode == "LA" else values[:, :, :3]).max(axis=2)
     return values.astype(bool)
 
 
-def _open(path: Path) -> Any:
-    """A decoded PIL.Image.Image, which is imported late."""
-    from PIL import Image, UnidentifiedImageError
+def _read(path: Path, *, resolve: bool = False) -> tuple[np.ndarray, str, int]:
+    """A PNG's pixels [H, W] or [H, W, channels], Pillow's name of their mode, and the bits of a channel.
 
+    Args:
+        resolve: whether to look up a palette's colours, some of which list white first, instead of the indices.
+    """
+    from PIL.PngImagePlugin import PngImageFile
+
+    remedy = "make it again, or remove it with its image"
     try:
-        image = Image.open(BytesIO(path.read_bytes()))
-        image.load()
-    except FileNotFoundError:
+        content = read_bytes(path, MAX_BYTES, remedy)
+    except MissingFile:
         raise DataError(f"{path}: no such mask; every training image needs one") from None
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a readable mask ({error}); make it again, or remove it with its image") from None
-    return image
+    head = header(path, content)
+    if head.kind != "PNG":
+        raise DataError(f"{path}: is {head.kind}, but masks must be PNG, without loss; {remedy}")
+    content = content[: len(content) - head.excess]
+    bits, colour = content[24], content[25]
+    try:
+        if bits == 16 and colour != 0:  # Pillow would retain 8 bits of them
+            values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+            if values is None:
+                raise ValueError("damaged")
+            mode = "RGB" if values.ndim == 3 else "I;16"
+        else:
+            image: Any = PngImageFile(BytesIO(content))
+            if resolve and image.mode == "P":
+                image = image.convert("RGB")
+            values, mode = np.asarray(image), image.mode
+    except (OSError, SyntaxError, ValueError, MemoryError, cv2.error) as error:
+        text = " ".join(str(error).split())
+        raise DataError(f"{path}: not a readable mask ({text}); {remedy}") from None
+    return upright(values, head.orientation), mode, bits
 
 
 def table_of(path: Path, labels: np.ndarray, data: Data) -> np.ndarray:

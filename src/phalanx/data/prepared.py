@@ -2,6 +2,7 @@
 
 import hashlib
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +21,9 @@ OPTIONS = ("classes", "size", "layout", "coco", "masks", "blackout", "background
 
 # modules that make a prepared sample: an edit of any other does not invalidate what is cached on disk
 CODE = (
-    "data/coco", "data/coco_file", "data/coco_rle", "data/dicom", "data/images", "data/layouts", "data/masks",
-    "data/polygons", "data/prepared", "data/preprocess", "masks/planes",
+    "data/coco", "data/coco_file", "data/coco_rle", "data/dicom", "data/dicom_pixels", "data/grey", "data/headers",
+    "data/images", "data/layouts", "data/masks", "data/polygons", "data/prepared", "data/preprocess", "data/tiff",
+    "data/tiff_pixels", "masks/planes", "runtime/reading",
 )  # fmt: skip
 
 
@@ -58,7 +60,8 @@ def prepared_key(record: Record, digests: list[str], data: Data) -> str:
 @cache
 def _code() -> str:
     """Digest of the code that prepares samples, so that those of another version are not used."""
-    digest = hashlib.sha256(f"opencv {cv2.__version__}".encode())
+    decoders = f"opencv {cv2.__version__} pillow {version('pillow')} pydicom {version('pydicom')}"
+    digest = hashlib.sha256(decoders.encode())
     for name in CODE:
         digest.update((Path(__file__).parents[1] / f"{name}.py").read_bytes())
     return digest.hexdigest()

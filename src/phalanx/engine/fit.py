@@ -11,10 +11,11 @@ import torch
 
 from ..config import Config
 from ..data import folds as folding
+from ..data.digests import NAME as DIGESTS
 from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..runs import checkpoint
-from ..runs.folder import agreed_folds, agreed_selection, check_recipe, claim, fold_folder, locked
+from ..runs.folder import agreed_digests, agreed_folds, agreed_selection, check_recipe, claim, fold_folder, locked
 from ..runs.reader import FoldResult, FoldRun
 from ..runtime.device import open_device
 from ..runtime.distributed import Ranks, launch
@@ -90,6 +91,7 @@ def _train(
     check_optimizer(config.optim)
     check_trackers(config, folder)
     check_held_out(config, held_out)
+    digests = agreed_digests(folder, {record.name: kind.files(config, record) for record in records})
     selection = agreed_selection(folder, kind.select(config, records))
     if text := selection.left_out_text(train):
         say(text)
@@ -102,6 +104,7 @@ def _train(
     ranks.barrier()
     if ranks.first:
         claim(folder, config)
+        write_text(folder / DIGESTS, digests.to_csv())
         if begun:
             write_json(folder / "start.json", begun)
         folding.write(folder / "folds.csv", records, folds)

@@ -105,6 +105,11 @@ class Task(Protocol):
         """Which annotated images of the data set the recipe trains on, and how often."""
 
     @staticmethod
+    def files(config: Config, record: Record) -> list[Path]:
+        """All files that an image and its annotation are read from, the image's first. A run whose content differs is
+        not continued."""
+
+    @staticmethod
     def damage(folder: Path, config: Config) -> str | None:
         """What is missing or damaged of what :meth:`finish` wrote into a folder; None if nothing is."""
 

@@ -2,7 +2,7 @@
 
 import platform
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -12,12 +12,15 @@ import yaml
 
 from ..config import RUNTIME_KEYS, Config, flatten, validate
 from ..data import folds as folding
+from ..data.digests import NAME as DIGESTS
+from ..data.digests import Digests
 from ..data.records import Record
 from ..data.selection import Selection
 from ..errors import ConfigError, OutputError, TrainingError
 from ..runtime.files import LEFTOVER, refuse_links_in, write_json, write_text
 from ..runtime.locks import LockHeld, lock
 from ..runtime.provenance import commit
+from ..runtime.terminal import say
 from .reader import FORMAT, FoldRun
 
 PACKAGES = (
@@ -32,7 +35,7 @@ PACKAGES = (
 
 
 FILES = re.compile(
-    r"config\.yaml|environment\.json|(folds|selection|monitored|attributes|oof)\.csv|(start|oof|oof_score|done)\.json|"
+    r"config\.yaml|environment\.json|(folds|digests|selection|monitored|attributes|oof)\.csv|(start|oof|oof_score|done)\.json|"
     r"log\.jsonl|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|\.oof\.csv\.part|"
     r"tracking\.json|tensorboard|wandb"
 )  # what a training writes into its folder
@@ -144,6 +147,33 @@ def agreed_selection(folder: Path, selection: Selection) -> Selection:
                 "the images or the metadata changed since. Restore them, or give another name="
             )
     return selection
+
+
+def agreed_digests(folder: Path, files: Mapping[str, Sequence[Path]]) -> Digests:
+    """Digests of all images and annotations, once they are those of all folds of the run, however often begun.
+
+    A fold that began before there were digests is continued, and has those of now from here on.
+
+    Args:
+        files: of each image by name, the image itself first.
+
+    Raises:
+        TrainingError: a fold began with another content.
+        DataError: a file cannot be read, or a fold's table is damaged.
+    """
+    digests = Digests.of(files)
+    for other in sorted(folder.parent.glob(f"*/{DIGESTS}")):
+        if changed := Digests.read(other).changed(digests):
+            name, part = changed[0]
+            paths = files[name][:1] if part == "image" else files[name][1:]
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise TrainingError(
+                f"{paths[0] if paths else name}: changed{more} since this run began ({other}), so the run would be "
+                "made of two versions. Restore what changed, or give another name="
+            )
+    if (folder / "config.yaml").is_file() and not (folder / DIGESTS).is_file():
+        say(f"{folder}: began without {DIGESTS}; from now on the images and annotations must remain as they are")
+    return digests
 
 
 def claim(folder: Path, config: Config) -> None:

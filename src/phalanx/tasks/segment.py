@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..config import Augment, Config
+from ..data import layouts
 from ..data.attributes import patients_of, read_sheet, sheet_values
 from ..data.cache import SampleCache
 from ..data.dataset import Batch, TrainingSet, Unwarped, collate
@@ -80,6 +81,11 @@ class Segment:
     def select(config: Config, records: Sequence[Record]) -> Selection:
         """Which annotated images of the data set the recipe trains on, and how often."""
         return select_images(config, records)
+
+    @staticmethod
+    def files(config: Config, record: Record) -> list[Path]:
+        """All files that an image and its annotation are read from, the image's first."""
+        return layouts.files(record, config.data)
 
     @property
     def value_names(self) -> tuple[str, ...]:
