@@ -8,6 +8,7 @@ from typing import Any
 from .commands import datasets, scores, submissions, training
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError
+from .runtime.stopping import MESSAGES, stoppable
 
 MAIN = """\
 phalanx: segmentation of overlapping bones in hand X-rays, from fold training to the ensemble submission
@@ -46,7 +47,8 @@ soft and hard vote, and scores all. Writes runs/demo/summary.json and runs/demo/
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 1 if a check found errors or a fold failed, 2 for a user error."""
+    """Runs one command; returns the exit code: 0, 1 if a check found errors or a fold failed, 2 for a user error, 130
+    or 143 if it was stopped by Ctrl-C or SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(MAIN, end="")
@@ -58,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     command, rest = words[0], words[1:]
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    stop_line, outermost = f"phalanx {command}: {MESSAGES[command in RESUMED]}", True
     try:
         if command not in COMMANDS:
             if command in RENAMED:
@@ -70,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "-h" in rest or "--help" in rest:
             print(text, end="")
             return 0
-        return run(plain_words(rest)) or 0
+        with stoppable(stop_line, at_exit=arguments is None) as outermost:
+            return run(plain_words(rest)) or 0
     except PhalanxError as error:
         print(f"phalanx {command}: {error}", file=sys.stderr)
         return 2
@@ -81,9 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"phalanx {command}: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\nphalanx {command}: stopped; the same command continues", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        if not outermost:  # a step of the demo
+            raise
+        if sys.stderr.isatty():  # which shows ^C
+            print(file=sys.stderr)
+        print(stop_line, file=sys.stderr)
+        return getattr(error, "code", 130)
 
 
 def demo(words: Sequence[str]) -> None:
@@ -123,6 +131,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "demo": (demo, DEMO),
 }
 
+RESUMED = {"train", "infer", "ensemble", "sweep", "demo"}  # commands that go on where they were stopped
 RENAMED = {"decide": "tune"}  # commands of earlier versions
 
 if __name__ == "__main__":
