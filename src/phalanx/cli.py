@@ -8,6 +8,7 @@ from typing import Any
 from .commands import datasets, scores, submissions, training
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError
+from .runtime.stopping import MESSAGES, stoppable
 from .runtime.terminal import close_streams, open_streams, shown
 
 MAIN = """\
@@ -47,19 +48,20 @@ soft and hard vote, and scores all. Writes runs/demo/summary.json and runs/demo/
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 1 if a check found errors or a fold failed, 2 for a user error.
+    """Runs one command; returns the exit code: 0, 1 if a check found errors or a fold failed, 2 for a user error, 130
+    or 143 if it was stopped by Ctrl-C or SIGTERM.
 
     Args:
-        arguments: by default those of the process, whose streams then are ours too.
+        arguments: by default those of the process, whose streams then are ours too, and which ends after this.
     """
     if arguments is not None:
         return run(list(arguments))
     open_streams()
-    return close_streams(run(sys.argv[1:]))
+    return close_streams(run(sys.argv[1:], at_exit=True))
 
 
-def run(words: list[str]) -> int:
-    """Runs one command; returns the exit code."""
+def run(words: list[str], *, at_exit: bool = False) -> int:
+    """Runs one command; returns the exit code. ``at_exit``: the process ends after this."""
     if not words or words[0] in ("-h", "--help", "help"):
         print(MAIN, end="")
         return 0
@@ -70,6 +72,7 @@ def run(words: list[str]) -> int:
         return 0
     command, rest = words[0], words[1:]
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    stop_line, outermost = f"phalanx {command}: {MESSAGES[command in RESUMED]}", True
     try:
         if command not in COMMANDS:
             if command in RENAMED:
@@ -82,7 +85,8 @@ def run(words: list[str]) -> int:
         if "-h" in rest or "--help" in rest:
             print(text, end="")
             return 0
-        return call(plain_words(rest)) or 0
+        with stoppable(stop_line, at_exit=at_exit) as outermost:
+            return call(plain_words(rest)) or 0
     except PhalanxError as error:
         print(f"phalanx {shown(command)}: {shown(error)}", file=sys.stderr)
         return 2
@@ -93,9 +97,13 @@ def run(words: list[str]) -> int:
             raise
         print(f"phalanx {command}: {shown(error.filename or 'writing')}: {error.strerror}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\nphalanx {command}: stopped; the same command continues", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        if not outermost:  # a step of the demo
+            raise
+        if sys.stderr.isatty():  # which shows ^C
+            print(file=sys.stderr)
+        print(stop_line, file=sys.stderr)
+        return getattr(error, "code", 130)
 
 
 def demo(words: Sequence[str]) -> None:
@@ -135,6 +143,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "demo": (demo, DEMO),
 }
 
+RESUMED = {"train", "infer", "ensemble", "sweep", "demo"}  # commands that go on where they were stopped
 RENAMED = {"decide": "tune"}  # commands of earlier versions
 
 if __name__ == "__main__":

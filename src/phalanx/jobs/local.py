@@ -12,8 +12,8 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 from typing import IO, NamedTuple
 
+from ..runtime.lifeline import VARIABLE
 from .job import Job
-from .lifeline import VARIABLE
 
 POLL_SECONDS = 0.05
 TAIL_LINES = 100  # last lines of output to find the cause of an error in

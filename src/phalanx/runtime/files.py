@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError, TrainingError
+from .leftovers import LEFTOVER, Aside
+from .leftovers import in_the_way as not_ours
 
-LEFTOVER = re.compile(r"\..+\.\d+\.part")  # by a write that was killed
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -34,14 +35,8 @@ class Replacement:
         refuse_link(path)
         if path.exists() and not path.is_file():
             raise OutputError(f"{path}: is not a regular file, and is not replaced by one; give another name")
-        self.path, self.aside = path, path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            self.file = self.aside.open("xb")  # which follows no link
-        except FileExistsError:  # of a process of the same number that was killed
-            if not self.aside.is_file() or self.aside.is_symlink():
-                raise not_ours(self.aside) from None
-            self.aside.unlink()
-            self.file = self.aside.open("xb")
+        self.path, self._aside, self._finished = path, Aside(path), False
+        self.file = self._aside.file
 
     def __enter__(self) -> "Replacement":
         return self
@@ -55,13 +50,15 @@ class Replacement:
         """Puts the file in its place."""
         self.sync()
         refuse_link(self.path)
-        self.aside.replace(self.path)
+        self._aside.path.replace(self.path)
+        self._finished = True
 
     def __exit__(self, *_: object) -> None:
         try:
-            self.file.close()  # of a full disk, this fails again
+            if not self._finished:
+                self._aside.path.unlink(missing_ok=True)
         finally:
-            self.aside.unlink(missing_ok=True)
+            self._aside.close()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -108,11 +105,6 @@ def refuse_link(path: Path) -> None:
         raise OutputError(
             f"{path}: is a link, and what it leads to may not be ours to change; remove it, or name another place"
         )
-
-
-def not_ours(path: Path) -> OutputError:
-    """The error of a file or folder in the way that this program did not write."""
-    return OutputError(f"{path}: is in the way and was not written by this program; move it away")
 
 
 def own_folder(folder: Path) -> None:

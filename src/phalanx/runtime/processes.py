@@ -9,8 +9,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -19,6 +17,8 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from ..errors import PhalanxError, TrainingError
+from .lifeline import end_with_parent
+from .stopping import SIGNALS, deferred
 
 Result = TypeVar("Result")
 MAX_ERROR_CHARACTERS = 10_000  # characters of an error: what a pipe takes though nobody reads yet
@@ -34,15 +34,14 @@ class Child:
         context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
         self.name = name
         self.report, theirs = context.Pipe(duplex=False)
-        self.process = context.Process(target=_run, args=(theirs, function, arguments), name=name)
-        # Ctrl-C comes to the process that started this one, which then ends it
-        main = threading.current_thread() is threading.main_thread()
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+        self.process = context.Process(target=_run, args=(_Tie(), theirs, function, arguments), name=name)
         try:
-            self.process.start()
-        finally:
-            if main:
-                signal.signal(signal.SIGINT, handler)
+            with deferred():
+                self.process.start()
+        except BaseException:  # such as a signal that was deferred
+            if self.process.pid is not None:
+                self.end()
+            raise
         theirs.close()
 
     def end(self) -> None:
@@ -100,15 +99,68 @@ def process_map(
     bar = partial(tqdm, total=len(items), unit=unit, desc=name, leave=False, disable=not progress)
     if workers == 1:
         return list(bar(map(function, items)))
-    # spawned, not forked: the caller may have threads (torch), which a fork would leave in an unknown state
+    size = max(1, min(4, len(items) // workers))
+    chunks = [items[first : first + size] for first in range(0, len(items), size)]
+    results: list[list[Result]] = [[] for _ in chunks]
+    servers: dict[Any, Server] = {}
     try:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            return list(bar(pool.map(function, items, chunksize=max(1, min(4, len(items) // workers)))))
-    except BrokenProcessPool:
+        for number in range(workers):
+            server = Server(f"{name} {number}", function)
+            servers[server.connection] = server
+        with bar() as shown:
+            waiting = iter(enumerate(chunks))
+            busy = {connection for connection, server in servers.items() if server.give(next(waiting, None))}
+            while busy:
+                for connection in wait(busy):
+                    server = servers[connection]
+                    number, results[number] = server.take()
+                    shown.update(len(results[number]))
+                    if not server.give(next(waiting, None)):
+                        busy.remove(connection)
+    except (EOFError, ConnectionError):
         raise PhalanxError(
             f"{name}: a process was killed, probably out of memory, or the calling script lacks an "
             '`if __name__ == "__main__":` guard; give workers=1 or fewer workers'
         ) from None
+    finally:
+        for server in servers.values():
+            server.child.end()
+    return [result for found in results for result in found]
+
+
+class Server:
+    """A process that computes a function of lists of items, one list at a time."""
+
+    def __init__(self, name: str, function: Callable[[Any], Any]):
+        self.connection, theirs = multiprocessing.get_context("spawn").Pipe()
+        self.child = Child(name, _serve, theirs, function)
+        theirs.close()
+
+    def give(self, chunk: tuple[int, Sequence[Any]] | None) -> bool:
+        """Sends it a list of items with its number; False for None."""
+        if chunk is not None:
+            self.connection.send(chunk)
+        return chunk is not None
+
+    def take(self) -> tuple[int, list[Any]]:
+        """The number and the results of the list it was given, or raises what the function has raised."""
+        number, found = self.connection.recv()
+        if isinstance(found, Exception):
+            raise found
+        return number, found
+
+
+def _serve(connection: Connection, function: Callable[[Any], Any]) -> None:
+    while True:  # until it is killed
+        number, items = connection.recv()
+        try:
+            connection.send((number, [function(item) for item in items]))
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            try:
+                connection.send((number, error))
+            except Exception:  # one that cannot be pickled
+                connection.send((number, RuntimeError(traceback.format_exc())))
 
 
 def together(children: Sequence[Child]) -> None:
@@ -145,9 +197,17 @@ def cause(children: Sequence[Child]) -> BaseException:
     return RuntimeError(cause) if isinstance(cause, str) else cause
 
 
-def _run(report: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+class _Tie:
+    """Ties a process to the one that starts it as soon as it is read there: first of all, since what it is to compute
+    may take seconds to import."""
+
+    def __reduce__(self) -> tuple[Callable[[int], bool], tuple[int]]:
+        return end_with_parent, (os.getpid(),)
+
+
+def _run(tie: Any, report: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    begin_child()
     os.setpgrp()
-    end_with_parent(lambda: os.killpg(0, signal.SIGKILL))
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which would count as leaked after os._exit
     code = 0
     try:
@@ -166,14 +226,18 @@ def _run(report: Connection, function: Callable[..., Any], arguments: tuple[Any,
     os._exit(code)  # without waiting for partners that may be gone
 
 
-def end_with_parent(end: Callable[[], None]) -> None:
-    """Calls ``end`` when the process that started this one is gone, be it by SIGKILL."""
+def begin_child() -> None:
+    """To be called first in a process of `multiprocessing`: it ends with the one that started it, be that by SIGKILL,
+    and leaves Ctrl-C to it."""
     parent = multiprocessing.parent_process()
-    if parent is None:
-        return
+    assert parent is not None
+    assert parent.pid is not None
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not end_with_parent(parent.pid):
+        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
-    def follow() -> None:
-        wait([parent.sentinel])
-        end()
 
-    threading.Thread(target=follow, daemon=True).start()
+def _follow(sentinel: int) -> None:
+    wait([sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
