@@ -104,6 +104,57 @@ def _learnt(side: int) -> nn.Parameter:
     return matrix
 
 
+def check_moments(network: nn.Module, config: Optim, saved: dict[str, Tensor]) -> None:
+    """Compares a saved state of the optimizer, as ``checkpoint.optimizer_tensors``, with that of a few trial steps.
+
+    Raises:
+        ValueError: a parameter or moment that does not exist, or of another shape or type, or a negative step.
+    """
+    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    trials: dict[tuple[int, ...], Trial] = {}
+    found: dict[str, set[str]] = {}
+    for key, value in saved.items():
+        name, _, moment = key.partition("|")
+        if name in shapes:
+            trial = trials.get(shapes[name]) or trials.setdefault(shapes[name], try_steps(shapes[name], config))
+            expected = trial.moments.get(moment)
+            found.setdefault(name, set()).add(moment)
+        else:
+            trial = next(iter(trials.values()), None) or try_steps((2, 2), config)
+            expected = trial.group.get(moment) if re.fullmatch(r"\[[0-3]?[0-9]?[0-9]\]", name) else None
+        if expected != (tuple(value.shape), value.dtype):
+            raise ValueError(f"optimizer tensor {key} does not belong to {config.name} on this network")
+        if moment.split("|")[0] == "step" and not value.min() >= 0:
+            raise ValueError(f"optimizer tensor {key} is negative")
+    for name, moments in found.items():
+        if lacking := trials[shapes[name]].first - moments:
+            raise ValueError(f"optimizer tensor {name}|{min(lacking)} is missing")
+
+
+class Trial(NamedTuple):
+    """The state of an optimizer after some steps: shape and type by name, of a parameter and of its group.
+
+    ``first``: names of what a parameter has after one step.
+    """
+
+    moments: dict[str, Kind]
+    group: dict[str, Kind]
+    first: set[str]
+
+
+def try_steps(shape: tuple[int, ...], config: Optim, steps: int = 8) -> Trial:
+    """The state of an optimizer for a parameter of a shape; some begin with a part of it, and extend it later."""
+    parameter = nn.Parameter(torch.ones(shape))
+    parameter.grad = torch.full(shape, 1e-3)
+    optimizer = make_optimizer([{"params": [parameter]}], config)
+    first: set[str] = set()
+    for _ in range(steps):
+        optimizer.step()
+        first = first or set(_kinds(optimizer.state[parameter]))
+    group = {key: value for key, value in optimizer.param_groups[0].items() if key == "step"}
+    return Trial(_kinds(optimizer.state[parameter]), _kinds(group), first)
+
+
 def scales(optimizer: torch.optim.Optimizer) -> list[float]:
     """Distinct factors of the learning rate, descending from the decoder's 1."""
     return sorted({group["scale"] for group in optimizer.param_groups}, reverse=True)

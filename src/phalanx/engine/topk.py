@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..errors import TrainingError
 from ..runs import checkpoint
@@ -44,13 +45,14 @@ def tidy(folder: Path, top: Top) -> None:
             checkpoint.remove(place)
 
 
-def mean(folder: Path, top: Top) -> checkpoint.Tensors:
-    """Mean of the saved weights and floating-point buffers; counters are those of the best."""
+def mean(folder: Path, top: Top, network: nn.Module) -> checkpoint.Tensors:
+    """Mean of the saved weights and floating-point buffers of a network; counters are those of the best."""
     parts = []
     for _, epoch in top:
         found = checkpoint.load_weights(folder / "top" / str(int(epoch)))
         if found is None:
             raise TrainingError(f"{folder}/top/{int(epoch)}: is missing; train the run again, or without average_best")
+        checkpoint.check_fit(folder / "top" / str(int(epoch)), found[0], network)
         parts.append(found[0])
     return {
         key: torch.stack([part[key].double() for part in parts]).mean(0).to(value.dtype)
