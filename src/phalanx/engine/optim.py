@@ -1,13 +1,18 @@
 """Optimizers of torch and timm by name, over groups of parameters that are ours."""
 
 import inspect
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..config import Optim, nearest
 from ..errors import ConfigError
+from ..runs.checkpoint import NUMBERS
+
+Kind = tuple[tuple[int, ...], torch.dtype]  # of a tensor
 
 # of every optimizer: what the recipe says elsewhere, and what changes speed or bits and not the method
 NOT_OPTIONS = {"params", "lr", "weight_decay", "foreach", "fused", "capturable", "differentiable", "maximize"}
@@ -104,8 +109,11 @@ def _learnt(side: int) -> nn.Parameter:
     return matrix
 
 
-def check_moments(network: nn.Module, config: Optim, saved: dict[str, Tensor]) -> None:
+def check_moments(network: nn.Module, config: Optim, groups: int, saved: Mapping[str, Tensor]) -> None:
     """Compares a saved state of the optimizer, as ``checkpoint.optimizer_tensors``, with that of a few trial steps.
+
+    Args:
+        groups: how many groups of parameters the optimizer has.
 
     Raises:
         ValueError: a parameter or moment that does not exist, or of another shape or type, or a negative step.
@@ -120,8 +128,9 @@ def check_moments(network: nn.Module, config: Optim, saved: dict[str, Tensor]) -
             expected = trial.moments.get(moment)
             found.setdefault(name, set()).add(moment)
         else:
-            trial = next(iter(trials.values()), None) or try_steps((2, 2), config)
-            expected = trial.group.get(moment) if re.fullmatch(r"\[[0-3]?[0-9]?[0-9]\]", name) else None
+            trial = trials.get((2, 2)) or trials.setdefault((2, 2), try_steps((2, 2), config))
+            number = re.fullmatch(r"\[([0-9]{1,4})\]", name)
+            expected = trial.group.get(moment) if number and int(number[1]) < groups else None
         if expected != (tuple(value.shape), value.dtype):
             raise ValueError(f"optimizer tensor {key} does not belong to {config.name} on this network")
         if moment.split("|")[0] == "step" and not value.min() >= 0:
@@ -153,6 +162,13 @@ def try_steps(shape: tuple[int, ...], config: Optim, steps: int = 8) -> Trial:
         first = first or set(_kinds(optimizer.state[parameter]))
     group = {key: value for key, value in optimizer.param_groups[0].items() if key == "step"}
     return Trial(_kinds(optimizer.state[parameter]), _kinds(group), first)
+
+
+def _kinds(state: Mapping[str, Any]) -> dict[str, Kind]:
+    """Shape and type by the name that a checkpoint has for each; numbers are tensors there."""
+    kinds = {key: (tuple(value.shape), value.dtype) for key, value in state.items() if isinstance(value, Tensor)}
+    numbers = {key: value for key, value in state.items() if type(value) in NUMBERS}
+    return kinds | {f"{key}|{type(value).__name__}": ((), NUMBERS[type(value)]) for key, value in numbers.items()}
 
 
 def scales(optimizer: torch.optim.Optimizer) -> list[float]:

@@ -110,7 +110,7 @@ class Checkpoints:
             if scaler is not None:
                 scaler.load_state_dict(_checked_scaler(saved_scaler, scaler))
             state = State.from_json(values, epochs=config.epochs, batches=batches, steps=steps)
-            check_moments(self.network, config.optim, tensors["optimizer"])
+            check_moments(self.network, config.optim, len(self.optimizer.param_groups), tensors["optimizer"])
         except ValueError as error:
             raise TrainingError(
                 f"{last}: is not of this training ({one_line(str(error))}). Restore it from a copy, or delete it: the "
@@ -126,7 +126,7 @@ class Checkpoints:
     def finish(self, state: State) -> None:
         """Writes ``final``, and with ``average_best`` the mean of the best as ``best``."""
         if state.top and any((self.folder / "top").glob("*")):  # else it was written, and final damaged since
-            save_best(self.folder, topk.mean(self.folder, state.top, self.network), state, self.task)
+            save_best(self.folder, topk.mean(self.folder, state.top, self.weights), state, self.task)
         weights = self.swa.network.state_dict() if self.swa else self.weights
         checkpoint.save(self.folder / "final", {"weights": weights}, scalars(state, self.task))
         topk.tidy(self.folder, [])

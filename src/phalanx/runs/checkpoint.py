@@ -186,7 +186,12 @@ def _digest_of(about: dict[str, Any]) -> str:
 
 def check_fit(folder: Path, saved: Tensors, network: nn.Module) -> None:
     """Raises TrainingError unless the saved tensors are those of the network, by name, shape and type."""
-    own, other = ({name: _kind(value) for name, value in found.items()} for found in (network.state_dict(), saved))
+    check_same(folder, saved, network.state_dict())
+
+
+def check_same(folder: Path, saved: Tensors, expected: Tensors) -> None:
+    """As :func:`check_fit`, with the tensors of a network."""
+    own, other = ({name: _kind(value) for name, value in found.items()} for found in (expected, saved))
     if own != other:
         name = next(name for name in {**own, **other} if own.get(name) != other.get(name))
         there, here = (kinds.get(name, "missing") for kinds in (other, own))
