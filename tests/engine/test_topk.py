@@ -62,8 +62,11 @@ def test_of_a_metric_that_falls_the_lowest_are_saved(tmp_path):
     assert found == [[0.3, 2], [0.4, 3]]
 
 
-@pytest.mark.parametrize("like", [{"a": torch.zeros(3, 2)}, {**weights(1), "a": torch.zeros(2, 3)}, {**weights(1), "count": torch.tensor(1.0)}])
+@pytest.mark.parametrize(
+    "like",
+    [{"a": torch.zeros(3, 2)}, {**weights(1), "a": torch.zeros(2, 3)}, {**weights(1), "count": torch.tensor(1.0)}],
+)
 def test_weights_of_another_network_have_no_mean(tmp_path, like):
     found = top.enter(tmp_path, [], 2, DICE, 0.5, 1, weights(1))
     with pytest.raises(TrainingError, match=r"top/1: is of another model"):
-        top.mean(tmp_path, found, like)
+        top.mean(tmp_path, found, weights(1) | like)

@@ -71,9 +71,7 @@ class Checkpoints:
         checkpoint.save(self.folder / "last", tensors, scalars(state, self.task) | more)
         topk.tidy(self.folder, state.top)
 
-    def restore(
-        self, scaler: torch.amp.GradScaler | None, config: Config, *, batches: int, steps: int
-    ) -> State | None:
+    def restore(self, scaler: torch.amp.GradScaler | None, config: Config, *, batches: int, steps: int) -> State | None:
         """Takes up ``last``; None if there is none.
 
         Args:

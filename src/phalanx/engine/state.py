@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from ..runtime.reading import as_mapping, as_name, as_real, as_whole, one_line
+from ..runtime.reading import as_mapping, as_real, as_whole, one_line
 
 
 @dataclass
@@ -43,24 +44,24 @@ class State:
         Raises:
             ValueError: a field that no state has, or a value that no training reaches.
         """
-        if unknown := values.keys() - cls.__dataclass_fields__.keys():
-            raise ValueError(f"has the unknown field {one_line(min(unknown), 40)}")
-        state = cls(**values)
-        limits = {
-            "epoch": epochs, "batch": batches, "step": steps, "monitored_epoch": epochs, "lr_reductions": epochs,
-            "lr_reduction_epoch": epochs, "averaged": epochs,
+        counts = dict.fromkeys(("images", "micro_batch", "skipped", "skipped_in_row"), 2**53)
+        counts |= {"batch": batches, "step": steps}
+        counts |= dict.fromkeys(("epoch", "monitored_epoch", "lr_reductions", "lr_reduction_epoch", "averaged"), epochs)
+        checks: dict[str, Callable[[Any], object]] = {key: partial(as_whole, high=most) for key, most in counts.items()}
+        checks |= {
+            "loss_sum": as_real, "seconds": partial(as_real, low=0), "lr_factor": partial(as_real, low=0, high=1),
+            "best": _optional, "monitored_best": _optional, "stopped": _switch,
+            "sums": lambda sums: [as_real(value) for value in as_mapping(sums).values()],
+            "top": partial(_ranking, epochs=epochs),
         }  # fmt: skip
-        for key in (*limits, "images", "micro_batch", "skipped", "skipped_in_row"):
-            _of(key, lambda value, key=key: as_whole(value, 0, limits.get(key, 2**53)), getattr(state, key))
-        for key, low, high in (("loss_sum", -1e300, 1e300), ("seconds", 0.0, 1e12), ("lr_factor", 0.0, 1.0)):
-            _of(key, lambda value, low=low, high=high: as_real(value, low, high), getattr(state, key))
-        for key in ("best", "monitored_best"):
-            _of(key, lambda value: value if value is None else as_real(value), getattr(state, key))
-        _of("sums", lambda sums: [(as_name(name), as_real(value)) for name, value in as_mapping(sums).items()], state.sums)
-        _of("top", lambda top: _check_top(top, epochs), state.top)
-        if not isinstance(state.stopped, bool):
-            raise ValueError("stopped: is not true or false")
-        return state
+        for key, value in values.items():
+            if key not in checks:
+                raise ValueError(f"has the unknown field {one_line(key, 40)}")
+            try:
+                checks[key](value)
+            except ValueError as error:
+                raise ValueError(f"{key} {error}") from None
+        return cls(**values)
 
     @property
     def place(self) -> str:
@@ -68,15 +69,17 @@ class State:
         return f"epoch {self.epoch + 1}, step {self.step + 1}"
 
 
-def _of(key: str, check: Callable[[Any], object], value: Any) -> None:
-    """Raises ValueError as ``check``, with the field's name."""
-    try:
-        check(value)
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from None
+def _optional(value: Any) -> None:
+    if value is not None:
+        as_real(value)
 
 
-def _check_top(top: Any, epochs: int) -> None:
+def _switch(value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ValueError("is not true or false")
+
+
+def _ranking(top: Any, epochs: int) -> None:
     if not isinstance(top, list) or not all(isinstance(entry, list) and len(entry) == 2 for entry in top):
         raise ValueError("is not a list of values and epochs")
     for value, epoch in top:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ..config import Config, nearest, read_plain, validate
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..runtime.metric import Metric
 from ..runtime.reading import (
     LIST,
@@ -103,8 +103,9 @@ class FoldRun:
         found = values.pop("format", 1)
         if found != FORMAT:
             age = "an earlier" if isinstance(found, int) and found < FORMAT else "another"
+            found = one_line(str(found), 40)
             raise ConfigError(
-                f"{self.folder}: has run format {one_line(str(found), 40)}, written by {age} version of Phalanx; this one reads format "
+                f"{self.folder}: has run format {found}, written by {age} version of Phalanx; this one reads format "
                 f"{FORMAT}. Use the version in its environment.json, or {RETRAIN} under another name="
             )
         return values
@@ -144,7 +145,10 @@ class FoldRun:
         """
 
         def read(values: dict[str, Any]) -> dict[str, float]:
-            return {as_name(image): as_real(value) for image, value in as_mapping(values.get("per_image"), "per_image").items()}
+            return {
+                as_name(image): as_real(value)
+                for image, value in as_mapping(values.get("per_image"), "per_image").items()
+            }
 
         return self._parsed("oof_score.json", read, LIST)
 
