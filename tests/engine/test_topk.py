@@ -27,14 +27,14 @@ def test_the_best_are_kept_and_of_equals_the_earlier(tmp_path_factory, values, c
         assert found == expected[:count]
         assert {p.name for p in (folder / "top").iterdir()} == {str(e) for _, e in found}
     expected = np.mean([epoch for _, epoch in found])
-    assert top.mean(folder, found)["a"].item() == pytest.approx(expected)
+    assert top.mean(folder, found, {"a": torch.zeros(1)})["a"].item() == pytest.approx(expected)
 
 
 def test_the_mean_keeps_kinds_and_the_counters_of_the_best(tmp_path):
     found = []
     for epoch, dice in ((1, 0.5), (2, 0.9), (3, 0.7)):
         found = top.enter(tmp_path, found, 3, DICE, dice, epoch, weights(epoch))
-    mean = top.mean(tmp_path, found)
+    mean = top.mean(tmp_path, found, weights(1))
     for key in ("a", "half"):
         by_hand = np.mean([weights(e)[key].double().numpy() for e in (1, 2, 3)], axis=0)
         np.testing.assert_allclose(mean[key].double().numpy(), by_hand, rtol=1e-2 if key == "half" else 1e-6)
@@ -43,7 +43,7 @@ def test_the_mean_keeps_kinds_and_the_counters_of_the_best(tmp_path):
     top.tidy(tmp_path, [])
     assert not list((tmp_path / "top").iterdir())
     with pytest.raises(TrainingError, match=r"top/2: is missing"):
-        top.mean(tmp_path, found)
+        top.mean(tmp_path, found, weights(1))
 
 
 def test_what_an_undone_epoch_left_is_written_again(tmp_path):
@@ -60,3 +60,13 @@ def test_of_a_metric_that_falls_the_lowest_are_saved(tmp_path):
     for epoch, value in enumerate((0.5, 0.3, 0.4, 0.4, 0.6), 1):
         found = top.enter(tmp_path, found, 2, losses, value, epoch, weights(epoch))
     assert found == [[0.3, 2], [0.4, 3]]
+
+
+@pytest.mark.parametrize(
+    "like",
+    [{"a": torch.zeros(3, 2)}, {**weights(1), "a": torch.zeros(2, 3)}, {**weights(1), "count": torch.tensor(1.0)}],
+)
+def test_weights_of_another_network_have_no_mean(tmp_path, like):
+    found = top.enter(tmp_path, [], 2, DICE, 0.5, 1, weights(1))
+    with pytest.raises(TrainingError, match=r"top/1: is of another model"):
+        top.mean(tmp_path, found, weights(1) | like)

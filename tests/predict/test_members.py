@@ -21,6 +21,7 @@ from phalanx.predict.maps import FLOOR
 from phalanx.predict.opening import open_member, open_members
 from phalanx.predict.stored import read_map
 from phalanx.predict.windows import window_starts
+from phalanx.runtime.provenance import digest
 
 
 @pytest.fixture
@@ -198,10 +199,17 @@ def test_members_predicted_before_a_run_was_trained_anew_are_told_of(runs, hands
             shutil.copytree(f"runs/unet/fold1/{kind}", f"runs/unet/fold0/{kind}")
 
 
+def seal(path, about):
+    """Writes a maps.json of other content, with its digest."""
+    del about["digest"]
+    path.write_text(json.dumps(about | {"digest": digest(about)}))
+    about["digest"] = ""
+
+
 def test_members_of_other_thresholds_are_told_of(kept, tmp_path, capsys):
     shutil.copytree(kept / "unet.maps", tmp_path / "copy.maps")
     about = json.loads((tmp_path / "copy.maps/maps.json").read_text())
-    (tmp_path / "copy.maps/maps.json").write_text(json.dumps(about | {"threshold": 0.4}))
+    seal(tmp_path / "copy.maps/maps.json", about | {"threshold": 0.4})
     words = [
         "mode=soft",
         f"members={kept / 'fpn.maps'},{tmp_path / 'copy.maps'}",
@@ -233,11 +241,11 @@ def test_a_vote_of_stored_maps_needs_no_images_and_refuses_other_ones(kept, tmp_
     assert found["sizes"] == json.loads((kept / "fpn.json").read_text())["sizes"]
     about = json.loads((copy / "maps.json").read_text())
     lost = about["sizes"].popitem()[0]
-    (copy / "maps.json").write_text(json.dumps(about))
+    seal(copy / "maps.json", about)
     assert main(["ensemble", f"members={kept / 'fpn'}.maps,{copy}", *words]) == 2
     assert f"are not of the same images; {lost} is in only one of them" in capsys.readouterr().err
     about["sizes"][lost] = [9, 9]
-    (copy / "maps.json").write_text(json.dumps(about))
+    seal(copy / "maps.json", about)
     assert main(["ensemble", f"members={kept / 'fpn'}.maps,{copy}", *words]) == 2
     assert f"copy.maps: has {lost} in another size than" in capsys.readouterr().err
 

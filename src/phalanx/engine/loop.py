@@ -179,7 +179,9 @@ class Trainer:
 
     def restore(self) -> None:
         """Takes up ``last``, if there is one."""
-        state = self.checkpoints.restore(self.take_step.scaler)
+        state = self.checkpoints.restore(
+            self.take_step.scaler, self.config, batches=len(self.loader.order), steps=self.steps
+        )
         if state is not None:
             self.state = state
             say(f"{self.folder}: continues at {self._place()}")

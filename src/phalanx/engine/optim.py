@@ -1,13 +1,18 @@
 """Optimizers of torch and timm by name, over groups of parameters that are ours."""
 
 import inspect
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..config import Optim, nearest
 from ..errors import ConfigError
+from ..runs.checkpoint import NUMBERS
+
+Kind = tuple[tuple[int, ...], torch.dtype]  # of a tensor
 
 # of every optimizer: what the recipe says elsewhere, and what changes speed or bits and not the method
 NOT_OPTIONS = {"params", "lr", "weight_decay", "foreach", "fused", "capturable", "differentiable", "maximize"}
@@ -102,6 +107,68 @@ def _learnt(side: int) -> nn.Parameter:
     matrix = nn.Parameter(torch.ones(side, side))
     matrix.grad = torch.ones(side, side)
     return matrix
+
+
+def check_moments(network: nn.Module, config: Optim, groups: int, saved: Mapping[str, Tensor]) -> None:
+    """Compares a saved state of the optimizer, as ``checkpoint.optimizer_tensors``, with that of a few trial steps.
+
+    Args:
+        groups: how many groups of parameters the optimizer has.
+
+    Raises:
+        ValueError: a parameter or moment that does not exist, or of another shape or type, or a negative step.
+    """
+    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    trials: dict[tuple[int, ...], Trial] = {}
+    found: dict[str, set[str]] = {}
+    for key, value in saved.items():
+        name, _, moment = key.partition("|")
+        if name in shapes:
+            trial = trials.get(shapes[name]) or trials.setdefault(shapes[name], try_steps(shapes[name], config))
+            expected = trial.moments.get(moment)
+            found.setdefault(name, set()).add(moment)
+        else:
+            trial = trials.get((2, 2)) or trials.setdefault((2, 2), try_steps((2, 2), config))
+            number = re.fullmatch(r"\[([0-9]{1,4})\]", name)
+            expected = trial.group.get(moment) if number and int(number[1]) < groups else None
+        if expected != (tuple(value.shape), value.dtype):
+            raise ValueError(f"optimizer tensor {key} does not belong to {config.name} on this network")
+        if moment.split("|")[0] == "step" and not value.min() >= 0:
+            raise ValueError(f"optimizer tensor {key} is negative")
+    for name, moments in found.items():
+        if lacking := trials[shapes[name]].first - moments:
+            raise ValueError(f"optimizer tensor {name}|{min(lacking)} is missing")
+
+
+class Trial(NamedTuple):
+    """The state of an optimizer after some steps: shape and type by name, of a parameter and of its group.
+
+    ``first``: names of what a parameter has after one step.
+    """
+
+    moments: dict[str, Kind]
+    group: dict[str, Kind]
+    first: set[str]
+
+
+def try_steps(shape: tuple[int, ...], config: Optim, steps: int = 8) -> Trial:
+    """The state of an optimizer for a parameter of a shape; some begin with a part of it, and extend it later."""
+    parameter = nn.Parameter(torch.ones(shape))
+    parameter.grad = torch.full(shape, 1e-3)
+    optimizer = make_optimizer([{"params": [parameter]}], config)
+    first: set[str] = set()
+    for _ in range(steps):
+        optimizer.step()
+        first = first or set(_kinds(optimizer.state[parameter]))
+    group = {key: value for key, value in optimizer.param_groups[0].items() if key == "step"}
+    return Trial(_kinds(optimizer.state[parameter]), _kinds(group), first)
+
+
+def _kinds(state: Mapping[str, Any]) -> dict[str, Kind]:
+    """Shape and type by the name that a checkpoint has for each; numbers are tensors there."""
+    kinds = {key: (tuple(value.shape), value.dtype) for key, value in state.items() if isinstance(value, Tensor)}
+    numbers = {key: value for key, value in state.items() if type(value) in NUMBERS}
+    return kinds | {f"{key}|{type(value).__name__}": ((), NUMBERS[type(value)]) for key, value in numbers.items()}
 
 
 def scales(optimizer: torch.optim.Optimizer) -> list[float]:

@@ -7,11 +7,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..config import Config
 from ..errors import TrainingError
 from ..runs import checkpoint
 from ..runs.reader import RETRAIN
+from ..runtime.reading import as_mapping, as_real, as_whole, one_line
 from . import topk
 from .ema import Average
+from .optim import check_moments
 from .state import State
 from .swa import WeightMean
 from .task import Task
@@ -68,8 +71,12 @@ class Checkpoints:
         checkpoint.save(self.folder / "last", tensors, scalars(state, self.task) | more)
         topk.tidy(self.folder, state.top)
 
-    def restore(self, scaler: torch.amp.GradScaler | None) -> State | None:
+    def restore(self, scaler: torch.amp.GradScaler | None, config: Config, *, batches: int, steps: int) -> State | None:
         """Takes up ``last``; None if there is none.
+
+        Args:
+            batches: of an epoch.
+            steps: of the training.
 
         Raises:
             TrainingError: it is damaged, of another model or of another metric, or training has ended and what it
@@ -85,18 +92,28 @@ class Checkpoints:
                 )
             return None
         tensors, values = found
-        checkpoint.check_fit(last, tensors["model"], self.network)
+        for part, network in (("model", self.network), ("weights", self.average.network), ("swa", self.network)):
+            if part in tensors:
+                checkpoint.check_fit(last, tensors[part], network)
         values.pop("run", None)
         metric = values.pop("metric", None)
         if metric != self.task.metric.to_json():
             raise TrainingError(
-                f"{last}: is ranked by {metric}, this task by {self.task.metric.to_json()}. Use the version that began "
-                "the run (environment.json), or give another name="
+                f"{last}: is ranked by {one_line(str(metric))}, this task by {self.task.metric.to_json()}. Use the "
+                "version that began the run (environment.json), or give another name="
             )
-        self.task.load_state_dict(values.pop("task"))
-        if scaler is not None:
-            scaler.load_state_dict(values.pop("scaler"))
-        state = State(**values)
+        try:
+            self.task.load_state_dict(as_mapping(values.pop("task", None), "task"))
+            saved_scaler = values.pop("scaler", None)
+            if scaler is not None:
+                scaler.load_state_dict(_checked_scaler(saved_scaler, scaler))
+            state = State.from_json(values, epochs=config.epochs, batches=batches, steps=steps)
+            check_moments(self.network, config.optim, len(self.optimizer.param_groups), tensors["optimizer"])
+        except ValueError as error:
+            raise TrainingError(
+                f"{last}: is not of this training ({one_line(str(error))}). Restore it from a copy, or delete it: the "
+                "same command then continues from last.before, if there is one"
+            ) from None
         self.network.load_state_dict(tensors["model"])
         self.average.network.load_state_dict(tensors["weights"])
         if self.swa and "swa" in tensors:
@@ -107,7 +124,7 @@ class Checkpoints:
     def finish(self, state: State) -> None:
         """Writes ``final``, and with ``average_best`` the mean of the best as ``best``."""
         if state.top and any((self.folder / "top").glob("*")):  # else it was written, and final damaged since
-            save_best(self.folder, topk.mean(self.folder, state.top), state, self.task)
+            save_best(self.folder, topk.mean(self.folder, state.top, self.weights), state, self.task)
         weights = self.swa.network.state_dict() if self.swa else self.weights
         checkpoint.save(self.folder / "final", {"weights": weights}, scalars(state, self.task))
         topk.tidy(self.folder, [])
@@ -119,4 +136,22 @@ class Checkpoints:
             return None
         topk.tidy(self.folder, [])
         found = checkpoint.load(final)
-        return found[1] if found else None
+        if found is None:
+            return None
+        try:
+            as_whole(found[1].get("step")), as_real(found[1].get("seconds"), 0)
+        except ValueError as error:
+            raise TrainingError(
+                f"{final}: its state {error}. Restore it from a copy, or delete it: the same command makes it again "
+                "from last"
+            ) from None
+        return found[1]
+
+
+def _checked_scaler(values: Any, scaler: torch.amp.GradScaler) -> dict[str, Any]:
+    """A saved state of a scaler. Raises ValueError unless it has the fields of this one, as numbers."""
+    if not isinstance(values, dict) or values.keys() != scaler.state_dict().keys():
+        raise ValueError("scaler: does not have its fields")
+    for value in values.values():
+        as_real(value, 0)
+    return values

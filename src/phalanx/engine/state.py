@@ -1,6 +1,11 @@
 """The state of a training as scalars; the tensors are the model's, the average's and the optimizer's."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ..runtime.reading import as_mapping, as_real, as_whole, one_line
 
 
 @dataclass
@@ -27,7 +32,55 @@ class State:
     skipped_in_row: int = 0
     lr_factor: float = 1.0  # halved with on_nan=halve
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any], *, epochs: int, batches: int, steps: int) -> "State":
+        """A saved state.
+
+        Args:
+            epochs: of the training.
+            batches: of an epoch.
+            steps: of all epochs.
+
+        Raises:
+            ValueError: a field that no state has, or a value that no training reaches.
+        """
+        counts = dict.fromkeys(("images", "micro_batch", "skipped", "skipped_in_row"), 2**53)
+        counts |= {"batch": batches, "step": steps}
+        counts |= dict.fromkeys(("epoch", "monitored_epoch", "lr_reductions", "lr_reduction_epoch", "averaged"), epochs)
+        checks: dict[str, Callable[[Any], object]] = {key: partial(as_whole, high=most) for key, most in counts.items()}
+        checks |= {
+            "loss_sum": as_real, "seconds": partial(as_real, low=0), "lr_factor": partial(as_real, low=0, high=1),
+            "best": _optional, "monitored_best": _optional, "stopped": _switch,
+            "sums": lambda sums: [as_real(value) for value in as_mapping(sums).values()],
+            "top": partial(_ranking, epochs=epochs),
+        }  # fmt: skip
+        for key, value in values.items():
+            if key not in checks:
+                raise ValueError(f"has the unknown field {one_line(key, 40)}")
+            try:
+                checks[key](value)
+            except ValueError as error:
+                raise ValueError(f"{key} {error}") from None
+        return cls(**values)
+
     @property
     def place(self) -> str:
         """The step under way, in words."""
         return f"epoch {self.epoch + 1}, step {self.step + 1}"
+
+
+def _optional(value: Any) -> None:
+    if value is not None:
+        as_real(value)
+
+
+def _switch(value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ValueError("is not true or false")
+
+
+def _ranking(top: Any, epochs: int) -> None:
+    if not isinstance(top, list) or not all(isinstance(entry, list) and len(entry) == 2 for entry in top):
+        raise ValueError("is not a list of values and epochs")
+    for value, epoch in top:
+        as_real(value), as_whole(epoch, 1, epochs)

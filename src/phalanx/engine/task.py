@@ -137,7 +137,7 @@ class Task(Protocol):
         """Whatever of the task changes while training, as JSON types; saved with each checkpoint."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up a saved state."""
+        """Takes up a saved state. Raises ValueError if it is not one of this task."""
 
     def pinned_files(self) -> dict[str, str]:
         """Text by file name: what the training reads besides images. A run whose files differ is not continued."""

@@ -44,13 +44,21 @@ def tidy(folder: Path, top: Top) -> None:
             checkpoint.remove(place)
 
 
-def mean(folder: Path, top: Top) -> checkpoint.Tensors:
-    """Mean of the saved weights and floating-point buffers; counters are those of the best."""
+def mean(folder: Path, top: Top, like: checkpoint.Tensors) -> checkpoint.Tensors:
+    """Mean of the saved weights and floating-point buffers; counters are those of the best.
+
+    Args:
+        like: weights of the same network.
+
+    Raises:
+        TrainingError: some are missing, or of another network.
+    """
     parts = []
     for _, epoch in top:
         found = checkpoint.load_weights(folder / "top" / str(int(epoch)))
         if found is None:
             raise TrainingError(f"{folder}/top/{int(epoch)}: is missing; train the run again, or without average_best")
+        checkpoint.check_same(folder / "top" / str(int(epoch)), found[0], like)
         parts.append(found[0])
     return {
         key: torch.stack([part[key].double() for part in parts]).mean(0).to(value.dtype)

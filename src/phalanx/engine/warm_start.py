@@ -1,6 +1,5 @@
 """Begins a run with the weights of a finished one: warm start, fine-tuning, transfer to other classes."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from ..config import Config, flatten
 from ..data.records import Record
 from ..errors import ConfigError, TrainingError
 from ..runs.checkpoint import load_weights
-from ..runs.reader import FoldRun
+from ..runs.reader import RETRAIN, FoldRun
+from ..runtime.reading import LIST, MissingFile, one_line, read_mapping
 from ..runtime.terminal import say
 from .task import Task
 
@@ -34,7 +34,11 @@ def begin(
         return None
     begun = warm_start(task, config, fold, held_out)
     record = folder / "start.json"
-    if record.is_file() and json.loads(record.read_text(encoding="utf-8")) != begun:
+    try:
+        was = read_mapping(record, LIST, f"restore it from a copy, or delete the folder and {RETRAIN}")
+    except MissingFile:
+        return begun
+    if was != begun:
         raise TrainingError(f"{folder}: began with other weights than {begun['start']} holds now; give another name=")
     return begun
 
@@ -70,13 +74,13 @@ def warm_start(task: Task, config: Config, fold: int | None, held_out: Sequence[
         )
     left += [key for key in mine if key.startswith(new_parts) and key not in left]
     wanted = {key: value for key, value in mine.items() if key not in left}
-    bad = [key for key, value in wanted.items() if key not in weights or weights[key].shape != value.shape]
+    bad = [key for key, value in wanted.items() if key not in weights or not _alike(weights[key], value)]
     bad += [key for key in weights.keys() - mine.keys() if not key.startswith(task.head_prefixes)]
     if bad:
         a, b = (flatten(c.model.model_dump(mode="json", include=set(DECIDES_SHAPES))) for c in (other, config))
         differing = [f"model.{k}={a.get(k)} there, {b.get(k)} here" for k in {**a, **b} if a.get(k) != b.get(k)]
         raise ConfigError(
-            f"model.init_from={name}: another network ({len(bad)} tensors do not fit, such as {bad[0]}). "
+            f"model.init_from={name}: another network ({len(bad)} tensors do not fit, such as {one_line(bad[0], 99)}). "
             f"{'; '.join(differing) or 'Its code or its libraries differ'}"
         )
     task.network.load_state_dict({key: weights[key] for key in wanted}, strict=False)
@@ -111,6 +115,10 @@ def refuse_leaks(folder: Path, held_out: Sequence[Record]) -> None:
             f"{shared[0]}; begin with the fold of the same number and the same folds (data.folds_file), or train "
             "fold=all"
         )
+
+
+def _alike(old: Tensor, new: Tensor) -> bool:
+    return old.shape == new.shape and old.dtype == new.dtype
 
 
 def _of_classes(old: Tensor | None, new: Tensor, counts: tuple[int, int]) -> bool:

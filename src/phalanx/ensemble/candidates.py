@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -48,6 +48,12 @@ class OutOfFold:
     folds: np.ndarray
     folders: dict[int, list[MapsFolder]]
     progress: bool = True
+
+    @property
+    def options(self) -> list[dict[str, Any] | None]:
+        """The options of prediction with which each member's maps were made, as `soft.made_with`."""
+        first, *_ = self.folders.values()
+        return [maps.options for maps in first]
 
     def __iter__(self) -> Iterator[HeldOutImage]:
         """The images one by one.

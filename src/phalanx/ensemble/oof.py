@@ -73,6 +73,11 @@ def _matching_maps(
             if stored.sizes.keys() != {image for image, of in folds.items() if of == fold}:
                 raise DataError(f"{stored.name}: does not have the maps of its fold's images; {REMAKE_HINT}")
             maps[fold].append(stored)
+            if stored.options != (before := maps[min(runs)][-1]).options:
+                raise DataError(
+                    f"{stored.name}: its maps were made with other options of prediction, or another precision, than "
+                    f"{before.name}; {REMAKE_HINT}"
+                )
             if stored.classes != maps[fold][0].classes:
                 raise DataError(
                     f"{stored.name}: has other classes than {maps[fold][0].name}; they cannot vote together"

@@ -264,8 +264,10 @@ def postprocessing_of(
     return PostProcessing(
         classes=classes,
         members=[
-            TunedMember(name=name, votes=votes, hashes=of_member)
-            for name, votes, of_member in zip(held.members, chosen.votes.tolist(), hashes, strict=True)
+            TunedMember(name=name, votes=votes, hashes=of_member, options=options)
+            for name, votes, of_member, options in zip(
+                held.members, chosen.votes.tolist(), hashes, held.options, strict=True
+            )
         ],
         threshold=threshold,
         thresholds=_named(classes, chosen.thresholds, threshold),

@@ -232,8 +232,14 @@ def export_fold(fold: FoldMember, path: Path, side: int, pictures: dict[str, np.
                 )
         differences[kind] = found
     [weights] = fold.hashes.values()
+    more = path.with_name(f"{path.name}.data")
     return OnnxFile(
-        file=path.name, sha256=sha256_file(path), trained=fold.name, weights_sha256=weights, differences=differences
+        file=path.name,
+        sha256=sha256_file(path),
+        data_sha256=sha256_file(more) if more.exists() else None,
+        trained=fold.name,
+        weights_sha256=weights,
+        differences=differences,
     )
 
 

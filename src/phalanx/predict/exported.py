@@ -1,23 +1,25 @@
 """A run as ONNX files, predicted by onnxruntime without torch: the folder's description, its hashes, its members."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from ..config import Data, Predict, Strict, validate
 from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..runtime.files import sha256_file
 from ..runtime.provenance import digest
+from ..runtime.reading import fault, one_line, read_mapping
 from .maps import FLOOR, ProbabilityMaps
-from .soft import RunMember, map_options, on_grids
+from .soft import RunMember, made_with, map_options, on_grids
 from .views import probabilities, views_of
 
 DESCRIPTION_FILE = "export.json"
 FORMAT = "phalanx-export-1"
+REMEDY = "export the run again (phalanx export)"
 INSTALL_HINT = "install it by: .venv/bin/pip install '.[onnx]'"
 
 
@@ -34,8 +36,9 @@ class Difference(Strict):
 class OnnxFile(Strict):
     """A fold's network in one file."""
 
-    file: str
+    file: Annotated[str, Field(pattern=r"^[^/\\\x00]+\.onnx$")]
     sha256: str
+    data_sha256: str | None = None  # of FILE.data, where the weights of a network of more than 2 GiB are
     trained: str  # the fold's folder
     weights_sha256: str
     differences: dict[str, Difference]  # by picture: random, real
@@ -47,10 +50,10 @@ class ExportDescription(Strict):
     format: Literal["phalanx-export-1"]
     name: str
     weights: str
-    side: int
+    side: Annotated[int, Field(ge=1, le=1 << 15)]
     data: Data
     predict: Predict
-    folds: list[OnnxFile]
+    folds: Annotated[list[OnnxFile], Field(min_length=1)]
     made_with: dict[str, str]
 
 
@@ -73,23 +76,40 @@ def read_description(folder: Path) -> ExportDescription:
     Raises:
         DataError: a file is missing, cut or altered, or of another format.
     """
-    remedy = "export the run again (phalanx export)"
+    path = folder / DESCRIPTION_FILE
+    values = read_mapping(path, remedy=REMEDY)
     try:
-        values = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         if values.get("format") != FORMAT:
-            raise ValueError(f"its format is {values.get('format')!r}, not {FORMAT!r}")
+            raise ValueError(f"its format is {one_line(repr(values.get('format')), 40)}, not {FORMAT!r}")
         if values.pop("digest", None) != digest(values):
             raise ValueError("it was altered")
         about: ExportDescription = validate(values, ExportDescription)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{folder / DESCRIPTION_FILE}: not the description of an export ({error}); {remedy}") from None
-    for one in about.folds:
-        path = folder / one.file
-        if not path.is_file():
-            raise DataError(f"{path}: is missing; {remedy}")
-        if sha256_file(path) != one.sha256:
-            raise DataError(f"{path}: was altered or cut off (its SHA-256 is not that in {DESCRIPTION_FILE}); {remedy}")
+    except ValueError as error:
+        raise fault(path, f"not the description of an export ({one_line(str(error))})", REMEDY) from None
+    hashes = {one.file: one.sha256 for one in about.folds}
+    hashes |= {f"{one.file}.data": one.data_sha256 for one in about.folds if one.data_sha256}
+    if len(about.folds) > len({one.file for one in about.folds}):
+        raise fault(path, "names a file twice", REMEDY)
+    for name, expected in hashes.items():
+        _check_file(folder / name, expected)
+    for other in sorted([*folder.glob("*.onnx"), *folder.glob("*.onnx.data")]):
+        if other.name not in hashes:
+            raise fault(
+                other, f"is not of this export, as {DESCRIPTION_FILE} describes it", f"move it away, or {REMEDY}"
+            )
     return about
+
+
+def _check_file(path: Path, expected: str) -> None:
+    """Raises DataError unless a file has the SHA-256 that is expected."""
+    try:
+        found = sha256_file(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: is missing; {REMEDY}") from None
+    except OSError as error:
+        raise fault(path, f"cannot be read ({error.strerror})", REMEDY) from None
+    if found != expected:
+        raise DataError(f"{path}: was altered or cut off (its SHA-256 is not that in {DESCRIPTION_FILE}); {REMEDY}")
 
 
 def open_session(path: Path, threads: int | None = None) -> Any:
@@ -129,8 +149,25 @@ class ExportFold:
         )
         self.hashes = {self.name: one.weights_sha256}
         self.pairs, self.views = about.data.pair_indices, views_of(predict.tta)
+        self.options = made_with(about.data, predict, "32")
         self.session = open_session(folder / one.file, threads)
+        self._check_graph(about)
         self.key = digest(["onnx", one.sha256, *map_options(about.data, predict)])
+
+    def _check_graph(self, about: ExportDescription) -> None:
+        """Raises DataError unless the network takes the pictures, and gives the logits, that are described."""
+        side, classes = about.side, len(self.classes)
+        wanted = {
+            "images": ("tensor(uint8)", [1, 1, side, side]),
+            "logits": ("tensor(float)", [1, classes, side, side]),
+        }
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        found = {one.name: (one.type, list(one.shape)) for one in (*inputs, *outputs) if one.name in wanted}
+        if len(inputs) != 1 or found != wanted:
+            raise DataError(
+                f"{self.name}: is not the network that {DESCRIPTION_FILE} describes, from uint8[1, 1, {side}, {side}] "
+                f"to {classes} classes; {REMEDY}"
+            )
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
         return on_grids(images, self.data, self.predict, lambda pictures, _: [self._maps_of(one) for one in pictures])
@@ -141,7 +178,11 @@ class ExportFold:
         return probabilities(self._logits, picture[None, None], self.views, self.pairs, floor)[0]
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
-        return self.session.run(["logits"], {"images": np.ascontiguousarray(images)})[0]
+        try:
+            return self.session.run(["logits"], {"images": np.ascontiguousarray(images)})[0]
+        except Exception as error:  # of onnxruntime's own kinds, such as for want of memory
+            text = one_line(f"{type(error).__name__}: {error}")
+            raise DataError(f"{self.name}: onnxruntime cannot compute it ({text}); {REMEDY}") from None
 
 
 def open_export(

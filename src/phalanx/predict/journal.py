@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..errors import DataError, OutputError, PhalanxError
 from ..runtime.files import (
     append_bytes,
+    not_ours,
     own_folder,
     refuse_links_in,
     remove_files,
@@ -22,8 +23,11 @@ from ..runtime.files import (
     write_text,
 )
 from ..runtime.locks import LockHeld, lock
+from ..runtime.reading import as_hash, as_name, decode, open_regular, parse_json, read_bytes
+from ..runtime.sidecar import checked_size
 
 FILES = re.compile(r"key|agreement|watched|rows\.\d+")  # of a part folder; `watched` is of an earlier version
+MAX_RECORD = 256 << 20  # bytes of a record: the RLEs of an image
 MAPS = re.compile(r"maps\.json|.+\.npz")
 
 
@@ -61,7 +65,7 @@ class Journal:
     def __init__(self, csv: Path, key: str):
         self.folder = part_folder(csv)
         saved = self.folder / "key"
-        if not saved.is_file() or saved.read_bytes() != key.encode():
+        if not _has_key(saved, key):
             remove_folder(self.maps, is_map)
             remove_files(self.folder, is_ours, keep=(".lock",))
             write_text(saved, key)
@@ -81,7 +85,7 @@ class Journal:
             return place is not None
         try:
             return place.map == sha256_file(map_in(self.folder, image))
-        except FileNotFoundError:
+        except OSError:
             return False
 
     @classmethod
@@ -91,8 +95,7 @@ class Journal:
         Raises:
             PhalanxError: no prediction of this key is in progress.
         """
-        saved = part_folder(csv) / "key"
-        if not saved.is_file() or saved.read_bytes() != key.encode():
+        if not _has_key(part_folder(csv) / "key", key):
             raise PhalanxError(
                 f"{csv}: no prediction of the same members, options, images and kind of device is in progress; part= "
                 "is for the processes that workers= and devices= start"
@@ -106,7 +109,7 @@ class Journal:
             offset: None: the present end.
         """
         try:
-            with (self.folder / f"rows.{writer}").open("rb") as file:
+            with open_regular(self.folder / f"rows.{writer}") as file:
                 file.seek(*(0, os.SEEK_END) if offset is None else (offset,))
                 offset = file.tell()
                 text = file.read()
@@ -116,9 +119,17 @@ class Journal:
         return sum(map(bool, whole.split(b"\n"))), offset + len(whole)
 
     def index_file(self, path: Path) -> None:
-        """Finds the records of a file."""
-        with path.open("rb") as file:
-            while line := file.readline():
+        """Finds the records of a file.
+
+        Raises:
+            OutputError: it is not a regular file.
+        """
+        try:
+            file = open_regular(path)
+        except OSError:
+            raise not_ours(path) from None
+        with file:
+            while line := file.readline(MAX_RECORD):
                 with suppress(ValueError):
                     row = _row(line)
                     self.places[row.image] = RecordPlace(path, file.tell() - len(line), row.size, row.map)
@@ -131,9 +142,9 @@ class Journal:
         """
         for image in images:
             place = self.places[image]
-            with place.file.open("rb") as file:
+            with open_regular(place.file) as file:
                 file.seek(place.offset)
-                line = file.readline()
+                line = file.readline(MAX_RECORD)
             try:
                 yield image, _row(line).rles
             except ValueError:
@@ -145,8 +156,8 @@ class Journal:
     def note(self, name: str) -> list[Any]:
         """What :meth:`write_note` wrote, in a list; an empty one if it is missing or was altered."""
         try:
-            return [unseal((self.folder / name).read_bytes())]
-        except (FileNotFoundError, ValueError):
+            return [unseal(read_bytes(self.folder / name))]
+        except ValueError:  # among them DataError
             return []
 
     def write_note(self, name: str, value: Any) -> None:
@@ -173,15 +184,25 @@ def unseal(line: bytes) -> Any:
     digest, _, text = line.removesuffix(b"\n").partition(b" ")
     if not line.endswith(b"\n") or hashlib.sha256(text).hexdigest().encode() != digest:
         raise ValueError("cut or altered")
-    return json.loads(text)
+    return parse_json(decode(text))
 
 
 def _row(line: bytes) -> PredictedRow:
+    """A record. Raises ValueError if it is cut, altered, or not one."""
+    values = unseal(line)
+    if not isinstance(values, list) or len(values) != 4:
+        raise ValueError("a record of another kind")
+    image, size, rles, about_map = values
+    if not isinstance(rles, list) or not all(isinstance(rle, str) for rle in rles):
+        raise ValueError("a record of another kind")
+    return PredictedRow(as_name(image), checked_size(size, image), rles, about_map and as_hash(about_map))
+
+
+def _has_key(saved: Path, key: str) -> bool:
     try:
-        image, (height, width), rles, about_map = unseal(line)
-    except TypeError:
-        raise ValueError("a record of another kind") from None
-    return PredictedRow(image, (height, width), rles, about_map)
+        return read_bytes(saved, 4096) == key.encode()
+    except DataError:
+        return False
 
 
 def part_folder(csv: Path) -> Path:

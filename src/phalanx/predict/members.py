@@ -15,12 +15,12 @@ from ..errors import ConfigError, DataError
 from ..models.build import build, one_line
 from ..models.film import ConditionedNetwork
 from ..models.segmenter import dry_run
-from ..runs.checkpoint import load_weights
+from ..runs.checkpoint import check_fit, load_weights
 from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import Device, open_device
 from ..runtime.provenance import digest
 from .maps import FLOOR, ProbabilityMaps
-from .soft import RunMember, map_options, on_grids
+from .soft import RunMember, made_with, map_options, on_grids
 from .views import probabilities, views_of
 
 
@@ -54,6 +54,7 @@ class FoldMember:
         self.side, self.device, self.views = config.data.size, device, views_of(self.predict.tta)
         self.sides = self.predict.sides(config.data.size)
         network = build(config.model, classes=len(self.classes), size=config.data.size, pretrained=False)
+        check_fit(folder / weights, found[0], network)
         network.load_state_dict(found[0])
         self.network = network.eval()
         self._check_sizes()
@@ -65,6 +66,7 @@ class FoldMember:
             self.sheet = read_sheet(data, config.model.metadata, trained, some=False)
             self.strangers: set[str] = set()
         sheet = None if self.sheet is None else self.sheet.to_csv()
+        self.options = made_with(config.data, self.predict, device.precision)
         ways, seen = map_options(config.data, self.predict)
         self.key = digest([found[1], ways, seen, sheet, device.torch.type, device.precision])
 

@@ -7,16 +7,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Count, Strict, validate
+from ..config import Strict, validate
 from ..errors import ConfigError, DataError
 from ..masks.stack import Stack
 from ..runtime.files import write_json
+from ..runtime.reading import fault, one_line, read_mapping
+from ..runtime.sidecar import MAX_PIXELS
 from .components import Cleaning
 from .maps import ProbabilityMaps, Size, stack_of_parts
 from .soft import SoftMember
 
 FORMAT: Literal["phalanx-postprocess-1"] = "phalanx-postprocess-1"
 EARLIER_FORMAT = "phalanx-decided-1"
+MAX_VOTES = 999_999_999
 
 
 class TunedMember(Strict):
@@ -25,22 +28,51 @@ class TunedMember(Strict):
     Attributes:
         votes: 0 if it is left out.
         hashes: SHA-256 of its folds' weights, by folder.
+        options: with which its maps were made, as `soft.made_with`; None if they do not record it.
     """
 
     name: str
-    votes: Annotated[int, Field(ge=0)]
-    hashes: dict[str, str]
+    votes: Annotated[int, Field(ge=0, le=MAX_VOTES)]
+    hashes: Annotated[dict[str, str], Field(min_length=1)]
+    options: dict[str, Any] | None = None
+
+    def check_options(self, member: SoftMember) -> None:
+        """Compares how the maps of a member are made with how those were that it was tuned on.
+
+        Another precision, and maps that do not record their options, are noted.
+
+        Raises:
+            DataError: other views, sizes or windows.
+        """
+        if self.options is None or member.options is None:
+            which = "its maps do" if self.options else "postprocess= does"
+            print(
+                f"note: {member.name}: {which} not record the options of prediction; they are not compared", flush=True
+            )
+            return
+        for key, was in self.options.items():
+            now = member.options.get(key)
+            if now == was:
+                continue
+            text = f"{member.name}: has {one_line(key, 40)} {_shown(now)}, postprocess= was tuned with {_shown(was)}"
+            if key != "precision":
+                raise DataError(f"{text}; predict with the same options, or tune again")
+            print(f"note: {text}", flush=True)
+
+
+def _shown(value: Any) -> str:
+    return one_line(json.dumps(value, ensure_ascii=False), 100)
 
 
 class PostProcessing(Strict):
     """What replaces equal votes, one threshold and masks as they are. Classes that are not named keep these."""
 
     format: Literal["phalanx-postprocess-1"] = FORMAT
-    classes: list[str]
+    classes: Annotated[list[str], Field(min_length=1)]
     members: Annotated[list[TunedMember], Field(min_length=1)]
     threshold: Annotated[float, Field(gt=0, lt=1)]
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]]
-    smallest: dict[str, Count]  # pixels of the image; smaller parts are removed
+    smallest: dict[str, Annotated[int, Field(ge=1, le=MAX_PIXELS)]]  # pixels of the image; smaller parts are removed
     largest: list[str]
     holes: list[str]
     choices: list[dict[str, Any]]  # the table, for people
@@ -62,22 +94,20 @@ class PostProcessing(Strict):
         Raises:
             ConfigError: no such file, one of another format, or one with impossible values.
         """
+        remedy = "make it with phalanx tune"
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            found = values.get("format") if isinstance(values, dict) else None
+            values = read_mapping(path, remedy=remedy)
+            found = values.get("format")
             if found == EARLIER_FORMAT:
-                raise ValueError(f"its format {found!r} is that of phalanx decide in an earlier version")
+                raise fault(path, f"its format {found!r} is that of phalanx decide in an earlier version", remedy)
             if found != FORMAT:
-                raise ValueError(f"its format is not {FORMAT!r}")
-        except (OSError, ValueError, RecursionError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise ConfigError(
-                f"postprocess={path}: not a post-processing file ({reason}); make it with phalanx tune"
-            ) from None
+                raise fault(path, f"its format is not {FORMAT!r}", remedy)
+        except DataError as error:
+            raise ConfigError(f"postprocess={error}") from None
         try:
             return validate(values, cls)
         except ConfigError as error:
-            raise ConfigError(f"postprocess={path}: {error}; make it again with phalanx tune") from None
+            raise ConfigError(f"postprocess={path}: {one_line(str(error))}; make it again with phalanx tune") from None
 
     def write(self, path: Path) -> None:
         """Writes the file, whole or not at all."""
@@ -87,7 +117,7 @@ class PostProcessing(Strict):
         """The votes of each member, 0 for one that is left out.
 
         Raises:
-            DataError: other classes, or other members than it was tuned on.
+            DataError: other classes, or other members than it was tuned on, or the same predicted otherwise.
         """
         for member in members:
             if list(member.classes) != self.classes:
@@ -102,6 +132,7 @@ class PostProcessing(Strict):
                     f"{member.name}: postprocess= was tuned on the weights of {names}, each once; name these members "
                     "with the same folds and weights, or tune again"
                 )
+            found.check_options(member)
             votes.append(found.votes)
         absent = [tuned.name for tuned in known.values() if tuned.votes]
         if absent:

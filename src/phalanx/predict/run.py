@@ -93,7 +93,8 @@ def write_submission(
             vote = {**vote, "agreement": next(iter(journal.note("agreement")), None)}
         table.write(path, journal.rows(names), classes, sizes, hashes, vote, key)
         if maps_folder is not None:
-            write_about(journal.maps, classes, hashes, sizes, key, threshold)
+            options = members[0].options if len(members) == 1 else None
+            write_about(journal.maps, classes, hashes, sizes, key, threshold, options)
             remove_maps(maps_folder)
             journal.maps.rename(maps_folder)
         journal.finish()

@@ -23,6 +23,7 @@ class SoftMember(Protocol):
     classes: list[str]
     hashes: dict[str, str]  # of the weights of each of its folds, by folder
     key: str  # equal for members that return the same maps
+    options: dict[str, Any] | None  # with which its maps are made, as `made_with`; None if unknown
     needs_images: bool
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
@@ -40,6 +41,8 @@ class RunMember:
         self.threshold: float = folds[0].predict.threshold
         self.hashes = {key: value for fold in folds for key, value in fold.hashes.items()}
         self.key = digest([fold.key for fold in folds])
+        own = [fold.options for fold in folds]
+        self.options: dict[str, Any] | None = own[0] if all(other == own[0] for other in own) else None
         self._monitor: AgreementMonitor | None = None
         self._threshold = 0.5
 
@@ -112,3 +115,15 @@ def map_options(data: Data, predict: Predict) -> tuple[dict[str, Any], dict[str,
         predict.model_dump(mode="json", exclude={"batch", "oof_prob", "threshold"}),
         data.model_dump(mode="json", include={"size", "blackout", "background", "pairs", "classes"}),
     )
+
+
+def made_with(data: Data, predict: Predict, precision: str) -> dict[str, Any]:
+    """The options of a prediction that change its maps, as JSON types and as a message names them."""
+    mirrored = [name for name in ("hflip", "vflip") if name in predict.tta]
+    rotated = ["rotate"] if "rotate" in predict.tta else []
+    return {
+        "tta": (["hflip"] if mirrored and rotated else mirrored) + rotated,  # mirrors of rotated views are the same
+        "input sizes": sorted(predict.sides(data.size)),
+        "window": predict.window and predict.window.model_dump(mode="json"),
+        "precision": precision,
+    }

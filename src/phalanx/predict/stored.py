@@ -3,6 +3,8 @@
 import hashlib
 import json
 import math
+import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -15,11 +17,36 @@ import numpy as np
 
 from ..data.records import Record
 from ..errors import DataError, OutputError
-from ..runtime.files import check_files, format_mark, refuse_foreign, remove_folder, write_bytes, write_json
+from ..runtime.files import check_files, refuse_foreign, remove_folder, write_bytes, write_json
+from ..runtime.provenance import digest
+from ..runtime.reading import (
+    LIST,
+    as_mapping,
+    as_name,
+    as_names,
+    as_real,
+    as_whole,
+    decode,
+    fault,
+    one_line,
+    parse_json,
+    read_bytes,
+    read_mapping,
+)
+from ..runtime.sidecar import checked_size
 from .maps import EMPTY, Box, ProbabilityMaps, Size, box_of
 
-FORMAT = "phalanx-map-1"
-MAX_SIDE = 1 << 15  # side of a grid that is believed
+FORMAT = "phalanx-map-2"
+EARLIER_FORMAT = "phalanx-map-1"  # the same without digests
+MARK = '"format": "phalanx-map-'  # of files of either
+MAX_SIDE = 1 << 15  # side of a grid
+MAX_CODES = 1 << 29  # of a file: the boxes of 32 classes that fill a grid of 4096 pixels
+MAX_ABOUT = 1 << 20  # bytes of a file's metadata, and of its boxes
+MAX_RATIO = 1040  # of deflate; a file that claims more content is not one
+HEADER = re.compile(  # of an array as numpy writes it
+    rb"\x93NUMPY\x01\x00(..)\{'descr': '(\|u1|<i4)', 'fortran_order': False, 'shape': \(([0-9]{1,10}),( 4)?\), \} *\n",
+    re.DOTALL,
+)
 REMAKE_HINT = "delete it and make it again (infer: maps=true; out-of-fold maps: the run's phalanx train once more)"
 
 
@@ -84,6 +111,9 @@ def write_map(
 
     Returns:
         SHA-256 of the file.
+
+    Raises:
+        OutputError: maps of more pixels than a file may have.
     """
     offset = code_offset(threshold)
     boxes, blocks = [], []
@@ -93,17 +123,16 @@ def write_map(
         moved = Box(inner.top + box.top, inner.left + box.left, inner.bottom + box.top, inner.right + box.left)
         boxes.append(EMPTY if inner == EMPTY else moved)
         blocks.append(codes[inner.slices].ravel())
+    codes, places = np.concatenate([np.zeros(0, np.uint8), *blocks]), np.array(boxes, np.int32).reshape(-1, 4)
+    if len(codes) > MAX_CODES:
+        raise OutputError(f"{path}: its maps have {len(codes)} pixels; {MAX_CODES} can be stored, so lower input_size=")
     about = {
         "format": FORMAT, "image": image, "size": list(size), "side": maps.side, "offset": offset,
         "classes": list(classes), "run_hashes": dict(run_hashes),
     }  # fmt: skip
+    about["digest"] = _digest_of(about, places, codes)
     buffer = BytesIO()
-    np.savez_compressed(
-        buffer,
-        about=np.frombuffer(json.dumps(about).encode(), np.uint8),
-        boxes=np.array(boxes, np.int32).reshape(-1, 4),
-        codes=np.concatenate([np.zeros(0, np.uint8), *blocks]),
-    )
+    np.savez_compressed(buffer, about=np.frombuffer(json.dumps(about).encode(), np.uint8), boxes=places, codes=codes)
     write_bytes(path, buffer.getvalue())
     return hashlib.sha256(buffer.getbuffer()).hexdigest()
 
@@ -114,43 +143,80 @@ def read_map(path: Path) -> StoredMap:
     Raises:
         DataError: no such file, or one that is cut, altered or of another kind.
     """
+    content = read_bytes(path, MAX_CODES, REMAKE_HINT)
     try:
-        with np.load(path, allow_pickle=False) as stored:  # each part has a checksum
-            about: dict[str, Any] = json.loads(stored["about"].tobytes().decode())
-            if about["format"] != FORMAT:
-                raise ValueError(f"its format is {about['format']!r}, not {FORMAT!r}")
-            return _checked(about, stored["boxes"], stored["codes"])
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such probability map; {REMAKE_HINT}") from None
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            return _of_archive(archive, len(content))
     except (
-        OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, MemoryError, NotImplementedError,
-        RuntimeError, RecursionError, zipfile.BadZipFile, zlib.error,
+        ValueError, KeyError, EOFError, OSError, MemoryError, NotImplementedError, OverflowError, RuntimeError,
+        IndexError, struct.error, zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
-        raise DataError(
-            f"{path}: not a whole probability map ({type(error).__name__}: {error}); {REMAKE_HINT}"
-        ) from None
+        text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise fault(path, f"not a whole probability map ({one_line(text)})", REMAKE_HINT) from None
 
 
-def _checked(about: dict[str, Any], boxes: np.ndarray, codes: np.ndarray) -> StoredMap:
-    classes, side, offset = about["classes"], about["side"], about["offset"]
-    height, width = about["size"]
-    if not (isinstance(side, int) and 0 < side <= MAX_SIDE and 0 <= offset < 1 and min(height, width) > 0):
-        raise ValueError("its size or grid is impossible")
-    if boxes.shape != (len(classes), 4) or boxes.dtype.kind != "i" or codes.dtype != np.uint8 or codes.ndim != 1:
-        raise ValueError("its parts do not fit each other")
-    places = [Box(*row) for row in boxes.tolist()]
-    inside = all(0 <= b.top <= b.bottom <= side and 0 <= b.left <= b.right <= side for b in places)
+def _of_archive(archive: zipfile.ZipFile, size: int) -> StoredMap:
+    """The map of a zip file of some bytes. Nothing is unpacked whose size was not checked."""
+    parts = {part.filename: part for part in archive.infolist()}
+    if sorted(part.filename for part in archive.infolist()) != ["about.npy", "boxes.npy", "codes.npy"]:
+        raise ValueError("its parts are not about, boxes and codes, each once")
+    for part in parts.values():
+        if part.flag_bits & 1 or part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"its part {part.filename} is encrypted, or packed in another way than by deflate")
+        limit = MAX_CODES if part.filename == "codes.npy" else MAX_ABOUT
+        if part.file_size > min(limit, MAX_RATIO * size) + 4096:
+            raise ValueError(f"its part {part.filename} claims {part.file_size} bytes")
+    about = as_mapping(parse_json(decode(_array(archive.read("about.npy"), "|u1").tobytes())))
+    if about.get("format") not in (FORMAT, EARLIER_FORMAT):
+        raise ValueError(f"its format is {one_line(repr(about.get('format')), 40)}, not {FORMAT!r}")
+    boxes = _array(archive.read("boxes.npy"), "<i4").reshape(-1, 4)
+    places = _places(boxes, as_names(about.get("classes"), "classes"), as_whole(about.get("side"), 1, MAX_SIDE))
     areas = [box.shape[0] * box.shape[1] for box in places]
-    if not inside or sum(areas) != len(codes):
+    if not 0 < parts["codes.npy"].file_size - sum(areas) < 4096:
         raise ValueError("its parts do not fit each other")
-    ends = np.cumsum([0, *areas])
+    codes = _array(archive.read("codes.npy"), "|u1")
+    if len(codes) != sum(areas):
+        raise ValueError("its parts do not fit each other")
+    if about.pop("digest", None) != (_digest_of(about, boxes, codes) if about["format"] == FORMAT else None):
+        raise ValueError("it was altered")
+    return _stored(about, places, np.cumsum([0, *areas]), codes)
+
+
+def _array(content: bytes, kind: str) -> np.ndarray:
+    """The array [n] in a file of numpy's format, a view of ``content``; of n times 4 for a second axis of 4."""
+    found = HEADER.match(content)
+    if not found or found[2].decode() != kind or len(found[0]) != 10 + int.from_bytes(found[1], "little"):
+        raise ValueError("a part of it is not an array of its kind")
+    values = np.frombuffer(content, kind, offset=len(found[0]))
+    if len(values) != int(found[3]) * (4 if found[4] else 1):
+        raise ValueError("a part of it has another size than its header says")
+    return values
+
+
+def _digest_of(about: Mapping[str, Any], boxes: np.ndarray, codes: np.ndarray) -> str:
+    parts = [digest(about), *(hashlib.sha256(np.ascontiguousarray(one)).hexdigest() for one in (boxes, codes))]
+    return digest(parts)
+
+
+def _places(boxes: np.ndarray, classes: list[str], side: int) -> list[Box]:
+    """The box of each class. Raises ValueError unless each is inside the grid."""
+    places = [Box(*row) for row in boxes.tolist()]
+    if len(places) != len(classes):
+        raise ValueError(f"it has {len(places)} boxes for {len(classes)} classes")
+    if not all(0 <= b.top <= b.bottom <= side and 0 <= b.left <= b.right <= side for b in places):
+        raise ValueError("a box of it is not inside its grid")
+    return places
+
+
+def _stored(about: dict[str, Any], places: list[Box], ends: np.ndarray, codes: np.ndarray) -> StoredMap:
+    image, offset = as_name(about.get("image")), as_real(about.get("offset"), 0, math.nextafter(1, 0))
+    size = checked_size(about.get("size"), image)
     blocks = [
         dequantise(codes[a:b].reshape(box.shape), offset, box.top + box.left)
         for a, b, box in zip(ends, ends[1:], places, strict=False)
     ]
-    return StoredMap(
-        ProbabilityMaps(side, places, blocks), about["image"], classes, (height, width), about["run_hashes"]
-    )
+    hashes = as_mapping(about.get("run_hashes"), "run_hashes")
+    return StoredMap(ProbabilityMaps(about["side"], places, blocks), image, about["classes"], size, hashes)
 
 
 class MapsFolder:
@@ -160,6 +226,8 @@ class MapsFolder:
         sizes: height and width of each image it holds.
         hashes: of the weights of each fold it was made from, by folder.
         threshold: at which its codes preserve the masks.
+        options: of prediction, as `soft.made_with`, with which its maps were made; None if they are of several
+            members, or of an earlier version.
 
     Raises:
         DataError: its maps.json cannot be read.
@@ -168,20 +236,35 @@ class MapsFolder:
     needs_images = False
 
     def __init__(self, folder: Path):
+        path = folder / "maps.json"
+        about = read_mapping(path, LIST, REMAKE_HINT)
         try:
-            about = json.loads((folder / "maps.json").read_text(encoding="utf-8"))
-            if about["format"] != FORMAT:
-                raise ValueError(f"its format is {about['format']!r}, not {FORMAT!r}")
-            self.classes, self.hashes = list(about["classes"]), dict(about["run_hashes"])
-            self.sizes: dict[str, Size] = {name: (int(h), int(w)) for name, (h, w) in about["sizes"].items()}
-            self.key: str = about["key"]
-            self.threshold = float(about["threshold"])
-            if not 0 < self.threshold < 1:
-                raise ValueError(f"threshold {self.threshold}")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            reason = f"maps.json: {type(error).__name__}: {error}"
-            raise DataError(f"{folder}: not a folder of probability maps ({reason}); {REMAKE_HINT}") from None
+            self._take(about)
+        except ValueError as error:
+            text = f"{folder}: not a folder of probability maps (maps.json: {one_line(str(error))}); {REMAKE_HINT}"
+            raise DataError(text) from None
         self.name, self.folder = str(folder), folder
+
+    def _take(self, about: dict[str, Any]) -> None:
+        """Takes over the content of maps.json. Raises ValueError if it is not one."""
+        found = about.get("format")
+        if found not in (FORMAT, EARLIER_FORMAT):
+            raise ValueError(f"its format is {one_line(repr(found), 40)}, not {FORMAT!r}")
+        if about.pop("digest", None) != (digest(about) if found == FORMAT else None):
+            raise ValueError("it was altered")
+        self.classes = as_names(about.get("classes"), "classes")
+        hashes = as_mapping(about.get("run_hashes"), "run_hashes")
+        self.hashes = {as_name(run): as_name(value) for run, value in hashes.items()}
+        sizes = as_mapping(about.get("sizes"), "sizes")
+        if odd := next((name for name in sizes if "/" in as_name(name)), None):
+            raise ValueError(f"the image {one_line(odd, 60)} is not a file name")
+        self.sizes: dict[str, Size] = {name: checked_size(size, name) for name, size in sizes.items()}
+        self.key = as_name(about.get("key"))
+        self.threshold = as_real(about.get("threshold"))
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"threshold {self.threshold:g}")
+        options = about.get("options")
+        self.options: dict[str, Any] | None = None if options is None else as_mapping(options, "options")
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
         """The stored maps of each image. ``images`` uint8[H, W], if there are any, must have its size.
@@ -241,7 +324,7 @@ def _names(folder: Path) -> set[str]:
         names = {"maps.json", *(f"{name}.npz" for name in MapsFolder(folder).sizes)}
     except DataError:
         with suppress(OutputError):  # damaged, but it was one of ours
-            refuse_foreign(folder / "maps.json", format_mark("map"))
+            refuse_foreign(folder / "maps.json", MARK)
             names = {"maps.json"}
     for path in folder.glob("*.npz"):
         if path.name not in names:
@@ -258,8 +341,15 @@ def write_about(
     sizes: Mapping[str, Size],
     key: str,
     threshold: float,
+    options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes ``maps.json``, which makes the folder a member. ``key``: of members, images and options."""
-    about = {"format": FORMAT, "key": key, "threshold": threshold}
+    """Writes ``maps.json``, which makes the folder a member.
+
+    Args:
+        key: of members, images and options.
+        options: with which the maps were made, as `soft.made_with`, if all have the same.
+    """
+    about: dict[str, Any] = {"format": FORMAT, "key": key, "threshold": threshold, "options": options}
     about |= {"classes": list(classes), "run_hashes": dict(run_hashes)}
-    write_json(folder / "maps.json", about | {"sizes": {name: list(size) for name, size in sizes.items()}})
+    about |= {"sizes": {name: list(size) for name, size in sizes.items()}}
+    write_json(folder / "maps.json", about | {"digest": digest(about)})

@@ -21,10 +21,13 @@ from torch import Tensor, nn
 
 from ..errors import TrainingError
 from ..runtime.files import disk_text, refuse_link, remove_folder, sha256_file, sync_folder, why_unwritable
+from ..runtime.reading import as_hash, as_mapping, as_name, one_line, read_mapping
 
 Tensors = dict[str, Tensor]
 MANIFEST = "state.json"
-DAMAGE = (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError)  # in which damage shows
+# in which damage shows; the last four are of safetensors, whose headers name kinds and sizes of tensors
+DAMAGE = (OSError, ValueError, SafetensorError, KeyError, RuntimeError, MemoryError, TypeError)
+PART = re.compile(r"\w+\.safetensors")  # a manifest names no file elsewhere
 FILES = re.compile(r"state\.json|.+\.safetensors|\.tmp\w+")  # the last is what safetensors renames when it is whole
 NUMBERS = {int: torch.int64, float: torch.float64, bool: torch.bool}
 
@@ -128,29 +131,47 @@ def _newest(
         try:
             state, hashes = _manifest(place)
             if run is not None and state.get("run", run) != run:
-                raise ValueError(f"it is of {state['run']}")
+                raise ValueError(f"it is of {as_name(state['run'])}")
             absent = [part for part in parts if f"{part}.safetensors" not in hashes]
             if absent:
                 raise ValueError(f"holds no {' and no '.join(absent)}")
             _check_files(place, hashes)
             tensors = {Path(name).stem: load_file(place / name) for name in hashes}
+            _check_finite(tensors)
             if trouble:
                 print(f"{trouble[0]}; continuing from the checkpoint before it", flush=True)
             return tensors, state, hashes
         except DAMAGE as error:
-            trouble.append(f"{place}: not a whole checkpoint ({error})")
+            trouble.append(f"{place}: not a whole checkpoint ({one_line(_reason(error))})")
     if trouble:
         raise TrainingError(f"{'; '.join(trouble)}. {remedy}")
     return None
 
 
 def _manifest(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """State and SHA-256 by file; ValueError or the like if it was altered. Earlier versions wrote no digest."""
-    about = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    digest = about.pop("digest", None)
-    if digest is not None and digest != _digest_of(about):
+    """State and SHA-256 by file; ValueError or the like if it was altered."""
+    about = read_mapping(folder / MANIFEST)
+    if about.pop("digest", None) != _digest_of(about):
         raise ValueError(f"{MANIFEST} was altered")
-    return about, about.pop("files")
+    hashes = as_mapping(about.pop("files", None), "files")
+    for name, digest in hashes.items():
+        if not PART.fullmatch(name):
+            raise ValueError(f"{MANIFEST} names the file {name!r}, which is not of a checkpoint")
+        as_hash(digest)
+    return about, hashes
+
+
+def _check_finite(tensors: dict[str, Tensors]) -> None:
+    for part, values in tensors.items():
+        for name, value in values.items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise ValueError(f"{part} tensor {name} is not finite")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{Path(str(error.filename)).name}: {error.strerror}" if error.filename else str(error)
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def _check_files(folder: Path, hashes: dict[str, str]) -> None:
@@ -164,16 +185,26 @@ def _digest_of(about: dict[str, Any]) -> str:
 
 
 def check_fit(folder: Path, saved: Tensors, network: nn.Module) -> None:
-    """Raises TrainingError unless the saved tensors are those of the network, by name and shape."""
-    own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    other = {name: tuple(value.shape) for name, value in saved.items()}
+    """Raises TrainingError unless the saved tensors are those of the network, by name, shape and type."""
+    check_same(folder, saved, network.state_dict())
+
+
+def check_same(folder: Path, saved: Tensors, expected: Tensors) -> None:
+    """As :func:`check_fit`, with the tensors of a network."""
+    own, other = ({name: _kind(value) for name, value in found.items()} for found in (expected, saved))
     if own != other:
         name = next(name for name in {**own, **other} if own.get(name) != other.get(name))
-        there, here = (shapes.get(name, "missing") for shapes in (other, own))
+        there, here = (kinds.get(name, "missing") for kinds in (other, own))
         raise TrainingError(
-            f"{folder}: is of another model: {name} is {there} there and {here} in this recipe. Use the version that "
-            "began the run (environment.json), or delete its folder to train it again"
+            f"{folder}: is of another model: {one_line(name, 100)} is {there} there and {here} in this recipe. Use the "
+            "version that began the run (environment.json), or delete its folder to train it again"
         )
+
+
+def _kind(value: Tensor) -> str:
+    """Shape, and type if it is not the usual one, in words."""
+    shape = str(tuple(value.shape))
+    return shape if value.dtype == torch.float32 else f"{shape} of {str(value.dtype).removeprefix('torch.')}"
 
 
 def optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:

@@ -13,9 +13,11 @@ from ..errors import DataError
 from ..runtime.files import sha256_file, write_text
 from ..runtime.locks import lock
 from ..runtime.provenance import commit
+from ..runtime.reading import LIST, MissingFile, fault, one_line, read_rows
 from ..runtime.sidecar import read_sidecar
 from .reader import FoldResult, FoldRun, folds_of
 
+REMEDY = "mend it by hand, or move it away to begin another"
 LEDGER = Path("submissions") / "ledger.csv"
 
 
@@ -63,7 +65,7 @@ def run_row(run: Path, experiment: str = "", *, every: bool = True) -> LedgerRow
         kind="run",
         name=run.name,
         experiment=experiment,
-        commit=folds[0].environment.get("commit") or "",
+        commit=folds[0].environment["commit"] or "",
         metric=first.metric.name if first else "",
         higher_is_better=str(first.metric.higher_is_better).lower() if first else "",
         folds=" ".join(f"{fold.number}:{result.text}" for fold, result in scored.items()),
@@ -146,13 +148,10 @@ def read(ledger: Path) -> list[LedgerRow]:
     Raises:
         DataError: another table.
     """
-    if not ledger.is_file():
-        return []
     try:
-        with ledger.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = [row for row in csv.reader(file) if row] or [[*COLUMNS]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{ledger}: cannot be read ({error})") from None
+        header, *rows = read_rows(ledger, LIST, REMEDY) or [[*COLUMNS]]
+    except MissingFile:
+        return []
     if tuple(header) == tuple(name for name in COLUMNS if name not in LATER):
         places = [COLUMNS.index(name) for name in LATER]
         for row in [header, *rows]:
@@ -160,10 +159,11 @@ def read(ledger: Path) -> list[LedgerRow]:
                 row.insert(place, "")
         header = [*COLUMNS]
     if tuple(header) != COLUMNS:
-        raise DataError(f"{ledger} line 1: the header is {','.join(header)!r}; a ledger's is {','.join(COLUMNS)}")
+        text = f"line 1: the header is {one_line(','.join(header))!r}; a ledger's is {','.join(COLUMNS)}"
+        raise fault(ledger, text, REMEDY)
     for number, row in enumerate(rows, 1):
         if len(row) != len(COLUMNS):
-            raise DataError(f"{ledger} row {number}: {len(row)} fields of {len(COLUMNS)}; mend it by hand")
+            raise fault(ledger, f"row {number} has {len(row)} fields of {len(COLUMNS)}", REMEDY)
     return [LedgerRow(*row) for row in rows]
 
 
@@ -205,10 +205,11 @@ def to_text(rows: Sequence[LedgerRow]) -> str:
     lines = [head] + [
         (
             row.score or "-", row.out_of_fold or "-", row.metric or "-", row.kind, row.name,
-            _short(row.folds or row.members), row.commit[:8], row.sha256[:8], row.time[:10], " ".join(row.note.split()),
+            _short(row.folds or row.members), row.commit[:8], row.sha256[:8], row.time[:10], row.note,
         )
         for row in sorted(rows, key=order, reverse=True)
     ]  # fmt: skip
+    lines = [tuple(map(one_line, line)) for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 

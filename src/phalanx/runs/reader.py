@@ -1,18 +1,34 @@
 """The one reader of run folders: recipe, folds, log, result, scores. Loads neither torch nor an image library."""
 
-import csv
-import json
 import re
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..config import Config, nearest, read_plain, validate
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..runtime.metric import Metric
+from ..runtime.reading import (
+    LIST,
+    SMALL,
+    as_hash,
+    as_mapping,
+    as_name,
+    as_real,
+    as_whole,
+    fault,
+    one_line,
+    read_json_lines,
+    read_mapping,
+    read_rows,
+)
 
 FORMAT = 2  # of a run's folder, the first line of its config.yaml
 RETRAIN = "train it again"
+REMEDY = f"restore it from a copy, or {RETRAIN}"
+MAX_FOLDS = 1 << 20
+Found = TypeVar("Found")
 
 
 class FoldResult(NamedTuple):
@@ -44,13 +60,16 @@ class FoldResult(NamedTuple):
         """The result of :meth:`to_json`.
 
         Raises:
-            KeyError, TypeError: the values are not those of a result.
+            ValueError: the values are not those of a result.
         """
-        value = values["value"]
-        if not (value is None or isinstance(value, int | float)):
-            raise TypeError("the value is not a number")
-        times = float(values["seconds_train"]), float(values["seconds_held_out"])
-        return cls(Metric.from_json(values["metric"]), value, int(values["images"]), *times)
+        if values.keys() != set(cls._fields):
+            raise ValueError(f"does not have the fields {', '.join(cls._fields)}")
+        metric, value = Metric.from_json(values["metric"]), values["value"]
+        images = as_whole(values["images"])
+        if (value is None) != (images == 0):
+            raise ValueError("has a value without images, or images without a value")
+        times = as_real(values["seconds_train"], 0), as_real(values["seconds_held_out"], 0)
+        return cls(metric, value if value is None else as_real(value), images, *times)
 
 
 class FoldRun:
@@ -67,7 +86,7 @@ class FoldRun:
     @property
     def number(self) -> int | None:
         """Number of the fold; None for ``all``."""
-        found = re.fullmatch(r"fold(\d+)", self.name)
+        found = re.fullmatch("fold([0-9]+)", self.name)
         return int(found[1]) if found else None
 
     @cached_property
@@ -80,10 +99,11 @@ class FoldRun:
         try:
             values = read_plain(self.folder / "config.yaml")
         except ConfigError as error:
-            raise ConfigError(f"{self.folder}: not a run folder; {error}") from None
+            raise ConfigError(f"{self.folder}: not a run folder; {error}; {REMEDY}") from None
         found = values.pop("format", 1)
         if found != FORMAT:
             age = "an earlier" if isinstance(found, int) and found < FORMAT else "another"
+            found = one_line(str(found), 40)
             raise ConfigError(
                 f"{self.folder}: has run format {found}, written by {age} version of Phalanx; this one reads format "
                 f"{FORMAT}. Use the version in its environment.json, or {RETRAIN} under another name="
@@ -93,7 +113,16 @@ class FoldRun:
     @cached_property
     def config(self) -> Config:
         """The configuration it was trained with. Raises as :attr:`recipe`."""
-        return validate(self.recipe)
+        values = self.recipe
+        try:
+            return validate(values)
+        except ConfigError as error:
+            first, *others = str(error).splitlines()
+            more = f" (and {len(others)} more)" if others else ""
+            raise ConfigError(
+                f"{self.folder / 'config.yaml'}: {one_line(first)}{more}; use the version in its environment.json, or "
+                f"{RETRAIN} under another name="
+            ) from None
 
     @cached_property
     def result(self) -> FoldResult | None:
@@ -102,49 +131,56 @@ class FoldRun:
         Raises:
             DataError: done.json is damaged.
         """
-        try:
-            text = (self.folder / "done.json").read_text(encoding="utf-8")
-        except FileNotFoundError:
+        path = self.folder / "done.json"
+        if not (path.exists() or path.is_symlink()):
             return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise self._damaged("done.json", error) from None
-        try:
-            return FoldResult.from_json(json.loads(text))
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._damaged("done.json", error) from None
+        return self._parsed("done.json", FoldResult.from_json)
 
     @cached_property
-    def score(self) -> dict[str, Any]:
-        """The scores of the held-out images: oof_score.json.
+    def per_image(self) -> dict[str, float]:
+        """The metric of each held-out image, of oof_score.json.
 
         Raises:
             DataError: it is missing or damaged.
         """
-        return self._json("oof_score.json")
 
-    @cached_property
-    def per_image(self) -> dict[str, float]:
-        """The metric of each held-out image. Raises as :attr:`score`."""
-        try:
-            return {str(name): float(value) for name, value in self.score["per_image"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise self._damaged("oof_score.json", error) from None
+        def read(values: dict[str, Any]) -> dict[str, float]:
+            return {
+                as_name(image): as_real(value)
+                for image, value in as_mapping(values.get("per_image"), "per_image").items()
+            }
+
+        return self._parsed("oof_score.json", read, LIST)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """Versions, commit and machine. Raises DataError if environment.json is missing or damaged."""
-        return self._json("environment.json")
+        """Versions, commit, threads and machine.
+
+        Raises:
+            DataError: environment.json is missing or damaged.
+        """
+
+        def read(values: dict[str, Any]) -> dict[str, Any]:
+            as_whole(values.get("threads"), 1)
+            for key in ("commit", "gpu"):
+                if values.get(key) is not None:
+                    as_name(values[key])
+            return {"commit": None, "gpu": None, **values}
+
+        return self._parsed("environment.json", read)
 
     @cached_property
     def _rows(self) -> list[tuple[str, str, int]]:
-        try:
-            with (self.folder / "folds.csv").open(newline="", encoding="utf-8") as file:
-                rows = [(row["image_name"], row["group"], int(row["fold"])) for row in csv.DictReader(file)]
-            if not rows:
-                raise ValueError("no images")
-            return rows
-        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-            raise self._damaged("folds.csv", error) from None
+        path = self.folder / "folds.csv"
+        header, *rows = read_rows(path, LIST, REMEDY) or [[]]
+        if header != ["image_name", "group", "fold"] or not rows:
+            raise fault(path, "has not the header image_name,group,fold and a row per image", REMEDY)
+        for number, row in enumerate(rows, 1):
+            if len(row) != 3 or not row[0] or not re.fullmatch("[0-9]{1,7}", row[2]) or int(row[2]) >= MAX_FOLDS:
+                raise fault(path, f"row {number} is not an image, its patient and the number of its fold", REMEDY)
+        if len({row[0] for row in rows}) < len(rows):
+            raise fault(path, "lists an image twice", REMEDY)
+        return [(image, patient, int(fold)) for image, patient, fold in rows]
 
     @property
     def folds(self) -> dict[str, int]:
@@ -162,12 +198,20 @@ class FoldRun:
         Raises:
             DataError: it is missing or damaged.
         """
+        path = self.folder / "log.jsonl"
+        lines = read_json_lines(path, LIST, REMEDY)
+        for number, line in enumerate(lines, 1):
+            if not isinstance(line, dict) or not isinstance(line.get("event"), str):
+                raise fault(path, f"line {number} is not an event", REMEDY)
+        return [line for line in lines if event in (None, line["event"])]
+
+    def logged(self, event: str, *keys: str) -> list[list[float]]:
+        """Numbers of each line of an event, by key. Raises as :meth:`log`."""
+        lines = self.log(event)
         try:
-            lines = (self.folder / "log.jsonl").read_text(encoding="utf-8").split("\n")
-            found = [json.loads(line) for line in lines[:-1] if line]
-            return [line for line in found if event in (None, line["event"])]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise self._damaged("log.jsonl", error) from None
+            return [[as_real(line.get(key)) for key in keys] for line in lines]
+        except ValueError as error:
+            raise fault(self.folder / "log.jsonl", f"as {' or '.join(keys)} of {event} {error}", REMEDY) from None
 
     def weights_digest(self, kind: str = "final") -> str | None:
         """SHA-256 of the averaged weights of a checkpoint, as its manifest records it; None without that checkpoint.
@@ -178,26 +222,23 @@ class FoldRun:
         Raises:
             DataError: the manifest is damaged.
         """
-        name = f"{kind}/state.json"
-        if not (self.folder / name).is_file():
+        file = f"{kind}/state.json"
+        if not (self.folder / kind).exists():
             return None
-        try:
-            return str(self._json(name)["files"]["weights.safetensors"])
-        except (KeyError, TypeError) as error:
-            raise self._damaged(name, error) from None
 
-    def _json(self, name: str) -> dict[str, Any]:
-        try:
-            values = json.loads((self.folder / name).read_text(encoding="utf-8"))
-            if not isinstance(values, dict):
-                raise ValueError("not a mapping")
-            return values
-        except (OSError, ValueError) as error:
-            raise self._damaged(name, error) from None
+        def read(values: dict[str, Any]) -> str:
+            return as_hash(as_mapping(values.get("files"), "files").get("weights.safetensors"))
 
-    def _damaged(self, name: str, error: Exception) -> DataError:
-        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        return DataError(f"{self.folder}: not a readable run ({name}: {reason}); {RETRAIN}")
+        return self._parsed(file, read)
+
+    def _parsed(self, file: str, parse: Callable[[dict[str, Any]], Found], limit: int = SMALL) -> Found:
+        """What ``parse``, which may raise ValueError, makes of the mapping in a JSON file."""
+        path = self.folder / file
+        values = read_mapping(path, limit, REMEDY)
+        try:
+            return parse(values)
+        except ValueError as error:
+            raise fault(path, str(error), REMEDY) from None
 
 
 def folds_of(run: Path) -> list[FoldRun]:

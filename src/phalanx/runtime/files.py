@@ -18,6 +18,7 @@ from typing import Any
 from ..errors import OutputError, TrainingError
 from .leftovers import LEFTOVER, Aside
 from .leftovers import in_the_way as not_ours
+from .reading import LIST, open_regular, read_text
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
@@ -53,12 +54,15 @@ class Replacement:
         self._aside.path.replace(self.path)
         self._finished = True
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(self.path)  # which a full disk does not name
         try:
             if not self._finished:
                 self._aside.path.unlink(missing_ok=True)
         finally:
-            self._aside.close()
+            with suppress(*[OSError] if error else []):  # of a full disk, this fails again
+                self._aside.close()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -94,8 +98,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's content. Raises OSError if it cannot be read."""
-    with path.open("rb") as file:
+    """SHA-256 of a regular file's content. Raises OSError if it is something else, or cannot be read."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -143,6 +147,9 @@ def append_bytes(path: Path, data: bytes) -> None:
         while data:  # all in one call, as a rule; if a disk is full, the next one raises
             data = data[os.write(descriptor, data) :]
         os.fsync(descriptor)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         os.close(descriptor)
 
@@ -201,12 +208,14 @@ def refuse_foreign(path: Path, mark: str) -> None:
     """
     refuse_link(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(1024)
     except FileNotFoundError:
         return
-    except IsADirectoryError:
-        raise OutputError(f"{path}: is a folder; name a file") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise OutputError(f"{path}: {'is a folder' if path.is_dir() else error.strerror}; name a file") from None
     if head and mark.encode() not in head:
         raise OutputError(
             f"{path}: exists, and holds something else than this command writes; give another name, or delete it "
@@ -246,7 +255,7 @@ def keep_text(path: Path, text: str, cause: str) -> None:
     """
     if not path.is_file():
         write_text(path, text)
-    elif path.read_text(encoding="utf-8") != text:
+    elif read_text(path, LIST, "restore it from a copy, or give another name=") != text:
         raise TrainingError(f"{path}: {cause}. Restore them, or give another name=")
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..errors import PhalanxError
+from ..errors import DataError, PhalanxError
 from .files import write_text
+from .reading import one_line, read_text
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # from file systems that cannot lock, as some network mounts
 _reported: set[Path] = set()  # folders without locks that this process has reported
@@ -60,8 +61,8 @@ def lock(path: Path, *, wait: bool = True, holder: Path | None = None) -> Iterat
 
 def _read(holder: Path | None) -> str:
     try:
-        return holder.read_text(encoding="utf-8") if holder is not None else ""
-    except OSError:
+        return one_line(read_text(holder, 4096)) if holder is not None else ""
+    except DataError:
         return ""
 
 

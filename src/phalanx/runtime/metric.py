@@ -2,6 +2,10 @@
 
 from typing import Any, NamedTuple
 
+from .reading import as_mapping, as_name, as_whole
+
+MAX_DECIMALS = 17  # that a 64-bit number may need
+
 
 class Metric(NamedTuple):
     """Name and direction of a metric, and the decimals it is printed with."""
@@ -45,12 +49,10 @@ class Metric(NamedTuple):
         """The metric of :meth:`to_json`.
 
         Raises:
-            TypeError: the values are not those of a metric.
+            ValueError: the values are not those of a metric.
         """
-        if not isinstance(values, dict):
-            raise TypeError("the metric is not a mapping")
-        metric = cls(**values)
-        kinds = (str, bool, int)
-        if not all(isinstance(value, kind) for value, kind in zip(metric, kinds, strict=True)):
-            raise TypeError("the metric's fields are not a name, a direction and a number of decimals")
-        return metric
+        if as_mapping(values, "metric").keys() != set(cls._fields):
+            raise ValueError("has a metric without its name, its direction or its number of decimals")
+        if not isinstance(values["higher_is_better"], bool):
+            raise ValueError("has a metric whose direction is not true or false")
+        return cls(as_name(values["name"]), values["higher_is_better"], as_whole(values["decimals"], 0, MAX_DECIMALS))

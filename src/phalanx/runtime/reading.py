@@ -4,6 +4,7 @@ Every error is one line: the file, its fault, and the remedy that the caller giv
 """
 
 import csv
+import errno
 import io
 import json
 import math
@@ -12,13 +13,14 @@ import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
 from ..errors import DataError
 
 SMALL = 16 << 20  # bytes of a file about one run, CSV or folder
+LIST = 256 << 20  # bytes of a file with a line or an entry per image, or per event of a training
 LARGE = 2 << 30  # bytes of a file about a whole data set, as COCO annotations or a log
 MAX_DEPTH = 64  # levels of lists and mappings within each other; annotation formats have up to 6
 MAX_DIGITS = 19  # of a whole number: those of 64 bits
@@ -46,8 +48,34 @@ class _Fault(ValueError):
 
 
 def fault(path: Path, text: str, remedy: str = "") -> DataError:
-    """The error about a file: its name, its fault, and the remedy if there is one."""
-    return DataError(f"{path}: {text}{f'; {remedy}' if remedy else ''}")
+    """The error about a file: its name, its fault in one line, and the remedy if there is one."""
+    return DataError(f"{path}: {one_line(text)}{f'; {remedy}' if remedy else ''}")
+
+
+def one_line(text: str, most: int = 300) -> str:
+    """A text that others wrote as part of a message: printable, in one line, and not longer than ``most``.
+
+    >>> one_line("two\\n lines", most=8)
+    'two l...'
+    """
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 4 * most]).split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A regular file, or one that a link leads to, opened for reading. Anything else is refused, and nothing waits.
+
+    Raises:
+        OSError: it is not a regular file, or cannot be opened.
+    """
+    # O_NONBLOCK: opening a pipe without a writer would wait for ever
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise OSError(errno.EINVAL, f"is {kind}, not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def read_bytes(path: Path, limit: int = SMALL, remedy: str = "") -> bytes:
@@ -62,25 +90,17 @@ def read_bytes(path: Path, limit: int = SMALL, remedy: str = "") -> bytes:
         DataError: it is not a regular file, cannot be read, or is larger.
     """
     try:
-        # O_NONBLOCK: opening a pipe without a writer would wait for ever
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            state = os.fstat(descriptor)
-            if not stat.S_ISREG(state.st_mode):
-                kind = _KINDS.get(stat.S_IFMT(state.st_mode), "something else")
-                raise fault(path, f"is {kind}, not a regular file", remedy)
-            content = file.read(limit + 1) if state.st_size <= limit else b""
-    except DataError:
-        raise
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(limit + 1) if size <= limit else b""
     except FileNotFoundError:
         raise MissingFile(f"{path}: no such file{f'; {remedy}' if remedy else ''}") from None
-    except IsADirectoryError:  # opened by some file systems alone
-        raise fault(path, "is a folder, not a regular file", remedy) from None
     except OSError as error:  # among others of a socket
-        raise fault(path, f"cannot be read ({error.strerror})", remedy) from None
+        text = str(error.strerror) if error.errno == errno.EINVAL else f"cannot be read ({error.strerror})"
+        raise fault(path, text, remedy) from None
     except ValueError:  # a NUL in the name
         raise fault(path, "is not a file name", remedy) from None
-    if state.st_size > limit or len(content) > limit:
+    if size > limit or len(content) > limit:
         raise fault(path, f"has more than {limit / (1 << 20):g} MiB, too many for a file of this kind", remedy)
     return content
 
@@ -122,6 +142,20 @@ def read_mapping(path: Path, limit: int = SMALL, remedy: str = "") -> dict[str, 
 def read_rows(path: Path, limit: int = SMALL, remedy: str = "", delimiter: str = ",") -> list[list[str]]:
     """The rows of a CSV with any line ends, without those that are empty. Raises as :func:`read_text`."""
     return _parsed(path, limit, remedy, lambda text: parse_rows(text, delimiter))
+
+
+def read_json_lines(path: Path, limit: int = LIST, remedy: str = "") -> list[Any]:
+    """The values of a file with one JSON text per line. What follows the last line break, which a kill cut off, is
+    left out. Numbers may be NaN and infinite. Raises as :func:`read_json`."""
+    content = read_bytes(path, limit, remedy)
+    values = []
+    for number, line in enumerate(content.split(b"\n")[:-1], 1):
+        if line.strip():
+            try:
+                values.append(parse_json(decode(line), finite=False))
+            except _Fault as error:
+                raise fault(path, f"line {number} {error}", remedy) from None
+    return values
 
 
 def _parsed(path: Path, limit: int, remedy: str, parse: Callable[[str], Any]) -> Any:
@@ -176,6 +210,49 @@ def numbered_rows(text: str, delimiter: str = ",") -> list[tuple[int, list[str]]
         return [(lines.line_num, row) for row in lines if row]
     except csv.Error as error:
         raise _Fault(f"is not CSV ({error})") from None
+
+
+def as_whole(value: Any, low: int = 0, high: int = 2**53) -> int:
+    """A value that is a whole number in a range, ends included. Raises ValueError if it is not."""
+    if type(value) is not int or not low <= value <= high:
+        raise _Fault(f"has {one_line(repr(value), 40)}, which is not a whole number of {low} to {high}")
+    return value
+
+
+def as_real(value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """A value that is a finite number in a range, ends included. Raises ValueError if it is not."""
+    if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= high:
+        span = "" if math.isinf(low) and math.isinf(high) else f" of {low:g} to {high:g}"
+        raise _Fault(f"has {one_line(repr(value), 40)}, which is not a number{span}")
+    return float(value)
+
+
+def as_name(value: Any) -> str:
+    """A value that is a printable text of one line, not empty. Raises ValueError if it is not."""
+    if not isinstance(value, str) or not value or not value.isprintable() or len(value) > 4096:
+        raise _Fault(f"has {one_line(repr(value), 40)}, which is not a name")
+    return value
+
+
+def as_hash(value: Any) -> str:
+    """A value that is a SHA-256 in hexadecimal digits. Raises ValueError if it is not."""
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
+        raise _Fault(f"has {one_line(repr(value), 40)}, which is not a SHA-256")
+    return value
+
+
+def as_mapping(value: Any, what: str = "its content") -> dict[str, Any]:
+    """A value that is a mapping. Raises ValueError if it is not."""
+    if not isinstance(value, dict):
+        raise _Fault(f"has no mapping as {what}")
+    return value
+
+
+def as_names(value: Any, what: str) -> list[str]:
+    """A value that is a list of different names, not empty. Raises ValueError if it is not."""
+    if not isinstance(value, list) or not value or len({as_name(one) for one in value}) < len(value):
+        raise _Fault(f"has no list of different names as {what}")
+    return value
 
 
 def _depth(text: str) -> int:

@@ -8,8 +8,12 @@ from typing import Any
 
 from ..errors import DataError
 from .files import sha256_file
+from .reading import LIST, MissingFile, as_hash, as_mapping, as_name, as_names, fault, one_line, read_json
 
 FORMAT = "phalanx-submission-1"
+
+REMEDY = "delete it, or write the CSV again"
+MAX_PIXELS = 1 << 30  # of an image
 
 Size = tuple[int, int]  # height, width in pixels
 
@@ -48,31 +52,18 @@ def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
         DataError: a sidecar that is damaged, or that belongs to another CSV than the one next to it.
     """
     path = sidecar_path(csv)
-    if path == csv or not path.is_file() or not csv.is_file():
+    if path == csv or not csv.is_file():
         return None, []
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise DataError(
-            f"{path}: the sidecar of {csv.name} is not readable JSON ({error}); delete it, or write the CSV again"
-        ) from None
+        found = read_json(path, LIST, REMEDY)
+    except MissingFile:
+        return None, []
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         return None, [f"{path} is not a sidecar of the format {FORMAT}, and is not used"]
     try:
-        classes, hashes = found["classes"], found["run_hashes"]
-        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-            raise TypeError("'classes' is not a list of names")
-        if not isinstance(hashes, dict):
-            raise TypeError("'run_hashes' is not a mapping")
-        sizes = {image: checked_size(size, image) for image, size in found["sizes"].items()}
-        vote = found.get("vote")
-        if vote is not None and not all(isinstance(name, str) for name in [vote["how"], *vote["members"]]):
-            raise TypeError("'vote' does not list members")
-        sidecar = Sidecar(str(found["sha256"]), classes, sizes, hashes, vote, found.get("key"))
-    except (KeyError, TypeError, AttributeError, DataError) as error:
-        raise DataError(
-            f"{path}: a damaged sidecar ({type(error).__name__}: {error}); delete it, or write the CSV again"
-        ) from None
+        sidecar = _checked(found)
+    except ValueError as error:
+        raise fault(path, f"is a damaged sidecar of {csv.name}: it {error}", REMEDY) from None
     try:
         digest = sha256_file(csv)
     except OSError as error:
@@ -83,6 +74,23 @@ def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
             "Write it again, or delete the sidecar to read the CSV by itself"
         )
     return sidecar, []
+
+
+def _checked(found: dict[str, Any]) -> Sidecar:
+    """A sidecar of its JSON. Raises ValueError if it is not one."""
+    hashes = {as_name(folder): as_name(value) for folder, value in _mapping_of(found, "run_hashes").items()}
+    sizes = {image: checked_size(size, image) for image, size in _mapping_of(found, "sizes").items()}
+    vote, key = found.get("vote"), found.get("key")
+    if vote is not None:
+        as_name(as_mapping(vote, "vote").get("how"))
+        as_names(vote.get("members"), "the vote's members")
+    if key is not None:
+        as_hash(key)
+    return Sidecar(as_hash(found.get("sha256")), as_names(found.get("classes"), "classes"), sizes, hashes, vote, key)
+
+
+def _mapping_of(found: dict[str, Any], key: str) -> dict[str, Any]:
+    return as_mapping(found.get(key), key)
 
 
 def merged_hashes(members: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, str]:
@@ -105,6 +113,7 @@ def checked_size(size: Any, image: str) -> Size:
         not isinstance(size, Sequence)
         or len(size) != 2
         or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in size)
+        or size[0] * size[1] > MAX_PIXELS
     ):
-        raise DataError(f"image {image!r}: size {size!r} is not a (height, width) in pixels")
+        raise DataError(f"image {image!r}: size {one_line(repr(size), 60)} is not a (height, width) in pixels")
     return size[0], size[1]

@@ -1,7 +1,7 @@
 """The result of a row's training, or vote: results/sweep/<scale>/<data>/<table>/<row>.seed<s>.fold<k>.json."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,11 @@ from ..config import RUNTIME_KEYS, Config, flatten, validate
 from ..errors import ConfigError, DataError
 from ..runtime.files import refuse_link, write_text
 from ..runtime.metric import Metric
+from ..runtime.reading import LIST, as_mapping, as_name, as_names, as_real, as_whole, fault, one_line, read_mapping
 from .table import Ballot
 
 RESULTS = Path("results/sweep")
+REMEDY = "delete it and run the row again"
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,55 @@ def read_results(results: Path = RESULTS, *, scale: str = "*", data: str = "*") 
     """
     found = []
     for path in sorted(results.glob(f"{scale}/{data}/*/*.json")):
+        values = read_mapping(path, LIST, REMEDY)
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            result = SweepResult(**values | {"metric": Metric.from_json(values.get("metric"))})
-        except (ValueError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: not a result of a sweep ({error}); delete it and run the row again") from None
+            result = _result(values)
+        except ValueError as error:
+            raise fault(path, f"is not a result of a sweep: it {error}", REMEDY) from None
         if result.path(results) != path:
             raise DataError(f"{path}: its content belongs to {result.path(results)}; move it there, or delete it")
         found.append(result)
     return found
+
+
+def _result(values: dict[str, Any]) -> SweepResult:
+    """A result of its JSON. Raises ValueError if it is not one."""
+    known = {field.name: field.default for field in fields(SweepResult)}
+    if unknown := values.keys() - known.keys():
+        raise ValueError(f"has the unknown field {one_line(min(unknown), 40)}")
+    if lacking := [name for name, default in known.items() if default is MISSING and name not in values]:
+        raise ValueError(f"lacks the field {lacking[0]}")
+    for key in ("table", "row", "scale", "data", "machine", "scored_on"):
+        as_name(values.get(key, "out_of_fold"))
+    if not isinstance(values["command"], str) or (values["commit"] is not None and not as_name(values["commit"])):
+        raise ValueError("has no command")
+    as_whole(values["seed"]), as_whole(values["fold"]), as_real(values["value"]), as_real(values["seconds"], 0)
+    classes = as_mapping(as_mapping(values["recipe"], "recipe").get("data"), "data of the recipe").get("classes")
+    _check_scores(values["patients"], values["images"], len(as_names(classes, "classes")))
+    if values.get("held_out") is not None:
+        held_out = as_mapping(values["held_out"], "held_out")
+        _check_scores(held_out.get("patients"), held_out.get("images"), len(classes))
+    for points in _lists(values["curve"], "curve"):
+        if [as_real(value) for value in points][2:] or len(points) != 2:
+            raise ValueError("has a curve that is not of epochs and values")
+    if not isinstance(values["overrides"], list) or not all(isinstance(word, str) for word in values["overrides"]):
+        raise ValueError("has no list of overrides")
+    return SweepResult(**values | {"metric": Metric.from_json(values["metric"])})
+
+
+def _check_scores(patients: Any, images: Any, classes: int) -> None:
+    """Raises ValueError unless both are of the same patients, with a number per class and a count of images."""
+    if as_mapping(patients, "patients").keys() != as_mapping(images, "images").keys() or not patients:
+        raise ValueError("has other patients in patients than in images")
+    for name, values in zip(patients, _lists([*patients.values()], "patients"), strict=True):
+        if len([as_real(value) for value in values]) != classes or not as_whole(images[name], 1):
+            raise ValueError(f"has {len(values)} values of {one_line(name, 40)} for {classes} classes")
+
+
+def _lists(values: Any, what: str) -> list[list[Any]]:
+    if not isinstance(values, list) or not all(isinstance(value, list) for value in values):
+        raise ValueError(f"has no lists as {what}")
+    return values
 
 
 def recipe_of(recipe: Config | Ballot) -> dict[str, Any]:
@@ -109,8 +151,8 @@ def changed(result: SweepResult, recipe: Config | Ballot) -> str | None:
     values that change nothing."""
     try:
         was = _flat(_complete(result.recipe, result.row))
-    except (ConfigError, KeyError, TypeError) as error:
-        return str(error).splitlines()[0]
+    except (ConfigError, KeyError, TypeError, AttributeError) as error:
+        return one_line(str(error).splitlines()[0])
     now = _flat(recipe_of(recipe))
     for key in {**was, **now}:
         if was.get(key) != now.get(key):

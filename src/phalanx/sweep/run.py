@@ -268,7 +268,7 @@ def overrides(trial: Trial) -> list[str]:
 def curve(run: FoldRun) -> list[list[float]]:
     """[epoch, metric] of the held-out images while training, from the run's log."""
     key = f"held_out/{result_of(run).metric.name}"
-    return [[line["epoch"], round(line[key], 5)] for line in run.log("validate")]
+    return [[int(epoch), round(value, 5)] for epoch, value in run.logged("validate", "epoch", key)]
 
 
 def processor() -> str:

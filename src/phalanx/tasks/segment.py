@@ -31,6 +31,7 @@ from ..runtime.device import check_warp_device, open_device
 from ..runtime.distributed import Ranks
 from ..runtime.files import write_json
 from ..runtime.metric import Metric
+from ..runtime.reading import as_whole
 from ..runtime.sidecar import read_sidecar
 from ..scoring.dice_torch import hard_dice
 from ..scoring.score import DICE, score
@@ -136,8 +137,9 @@ class Segment:
         return {"stage": self.stage, "stage_began": self.stage_began}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up a saved loss stage."""
-        self.stage, self.stage_began = state["stage"], state["stage_began"]
+        """Takes up a saved loss stage. Raises ValueError if this recipe has no such stage."""
+        self.stage = as_whole(state.get("stage"), 0, len(self.loss.stages) - 1)
+        self.stage_began = as_whole(state.get("stage_began"), 0, self.config.epochs)
 
     def pinned_files(self) -> dict[str, str]:
         """The patient attributes that the network is conditioned on."""

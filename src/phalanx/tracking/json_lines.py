@@ -2,10 +2,23 @@
 
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..runtime.files import append_bytes, write_text
+from ..runtime.reading import (
+    LIST,
+    MissingFile,
+    as_mapping,
+    as_name,
+    as_real,
+    as_whole,
+    fault,
+    read_json_lines,
+)
+
+REMEDY = "remove what is damaged, or delete the file: training continues without the lines that it had"
 
 
 class Event(NamedTuple):
@@ -43,24 +56,34 @@ class JsonLines:
     def __init__(self, path: Path):
         self.path = path
 
-    def rewind(self, step: int) -> list[Event]:
-        """Drops the lines after ``step``, of work that a kill undid, and a line that is cut off; returns the rest."""
-        if not self.path.is_file():
+    def rewind(self, step: int, undone: Collection[str] = ()) -> list[Event]:
+        """Drops the lines after ``step``, of work that a kill undid, those of ``undone`` events, and a line that is
+        cut off; returns the events up to ``step``.
+
+        Raises:
+            DataError: a line before the last is not an event, or the file is not a log.
+        """
+        try:
+            lines = read_json_lines(self.path, LIST, REMEDY)
+        except MissingFile:
             return []
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        found = [(line, event) for line in lines if (event := _parse(line)) is not None and event.step <= step]
-        write_text(self.path, "".join(f"{line}\n" for line, _ in found))
-        return [event for _, event in found]
+        events = [self._event(number, values) for number, values in enumerate(lines, 1)]
+        found = [event for event in events if event.step <= step]
+        write_text(self.path, "".join(_line(event) for event in found if event.name not in undone))
+        return found
+
+    def _event(self, number: int, values: Any) -> Event:
+        try:
+            values = {**as_mapping(values)}
+            name, step = as_name(values.pop("event", None)), as_whole(values.pop("step", None))
+            return Event(name, step, as_real(values.pop("time", None)), values)
+        except ValueError as error:
+            raise fault(self.path, f"line {number} is not an event ({error})", REMEDY) from None
 
     def append(self, event: Event) -> None:
         """Adds one line."""
-        line = json.dumps({"event": event.name, "step": event.step, "time": event.time, **event.values})
-        append_bytes(self.path, (line + "\n").encode())
+        append_bytes(self.path, _line(event).encode())
 
 
-def _parse(line: str) -> Event | None:
-    try:
-        values = json.loads(line)
-        return Event(str(values.pop("event")), int(values.pop("step")), float(values.pop("time")), values)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None  # cut off by a kill
+def _line(event: Event) -> str:
+    return json.dumps({"event": event.name, "step": event.step, "time": event.time, **event.values}) + "\n"

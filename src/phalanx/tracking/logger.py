@@ -1,6 +1,6 @@
 """The logger of a training: an event becomes one JSON line, and its numbers go to trackers under the same keys."""
 
-import json
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -11,9 +11,12 @@ from typing import Any
 
 from ..config import Config, flatten
 from ..runtime.files import write_json
+from ..runtime.reading import MissingFile, fault, read_mapping
 from ..runtime.terminal import say
 from .json_lines import Event, JsonLines
 from .tracker import Run, Status, Tracker, check_trackers
+
+UNDONE = ("held_out",)  # events that come after training, and again if it continues for what follows them
 
 
 class Logger:
@@ -43,7 +46,7 @@ class Logger:
         """Continues after ``step``: what was recorded after it, by work that a kill undid, is dropped or replaced."""
         if self.silent:
             return
-        history = [self._fresh(event) for event in self.lines.rewind(step)]
+        history = [self._fresh(event) for event in self.lines.rewind(step, UNDONE)]
         if not self.config.tracking:
             return
         run = Run(
@@ -109,15 +112,20 @@ class Logger:
 
 
 def _run_id(path: Path) -> str:
-    """The run's random name, which the file retains."""
+    """The run's random name, which the file retains.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    remedy = "restore it from a copy, or delete it to record the rest as another run"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["id"]
-        if isinstance(found, str) and found.isalnum():
-            return found
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        pass
-    found = uuid.uuid4().hex[:16]
-    write_json(path, {"id": found})
+        found = read_mapping(path, remedy=remedy).get("id")
+    except MissingFile:
+        made = uuid.uuid4().hex[:16]
+        write_json(path, {"id": made})
+        return made
+    if not isinstance(found, str) or not re.fullmatch("[0-9A-Za-z]{1,64}", found):
+        raise fault(path, "has no id of letters and digits", remedy)
     return found
 
 
