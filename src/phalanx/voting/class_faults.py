@@ -44,7 +44,7 @@ def _exchanged(pair: Compared) -> list[Finding]:
     permuted: list[int] = []
     for row in rows.tolist():
         at = np.flatnonzero(far[row])
-        cost = np.hypot(*np.moveaxis(pair.one[row, at, None, :2] - pair.other[row, None, at, :2], -1, 0))
+        cost = np.hypot(*(pair.one[row][at, None, :2] - pair.other[row][None, at, :2]).T).T
         here = cost.diagonal()
         both, crossed = here[:, None] + here, cost + cost.T
         pairs = np.argwhere(np.triu(crossed <= FITS * both, 1))

@@ -11,12 +11,14 @@ from ..runtime.sidecar import Size
 from .class_faults import class_findings
 from .image_faults import image_findings
 from .misalignment import Block, Pair, find_misalignment
-from .partial import Compared, Finding, offset_findings
+from .lattice import edges, grid_of
+from .partial import Compared, Finding, Grids, offset_findings
 from .places import guess_width, places
 
 SAMPLE_IMAGES = 16  # in which a transform of all masks is looked for, spread evenly
 BLOCK_IMAGES = 300  # images that are searched if names seem permuted
 MIN_DICE_GAP = 0.02  # difference in Dice with the others, to name one of two as wrong
+EDGE_IMAGES = 64  # whose edges are searched for the grid they were predicted on
 MAX_TEXTS = 4  # findings of a pair that are listed
 
 
@@ -41,6 +43,8 @@ class Guard:
         self.images = list[str]()
         self._places = np.empty((total, len(names), len(classes), 3), np.float32)
         self._sizes = np.empty((total, 2))
+        self._edges: np.ndarray | None = None  # sums of some images, which have one size
+        self._every = max(1, total // EDGE_IMAGES)
 
     def add(self, image: str, size: Size | None, stacks: Sequence[Stack]) -> None:
         """Every member's masks of an image. Without its size, its width is inferred from the runs, if they show it."""
@@ -50,6 +54,12 @@ class Guard:
         if size is None:
             end = max(int(stack.runs[:, 1].max()) for stack in stacks if len(stack.runs))
             size = (-(-end // width), width)
+        if len(self.images) % self._every == 0:
+            found = edges(stacks, size)
+            if self._edges is None:
+                self._edges = found
+            elif self._edges.shape == found.shape:
+                self._edges += found
         self.add_places(image, size, places(stacks, width))
 
     def add_places(self, image: str, size: Size, found: np.ndarray) -> None:
@@ -143,5 +153,13 @@ class Guard:
         if found:
             return [Finding(found, True)]
         pair = Compared(names, self.images, self.classes, one, other, sizes)
-        findings = [*offset_findings(pair), *image_findings(pair), *class_findings(pair)]
+        findings = [*offset_findings(pair, self._grids(a, b)), *image_findings(pair), *class_findings(pair)]
         return [f for stops in (True, False) for f in [f for f in findings if f.stops is stops][:MAX_TEXTS]]
+
+    def _grids(self, a: int, b: int) -> Grids | None:
+        """The grids of two members' edges, if all images have one size."""
+        if self._edges is None or np.ptp(self._sizes[: len(self.images)].max(axis=1)) > 0:
+            return None
+        long = int(self._sizes[0].max())
+        one, other = ([grid_of(axis, long) for axis in self._edges[member]] for member in (a, b))
+        return one, other

@@ -4,14 +4,16 @@ A transform of all masks shows in the median distance of a pair (``misalignment`
 image by image and class by class: what is far from its own place, and fits another one as well as the rest fits its own.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from .lattice import Grid, pixels_off
 from .places import Places, median, quantile
+
+Grids = tuple[Sequence[Grid | None], Sequence[Grid | None]]  # of both members, across and down
 
 MIN_SHARED = 3  # classes that both have in an image, to compare all of it
 MIN_FAR = 1.5  # pixels: nearer masks are in their place
@@ -95,11 +97,15 @@ def named(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def offset_findings(pair: Compared) -> list[Finding]:
+def offset_findings(pair: Compared, grids: Grids | None = None) -> list[Finding]:
     """Whether all masks are off by a pixel or more, though that is less than what the members differ by in each.
 
     Honest members have a small offset, too, since networks learn one: it is below half a pixel, or of the size of what
-    the images' own offsets vary by, as of members that were predicted at a much smaller size.
+    the images' own offsets vary by, as of members that were predicted at a much smaller size. Of these, the grid that
+    they were predicted on shows it.
+
+    Args:
+        grids: the grids of both members' edges, across and down.
     """
     if np.isfinite(pair.own).sum() < MIN_OFFSET_MASKS:
         return []
@@ -109,18 +115,22 @@ def offset_findings(pair: Compared) -> list[Finding]:
     spread = 1.4826 * median(np.abs(by_image - offset).T)
     error = 1.2533 * spread / np.sqrt(np.isfinite(by_image[:, 0]).sum())
     agree = np.nanmean(np.sign(by_class) == np.sign(offset), axis=0)
-    sure = (
-        (np.abs(offset) >= np.maximum(MIN_OFFSET, MIN_OFFSET_SPREADS * spread))
-        & (np.abs(offset) >= MIN_OFFSET_ERRORS * error)
-        & (agree >= MIN_OFFSET_CLASSES)
-    )
-    if not sure.any():
+    far = np.abs(offset) >= np.maximum(MIN_OFFSET, MIN_OFFSET_SPREADS * spread)
+    sure = far & (np.abs(offset) >= MIN_OFFSET_ERRORS * error) & (agree >= MIN_OFFSET_CLASSES)
+    off = np.zeros(2)
+    if grids is not None:
+        long = float(pair.sizes.max())
+        off += [pixels_off(one, other, long) for one, other in zip(*grids, strict=True)]
+        off[np.abs(off - offset) > np.maximum(MIN_OFFSET, MIN_OFFSET_ERRORS * error)] = 0  # the masks say otherwise
+    if not sure.any() and not off.any():
         return []
-    x, y = offset.tolist()
+    x, y = np.where(sure | (off == 0), offset, off).tolist()
     text = (
         f"{pair.names[0]} has its masks {abs(x):.1f} px {'right' if x > 0 else 'left'} of and {abs(y):.1f} px "
-        f"{'below' if y > 0 else 'above'} those of {pair.names[1]}, in all images and classes"
+        f"{'below' if y > 0 else 'above'} those of {pair.names[1]}"
     )
-    if abs(abs(x) - 1) < 0.5 and not sure[1]:
+    if not sure.any():
+        text += ", by the grid that they were predicted on"
+    if abs(abs(x) - 1) < 0.5 and not sure[1] and not off[1]:
         text += " (RLE starts counted from 0?)"
     return [Finding(text, True)]
