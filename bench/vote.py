@@ -44,8 +44,10 @@ def status(key):  # of this program alone: a child's ru_maxrss begins with its p
 before, began = status("VmRSS"), time.process_time()
 side = int(sys.argv[2])
 members = [Submission.read(path, sizes=(side, side)) for path in sys.argv[3:]]
-measure_agreement(members).misaligned
-write(sys.argv[1], hard_vote(members), members[0].classes, known_sizes(members))
+agreement = measure_agreement(members)
+agreement.misaligned_in_sample
+write(sys.argv[1], hard_vote(members, observe=agreement.observe), members[0].classes, known_sizes(members))
+agreement.misaligned
 print(json.dumps({"bytes": status("VmHWM") - before, "peak": status("VmHWM"), "seconds": time.process_time() - began}))
 """
 
@@ -155,9 +157,12 @@ def measure_vote(folder: Path, images: int, slow_images: int, repeats: int) -> l
 
     def ours() -> None:
         members = [Submission.read(path) for path in paths]
-        if measure_agreement(members).misaligned:
+        agreement = measure_agreement(members)
+        early = agreement.misaligned_in_sample
+        rows = hard_vote(members, observe=agreement.observe)
+        write(folder / "voted.csv", rows, CLASSES, known_sizes(members))
+        if early or agreement.misaligned:
             raise SystemExit("good members were called misaligned")
-        write(folder / "voted.csv", hard_vote(members), CLASSES, known_sizes(members))
 
     seconds = best(ours, repeats)
     members, voted = [Submission.read(path) for path in paths], Submission.read(folder / "voted.csv")

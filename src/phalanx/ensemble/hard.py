@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ def hard_vote(
     *,
     predict: Callable[[str, Path], object],
     on_agreement: Callable[[Agreement], object],
+    on_all: Callable[[Agreement], object],
     sizes: Mapping[str, Size] | Size | None = None,
     quorum: int | None = None,
     votes: Sequence[int] | None = None,
@@ -37,7 +38,8 @@ def hard_vote(
         names: of the members. Those that are not CSVs are predicted into a folder ``.<out>.members`` next to ``out``,
             which is removed when the vote is written: after a kill or stop, the same vote predicts nothing twice.
         predict: writes a member's masks into a CSV, unless it has them already.
-        on_agreement: receives the agreement of several members; may raise to stop the vote.
+        on_agreement: receives the agreement of several members over a sample; may raise to stop the vote.
+        on_all: receives it again when all images were voted, before the file is in its place; may raise, too.
         how: the vote in words, for the sidecar.
 
     Raises:
@@ -58,14 +60,20 @@ def hard_vote(
             for note in members[-1].notes:
                 print(f"note: {note}", flush=True)
             note_retrained(name, members[-1].run_hashes)
-        rows = vote_rows(members, quorum, votes)
-        agreement = None
-        if len(members) > 1:
-            agreement = measure_agreement(members)
+        vote: dict[str, Any] = {"how": how, "members": list(names), "agreement": None}
+        agreement = measure_agreement(members) if len(members) > 1 else None
+        rows = vote_rows(members, quorum, votes, agreement and agreement.observe)
+        if agreement is not None:
             on_agreement(agreement)
+
+        def checked() -> Iterator[tuple[str, list[str]]]:
+            yield from rows
+            if agreement is not None:
+                on_all(agreement)
+                vote["agreement"] = agreement.to_json()
+
         hashes = merged_hashes((member.name, member.run_hashes) for member in members)
-        vote: dict[str, Any] = {"how": how, "members": list(names), "agreement": agreement and agreement.to_json()}
-        table.write(out, rows, members[0].classes, known_sizes(members), hashes, vote)
+        table.write(out, checked(), members[0].classes, known_sizes(members), hashes, vote)
         with suppress(OutputError):  # it stays if it has files of another program
             for part in filter(Path.is_dir, scratch.glob(".*.part")):  # of a member that another vote had
                 remove_part(part)

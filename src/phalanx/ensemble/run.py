@@ -50,6 +50,7 @@ def vote(options: EnsembleOptions) -> Path:
             out,
             predict=lambda name, path: predict_members([name], options, path, reuse_finished=True),
             on_agreement=lambda agreement: report_agreement(agreement, allow_misaligned=options.allow_misaligned),
+            on_all=lambda agreement: report_all(agreement, allow_misaligned=options.allow_misaligned),
             sizes=sizes_of(options),
             quorum=options.quorum,
             votes=options.votes,
@@ -113,7 +114,7 @@ def soft_vote(options: EnsembleOptions, out: Path) -> Path:
 
 
 def report_agreement(agreement: "Agreement", *, allow_misaligned: bool) -> None:
-    """Prints how the members agree.
+    """Prints how the members agree in a sample of the images.
 
     Raises:
         DataError: one of them is misaligned; with ``allow_misaligned`` that is printed instead.
@@ -121,7 +122,19 @@ def report_agreement(agreement: "Agreement", *, allow_misaligned: bool) -> None:
     print(agreement.to_text(), flush=True)
     for one, other in agreement.identical():
         print(f"note: {one} and {other} have the same masks, so one opinion has two votes", flush=True)
+    report_faults(agreement.misaligned_in_sample, allow_misaligned=allow_misaligned)
+
+
+def report_all(agreement: "Agreement", *, allow_misaligned: bool) -> None:
+    """Prints what the sample did not show. Raises as :func:`report_agreement`."""
+    for note in agreement.notes:
+        print(f"note: {note}", flush=True)
     faults = agreement.misaligned
+    report_faults([] if faults == agreement.misaligned_in_sample else faults, allow_misaligned=allow_misaligned)
+
+
+def report_faults(faults: Sequence[str], *, allow_misaligned: bool) -> None:
+    """Stops at misaligned members. Raises as :func:`report_agreement`."""
     if faults and not allow_misaligned:
         raise DataError(f"{'; '.join(faults)}. Predict it again or leave it out; allow_misaligned=true votes with it")
     for fault in faults:

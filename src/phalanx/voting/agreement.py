@@ -5,8 +5,7 @@ mirrored, or have other class or image names. So a pair counts as misaligned if 
 of its masks, and not because its Dice is low.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
@@ -17,12 +16,10 @@ from ..masks.stack import Stack, class_offset
 from ..runtime.sidecar import Size
 from ..submission.matching import check_matching, known_sizes
 from ..submission.table import Submission
-from .misalignment import Block, Centres, Pair, centres, find_misalignment
+from .guard import BLOCK_IMAGES, SAMPLE_IMAGES, Guard, Verdict
+from .misalignment import Centres, centres
 from .vote import coverage
 
-SAMPLE_IMAGES = 16  # images that are compared, spread evenly over the sorted names
-BLOCK_IMAGES = 300  # images that are searched if names seem permuted
-MIN_DICE_GAP = 0.02  # difference in Dice with the others, to name one of two as wrong
 MIN_OTHERS_DICE = 0.9  # Dice of the others with each other, to report that a member agrees with none
 MIN_COMMON_CLASSES = 0.5  # fraction of the classes they must have for that: barely trained members find only a few
 
@@ -48,14 +45,15 @@ def pair_dice(stacks: Sequence[Stack]) -> np.ndarray:
 
 
 class Agreement:
-    """How members agree over some images, and which of them are misaligned.
+    """How members agree over some images, and which of them are misaligned: in these images, and then in all.
 
     Args:
         names: of the members.
         samples: some images, one at a time.
         total: images there are in all.
-        more: returns a member's centres in a block of images, the same for all members, to search permuted names in;
+        block: returns a member's centres in a block of images, the same for all members, to search permuted names in;
             by default the sample is that block.
+        rest: yields all images, for :attr:`misaligned` if they were not given one by one (:meth:`observe`).
 
     Attributes:
         dice: float64[S, M, M, C]; NaN if neither of the pair has the class.
@@ -67,20 +65,24 @@ class Agreement:
         classes: Sequence[str],
         samples: Iterable[Sample],
         total: int,
-        more: Callable[[int], tuple[Sequence[str], Centres]] | None = None,
+        block: Callable[[int], tuple[Sequence[str], Centres]] | None = None,
+        rest: Callable[[], Iterator[Sample]] | None = None,
     ):
         self.names, self.classes, self.total, self.images = list(names), tuple(classes), total, list[str]()
-        tables, places, sizes = [], [], []
+        self._block, self._rest = block, rest
+        self._sample = Guard(names, classes, min(total, SAMPLE_IMAGES))
+        self._all = Guard(names, classes, total)
+        tables = []
         for image, stacks, size in samples:
             self.images.append(image)
             tables.append(pair_dice(stacks))
-            if size is not None:
-                places.append([centres(stack, size) for stack in stacks])
-                sizes.append(size)
+            self._sample.add(image, size, stacks)
         self.dice = np.stack(tables)
-        self._centres = np.array(places).reshape(len(places), len(self.names), len(self.classes), 2).swapaxes(0, 1)
-        self._sizes = np.array(sizes, float).reshape(-1, 2)
-        self._more = more or (lambda member: (self.images, self._centres[member]))
+        self._verdicts: dict[int, Verdict] = {}  # by the number of images
+
+    def observe(self, image: str, size: Size | None, stacks: Sequence[Stack]) -> None:
+        """Takes in an image of the vote, as every member has it; those of the sample again."""
+        self._all.add(image, size, stacks)
 
     @property
     def pairs(self) -> np.ndarray:
@@ -132,30 +134,42 @@ class Agreement:
         same = np.nanmin(np.nan_to_num(self.dice, nan=1.0), axis=(0, 3)) == 1
         return [(self.names[a], self.names[b]) for a, b in combinations(range(len(self.names)), 2) if same[a, b]]
 
-    @cached_property
+    @property
+    def misaligned_in_sample(self) -> list[str]:
+        """:attr:`misaligned`, as the sample shows it."""
+        return self._verdict(self._sample, self._block).faults
+
+    @property
     def misaligned(self) -> list[str]:
         """One text per misaligned member: which it is, and how.
 
         A member with several misaligned pairs is at fault for them; of a single pair, the one that agrees less with the
-        others, if there are any. Without image sizes, only members that agree with no other are found.
+        others, if there are any. Without image sizes, and if they cannot be inferred, only members that agree with no
+        other are found.
         """
-        faults = {pair: why for pair in combinations(range(len(self.names)), 2) if (why := self._fault(*pair))}
-        texts, wrong = [], set[int]()
-        while faults:
-            counts = np.bincount(np.array(list(faults)).ravel(), minlength=len(self.names))
-            worst: int | None = int(counts.argmax())
-            a, b = next(pair for pair in faults if worst in pair)
-            if counts[worst] == 1:
-                worst = self._apart(a, b)
-            if worst is None:
-                texts.append(f"{self.names[a]} or {self.names[b]} is misaligned: {faults[a, b]}")
-                wrong |= {a, b}
-            else:
-                other = b if worst == a else a
-                texts.append(f"{self.names[worst]} is misaligned: {self._fault(worst, other) or faults[a, b]}")
-                wrong.add(worst)
-            faults = {pair: why for pair, why in faults.items() if not wrong & set(pair)}
-        mean = self.mean
+        return self._complete().faults
+
+    @property
+    def notes(self) -> list[str]:
+        """What is odd in few images, and may be an honest mistake."""
+        return self._complete().notes
+
+    def _complete(self) -> Verdict:
+        if not self._all.images and self._rest is not None:
+            for sample in self._rest():
+                self.observe(sample.image, sample.size, sample.stacks)
+        return self._verdict(self._all) if self._all.images else self._verdict(self._sample, self._block)
+
+    def _verdict(self, guard: Guard, block: Callable[[int], tuple[Sequence[str], Centres]] | None = None) -> Verdict:
+        key = len(guard.images) + (0 if guard is self._sample else self.total)
+        if key not in self._verdicts:
+            found = guard.verdict(self.mean, block)
+            self._verdicts[key] = found._replace(faults=found.faults + self._alone(found.wrong))
+        return self._verdicts[key]
+
+    def _alone(self, wrong: set[int]) -> list[str]:
+        """Members that agree with no other, though these agree with each other."""
+        texts, mean = [], self.mean
         for member in sorted(set(range(len(self.names))) - wrong):
             rest = [other for other in range(len(self.names)) if other not in wrong | {member}]
             if len(rest) < 2:
@@ -168,24 +182,6 @@ class Agreement:
                     f"which have {usual:.3f} with each other)"
                 )
         return texts
-
-    def _apart(self, a: int, b: int) -> int | None:
-        """Which of two members agrees clearly less with the others; None if neither does."""
-        rest = [other for other in range(len(self.names)) if other not in (a, b)]
-        if not rest:
-            return None
-        one, other = self.mean[[a, b]][:, rest].mean(axis=1)
-        return None if abs(one - other) < MIN_DICE_GAP else (a if one < other else b)
-
-    def _fault(self, a: int, b: int) -> str:
-        """The transform that aligns member ``a``'s masks with member ``b``'s, in words; empty if there is none."""
-
-        def block() -> Block:
-            (names, one), (_, other) = self._more(a), self._more(b)
-            return names, one, other
-
-        pair = Pair((self.names[a], self.names[b]), self._centres[a], self._centres[b], self._sizes)
-        return find_misalignment(pair, self.classes, block)
 
 
 class AgreementMonitor:
@@ -229,21 +225,30 @@ def measure_agreement(members: Sequence[Submission]) -> Agreement:
     check_matching(members)
     first, sizes = members[0], known_sizes(members)
     ordered = [member.reorder(first.classes) for member in members]
-    samples = (
-        Sample(image, [member.stack(image, sizes.get(image)) for member in ordered], sizes.get(image))
-        for image in spread(first.images)
-    )
+
+    def samples(images: Sequence[str]) -> Iterator[Sample]:
+        for image in images:
+            size = sizes.get(image)
+            yield Sample(image, [member.stack(image, size) for member in ordered], size)
+
     begin = max(0, (len(first.images) - BLOCK_IMAGES) // 2)
-    block = [image for image in first.images[begin : begin + BLOCK_IMAGES] if image in sizes]
+    searched = [image for image in first.images[begin : begin + BLOCK_IMAGES] if image in sizes]
     found: dict[int, Centres] = {}
 
-    def more(member: int) -> tuple[Sequence[str], Centres]:
+    def block(member: int) -> tuple[Sequence[str], Centres]:
         if member not in found:
-            stacks = ((ordered[member].stack(image, sizes[image]), sizes[image]) for image in block)
+            stacks = ((ordered[member].stack(image, sizes[image]), sizes[image]) for image in searched)
             found[member] = np.stack([centres(*one) for one in stacks])
-        return block, found[member]
+        return searched, found[member]
 
-    return Agreement([member.name for member in members], first.classes, samples, len(first.images), more)
+    return Agreement(
+        [member.name for member in members],
+        first.classes,
+        samples(spread(first.images)),
+        len(first.images),
+        block if searched else None,
+        lambda: samples(first.images),
+    )
 
 
 def spread(images: Sequence[str], count: int = SAMPLE_IMAGES) -> list[str]:

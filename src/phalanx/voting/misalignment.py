@@ -10,6 +10,7 @@ import numpy as np
 
 from ..masks.stack import Stack
 from ..runtime.sidecar import Size
+from .places import places
 
 ALIGNED_DISTANCE = 0.001  # of the long side: closer masks are aligned (2 pixels of 2048); at least one pixel
 MAX_RESIDUAL = 0.01  # of the long side (at least 2 pixels): a transform must leave less, or a third of the distance
@@ -23,15 +24,7 @@ Block = tuple[Sequence[str], Centres, Centres]  # images, and both members' cent
 
 def centres(stack: Stack, size: Size) -> np.ndarray:
     """float64[C, 2]: x and y of each class's centre of mass, as fractions of the image's long side; NaN for none."""
-    width = size[1]
-    rows, columns = np.divmod(stack.runs, width)
-    # Of a run, the sums over all pixels before its end, less those before its start: it may cross rows.
-    x = rows * (width * (width - 1) // 2) + columns * (columns - 1) // 2
-    y = width * (rows * (rows - 1) // 2) + rows * columns
-    sums = [np.bincount(stack.labels, weights=v[:, 1] - v[:, 0], minlength=stack.classes) for v in (x, y)]
-    areas = stack.areas[:, None]
-    full = np.full((stack.classes, 2), np.nan)
-    return np.divide(np.stack(sums, axis=1), areas * max(size), out=full, where=areas > 0)
+    return places([stack], size[1])[0, :, :2] / max(size)
 
 
 class Pair(NamedTuple):

@@ -4,13 +4,14 @@ A pixel's votes change only where some member's run starts or ends, so sorting t
 and -1 along them gives every pixel's count.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import DataError
 from ..masks.stack import Stack, class_offset, unflatten
+from ..runtime.sidecar import Size
 from ..submission.matching import check_matching, known_sizes
 from ..submission.table import Submission
 
@@ -81,7 +82,10 @@ def vote_stacks(members: Sequence[Stack], quorum: int, weights: Sequence[int] | 
 
 
 def hard_vote(
-    members: Sequence[Submission], quorum: int | None = None, weights: Sequence[int] | None = None
+    members: Sequence[Submission],
+    quorum: int | None = None,
+    weights: Sequence[int] | None = None,
+    observe: Callable[[str, Size | None, Sequence[Stack]], object] | None = None,
 ) -> Iterator[tuple[str, list[str]]]:
     """Votes over submissions, one image at a time.
 
@@ -89,6 +93,9 @@ def hard_vote(
 
     By default a pixel needs strictly more than half of the votes, so with an even number of votes a tie is
     background. A quorum of half the votes makes a tie foreground.
+
+    Args:
+        observe: receives each image with its size, if known, and every member's masks.
 
     Raises:
         DataError: at once, if members differ in images, classes or known sizes or the quorum cannot work;
@@ -104,7 +111,10 @@ def hard_vote(
 
     def images() -> Iterator[tuple[str, list[str]]]:
         for image in ordered[0].images:
-            stacks = [member.stack(image, sizes.get(image)) for member in ordered]
+            size = sizes.get(image)
+            stacks = [member.stack(image, size) for member in ordered]
+            if observe is not None:
+                observe(image, size, stacks)
             yield image, vote_stacks(stacks, needed, weights).texts()
 
     return images()

@@ -1,0 +1,165 @@
+"""Which members of a vote are misaligned, and how: every pair compared in all images, and the odd one named."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from ..masks.stack import Stack
+from ..runtime.sidecar import Size
+from .class_faults import class_findings
+from .image_faults import image_findings
+from .misalignment import Block, Pair, find_misalignment
+from .lattice import edges, grid_of
+from .partial import Compared, Finding, Grids, offset_findings
+from .places import guess_width, places
+
+SAMPLE_IMAGES = 16  # in which a transform of all masks is looked for, spread evenly
+BLOCK_IMAGES = 300  # images that are searched if names seem permuted
+MIN_DICE_GAP = 0.02  # difference in Dice with the others, to name one of two as wrong
+EDGE_IMAGES = 64  # whose edges are searched for the grid they were predicted on
+MAX_TEXTS = 4  # findings of a pair that are listed
+
+
+class Verdict(NamedTuple):
+    """Texts of the members that are misaligned, which those are, and what is odd but may be honest."""
+
+    faults: list[str]
+    wrong: set[int]
+    notes: list[str]
+
+
+class Guard:
+    """Centres and areas of all members' masks, image by image: 12 bytes per mask.
+
+    Args:
+        names: of the members.
+        total: images there may be.
+    """
+
+    def __init__(self, names: Sequence[str], classes: Sequence[str], total: int):
+        self.names, self.classes, self.total = list(names), tuple(classes), total
+        self.images = list[str]()
+        self._places = np.empty((total, len(names), len(classes), 3), np.float32)
+        self._sizes = np.empty((total, 2))
+        self._edges: np.ndarray | None = None  # sums of some images, which have one size
+        self._every = max(1, total // EDGE_IMAGES)
+
+    def add(self, image: str, size: Size | None, stacks: Sequence[Stack]) -> None:
+        """Every member's masks of an image. Without its size, its width is inferred from the runs, if they show it."""
+        width = size[1] if size is not None else guess_width(stacks)
+        if width is None:
+            return
+        if size is None:
+            end = max(int(stack.runs[:, 1].max()) for stack in stacks if len(stack.runs))
+            size = (-(-end // width), width)
+        if len(self.images) % self._every == 0:
+            found = edges(stacks, size)
+            if self._edges is None:
+                self._edges = found
+            elif self._edges.shape == found.shape:
+                self._edges += found
+        self.add_places(image, size, places(stacks, width))
+
+    def add_places(self, image: str, size: Size, found: np.ndarray) -> None:
+        """The same from float[M, C, 3]."""
+        row = len(self.images)
+        self._places[row], self._sizes[row] = found, size
+        self.images.append(image)
+
+    def verdict(self, mean: np.ndarray, block: Callable[[int], tuple[Sequence[str], np.ndarray]] | None) -> Verdict:
+        """Compares all pairs.
+
+        Args:
+            mean: float64[M, M], Dice of each pair.
+            block: returns a member's centres in more images, to search permuted names in; by default those there are.
+        """
+        faults: dict[tuple[int, int], str] = {}
+        notes: dict[tuple[int, int], str] = {}
+        for pair in combinations(range(len(self.names)), 2):
+            for found in self._findings(*pair, block):
+                texts = faults if found.stops else notes
+                texts[pair] = f"{texts[pair]}; {found.text}" if pair in texts else found.text
+        wrong = set[int]()
+        told = self._blame(dict(faults), mean, wrong, lambda a, b: self._why(a, b, block))
+        noted = {pair: text for pair, text in notes.items() if not wrong & set(pair)}
+        return Verdict(told, wrong, [f"{self.names[a]} and {self.names[b]} differ: {t}" for (a, b), t in noted.items()])
+
+    def _blame(
+        self,
+        faults: dict[tuple[int, int], str],
+        mean: np.ndarray,
+        wrong: set[int],
+        why: Callable[[int, int], str],
+    ) -> list[str]:
+        """A member with more faulty pairs than others is at fault for them; of a single pair, or where all have as many,
+        the one that agrees less with the others, if there are any."""
+        texts = []
+        while faults:
+            counts = np.bincount(np.array(list(faults)).ravel(), minlength=len(self.names))
+            worst: int | None = int(counts.argmax())
+            a, b = next(pair for pair in faults if worst in pair)
+            if (counts[counts > 0] == counts.max()).all():
+                worst = self._apart(a, b, mean)
+            if worst is None:
+                texts.append(f"{self.names[a]} or {self.names[b]} is misaligned: {faults[a, b]}")
+                wrong |= {a, b}
+            else:
+                right = [pair for pair in faults if worst in pair]
+                a, b = right[0]
+                other = b if worst == a else a
+                texts.append(f"{self.names[worst]} is misaligned: {why(worst, other) or faults[a, b]}")
+                wrong.add(worst)
+            faults = {pair: text for pair, text in faults.items() if not wrong & set(pair)}
+        return texts
+
+    def _apart(self, a: int, b: int, mean: np.ndarray) -> int | None:
+        """Which of two members agrees clearly less with the others; None if neither does."""
+        rest = [other for other in range(len(self.names)) if other not in (a, b)]
+        if not rest:
+            return None
+        one, other = mean[[a, b]][:, rest].mean(axis=1)
+        return None if abs(one - other) < MIN_DICE_GAP else (a if one < other else b)
+
+    def _why(self, a: int, b: int, block: Callable[[int], tuple[Sequence[str], np.ndarray]] | None) -> str:
+        """How ``a``'s masks differ from ``b``'s, in words."""
+        return "; ".join(found.text for found in self._findings(a, b, block) if found.stops)
+
+    def _findings(
+        self, a: int, b: int, block: Callable[[int], tuple[Sequence[str], np.ndarray]] | None
+    ) -> list[Finding]:
+        """What is wrong between two members: the transform of all masks if there is one, or else of some."""
+        count = len(self.images)
+        if not count:
+            return []
+        names, sizes = (self.names[a], self.names[b]), self._sizes[:count]
+        one, other = self._places[:count, a], self._places[:count, b]
+        some = np.unique(np.linspace(0, count - 1, min(count, SAMPLE_IMAGES)).round().astype(int))
+
+        def centres(which: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            return which[rows, :, :2].astype(float) / sizes[rows].max(axis=1)[:, None, None]
+
+        def more() -> Block:
+            if block is not None:
+                (images, x), (_, y) = block(a), block(b)
+                return images, x, y
+            rows = np.unique(np.linspace(0, count - 1, min(count, BLOCK_IMAGES)).round().astype(int))
+            return [self.images[row] for row in rows.tolist()], centres(one, rows), centres(other, rows)
+
+        found = find_misalignment(
+            Pair(names, centres(one, some), centres(other, some), sizes[some]), self.classes, more
+        )
+        if found:
+            return [Finding(found, True)]
+        pair = Compared(names, self.images, self.classes, one, other, sizes)
+        findings = [*offset_findings(pair, self._grids(a, b)), *image_findings(pair), *class_findings(pair)]
+        return [f for stops in (True, False) for f in [f for f in findings if f.stops is stops][:MAX_TEXTS]]
+
+    def _grids(self, a: int, b: int) -> Grids | None:
+        """The grids of two members' edges, if all images have one size."""
+        if self._edges is None or np.ptp(self._sizes[: len(self.images)].max(axis=1)) > 0:
+            return None
+        long = int(self._sizes[0].max())
+        one, other = ([grid_of(axis, long) for axis in self._edges[member]] for member in (a, b))
+        return one, other

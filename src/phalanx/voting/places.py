@@ -1,0 +1,76 @@
+"""Where masks are and how large they are, from their runs alone, for every image of a vote."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..masks.stack import Stack
+from ..runtime.sidecar import Size
+
+# float[..., 3] of a mask: x and y of its centre of mass and its area, in pixels; NaN, NaN, 0 for an empty one
+Places = np.ndarray
+
+MIN_STEPS = 50  # neighbouring runs that must agree on the width of an image of unknown size
+AGREEING_STEPS = 0.5  # fraction of them
+
+
+def places(stacks: Sequence[Stack], width: int) -> Places:
+    """float64[M, C, 3]: centre and area of each member's masks of one image. A run may cross rows."""
+    runs = np.concatenate([stack.runs for stack in stacks])
+    ends = np.cumsum([len(stack.runs) for stack in stacks])
+    firsts = np.stack([stack.splits[:-1] + end - len(stack.runs) for stack, end in zip(stacks, ends, strict=True)])
+    starts, lengths = runs[:, 0], runs[:, 1] - runs[:, 0]
+    rows = starts // width
+    areas = lengths.astype(np.float64)
+    below = rows * areas  # sums of y, then of the places on the line of pixels
+    crossing = np.flatnonzero(starts - rows * width + lengths > width)
+    below[crossing] = _up_to(runs[crossing, 1], width) - _up_to(starts[crossing], width)
+    along = (starts + (areas - 1) / 2) * areas
+    found = np.empty((3, firsts.size))
+    for values, sums in zip((areas, below, along), found, strict=True):
+        sums[:] = np.add.reduceat(np.append(values, 0.0), firsts.reshape(-1))
+    counts = np.diff(firsts.reshape(-1), append=len(runs))
+    found[:, counts == 0] = 0
+    area, y, line = found
+    with np.errstate(invalid="ignore"):
+        y, line = y / area, line / area
+    return np.stack([line - y * width, y, area], axis=1).reshape(*firsts.shape, 3)
+
+
+def _up_to(ends: np.ndarray, width: int) -> np.ndarray:
+    """float64[N]: the sum of y over all pixels before each place."""
+    rows, columns = np.divmod(ends, width)
+    return width * (rows * (rows - 1) / 2) + rows * columns
+
+
+def guess_width(stacks: Sequence[Stack]) -> int | None:
+    """Width of an image of unknown size, from the steps between runs of neighbouring rows; None if they differ.
+
+    The middles of a mask's runs are one row apart, give or take a pixel, and as often more as less.
+    """
+    steps = []
+    for stack in stacks:
+        middles = stack.runs.sum(axis=1)
+        within = np.diff(stack.labels) == 0
+        steps.append(np.diff(middles)[within])
+    found = np.concatenate(steps) / 2
+    found = found[found > 1]
+    if len(found) < MIN_STEPS:
+        return None
+    width = round(float(np.median(found)))
+    close = np.abs(found - width) <= max(2.0, 0.01 * width)
+    return width if close.mean() >= AGREEING_STEPS else None
+
+
+def median(values: np.ndarray) -> np.ndarray:
+    """Median over the last axis without NaN; NaN if all are."""
+    ordered = np.sort(values, axis=-1)  # NaN last
+    count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
+    low, high = (np.take_along_axis(ordered, at, -1) for at in (np.maximum(count - 1, 0) // 2, np.minimum(count // 2, ordered.shape[-1] - 1)))
+    return ((low + high) / 2)[..., 0]
+
+
+def quantile(values: np.ndarray, part: float) -> float:
+    """Quantile of all values that are not NaN; NaN if all are."""
+    found = values[np.isfinite(values)]
+    return float(np.quantile(found, part)) if len(found) else float("nan")
