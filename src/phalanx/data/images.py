@@ -44,7 +44,10 @@ def read_grey(path: Path) -> np.ndarray:
         if image.ndim == 3:
             image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
         if image.dtype != np.uint8:
-            image = to_eight_bits(image)
+            try:
+                image = to_eight_bits(image)
+            except ValueError as error:
+                raise Fault(str(error), tiff_pixels.CONVERT) from None
         image = 255 - image if picture.inverted else image
         return np.ascontiguousarray(image if picture.turned else upright(image, head.orientation))
 
