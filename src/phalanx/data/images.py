@@ -62,10 +62,10 @@ def image_size(path: Path) -> tuple[int, int]:
     return size_of_dicom(path, content) if is_dicom(path, content) else header(path, content).shape
 
 
-def excess(path: Path) -> int:
-    """Bytes after the end of a PNG, which are not read."""
+def header_of(path: Path) -> Header | None:
+    """The header of an image file; None of DICOM. Raises DataError as :func:`image_size`."""
     content = _content(path)
-    return 0 if is_dicom(path, content) else header(path, content).excess
+    return None if is_dicom(path, content) else header(path, content)
 
 
 def _content(path: Path) -> bytes:
