@@ -239,3 +239,27 @@ def test_the_modules_that_prepare_a_sample_are_listed():
     passed_over = {name for name in seen if name.split(".")[0] in ("config", "errors")} | {"data.records", "runtime.reading", "runtime.spelling"}
     assert {name.replace(".", "/") for name in seen - passed_over} == set(CODE)
     assert all(name in MODULES for name in seen)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "another's", "zip"])
+def test_what_stands_in_an_entrys_place_is_never_taken_for_it(make, tmp_path, kind):
+    cache, records, data = make()
+    one, other = (tmp_path / "cache" / f"{cache.known[record][1]}.sample" for record in records[:2])
+    content = one.read_bytes()
+    one.unlink()
+    if kind == "link":
+        (tmp_path / "elsewhere").write_bytes(content)
+        one.symlink_to(tmp_path / "elsewhere")
+    elif kind == "pipe":
+        os.mkfifo(one)
+    elif kind == "folder":
+        one.mkdir()
+    elif kind == "zip":
+        np.savez(tmp_path / "x.npz", image=np.zeros((9, 9), np.uint8))
+        one.write_bytes((tmp_path / "x.npz").read_bytes())
+    else:
+        one.write_bytes(other.read_bytes())
+    same(cache(records[0]), prepare(records[0], data))
+    cache, records, data = make()
+    same(cache(records[0]), prepare(records[0], data))
+    assert kind != "link" or (tmp_path / "elsewhere").read_bytes() == content

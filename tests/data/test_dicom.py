@@ -5,38 +5,16 @@ import re
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import FileMetaDataset
 from pydicom.pixels import apply_modality_lut, apply_windowing
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLosslessSV1, RLELossless, generate_uid
+from pydicom.uid import ImplicitVRLittleEndian, JPEGLosslessSV1, RLELossless
+from tests.data.dicoms import write
 
 from phalanx.data.dicom import decode
 from phalanx.data.grey import window
 from phalanx.data.images import read_grey
 from phalanx.data.records import scan
 from phalanx.errors import DataError
-
-
-def write(path, values, *, stored=None, kind="MONOCHROME2", syntax=ExplicitVRLittleEndian, **tags):
-    """A DICOM file of uint8, uint16 or int16 values [H, W], or uint8[H, W, 3]."""
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = syntax, "1.2.840.10008.5.1.4.1.1.1"
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    image = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    image.SOPClassUID, image.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    image.Rows, image.Columns = values.shape[:2]
-    image.SamplesPerPixel = values.shape[2] if values.ndim == 3 else 1
-    if values.ndim == 3:
-        image.PlanarConfiguration = 0
-    image.PhotometricInterpretation = kind
-    image.BitsAllocated = values.itemsize * 8
-    image.BitsStored = stored or image.BitsAllocated
-    image.HighBit = image.BitsStored - 1
-    image.PixelRepresentation = int(values.dtype.kind == "i")
-    image.PixelData = values.tobytes()
-    for key, value in tags.items():
-        setattr(image, key, value)
-    image.save_as(path, enforce_file_format=True)
-    return path
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.fuzz.harness import Format, fuzz, seconds_of_a_test
 
 from phalanx.data.cache import packed, unpacked
 from phalanx.data.digests import Digests
-from phalanx.data.images import Grid, excess, image_size, read_grey
+from phalanx.data.images import Grid, header_of, image_size, read_grey
 from phalanx.data.masks import read_labels, read_mask
 from phalanx.data.prepared import Prepared
 from phalanx.errors import DataError
@@ -35,7 +35,7 @@ def read(path):
     assert image.dtype == np.uint8
     assert image.shape == image_size(path)
     assert image.flags.c_contiguous
-    excess(path)
+    header_of(path)
     return image.shape, hashlib.sha256(image).digest()
 
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from ..data.brightness import noise_bands
+from ..data.images import header_of
 from .inspection import REMOVE, Inspection
 from .metal import collimation
 
@@ -49,6 +50,13 @@ def inspect_pixels(inspection: Inspection, image: np.ndarray, small: np.ndarray)
     inspection.form = file_form(path)
     inspection.pixels = hashlib.sha256(repr(image.shape).encode() + image.data).digest()
     inspection.hash, inspection.thumb = perceptual_hash(small)
+    head = header_of(path)
+    if head is not None and head.excess:
+        text = f"{head.excess} bytes after the end of the PNG are not read"
+        inspection.add(path, "note", "extra-bytes", text, "Nothing to do if the image looks right; else copy it again")
+    if head is not None and head.orientation != 1:
+        text = f"its orientation is {head.orientation} (EXIF), so it is read turned, as viewers show it"
+        inspection.add(path, "note", "turned", text, "Nothing to do if it was annotated in a tool that turns it, too")
     if float(cv2.meanStdDev(image)[1][0, 0]) < BLANK:
         inspection.add(path, "error", "blank", "is blank: all pixels are nearly equal", REMOVE)
         return

@@ -75,6 +75,9 @@ def inspect_image(item: tuple[Record, str], data: Data) -> Inspection:
         inspection.add(record.image, "error", "unreadable", str(error).removeprefix(f"{record.image}: "), REMOVE)
     except MemoryError:
         inspection.add(record.image, "error", "unreadable", "does not fit into memory", REMOVE)
+    except Exception as error:  # of a library: the other images must be checked all the same
+        text = f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
+        inspection.add(record.image, "error", "unreadable", text, REMOVE)
     if record.labels is not None:
         inspect_annotation(inspection, data, small)
     return inspection

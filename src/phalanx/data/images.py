@@ -44,7 +44,10 @@ def read_grey(path: Path) -> np.ndarray:
         if image.ndim == 3:
             image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
         if image.dtype != np.uint8:
-            image = to_eight_bits(image)
+            try:
+                image = to_eight_bits(image)
+            except ValueError as error:
+                raise Fault(str(error), tiff_pixels.CONVERT) from None
         image = 255 - image if picture.inverted else image
         return np.ascontiguousarray(image if picture.turned else upright(image, head.orientation))
 
@@ -59,10 +62,10 @@ def image_size(path: Path) -> tuple[int, int]:
     return size_of_dicom(path, content) if is_dicom(path, content) else header(path, content).shape
 
 
-def excess(path: Path) -> int:
-    """Bytes after the end of a PNG, which are not read."""
+def header_of(path: Path) -> Header | None:
+    """The header of an image file; None of DICOM. Raises DataError as :func:`image_size`."""
     content = _content(path)
-    return 0 if is_dicom(path, content) else header(path, content).excess
+    return None if is_dicom(path, content) else header(path, content)
 
 
 def _content(path: Path) -> bytes:
