@@ -7,8 +7,8 @@ from typing import Any
 
 from .commands import datasets, scores, submissions, training
 from .commands.args import plain_words
-from .errors import ConfigError, PhalanxError
-from .runtime.terminal import close_streams, open_streams, shown
+from .errors import ConfigError, PhalanxError, shown
+from .runtime.terminal import close_streams, open_streams
 
 MAIN = """\
 phalanx: segmentation of overlapping bones in hand X-rays, from fold training to the ensemble submission

@@ -154,6 +154,8 @@ def check(words: Sequence[str]) -> int:
     from ..runtime.files import check_report, write_report
 
     where = Path(pairs.pop("json", "check.json"))
+    if out is not None and out.resolve() == where.resolve():
+        raise ConfigError(f"{out}: json= and quarantine= name the same file; give each its own")
     check_report(where, "check")
     config = compose(pairs)
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..config import Data
-from ..errors import DataError
-from ..runtime.terminal import shown
+from ..errors import DataError, shown
 from .listing import SUFFIXES, Listing, list_images
 
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # in names: CSV files cannot list them
