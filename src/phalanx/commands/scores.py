@@ -136,7 +136,7 @@ Draws images with their ground truth and prediction, from the worst to the best.
   rows=4                 number of images
   size=HxW               image size of a CSV without sidecar
   partial=true           FILE contains only some of the images of the ground truth; draw those
-  data= data.layout= data.coco.group= data.masks.kind= ...   classes and layout of the ground truth, as for phalanx score
+  data= data.layout= data.coco.group= ...   classes and layout of the ground truth, as for phalanx score
 """
 
 

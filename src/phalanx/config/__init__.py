@@ -21,8 +21,8 @@ from .training import Freeze, Monitor, OneCycle, Optim, Plateau, Predict, Restar
 __all__ = [
     "RUNTIME_KEYS", "Augment", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Fraction", "Freeze",
     "GridDistortion", "Loss", "Masks", "Model", "Monitor", "OneCycle", "Optim", "Oversample", "PerClass", "Plateau",
-    "Predict", "Processes", "Restarts", "Seed", "Side", "SlidingWindow", "Strict", "flatten", "known_keys", "nearest", "read_plain",
-    "validate",
+    "Predict", "Processes", "Restarts", "Seed", "Side", "SlidingWindow", "Strict", "flatten", "known_keys", "nearest",
+    "read_plain", "validate",
 ]  # fmt: skip
 
 # Keys that may differ between two calls of the same run. They change where and how fast it runs, not its result.
