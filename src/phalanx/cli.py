@@ -91,7 +91,7 @@ def run(words: list[str]) -> int:
 
         if error.filename is None and why_unwritable(error) is None:
             raise
-        print(f"phalanx {command}: {shown(error.filename or 'writing')}: {error.strerror}", file=sys.stderr)
+        print(f"phalanx {command}: {PhalanxError(error.filename or 'writing')}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nphalanx {command}: stopped; the same command continues", file=sys.stderr)

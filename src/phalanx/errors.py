@@ -9,7 +9,7 @@ _LONG = re.compile(rf"[^\s/]{{{MAX_WORD + 1},}}")
 
 
 def shown(text: object) -> str:
-    r"""The text on one line that can be printed and written in UTF-8; bytes of a name that are not are spelled ``\xbc``.
+    r"""The text on one line that can be printed and written in UTF-8; bytes that are not are spelled ``\xbc``.
 
     >>> print(shown("a\nb"), shown(b"\xbc\xd5.png".decode(errors="surrogateescape")))
     a\nb \xbc\xd5.png

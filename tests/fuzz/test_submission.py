@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from phalanx.masks import rle
-from phalanx.runtime.sidecar import read_sidecar
 from phalanx.submission.matching import check_matching
 from phalanx.submission.table import Submission, write
 
@@ -58,14 +57,12 @@ def formats(place: Path) -> list[Format]:
     return [
         Format("submission", files, read_with_sidecar, damaged=["x.csv"], sealed=True, text=True),
         Format("sidecar", files, read_with_sidecar, damaged=["x.json"], text=True),
-        Format("sidecar alone", {"x.csv": b"", **{k: v for k, v in files.items() if k == "x.json"}},
-               lambda folder: read_sidecar(folder / "x.csv")[0] and None, damaged=["x.json"], text=True),
         Format("submission alone", {"x.csv": files["x.csv"]}, read_alone, text=True),
         Format("submissions", {"x.csv": files["x.csv"], "y.csv": other["y.csv"]}, read_pair, text=True),
     ]  # fmt: skip
 
 
-NAMES = ["submission", "sidecar", "sidecar alone", "submission alone", "submissions"]
+NAMES = ["submission", "sidecar", "submission alone", "submissions"]
 
 
 @pytest.mark.parametrize("name", NAMES)

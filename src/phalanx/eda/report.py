@@ -99,9 +99,9 @@ def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1
 def _without_bones(measured: Sequence[Measured]) -> list[str]:
     """Returns a reason for the annotated images that lack one of the bones that rotation is measured from."""
     lacking = [row.name for row in measured if row.areas and math.isnan(row.degrees)]
-    return [f"rotation of {len(lacking)} annotated image(s) without {BASE} or {TIP}, such as {lacking[0]}"] * bool(
-        lacking
-    )
+    if not lacking:
+        return []
+    return [f"rotation of {len(lacking)} annotated image(s) without {BASE} or {TIP}, such as {lacking[0]}"]
 
 
 def check_place(out: Path, csv: Path | None = None) -> None:

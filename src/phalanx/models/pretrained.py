@@ -29,8 +29,8 @@ def prepare_fetch(encoder: str, weights: str) -> None:
     if not answers(constants.ENDPOINT):
         raise ConfigError(
             f"model.weights={weights}: the pretrained weights of {encoder} are not on this machine, and "
-            f"{constants.ENDPOINT} does not answer within {SECONDS:g} s. Train from scratch with model.weights=none, or "
-            "name a local file with model.weights=/path/to/file.safetensors"
+            f"{constants.ENDPOINT} does not answer within {SECONDS:g} s. Train from scratch with model.weights=none, "
+            "or name a local file with model.weights=/path/to/file.safetensors"
         )
 
 

@@ -205,7 +205,7 @@ def read_table(name: str) -> Table:
         ConfigError: there is none, or its rows contradict each other.
     """
     path: Path = config_folder() / "sweep" / f"{name}.yaml"
-    if not path.is_file():
+    if name not in table_names():
         raise ConfigError(f"{name}: no configs/sweep/{name}.yaml{nearest(name, table_names())}")
     values = read_plain(path)
     try:
