@@ -47,7 +47,7 @@ def is_stored(encoder: str, weights: str) -> bool:
         sources = [(settings["repo_id"], settings["revision"])] if settings else []
     else:
         config = timm.get_pretrained_cfg(encoder.partition("-")[2])
-        if config is not None and config.url and not config.hf_hub_id:
+        if config is not None and isinstance(config.url, str) and config.url and not config.hf_hub_id:
             return (Path(torch.hub.get_dir()) / "checkpoints" / Path(config.url).name).is_file()
         sources = [(config.hf_hub_id, None)] if config is not None and config.hf_hub_id else []
     files = ("model.safetensors", "pytorch_model.bin")
