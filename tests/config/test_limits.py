@@ -191,6 +191,13 @@ def test_ranges_are_in_ascii_digits():
         validate({"age": {"٣..9": 2}}, Oversample)
 
 
+def test_an_image_has_not_more_windows_than_are_predicted_in_minutes():
+    words = ["data.root=x", "data.size=8192", "predict.window={size:64,stride:32}"]
+    with pytest.raises(ConfigError, match=r"^predict\.window: 64 with a stride of 32 makes 65025 .* at most 10000"):
+        compose(split_words(words))
+    assert compose(split_words([*words[:1], "data.size=2048", words[2]])).predict.window.step == 32
+
+
 def test_rows_of_a_picture_have_limits():
     for text in ("-1", "0", "100000", "٣", "1_0", "true"):
         with pytest.raises(ConfigError, match="rows"):

@@ -114,6 +114,12 @@ class Config(Strict):
                 raise ValueError("ddp=true: needs two devices or more, all GPUs or all cpu, as in devices=0,1")
             if kinds == {"cuda"} and len(set(self.devices)) < len(self.devices):
                 raise ValueError(f"devices={','.join(self.devices)}: with ddp=true each GPU can run only one process")
+        for side in self.predict.sides(self.data.size) if self.predict.window else ():
+            assert self.predict.window is not None
+            try:
+                self.predict.window.check_count(side)
+            except ValueError as error:
+                raise ValueError(f"predict.{error}") from None
         freeze = self.optim.freeze
         if freeze is not None and freeze.epochs is not None and freeze.epochs > self.epochs:
             raise ValueError(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..runtime.terminal import say
 
 SECONDS = 10.0  # that a server may take to answer
 
@@ -25,8 +24,9 @@ def prepare_fetch(encoder: str, weights: str) -> None:
 
     if constants.HF_HUB_OFFLINE or is_stored(encoder, weights):
         return
-    say(f"model.weights={weights}: fetching the pretrained weights of {encoder} from {constants.ENDPOINT} ...")
-    if not answers(constants.ENDPOINT):
+    text = f"model.weights={weights}: fetching the pretrained weights of {encoder} from {constants.ENDPOINT} ..."
+    print(text, flush=True)
+    if not answers(constants.ENDPOINT, SECONDS):
         raise ConfigError(
             f"model.weights={weights}: the pretrained weights of {encoder} are not on this machine, and "
             f"{constants.ENDPOINT} does not answer within {SECONDS:g} s. Train from scratch with model.weights=none, "
@@ -58,7 +58,7 @@ def is_stored(encoder: str, weights: str) -> bool:
     )
 
 
-def answers(address: str, seconds: float = SECONDS) -> bool:
+def answers(address: str, seconds: float) -> bool:
     """Whether a web server gives any answer within some seconds, looking up its name included."""
     found: list[bool] = []
 
