@@ -91,7 +91,9 @@ def run(words: list[str]) -> int:
 
         if error.filename is None and why_unwritable(error) is None:
             raise
-        print(f"phalanx {command}: {PhalanxError(error.filename or 'writing')}: {error.strerror}", file=sys.stderr)
+        remedy = "; make room there, and run the same command again" if why_unwritable(error) else ""
+        place = PhalanxError(error.filename or "writing")
+        print(f"phalanx {command}: {place}: {error.strerror}{remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nphalanx {command}: stopped; the same command continues", file=sys.stderr)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from phalanx.commands.args import number_of, plain_words, split_places
-from phalanx.config.compose import compose, parse_folds, split_words
+from phalanx.config.compose import check_value, compose, parse_folds, split_words
 from phalanx.config.plain import read_plain
 from phalanx.config.words import typed, words_of
 from phalanx.ensemble.options import EnsembleOptions, InferOptions
@@ -81,6 +81,13 @@ def read_composed(folder: Path) -> Any:
     return compose(pairs), folds
 
 
+def read_values(folder: Path) -> Any:
+    """The words one by one, as Hydra would parse them."""
+    for word in _words(folder):
+        key, _, value = word.partition("=")
+        check_value(key, value)
+
+
 def read_typed(folder: Path) -> Any:
     _, pairs = split_places(plain_words(_words(folder)))
     number_of(pairs.get("threshold", ""))
@@ -102,6 +109,13 @@ def formats(place: Path) -> list[Format]:
     sweep = b"epochs\nseeds=0,1\nscale=small\nfold=0\ndevices=cpu,cpu\nworkers=0\n"
     return [
         Format("words of recipes", {"words": COMPOSED.encode()}, read_composed, text=True, names=False),
+        Format(
+            "values",
+            {"words": b"optim.lr=3e-4\npredict.window={size: 64, stride: 32}\n"},
+            read_values,
+            text=True,
+            names=False,
+        ),
         Format("words of commands", {"words": TYPED.encode()}, read_typed, text=True, names=False),
         Format("words of sweeps", {"words": sweep}, read_sweep, text=True, names=False),
         Format("YAML", {"config.yaml": RECIPE.encode()}, lambda folder: read_plain(folder / "config.yaml"), text=True),

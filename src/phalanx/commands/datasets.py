@@ -164,8 +164,9 @@ def check(words: Sequence[str]) -> int:
     from ..data.root import resolve_root
 
     report = check_data(resolve_root(config.data), workers=config.workers, progress=config.progress)
+    print(report.to_text(), flush=True)  # first: on a full disk it is all that is left of the work
     write_report(where, "check", report.to_json())
-    print(report.to_text(), where, sep="\n")
+    print(where)
     bad = report.bad_images()
     if out is not None:
         write_quarantine(out, bad)
