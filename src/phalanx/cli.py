@@ -7,9 +7,9 @@ from typing import Any
 
 from .commands import datasets, scores, submissions, training
 from .commands.args import plain_words
-from .errors import ConfigError, PhalanxError
+from .errors import ConfigError, PhalanxError, shown
 from .runtime.stopping import MESSAGES, stoppable
-from .runtime.terminal import close_streams, open_streams, shown
+from .runtime.terminal import close_streams, open_streams
 
 MAIN = """\
 phalanx: segmentation of overlapping bones in hand X-rays, from fold training to the ensemble submission
@@ -95,7 +95,9 @@ def run(words: list[str], *, at_exit: bool = False) -> int:
 
         if error.filename is None and why_unwritable(error) is None:
             raise
-        print(f"phalanx {command}: {shown(error.filename or 'writing')}: {error.strerror}", file=sys.stderr)
+        remedy = "; make room there, and run the same command again" if why_unwritable(error) else ""
+        place = PhalanxError(error.filename or "writing")
+        print(f"phalanx {command}: {place}: {error.strerror}{remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         if not outermost:  # a step of the demo

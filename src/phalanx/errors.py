@@ -1,8 +1,37 @@
-"""The one family of errors meant for the user: what is wrong, where, and what to do about it."""
+"""The one family of errors meant for the user: what is wrong, where, and what to do about it, on one line."""
+
+import re
+
+MAX_WORD = 300  # characters of a word in a message; names of files have at most 255
+# control characters, separators of lines, marks that turn the direction of text, halves of characters
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LONG = re.compile(rf"[^\s/]{{{MAX_WORD + 1},}}")
+
+
+def shown(text: object) -> str:
+    r"""The text on one line that can be printed and written in UTF-8; bytes that are not are spelled ``\xbc``.
+
+    >>> print(shown("a\nb"), shown(b"\xbc\xd5.png".decode(errors="surrogateescape")))
+    a\nb \xbc\xd5.png
+    """
+    return _UNPRINTABLE.sub(_escaped, str(text))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return match[0].encode("unicode_escape").decode()
 
 
 class PhalanxError(ValueError):
-    """A user's mistake or a broken input. The command line prints its text, without a traceback, and exits 2."""
+    """A user's mistake or a broken input. The command line prints its text, without a traceback, and exits 2.
+
+    The text becomes one line that can be printed, whatever names and values it contains; long words are cut.
+    """
+
+    def __init__(self, text: object = ""):
+        super().__init__(_LONG.sub(lambda word: f"{word[0][:100]}...{word[0][-40:]}", shown(text)))
 
 
 class ConfigError(PhalanxError):

@@ -84,30 +84,52 @@ def test_every_list_has_a_limit(kind):
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("seed=18446744073709551616", "less than 9223372036854775808"), ("seed=-1", "greater than or equal to 0"),
-        ("seed=" + "9" * 5000, "cannot be parsed"), ("epochs=1e20", "less than or equal to 1000000"),
-        ("epochs=0", "greater than or equal to 1"), ("epochs=true", "valid integer in plain decimal digits"),
-        ("epochs='1_0'", "valid integer in plain decimal digits"), ("epochs='٣'", "valid integer in plain decimal digits"),
-        ("epochs='１'", "valid integer in plain decimal digits"), ("epochs='0x10'", "valid integer in plain"),
-        ("epochs=1.5", "valid integer"), ("epochs=null", "valid integer"), ("batch=1e9", "less than or equal to 65536"),
-        ("data.cache_gb=inf", "finite number"), ("data.cache_gb=nan", "finite number"), ("data.cache_gb=-1", "greater"),
-        ("data.cache_gb=1e300", "less than or equal to 100000"), ("optim.clip=inf", "finite number"),
-        ("optim.lr=1e999", "finite number"), ("optim.lr=false", "valid number in plain decimal digits"),
-        ("workers=100000", "less than or equal to 1024"), ("workers=-2", "greater than or equal to -1"),
-        ("data.size=1000000", "less than or equal to 32768"), ("data.crop=1000000", "less than or equal to 32768"),
+        ("seed=18446744073709551616", "less than 9223372036854775808"),
+        ("seed=-1", "greater than or equal to 0"),
+        ("seed=" + "9" * 5000, "cannot be parsed"),
+        ("epochs=1e20", "less than or equal to 1000000"),
+        ("epochs=0", "greater than or equal to 1"),
+        ("epochs=true", "valid integer in plain decimal digits"),
+        ("epochs='1_0'", "valid integer in plain decimal digits"),
+        ("epochs='٣'", "valid integer in plain decimal digits"),
+        ("epochs='１'", "valid integer in plain decimal digits"),
+        ("epochs='0x10'", "valid integer in plain"),
+        ("epochs=1.5", "valid integer"),
+        ("epochs=null", "valid integer"),
+        ("batch=1e9", "less than or equal to 65536"),
+        ("data.cache_gb=inf", "finite number"),
+        ("data.cache_gb=nan", "finite number"),
+        ("data.cache_gb=-1", "greater"),
+        ("data.cache_gb=1e300", "less than or equal to 100000"),
+        ("optim.clip=inf", "finite number"),
+        ("optim.lr=1e999", "finite number"),
+        ("optim.lr=false", "valid number in plain decimal digits"),
+        ("workers=100000", "less than or equal to 1024"),
+        ("workers=-2", "greater than or equal to -1"),
+        ("data.size=1000000", "less than or equal to 32768"),
+        ("data.crop=1000000", "less than or equal to 32768"),
         ("model.pointrend.points=1000000000", "less than or equal to 16777216"),
-        ("checkpoint_minutes=1e18", "less than or equal to 100000"), ("max_hours=1e18", "less than or equal to 100000"),
-        ("data.phantom.patients=1000000000", "less than or equal to 100000"), ("folds=100000", "less than or equal to"),
-        ("data.oversample.rotated=1e9", "less than or equal to 1000"), ("predict.tta=[hflip,vflip,rotate,hflip]", "at most 3"),
-        ("predict.scales=[" + ",".join(["1"] * 17) + "]", "at most 16"), ("predict.scales=[true]", "plain decimal digits"),
-        ("predict.window={size:1024,stride:1}", "greater than or equal to 2"), ("predict.window=true", "plain decimal digits"),
-        ("predict.window={size:1024,stride:8}", "at least 64, a 16th of the size"), ("loss.class_weights=true", "valid dictionary"),
+        ("checkpoint_minutes=1e18", "less than or equal to 100000"),
+        ("max_hours=1e18", "less than or equal to 100000"),
+        ("data.phantom.patients=1000000000", "less than or equal to 100000"),
+        ("folds=100000", "less than or equal to"),
+        ("data.oversample.rotated=1e9", "less than or equal to 1000"),
+        ("predict.tta=[hflip,vflip,rotate,hflip]", "at most 3"),
+        ("predict.scales=[" + ",".join(["1"] * 17) + "]", "at most 16"),
+        ("predict.scales=[true]", "plain decimal digits"),
+        ("predict.window={size:1024,stride:1}", "greater than or equal to 2"),
+        ("predict.window=true", "plain decimal digits"),
+        ("predict.window={size:1024,stride:8}", "at least 64, a 16th of the size"),
+        ("loss.class_weights=true", "valid dictionary"),
         ("data.classes=[" + ",".join(f"c{i}" for i in range(2000)) + "]", "at most 1024"),
-        ("devices=[" + ",".join("0" * 2000) + "]", "at most 1024"), ("devices=['٣']", "expected numbers of GPUs"),
-        ("optim.restarts={cycles:1000}", "less than or equal to 100"), ("precision=16", "32"),
-        ("optim.options.a=" + "[" * 5000, "nested deeper"), ("optim.options.a=" + "1" * 20000, "longer than 16384"),
+        ("devices=[" + ",".join("0" * 2000) + "]", "at most 1024"),
+        ("devices=['٣']", "expected numbers of GPUs"),
+        ("optim.restarts={cycles:1000}", "less than or equal to 100"),
+        ("precision=16", "32"),
+        ("optim.options.a=" + "[" * 5000, "nested deeper"),
+        ("optim.options.a=" + "1" * 20000, "longer than 16384"),
     ],
-)  # fmt: skip
+)
 def test_a_number_that_cannot_be_is_refused_with_its_limit(word, says):
     with pytest.raises(ConfigError) as caught:
         compose(split_words(["data.root=x", word]))
@@ -121,15 +143,27 @@ def test_a_number_that_cannot_be_is_refused_with_its_limit(word, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("batch=1_0", "not a value ('1_0' is not a decimal number"), ("batch=٣", "valid integer in plain"), ("batch=0b111", "not a value"),
-        ("batch=true", "valid integer in plain"), ("batch=1:1:1", "not a value"), ("batch=" + "9" * 5000, "not a value"),
-        ("workers=10000", "less than or equal to 1024"), ("threshold=.nan", "not a value"), ("batch=!!bool 3", "not a value"),
-        ("window={size:64,stride:1}", "greater than or equal to 2"), ("scales=" + "1," * 20, "at most 16"),
-        ("scales=inf", "plain decimal digits"), ("input_size=320000000", "less than or equal to 32768"),
-        ("part=١/٢", "match pattern"), ("window=" + "[" * 20000, "not a value"), ("window=&a 64", "not a value"),
-        ("tta=" + "hflip," * 9, "at most 3"), ("batch=010", "not a value"), ("scales=1e9", "less than or equal to 4"),
+        ("batch=1_0", "not a value ('1_0' is not a decimal number"),
+        ("batch=٣", "valid integer in plain"),
+        ("batch=0b111", "not a value"),
+        ("batch=true", "valid integer in plain"),
+        ("batch=1:1:1", "not a value"),
+        ("batch=" + "9" * 5000, "not a value"),
+        ("workers=10000", "less than or equal to 1024"),
+        ("threshold=.nan", "not a value"),
+        ("batch=!!bool 3", "not a value"),
+        ("window={size:64,stride:1}", "greater than or equal to 2"),
+        ("scales=" + "1," * 20, "at most 16"),
+        ("scales=inf", "plain decimal digits"),
+        ("input_size=320000000", "less than or equal to 32768"),
+        ("part=١/٢", "match pattern"),
+        ("window=" + "[" * 20000, "not a value"),
+        ("window=&a 64", "not a value"),
+        ("tta=" + "hflip," * 9, "at most 3"),
+        ("batch=010", "not a value"),
+        ("scales=1e9", "less than or equal to 4"),
     ],
-)  # fmt: skip
+)
 def test_numbers_of_a_command_too(words, says):
     with pytest.raises(ConfigError) as caught:
         typed(InferOptions, split_words([words]))
@@ -148,13 +182,20 @@ def test_a_size_that_cannot_be_is_refused(text):
 
 @pytest.mark.parametrize("text", ["٣", "0..٣", "9" * 5000, "0..9999999999", "-1", "1_0", "", "²", "0..", "1..0"])
 def test_a_fold_that_cannot_be_is_refused(text):
-    with pytest.raises(ConfigError, match="^fold="):
+    with pytest.raises(ConfigError, match=r"^fold="):
         parse_folds(text, 5)
 
 
 def test_ranges_are_in_ascii_digits():
     with pytest.raises(ConfigError, match="is not a range"):
         validate({"age": {"٣..9": 2}}, Oversample)
+
+
+def test_an_image_has_not_more_windows_than_are_predicted_in_minutes():
+    words = ["data.root=x", "data.size=8192", "predict.window={size:64,stride:32}"]
+    with pytest.raises(ConfigError, match=r"^predict\.window: 64 with a stride of 32 makes 65025 .* at most 10000"):
+        compose(split_words(words))
+    assert compose(split_words([*words[:1], "data.size=2048", words[2]])).predict.window.step == 32
 
 
 def test_rows_of_a_picture_have_limits():
@@ -173,7 +214,7 @@ def test_a_number_may_still_be_written_as_people_do():
 def test_several_kinds_of_odd_numbers_in_nested_options():
     class Options(Strict):
         pair: tuple[float, int] | None = None
-        by_name: dict[str, float] = {}
+        by_name: dict[str, float] | None = None
         text_or_number: str | int = 1
 
     for bad in ({"pair": [1, True]}, {"pair": ["٣", 1]}, {"by_name": {"a": True}}, {"by_name": {"a": "1_0"}}):

@@ -11,9 +11,40 @@ from phalanx.ensemble.options import EnsembleOptions, InferOptions
 from phalanx.errors import ConfigError
 
 NAMES = [
-    "한글 (사본), 1", "a,b", "[a]", "a]b[", "{a: 1}", "#1", "a # b", "a=b", "it's", 'a"b', "a:b", "*", "&a", "!b", "%c",
-    "-x", "~x", "@", "`", "$HOME", "null.d", "true", "1e3", "007", "a\\b", " a ", "(", "|", ">", "?", "a;b", "é", "e\u0301",
-]  # fmt: skip
+    "한글 (사본), 1",
+    "a,b",
+    "[a]",
+    "a]b[",
+    "{a: 1}",
+    "#1",
+    "a # b",
+    "a=b",
+    "it's",
+    'a"b',
+    "a:b",
+    "*",
+    "&a",
+    "!b",
+    "%c",
+    "-x",
+    "~x",
+    "@",
+    "`",
+    "$HOME",
+    "null.d",
+    "true",
+    "1e3",
+    "007",
+    "a\\b",
+    " a ",
+    "(",
+    "|",
+    ">",
+    "?",
+    "a;b",
+    "é",
+    "e\u0301",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,11 +88,21 @@ def test_names_with_commas_that_exist_need_no_quotes(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("[a,b]", ["a", "b"]), ("a, b ,", ["a", "b"]), ("", []), ("[]", []), ("[[a],b]", ["[a]", "b"]),
-        ("[a],[b]", ["[a]", "[b]"]), ("'a,b'", ["a,b"]), ("\"a,b\", 'c'", ["a,b", "c"]), ("'a", ["'a"]),
-        ("a'b,c'd", ["a'b", "c'd"]), ("'a'b,c", ["'a'b", "c"]), (",,", []), ("''", []),
+        ("[a,b]", ["a", "b"]),
+        ("a, b ,", ["a", "b"]),
+        ("", []),
+        ("[]", []),
+        ("[[a],b]", ["[a]", "b"]),
+        ("[a],[b]", ["[a]", "[b]"]),
+        ("'a,b'", ["a,b"]),
+        ("\"a,b\", 'c'", ["a,b", "c"]),
+        ("'a", ["'a"]),
+        ("a'b,c'd", ["a'b", "c'd"]),
+        ("'a'b,c", ["'a'b", "c"]),
+        (",,", []),
+        ("''", []),
     ],
-)  # fmt: skip
+)
 def test_a_list_is_split_at_commas_outside_of_quotes(text, parts):
     assert split_list(text) == parts
 
@@ -99,9 +140,10 @@ def test_the_repository_may_have_any_name(tmp_path, monkeypatch):
         (b"\xbc.csv".decode(errors="surrogateescape"), r"\xbc.csv: is not UTF-8"),
         ("out=a\nb.csv", r"out=a\nb.csv: has a line break or control character"),
         ("out=a\x1b[31m", r"out=a\x1b[31m: has a line break or control character"),
-        ("data.root=~/x", "'~' is not replaced within a word; write $HOME/x"), ("out=~", "write $HOME"),
+        ("data.root=~/x", "'~' is not replaced within a word; write $HOME/x"),
+        ("out=~", "write $HOME"),
     ],
-)  # fmt: skip
+)
 def test_a_word_that_no_file_of_ours_can_record_is_refused(word, says):
     with pytest.raises(ConfigError) as caught:
         plain_words(["x.csv", word])
@@ -113,5 +155,6 @@ def test_places_may_have_equal_signs_and_any_length(tmp_path, monkeypatch):
     Path("a=b.csv").touch()
     long = "data.classes=[" + "a" * 5000 + "]"
     assert split_places(["a=b.csv", "c/d=e.csv", "f=g", long]) == (
-        ["a=b.csv", "c/d=e.csv"], {"f": "g", "data.classes": f"[{'a' * 5000}]"}
-    )  # fmt: skip
+        ["a=b.csv", "c/d=e.csv"],
+        {"f": "g", "data.classes": f"[{'a' * 5000}]"},
+    )

@@ -44,7 +44,7 @@ def test_windows_of_any_stride_of_a_pointwise_model_equal_the_whole(shape, size,
     side = 96
     grid = Grid(*shape, side)
     placed = grid.place(noise(shape))
-    window = SlidingWindow(size=size, stride=min(size, stride), skip_empty=False)
+    window = SlidingWindow(size=size, stride=max(size // 16, min(size, stride)), skip_empty=False)
     corners = window_corners(noise(shape), grid, window)
     maps = blend_windows(placed, corners, window, classes=2, batch=batch, predict=pointwise)
     rows, columns = grid.content

@@ -5,8 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import ConfigError
-from ..runtime.terminal import shown
+from ..errors import ConfigError, shown
 
 SWITCHES = ("partial",)  # may stand alone, for =true
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")

@@ -154,6 +154,8 @@ def check(words: Sequence[str]) -> int:
     from ..runtime.files import check_report, write_report
 
     where = Path(pairs.pop("json", "check.json"))
+    if out is not None and out.resolve() == where.resolve():
+        raise ConfigError(f"{out}: json= and quarantine= name the same file; give each its own")
     check_report(where, "check")
     config = compose(pairs)
 
@@ -162,8 +164,9 @@ def check(words: Sequence[str]) -> int:
     from ..data.root import resolve_root
 
     report = check_data(resolve_root(config.data), workers=config.workers, progress=config.progress)
+    print(report.to_text(), flush=True)  # first: on a full disk it is all that is left of the work
     write_report(where, "check", report.to_json())
-    print(report.to_text(), where, sep="\n")
+    print(where)
     bad = report.bad_images()
     if out is not None:
         write_quarantine(out, bad)

@@ -89,4 +89,4 @@ def run_demo(*, quick: bool, call: Callable[[list[str]], int]) -> dict[str, Any]
 def setup_seconds() -> float | None:
     """Seconds that setting up this environment took, as setup.sh recorded them; None if it did not."""
     note = Path(sys.prefix) / "seconds"
-    return float(note.read_text()) if note.is_file() else None
+    return float(note.read_text(encoding="utf-8")) if note.is_file() else None

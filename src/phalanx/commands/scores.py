@@ -128,12 +128,15 @@ def leaderboard(words: Sequence[str]) -> None:
 
 
 PICTURE = """\
-phalanx picture FILE.csv TRUTH IMAGES out=FILE.png [rows=4]
+phalanx picture FILE.csv TRUTH IMAGES out=FILE.png [rows=4] [partial=true] [size=HxW]
 
 Draws images with their ground truth and prediction, from the worst to the best.
 
   IMAGES                 folder with the images, searched recursively
   rows=4                 number of images
+  size=HxW               image size of a CSV without sidecar
+  partial=true           FILE contains only some of the images of the ground truth; draw those
+  data= data.layout= data.coco.group= ...   classes and layout of the ground truth, as for phalanx score
 """
 
 
@@ -143,11 +146,16 @@ def picture(words: Sequence[str]) -> None:
     if len(places) != 3 or "out" not in pairs:
         raise ConfigError("expected FILE.csv TRUTH IMAGES out=FILE.png; see phalanx picture --help")
 
+    from ..config import nearest
     from ..config.words import typed
     from ..visualize.overlay import PictureOptions, draw
     from .scoring import open_pair
 
-    options = typed(PictureOptions, pairs)
-    submission, truth, _ = open_pair(Path(places[0]), Path(places[1]), {})
+    partial = switch(pairs, "partial")
+    options = typed(PictureOptions, {key: pairs.pop(key) for key in ("out", "rows") if key in pairs})
+    for key in pairs:
+        if key not in ("size", "data") and not key.startswith("data."):
+            raise ConfigError(f"{key}: no such option{nearest(key, ['out', 'rows', 'size', 'partial', 'data.layout'])}")
+    submission, truth, _ = open_pair(Path(places[0]), Path(places[1]), pairs, partial=partial)
     draw(submission, truth, Path(places[2]), options.out, rows=options.rows)
     print(options.out)

@@ -21,8 +21,8 @@ from .training import Freeze, Monitor, OneCycle, Optim, Plateau, Predict, Restar
 __all__ = [
     "RUNTIME_KEYS", "Augment", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Fraction", "Freeze",
     "GridDistortion", "Loss", "Masks", "Model", "Monitor", "OneCycle", "Optim", "Oversample", "PerClass", "Plateau",
-    "Predict", "Processes", "Restarts", "Seed", "Side", "SlidingWindow", "Strict", "flatten", "known_keys", "nearest", "read_plain",
-    "validate",
+    "Predict", "Processes", "Restarts", "Seed", "Side", "SlidingWindow", "Strict", "flatten", "known_keys", "nearest",
+    "read_plain", "validate",
 ]  # fmt: skip
 
 # Keys that may differ between two calls of the same run. They change where and how fast it runs, not its result.
@@ -114,6 +114,12 @@ class Config(Strict):
                 raise ValueError("ddp=true: needs two devices or more, all GPUs or all cpu, as in devices=0,1")
             if kinds == {"cuda"} and len(set(self.devices)) < len(self.devices):
                 raise ValueError(f"devices={','.join(self.devices)}: with ddp=true each GPU can run only one process")
+        for side in self.predict.sides(self.data.size) if self.predict.window else ():
+            assert self.predict.window is not None
+            try:
+                self.predict.window.check_count(side)
+            except ValueError as error:
+                raise ValueError(f"predict.{error}") from None
         freeze = self.optim.freeze
         if freeze is not None and freeze.epochs is not None and freeze.epochs > self.epochs:
             raise ValueError(

@@ -117,6 +117,7 @@ class Optim(Strict):
 
 
 MAX_OVERLAPS = 16  # windows over a pixel, per direction
+MAX_WINDOWS = 10_000  # of an image
 
 
 class SlidingWindow(Strict):
@@ -145,6 +146,15 @@ class SlidingWindow(Strict):
     @property
     def step(self) -> int:
         return self.stride or self.size // 2
+
+    def check_count(self, side: int) -> None:
+        """Raises ValueError if an image of an input size would have more than ``MAX_WINDOWS`` windows."""
+        count = (1 + max(0, -(-(side - self.size) // self.step))) ** 2
+        if count > MAX_WINDOWS:
+            raise ValueError(
+                f"window: {self.size} with a stride of {self.step} makes {count} windows of an image of {side} pixels; "
+                f"at most {MAX_WINDOWS}, so give a larger window or stride"
+            )
 
 
 class Predict(Strict):

@@ -15,9 +15,9 @@ SUFFIXES = (
 )  # fmt: skip
 # images that are not read, of which a data set may have some
 UNREAD = (
-    ".avif", ".cr2", ".dng", ".emf", ".exr", ".gif", ".hdr", ".heic", ".heif", ".img", ".j2c", ".j2k", ".jls", ".jp2", ".jpc", ".jpf", ".jpx",
-    ".jxl", ".mha", ".mhd", ".mrxs", ".nef", ".nii", ".nii.gz", ".nrrd", ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".raw",
-    ".svg", ".svs", ".tga", ".wmf", ".xcf",
+    ".avif", ".cr2", ".dng", ".emf", ".exr", ".gif", ".hdr", ".heic", ".heif", ".img", ".j2c", ".j2k", ".jls", ".jp2",
+    ".jpc", ".jpf", ".jpx", ".jxl", ".mha", ".mhd", ".mrxs", ".nef", ".nii", ".nii.gz", ".nrrd", ".pbm", ".pgm", ".pnm",
+    ".ppm", ".psd", ".raw", ".svg", ".svs", ".tga", ".wmf", ".xcf",
 )  # fmt: skip
 HIDDEN = ("__MACOSX", "Thumbs.db", "ehthumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

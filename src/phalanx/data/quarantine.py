@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from ..config import Data
-from ..errors import DataError
+from ..errors import DataError, shown
 from ..runtime.files import write_text
-from ..runtime.terminal import shown
 from .layouts import passed_over, train_names, train_records
 from .records import Record
 

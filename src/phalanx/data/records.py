@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..config import Data
-from ..errors import DataError
-from ..runtime.terminal import shown
+from ..errors import DataError, shown
 from .listing import SUFFIXES, Listing, list_images
 from ..runtime.spelling import nfc, on_disk
 

@@ -16,7 +16,7 @@ from ..data.metadata import SHEETS, match, mismatch, read_metadata
 from ..data.quarantine import kept_records
 from ..data.records import Record
 from ..data.rotation import BASE, LIMIT, TIP, has_rule, tilt_of_stack
-from ..errors import DataError
+from ..errors import DataError, OutputError
 from ..runtime.files import check_report, not_ours, refuse_link, write_report, write_text
 from ..runtime.processes import process_map
 from ..submission.table import Submission
@@ -42,7 +42,7 @@ def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1
         OutputError: ``out`` contains files of other programs.
     """
     assert data.root is not None
-    check_place(out)
+    check_place(out, csv)
     work = [(record, "train") for record in kept_records(data)]
     left_out: list[str] = []
     place = test_place(data)
@@ -73,9 +73,11 @@ def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1
     images = image_table(measured, sheet)
     if not has_rule(data.classes):
         left_out.append(f"rotation: it is measured from {BASE} to {TIP}, and the data set lacks one of these classes")
-    elif csv is not None:
+    else:
+        left_out += _without_bones(measured)
+    if has_rule(data.classes) and csv is not None:
         images["degrees_csv"] = _tilts_of_csv(csv, images, data.classes, left_out)
-    elif (images["split"] == "test").any():
+    elif has_rule(data.classes) and (images["split"] == "test").any():
         left_out.append("rotation of the test set: give predictions to measure it on with csv=")
     tables = {
         "images": images,
@@ -97,12 +99,22 @@ def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1
     return _summary(facts, out)
 
 
-def check_place(out: Path) -> None:
-    """Refuses a folder in which files of other programs would be replaced.
+def _without_bones(measured: Sequence[Measured]) -> list[str]:
+    """Returns a reason for the annotated images that lack one of the bones that rotation is measured from."""
+    lacking = [row.name for row in measured if row.areas and math.isnan(row.degrees)]
+    if not lacking:
+        return []
+    return [f"rotation of {len(lacking)} annotated image(s) without {BASE} or {TIP}, such as {lacking[0]}"]
+
+
+def check_place(out: Path, csv: Path | None = None) -> None:
+    """Refuses a folder in which files of other programs, or the CSV that is read, would be replaced.
 
     Raises:
         OutputError: a file to be written is a link, or exists without an ``eda.json`` from an earlier call.
     """
+    if csv is not None and csv.resolve().parent == out.resolve() and csv.stem in TABLES:
+        raise OutputError(f"csv={csv}: would be replaced by the table of that name; give another out=")
     check_report(out / "eda.json", "eda")
     known = (out / "eda.json").is_file()
     for name in (*(f"{table}.csv" for table in TABLES), *(f"{plot}.png" for plot in eda_plots.PLOTS)):
@@ -138,6 +150,9 @@ def _tilts_of_csv(path: Path, images: pd.DataFrame, classes: Sequence[str], left
         if name in held:
             stack = bones.stack(name, (height, width))
             degrees[-1] = tilt_of_stack(stack, [BASE, TIP], width)
+    empty = [name for name, tilt in zip(sizes, degrees, strict=True) if name in held and math.isnan(tilt)]
+    if empty:
+        left_out.append(f"rotation of {len(empty)} image(s) of {path} without {BASE} or {TIP}, such as {empty[0]}")
     return degrees
 
 

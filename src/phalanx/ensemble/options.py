@@ -12,7 +12,6 @@ from ..config.words import split_names
 from ..errors import ConfigError
 from ..runtime.sidecar import is_csv
 
-
 MAX_PIXELS = 1 << 30  # of an image
 
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import Data, Predict
 from ..config.words import join_list, words_of
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, shown
 from ..jobs.job import Job
 from ..runs.ledger import note_vote
 from ..runtime.sidecar import is_csv
-from ..runtime.terminal import shown
 from .options import EnsembleOptions, InferOptions
 from .retrained import note_retrained
 

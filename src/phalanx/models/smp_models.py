@@ -10,6 +10,7 @@ from torch import nn
 
 from ..config import nearest
 from ..errors import ConfigError
+from .pretrained import prepare_fetch
 from .segmenter import Segmenter, dry_run
 
 # those that run with nearly any encoder first, as messages suggest them in this order
@@ -41,6 +42,8 @@ def build_pair(
             raise ConfigError(
                 f"model.options.{key}: not an option of {arch}{nearest(key, set(known) - {'self', 'kwargs'})}"
             )
+    if weights is not None:
+        prepare_fetch(encoder, weights)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         whole: Any = smp.create_model(
@@ -59,6 +62,8 @@ def build_encoder(name: str, *, weights: str | None, **options: Any) -> Any:
     """
     from segmentation_models_pytorch.encoders import get_encoder
 
+    if weights is not None:
+        prepare_fetch(name, weights)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return get_encoder(name, in_channels=1, weights=weights, **options)

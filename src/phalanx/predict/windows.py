@@ -9,6 +9,7 @@ import numpy as np
 from ..config import SlidingWindow
 from ..data.images import Grid
 from ..data.preprocess import bright
+from ..errors import ConfigError
 from .maps import Box, MapsSum, ProbabilityMaps
 
 
@@ -35,6 +36,10 @@ def window_corners(image: np.ndarray, grid: Grid, window: SlidingWindow) -> list
     out; an image in which nothing is brighter at all is predicted whole.
     """
     rows, columns = grid.content
+    try:
+        window.check_count(max(rows, columns))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     every = list(
         product(window_starts(rows, window.size, window.step), window_starts(columns, window.size, window.step))
     )

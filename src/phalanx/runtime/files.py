@@ -71,11 +71,15 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         OutputError: ``path`` is a link or a folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with Replacement(path) as new:
-        new.file.write(data)
-        new.finish()
-    sync_folder(path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with Replacement(path) as new:
+            new.file.write(data)
+            new.finish()
+        sync_folder(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # writing and syncing do not name it
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-import numpy as np
-
 from ..errors import DataError
 
 SMALL = 16 << 20  # bytes of a file about one run, CSV or folder
@@ -259,6 +257,8 @@ def _depth(text: str) -> int:
     """Levels of a JSON text, or fewer than ``MAX_DEPTH``, if there are not as many brackets."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return 0
+    import numpy as np  # not by those who read nothing so large: the command line starts fast
+
     marks = np.frombuffer(_STRING.sub("", text).encode("utf-8", "replace"), np.uint8)
     steps = np.zeros(256, np.int8)
     steps[[*b"[{"]], steps[[*b"]}"]] = 1, -1

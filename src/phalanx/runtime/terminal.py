@@ -1,14 +1,11 @@
-"""Lines on the terminal: text that any terminal can show, and streams that outlive their reader."""
+"""Lines on the terminal, and streams that outlive their reader."""
 
 import errno
 import io
 import os
-import re
 import sys
 from typing import Any
 
-# control characters, separators of lines, marks that turn the direction of text, halves of characters
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 PIPE_CLOSED = 141  # exit code of a program that SIGPIPE ended, as shells report it
 
 
@@ -18,22 +15,6 @@ def say(text: str) -> None:
 
     with tqdm.external_write_mode():
         print(text, flush=True)
-
-
-def shown(text: object) -> str:
-    r"""The text on one line that can be printed and written in UTF-8; bytes of a name that are not are spelled ``\xbc``.
-
-    >>> print(shown("a\nb"), shown(b"\xbc\xd5.png".decode(errors="surrogateescape")))
-    a\nb \xbc\xd5.png
-    """
-    return _UNPRINTABLE.sub(_escaped, str(text))
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is not UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    return match[0].encode("unicode_escape").decode()
 
 
 class Stream(io.TextIOWrapper):

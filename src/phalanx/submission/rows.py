@@ -5,6 +5,7 @@ Runs themselves are parsed when an image is read, so a row takes tens of bytes, 
 
 import os
 import re
+import stat
 import weakref
 from array import array
 from collections.abc import Sequence
@@ -40,14 +41,21 @@ class RowFile:
         if classes is not None and len(set(classes)) != len(classes):
             raise DataError(f"{path}: the class list {list(classes)} names a class twice")
         try:
-            descriptor = os.open(path, os.O_RDONLY)
+            # O_NONBLOCK: opening a pipe without a writer would wait for ever
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
             weakref.finalize(self, os.close, descriptor)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise DataError(f"{path}: is not a regular file; name a submission CSV")
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 self._index(file, classes)
         except FileNotFoundError:
             raise DataError(f"{path}: no such submission file") from None
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        except ValueError as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{path}: is not a file name") from None
         self._descriptor = descriptor
 
     def _index(self, file: BinaryIO, classes: Sequence[str] | None) -> None:

@@ -2,12 +2,11 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
-from ..config import Strict, validate
+from ..config import Strict, read_plain, validate
 from ..config.compose import config_folder
 from ..errors import ConfigError
 
@@ -40,12 +39,8 @@ def read_published() -> dict[str, Published]:
 
 @cache
 def _read(path: Path) -> dict[str, Published]:
-    try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
     found = {}
-    for key, entry in values.items():
+    for key, entry in read_plain(path).items():
         try:
             found[key] = validate(entry, Published)
         except ConfigError as error:

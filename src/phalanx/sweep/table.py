@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
-from ..config import Config, Strict, nearest, validate
+from ..config import Config, Strict, nearest, read_plain, validate
 from ..config.compose import compose, config_folder, split_words
 from ..errors import ConfigError
 from .published import Published, read_published
@@ -206,14 +205,9 @@ def read_table(name: str) -> Table:
         ConfigError: there is none, or its rows contradict each other.
     """
     path: Path = config_folder() / "sweep" / f"{name}.yaml"
-    if not path.is_file():
+    if name not in table_names():
         raise ConfigError(f"{name}: no configs/sweep/{name}.yaml{nearest(name, table_names())}")
-    try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: no YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected title, why and rows")
+    values = read_plain(path)
     try:
         return validate(values | {"name": name}, Table)
     except ConfigError as error:
