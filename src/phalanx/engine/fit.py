@@ -28,7 +28,7 @@ from .oom import predicting
 from .optim import check_optimizer
 from .task import Task
 from .time_limit import is_over, stop
-from .warm_start import begin
+from .warm_start import RECORD, begin
 
 PINNED = "this run began with another {}, so what it is made from has changed since"
 
@@ -103,7 +103,7 @@ def _train(
     if ranks.first:
         claim(folder, config)
         if begun:
-            write_json(folder / "start.json", begun)
+            write_json(folder / RECORD, begun)
         folding.write(folder / "folds.csv", records, folds)
         write_text(folder / "selection.csv", selection.to_csv())
         if monitored:
