@@ -194,7 +194,7 @@ def _array(content: bytes, kind: str) -> np.ndarray:
 
 
 def _digest_of(about: Mapping[str, Any], boxes: np.ndarray, codes: np.ndarray) -> str:
-    parts = [digest(about), *(hashlib.sha256(np.ascontiguousarray(one)).hexdigest() for one in (boxes, codes))]
+    parts = [digest(about), *(hashlib.sha256(one.tobytes()).hexdigest() for one in (boxes, codes))]
     return digest(parts)
 
 
