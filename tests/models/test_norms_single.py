@@ -42,7 +42,8 @@ def test_only_torchs_own_error_is_put_in_words():
 @pytest.mark.parametrize(("batch", "ends"), [(1, 2), (5, 2), (2, 0)])
 def test_training_is_refused_before_it_begins_if_a_batch_is_a_single_image(tiny, tmp_path, capsys, batch, ends):
     """Six images: batches of five leave one over."""
-    words = tiny("unet", model__arch="deeplabv3", model__options="{}", model__norm="batch", epochs=1, validate_every=0)
-    assert main(["train", *words, "name=d", f"runs={tmp_path}", f"batch={batch}", "fold=0"]) == ends
+    changes = {"model__arch": "deeplabv3", "model__options": "{}", "model__norm": "batch", "epochs": 1}
+    words = tiny("unet", **changes, validate_every=0, batch=batch, name="d", runs=tmp_path, fold=0)
+    assert main(["train", *words]) == ends
     assert ("model.norm=batch" in capsys.readouterr().err) is (ends == 2)
     assert (tmp_path / "d" / "fold0" / "config.yaml").exists() is (ends == 0)
