@@ -141,11 +141,16 @@ def finished(folder: Path, config: Config, kind: type[Task]) -> FoldResult | Non
 
     If its weights or out-of-fold predictions are damaged or missing, it reports so and there is work left: they are
     made from ``last`` again, to the same bits.
+
+    Raises:
+        DataError: done.json is not a regular file.
     """
     trouble = None
     try:
         result = FoldRun(folder).result
     except DataError:
+        if not (folder / "done.json").is_file():  # a pipe or a folder, which would be in the way in the end
+            raise
         result, trouble = None, "done.json is damaged"
     if result is not None and not checkpoint.whole(folder / "final"):
         trouble = "final is missing or altered"

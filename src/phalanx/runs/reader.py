@@ -137,6 +137,13 @@ class FoldRun:
             return None
         return self._parsed("done.json", FoldResult.from_json)
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether there are scores of held-out images, or there must be, as the fold is finished. Raises as
+        :attr:`result`."""
+        path = self.folder / "oof_score.json"
+        return path.exists() or path.is_symlink() or (self.result is not None and self.result.value is not None)
+
     @cached_property
     def per_image(self) -> dict[str, float]:
         """The metric of each held-out image, of oof_score.json.
