@@ -23,9 +23,10 @@ from phalanx.engine.state import State
 from phalanx.engine.warm_start import RECORD, read_record
 from phalanx.predict.exported import DESCRIPTION_FILE, read_description
 from phalanx.predict.journal import Journal, PredictedRow, append, seal
+from phalanx.predict.map_file import read_map, write_map
 from phalanx.predict.maps import ProbabilityMaps
 from phalanx.predict.postprocess import PostProcessing, TunedMember
-from phalanx.predict.stored import MapsFolder, read_map, write_about, write_map
+from phalanx.predict.stored import MapsFolder, write_about
 from phalanx.runs import checkpoint, ledger
 from phalanx.runs.folder import read_recipe
 from phalanx.runs.reader import FORMAT, FoldResult, FoldRun

@@ -13,9 +13,10 @@ from tests.fuzz.test_folders import HASH, restore, save_training
 from phalanx.engine.state import State
 from phalanx.errors import DataError, PhalanxError, TrainingError
 from phalanx.predict.exported import read_description
+from phalanx.predict.map_file import read_map, write_map
 from phalanx.predict.maps import ProbabilityMaps
 from phalanx.predict.postprocess import PostProcessing, TunedMember
-from phalanx.predict.stored import MapsFolder, read_map, write_map
+from phalanx.predict.stored import MapsFolder
 from phalanx.runs import checkpoint, ledger
 from phalanx.runs.reader import FoldRun, fold_folders, folds_of
 from phalanx.runtime.files import append_bytes, keep_text, refuse_foreign, sha256_file
