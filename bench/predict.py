@@ -30,8 +30,9 @@ from torch import Tensor
 from common import flags, keep, machine, memory
 from losses import CLASSES, trained_logits, truth
 from phalanx.masks.rle import dice, encode_planes, parse
+from phalanx.predict.map_file import read_map, write_map
 from phalanx.predict.maps import MapsMean, ProbabilityMaps
-from phalanx.predict.stored import read_map, write_about, write_map
+from phalanx.predict.stored import write_about
 from phalanx.predict.views import crop
 from vote import notebook_encode
 

@@ -224,7 +224,7 @@ def test_a_flat_average_counts_folds_and_the_usual_one_members(runs, hands, tmp_
     """One fold of a run against both of another: of three folds, a third each, or a half and two quarters."""
     from phalanx.ensemble.options import EnsembleOptions
     from phalanx.ensemble.run import predict_members
-    from phalanx.predict.stored import read_map
+    from phalanx.predict.map_file import read_map
 
     names = [str(runs / "unet" / "fold0"), "fpn"]
     options = EnsembleOptions(
@@ -290,8 +290,9 @@ def test_a_mirrored_fold_is_noted(capsys, flip, told):
 
 def test_a_soft_vote_stops_at_a_mirrored_member(tmp_path, capsys, monkeypatch):
     """Stored maps of discs, the second member's mirrored."""
+    from phalanx.predict.map_file import write_map
     from phalanx.predict.maps import ProbabilityMaps
-    from phalanx.predict.stored import write_about, write_map
+    from phalanx.predict.stored import write_about
 
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "images" / "patient"

@@ -13,8 +13,9 @@ from phalanx.config.compose import compose, config_folder
 from phalanx.ensemble.candidates import by_cleaning, by_threshold, by_weights, gather
 from phalanx.ensemble.oof import open_out_of_fold
 from phalanx.masks import rle
+from phalanx.predict.map_file import write_map
 from phalanx.predict.maps import MapsMean, ProbabilityMaps
-from phalanx.predict.stored import write_about, write_map
+from phalanx.predict.stored import write_about
 from phalanx.runs.reader import FORMAT
 from phalanx.submission.table import Submission
 

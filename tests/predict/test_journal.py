@@ -34,6 +34,7 @@ class Noise:
     """A member whose maps follow from the image's name; counts what it is asked for."""
 
     name, classes, hashes, key, needs_images = "noise", ["a", "b"], {"runs/x/fold0": "12"}, "k", True
+    options = None
 
     def __init__(self, fails_at=None):
         self.asked, self.fails_at = [], fails_at

@@ -17,9 +17,9 @@ from phalanx.data import records as layout
 from phalanx.data.images import Grid
 from phalanx.ensemble.options import InferOptions
 from phalanx.errors import ConfigError
+from phalanx.predict.map_file import read_map
 from phalanx.predict.maps import FLOOR
 from phalanx.predict.opening import open_member, open_members
-from phalanx.predict.stored import read_map
 from phalanx.predict.windows import window_starts
 from phalanx.runtime.provenance import digest
 

@@ -28,6 +28,7 @@ class Given:
     """A member whose maps are given: float32[C, n, n] by image name."""
 
     needs_images = True
+    options = None
 
     def __init__(self, maps, name="given"):
         self.given, self.name, self.hashes, self.key = maps, name, {}, f"{name}{[m.sum() for m in maps.values()]}"

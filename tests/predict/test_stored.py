@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from phalanx.data.records import Record
 from phalanx.errors import DataError
+from phalanx.predict.map_file import code_offset, dequantise, quantise, read_map, write_map
 from phalanx.predict.maps import ProbabilityMaps, stack_of_parts
-from phalanx.predict.stored import MapsFolder, code_offset, dequantise, quantise, read_map, write_about, write_map
+from phalanx.predict.stored import MapsFolder, write_about
 
 CLASSES = ["a", "b", "c"]
 

@@ -227,10 +227,10 @@ def test_a_vote_that_a_sidecar_cannot_tell(tmp_path, vote):
 def test_damaged_and_foreign_sidecars(tmp_path):
     path, side = text(tmp_path / "a.csv", GOOD), tmp_path / "a.json"
     text(side, "{")
-    with pytest.raises(DataError, match=r"a\.json: .*not readable JSON"):
+    with pytest.raises(DataError, match=r"a\.json: .*is not JSON"):
         Submission.read(path)
     text(side, '{"format": "phalanx-submission-1", "classes": 3, "run_hashes": {}}')
-    with pytest.raises(DataError, match=r"a\.json: a damaged sidecar"):
+    with pytest.raises(DataError, match=r"a\.json: is a damaged sidecar"):
         Submission.read(path)
     text(side, '{"format": "phalanx-submission-1", "classes": [], "run_hashes": {}, "sizes": {"a": [1]}}')
     with pytest.raises(DataError, match=r"a\.json: a damaged sidecar"):

@@ -57,7 +57,7 @@ def out_of_fold(run: Path) -> tuple[dict[str, float], dict[str, str]]:
     Raises:
         DataError: no finished fold, or one that cannot be read.
     """
-    scored = [fold for fold in folds_of(run) if (fold.folder / "oof_score.json").is_file()]
+    scored = [fold for fold in folds_of(run) if fold.is_scored]
     dice = {name: value for fold in scored for name, value in fold.per_image.items()}
     patients = {name: patient for fold in scored for name, patient in fold.patients.items()}
     without = sorted(dice.keys() - patients.keys())

@@ -29,7 +29,7 @@ from .oom import predicting
 from .optim import check_optimizer
 from .task import Task
 from .time_limit import is_over, stop
-from .warm_start import begin
+from .warm_start import RECORD, begin
 
 PINNED = "this run began with another {}, so what it is made from has changed since"
 
@@ -106,7 +106,7 @@ def _train(
         claim(folder, config)
         write_text(folder / DIGESTS, digests.to_csv())
         if begun:
-            write_json(folder / "start.json", begun)
+            write_json(folder / RECORD, begun)
         folding.write(folder / "folds.csv", records, folds)
         write_text(folder / "selection.csv", selection.to_csv())
         if monitored:
@@ -144,11 +144,16 @@ def finished(folder: Path, config: Config, kind: type[Task]) -> FoldResult | Non
 
     If its weights or out-of-fold predictions are damaged or missing, it reports so and there is work left: they are
     made from ``last`` again, to the same bits.
+
+    Raises:
+        DataError: done.json is not a regular file.
     """
     trouble = None
     try:
         result = FoldRun(folder).result
     except DataError:
+        if not (folder / "done.json").is_file():  # a pipe or a folder, which would be in the way in the end
+            raise
         result, trouble = None, "done.json is damaged"
     if result is not None and not checkpoint.whole(folder / "final"):
         trouble = "final is missing or altered"

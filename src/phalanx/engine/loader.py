@@ -45,6 +45,11 @@ class BatchLoader:
             worker_init_fn=_one_thread,
         )
 
+    @property
+    def has_single_images(self) -> bool:
+        """Whether one of an epoch's micro-batches in this process is a single image."""
+        return any(high - low == 1 for _, own in self.order.steps() for low, high in own)
+
     def steps(self, epoch: int, batch: int) -> Iterator[tuple[int, Iterator[Batch]]]:
         """Each step's number of images, over all processes, and this process's micro-batches of it, from batch number
         ``batch`` of the epoch on.

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ..config import Config
 from ..errors import TrainingError
 from ..models.encoder_stages import encoder_stages
+from ..models.norms import pooled_norms, single_image
 from ..runs import checkpoint
 from ..runtime.device import check_compiler, open_device
 from ..runtime.distributed import Ranks
@@ -73,6 +74,9 @@ class Trainer:
             folder, f"{config.name}/{folder.name}", task, self.raw, self.average, self.swa, self.optimizer
         )
         self.loader = BatchLoader(task, config, device.torch, self.ranks)
+        if self.loader.has_single_images and (layers := pooled_norms(self.raw, config.data.size)):
+            where = f" ({self.loader.order.images} images per epoch, batch={config.batch})"
+            raise single_image(layers[0], where)
         self.steps = config.epochs * self.loader.steps_per_epoch
         check_schedule(optimizer, config.optim, self.steps)
         self.waiting, self.speed = 0.0, 0.0  # fraction of the last epoch's time, and images per second

@@ -50,8 +50,7 @@ class State:
         checks: dict[str, Callable[[Any], object]] = {key: partial(as_whole, high=most) for key, most in counts.items()}
         checks |= {
             "loss_sum": as_real, "seconds": partial(as_real, low=0), "lr_factor": partial(as_real, low=0, high=1),
-            "best": _optional, "monitored_best": _optional, "stopped": _switch,
-            "sums": lambda sums: [as_real(value) for value in as_mapping(sums).values()],
+            "best": _optional, "monitored_best": _optional, "stopped": _switch, "sums": _numbers,
             "top": partial(_ranking, epochs=epochs),
         }  # fmt: skip
         for key, value in values.items():
@@ -71,6 +70,11 @@ class State:
 
 def _optional(value: Any) -> None:
     if value is not None:
+        as_real(value)
+
+
+def _numbers(values: Any) -> None:
+    for value in as_mapping(values).values():
         as_real(value)
 
 

@@ -10,6 +10,7 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from ..config import Config
+from ..models.norms import refusing_single_values
 from ..runtime.distributed import Ranks
 from .ema import Average
 from .nonfinite import Part, check_weights, gradient_norm, gradient_trouble, loss_trouble, skip_step, to_host
@@ -99,7 +100,7 @@ class Stepper:
                 torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
                 for piece in batch.split(state.micro_batch or len(batch.rows)):
                     names = [records[i].name for i in piece.rows.tolist()]
-                    with self.fabric.autocast():
+                    with self.fabric.autocast(), refusing_single_values():
                         step = self.task.step(self.network, piece)
                     # a mean over the images of the whole step, however it is split
                     self.fabric.backward(step.loss * (len(names) / images))

@@ -15,6 +15,7 @@ from ..runtime.reading import LIST, MissingFile, one_line, read_mapping
 from ..runtime.terminal import say
 from .task import Task
 
+RECORD = "start.json"  # in a run's folder
 DECIDES_SHAPES = ("arch", "encoder", "norm", "pointrend", "options")  # of what `model` says
 
 
@@ -33,14 +34,21 @@ def begin(
     if config.model.init_from is None or any((folder / name).is_dir() for name in ("last", "last.before", "final")):
         return None
     begun = warm_start(task, config, fold, held_out)
-    record = folder / "start.json"
-    try:
-        was = read_mapping(record, LIST, f"restore it from a copy, or delete the folder and {RETRAIN}")
-    except MissingFile:
-        return begun
-    if was != begun:
+    if read_record(folder) not in (None, begun):
         raise TrainingError(f"{folder}: began with other weights than {begun['start']} holds now; give another name=")
     return begun
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """What :func:`begin` returned when the run began; None if it did not begin with weights.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        return read_mapping(folder / RECORD, LIST, f"restore it from a copy, or delete the folder and {RETRAIN}")
+    except MissingFile:
+        return None
 
 
 def warm_start(task: Task, config: Config, fold: int | None, held_out: Sequence[Record]) -> dict[str, Any]:

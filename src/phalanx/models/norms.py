@@ -1,10 +1,18 @@
 """Replaces norm layers, so that batches of one or two images of 2048 pixels train as well as large batches."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import ConfigError
+from .segmenter import dry_run
+
+SINGLE_VALUE = "Expected more than 1 value per channel"  # as torch begins its message
 
 
 class ChannelNorm(nn.Module):
@@ -80,3 +88,42 @@ def _replacement(old: _BatchNorm, kind: str) -> nn.Module:
     if affine:
         group.weight, group.bias = old.weight, old.bias
     return group
+
+
+def pooled_norms(network: nn.Module, size: int) -> list[str]:
+    """Names of the BatchNorm layers that a network of grey images of a size gives maps of 1 x 1 pixels.
+
+    In training they have no variance if a batch is a single image.
+    """
+    found: list[str] = []
+
+    def note(name: str) -> Any:
+        return lambda module, inputs: found.append(name) if inputs[0][0, 0].numel() == 1 else None
+
+    norms = {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
+    handles = [module.register_forward_pre_hook(note(name)) for name, module in norms.items()]
+    try:
+        dry_run(network, torch.zeros(1, 1, size, size, dtype=torch.uint8))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+@contextmanager
+def refusing_single_values() -> Iterator[None]:
+    """Raises ConfigError where BatchNorm meets a single value per channel, instead of torch's error."""
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith(SINGLE_VALUE):
+            raise
+        raise single_image("a layer", "") from None
+
+
+def single_image(layer: str, where: str) -> ConfigError:
+    """The error of BatchNorm over 1 x 1 maps of a single image."""
+    return ConfigError(
+        f"model.norm=batch: {layer} has maps of 1 x 1 pixels, of which a batch of one image{where} has no variance; "
+        "set model.norm=group, or a batch= that leaves no single image over"
+    )

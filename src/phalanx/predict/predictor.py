@@ -12,10 +12,11 @@ from ..data.records import Record
 from ..masks.stack import Stack
 from ..voting.agreement import AgreementMonitor
 from .journal import PredictedRow, append, map_in
+from .map_file import write_map
 from .maps import MapsMean, Size, stack_of_parts
 from .postprocess import PostProcessing
 from .soft import SoftMember
-from .stored import MapsFolder, write_map
+from .stored import MapsFolder
 
 
 class Vote(NamedTuple):

@@ -15,11 +15,12 @@ from ..runtime.sidecar import merged_hashes, read_sidecar
 from ..submission import table
 from ..voting.agreement import AgreementMonitor
 from .journal import Journal, claimed
+from .map_file import FORMAT
 from .postprocess import PostProcessing
 from .predictor import Predictor
 from .shards import Groups, run_in_parts
 from .soft import SoftMember
-from .stored import FORMAT, MapsFolder, check_maps, remove_maps, write_about
+from .stored import MapsFolder, check_maps, remove_maps, write_about
 
 
 def write_submission(

@@ -15,6 +15,7 @@ from ..engine.swa import WeightMean
 from ..errors import ConfigError
 from ..losses.stages import StagedLoss
 from ..models.build import Network
+from ..models.norms import refusing_single_values
 from ..runtime.device import Device
 from ..tasks.segment import loss_of
 
@@ -31,7 +32,7 @@ def measure_step(config: Config, network: Network, device: Device, *, size: int,
     Raises:
         torch.cuda.OutOfMemoryError: the step does not fit into the GPU.
     """
-    with _returns_freed_memory():
+    with _returns_freed_memory(), refusing_single_values():
         return _measure(config, network, device, size=size, batch=batch)
 
 

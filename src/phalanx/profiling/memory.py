@@ -22,6 +22,7 @@ from ..config import Config
 from ..engine.optim import state_share
 from ..losses.stages import StagedLoss
 from ..models.build import Network, Output
+from ..models.norms import refusing_single_values
 from ..models.pointrend import Points
 from ..models.segmenter import PRIOR_LOGIT
 from ..tasks.segment import loss_of
@@ -43,10 +44,11 @@ def estimate_step(config: Config, network: Network, *, size: int, batch: int, pr
         gpu: run norms in 32 bit under 16-bit precision, as autocast does on a GPU.
     """
     loss = StagedLoss(config.loss, config.data.classes)
-    peaks = [
-        _simulate(config, network, loss, stage, size=size, batch=batch, precision=precision, gpu=gpu)
-        for stage in range(len(config.loss.stages))
-    ]
+    with refusing_single_values():
+        peaks = [
+            _simulate(config, network, loss, stage, size=size, batch=batch, precision=precision, gpu=gpu)
+            for stage in range(len(config.loss.stages))
+        ]
     return state_bytes(config, network) + int(max(peaks))
 
 

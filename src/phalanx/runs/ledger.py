@@ -209,9 +209,9 @@ def to_text(rows: Sequence[LedgerRow]) -> str:
         )
         for row in sorted(rows, key=order, reverse=True)
     ]  # fmt: skip
-    lines = [tuple(map(one_line, line)) for line in lines]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    cells = [[one_line(cell) for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
 
 
 def _number(text: str, *, lower: bool = False) -> float:

@@ -27,6 +27,7 @@ from ..runtime.reading import (
 FORMAT = 2  # of a run's folder, the first line of its config.yaml
 RETRAIN = "train it again"
 REMEDY = f"restore it from a copy, or {RETRAIN}"
+TRAINED = ("final", "best", "last", "done.json")  # what the folder of a fold has
 MAX_FOLDS = 1 << 20
 Found = TypeVar("Found")
 
@@ -136,6 +137,13 @@ class FoldRun:
             return None
         return self._parsed("done.json", FoldResult.from_json)
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether there are scores of held-out images, or there must be, as the fold is finished. Raises as
+        :attr:`result`."""
+        path = self.folder / "oof_score.json"
+        return path.exists() or path.is_symlink() or (self.result is not None and self.result.value is not None)
+
     @cached_property
     def per_image(self) -> dict[str, float]:
         """The metric of each held-out image, of oof_score.json.
@@ -242,9 +250,22 @@ class FoldRun:
 
 
 def folds_of(run: Path) -> list[FoldRun]:
-    """The folds that were begun in a run's folder, by number, then ``all``."""
-    found = [FoldRun(path.parent) for path in run.glob("*/config.yaml")]
+    """The folds that were begun in a run's folder, by number, then ``all``. Raises as :func:`_begun`."""
+    found = [FoldRun(folder) for folder in _begun(run)]
     return sorted(found, key=lambda fold: (fold.number is None, fold.number or 0, fold.name))
+
+
+def _begun(run: Path) -> list[Path]:
+    """The folders of the folds that were begun in a run's folder, sorted.
+
+    Raises:
+        DataError: one of them has lost its config.yaml.
+    """
+    found = {path.parent for path in run.glob("*/config.yaml")}
+    for folder in sorted(set(run.glob("*")) - found):
+        if re.fullmatch("fold[0-9]+|all", folder.name) and any((folder / part).exists() for part in TRAINED):
+            raise fault(folder / "config.yaml", "no such file, though the fold was trained", REMEDY)
+    return sorted(found)
 
 
 def _holds_runs(place: Path) -> bool:
@@ -260,7 +281,7 @@ def fold_folders(name: str, runs: Path, weights: str = "final") -> list[Path]:
     place = next((p for p in (Path(name), runs / name) if _holds_runs(p)), runs / name)
     if (place / "config.yaml").is_file():
         return [place]
-    folders = sorted(path.parent for path in place.glob("*/config.yaml"))
+    folders = _begun(place)
     if not folders:
         known = sorted(path.name for path in runs.glob("*") if any(path.glob("*/config.yaml"))) if runs.is_dir() else []
         raise ConfigError(f"{name}: no trained run of that name in {runs}{nearest(name, known) if known else ''}")

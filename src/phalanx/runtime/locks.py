@@ -43,7 +43,7 @@ def lock(path: Path, *, wait: bool = True, holder: Path | None = None) -> Iterat
     try:
         held.acquire(blocking=wait)
     except Timeout:
-        raise LockHeld(path, _read(holder)) from None
+        raise LockHeld(path, holder_of(holder)) from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
@@ -59,7 +59,8 @@ def lock(path: Path, *, wait: bool = True, holder: Path | None = None) -> Iterat
         held.release()
 
 
-def _read(holder: Path | None) -> str:
+def holder_of(holder: Path | None) -> str:
+    """The process that a file names as the holder of a lock; empty if unknown."""
     try:
         return one_line(read_text(holder, 4096)) if holder is not None else ""
     except DataError:

@@ -12,8 +12,9 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 from ..errors import DataError
 
@@ -60,7 +61,7 @@ def one_line(text: str, most: int = 300) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """A regular file, or one that a link leads to, opened for reading. Anything else is refused, and nothing waits.
 
     Raises:

@@ -102,8 +102,9 @@ def _result(values: dict[str, Any]) -> SweepResult:
     if not isinstance(values["command"], str) or (values["commit"] is not None and not as_name(values["commit"])):
         raise ValueError("has no command")
     as_whole(values["seed"]), as_whole(values["fold"]), as_real(values["value"]), as_real(values["seconds"], 0)
-    classes = as_mapping(as_mapping(values["recipe"], "recipe").get("data"), "data of the recipe").get("classes")
-    _check_scores(values["patients"], values["images"], len(as_names(classes, "classes")))
+    data = as_mapping(as_mapping(values["recipe"], "recipe").get("data"), "data of the recipe")
+    classes = as_names(data.get("classes"), "classes")
+    _check_scores(values["patients"], values["images"], len(classes))
     if values.get("held_out") is not None:
         held_out = as_mapping(values["held_out"], "held_out")
         _check_scores(held_out.get("patients"), held_out.get("images"), len(classes))

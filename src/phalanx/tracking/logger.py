@@ -54,7 +54,7 @@ class Logger:
             runs=self.config.runs,
             name=self.config.name,
             fold=self.folder.name,
-            id=_run_id(self.folder / "tracking.json"),
+            id=run_id(self.folder / "tracking.json"),
             step=step,
             recipe=flatten(self.config.model_dump(mode="json")),
             history=history,
@@ -111,7 +111,7 @@ class Logger:
             return None
 
 
-def _run_id(path: Path) -> str:
+def run_id(path: Path) -> str:
     """The run's random name, which the file retains.
 
     Raises:
