@@ -5,14 +5,16 @@ from collections import Counter
 import numpy as np
 
 from .partial import Compared, Finding, named
-from .places import median
+from .places import median, quantile
 
-FAR = 3.0  # times the class's typical distance: a mask that is not in its place
+FAR = 1.5  # times the class's typical distance: a mask that is not in its place
+NEAREST = 0.4  # of the distance of the nearest other class: a nearer mask is in its own place
+NEAREST_IMAGES = 64  # in which that is measured
 FITS = 1 / 2  # of the distance of two masks, at most, that exchanging them leaves
 FITS_WELL = 1 / 3  # the same, for a mask of a longer cycle
 MAX_IMAGES = 2000  # that are searched for exchanged classes
 MIN_EXCHANGED = 3  # images, to stop a vote; fewer are noted
-MIN_EXCHANGED_FRACTION = 0.04  # the same, of the images that have both classes
+MIN_EXCHANGED_FRACTION = 0.02  # the same, of the images that have both classes
 MIN_PERMUTED = 0.6  # of the masks of an image, to call its whole class list permuted
 MIN_PRESENT = 0.5  # of the images: less often found classes may be missed by an honest member
 MIN_IMAGES = 8  # in which the other member has a class that is empty
@@ -30,11 +32,12 @@ def class_findings(pair: Compared) -> list[Finding]:
 
 def _exchanged(pair: Compared) -> list[Finding]:
     """Classes whose masks are in each other's places, or in those of a longer cycle, in all images or some."""
-    own, typical = pair.own, pair.typical
+    one = pair.one[..., :2] - pair.shifts[:, None]  # what all masks of an image share does not distinguish classes
+    own = np.hypot(*np.moveaxis(one - pair.other[..., :2], -1, 0))
+    typical = quantile(median(own), 0.25)
     by_class = median(own.T)
-    by_class = np.where(np.isfinite(by_class), by_class, typical)
-    noise = np.clip(by_class, typical / 2, 2 * typical)
-    far = own > np.maximum(FAR * noise, pair.min_far)
+    noise = np.clip(np.where(np.isfinite(by_class), by_class, typical), typical / 2, 2 * typical)
+    far = own > np.maximum(np.maximum(FAR * noise, pair.min_far), NEAREST * _nearest(pair.other))
     rows = np.flatnonzero(far.sum(axis=1) >= 2)
     if not len(rows):
         return []
@@ -44,7 +47,7 @@ def _exchanged(pair: Compared) -> list[Finding]:
     permuted: list[int] = []
     for row in rows.tolist():
         at = np.flatnonzero(far[row])
-        cost = np.hypot(*(pair.one[row][at, None, :2] - pair.other[row][None, at, :2]).T).T
+        cost = np.hypot(*(one[row][at, None] - pair.other[row][None, at, :2]).T).T
         here = cost.diagonal()
         both, crossed = here[:, None] + here, cost + cost.T
         pairs = np.argwhere(np.triu(crossed <= FITS * both, 1))
@@ -54,6 +57,16 @@ def _exchanged(pair: Compared) -> list[Finding]:
             swaps.setdefault(cycle, []).append(row)
         permuted += [row] * _is_permuted(pair, row, at, cost, here)
     return [*_permuted_finding(pair, permuted), *_swap_findings(pair, swaps, set(permuted))]
+
+
+def _nearest(places: np.ndarray) -> np.ndarray:
+    """float[C]: how near other classes come to each: the distance that an exchanged mask is off at least."""
+    some = places[np.unique(np.linspace(0, len(places) - 1, min(len(places), NEAREST_IMAGES)).astype(int)), :, :2]
+    gaps = np.hypot(*np.moveaxis(some[:, :, None] - some[:, None], -1, 0))
+    gaps[:, np.arange(places.shape[1]), np.arange(places.shape[1])] = np.nan
+    gaps = np.where(np.isfinite(gaps), gaps, np.inf).min(axis=2)  # (S, C)
+    low = np.quantile(np.where(np.isfinite(gaps), gaps, 1e9), 0.1, axis=0)
+    return np.where(low < 1e9, low, 0)
 
 
 def _cycles(cost: np.ndarray, here: np.ndarray, at: np.ndarray) -> list[tuple[int, ...]]:

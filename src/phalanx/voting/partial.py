@@ -63,6 +63,13 @@ class Compared:
         return np.hypot(self.gaps[..., 0], self.gaps[..., 1])
 
     @cached_property
+    def shifts(self) -> np.ndarray:
+        """float[I, 2]: of all masks of an image together, the median over the classes; 0 if both have too few."""
+        found = median(np.swapaxes(self.gaps, 1, 2))
+        found[np.isfinite(self.own).sum(axis=1) < MIN_SHARED] = 0
+        return found
+
+    @cached_property
     def by_image(self) -> np.ndarray:
         """float[I]: median distance over the classes; NaN if both have too few."""
         found = median(self.own)
@@ -109,7 +116,7 @@ def offset_findings(pair: Compared, grids: Grids | None = None) -> list[Finding]
     """
     if np.isfinite(pair.own).sum() < MIN_OFFSET_MASKS:
         return []
-    by_image = median(np.swapaxes(pair.gaps, 1, 2))  # (I, 2)
+    by_image = median(np.swapaxes(pair.gaps, 1, 2))  # (I, 2), NaN for no masks
     by_class = median(np.moveaxis(pair.gaps, 0, 2))  # (C, 2)
     offset = median(by_image.T)
     spread = 1.4826 * median(np.abs(by_image - offset).T)
