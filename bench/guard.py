@@ -105,9 +105,7 @@ def transposed(mask: np.ndarray) -> np.ndarray:
 
 def from_zero(table: Table, rng: np.random.Generator) -> dict[str, Stack]:
     """Starts counted from 0."""
-    return {
-        image: Stack(np.maximum(stack.runs - 1, [[0, 1]]), stack.splits) for image, stack in table.stacks.items()
-    }
+    return {image: Stack(np.maximum(stack.runs - 1, [[0, 1]]), stack.splits) for image, stack in table.stacks.items()}
 
 
 def neighbours(table: Table, rng: np.random.Generator) -> tuple[int, int]:
@@ -287,7 +285,11 @@ def try_kind(change: Change, groups: Sequence[Sequence[Table]], trials: int) -> 
                 if len(others) < count:
                     continue
                 texts = faults([*others[:count], spoilt])
-                right = [t for t in texts if t.startswith("spoilt is misaligned" if count > 1 else f"{others[0].name} or spoilt")]
+                right = [
+                    t
+                    for t in texts
+                    if t.startswith("spoilt is misaligned" if count > 1 else f"{others[0].name} or spoilt")
+                ]
                 counts[row] += 1, bool(texts), len(right) == len(texts) == 1
     return Outcome(*counts[0].tolist()), Outcome(*counts[1].tolist())
 
@@ -319,11 +321,19 @@ def main() -> None:
     for kind, change in KINDS.items():
         if wanted and not any(word in kind for word in wanted):
             continue
-        two, three = try_kind(change, groups, 1 if args.quick else 4)
-        print(f"{kind:<55} two: {two.found}/{two.tried}  three: {three.found}/{three.tried}, named {three.named}", flush=True)
+        two, three = try_kind(change, groups, 1 if args.quick else 3)
+        print(
+            f"{kind:<55} two: {two.found}/{two.tried}  three: {three.found}/{three.tried}, named {three.named}",
+            flush=True,
+        )
         rows += [
             {"claim": f"{kind}: found in votes of two", "ours": two.found, "baseline": two.tried, "unit": "votes"},
-            {"claim": f"{kind}: found and named in votes of three", "ours": three.named, "baseline": three.tried, "unit": "votes"},
+            {
+                "claim": f"{kind}: found and named in votes of three",
+                "ours": three.named,
+                "baseline": three.tried,
+                "unit": "votes",
+            },
         ]
     keep(rows, args.json)
     if alarms:

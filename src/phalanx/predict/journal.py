@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..errors import DataError, OutputError, PhalanxError
 from ..runtime.files import (
     append_bytes,
@@ -34,6 +36,7 @@ class PredictedRow(NamedTuple):
     size: tuple[int, int]
     rles: list[str]
     map: str | None = None  # SHA-256 of the file of its probability map, if maps are saved
+    places: list[Any] | None = None  # of a vote, where each member has its masks: [M][C][3]
 
 
 class RecordPlace(NamedTuple):
@@ -43,6 +46,7 @@ class RecordPlace(NamedTuple):
     offset: int
     size: tuple[int, int]
     map: str | None
+    places: np.ndarray | None
 
 
 class Journal:
@@ -121,7 +125,9 @@ class Journal:
             while line := file.readline():
                 with suppress(ValueError):
                     row = _row(line)
-                    self.places[row.image] = RecordPlace(path, file.tell() - len(line), row.size, row.map)
+                    self.places[row.image] = RecordPlace(
+                        path, file.tell() - len(line), row.size, row.map, _array(row.places)
+                    )
 
     def rows(self, images: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         """Each image with its RLEs, in the order of ``images``, one at a time.
@@ -178,10 +184,14 @@ def unseal(line: bytes) -> Any:
 
 def _row(line: bytes) -> PredictedRow:
     try:
-        image, (height, width), rles, about_map = unseal(line)
+        image, (height, width), rles, about_map, places = unseal(line)
     except TypeError:
         raise ValueError("a record of another kind") from None
-    return PredictedRow(image, (height, width), rles, about_map)
+    return PredictedRow(image, (height, width), rles, about_map, places)
+
+
+def _array(places: list[Any] | None) -> np.ndarray | None:
+    return None if places is None else np.array(places, np.float32)
 
 
 def part_folder(csv: Path) -> Path:

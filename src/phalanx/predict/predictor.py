@@ -11,6 +11,7 @@ from ..data.images import read_grey
 from ..data.records import Record
 from ..masks.stack import Stack
 from ..voting.agreement import AgreementMonitor
+from ..voting.maps_guard import MapsGuard
 from .journal import PredictedRow, append, map_in
 from .maps import MapsMean, Size, stack_of_parts
 from .postprocess import PostProcessing
@@ -39,6 +40,8 @@ def mean_of(
     for member, weight in zip(vote.members, vote.weights, strict=True):
         for number, maps in enumerate(member.maps(records, images)):
             means[number].add(maps, weight)
+            if len(vote.members) > 1:
+                means[number].places.append(maps.places(sizes[number], vote.threshold))
             if monitor is not None:
                 alone[number].append(stack_of_parts([(maps, 1.0)], sizes[number], vote.threshold))
     if monitor is not None:
@@ -79,6 +82,7 @@ class Predictor(NamedTuple):
     weights: Sequence[float]
     about: Mapping[str, object] | None  # of maps to save: classes and run hashes
     postprocess: PostProcessing | None = None
+    guard: MapsGuard | None = None  # of a vote, in the process that holds it
 
     def run(
         self,
@@ -99,6 +103,8 @@ class Predictor(NamedTuple):
             for found in stream(vote, groups, monitor):
                 if waiting is not None:
                     done(waiting.result())
+                for record, mean in found if self.guard is not None else ():
+                    self.guard.see(record.name, mean.size, np.stack(mean.places))
                 waiting = encoder.submit(self._write_group, found, writer)
             if waiting is not None:
                 done(waiting.result())
@@ -113,6 +119,7 @@ class Predictor(NamedTuple):
                     threshold=self.threshold, **self.about,  # type: ignore[arg-type]
                 )  # fmt: skip
             stack = self.postprocess.stack(mean.parts(), mean.size) if self.postprocess else mean.stack(self.threshold)
-            rows.append(PredictedRow(record.name, mean.size, stack.texts(), digest_of_map))
+            places = [of_member.round(2).tolist() for of_member in mean.places] or None
+            rows.append(PredictedRow(record.name, mean.size, stack.texts(), digest_of_map, places))
         append(self.folder, writer, rows)
         return len(rows)

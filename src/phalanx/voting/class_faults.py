@@ -16,10 +16,12 @@ MAX_IMAGES = 2000  # that are searched for exchanged classes
 MIN_EXCHANGED = 3  # images, to stop a vote; fewer are noted
 MIN_EXCHANGED_FRACTION = 0.02  # the same, of the images that have both classes
 MIN_PERMUTED = 0.6  # of the masks of an image, to call its whole class list permuted
-MIN_PRESENT = 0.5  # of the images: less often found classes may be missed by an honest member
+MIN_PRESENT = 0.6  # of the images: less often found classes may be missed by an honest member
 MIN_IMAGES = 8  # in which the other member has a class that is empty
 FOUND = 0.5  # of the masks of a class that a member must find, for the class to count as learned
 MIN_LEARNED = 0.9  # of the other classes, to wonder at an empty one
+STRONG = 0.002  # of the long side: members that are nearer have learned all classes; others may lack several yet
+RARE = 0.85  # of the usual number of images: a class in fewer is learned last
 MIN_COPIED = 0.25  # of the masks
 
 
@@ -106,8 +108,10 @@ def _swap_findings(pair: Compared, swaps: dict[tuple[int, ...], list[int]], perm
         if not len(images):
             continue
         both = int(shared[:, list(classes)].all(axis=1).sum())
-        how = " and ".join(pair.classes[c] for c in classes) if len(classes) == 2 else ", ".join(
-            pair.classes[c] for c in classes
+        how = (
+            " and ".join(pair.classes[c] for c in classes)
+            if len(classes) == 2
+            else ", ".join(pair.classes[c] for c in classes)
         )
         text = f"{how} are exchanged in {pair.listed(images)}"
         found.append(Finding(text, len(images) >= max(MIN_EXCHANGED, MIN_EXCHANGED_FRACTION * both)))
@@ -115,7 +119,10 @@ def _swap_findings(pair: Compared, swaps: dict[tuple[int, ...], list[int]], perm
 
 
 def _empty_classes(pair: Compared) -> list[Finding]:
-    """Classes that one member never has and the other in most images, though the first has learned its classes."""
+    """Classes that one member never has and the other in most images, though the first has learned the others.
+
+    Several at once, or one that is rarer than the others, may be what a weak member has not learned yet.
+    """
     found = []
     for which in (0, 1):
         own, others = pair.there(which), pair.there(1 - which)
@@ -132,7 +139,9 @@ def _empty_classes(pair: Compared) -> list[Finding]:
             f"{pair.names[which]} has no {names} in any image, {pair.names[1 - which]} has "
             f"{'it' if len(classes) == 1 else 'them'} in {int(usual[classes].min())} of {len(own)}"
         )
-        found.append(Finding(text, True))
+        strong = pair.typical <= STRONG * pair.sizes.max()
+        rare = usual[classes].min() < RARE * np.median(usual[wanted])
+        found.append(Finding(text, not rare and (len(classes) == 1 or strong)))
     return found
 
 

@@ -14,6 +14,8 @@ FITS_WELL = 1 / 3  # the same, to count without others of its kind
 GOOD = 3.0  # times the typical distance, at most, that an explanation leaves
 MIN_ALIKE = 3  # images moved or scaled alike, to call it a transform
 MIN_ALIKE_FRACTION = 0.02  # the same, of all images
+COMPETENT = 0.9  # of the other's masks that a member has elsewhere, to wonder at images without any
+MIN_EMPTY_FRACTION = 0.07  # of the images without any: honest members have none in some hard ones
 FITTED = {"moved": 1.5, "scaled": 2.0}  # times what a fitted transform leaves, to compare it with one that is not
 MIN_SCALED = 6  # masks that a scale is fitted to
 MIN_SCALE = 0.015  # a smaller change of scale is a difference of outlines
@@ -129,8 +131,8 @@ def _empty_images(pair: Compared) -> list[Finding]:
         some = full & own.any(axis=1)
         if not empty.any() or not some.any():
             continue
-        competent = (own & others)[some].sum() >= 0.8 * others[some].sum()
+        competent = (own & others)[some].sum() >= COMPETENT * others[some].sum()
         images = np.flatnonzero(empty)
         text = f"{pair.names[which]} has no masks in {pair.listed(images)}"
-        found.append(Finding(text, bool(competent and len(images) > 1)))
+        found.append(Finding(text, bool(competent and len(images) >= max(MIN_ALIKE, MIN_EMPTY_FRACTION * len(own)))))
     return found

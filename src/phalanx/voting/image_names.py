@@ -8,12 +8,13 @@ chance. Names that were moved are more like each other's by far, in a closed cyc
 import numpy as np
 
 from .partial import Compared, Finding, named
-from .places import median, quantile
+from .places import cycles, median, quantile
 
 GOOD_FRACTION = 0.4  # of the images, the nearest: how much members differ is measured on them
 ODD = 1.5  # times the unlikeness of good images: such images are compared with each other
 MAX_ODD = 300  # images compared with each other
 MIN_GAIN = 1.2  # of unlikeness, on average over a cycle, to call it one of names
+MAX_REST = 3.5  # times the unlikeness of good images, on average over the cycle, that is left
 MIN_MASKS = 4  # that two images must share to be compared
 PLACE_WEIGHT = 0.3  # of where all masks lie together
 FLOOR, AREA_FLOOR, MISSING_FLOOR = 0.25, 0.02, 0.02  # of the usual difference: pixels, log area, fraction of classes
@@ -23,7 +24,8 @@ def renamed_findings(pair: Compared) -> list[Finding]:
     """Cycles of images that have each other's masks."""
     unlike = Unlikeness(pair)
     own = unlike(unlike.one, unlike.other)
-    odd = np.flatnonzero(np.isfinite(own) & (own > ODD * quantile(own, 0.25)))
+    usual = quantile(own, 0.25)
+    odd = np.flatnonzero(np.isfinite(own) & (own > ODD * usual))
     if len(odd) < 2:
         return []
     if len(odd) > MAX_ODD:
@@ -35,7 +37,8 @@ def renamed_findings(pair: Compared) -> list[Finding]:
     gains = cost.diagonal() - cost[np.arange(len(odd)), to]
     moved: list[int] = []
     for cycle in cycles(to.tolist()):
-        if len(cycle) > 1 and np.mean(gains[cycle]) >= MIN_GAIN:
+        rest = np.mean(cost.diagonal()[cycle] - gains[cycle])
+        if len(cycle) > 1 and np.mean(gains[cycle]) >= MIN_GAIN and rest <= MAX_REST * usual:
             moved += cycle
     if not moved:
         return []
@@ -75,27 +78,13 @@ class Unlikeness:
         mean = np.where(here, each, 0).sum(axis=-1) / np.maximum(count, 1)
         lacking = (np.isfinite(one[..., 0]) != np.isfinite(other[..., 0])).mean(axis=-1) / self.missing
         together = np.log1p(((shifts / self.shift) ** 2).sum(axis=-1))
-        return np.where(count >= min(MIN_MASKS, one.shape[-2]), mean + np.log1p(lacking) + PLACE_WEIGHT * together, np.inf)
+        return np.where(
+            count >= min(MIN_MASKS, one.shape[-2]), mean + np.log1p(lacking) + PLACE_WEIGHT * together, np.inf
+        )
 
 
 def _features(places: np.ndarray) -> np.ndarray:
     """float64[I, C, 3]: x, y and the logarithm of the area; NaN for an empty mask."""
     found = places.astype(float)
     found[..., 2] = np.where(found[..., 2] > 0, np.log(np.maximum(found[..., 2], 1)), np.nan)
-    return found
-
-
-def cycles(to: list[int]) -> list[list[int]]:
-    """The cycles of a permutation.
-
-    >>> cycles([1, 0, 2])
-    [[0, 1], [2]]
-    """
-    found, left = [], set(range(len(to)))
-    while left:
-        cycle = [min(left)]
-        while to[cycle[-1]] != cycle[0]:
-            cycle.append(to[cycle[-1]])
-        found.append(cycle)
-        left -= set(cycle)
     return found

@@ -1,7 +1,7 @@
 """Misalignments of a part of a member: some images, some classes, or all masks by a pixel.
 
 A transform of all masks shows in the median distance of a pair (``misalignment``). One of a part does not. It is found
-image by image and class by class: what is far from its own place, and fits another one as well as the rest fits its own.
+image by image and class by class: what is far from its own place, and fits another as well as the rest fits its own.
 """
 
 from collections.abc import Sequence
