@@ -1,8 +1,8 @@
 """Does the guard of votes find members that are misaligned in part, and let honest ones pass?
 
 Takes groups of submissions of the same images, as trained models of one data set predicted them (bash infer.sh). All
-pairs of a group are honest. Each kind of misalignment is then made of some members, and voted with another network's and
-with two others'. The first group are synthetic hands at 2048 pixels, whose outlines differ as those of good networks do.
+pairs of a group are honest. Each kind of misalignment is then made of some members, and voted with a member of another
+network, and with two. The first group are synthetic hands at 2048 pixels, whose outlines differ as good networks' do.
 
     python bench/guard.py [--members A.csv,B.csv,C.csv] [--members D.csv,E.csv ...] [--quick] [--json FILE]
 """

@@ -103,8 +103,9 @@ class Predictor(NamedTuple):
             for found in stream(vote, groups, monitor):
                 if waiting is not None:
                     done(waiting.result())
-                for record, mean in found if self.guard is not None else ():
-                    self.guard.see(record.name, mean.size, np.stack(mean.places))
+                if self.guard is not None:
+                    for record, mean in found:
+                        self.guard.see(record.name, mean.size, np.stack(mean.places))
                 waiting = encoder.submit(self._write_group, found, writer)
             if waiting is not None:
                 done(waiting.result())

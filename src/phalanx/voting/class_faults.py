@@ -29,10 +29,16 @@ def class_findings(pair: Compared) -> list[Finding]:
     """What is found class by class."""
     if len(pair.classes) < 2:
         return []
-    return [*_empty_classes(pair), *_copies(pair), *_exchanged(pair)]
+    permuted = _permuted(pair)
+    return [
+        *_empty_classes(pair),
+        *_copies(pair),
+        *_permuted_finding(pair, permuted),
+        *_exchanged(pair, set(permuted)),
+    ]
 
 
-def _exchanged(pair: Compared) -> list[Finding]:
+def _exchanged(pair: Compared, permuted: set[int]) -> list[Finding]:
     """Classes whose masks are in each other's places, or in those of a longer cycle, in all images or some."""
     one = pair.one[..., :2] - pair.shifts[:, None]  # what all masks of an image share does not distinguish classes
     own = np.hypot(*np.moveaxis(one - pair.other[..., :2], -1, 0))
@@ -46,7 +52,6 @@ def _exchanged(pair: Compared) -> list[Finding]:
     if len(rows) > MAX_IMAGES:
         rows = rows[np.linspace(0, len(rows) - 1, MAX_IMAGES).astype(int)]
     swaps: dict[tuple[int, ...], list[int]] = {}
-    permuted: list[int] = []
     for row in rows.tolist():
         at = np.flatnonzero(far[row])
         cost = np.hypot(*(one[row][at, None] - pair.other[row][None, at, :2]).T).T
@@ -57,8 +62,7 @@ def _exchanged(pair: Compared) -> list[Finding]:
             swaps.setdefault((int(at[a]), int(at[b])), []).append(row)
         for cycle in _cycles(cost, here, at):
             swaps.setdefault(cycle, []).append(row)
-        permuted += [row] * _is_permuted(pair, row, at, cost, here)
-    return [*_permuted_finding(pair, permuted), *_swap_findings(pair, swaps, set(permuted))]
+    return _swap_findings(pair, swaps, permuted)
 
 
 def _nearest(places: np.ndarray) -> np.ndarray:
@@ -86,12 +90,17 @@ def _cycles(cost: np.ndarray, here: np.ndarray, at: np.ndarray) -> list[tuple[in
     return found
 
 
-def _is_permuted(pair: Compared, row: int, at: np.ndarray, cost: np.ndarray, here: np.ndarray) -> bool:
-    """Whether most of an image's masks are in places of others, each of another."""
-    shared = int(np.isfinite(pair.own[row]).sum())
-    best = cost.argmin(axis=1)
-    fits = cost[np.arange(len(at)), best] <= FITS_WELL * here
-    return len(set(best[fits].tolist())) >= max(4, MIN_PERMUTED * shared)
+def _permuted(pair: Compared) -> list[int]:
+    """Images most of whose masks are in places of other classes, each of another."""
+    found = []
+    for row in np.flatnonzero(pair.by_image > 2 * max(pair.typical, pair.min_far)).tolist()[:MAX_IMAGES]:
+        at = np.flatnonzero(np.isfinite(pair.own[row]))
+        cost = np.hypot(*(pair.one[row][at, None, :2] - pair.other[row][None, at, :2]).T).T
+        best = cost.argmin(axis=1)
+        fits = (best != np.arange(len(at))) & (cost.min(axis=1) <= FITS_WELL * cost.diagonal())
+        if len(set(best[fits].tolist())) >= max(4, MIN_PERMUTED * len(at)):
+            found.append(row)
+    return found
 
 
 def _permuted_finding(pair: Compared, rows: list[int]) -> list[Finding]:
@@ -173,7 +182,7 @@ def same_classes(places: np.ndarray) -> Counter[tuple[int, int]]:
     for row in rows.tolist():
         masks = places[row]
         equal = np.triu((masks[:, None] == masks).all(axis=2), 1)
-        count.update(map(tuple, np.argwhere(equal).tolist()))
+        count.update((a, b) for a, b in np.argwhere(equal).tolist())
     return count
 
 

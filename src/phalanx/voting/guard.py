@@ -93,8 +93,11 @@ class Guard:
         wrong: set[int],
         why: Callable[[int, int], str],
     ) -> list[str]:
-        """A member with more faulty pairs than others is at fault for them; of a single pair, or where all have as many,
-        the one that agrees less with the others, if there are any."""
+        """Texts of the members at fault, which are added to ``wrong``.
+
+        A member with more faulty pairs than others is at fault for them. Of a single pair, or if all have as many, it
+        is the one that agrees less with the others, if there are any.
+        """
         texts = []
         while faults:
             counts = np.bincount(np.array(list(faults)).ravel(), minlength=len(self.names))

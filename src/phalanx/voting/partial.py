@@ -126,7 +126,7 @@ def offset_findings(pair: Compared, grids: Grids | None = None) -> list[Finding]
     sure = far & (np.abs(offset) >= MIN_OFFSET_ERRORS * error) & (agree >= MIN_OFFSET_CLASSES)
     off = np.zeros(2)
     if grids is not None:
-        long = float(pair.sizes.max())
+        long = int(pair.sizes.max())
         off += [pixels_off(one, other, long) for one, other in zip(*grids, strict=True)]
         off[np.abs(off - offset) > np.maximum(MIN_OFFSET, MIN_OFFSET_ERRORS * error)] = 0  # the masks say otherwise
     if not sure.any() and not off.any():
