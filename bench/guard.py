@@ -1,8 +1,8 @@
 """Does the guard of votes find members that are misaligned in part, and let honest ones pass?
 
 Takes groups of submissions of the same images, as trained models of one data set predicted them (bash infer.sh). All
-pairs of a group are honest. Each kind of misalignment is then made of some members, and voted with another network's and
-with two others'. The first group are synthetic hands at 2048 pixels, whose outlines differ as those of good networks do.
+pairs of a group are honest. Each kind of misalignment is then made of some members, and voted with a member of another
+network, and with two. The first group are synthetic hands at 2048 pixels, whose outlines differ as good networks' do.
 
     python bench/guard.py [--members A.csv,B.csv,C.csv] [--members D.csv,E.csv ...] [--quick] [--json FILE]
 """
@@ -105,9 +105,7 @@ def transposed(mask: np.ndarray) -> np.ndarray:
 
 def from_zero(table: Table, rng: np.random.Generator) -> dict[str, Stack]:
     """Starts counted from 0."""
-    return {
-        image: Stack(np.maximum(stack.runs - 1, [[0, 1]]), stack.splits) for image, stack in table.stacks.items()
-    }
+    return {image: Stack(np.maximum(stack.runs - 1, [[0, 1]]), stack.splits) for image, stack in table.stacks.items()}
 
 
 def neighbours(table: Table, rng: np.random.Generator) -> tuple[int, int]:
@@ -287,7 +285,11 @@ def try_kind(change: Change, groups: Sequence[Sequence[Table]], trials: int) -> 
                 if len(others) < count:
                     continue
                 texts = faults([*others[:count], spoilt])
-                right = [t for t in texts if t.startswith("spoilt is misaligned" if count > 1 else f"{others[0].name} or spoilt")]
+                right = [
+                    t
+                    for t in texts
+                    if t.startswith("spoilt is misaligned" if count > 1 else f"{others[0].name} or spoilt")
+                ]
                 counts[row] += 1, bool(texts), len(right) == len(texts) == 1
     return Outcome(*counts[0].tolist()), Outcome(*counts[1].tolist())
 
@@ -319,11 +321,19 @@ def main() -> None:
     for kind, change in KINDS.items():
         if wanted and not any(word in kind for word in wanted):
             continue
-        two, three = try_kind(change, groups, 1 if args.quick else 4)
-        print(f"{kind:<55} two: {two.found}/{two.tried}  three: {three.found}/{three.tried}, named {three.named}", flush=True)
+        two, three = try_kind(change, groups, 1 if args.quick else 3)
+        print(
+            f"{kind:<55} two: {two.found}/{two.tried}  three: {three.found}/{three.tried}, named {three.named}",
+            flush=True,
+        )
         rows += [
             {"claim": f"{kind}: found in votes of two", "ours": two.found, "baseline": two.tried, "unit": "votes"},
-            {"claim": f"{kind}: found and named in votes of three", "ours": three.named, "baseline": three.tried, "unit": "votes"},
+            {
+                "claim": f"{kind}: found and named in votes of three",
+                "ours": three.named,
+                "baseline": three.tried,
+                "unit": "votes",
+            },
         ]
     keep(rows, args.json)
     if alarms:

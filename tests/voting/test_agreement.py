@@ -12,6 +12,7 @@ from phalanx.masks.stack import Stack
 from phalanx.submission.table import Submission
 from phalanx.voting.agreement import SAMPLE_IMAGES, measure_agreement, pair_dice, spread
 from phalanx.voting.misalignment import centres
+from phalanx.voting.places import guess_width
 
 SIDE, CLASSES, IMAGES = 256, 12, 20
 NAMES = [f"bone-{c}" for c in range(CLASSES)]
@@ -103,6 +104,12 @@ def test_two_of_five_that_are_misaligned_each_in_its_way(good):
     assert sorted(text[:15] for text in texts) == ["D is misaligned", "E is misaligned"]
 
 
+def replaced(masks, others, classes):
+    """``masks`` with others in the place of some classes."""
+    masks[:, classes] = others
+    return masks
+
+
 def weak_members():
     rng = np.random.default_rng(1)
     coarse = made(8, wave=0.6)[:, :, 4::8, 4::8].repeat(8, 2).repeat(8, 3)
@@ -118,9 +125,11 @@ def weak_members():
         "half of it missing": half,
         "too small": shrunk,
         "noise": noisy,
-        "two classes never learned": np.where(np.isin(np.arange(CLASSES), [2, 3])[:, None, None], False, made(13)),
-        "classes on the next one's place": made(15)[:, [0, 2, 3, 3, *range(4, CLASSES)]],
-        "one class on another's place": made(14)[:, [0, 1, 1, *range(3, CLASSES)]],
+        "two classes never learned": np.where(
+            np.isin(np.arange(CLASSES), [2, 3])[:, None, None], False, made(13, wave=2)
+        ),
+        "classes on the next one's place": replaced(made(15), made(16)[:, [2, 3]], [1, 2]),
+        "one class on another's place": replaced(made(14), made(17)[:, [1]], [2]),
     }
 
 
@@ -160,17 +169,16 @@ def test_good_members_and_copies_are_aligned(good):
     assert measure_agreement([table("A", empty), table("B", empty)]).misaligned == []
 
 
-def test_without_sizes_only_a_member_that_agrees_with_no_other_is_found(good):
-    far = moved(good[2], 30, 40)
-    for sizes, count in ((True, 1), (False, 1)):
-        texts = measure_agreement([table("ABC"[i], m, sizes) for i, m in enumerate([good[0], good[1], far])]).misaligned
-        assert len(texts) == count
-        assert texts[0].startswith("C is misaligned")
-        assert ("agrees with no other" in texts[0]) == (not sizes)
-    near = moved(good[2], 4, 0)
-    assert (
-        measure_agreement([table("ABC"[i], m, False) for i, m in enumerate([good[0], good[1], near])]).misaligned == []
-    )
+def test_without_sizes_the_width_is_inferred_from_the_runs(good):
+    for far in (moved(good[2], 30, 40), moved(good[2], 4, 0)):
+        members = [good[0], good[1], far]
+        known, inferred = (
+            measure_agreement([table("ABC"[i], m, sizes) for i, m in enumerate(members)]).misaligned
+            for sizes in (True, False)
+        )
+        assert known == inferred
+        assert known[0].startswith("C is misaligned: C has its masks")
+    assert guess_width([Stack.parse(["1 5", "", "9 2"])]) is None  # too few runs to infer it from
 
 
 def test_the_table_tells_the_dice_of_painted_masks(good):

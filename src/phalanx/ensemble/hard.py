@@ -62,7 +62,7 @@ def hard_vote(
             note_retrained(name, members[-1].run_hashes)
         vote: dict[str, Any] = {"how": how, "members": list(names), "agreement": None}
         agreement = measure_agreement(members) if len(members) > 1 else None
-        rows = vote_rows(members, quorum, votes, agreement and agreement.observe)
+        rows = vote_rows(members, quorum, votes, None if agreement is None else agreement.observe)
         if agreement is not None:
             on_agreement(agreement)
 

@@ -15,6 +15,7 @@ from .retrained import note_retrained
 
 if TYPE_CHECKING:
     from ..voting.agreement import Agreement
+    from ..voting.guard import Verdict
 
 
 def infer_run(name: str, options: InferOptions) -> Path:
@@ -101,6 +102,13 @@ def soft_vote(options: EnsembleOptions, out: Path) -> Path:
     files = [name for name in options.members if is_csv(name)]
     if files:
         raise ConfigError(f"members: {files[0]} contains masks, not probabilities; vote CSVs with mode=hard")
+
+    def report_more(verdict: "Verdict", final: bool) -> None:
+        for note in verdict.notes if final else ():
+            print(f"note: {note}", flush=True)
+        if final or not options.allow_misaligned:
+            report_faults(verdict.faults, allow_misaligned=options.allow_misaligned)
+
     return predict_members(
         options.members,
         options,
@@ -108,6 +116,7 @@ def soft_vote(options: EnsembleOptions, out: Path) -> Path:
         votes=options.votes,
         flat=options.average == "flat",
         on_agreement=lambda agreement: report_agreement(agreement, allow_misaligned=options.allow_misaligned),
+        on_all=report_more,
         how=described(options),
     )
 
@@ -148,6 +157,7 @@ def predict_members(
     votes: list[int] | None = None,
     flat: bool = False,
     on_agreement: Callable[["Agreement"], None] | None = None,
+    on_all: Callable[["Verdict", bool], None] | None = None,
     how: str | None = None,
     reuse_finished: bool = False,
 ) -> Path:
@@ -160,6 +170,7 @@ def predict_members(
         votes: weight of each member; one by default.
         flat: a member counts once per fold, so that all folds have the same weight.
         on_agreement: receives the agreement of several members over the first images; may raise to stop the vote.
+        on_all: receives what more images show, and whether these are all; may raise, too.
         how: the vote in words, for the sidecar.
         reuse_finished: if ``out`` has these very masks already, it is left as it is.
     """
@@ -168,6 +179,7 @@ def predict_members(
     from ..predict.run import write_submission
     from ..predict.soft import RunMember
     from ..voting.agreement import AgreementMonitor
+    from ..voting.maps_guard import MapsGuard
 
     places, part = options.places(), part_of(options)
     jobs = [
@@ -189,9 +201,10 @@ def predict_members(
     for member in members:
         if isinstance(member, RunMember) and part is None:
             member.compare_folds(len(records) // len(places), threshold)
-    monitor = None
+    monitor, guard = None, None
     if on_agreement is not None and len(names) > 1:
-        monitor = AgreementMonitor(names, members[0].classes, len(records), on_agreement)
+        guard = MapsGuard(names, members[0].classes, len(records), on_all or (lambda verdict, final: None))
+        monitor = AgreementMonitor(names, members[0].classes, len(records), guard.noting(on_agreement))
     write_submission(
         out,
         members,
@@ -203,6 +216,7 @@ def predict_members(
         ],
         postprocess=postprocess,
         monitor=monitor,
+        guard=guard,
         maps_folder=out.with_suffix(".maps") if options.maps else None,
         vote=None if how is None else {"how": how, "members": names},
         reuse_finished=reuse_finished,

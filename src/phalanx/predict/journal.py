@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..errors import DataError, OutputError, PhalanxError
 from ..runtime.files import (
     append_bytes,
@@ -38,6 +40,7 @@ class PredictedRow(NamedTuple):
     size: tuple[int, int]
     rles: list[str]
     map: str | None = None  # SHA-256 of the file of its probability map, if maps are saved
+    places: list[Any] | None = None  # of a vote, where each member has its masks: [M][C][3]
 
 
 class RecordPlace(NamedTuple):
@@ -47,6 +50,7 @@ class RecordPlace(NamedTuple):
     offset: int
     size: tuple[int, int]
     map: str | None
+    places: np.ndarray | None
 
 
 class Journal:
@@ -132,7 +136,8 @@ class Journal:
             while line := file.readline(MAX_RECORD):
                 with suppress(ValueError):
                     row = _row(line)
-                    self.places[row.image] = RecordPlace(path, file.tell() - len(line), row.size, row.map)
+                    places = None if row.places is None else _array(row.places)
+                    self.places[row.image] = RecordPlace(path, file.tell() - len(line), row.size, row.map, places)
 
     def rows(self, images: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         """Each image with its RLEs, in the order of ``images``, one at a time.
@@ -190,12 +195,31 @@ def unseal(line: bytes) -> Any:
 def _row(line: bytes) -> PredictedRow:
     """A record. Raises ValueError if it is cut, altered, or not one."""
     values = unseal(line)
-    if not isinstance(values, list) or len(values) != 4:
+    if not isinstance(values, list) or len(values) != 5:
         raise ValueError("a record of another kind")
-    image, size, rles, about_map = values
+    image, size, rles, about_map, places = values
     if not isinstance(rles, list) or not all(isinstance(rle, str) for rle in rles):
         raise ValueError("a record of another kind")
-    return PredictedRow(as_name(image), checked_size(size, image), rles, about_map and as_hash(about_map))
+    if places is not None and _array(places).shape[1:] != (len(rles), 3):
+        raise ValueError("a record of another kind")
+    return PredictedRow(as_name(image), checked_size(size, image), rles, about_map and as_hash(about_map), places)
+
+
+def plain_places(places: Sequence[np.ndarray]) -> list[Any] | None:
+    """The places of each member's masks as a record has them: hundredths of a pixel, null for none."""
+    rounded = [of_member.round(2).astype(object) for of_member in places]
+    return [np.where(np.isnan(p.astype(float)), None, p).tolist() for p in rounded] or None
+
+
+def _array(places: Any) -> np.ndarray:
+    """float32[M, C, 3] of a record's places. Raises ValueError if they are anything else."""
+    try:
+        found = np.array(places, np.float32)
+    except TypeError:
+        raise ValueError("a record of another kind") from None
+    if found.ndim != 3:
+        raise ValueError("a record of another kind")
+    return found
 
 
 def _has_key(saved: Path, key: str) -> bool:

@@ -134,6 +134,20 @@ class ProbabilityMaps:
         ends += [math.ceil((bottom + 0.5) * scale) + 1, math.ceil((right + 0.5) * scale) + 1]
         return Box(*ends).intersect(Box(0, 0, *size))
 
+    def places(self, size: Size, threshold: float) -> np.ndarray:
+        """float64[C, 3]: centre and area of each class's mask in pixels of an image of ``size``, measured on the grid."""
+        found = np.full((len(self.boxes), 3), np.nan)
+        found[:, 2] = 0
+        scale = max(size) / self.side
+        for c, (box, values) in enumerate(zip(self.boxes, self.values, strict=True)):
+            mask = values >= threshold
+            down, across = mask.sum(axis=1), mask.sum(axis=0)
+            if area := int(down.sum()):
+                x = (across @ np.arange(len(across))) / area + box.left
+                y = (down @ np.arange(len(down))) / area + box.top
+                found[c] = (x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5, area * scale**2
+        return found
+
     def regrid(self, side: int, size: Size) -> "ProbabilityMaps":
         """The maps of an image of ``size`` on another grid, bilinear."""
         if side == self.side:
@@ -202,6 +216,7 @@ class MapsMean:
 
     def __init__(self, size: Size):
         self.size, self.weight = size, 0.0
+        self.places: list[np.ndarray] = []  # float64[C, 3] of each member of a vote
         self.totals: dict[int, tuple[MapsSum, float]] = {}  # by side: the sum, and its weight
 
     def add(self, maps: ProbabilityMaps, weight: float = 1.0) -> None:

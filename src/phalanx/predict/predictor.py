@@ -11,7 +11,8 @@ from ..data.images import read_grey
 from ..data.records import Record
 from ..masks.stack import Stack
 from ..voting.agreement import AgreementMonitor
-from .journal import PredictedRow, append, map_in
+from ..voting.maps_guard import MapsGuard
+from .journal import PredictedRow, append, map_in, plain_places
 from .map_file import write_map
 from .maps import MapsMean, Size, stack_of_parts
 from .postprocess import PostProcessing
@@ -40,6 +41,8 @@ def mean_of(
     for member, weight in zip(vote.members, vote.weights, strict=True):
         for number, maps in enumerate(member.maps(records, images)):
             means[number].add(maps, weight)
+            if len(vote.members) > 1:
+                means[number].places.append(maps.places(sizes[number], vote.threshold))
             if monitor is not None:
                 alone[number].append(stack_of_parts([(maps, 1.0)], sizes[number], vote.threshold))
     if monitor is not None:
@@ -80,6 +83,7 @@ class Predictor(NamedTuple):
     weights: Sequence[float]
     about: Mapping[str, object] | None  # of maps to save: classes and run hashes
     postprocess: PostProcessing | None = None
+    guard: MapsGuard | None = None  # of a vote, in the process that holds it
 
     def run(
         self,
@@ -100,6 +104,9 @@ class Predictor(NamedTuple):
             for found in stream(vote, groups, monitor):
                 if waiting is not None:
                     done(waiting.result())
+                if self.guard is not None:
+                    for record, mean in found:
+                        self.guard.see(record.name, mean.size, np.stack(mean.places))
                 waiting = encoder.submit(self._write_group, found, writer)
             if waiting is not None:
                 done(waiting.result())
@@ -114,6 +121,8 @@ class Predictor(NamedTuple):
                     threshold=self.threshold, **self.about,  # type: ignore[arg-type]
                 )  # fmt: skip
             stack = self.postprocess.stack(mean.parts(), mean.size) if self.postprocess else mean.stack(self.threshold)
-            rows.append(PredictedRow(record.name, mean.size, stack.texts(), digest_of_map))
+            rows.append(
+                PredictedRow(record.name, mean.size, stack.texts(), digest_of_map, plain_places(mean.places))
+            )
         append(self.folder, writer, rows)
         return len(rows)

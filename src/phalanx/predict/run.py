@@ -14,6 +14,7 @@ from ..runtime.provenance import digest
 from ..runtime.sidecar import merged_hashes, read_sidecar
 from ..submission import table
 from ..voting.agreement import AgreementMonitor
+from ..voting.maps_guard import MapsGuard
 from .journal import Journal, claimed
 from .map_file import FORMAT
 from .postprocess import PostProcessing
@@ -33,6 +34,7 @@ def write_submission(
     weights: Sequence[float] | None = None,
     postprocess: PostProcessing | None = None,
     monitor: AgreementMonitor | None = None,
+    guard: MapsGuard | None = None,
     maps_folder: Path | None = None,
     vote: Mapping[str, Any] | None = None,
     reuse_finished: bool = False,
@@ -50,6 +52,7 @@ def write_submission(
         weights: of each member in the mean; equal by default.
         postprocess: thresholds by class and what is done with the masks; its votes are in ``weights``.
         monitor: sees each member's masks of the first images, before any later image is predicted.
+        guard: compares the members in all images, before ``path`` is written.
         maps_folder: also store the averaged maps there, for later soft votes; replaces those of an earlier call.
         vote: what the sidecar records of a vote; the agreement that ``monitor`` found is added.
         reuse_finished: leaves ``path`` as it is if the same call has finished it before.
@@ -84,14 +87,18 @@ def write_submission(
             print(f"{path}: finished before; delete it to predict it again", flush=True)
             return
         journal = Journal(path, key)
-        predictor = Predictor(journal.folder, threshold, weights, about, postprocess)
+        predictor = Predictor(journal.folder, threshold, weights, about, postprocess, guard)
         if about is not None:
             own_folder(journal.maps)
         _predict_missing(path, journal, predictor, members, groups, monitor, jobs, progress)
         names = [record.name for record in records]
         sizes = {name: journal.places[name].size for name in names}
+        agreement = next(iter(journal.note("agreement")), None)
+        if guard is not None:
+            found = guard.finish((name, journal.places[name].size, journal.places[name].places) for name in names)
+            agreement = agreement and {**agreement, "misaligned": agreement["misaligned"] or found}
         if vote is not None:
-            vote = {**vote, "agreement": next(iter(journal.note("agreement")), None)}
+            vote = {**vote, "agreement": agreement}
         table.write(path, journal.rows(names), classes, sizes, hashes, vote, key)
         if maps_folder is not None:
             options = members[0].options if len(members) == 1 else None

@@ -1,6 +1,6 @@
 """Which members of a vote are misaligned, and how: every pair compared in all images, and the odd one named."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -10,8 +10,8 @@ from ..masks.stack import Stack
 from ..runtime.sidecar import Size
 from .class_faults import class_findings
 from .image_faults import image_findings
-from .misalignment import Block, Pair, find_misalignment
 from .lattice import edges, grid_of
+from .misalignment import Block, Pair, find_misalignment
 from .partial import Compared, Finding, Grids, offset_findings
 from .places import guess_width, places
 
@@ -93,8 +93,11 @@ class Guard:
         wrong: set[int],
         why: Callable[[int, int], str],
     ) -> list[str]:
-        """A member with more faulty pairs than others is at fault for them; of a single pair, or where all have as many,
-        the one that agrees less with the others, if there are any."""
+        """Texts of the members at fault, which are added to ``wrong``.
+
+        A member with more faulty pairs than others is at fault for them. Of a single pair, or if all have as many, it
+        is the one that agrees less with the others, if there are any.
+        """
         texts = []
         while faults:
             counts = np.bincount(np.array(list(faults)).ravel(), minlength=len(self.names))

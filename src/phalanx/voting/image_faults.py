@@ -4,19 +4,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .partial import Compared, Finding, named
+from .image_names import renamed_findings
+from .partial import Compared, Finding
 from .places import median
 
 FAR = 2.0  # times the typical distance: an image that is not aligned
 FITS = 1 / 2  # of an image's distance, at most, that an explanation may leave
 FITS_WELL = 1 / 3  # the same, to count without others of its kind
 GOOD = 3.0  # times the typical distance, at most, that an explanation leaves
-MIN_SHARED_FRACTION = 0.5  # of an image's masks that another one must have, to be compared with
-MAX_FAR = 300  # far images whose masks are looked for in others
-MAX_OTHERS = 600  # images in which they are looked for
 MIN_ALIKE = 3  # images moved or scaled alike, to call it a transform
 MIN_ALIKE_FRACTION = 0.02  # the same, of all images
-CHANCE = 1e-6  # probability, at most, of so many far images that fit other far ones
+COMPETENT = 0.9  # of the other's masks that a member has elsewhere, to wonder at images without any
+MIN_EMPTY_FRACTION = 0.07  # of the images without any: honest members have none in some hard ones
+FITTED = {"moved": 1.5, "scaled": 2.0}  # times what a fitted transform leaves, to compare it with one that is not
+MIN_SCALED = 6  # masks that a scale is fitted to
 MIN_SCALE = 0.015  # a smaller change of scale is a difference of outlines
 
 
@@ -27,29 +28,24 @@ def image_findings(pair: Compared) -> list[Finding]:
     far = np.flatnonzero(pair.by_image > limit)
     if not len(far):
         return found
+    found += renamed_findings(pair)
     best = {"": pair.by_image[far] * FITS}
     best |= _turned(pair, far)
-    fits, targets = _other_images(pair, far)
-    best["names"] = fits
     shifts, best["moved"] = _moved(pair, far)
     scales, best["scaled"] = _scaled(pair, far)
     kinds = list(best)
     left = np.stack([np.where(np.isfinite(v), v, np.inf) for v in best.values()])
     # a shift and a scale are fitted to the very image: they must leave clearly less than what is not
-    left[kinds.index("moved")] *= 1.5
-    left[kinds.index("scaled")] *= 2
-    chosen = left.argmin(axis=0)
-    good = left.min(axis=0) <= GOOD * pair.typical + pair.min_far
+    chosen = (left * np.array([FITTED.get(kind, 1.0) for kind in kinds])[:, None]).argmin(axis=0)
+    good = left[chosen, np.arange(len(far))] <= GOOD * pair.typical + pair.min_far
     for number, kind in enumerate(kinds[1:], 1):
         at = np.flatnonzero((chosen == number) & good)
         if not len(at):
             continue
-        if kind == "names":
-            found += _renamed(pair, far[at], targets[at], left[number, at], len(far))
-        elif kind == "moved":
+        if kind == "moved":
             found += _alike(pair, far[at], shifts[at], 2 * pair.typical + pair.min_far, _shift_text)
         elif kind == "scaled":
-            found += _alike(pair, far[at], scales[at], MIN_SCALE, _scale_text)
+            found += _alike(pair, far[at], scales[at], 1.5 * MIN_SCALE, _scale_text)
         else:
             sure = at[left[number, at] <= pair.by_image[far[at]] * FITS_WELL]
             if len(sure):
@@ -86,18 +82,21 @@ def _scaled(pair: Compared, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for n, image in enumerate(far.tolist()):
         both = np.isfinite(pair.own[image])
         start, end = pair.one[image, both, :2], pair.other[image, both, :2]
-        if len(start) < 2 * MIN_SHARED_LINES or np.ptp(start, axis=0).min() < 0.05 * pair.sizes[image].max():
+        if len(start) < MIN_SCALED or np.ptp(start, axis=0).min() < 0.05 * pair.sizes[image].max():
             continue
-        lines = [np.polyfit(start[:, axis], end[:, axis], 1) for axis in range(2)]
-        slopes = np.array([slope for slope, _ in lines])
+        slopes = np.array([_slope(start[:, axis], end[:, axis]) for axis in range(2)])
         if (np.abs(slopes - 1) < 0.25).all() and np.abs(slopes - 1).max() > MIN_SCALE:
             scales[n] = 1 / slopes
-            fitted = np.stack([np.polyval(line, start[:, axis]) for axis, line in enumerate(lines)], axis=1)
-            left[n] = np.median(np.hypot(*(fitted - end).T))
+            rest = end - start * slopes
+            left[n] = np.median(np.hypot(*(rest - np.median(rest, axis=0)).T))
     return scales, left
 
 
-MIN_SHARED_LINES = 3  # half the masks that a scale is fitted to
+def _slope(start: np.ndarray, end: np.ndarray) -> float:
+    """Of a line through points, the median over pairs of them that are far apart."""
+    rises, runs = end[:, None] - end, start[:, None] - start
+    apart = runs > np.ptp(start) / 3
+    return float(np.median(rises[apart] / runs[apart]))
 
 
 def _alike(
@@ -121,64 +120,6 @@ def _scale_text(pair: Compared, scale: np.ndarray) -> str:
     return f"scaled by {scale[0]:.3f} x {scale[1]:.3f}"
 
 
-def _other_images(pair: Compared, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each far image the least distance to another image of the other member, and which that is."""
-    left, targets = np.full(len(far), np.inf), np.full(len(far), -1)
-    count = len(pair.images)
-    some = np.arange(len(far)) if len(far) <= MAX_FAR else np.linspace(0, len(far) - 1, MAX_FAR).astype(int)
-    others = np.arange(count)
-    if count > MAX_OTHERS:
-        spread = np.linspace(0, count - 1, MAX_OTHERS - min(len(far), MAX_OTHERS // 2)).astype(int)
-        others = np.union1d(spread, far[: MAX_OTHERS // 2])
-    one, other = pair.one[far[some], :, :2], pair.other[others, :, :2]
-    there = np.isfinite(one[..., 0]).sum(axis=1)
-    for n in range(len(some)):
-        gaps = np.hypot(*np.moveaxis(one[n] - other, -1, 0))
-        cost = median(gaps)
-        cost[~(np.isfinite(gaps).sum(axis=1) >= MIN_SHARED_FRACTION * there[n])] = np.inf
-        cost[others == far[some[n]]] = np.inf
-        cost[np.isnan(cost)] = np.inf
-        left[some[n]], targets[some[n]] = cost.min(), others[cost.argmin()]
-    return left, targets
-
-
-def _renamed(pair: Compared, images: np.ndarray, targets: np.ndarray, left: np.ndarray, far: int) -> list[Finding]:
-    """Images whose masks are those of others that are far themselves: names among some were moved.
-
-    A weak member's image may fit another by chance, but one that is in its place.
-    """
-    linked = np.isin(targets, images)
-    sure = linked & (left <= pair.by_image[images] * FITS_WELL * 1.2)
-    to = dict(zip(images[sure].tolist(), targets[sure].tolist(), strict=True))
-    cycles = any(_closes(to, image) for image in to)
-    by_chance = _binomial_tail(int(linked.sum()), len(images), len(images) / len(pair.images))
-    if not linked.any():
-        return []
-    pairs = [f"{pair.images[a]} of {pair.names[0]} is {pair.images[b]}" for a, b in zip(images[linked], targets[linked], strict=True)]
-    text = f"{len(pairs)} of {len(pair.images)} images have other names: {named(pairs)}"
-    if cycles or by_chance <= CHANCE:
-        return [Finding(text, True)]
-    return []
-
-
-def _closes(to: dict[int, int], start: int) -> bool:
-    at = to[start]
-    for _ in range(len(to)):
-        if at == start:
-            return True
-        if at not in to:
-            return False
-        at = to[at]
-    return False
-
-
-def _binomial_tail(hits: int, tries: int, chance: float) -> float:
-    """Probability of at least so many hits."""
-    from math import comb
-
-    return sum(comb(tries, k) * chance**k * (1 - chance) ** (tries - k) for k in range(hits, tries + 1))
-
-
 def _empty_images(pair: Compared) -> list[Finding]:
     """Images in which one member has nothing and the other what it usually has."""
     found = []
@@ -190,8 +131,8 @@ def _empty_images(pair: Compared) -> list[Finding]:
         some = full & own.any(axis=1)
         if not empty.any() or not some.any():
             continue
-        competent = (own & others)[some].sum() >= 0.8 * others[some].sum()
+        competent = (own & others)[some].sum() >= COMPETENT * others[some].sum()
         images = np.flatnonzero(empty)
         text = f"{pair.names[which]} has no masks in {pair.listed(images)}"
-        found.append(Finding(text, bool(competent and len(images) > 1)))
+        found.append(Finding(text, bool(competent and len(images) >= max(MIN_ALIKE, MIN_EMPTY_FRACTION * len(own)))))
     return found

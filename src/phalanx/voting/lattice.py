@@ -1,8 +1,8 @@
 """The grid that masks were predicted on, from their edges, and how many pixels off it they lie.
 
-Probabilities are enlarged from a network's grid to the image by bilinear interpolation, and are steep where a mask ends:
-so edges lie more often where two cells of the grid meet. If all runs are off by a pixel, so is that pattern, which
-shows it even of weak members, whose masks differ by many pixels.
+Probabilities are upsampled from a network's grid to the image by bilinear interpolation, and are steep where a mask
+ends: so edges lie more often where two cells of the grid meet. If all runs are off by a pixel, so is that pattern. It
+shows a shift even of weak members, whose masks differ by many pixels.
 """
 
 from collections.abc import Sequence

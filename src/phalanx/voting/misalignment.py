@@ -10,7 +10,7 @@ import numpy as np
 
 from ..masks.stack import Stack
 from ..runtime.sidecar import Size
-from .places import places
+from .places import cycles, places
 
 ALIGNED_DISTANCE = 0.001  # of the long side: closer masks are aligned (2 pixels of 2048); at least one pixel
 MAX_RESIDUAL = 0.01  # of the long side (at least 2 pixels): a transform must leave less, or a third of the distance
@@ -116,7 +116,7 @@ def _class_permutation(pair: Pair, classes: Sequence[str], max_residual: float) 
 
     best = linear_sum_assignment(cost)[1].tolist()
     wrong: set[int] = set()
-    for cycle in _cycles(best):
+    for cycle in cycles(best):
         those = {c for c in cycle if distance[c] and _explained(cost[c, best[c]], own[c], max_residual)}
         # Members that confuse neighbours leave the cycle open; of a long one, some mask may be missing.
         wrong |= those if len(those) >= max(2, 0.75 * len(cycle)) else set()
@@ -124,22 +124,6 @@ def _class_permutation(pair: Pair, classes: Sequence[str], max_residual: float) 
         return ""
     swaps = [f"{classes[c]} of {pair.names[0]} is {classes[best[c]]} of {pair.names[1]}" for c in sorted(wrong)]
     return f"classes are swapped: {', '.join(swaps[:3])}{f' and {len(swaps) - 3} more' if swaps[3:] else ''}"
-
-
-def _cycles(to: list[int]) -> list[list[int]]:
-    """The cycles of a permutation.
-
-    >>> _cycles([1, 0, 2])
-    [[0, 1], [2]]
-    """
-    cycles, left = [], set(range(len(to)))
-    while left:
-        cycle = [min(left)]
-        while to[cycle[-1]] != cycle[0]:
-            cycle.append(to[cycle[-1]])
-        cycles.append(cycle)
-        left -= set(cycle)
-    return cycles
 
 
 def _image_permutation(pair: Pair, block: Block, max_residual: float) -> str:

@@ -1,7 +1,7 @@
 """Misalignments of a part of a member: some images, some classes, or all masks by a pixel.
 
 A transform of all masks shows in the median distance of a pair (``misalignment``). One of a part does not. It is found
-image by image and class by class: what is far from its own place, and fits another one as well as the rest fits its own.
+image by image and class by class: what is far from its own place, and fits another as well as the rest fits its own.
 """
 
 from collections.abc import Sequence
@@ -63,6 +63,13 @@ class Compared:
         return np.hypot(self.gaps[..., 0], self.gaps[..., 1])
 
     @cached_property
+    def shifts(self) -> np.ndarray:
+        """float[I, 2]: of all masks of an image together, the median over the classes; 0 if both have too few."""
+        found = median(np.swapaxes(self.gaps, 1, 2))
+        found[np.isfinite(self.own).sum(axis=1) < MIN_SHARED] = 0
+        return found
+
+    @cached_property
     def by_image(self) -> np.ndarray:
         """float[I]: median distance over the classes; NaN if both have too few."""
         found = median(self.own)
@@ -109,7 +116,7 @@ def offset_findings(pair: Compared, grids: Grids | None = None) -> list[Finding]
     """
     if np.isfinite(pair.own).sum() < MIN_OFFSET_MASKS:
         return []
-    by_image = median(np.swapaxes(pair.gaps, 1, 2))  # (I, 2)
+    by_image = median(np.swapaxes(pair.gaps, 1, 2))  # (I, 2), NaN for no masks
     by_class = median(np.moveaxis(pair.gaps, 0, 2))  # (C, 2)
     offset = median(by_image.T)
     spread = 1.4826 * median(np.abs(by_image - offset).T)
@@ -119,7 +126,7 @@ def offset_findings(pair: Compared, grids: Grids | None = None) -> list[Finding]
     sure = far & (np.abs(offset) >= MIN_OFFSET_ERRORS * error) & (agree >= MIN_OFFSET_CLASSES)
     off = np.zeros(2)
     if grids is not None:
-        long = float(pair.sizes.max())
+        long = int(pair.sizes.max())
         off += [pixels_off(one, other, long) for one, other in zip(*grids, strict=True)]
         off[np.abs(off - offset) > np.maximum(MIN_OFFSET, MIN_OFFSET_ERRORS * error)] = 0  # the masks say otherwise
     if not sure.any() and not off.any():

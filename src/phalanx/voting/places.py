@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..masks.stack import Stack
-from ..runtime.sidecar import Size
 
 # float[..., 3] of a mask: x and y of its centre of mass and its area, in pixels; NaN, NaN, 0 for an empty one
 Places = np.ndarray
@@ -66,7 +65,10 @@ def median(values: np.ndarray) -> np.ndarray:
     """Median over the last axis without NaN; NaN if all are."""
     ordered = np.sort(values, axis=-1)  # NaN last
     count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
-    low, high = (np.take_along_axis(ordered, at, -1) for at in (np.maximum(count - 1, 0) // 2, np.minimum(count // 2, ordered.shape[-1] - 1)))
+    low, high = (
+        np.take_along_axis(ordered, at, -1)
+        for at in (np.maximum(count - 1, 0) // 2, np.minimum(count // 2, ordered.shape[-1] - 1))
+    )
     return ((low + high) / 2)[..., 0]
 
 
@@ -74,3 +76,19 @@ def quantile(values: np.ndarray, part: float) -> float:
     """Quantile of all values that are not NaN; NaN if all are."""
     found = values[np.isfinite(values)]
     return float(np.quantile(found, part)) if len(found) else float("nan")
+
+
+def cycles(to: list[int]) -> list[list[int]]:
+    """The cycles of a permutation.
+
+    >>> cycles([1, 0, 2])
+    [[0, 1], [2]]
+    """
+    found, left = [], set(range(len(to)))
+    while left:
+        cycle = [min(left)]
+        while to[cycle[-1]] != cycle[0]:
+            cycle.append(to[cycle[-1]])
+        found.append(cycle)
+        left -= set(cycle)
+    return found
