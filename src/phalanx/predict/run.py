@@ -10,11 +10,12 @@ from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..jobs.job import Job
 from ..runtime.files import own_folder
+from ..runtime.leftovers import clear
 from ..runtime.provenance import digest
 from ..runtime.sidecar import merged_hashes, read_sidecar
 from ..submission import table
 from ..voting.agreement import AgreementMonitor
-from .journal import Journal, claimed
+from .journal import Journal, claimed, forget, is_map
 from .postprocess import PostProcessing
 from .predictor import Predictor
 from .shards import Groups, run_in_parts
@@ -81,6 +82,7 @@ def write_submission(
     with claimed(path):
         if reuse_finished and _finished(path, key, maps_folder):
             print(f"{path}: finished before; delete it to predict it again", flush=True)
+            forget(path, key)
             return
         journal = Journal(path, key)
         predictor = Predictor(journal.folder, threshold, weights, about, postprocess)
@@ -95,6 +97,7 @@ def write_submission(
         if maps_folder is not None:
             write_about(journal.maps, classes, hashes, sizes, key, threshold)
             remove_maps(maps_folder)
+            clear(journal.maps, is_map)
             journal.maps.rename(maps_folder)
         journal.finish()
 
