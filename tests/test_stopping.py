@@ -251,14 +251,3 @@ def test_a_stopped_step_of_the_demo_stops_the_demo(stop, monkeypatch, capsys):
     assert cli.main(["demo"]) == 130
     assert capsys.readouterr().err == "phalanx demo: stopped; the same command continues\n"
     assert stopping._Active.text is None
-
-
-@pytest.mark.parametrize("chosen", [{}, {"GOMP_SPINCOUNT": "9"}, {"OMP_WAIT_POLICY": "active"}])
-def test_threads_wait_passively_unless_the_user_has_chosen(chosen, monkeypatch):
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in chosen.items():
-        monkeypatch.setenv(name, value)
-    assert cli.main(["score", "nothing", "nothing"]) == 2
-    assert os.environ.get("OMP_WAIT_POLICY") == chosen.get("OMP_WAIT_POLICY", None if chosen else "passive")
-    os.environ.pop("OMP_WAIT_POLICY", None)

@@ -9,7 +9,7 @@ from .commands import datasets, scores, submissions, training
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError
 from .runtime.stopping import MESSAGES, stoppable
-from .runtime.waiting import wait_passively
+from .runtime.waiting import wait_briefly
 
 MAIN = """\
 phalanx: segmentation of overlapping bones in hand X-rays, from fold training to the ensemble submission
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     command, rest = words[0], words[1:]
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    wait_passively()
+    wait_briefly()
     stop_line, outermost = f"phalanx {command}: {MESSAGES[command in RESUMED]}", True
     try:
         if command not in COMMANDS:
