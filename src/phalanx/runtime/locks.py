@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import PhalanxError
 from .files import write_text
+from .leftovers import in_the_way
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # from file systems that cannot lock, as some network mounts
 _reported: set[Path] = set()  # folders without locks that this process has reported
@@ -37,7 +38,10 @@ def lock(path: Path, *, wait: bool = True, holder: Path | None = None) -> Iterat
 
     Raises:
         LockHeld: another process holds the lock and ``wait`` is false.
+        OutputError: a pipe, folder or the like is in its place.
     """
+    if path.exists() and not path.is_file():
+        raise in_the_way(path)
     held = FileLock(path)
     try:
         held.acquire(blocking=wait)
@@ -60,8 +64,9 @@ def lock(path: Path, *, wait: bool = True, holder: Path | None = None) -> Iterat
 
 def _read(holder: Path | None) -> str:
     try:
-        return holder.read_text(encoding="utf-8") if holder is not None else ""
-    except OSError:
+        # not of a pipe, which would wait for ever
+        return holder.read_text(encoding="utf-8") if holder is not None and holder.is_file() else ""
+    except (OSError, ValueError):
         return ""
 
 
