@@ -9,20 +9,16 @@ one fold together are forks of that, where the command starts new ones.
 """
 
 import json
-import os
 import random
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
 import time
-import traceback
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from common import flags, keep, machine
+from killing import Call, make_set, warm_up
 
 STAGES = "[{weights:{bce:0.5,dice:0.5,point:0.5},until:{epochs:2}},{weights:{bce:0.5,lovasz:0.5,point:1.0}}]"
 COMMON = [
@@ -42,87 +38,6 @@ VARIANTS: dict[str, tuple[int, list[str]]] = {
 }
 SAME = ("final/weights.safetensors", "best/weights.safetensors", "last/optimizer.safetensors", "oof.csv")
 KILLS_A_RUN = 10
-PATIENCE = 300  # seconds for which nothing may happen
-
-
-class Call:
-    """``phalanx train`` in a fork, a process group of its own."""
-
-    def __init__(self, words: list[str], out: Path):
-        self.pid, self.code = os.fork(), None
-        if self.pid == 0:
-            os.setsid()
-            handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(handle, 1)
-            os.dup2(handle, 2)
-            os._exit(_train(words))
-
-    def over(self) -> bool:
-        """Whether it has ended by itself; ``code`` is its exit status then."""
-        if self.code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.code = os.waitstatus_to_exitcode(status) if pid else None
-        return self.code is not None
-
-    def until(self, condition: Callable[[], bool]) -> bool:
-        """Waits; False where it ended before."""
-        limit = time.monotonic() + PATIENCE
-        while not condition():
-            if self.over():
-                return False
-            if time.monotonic() > limit:
-                self.kill()
-                raise SystemExit("nothing happened for too long")
-            time.sleep(0.002)
-        return True
-
-    def kill(self) -> bool:
-        """Kills it and all its descendants, which may have groups of their own; False where it had ended before."""
-        if self.over():
-            return False
-        family = descendants(self.pid)
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        for pid in family:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(self.pid, 0)
-        self.code = os.waitstatus_to_exitcode(status)
-        while any(Path(f"/proc/{pid}").exists() for pid in family):
-            time.sleep(0.002)
-        return self.code == -signal.SIGKILL
-
-
-def _train(words: list[str]) -> int:
-    import multiprocessing
-
-    from phalanx.cli import main
-
-    context = multiprocessing.get_context
-    multiprocessing.get_context = lambda kind=None: context("fork" if kind == "spawn" else kind)
-    try:
-        code = main(["train", *words])
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    for child in multiprocessing.active_children():  # loader processes, which else would notice in seconds only
-        child.kill()
-    return code
-
-
-def descendants(ancestor: int) -> list[int]:
-    """Processes below one, from the system's table."""
-    parents = {}
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            with suppress(OSError, IndexError):
-                parents[int(path.name)] = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
-    found = [ancestor]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found[1:]
 
 
 def step_of(folder: Path) -> int:
@@ -168,7 +83,7 @@ def killed_run(words: list[str], folder: Path, kills: int, steps: int, rng: rand
     """Kills a run ``kills`` times, unless it ends before, and lets it end; how many kills there were of each kind."""
     counts: dict[str, int] = {}
     for kind, target in plan(kills, steps, rng):
-        call = Call(words, out)
+        call = Call(["train", *words], out)
         if kill_once(call, folder, kind, target, rng):
             torn = (folder / "last.new").is_dir()
             counts[kind] = counts.get(kind, 0) + 1
@@ -177,7 +92,7 @@ def killed_run(words: list[str], folder: Path, kills: int, steps: int, rng: rand
             raise SystemExit(f"{folder}: exit {call.code} instead of a continued run\n{out.read_text()}")
         else:
             break
-    call = Call(words, out)
+    call = Call(["train", *words], out)
     call.until(lambda: False)
     counts["lost"] = int(call.code != 0 or not (folder / "done.json").is_file())
     if counts["lost"]:
@@ -199,27 +114,16 @@ def main() -> None:
     seed = secrets.randbelow(10**6) if args.seed is None else args.seed
     rng = random.Random(seed)
     print(f"seed {seed}", flush=True)
-    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}  # before torch
-
-    import albumentations  # noqa: F401 - so that no fork imports it
-    import segmentation_models_pytorch  # noqa: F401
-
-    import phalanx.engine.fit
-    import phalanx.tasks.segment  # noqa: F401
-    from phalanx.phantom.hand import make_hands
+    warm_up()
 
     began, home = time.monotonic(), Path(tempfile.mkdtemp(prefix="kills-"))
-    pid = os.fork()  # whatever threads this starts stay there
-    if pid == 0:
-        make_hands(home / "hands", patients=6, test_patients=2, size=128, seed=5, workers=1, progress=False)
-        os._exit(0)
-    assert os.waitpid(pid, 0)[1] == 0
+    make_set(home)
     variants = dict(list(VARIANTS.items())[:1]) if args.quick else VARIANTS
     rows, total = [], {"runs": 0, "kills": 0, "lost": 0, "equal": 0, "oof": 0, "torn": 0}
     shares = sum(share for share, _ in variants.values())
     for name, (share, more) in variants.items():
         wanted = 8 if args.quick else round(args.kills * share / shares)
-        whole = Call(words(more, home, "whole"), home / "out")
+        whole = Call(["train", *words(more, home, "whole")], home / "out")
         whole.until(lambda: False)
         if whole.code:
             raise SystemExit((home / "out").read_text())

@@ -49,6 +49,10 @@ TITLES = {
         "Runs killed by SIGKILL and continued (ours: equal to an uninterrupted run; baseline: all)",
         "python bench/kills.py --json results/kills.json",
     ),
+    "kills_all": (
+        "Commands killed by SIGKILL at random moments, then called again (ours: as if undisturbed; baseline: all)",
+        "python bench/kills_all.py --json results/kills_all.json",
+    ),
     "predict": (
         "From logits to masks, probability maps, soft votes (baseline: the usual loop; float32 arrays)",
         "python bench/predict.py --json results/predict.json",

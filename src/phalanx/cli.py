@@ -10,6 +10,7 @@ from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError, shown
 from .runtime.stopping import MESSAGES, stoppable
 from .runtime.terminal import close_streams, open_streams
+from .runtime.waiting import wait_briefly
 
 MAIN = """\
 phalanx: segmentation of overlapping bones in hand X-rays, from fold training to the ensemble submission
@@ -72,6 +73,7 @@ def run(words: list[str], *, at_exit: bool = False) -> int:
         return 0
     command, rest = words[0], words[1:]
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    wait_briefly()
     stop_line, outermost = f"phalanx {command}: {MESSAGES[command in RESUMED]}", True
     try:
         if command not in COMMANDS:

@@ -81,6 +81,12 @@ def test_the_estimate_is_what_a_ledger_of_the_real_step_counts(recipe, model, ch
     assert estimate(config) - state_bytes(config, net) == pytest.approx(max(peaks), rel=0.02)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_blocks_are_computed_again_in_the_precision_of_forward(recipe, precision):
+    plain, again = (recipe("fpn", model__activation_checkpointing=on) for on in (False, True))
+    assert estimate(again, precision=precision, gpu=True) < estimate(plain, precision=precision, gpu=True)
+
+
 def step(net, loss, stage, images, planes, accumulate):
     return loss_of(loss, stage, net(images), planes).total / accumulate
 

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from phalanx.errors import OutputError
 from phalanx.runtime.locks import LockHeld, lock
 
 HOLD = """
@@ -84,4 +85,15 @@ def test_any_other_error_is_raised(tmp_path, monkeypatch):
 
     monkeypatch.setattr("fcntl.flock", refuse)
     with pytest.raises(OSError, match="Read-only"), lock(tmp_path / ".lock"):
+        pass
+
+
+def test_a_pipe_in_the_place_of_the_lock_or_its_holder_does_not_wait_for_ever(tmp_path, other):
+    holder = tmp_path / ".holder"
+    holder.unlink()
+    os.mkfifo(holder)
+    with pytest.raises(LockHeld, match="holds this lock"), lock(tmp_path / ".lock", wait=False, holder=holder):
+        pass
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match="pipe: is in the way"), lock(tmp_path / "pipe"):
         pass

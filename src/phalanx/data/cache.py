@@ -22,6 +22,7 @@ from ..config import Data
 from ..errors import DataError, OutputError
 from ..masks.planes import PlaneRuns
 from ..runtime.files import write_bytes
+from ..runtime.leftovers import clear
 from ..runtime.locks import lock
 from ..runtime.reading import LARGE, read_bytes
 from .digests import State, digest_of, state_of
@@ -131,7 +132,7 @@ class Folder:
     """Samples by key in files of one folder, which processes may share, up to ``limit`` bytes."""
 
     def __init__(self, place: Path, limit: int):
-        self.place, self.limit, self.full = place, limit, False
+        self.place, self.limit, self.full, self.cleared = place, limit, False, False
 
     def __contains__(self, key: str) -> bool:
         there = self._path(key).is_file()
@@ -164,6 +165,9 @@ class Folder:
         try:
             self.place.mkdir(parents=True, exist_ok=True)
             with lock(self.place / ".lock"):
+                if not self.cleared:
+                    clear(self.place, lambda name: ENTRY.fullmatch(name) is not None)
+                    self.cleared = True
                 if self._make_room(len(content), wanted):
                     write_bytes(self._path(key), content)
                 else:

@@ -1,9 +1,11 @@
 """The folder of a data set: the user's, or a synthetic set made once on request."""
 
+import time
 from pathlib import Path
 
 from ..config import Data
 from ..errors import DataError
+from ..runtime.leftovers import Held
 
 
 def resolve_root(data: Data) -> Data:
@@ -20,9 +22,19 @@ def resolve_root(data: Data) -> Data:
     phantom = data.phantom
     assert phantom is not None  # the configuration refuses a set without either
     root = Path("data") / f"{phantom.kind}-{phantom.patients}p-{phantom.size}px-seed{phantom.seed}"
-    if not root.is_dir():
-        from ..phantom.hand import make_hands
+    from ..phantom.hand import clear_left, make_hands
 
+    if root.is_dir():
+        clear_left(root)
+    else:
         print(f"{root}: making a synthetic set of {phantom.patients} patients; data.root= names your own", flush=True)
-        make_hands(root, patients=phantom.patients, size=phantom.size, seed=phantom.seed)
+        waiting = False
+        while not root.is_dir():
+            try:
+                make_hands(root, patients=phantom.patients, size=phantom.size, seed=phantom.seed)
+            except Held:
+                if not waiting:
+                    print(f"{root}: another process is making it; waiting", flush=True)
+                waiting = True
+                time.sleep(0.2)
     return data.model_copy(update={"root": root})

@@ -20,6 +20,7 @@ from ..runs.reader import FoldResult, FoldRun
 from ..runtime.device import open_device
 from ..runtime.distributed import Ranks, launch
 from ..runtime.files import keep_text, whole_disk, write_json, write_text
+from ..runtime.leftovers import temporary_folder
 from ..runtime.terminal import say
 from ..tracking.logger import Logger
 from ..tracking.tracker import check_trackers
@@ -27,6 +28,7 @@ from .loop import Trainer
 from .monitor import check_held_out, inner_part
 from .oom import predicting
 from .optim import check_optimizer
+from .saving import clear_replaced, clear_unfinished
 from .task import Task
 from .time_limit import is_over, stop
 from .warm_start import RECORD, begin
@@ -62,11 +64,15 @@ def fit(
             open_device(name, config.precision)
         launch(config.devices, _fit_on, config, fold, records, kind, deadline)
         return folder
-    with whole_disk(folder), locked(folder) if ranks.first else nullcontext():
+    with whole_disk(folder), locked(folder) if ranks.first else nullcontext(), temporary_folder():
+        if ranks.first:
+            clear_unfinished(folder)
         ranks.barrier()
         check_recipe(folder, config)
         folds = agreed_folds(folder, config, records)
         if (done := finished(folder, config, kind)) is not None:
+            if ranks.first:
+                clear_replaced(folder)
             say(f"{folder}: finished{_value_text(done)}")
             return folder
         if ranks.any(is_over(deadline)):
@@ -136,6 +142,7 @@ def _finish(task: Task, folder: Path, held_out: int, seconds: float, log: Callab
         log(**{f"out_of_fold/{task.metric.name}": found.value})
         result = result._replace(value=found.value, images=held_out, seconds_held_out=time.monotonic() - began)
     write_json(folder / "done.json", result.to_json())
+    clear_replaced(folder)
     say(f"{folder}: finished{_value_text(result)}")
 
 

@@ -11,7 +11,9 @@ from torch.utils.data import DataLoader
 
 from ..config import Config
 from ..runtime.distributed import Ranks
-from ..runtime.processes import cores
+from ..runtime.leftovers import use_temporary_folder
+from ..runtime.processes import begin_child, cores
+from ..runtime.stopping import deferred
 from .order import BatchOrder
 from .task import Batch, Task
 
@@ -42,7 +44,7 @@ class BatchLoader:
             collate_fn=task.training_set.collate,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
-            worker_init_fn=_one_thread,
+            worker_init_fn=_begin_worker,
         )
 
     @property
@@ -58,7 +60,9 @@ class BatchLoader:
             DataError: a sample could not be made.
         """
         self.order.epoch, self.order.start = epoch, batch
-        stream = ahead(iter(self.loader), self.device)
+        with deferred():
+            batches = iter(self.loader)
+        stream = ahead(batches, self.device)
 
         def take(number: int) -> Iterator[Batch]:
             for _ in range(number):
@@ -124,7 +128,9 @@ def waiting_advice(config: Config, device: torch.device, fraction: float) -> str
     return f"{fraction:.0%} of the epoch was spent waiting for data; what may help: {', '.join(remedies)}"
 
 
-def _one_thread(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     import cv2
 
+    begin_child()
+    use_temporary_folder()  # where its sockets lie
     cv2.setNumThreads(1)

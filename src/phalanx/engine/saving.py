@@ -155,3 +155,18 @@ def _checked_scaler(values: Any, scaler: torch.amp.GradScaler) -> dict[str, Any]
     for value in values.values():
         as_real(value, 0)
     return values
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Removes the checkpoints that a killed training had not finished writing into its folder."""
+    for name in ("last", "best", "final"):
+        checkpoint.remove(folder / f"{name}.new")
+
+
+def clear_replaced(folder: Path) -> None:
+    """Removes what a finished training does not need any more: the checkpoints before ``best`` and ``final``, as far
+    as these are whole."""
+    for name in ("best", "final"):
+        before = folder / f"{name}.before"
+        if before.is_dir() and checkpoint.whole(folder / name):
+            checkpoint.remove(before)

@@ -5,7 +5,7 @@ class of a block is changed, not the module. So parameters keep their names, cop
 time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_context: Callable[[], AbstractContextManager] = nullcontext  # of every recomputation
 
 
 def checkpoint_blocks(network: nn.Module) -> int:
@@ -29,6 +30,18 @@ def checkpoint_blocks(network: nn.Module) -> int:
         plain = type(block)
         block.__class__ = type(plain.__name__, (_Checkpointed, plain), {})
     return len(blocks)
+
+
+@contextmanager
+def recomputed_within(context: Callable[[], AbstractContextManager]) -> Iterator[None]:
+    """Until the end of this, blocks are computed again within such a context: what was on in forward, such as a
+    function mode of torch, is off in backward."""
+    global _context
+    before, _context = _context, context
+    try:
+        yield
+    finally:
+        _context = before
 
 
 class _Checkpointed(nn.Module):
@@ -52,7 +65,8 @@ def _frozen_statistics(block: nn.Module) -> Iterator[None]:
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
-        yield
+        with _context():
+            yield
     finally:
         for norm, (momentum, count) in zip(norms, saved, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, count

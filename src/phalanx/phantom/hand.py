@@ -5,8 +5,9 @@ number of workers. What was planted (rings, noise bands, wrong annotations, ...)
 """
 
 import json
-import shutil
-import tempfile
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import numpy as np
 from .. import __version__
 from ..config import Strict
 from ..errors import ConfigError, DataError
+from ..runtime.files import remove_tree
+from ..runtime.leftovers import clear_work, work_folder
 from ..runtime.processes import cores, process_map
 from .anatomy import CANVAS, HAND_CLASSES, Hand, cut_below, pose_hand, rotation
 from .faults import add_metal, add_noise_band, draw_faults
@@ -24,6 +27,9 @@ from .patients import Patient, draw_patients, write_sheet
 from .tissue import draw_flesh, flesh_path
 from .xray import bone_density, draw_appearance, expose
 
+FILES = re.compile(
+    r"meta_data\.xlsx|manifest\.json|(train|test)(/(DCM|outputs_json|answers_json)(/ID\d+(/image\d+_[LR]\.(png|json))?)?)?"
+)  # of a set
 SIZES = (128, CANVAS)
 WRONG_FRACTION = (
     0.005  # of training images, for each kind of wrong annotation; at least one if there are WRONG_FROM images
@@ -74,21 +80,18 @@ def make_hands(
         The manifest.
 
     Raises:
-        ConfigError: an impossible argument. DataError: ``out`` exists or cannot be written.
+        ConfigError: an impossible argument. DataError: ``out`` exists or cannot be written. Held: another process is
+            making it. OutputError: something is in the way of the folder in which it is made.
     """
     out = Path(out)
     test_patients = max(1, patients // 4) if test_patients is None else test_patients
     workers = cores() if workers is None else workers
     _check(patients, size, seed, test_patients, rotated_test, workers)
     if out.exists() or out.is_symlink():
+        clear_left(out)
         raise DataError(f"{out}: exists already; remove it, or give another folder (out=)")
     people = draw_patients(patients, test_patients, rotated_test, seed)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise DataError(f"{out}: cannot be made ({error.strerror}); give a folder you may write to (out=)") from None
-    try:
+    with _begun(out) as work:
         images = _make_all(people, _wrong_annotations(patients, seed), size, seed, work, workers, progress)
         write_sheet(people, seed, work / "meta_data.xlsx")
         manifest = {
@@ -102,16 +105,35 @@ def make_hands(
             "images": images,
         }
         (work / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        work.chmod(0o755)  # mkdtemp makes private folders
         try:
             work.rename(out)
         except OSError:
             raise DataError(f"{out}: appeared while the set was written; remove it and start again") from None
-    except OSError as error:
-        raise DataError(f"{work}: cannot be written ({error.strerror}); free some space and start again") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return manifest
+
+
+@contextmanager
+def _begun(out: Path) -> Iterator[Path]:
+    """The folder in which a set is made. Raises DataError if it cannot be made or written; Held, OutputError."""
+    written = False
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with work_folder(out, _remove) as work:
+            written = True
+            yield work
+    except OSError as error:
+        if written:
+            raise DataError(f"{out}: cannot be written ({error.strerror}); free some space and start again") from None
+        raise DataError(f"{out}: cannot be made ({error.strerror}); give a folder you may write to (out=)") from None
+
+
+def _remove(folder: Path) -> None:
+    remove_tree(folder, lambda path: FILES.fullmatch(path) is not None)
+
+
+def clear_left(out: Path) -> None:
+    """Removes what is left of a process that was killed when it had made a set and nothing more was to do."""
+    clear_work(out, _remove)
 
 
 def _check(patients: int, size: int, seed: int, test_patients: int, rotated_test: float, workers: int) -> None:

@@ -23,6 +23,7 @@ from ..models.segmenter import upsample
 from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import open_device
 from ..runtime.files import remove_folder, sha256_file, sync_folder, write_json
+from ..runtime.leftovers import clear_work, work_folder
 from ..runtime.provenance import digest
 from .exported import (
     DESCRIPTION_FILE,
@@ -152,6 +153,7 @@ def export_run(name: str, options: ExportOptions) -> Path:
     """
     out = options.out or Path("exports") / Path(name).name
     if out.exists() or out.is_symlink():
+        clear_work(out, remove_export)
         raise ConfigError(f"{out}: exists; move it away, or change out=")
     load_runtime()
     folders = fold_folders(name, options.runs, options.weights)
@@ -172,10 +174,8 @@ def export_run(name: str, options: ExportOptions) -> Path:
             "predict with the run itself"
         )
     pictures = {"random": random_picture(sides[0]), "real": real_picture(data, predict, options, sides[0])}
-    aside = out.with_name(f".{out.name}.part")
-    remove_folder(aside, is_exported)
-    aside.mkdir(parents=True)
-    try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with work_folder(out, remove_export) as aside:
         files = []
         for folder in folders:
             fold = FoldMember(folder, weights=options.weights, device=open_device("cpu", "32"), changes={})
@@ -189,9 +189,12 @@ def export_run(name: str, options: ExportOptions) -> Path:
         write_json(aside / DESCRIPTION_FILE, values | {"digest": digest(values)})
         aside.rename(out)
         sync_folder(out.parent)
-    finally:
-        remove_folder(aside, is_exported)
     return out
+
+
+def remove_export(folder: Path) -> None:
+    """Removes an export if it is there; OutputError if anything else is in it."""
+    remove_folder(folder, is_exported)
 
 
 def is_exported(name: str) -> bool:

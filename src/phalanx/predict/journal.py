@@ -290,6 +290,13 @@ def claimed(csv: Path) -> Iterator[None]:
                         place.rmdir()
 
 
+def forget(csv: Path, key: str) -> None:
+    """Removes the part folder of a CSV that is complete, where a kill left one of the same key; while it is claimed."""
+    folder = part_folder(csv)
+    if Path(folder / "key").is_file() and (folder / "key").read_bytes() == key.encode():
+        remove_part(folder)
+
+
 def remove_part(folder: Path) -> None:
     """Removes a part folder.
 

@@ -10,12 +10,13 @@ from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..jobs.job import Job
 from ..runtime.files import own_folder
+from ..runtime.leftovers import clear
 from ..runtime.provenance import digest
 from ..runtime.sidecar import merged_hashes, read_sidecar
 from ..submission import table
 from ..voting.agreement import AgreementMonitor
 from ..voting.maps_guard import MapsGuard
-from .journal import Journal, claimed
+from .journal import Journal, claimed, forget, is_map
 from .map_file import FORMAT
 from .postprocess import PostProcessing
 from .predictor import Predictor
@@ -85,6 +86,7 @@ def write_submission(
     with claimed(path):
         if reuse_finished and _finished(path, key, maps_folder):
             print(f"{path}: finished before; delete it to predict it again", flush=True)
+            forget(path, key)
             return
         journal = Journal(path, key)
         predictor = Predictor(journal.folder, threshold, weights, about, postprocess, guard)
@@ -104,6 +106,7 @@ def write_submission(
             options = members[0].options if len(members) == 1 else None
             write_about(journal.maps, classes, hashes, sizes, key, threshold, options)
             remove_maps(maps_folder)
+            clear(journal.maps, is_map)
             journal.maps.rename(maps_folder)
         journal.finish()
 

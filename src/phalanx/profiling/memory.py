@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from ..config import Config
 from ..engine.optim import state_share
 from ..losses.stages import StagedLoss
+from ..models.activation_checkpointing import recomputed_within
 from ..models.build import Network, Output
 from ..models.norms import refusing_single_values
 from ..models.pointrend import Points
@@ -174,7 +175,8 @@ def _simulate(
         others = [output.points.logits] if output.points else []
         return _Losses.apply(run, output.logits, *others, *(logits for _, logits in output.auxiliary))
 
-    with mode, ledger:
+    # a mode is off within backward, where blocks may be computed again
+    with mode, ledger, recomputed_within(lambda: gpu_autocast):
         for _ in range(min(2, config.accumulate)):  # from the second on, gradients are already allocated
             forward().backward()
     return ledger.peak + planes

@@ -18,6 +18,7 @@ from ..data.records import Record
 from ..data.selection import Selection
 from ..errors import ConfigError, OutputError, TrainingError
 from ..runtime.files import LEFTOVER, refuse_links_in, write_json, write_text
+from ..runtime.leftovers import clear
 from ..runtime.locks import LockHeld, lock
 from ..runtime.provenance import commit
 from ..runtime.terminal import say
@@ -47,6 +48,11 @@ def fold_folder(config: Config, fold: int | None) -> Path:
     return config.runs / config.name / ("all" if fold is None else f"fold{fold}")
 
 
+def is_ours(name: str) -> bool:
+    """Whether training writes a file or folder of that name into its folder."""
+    return FILES.fullmatch(name) is not None
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Holds the folder for this process; a kill releases it. A new folder that stayed empty is removed again.
@@ -59,7 +65,8 @@ def locked(folder: Path) -> Iterator[None]:
     """
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    refuse_links_in(folder, lambda name: FILES.fullmatch(name) is not None)
+    refuse_links_in(folder, is_ours)
+    only_begun = any((folder / name).is_file() for name in BEGUN)  # by a process that was killed
     foreign = [p.name for p in folder.iterdir() if p.name not in BEGUN and not LEFTOVER.fullmatch(p.name)]
     if foreign and not (folder / "config.yaml").exists():
         raise OutputError(
@@ -67,10 +74,11 @@ def locked(folder: Path) -> Iterator[None]:
         )
     try:
         with lock(folder / ".lock", wait=False, holder=folder / ".holder"):
+            clear(folder, is_ours)
             try:
                 yield
             finally:
-                _remove_unused(folder, new)
+                _remove_unused(folder, new or ([folder] if only_begun else []))
     except LockHeld as error:
         by = f" ({error.holder})" if error.holder else ""
         raise TrainingError(

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .leftovers import adopt, temporary_folder
 from .processes import Child, together
 
 TIMEOUT = timedelta(days=2)  # others wait while the first predicts or writes; a process that fails ends all
@@ -100,7 +100,7 @@ def launch(devices: Sequence[str], function: Callable[..., Any], *arguments: Any
     Raises:
         as `processes.together`; one that fails ends all.
     """
-    with tempfile.TemporaryDirectory(prefix="phalanx-") as meeting:
+    with temporary_folder() as meeting:
         together(
             [
                 Child(f"process {rank} on {device}", _rank, rank, list(devices), meeting, function, arguments)
@@ -109,8 +109,9 @@ def launch(devices: Sequence[str], function: Callable[..., Any], *arguments: Any
         )
 
 
-def _rank(rank: int, devices: list[str], meeting: str, function: Callable[..., Any], arguments: tuple) -> None:
+def _rank(rank: int, devices: list[str], meeting: Path, function: Callable[..., Any], arguments: tuple) -> None:
     device = torch.device(devices[rank])
+    adopt(meeting)
     if rank:  # what all would say, the first says
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if device.type == "cuda":
@@ -121,7 +122,7 @@ def _rank(rank: int, devices: list[str], meeting: str, function: Callable[..., A
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # of this machine alone, and a host's name may not resolve
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        init_method=(Path(meeting) / "store").as_uri(),
+        init_method=(meeting / "store").as_uri(),
         rank=rank,
         world_size=len(devices),
         timeout=TIMEOUT,

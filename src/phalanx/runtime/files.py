@@ -201,6 +201,38 @@ def remove_folder(folder: Path, ours: Callable[[str], bool]) -> None:
         folder.rmdir()
 
 
+def remove_tree(folder: Path, ours: Callable[[str], bool]) -> None:
+    """Removes a folder and all below it, of which each is ours, or nothing. A missing one is fine.
+
+    Args:
+        ours: whether a file or folder of that path, from ``folder`` on, is one that we write there.
+
+    Raises:
+        OutputError: the folder is a link, or something below it is a link, another kind of file, or not ours.
+    """
+    refuse_link(folder)
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise not_ours(folder)
+    places: list[tuple[Path, bool]] = []
+    waiting = [folder]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                path, is_folder = Path(entry.path), entry.is_dir(follow_symlinks=False)
+                if not (is_folder or entry.is_file(follow_symlinks=False)) or not ours(
+                    path.relative_to(folder).as_posix()
+                ):
+                    raise not_ours(path)
+                places.append((path, is_folder))
+                if is_folder:
+                    waiting.append(path)
+    for path, is_folder in reversed(places):
+        (path.rmdir if is_folder else path.unlink)()
+    folder.rmdir()
+
+
 def refuse_foreign(path: Path, mark: str) -> None:
     """Refuses to replace a file that an earlier call of the same kind did not write.
 

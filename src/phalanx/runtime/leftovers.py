@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import OutputError, PhalanxError
 
 LEFTOVER = re.compile(r"\.(.+)\.\d+\.part", re.DOTALL)  # of a write that was killed, with the name of its target
 TEMPORARY = re.compile(r"phalanx-[a-z0-9_]{8}")  # in the system's folder for temporary files
@@ -26,8 +26,11 @@ FRESH = 60  # seconds for which a folder without a lock may be one that was just
 NOFOLLOW = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe in the way would wait for ever
 
 
-class Held(Exception):
-    """Another process holds the lock."""
+class Held(PhalanxError):
+    """Another process is making the same thing."""
+
+    def __init__(self, path: Path):
+        super().__init__(f"{path}: another process is making it; wait for it, or give another name")
 
 
 def in_the_way(path: Path) -> OutputError:
@@ -72,7 +75,7 @@ class Aside:
     """
 
     def __init__(self, path: Path):
-        clear(path.parent, path.name)
+        clear(path.parent, path.name.__eq__)
         number = os.getpid()
         while True:
             self.path = path.with_name(f".{path.name}.{number}.part")
@@ -98,8 +101,12 @@ class Aside:
             os.close(self._lock)
 
 
-def clear(folder: Path, name: str | None = None) -> None:
-    """Removes the files that killed writes left in a folder: all, or those of the target ``name``."""
+def clear(folder: Path, ours: Callable[[str], bool]) -> None:
+    """Removes the files that killed writes left in a folder.
+
+    Args:
+        ours: whether a file of that name is written there, to which what was left belongs.
+    """
     try:
         with os.scandir(folder) as entries:
             left = [entry.name for entry in entries if entry.name.startswith(".")]
@@ -107,7 +114,7 @@ def clear(folder: Path, name: str | None = None) -> None:
         return
     for entry_name in left:
         found = LEFTOVER.fullmatch(entry_name)
-        if found and name in (None, found[1]):
+        if found and ours(found[1]):
             _remove_abandoned(folder / entry_name)
 
 
@@ -142,8 +149,8 @@ def work_folder(out: Path, remove: Callable[[Path], None]) -> Iterator[Path]:
         Held: another process is making ``out``.
         OutputError: something that is not ours is in the way.
     """
-    aside, lock = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.part{LOCK}")
-    descriptor = _hold(lock)
+    aside, lock = _work_places(out)
+    descriptor = _hold(lock, out)
     try:
         remove(aside)
         aside.mkdir()
@@ -157,7 +164,19 @@ def work_folder(out: Path, remove: Callable[[Path], None]) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _hold(lock: Path) -> int:
+def _work_places(out: Path) -> tuple[Path, Path]:
+    return out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.part{LOCK}")
+
+
+def clear_work(out: Path, remove: Callable[[Path], None]) -> None:
+    """Removes what a process that was killed while it made ``out`` left, though ``out`` is there; as
+    :func:`work_folder`."""
+    if any(place.exists() for place in _work_places(out)):
+        with suppress(Held), work_folder(out, remove):
+            pass
+
+
+def _hold(lock: Path, of: Path) -> int:
     """The descriptor of a lock file that is held by this process, and made if need be. Raises Held, OutputError."""
     while True:
         if lock.is_symlink() or (lock.exists() and not _is_regular(lock)):
@@ -165,24 +184,48 @@ def _hold(lock: Path) -> int:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o666)
         if not try_lock(descriptor):
             os.close(descriptor)
-            raise Held
+            raise Held(of)
         if is_at(descriptor, lock):
             return descriptor
         os.close(descriptor)  # its holder has removed it
 
 
+_temporary: Path | None = None
+
+
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for temporary files, removed in the end; those of killed processes of this user are removed first."""
+    """A folder for temporary files, removed in the end; those of killed processes of this user are removed first.
+
+    Within another call, and after :func:`adopt`, it is that one's.
+    """
+    global _temporary
+    if _temporary is not None:
+        yield _temporary
+        return
     home = Path(tempfile.gettempdir())
     _clear_temporary(home)
     place = Path(tempfile.mkdtemp(prefix="phalanx-", dir=home))
-    descriptor = _hold(place / LOCK)
+    descriptor = _hold(place / LOCK, place)
+    _temporary = place
     try:
         yield place
     finally:
+        _temporary = None
         shutil.rmtree(place, ignore_errors=True)
         os.close(descriptor)
+
+
+def adopt(place: Path) -> None:
+    """Makes the temporary folder of the process that started this one that of this process."""
+    global _temporary
+    _temporary = place
+
+
+def use_temporary_folder() -> None:
+    """Has this process, begun by fork, put all its temporary files into the temporary folder, if there is one."""
+    if _temporary is not None:
+        tempfile.tempdir = str(_temporary)
 
 
 def _clear_temporary(home: Path) -> None:

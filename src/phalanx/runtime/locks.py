@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import DataError, PhalanxError
 from .files import write_text
+from .leftovers import in_the_way
 from .reading import one_line, read_text
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # from file systems that cannot lock, as some network mounts
@@ -38,7 +39,10 @@ def lock(path: Path, *, wait: bool = True, holder: Path | None = None) -> Iterat
 
     Raises:
         LockHeld: another process holds the lock and ``wait`` is false.
+        OutputError: a pipe, folder or the like is in its place.
     """
+    if path.exists() and not path.is_file():
+        raise in_the_way(path)
     held = FileLock(path)
     try:
         held.acquire(blocking=wait)

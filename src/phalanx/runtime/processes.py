@@ -156,7 +156,8 @@ def _serve(connection: Connection, function: Callable[[Any], Any]) -> None:
         try:
             connection.send((number, [function(item) for item in items]))
         except Exception as error:
-            error.add_note(traceback.format_exc())
+            if not isinstance(error, PhalanxError):
+                error.add_note(traceback.format_exc())
             try:
                 connection.send((number, error))
             except Exception:  # one that cannot be pickled
