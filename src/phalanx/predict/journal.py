@@ -207,8 +207,8 @@ def _row(line: bytes) -> PredictedRow:
 
 def plain_places(places: Sequence[np.ndarray]) -> list[Any] | None:
     """The places of each member's masks as a record has them: hundredths of a pixel, null for none."""
-    rounded = [of_member.round(2).astype(object) for of_member in places]
-    return [np.where(np.isnan(p.astype(float)), None, p).tolist() for p in rounded] or None
+    found = [of_member.round(2).tolist() for of_member in places]
+    return [[[None if value != value else value for value in mask] for mask in member] for member in found] or None
 
 
 def _array(places: Any) -> np.ndarray:
