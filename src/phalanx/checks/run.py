@@ -12,7 +12,7 @@ from ..config import Data
 from ..data.images import Grid, read_grey
 from ..data.attributes import other_sheets
 from ..data.metadata import SHEETS, match, mismatch, read_metadata
-from ..data.quarantine import read_quarantine
+from ..data.quarantine import read_quarantine, unmatched
 from ..data.records import Record
 from ..errors import DataError
 from ..runtime.processes import process_map
@@ -35,12 +35,17 @@ def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
     """
     assert data.root is not None
     root = data.root
-    quarantine = read_quarantine(data.quarantine) if data.quarantine else {}
     records, findings = find(data)
+    names = {record.name for record, split in records if split == "train"} | {finding.image for finding in findings}
+    quarantine = read_quarantine(data.quarantine, names) if data.quarantine else {}
     checked = [item for item in records if item[1] == "test" or item[0].name not in quarantine]
     inspections = inspect_all(checked, data, workers, progress)
     for inspection in inspections:
         findings += inspection.findings
+    findings += [
+        Finding(str(data.quarantine), "warning", "no-images", unmatched(name, names), "Correct the name, or delete the line")
+        for name in sorted(quarantine.keys() - names)
+    ]
     findings += sheet(root, {item[0].group for item in records})
     if inspections:
         findings += compare(inspections, data.classes, data.pair_indices)

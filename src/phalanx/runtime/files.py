@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError, TrainingError
+from .reading import LARGE, read_bytes
 
 LEFTOVER = re.compile(r"\..+\.\d+\.part")  # by a write that was killed
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -251,10 +252,11 @@ def keep_text(path: Path, text: str, cause: str) -> None:
 
     Raises:
         TrainingError: the file exists with other text; ``cause`` is the reason in the message.
+        DataError: what exists is not a regular file, or cannot be read.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         write_text(path, text)
-    elif path.read_text(encoding="utf-8") != text:
+    elif read_bytes(path, LARGE) != text.encode():
         raise TrainingError(f"{path}: {cause}. Restore them, or give another name=")
 
 
