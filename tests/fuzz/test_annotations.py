@@ -75,7 +75,11 @@ def coco(segmentations: list[Any]) -> bytes:
 def workbook() -> bytes:
     book, content = openpyxl.Workbook(), io.BytesIO()
     page = book.active
-    for row in (["환자 목록"], ["번호", "ID", "나이", "성별", "키"], *([i, p, 30, "남", 170.5] for i, p in enumerate(PATIENTS))):
+    for row in (
+        ["환자 목록"],
+        ["번호", "ID", "나이", "성별", "키"],
+        *([i, p, 30, "남", 170.5] for i, p in enumerate(PATIENTS)),
+    ):
         page.append(row)
     page.merge_cells("A1:E1")
     book.create_sheet("2").append(["ID", "몸무게"])
@@ -135,7 +139,10 @@ def formats(place: Path) -> list[Format]:
             ("coco compressed", [compressed, compressed, outline]),
         )
     ]
-    items = [{"label": "a", "points": [[2, 2], [9, 2], [9.5, 8]]}, {"label": "요골", "points": [[[2, 2], [9, 2], [9, 8]]] * 2}]
+    items = [
+        {"label": "a", "points": [[2, 2], [9, 2], [9.5, 8]]},
+        {"label": "요골", "points": [[[2, 2], [9, 2], [9, 8]]] * 2},
+    ]
     annotations = json.dumps({"annotations": items}, ensure_ascii=False).encode()
     found.append(
         Format(

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from ..config import Data
-from ..data.images import Grid, read_grey
 from ..data.attributes import other_sheets
+from ..data.images import Grid, read_grey
 from ..data.metadata import SHEETS, match, mismatch, read_metadata
 from ..data.quarantine import read_quarantine, unmatched
 from ..data.records import Record
@@ -43,7 +43,9 @@ def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
     for inspection in inspections:
         findings += inspection.findings
     findings += [
-        Finding(str(data.quarantine), "warning", "no-images", unmatched(name, names), "Correct the name, or delete the line")
+        Finding(
+            str(data.quarantine), "warning", "no-images", unmatched(name, names), "Correct the name, or delete the line"
+        )
         for name in sorted(quarantine.keys() - names)
     ]
     findings += sheet(root, {item[0].group for item in records})
@@ -103,7 +105,9 @@ def sheet(root: Path, groups: set[str]) -> Iterator[Finding]:
         yield Finding(path, "note", "metadata", note, "Treated as missing; correct the cell if you can")
     if fault := mismatch(table, groups):
         text = fault.removeprefix(f"{path}: ")
-        yield Finding(path, "warning", "other-patients", text, "Until then their sex, age, height and weight are missing")
+        yield Finding(
+            path, "warning", "other-patients", text, "Until then their sex, age, height and weight are missing"
+        )
     found = match(table, groups)
     remedy = "Add the row; until then the patient's sex, age, height and weight are missing"
     for group in sorted(groups - found.keys()):

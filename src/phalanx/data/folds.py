@@ -43,7 +43,9 @@ def draw(records: Sequence[Record], count: int, seed: int) -> Folds:
 def check_count(patients: int, count: int) -> None:
     """Raises ConfigError if there are fewer patients than folds."""
     if patients < 2 <= count:
-        raise ConfigError(f"folds={count}: only one patient, so none can be held out; train on all images with fold=all")
+        raise ConfigError(
+            f"folds={count}: only one patient, so none can be held out; train on all images with fold=all"
+        )
     if patients < count:
         raise ConfigError(f"folds={count}: only {patients} patients; give folds= at most that")
 

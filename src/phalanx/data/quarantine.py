@@ -57,7 +57,9 @@ def write_quarantine(path: Path, reasons: dict[str, str]) -> None:
     """
     for name in reasons:
         if re.search("[\r\n\0\ud800-\udfff]", name):
-            raise DataError(f"{path}: cannot list {brief(name)}, which is not one line of UTF-8; rename that image first")
+            raise DataError(
+                f"{path}: cannot list {brief(name)}, which is not one line of UTF-8; rename that image first"
+            )
     head = "# Training images to leave out: train with data.quarantine=THIS FILE. A line may be deleted or added.\n"
     write_text(path, head + "".join(f"{name}{MARK}{' '.join(reason.split())}\n" for name, reason in reasons.items()))
 
