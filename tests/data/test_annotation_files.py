@@ -105,7 +105,10 @@ def test_a_coco_file_of_other_tools_means_the_same(tmp_path, changes):
         ({"images": [image(file_name="P0/x\u0000.png")]}, "is not a file name"),
         ({"images": [image(file_name="x" * 400)]}, "is not a file name"),
         ({"images": [image(height=1e300)]}, "height and width must be whole numbers above 0, not 1e+300 and 64"),
-        ({"categories": [{"id": 3, "name": "a"}, {"id": "3", "name": "b"}]}, "two categories have the same id '3' ('a', 'b')"),
+        (
+            {"categories": [{"id": 3, "name": "a"}, {"id": "3", "name": "b"}]},
+            "two categories have the same id '3' ('a', 'b')",
+        ),
         (
             {"categories": [{"id": i, "name": "a", "supercategory": f"{i}"} for i in (3, 4)]},
             "two categories have the name 'a', one of '3' and one of '4'",
