@@ -100,7 +100,7 @@ def test_a_coco_file_of_other_tools_means_the_same(tmp_path, changes):
         ({"categories": None}, "'categories' is null, not a list"),
         ({"images": [image(), image(file_name=None)]}, "image 1: the file_name null is not a file name"),
         ({"images": [image(), image(id=None, file_name="b.png")]}, "image 1: the id null is neither a number nor text"),
-        ({"images": [image(), image(id="1", file_name="P1/b.png")]}, "two images have the same id '1' (im0.png, b.png)"),
+        ({"images": [image(), image(id="1", file_name="P1/b.png")]}, "images have the same id '1' (im0.png, b.png)"),
         ({"images": [image(), image(id=2, file_name="P1/im0.png")]}, "two images have the name im0.png; rename"),
         ({"images": [image(file_name="P0/x\u0000.png")]}, "is not a file name"),
         ({"images": [image(file_name="x" * 400)]}, "is not a file name"),

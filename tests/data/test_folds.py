@@ -142,3 +142,17 @@ def test_split_patients_empty_folds_and_too_many_folds_are_refused():
         folding.check(records, dict.fromkeys(["image0-0.png", "image0-1.png", "image1-0.png"], 0), 2)
     with pytest.raises(ConfigError, match="folds=3: only 2 patients"):
         folding.draw_stratified(records, 3, 0, stratified_by(records, {"ID0": "a", "ID1": "a"}))
+
+
+def test_one_patient_can_be_trained_on_but_not_held_out(tmp_path):
+    from phalanx.config.compose import compose
+    from phalanx.runs.folder import agreed_folds
+
+    records, config = records_of([3]), compose({"data.root": str(tmp_path)})
+    assert agreed_folds(tmp_path / "all", config, records) == {record.name: 0 for record in records}
+    with pytest.raises(ConfigError, match=r"only one patient, so none can be held out; train on all .* with fold=all"):
+        agreed_folds(tmp_path / "fold0", config, records)
+    few = records_of([1, 2, 1])
+    assert set(agreed_folds(tmp_path / "all", config, few).values()) == {0, 1, 2}
+    many = records_of([1] * 20)  # as before: the same draw as that of the run's other folds
+    assert agreed_folds(tmp_path / "all", config, many) == folding.draw(many, config.folds, config.seed)

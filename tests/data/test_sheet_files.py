@@ -220,7 +220,8 @@ PAGE = "xl/worksheets/sheet1.xml"
         (PAGE, lambda xml: xml + b" " * (70 << 20), "unpacks to more than 64 MiB"),
         (PAGE, lambda xml: b'<!DOCTYPE x [<!ENTITY a "aaaa">]>' + xml, "it defines entities"),
         (PAGE, lambda xml: xml[: len(xml) // 2], "not a readable sheet"),
-        (PAGE, lambda xml: xml.replace(b"<sheetData>", b'<sheetData><row r="9"><c t="s"><v>77</v></c></row>'), "it has no text '77'"),
+        (PAGE, lambda xml: xml.replace(b"<sheetData>", b'<sheetData><row r="9"><c t="s"><v>77</v></c></row>'),
+         "it has no text '77'"),
         ("xl/workbook.xml", lambda xml: xml.replace(b"<sheet ", b"<other "), "it has no sheets"),
     ],
 )  # fmt: skip
