@@ -236,7 +236,11 @@ def test_the_modules_that_prepare_a_sample_are_listed():
         if name not in seen:
             seen.add(name)
             left += imports(name)
-    passed_over = {name for name in seen if name.split(".")[0] in ("config", "errors")} | {"data.records", "runtime.reading", "runtime.spelling"}
+    passed_over = {name for name in seen if name.split(".")[0] in ("config", "errors")} | {
+        "data.records",
+        "runtime.reading",
+        "runtime.spelling",
+    }
     assert {name.replace(".", "/") for name in seen - passed_over} == set(CODE)
     assert all(name in MODULES for name in seen)
 

@@ -24,7 +24,7 @@ def records_of(sizes):
 def test_folds_are_grouped_balanced_and_repeatable(sizes, count, seed):
     records = records_of(sizes)
     if len(sizes) < count:
-        with pytest.raises(ConfigError, match=f"folds={count}: only {len(sizes)} patients"):
+        with pytest.raises(ConfigError, match=f"folds={count}: only {len(sizes)} patients; give"):
             folding.draw(records, count, seed)
         return
     folds = folding.draw(records, count, seed)
@@ -54,7 +54,7 @@ def test_a_written_file_is_read_back(tmp_path):
     path = tmp_path / "folds.csv"
     folding.write(path, records, folds)
     assert path.read_text().splitlines()[:2] == ["image_name,group,fold", f"image0-0.png,ID0,{folds['image0-0.png']}"]
-    assert folding.read(path, records, 2) == folding.read_plain(path) == folds
+    assert folding.read(path, records, 2) == folds
 
 
 def test_rows_of_other_images_are_passed_over(tmp_path):
@@ -76,7 +76,7 @@ GOOD = HEAD + "image0-0.png,ID0,0\nimage0-1.png,ID0,0\nimage1-0.png,ID1,1\n"
         (GOOD.replace("ID1,1", "ID1,2"), r":4: fold '2' is not one of 0\.\.1 \(folds=2\)"),
         (GOOD.replace("ID1,1", "ID1,-1"), ":4: fold '-1' is not"),
         (GOOD.replace("ID1,1", "ID1,"), ":4: fold '' is not"),
-        (GOOD.replace("ID1,1", "ID1"), ":4: fold None is not"),
+        (GOOD.replace("ID1,1", "ID1"), ":4: 2 cells; expected the header"),
         (GOOD.replace("ID1,1", "ID1,one"), ":4: fold 'one' is not"),
         (GOOD.replace("image0-1.png,ID0,0\n", ""), r": has no row for ID0/image0-1\.png; make a new fold file"),
         (GOOD + "image1-0.png,ID1,1\n", r":5: image1-0\.png appears twice"),
@@ -88,7 +88,7 @@ GOOD = HEAD + "image0-0.png,ID0,0\nimage0-1.png,ID0,0\nimage1-0.png,ID1,1\n"
         ("image,patient,fold\nx,y,0\n", ": expected the header image_name,group,fold"),
         (HEAD, ": expected the header"),
         ("", ": expected the header"),
-        (b"\xff\xfe\x00", r": not a CSV in UTF-8 .*; save it as such"),
+        (b"\xff\xfe\x00", r": is not UTF-16 at byte 2; save it as a CSV in UTF-8"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_naming_file_and_row(tmp_path, content, message):
@@ -142,3 +142,17 @@ def test_split_patients_empty_folds_and_too_many_folds_are_refused():
         folding.check(records, dict.fromkeys(["image0-0.png", "image0-1.png", "image1-0.png"], 0), 2)
     with pytest.raises(ConfigError, match="folds=3: only 2 patients"):
         folding.draw_stratified(records, 3, 0, stratified_by(records, {"ID0": "a", "ID1": "a"}))
+
+
+def test_one_patient_can_be_trained_on_but_not_held_out(tmp_path):
+    from phalanx.config.compose import compose
+    from phalanx.runs.folder import agreed_folds
+
+    records, config = records_of([3]), compose({"data.root": str(tmp_path)})
+    assert agreed_folds(tmp_path / "all", config, records) == {record.name: 0 for record in records}
+    with pytest.raises(ConfigError, match=r"only one patient, so none can be held out; train on all .* with fold=all"):
+        agreed_folds(tmp_path / "fold0", config, records)
+    few = records_of([1, 2, 1])
+    assert set(agreed_folds(tmp_path / "all", config, few).values()) == {0, 1, 2}
+    many = records_of([1] * 20)  # as before: the same draw as that of the run's other folds
+    assert agreed_folds(tmp_path / "all", config, many) == folding.draw(many, config.folds, config.seed)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.records import Record
+from ..runtime.spelling import nfc
 from .findings import Finding, Severity
 
 SIDE = 512  # pixels of the long side of the small copy that is inspected
@@ -44,7 +45,8 @@ class Inspection:
     def truth(self) -> Path:
         """The file that a wrong annotation is reported for: the image, if one file annotates all images."""
         labels = self.record.labels
-        own = labels is not None and labels.name.removesuffix(".json").removesuffix(".png") == self.record.image.stem
+        stem = nfc(self.record.image.stem)
+        own = labels is not None and nfc(labels.name).removesuffix(".json").removesuffix(".png") == stem
         return labels if own and labels is not None else self.record.image
 
     def add(self, path: Path, severity: Severity, kind: str, text: str, remedy: str) -> None:

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from ..config import Data
-from ..data.images import Grid, read_grey
 from ..data.attributes import other_sheets
+from ..data.images import Grid, read_grey
 from ..data.metadata import SHEETS, match, mismatch, read_metadata
-from ..data.quarantine import read_quarantine
+from ..data.quarantine import read_quarantine, unmatched
 from ..data.records import Record
 from ..errors import DataError
 from ..runtime.processes import process_map
@@ -35,12 +35,19 @@ def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
     """
     assert data.root is not None
     root = data.root
-    quarantine = read_quarantine(data.quarantine) if data.quarantine else {}
     records, findings = find(data)
+    names = {record.name for record, split in records if split == "train"} | {finding.image for finding in findings}
+    quarantine = read_quarantine(data.quarantine, names) if data.quarantine else {}
     checked = [item for item in records if item[1] == "test" or item[0].name not in quarantine]
     inspections = inspect_all(checked, data, workers, progress)
     for inspection in inspections:
         findings += inspection.findings
+    findings += [
+        Finding(
+            str(data.quarantine), "warning", "no-images", unmatched(name, names), "Correct the name, or delete the line"
+        )
+        for name in sorted(quarantine.keys() - names)
+    ]
     findings += sheet(root, {item[0].group for item in records})
     if inspections:
         findings += compare(inspections, data.classes, data.pair_indices)
@@ -101,7 +108,9 @@ def sheet(root: Path, groups: set[str]) -> Iterator[Finding]:
         yield Finding(path, "note", "metadata", note, "Treated as missing; correct the cell if you can")
     if fault := mismatch(table, groups):
         text = fault.removeprefix(f"{path}: ")
-        yield Finding(path, "warning", "other-patients", text, "Until then their sex, age, height and weight are missing")
+        yield Finding(
+            path, "warning", "other-patients", text, "Until then their sex, age, height and weight are missing"
+        )
     found = match(table, groups)
     remedy = "Add the row; until then the patient's sex, age, height and weight are missing"
     for group in sorted(groups - found.keys()):

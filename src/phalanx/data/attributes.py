@@ -69,7 +69,9 @@ def read_sheet(data: Data, wanted: Sequence[str], groups: Collection[str], *, so
     root = root_of(data)
     sheet = read_metadata(root, groups, wanted)
     if sheet is None:
-        raise DataError(f"{root}: has no {' or '.join(SHEETS)}, so the patients' {wanted[0]} is unknown{other_sheets(root)}")
+        raise DataError(
+            f"{root}: has no {' or '.join(SHEETS)}, so the patients' {wanted[0]} is unknown{other_sheets(root)}"
+        )
     if notes := sheet.attrs["notes"]:
         others = f" (and {len(notes) - 1} more; phalanx check lists them)" if notes[1:] else ""
         say(f"note: {notes[0]}{others}")
@@ -83,7 +85,9 @@ def read_sheet(data: Data, wanted: Sequence[str], groups: Collection[str], *, so
 def other_sheets(root: Path) -> str:
     """What a message about a missing sheet adds: files that may have been meant."""
     stems = {Path(name).stem for name in SHEETS}
-    names = sorted(name for name in os.listdir(root) if nfc(name).rsplit(".", 1)[0].lower() in stems and name not in SHEETS)
+    names = sorted(
+        name for name in os.listdir(root) if nfc(name).rsplit(".", 1)[0].lower() in stems and name not in SHEETS
+    )
     return f" ({', '.join(names)} is not read; save it under one of these names)" if names else ""
 
 

@@ -112,10 +112,10 @@ def _parse(path: Path, state: tuple[int, int], classes: tuple[str, ...], annotat
     names = _categories(path, categories, gathered)
     gathered.categories.extend(dict.fromkeys(name for found in names.values() for name in found))
     number, ids = class_index(classes), Counter[str]()
-    windows = [entry for entry in gathered.entries.values() if "\\" not in str(entry.file) != entry.about["file_name"]]
-    windows = [entry for entry in windows if "\\" in entry.about["file_name"]]
+    named = [(str(entry.about["file_name"]), entry.file) for entry in gathered.entries.values()]
+    windows = [(name, file) for name, file in named if "\\" in name and "\\" not in str(file)]
     if windows:
-        text = f"{len(windows)} file_name(s) have backslashes; {windows[0].about['file_name']} is read as {windows[0].file}"
+        text = f"{len(windows)} file_name(s) have backslashes; {windows[0][0]} is read as {windows[0][1]}"
         gathered.notes.append(text)
     for row, item in enumerate(annotations):
         where = f"{path}: annotation {row}"

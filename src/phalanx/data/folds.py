@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ import numpy as np
 
 from ..errors import ConfigError, DataError
 from ..runtime.files import write_text
+from ..runtime.reading import MissingFile, fault, numbered_rows, read_text
+from ..runtime.spelling import brief, nfc
+from ..runtime.terminal import say
 from .records import Record
 
 if TYPE_CHECKING:  # slow to load, and training needs no table
@@ -26,8 +30,7 @@ def draw(records: Sequence[Record], count: int, seed: int) -> Folds:
     groups: dict[str, list[str]] = {}
     for record in records:
         groups.setdefault(record.group, []).append(record.name)
-    if len(groups) < count:
-        raise ConfigError(f"folds={count}: only {len(groups)} patients; give folds= at most that")
+    check_count(len(groups), count)
     order = np.random.default_rng(seed).permutation(sorted(groups))
     sizes, folds = [0] * count, {}
     for group in sorted(order, key=lambda g: -len(groups[g])):  # stable: the random order holds among equals
@@ -35,6 +38,16 @@ def draw(records: Sequence[Record], count: int, seed: int) -> Folds:
         sizes[fold] += len(groups[group])
         folds.update(dict.fromkeys(groups[group], fold))
     return folds
+
+
+def check_count(patients: int, count: int) -> None:
+    """Raises ConfigError if there are fewer patients than folds."""
+    if patients < 2 <= count:
+        raise ConfigError(
+            f"folds={count}: only one patient, so none can be held out; train on all images with fold=all"
+        )
+    if patients < count:
+        raise ConfigError(f"folds={count}: only {patients} patients; give folds= at most that")
 
 
 def draw_stratified(records: Sequence[Record], count: int, seed: int, strata: "pd.DataFrame") -> Folds:
@@ -51,9 +64,7 @@ def draw_stratified(records: Sequence[Record], count: int, seed: int, strata: "p
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    patients = {record.group for record in records}
-    if len(patients) < count:
-        raise ConfigError(f"folds={count}: only {len(patients)} patients; give folds= at most that")
+    check_count(len({record.group for record in records}), count)
     ordered = sorted(records)  # whatever order the disk lists them in
     table = strata.loc[[record.name for record in ordered]]
     joined, groups = table.agg(", ".join, axis=1).to_numpy(), [record.group for record in ordered]
@@ -111,31 +122,22 @@ def balance(records: Sequence[Record], folds: Folds, count: int, strata: "pd.Dat
 
 
 def read(path: Path, records: Sequence[Record], count: int) -> Folds:
-    """Folds from a CSV ``image_name,group,fold``.
+    """Folds from a CSV ``image_name,group,fold``. Prints how many of its rows are of other images.
 
     Raises:
         DataError: the file does not fit the data set, splits a patient, or leaves a fold empty.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except OSError:
-        raise DataError(f"{path}: no such fold file; make it with `phalanx folds out={path}`") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a CSV in UTF-8 ({error}); save it as such") from None
-    if not rows or list(rows[0]) != HEADER:
-        raise DataError(f"{path}: expected the header {','.join(HEADER)} and one row per image")
     folds: Folds = {}
     of_group: dict[str, int] = {}
-    for line, row in enumerate(rows, 2):
-        text = row["fold"] or ""
-        if not text.isdecimal() or int(text) >= count:
-            raise DataError(f"{path}:{line}: fold {row['fold']!r} is not one of 0..{count - 1} (folds={count})")
-        if row["image_name"] in folds:
-            raise DataError(f"{path}:{line}: {row['image_name']} appears twice")
-        folds[row["image_name"]] = int(text)
-        if of_group.setdefault(row["group"], int(text)) != int(text):
-            raise DataError(f"{path}:{line}: patient {row['group']} is in two folds; keep a patient in one")
+    for line, name, group, text in _rows(path):
+        fold = int(text) if re.fullmatch("[0-9]{1,9}", text) else count
+        if fold >= count:
+            raise DataError(f"{path}:{line}: fold {brief(text)} is not one of 0..{count - 1} (folds={count})")
+        if name in folds:
+            raise DataError(f"{path}:{line}: {name} appears twice")
+        folds[name] = fold
+        if of_group.setdefault(group, fold) != fold:
+            raise DataError(f"{path}:{line}: patient {group} is in two folds; keep a patient in one")
     for record in records:
         if record.name not in folds:
             raise DataError(f"{path}: has no row for {record.image}; make a new fold file under another name")
@@ -144,13 +146,34 @@ def read(path: Path, records: Sequence[Record], count: int) -> Folds:
     empty = set(range(count)) - {folds[record.name] for record in records}
     if empty:
         raise DataError(f"{path}: no image in fold {min(empty)}; lower folds= or make a new fold file")
+    others = sorted(folds.keys() - {record.name for record in records})
+    if others:
+        say(f"note: {path}: {len(others)} row(s) are of images that are not trained on here, such as {others[0]}")
     return {record.name: folds[record.name] for record in records}
 
 
-def read_plain(path: Path) -> Folds:
-    """Folds from a CSV that this program wrote."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["image_name"]: int(row["fold"]) for row in csv.DictReader(file)}
+def _rows(path: Path) -> list[tuple[int, str, str, str]]:
+    """Line, image, patient and fold of each row of a fold file; rows may be padded, as Excel does, with empty cells."""
+    expected, remedy = f"expected the header {','.join(HEADER)} and one row per image", "save it as a CSV in UTF-8"
+    try:
+        text = read_text(path, remedy=remedy)
+    except MissingFile:
+        raise DataError(f"{path}: no such fold file; make it with `phalanx folds out={path}`") from None
+    head = text.lstrip().partition("\n")[0]
+    try:
+        listed = numbered_rows(text, next((mark for mark in ";\t" if mark in head), ","))
+    except ValueError as error:
+        raise fault(path, str(error), remedy) from None
+    rows = [(line, [nfc(cell.strip()) for cell in row]) for line, row in listed]
+    rows = [(line, row) for line, row in rows if any(row)]
+    for line, row in rows:
+        while len(row) > len(HEADER) and not row[-1]:
+            row.pop()
+        if len(row) != len(HEADER) and row is not rows[0][1]:
+            raise DataError(f"{path}:{line}: {len(row)} cells; {expected}")
+    if len(rows) < 2 or rows[0][1] != HEADER:
+        raise DataError(f"{path}: {expected}")
+    return [(line, row[0], row[1], row[2]) for line, row in rows[1:]]
 
 
 def write(path: Path, records: Sequence[Record], folds: Folds) -> None:

@@ -16,10 +16,21 @@ MEASURED = {  # words of a heading, Latin and Hangul runs apart, that identify i
     "weight": {"weight", "bodyweight", "체중", "몸무게"},
 }
 PATIENT = {
-    "id", "patient", "patientid", "pid", "subject", "subjectid", "case", "caseid", "group", "환자", "환자번호", "피험자",
-    "대상자", "등록번호", "차트번호",
+    "id", "patient", "patientid", "pid", "subject", "subjectid", "case", "caseid", "group", "환자", "환자번호",
+    "피험자", "대상자", "등록번호", "차트번호",
 }  # fmt: skip
-NUMBER = {"번호", "순번", "연번", "일련번호", "no", "nr", "num", "number", "index", "idx"}  # of the row, or of the patient
+NUMBER = {
+    "번호",
+    "순번",
+    "연번",
+    "일련번호",
+    "no",
+    "nr",
+    "num",
+    "number",
+    "index",
+    "idx",
+}  # of the row, or of the patient
 ALL_UNITS = {unit for units in UNITS.values() for unit in units if unit}
 MAX_TITLES = 20  # rows among which the headings are looked for
 

@@ -3,7 +3,6 @@
 A value that is not understood counts as missing and is reported in a note; it is never guessed and never an error.
 """
 
-import csv
 import re
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -34,9 +33,7 @@ class Rows(NamedTuple):
     places: dict[str, int]
 
 
-def read_metadata(
-    root: Path, groups: Collection[str] = (), wanted: Collection[str] = COLUMNS
-) -> pd.DataFrame | None:
+def read_metadata(root: Path, groups: Collection[str] = (), wanted: Collection[str] = COLUMNS) -> pd.DataFrame | None:
     """The metadata of a data set, or None if it has no sheet.
 
     Args:
@@ -120,9 +117,9 @@ def mismatch(table: pd.DataFrame, groups: Collection[str]) -> str:
         return ""
     rows, images = (", ".join(map(brief, sorted(each)[:3])) for each in (set(table.index), wanted - found.keys()))
     return (
-        f"{table.attrs['path']}: {len(found) or 'none'} of {len(wanted)} patients ha{'s' if len(found) < 2 else 've'} a "
-        f"row: its column {brief(table.attrs['column'])} has {rows or 'nothing'}, and the images are of {images}; call "
-        "the column with the names of the image folders ID"
+        f"{table.attrs['path']}: {len(found) or 'none'} of {len(wanted)} patients ha{'s' if len(found) < 2 else 've'} "
+        f"a row: its column {brief(table.attrs['column'])} has {rows or 'nothing'}, and the images are of {images}; "
+        "call the column with the names of the image folders ID"
     )
 
 
@@ -179,8 +176,8 @@ def _note_oddities(path: Path, tab: Tab, notes: list[str]) -> None:
         notes.append(f"{path.name}: {tab.hidden_rows} hidden row(s) are read, too")
     if tab.unknown:
         notes.append(
-            f"{path.name}: {tab.unknown} cell(s) have a formula without its value; missing. Open the sheet in Excel and "
-            "save it"
+            f"{path.name}: {tab.unknown} cell(s) have a formula without its value; missing. Open the sheet in Excel "
+            "and save it"
         )
 
 
@@ -259,7 +256,8 @@ def _read_csv(path: Path, notes: list[str]) -> Tab:
     long = {line for line, row in rows[end:] if any(cell.strip() for cell in row[len(headings) :])}
     if long:
         notes.append(
-            f"{path.name}: {len(long)} row(s) have more cells than there are headings, such as line {min(long)}; left out"
+            f"{path.name}: {len(long)} row(s) have more cells than there are headings, such as line {min(long)}; "
+            "left out"
         )
     return Tab(path.name, [row for line, row in rows if line not in long])
 

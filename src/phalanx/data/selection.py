@@ -6,6 +6,8 @@ left out of training only: it stays in its fold and is predicted and scored ther
 
 import csv
 import io
+import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
+from ..runtime.reading import LARGE, fault, read_rows
+from ..runtime.spelling import brief, nfc
 from .records import Record
 
 HEADER = ("image_name", "weight", "source", "rule", "reason")
@@ -109,14 +113,18 @@ class Selection:
         Raises:
             DataError: the file cannot be read, or is another table.
         """
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                head, *rows = csv.reader(file)
-            if tuple(head) != HEADER:
-                raise ValueError(f"its header is {','.join(head)}")
-            return cls(tuple(SelectionRow(image, float(weight), *rest) for image, weight, *rest in rows))
-        except (OSError, ValueError, TypeError, csv.Error) as error:
-            raise DataError(f"{path}: not a selection of training images ({error})") from None
+        rows = read_rows(path, LARGE, "restore it, or train under another name=")
+        if not rows or tuple(rows[0]) != HEADER:
+            raise fault(path, "not a selection of training images", f"expected the header {','.join(HEADER)}")
+        found: dict[str, SelectionRow] = {}
+        for row in rows[1:]:
+            weight = _weight(row[1]) if len(row) == len(HEADER) else None
+            image = nfc(row[0])
+            if weight is None or image in found:
+                why = "is a second row of its image" if image in found else "has another form"
+                raise fault(path, f"not a selection of training images (the row {brief(','.join(row))} {why})")
+            found[image] = SelectionRow(image, weight, *row[2:])
+        return cls(tuple(found.values()))
 
     def to_text(self, *, every: bool = False) -> str:
         """Counts per rule, then the rows that a rule decided.
@@ -141,6 +149,14 @@ class Selection:
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
         return "\n".join([*lines, "", *table])
+
+
+def _weight(text: str) -> float | None:
+    """A weight as :func:`to_csv` writes it; None if it is not one."""
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?", text):
+        return None
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def _cells(row: SelectionRow, weight: str) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.parsers import expat
 
-from ..errors import DataError
 from ..runtime.reading import fault, read_bytes
 from ..runtime.spelling import brief
 
@@ -286,7 +285,9 @@ class _Cells:
             filled += len(self.rows) if bottom - top > len(self.rows) else bottom - top + 1
             if value is None:
                 continue
-            for row in [row for row in self.rows if top <= row <= bottom] if bottom - top > 9 else range(top, bottom + 1):
+            for row in (
+                [row for row in self.rows if top <= row <= bottom] if bottom - top > 9 else range(top, bottom + 1)
+            ):
                 if row in self.rows:
                     filled += right - left + 1
                     if filled > MAX_CELLS:

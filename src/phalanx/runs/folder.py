@@ -131,8 +131,10 @@ def agreed_folds(folder: Path, config: Config, records: Sequence[Record]) -> fol
     Raises:
         TrainingError: the data set's images changed since the run began, or another fold was drawn otherwise.
     """
-    shared = config.data.folds_file
-    folds = folding.read(shared, records, config.folds) if shared else folding.draw(records, config.folds, config.seed)
+    shared, count = config.data.folds_file, config.folds
+    if FoldRun(folder).number is None:  # nothing is held out, so that few patients, or one, are enough
+        count = min(count, len({record.group for record in records}))
+    folds = folding.read(shared, records, config.folds) if shared else folding.draw(records, count, config.seed)
     for other in sorted(folder.parent.glob("*/folds.csv")):
         if FoldRun(other.parent).folds != folds:
             raise TrainingError(

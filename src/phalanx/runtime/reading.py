@@ -277,7 +277,7 @@ def _whole(text: str) -> int:
 
 
 def _any_whole(text: str) -> float:
-    return int(text) if len(text) <= MAX_DIGITS else math.copysign(math.inf, -1 if text[0] == "-" else 1)
+    return int(text) if len(text.lstrip("-")) <= MAX_DIGITS else math.copysign(math.inf, -1 if text[0] == "-" else 1)
 
 
 def _finite(text: str) -> float:
