@@ -3,6 +3,7 @@
 import re
 
 MAX_WORD = 300  # characters of a word in a message; names of files have at most 255
+MAX_TEXT = 2500  # characters of a message
 # control characters, separators of lines, marks that turn the direction of text, halves of characters
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONG = re.compile(rf"[^\s/]{{{MAX_WORD + 1},}}")
@@ -27,11 +28,13 @@ def _escaped(match: re.Match[str]) -> str:
 class PhalanxError(ValueError):
     """A user's mistake or a broken input. The command line prints its text, without a traceback, and exits 2.
 
-    The text becomes one line that can be printed, whatever names and values it contains; long words are cut.
+    The text becomes one line that can be printed, whatever names and values it contains; what is long is cut.
     """
 
     def __init__(self, text: object = ""):
-        super().__init__(_LONG.sub(lambda word: f"{word[0][:100]}...{word[0][-40:]}", shown(text)))
+        line = _LONG.sub(lambda word: f"{word[0][:100]}...{word[0][-40:]}", shown(text))
+        # the fault and the remedy are at the end
+        super().__init__(line if len(line) <= MAX_TEXT else f"{line[: MAX_TEXT // 2]}...{line[-MAX_TEXT // 2 :]}")
 
 
 class ConfigError(PhalanxError):
