@@ -16,7 +16,6 @@ from torch import nn
 
 from phalanx.config import Config, Optim, flatten
 from phalanx.config.compose import compose
-from phalanx.data.selection import Selection, SelectionRow
 from phalanx.engine.optim import build_optimizer
 from phalanx.engine.saving import Checkpoints
 from phalanx.engine.state import State
@@ -127,7 +126,6 @@ def run_formats(place: Path) -> list[Format]:
     score = {"format": "phalanx-score-1", "mean": 0.9, "per_image": {"a.png": 0.9, "환자.png": 0.8, "c": 1}}
     folds = 'image_name,group,fold\na.png,p1,0\nb.png,환자,1\n"c,d.png",p3,1\n'
     events = [Event("epoch", 1, 1.5, {"epoch": 0, "loss": 0.5}), Event("validate", 2, 2.5, {"epoch": 1, "dice": 0.5})]
-    selection = Selection((SelectionRow("a.png", 1.0, "", "", ""), SelectionRow("b.png", 2.5, "x", "oversample", "r")))
     start = {"start": "runs/a/fold0", "weights": HASH, "left_out": ["core.head.weight"]}
 
     def log(folder: Path) -> None:
@@ -147,8 +145,6 @@ def run_formats(place: Path) -> list[Format]:
                lambda f: FoldRun(f).environment, text=True),
         Format("folds.csv of a run", text("folds.csv", folds), lambda f: FoldRun(f).patients, text=True),
         Format("log.jsonl", written(place, "log", log), logs, text=True),
-        Format("selection.csv of a run", text("selection.csv", selection.to_csv()),
-               lambda f: Selection.read(f / "selection.csv"), text=True),
         Format("start.json", text(RECORD, json.dumps(start)), lambda f: read_record(f), text=True),
         Format("tracking.json", text("tracking.json", '{"id": "0123abcd"}'),
                lambda f: run_id(f / "tracking.json"), text=True),
@@ -292,7 +288,7 @@ def made(tmp_path_factory) -> dict[str, Format]:
 
 NAMES = [
     "config.yaml", "done.json", "oof_score.json", "environment.json", "folds.csv of a run", "log.jsonl",
-    "selection.csv of a run", "start.json", "tracking.json", "holder", "checkpoint", "state.json", "safetensors",
+    "start.json", "tracking.json", "holder", "checkpoint", "state.json", "safetensors",
     "stored map", "maps.json", "maps.json resealed", "export.json", "export.json resealed", "post-processing",
     "sidecar", "journal", "journal record", "ledger.csv", "sweep result",
 ]  # fmt: skip
