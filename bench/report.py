@@ -20,6 +20,10 @@ TITLES = {
         "Faults planted into synthetic hands, found by `phalanx check`",
         "python bench/check.py --keep DIR --json results/check.json",
     ),
+    "guard": (
+        "The guard of votes on members misaligned in part (ours: found; in votes of three also named; baseline: tried)",
+        "python bench/guard.py --members A.csv,B.csv,C.csv --members D.csv,E.csv --json results/guard.json",
+    ),
     "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),
     "eda": (
         "Exploring a data set (baseline: planted, dense masks, or a set a quarter as large)",

@@ -139,7 +139,7 @@ KINDS = {
     "a quarter turn in some": (where(painted(np.rot90), FEW), r"4 of 40.* are turned by (90|270) degrees"),
     "transposed in some": (where(painted(np.transpose), FEW), r"4 of 40.* are with rows and columns swapped"),
     "moved in some": (
-        where(painted(lambda m: np.roll(m, (6, -9), (0, 1))), FEW), r"4 of 40.* are [89]\.\d px left of and [56]\.\d px b"
+        where(painted(lambda m: np.roll(m, (6, -9), (0, 1))), FEW), r"4 of 40.* [89]\.\d px left of and [56]\.\d px b"
     ),
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from ..jobs.job import Job
 from ..runs.ledger import note_vote
 from ..runtime.sidecar import is_csv
 from .options import EnsembleOptions, InferOptions
+from .reports import report_agreement, report_all, report_verdict
 from .retrained import note_retrained
 
 if TYPE_CHECKING:
@@ -102,13 +103,6 @@ def soft_vote(options: EnsembleOptions, out: Path) -> Path:
     files = [name for name in options.members if is_csv(name)]
     if files:
         raise ConfigError(f"members: {files[0]} contains masks, not probabilities; vote CSVs with mode=hard")
-
-    def report_more(verdict: "Verdict", final: bool) -> None:
-        for note in verdict.notes if final else ():
-            print(f"note: {note}", flush=True)
-        if final or not options.allow_misaligned:
-            report_faults(verdict.faults, allow_misaligned=options.allow_misaligned)
-
     return predict_members(
         options.members,
         options,
@@ -116,37 +110,9 @@ def soft_vote(options: EnsembleOptions, out: Path) -> Path:
         votes=options.votes,
         flat=options.average == "flat",
         on_agreement=lambda agreement: report_agreement(agreement, allow_misaligned=options.allow_misaligned),
-        on_all=report_more,
+        on_all=lambda verdict, final: report_verdict(verdict, final=final, allow_misaligned=options.allow_misaligned),
         how=described(options),
     )
-
-
-def report_agreement(agreement: "Agreement", *, allow_misaligned: bool) -> None:
-    """Prints how the members agree in a sample of the images.
-
-    Raises:
-        DataError: one of them is misaligned; with ``allow_misaligned`` that is printed instead.
-    """
-    print(agreement.to_text(), flush=True)
-    for one, other in agreement.identical():
-        print(f"note: {one} and {other} have the same masks, so one opinion has two votes", flush=True)
-    report_faults(agreement.misaligned_in_sample, allow_misaligned=allow_misaligned)
-
-
-def report_all(agreement: "Agreement", *, allow_misaligned: bool) -> None:
-    """Prints what the sample did not show. Raises as :func:`report_agreement`."""
-    for note in agreement.notes:
-        print(f"note: {note}", flush=True)
-    faults = agreement.misaligned
-    report_faults([] if faults == agreement.misaligned_in_sample else faults, allow_misaligned=allow_misaligned)
-
-
-def report_faults(faults: Sequence[str], *, allow_misaligned: bool) -> None:
-    """Stops at misaligned members. Raises as :func:`report_agreement`."""
-    if faults and not allow_misaligned:
-        raise DataError(f"{'; '.join(faults)}. Predict it again or leave it out; allow_misaligned=true votes with it")
-    for fault in faults:
-        print(f"note: {fault}; voted with it, by allow_misaligned=true", flush=True)
 
 
 def predict_members(

@@ -30,6 +30,7 @@ from ..scoring.crossfit import (
 )
 from .candidates import OutOfFold, by_cleaning, by_threshold, by_weights, gather
 from .oof import open_out_of_fold
+from .reports import note_misaligned
 
 THRESHOLDS = np.arange(2, 39) / 40  # .05 to .95
 SMALLEST = (0, 16, 64, 256, 1024)  # pixels of the image
@@ -135,6 +136,7 @@ def tune(options: TuneOptions) -> Tuning:
         )
     refuse_foreign(options.out, format_mark("postprocess"))
     held, threshold = open_out_of_fold(options.members, runs=options.runs, root=options.root, progress=options.progress)
+    note_misaligned(held, threshold)
     tuning = Tuner(held, threshold).tune()
     tuning.postprocess.write(options.out)
     return tuning

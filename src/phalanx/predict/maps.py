@@ -135,7 +135,7 @@ class ProbabilityMaps:
         return Box(*ends).intersect(Box(0, 0, *size))
 
     def places(self, size: Size, threshold: float) -> np.ndarray:
-        """float64[C, 3]: centre and area of each class's mask in pixels of an image of ``size``, measured on the grid."""
+        """float64[C, 3]: centre and area of each class's mask in an image of ``size``, measured on the grid."""
         found = np.full((len(self.boxes), 3), np.nan)
         found[:, 2] = 0
         scale = max(size) / self.side

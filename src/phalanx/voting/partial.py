@@ -19,7 +19,7 @@ MIN_SHARED = 3  # classes that both have in an image, to compare all of it
 MIN_FAR = 1.5  # pixels: nearer masks are in their place
 SHOWN = 3  # images or classes named
 MIN_OFFSET_MASKS = 50  # that both have
-MIN_OFFSET = 0.6  # pixels that all masks are off by
+MIN_OFFSET = 0.65  # pixels that all masks are off by
 MIN_OFFSET_SPREADS = 2.2  # the same, in spreads of the offsets of single images
 MIN_OFFSET_ERRORS = 5.0  # the same, in standard errors
 MIN_OFFSET_CLASSES = 0.85  # of the classes that are off to the same side
@@ -138,6 +138,6 @@ def offset_findings(pair: Compared, grids: Grids | None = None) -> list[Finding]
     )
     if not sure.any():
         text += ", by the grid that they were predicted on"
-    if abs(abs(x) - 1) < 0.5 and not sure[1] and not off[1]:
+    if abs(abs(x) - 1) < 0.5 and abs(y) < 0.5:
         text += " (RLE starts counted from 0?)"
     return [Finding(text, True)]

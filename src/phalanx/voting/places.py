@@ -32,8 +32,8 @@ def places(stacks: Sequence[Stack], width: int) -> Places:
     found[:, counts == 0] = 0
     area, y, line = found
     with np.errstate(invalid="ignore"):
-        y, line = y / area, line / area
-    return np.stack([line - y * width, y, area], axis=1).reshape(*firsts.shape, 3)
+        x, y = (line - y * width) / area, y / area  # the sums are whole numbers and halves, so this is exact
+    return np.stack([x, y, area], axis=1).reshape(*firsts.shape, 3)
 
 
 def _up_to(ends: np.ndarray, width: int) -> np.ndarray:
