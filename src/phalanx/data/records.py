@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from ..config import Data
 from ..errors import DataError, shown
-from .listing import SUFFIXES, Listing, list_images
 from ..runtime.spelling import nfc, on_disk
+from .listing import SUFFIXES, Listing, list_images
 
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # in names: CSV files cannot list them
 
@@ -151,7 +151,9 @@ def by_stem(images: Sequence[str], paths: Sequence[Path], *, with_suffix: bool =
     named: dict[str, str] = {}
     for image in images:
         if named.setdefault(nfc(stem_of(image)), image) != image:
-            raise DataError(f"{image} and {named[nfc(stem_of(image))]} differ in their ending alone; rename one of them")
+            raise DataError(
+                f"{image} and {named[nfc(stem_of(image))]} differ in their ending alone; rename one of them"
+            )
     found: dict[str, Record] = {}
     for path in paths:
         stem = nfc(path.stem if with_suffix else path.name)

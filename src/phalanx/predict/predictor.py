@@ -121,8 +121,6 @@ class Predictor(NamedTuple):
                     threshold=self.threshold, **self.about,  # type: ignore[arg-type]
                 )  # fmt: skip
             stack = self.postprocess.stack(mean.parts(), mean.size) if self.postprocess else mean.stack(self.threshold)
-            rows.append(
-                PredictedRow(record.name, mean.size, stack.texts(), digest_of_map, plain_places(mean.places))
-            )
+            rows.append(PredictedRow(record.name, mean.size, stack.texts(), digest_of_map, plain_places(mean.places)))
         append(self.folder, writer, rows)
         return len(rows)

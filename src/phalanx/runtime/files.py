@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import OutputError, TrainingError
 from .leftovers import LEFTOVER, Aside
 from .leftovers import in_the_way as not_ours
-from .reading import LARGE, LIST, open_regular, read_bytes, read_text
+from .reading import LIST, open_regular, read_text
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
@@ -292,7 +292,7 @@ def keep_text(path: Path, text: str, cause: str) -> None:
     """
     if not os.path.lexists(path):
         write_text(path, text)
-    elif read_bytes(path, LIST, "restore it from a copy, or give another name=") != text.encode():
+    elif read_text(path, LIST, "restore it from a copy, or give another name=") != text:
         raise TrainingError(f"{path}: {cause}. Restore them, or give another name=")
 
 
