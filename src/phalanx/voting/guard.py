@@ -19,6 +19,7 @@ SAMPLE_IMAGES = 16  # in which a transform of all masks is looked for, spread ev
 BLOCK_IMAGES = 300  # images that are searched if names seem permuted
 MIN_DICE_GAP = 0.02  # difference in Dice with the others, to name one of two as wrong
 EDGE_IMAGES = 64  # whose edges are searched for the grid they were predicted on
+ENOUGH_EDGES = (150_000, 50_000)  # across and down, to see a grid by
 MAX_TEXTS = 4  # findings of a pair that are listed
 
 
@@ -54,13 +55,16 @@ class Guard:
         if size is None:
             end = max(int(stack.runs[:, 1].max()) for stack in stacks if len(stack.runs))
             size = (-(-end // width), width)
-        if len(self.images) % self._every == 0:
+        if len(self.images) % self._every == 0 and not self._enough_edges():
             found = edges(stacks, size)
             if self._edges is None:
                 self._edges = found
             elif self._edges.shape == found.shape:
                 self._edges += found
         self.add_places(image, size, places(stacks, width))
+
+    def _enough_edges(self) -> bool:
+        return self._edges is not None and bool((self._edges[:, :, 0].real.min(axis=0) >= ENOUGH_EDGES).all())
 
     def add_places(self, image: str, size: Size, found: np.ndarray) -> None:
         """The same from float[M, C, 3]."""

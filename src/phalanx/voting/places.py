@@ -15,20 +15,23 @@ AGREEING_STEPS = 0.5  # fraction of them
 
 def places(stacks: Sequence[Stack], width: int) -> Places:
     """float64[M, C, 3]: centre and area of each member's masks of one image. A run may cross rows."""
-    runs = np.concatenate([stack.runs for stack in stacks])
     ends = np.cumsum([len(stack.runs) for stack in stacks])
     firsts = np.stack([stack.splits[:-1] + end - len(stack.runs) for stack, end in zip(stacks, ends, strict=True)])
-    starts, lengths = runs[:, 0], runs[:, 1] - runs[:, 0]
+    runs = np.empty((2, ends[-1]), np.int64)  # contiguous: half the time
+    np.concatenate([stack.runs.T for stack in stacks], axis=1, out=runs)
+    starts = runs[0]
+    sums = np.zeros((3, len(starts) + 1))  # areas, sums of y, sums of the places on the line of pixels
+    areas, below, along = sums[:, :-1]
+    np.subtract(runs[1], starts, out=areas)
     rows = starts // width
-    areas = lengths.astype(np.float64)
-    below = rows * areas  # sums of y, then of the places on the line of pixels
-    crossing = np.flatnonzero(starts - rows * width + lengths > width)
-    below[crossing] = _up_to(runs[crossing, 1], width) - _up_to(starts[crossing], width)
-    along = (starts + (areas - 1) / 2) * areas
-    found = np.empty((3, firsts.size))
-    for values, sums in zip((areas, below, along), found, strict=True):
-        sums[:] = np.add.reduceat(np.append(values, 0.0), firsts.reshape(-1))
-    counts = np.diff(firsts.reshape(-1), append=len(runs))
+    np.multiply(rows, areas, out=below)
+    np.add(starts, (areas - 1) / 2, out=along)
+    along *= areas
+    crossing = np.flatnonzero(runs[1] > (rows + 1) * width)
+    if len(crossing):
+        below[crossing] = _up_to(runs[1, crossing], width) - _up_to(starts[crossing], width)
+    found = np.add.reduceat(sums, firsts.reshape(-1), axis=1)
+    counts = np.diff(firsts.reshape(-1), append=len(starts))
     found[:, counts == 0] = 0
     area, y, line = found
     with np.errstate(invalid="ignore"):
