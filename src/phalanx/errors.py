@@ -25,6 +25,21 @@ def _escaped(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode()
 
 
+def brief(value: object, most: int = 80) -> str:
+    """A value for a message, as Python writes it: on one line, and not longer than ``most``.
+
+    >>> brief("a\\nb"), brief(None), brief(10**5000), len(brief("x" * 1000))
+    ("'a\\\\nb'", 'null', 'a number of more than 4000 digits', 80)
+    """
+    if value is None:
+        return "null"
+    try:
+        text = repr(value[: 2 * most] if isinstance(value, str) else value)
+    except ValueError:  # Python's limit
+        return "a number of more than 4000 digits"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 class PhalanxError(ValueError):
     """A user's mistake or a broken input. The command line prints its text, without a traceback, and exits 2.
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..errors import ConfigError
+from ..errors import ConfigError, brief
 
 MAX_SIDE = 32768  # pixels; the memory of a network ends far below
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -95,19 +95,6 @@ def odd_number(annotation: Any, value: Any) -> Any:
 def _types(annotation: Any) -> set[Any]:
     """All types within an annotation."""
     return {annotation}.union(*map(_types, get_args(annotation))) if get_args(annotation) else {annotation}
-
-
-def brief(value: Any) -> str:
-    """The value as Python writes it, shortened if it is long.
-
-    >>> brief("a"), brief(10**5000), brief("a" * 100)[-9:]
-    ("'a'", 'a number of more than 4000 digits', 'aaaaaa...')
-    """
-    try:
-        text = repr(value)
-    except ValueError:  # Python's limit
-        return "a number of more than 4000 digits"
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def nearest(word: str, known: Any) -> str:

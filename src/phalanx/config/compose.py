@@ -9,10 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, brief
 from ..runtime.reading import read_text
 from . import Config, nearest, validate
-from .base import brief
 from .plain import MAX_BYTES, read_plain
 from .words import split_list, text_kinds, text_value
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from ..errors import ConfigError
-from .base import Strict, brief, known_keys, unknown_key, validate_as
+from ..errors import ConfigError, brief
+from .base import Strict, known_keys, unknown_key, validate_as
 from .plain import NotPlain, parse_plain
 
 QUOTES = "\"'"

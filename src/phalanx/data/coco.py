@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ..config import Coco, Data, nearest
-from ..errors import DataError
+from ..errors import DataError, brief
 from ..masks.planes import plane_count
-from ..runtime.spelling import brief, nfc, on_disk
+from ..runtime.spelling import nfc, on_disk
 from . import coco_file, coco_rle
 from .coco_file import Entry, Gathered, key_of
 from .images import Grid

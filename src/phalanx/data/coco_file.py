@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config import nearest
-from ..errors import DataError
+from ..errors import DataError, brief
 from ..runtime.reading import LARGE, fault, read_json
-from ..runtime.spelling import brief, nfc
+from ..runtime.spelling import nfc
 from .coco_rle import runs, size_of
 from .polygons import MAX_COORDINATE, class_index
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, brief
 from ..runtime.files import write_text
 from ..runtime.reading import MissingFile, fault, numbered_rows, read_text
-from ..runtime.spelling import brief, nfc
+from ..runtime.spelling import nfc
 from ..runtime.terminal import say
 from .records import Record
 

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, brief
 from ..runtime.reading import decode, fault, numbered_rows, read_bytes
-from ..runtime.spelling import brief
 from .cells import MISSING, UNITS, clean, read_number, read_sex
 from .headings import columns_by_meaning, find_headings, patient_columns, words
 from .workbook import Tab, other_kind, read_workbook

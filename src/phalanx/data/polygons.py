@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, brief
 from ..masks.planes import plane_count
 from ..runtime.reading import MissingFile, fault, read_json
-from ..runtime.spelling import brief, nfc
+from ..runtime.spelling import nfc
 
 SHIFT = 4  # fractional bits of a vertex: OpenCV rasterises to 1/16 pixel
 MAX_COORDINATE = 1e6  # pixels from the corner; OpenCV's integers overflow not far beyond

@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ..config import Data, nearest
-from ..errors import DataError, shown
+from ..errors import DataError, brief, shown
 from ..runtime.files import write_text
 from ..runtime.reading import read_text
-from ..runtime.spelling import brief, nfc
+from ..runtime.spelling import nfc
 from .layouts import passed_over, train_names, train_records
 from .records import Record
 

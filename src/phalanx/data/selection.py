@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, brief
 from ..runtime.reading import LARGE, fault, read_rows
-from ..runtime.spelling import brief, nfc
+from ..runtime.spelling import nfc
 from .records import Record
 
 HEADER = ("image_name", "weight", "source", "rule", "reason")

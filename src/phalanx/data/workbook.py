@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.parsers import expat
 
+from ..errors import brief
 from ..runtime.reading import fault, read_bytes
-from ..runtime.spelling import brief
 
 MAX_BYTES = 64 << 20  # of all that is unpacked
 MAX_ELEMENTS = 2_000_000  # of XML, in all parts

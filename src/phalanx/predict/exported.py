@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..config import Data, Predict, Strict, validate
 from ..data.records import Record
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, brief
 from ..runtime.files import sha256_file
 from ..runtime.provenance import digest
 from ..runtime.reading import fault, one_line, read_mapping
@@ -80,7 +80,7 @@ def read_description(folder: Path) -> ExportDescription:
     values = read_mapping(path, remedy=REMEDY)
     try:
         if values.get("format") != FORMAT:
-            raise ValueError(f"its format is {one_line(repr(values.get('format')), 40)}, not {FORMAT!r}")
+            raise ValueError(f"its format is {brief(values.get('format'), 40)}, not {FORMAT!r}")
         if values.pop("digest", None) != digest(values):
             raise ValueError("it was altered")
         about: ExportDescription = validate(values, ExportDescription)

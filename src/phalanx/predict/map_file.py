@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import OutputError
+from ..errors import OutputError, brief
 from ..runtime.files import write_bytes
 from ..runtime.provenance import digest
 from ..runtime.reading import (
@@ -163,7 +163,7 @@ def _of_archive(archive: zipfile.ZipFile, size: int) -> StoredMap:
             raise ValueError(f"its part {part.filename} claims {part.file_size} bytes")
     about = as_mapping(parse_json(decode(_array(archive.read("about.npy"), "|u1").tobytes())))
     if about.get("format") not in (FORMAT, EARLIER_FORMAT):
-        raise ValueError(f"its format is {one_line(repr(about.get('format')), 40)}, not {FORMAT!r}")
+        raise ValueError(f"its format is {brief(about.get('format'), 40)}, not {FORMAT!r}")
     boxes = _array(archive.read("boxes.npy"), "<i4").reshape(-1, 4)
     places = _places(boxes, as_names(about.get("classes"), "classes"), as_whole(about.get("side"), 1, MAX_SIDE))
     areas = [box.shape[0] * box.shape[1] for box in places]

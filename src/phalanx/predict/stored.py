@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data.records import Record
-from ..errors import DataError, OutputError
+from ..errors import DataError, OutputError, brief
 from ..runtime.files import check_files, refuse_foreign, remove_folder, write_json
 from ..runtime.provenance import digest
 from ..runtime.reading import LIST, as_mapping, as_name, as_names, as_real, one_line, read_mapping
@@ -49,7 +49,7 @@ class MapsFolder:
         """Takes over the content of maps.json. Raises ValueError if it is not one."""
         found = about.get("format")
         if found not in (FORMAT, EARLIER_FORMAT):
-            raise ValueError(f"its format is {one_line(repr(found), 40)}, not {FORMAT!r}")
+            raise ValueError(f"its format is {brief(found, 40)}, not {FORMAT!r}")
         if about.pop("digest", None) != (digest(about) if found == FORMAT else None):
             raise ValueError("it was altered")
         self.classes = as_names(about.get("classes"), "classes")

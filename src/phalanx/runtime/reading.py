@@ -16,7 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import DataError
+from ..errors import DataError, brief
 
 SMALL = 16 << 20  # bytes of a file about one run, CSV or folder
 LIST = 256 << 20  # bytes of a file with a line or an entry per image, or per event of a training
@@ -214,7 +214,7 @@ def numbered_rows(text: str, delimiter: str = ",") -> list[tuple[int, list[str]]
 def as_whole(value: Any, low: int = 0, high: int = 2**53) -> int:
     """A value that is a whole number in a range, ends included. Raises ValueError if it is not."""
     if type(value) is not int or not low <= value <= high:
-        raise _Fault(f"has {one_line(repr(value), 40)}, which is not a whole number of {low} to {high}")
+        raise _Fault(f"has {brief(value, 40)}, which is not a whole number of {low} to {high}")
     return value
 
 
@@ -222,21 +222,21 @@ def as_real(value: Any, low: float = -math.inf, high: float = math.inf) -> float
     """A value that is a finite number in a range, ends included. Raises ValueError if it is not."""
     if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= high:
         span = "" if math.isinf(low) and math.isinf(high) else f" of {low:g} to {high:g}"
-        raise _Fault(f"has {one_line(repr(value), 40)}, which is not a number{span}")
+        raise _Fault(f"has {brief(value, 40)}, which is not a number{span}")
     return float(value)
 
 
 def as_name(value: Any) -> str:
     """A value that is a printable text of one line, not empty. Raises ValueError if it is not."""
     if not isinstance(value, str) or not value or not value.isprintable() or len(value) > 4096:
-        raise _Fault(f"has {one_line(repr(value), 40)}, which is not a name")
+        raise _Fault(f"has {brief(value, 40)}, which is not a name")
     return value
 
 
 def as_hash(value: Any) -> str:
     """A value that is a SHA-256 in hexadecimal digits. Raises ValueError if it is not."""
     if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
-        raise _Fault(f"has {one_line(repr(value), 40)}, which is not a SHA-256")
+        raise _Fault(f"has {brief(value, 40)}, which is not a SHA-256")
     return value
 
 

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
+from ..errors import DataError, brief
 from .files import sha256_file
-from .reading import LIST, MissingFile, as_hash, as_mapping, as_name, as_names, fault, one_line, read_json
+from .reading import LIST, MissingFile, as_hash, as_mapping, as_name, as_names, fault, read_json
 
 FORMAT = "phalanx-submission-1"
 
@@ -115,5 +115,5 @@ def checked_size(size: Any, image: str) -> Size:
         or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in size)
         or size[0] * size[1] > MAX_PIXELS
     ):
-        raise DataError(f"image {image!r}: size {one_line(repr(size), 60)} is not a (height, width) in pixels")
+        raise DataError(f"image {image!r}: size {brief(size, 60)} is not a (height, width) in pixels")
     return size[0], size[1]

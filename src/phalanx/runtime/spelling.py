@@ -9,8 +9,6 @@ import unicodedata
 from functools import lru_cache
 from pathlib import Path, PurePath
 
-LONG = 80  # characters of a file's text that a message shows
-
 
 def nfc(name: str) -> str:
     """A name in the one form that names are compared in."""
@@ -45,15 +43,3 @@ def _spellings(folder: Path) -> dict[str, str]:
 def _listed(folder: Path, changed: int) -> dict[str, str]:
     """Names in a folder that are not ASCII, by their one form."""
     return {nfc(name): name for name in sorted(os.listdir(folder)) if not name.isascii()}
-
-
-def brief(value: object) -> str:
-    """A value of a file for a message: as Python writes it, on one line, cut if it is long.
-
-    >>> brief("a\\nb"), len(brief("x" * 1000))
-    ("'a\\\\nb'", 80)
-    """
-    if value is None:
-        return "null"
-    text = repr(value[: 2 * LONG] if isinstance(value, str) else value)
-    return text if len(text) <= LONG else f"{text[: LONG - 3]}..."
