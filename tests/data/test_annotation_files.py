@@ -271,11 +271,11 @@ def test_a_line_that_matches_nothing_is_named_with_the_nearest_name(tmp_path):
     (tmp_path / "train/outputs_json/P0/손0.json").rename(tmp_path / "train/outputs_json/P0/image_100.json")
     (tmp_path / "q.txt").write_text("image_1O0.png # typing error\n")
     config.quarantine = tmp_path / "q.txt"
-    with pytest.raises(DataError, match=r"image_1O0\.png is not a training image \(did you mean image_100\.png\?\)"):
+    with pytest.raises(DataError, match=r"image_1O0\.png is not a training image of .*; did you mean image_100\.png\?"):
         kept_records(config)
     report = check(config, workers=1, progress=False)
     assert [f.text for f in report.findings if f.file.endswith("q.txt")] == [
-        "image_1O0.png is not a training image (did you mean image_100.png?)"
+        f"image_1O0.png is not a training image of {tmp_path}; did you mean image_100.png?"
     ]
 
 

@@ -106,7 +106,7 @@ def test_the_file_reads_back_and_other_tables_are_refused(mixed, tmp_path):
         path.write_text(text)
         with pytest.raises(DataError, match=r"s\.csv: not a selection of training images \("):
             Selection.read(path)
-    with pytest.raises(DataError, match=r"none\.csv: not a selection"):
+    with pytest.raises(DataError, match=r"none\.csv: no such file"):
         Selection.read(tmp_path / "none.csv")
 
 

@@ -44,7 +44,11 @@ def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
         findings += inspection.findings
     findings += [
         Finding(
-            str(data.quarantine), "warning", "no-images", unmatched(name, names), "Correct the name, or delete the line"
+            str(data.quarantine),
+            "warning",
+            "no-images",
+            unmatched(name, data, names),
+            "Correct the name, or delete the line",
         )
         for name in sorted(quarantine.keys() - names)
     ]

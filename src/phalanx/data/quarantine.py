@@ -77,19 +77,18 @@ def quarantined(data: Data) -> dict[str, str]:
     reasons = read_quarantine(data.quarantine, names)
     unknown = sorted(reasons.keys() - names)
     if unknown:
-        others = f" ({len(unknown)} such names)" if unknown[1:] else ""
         raise DataError(
-            f"data.quarantine={data.quarantine}: {unmatched(unknown[0], names)} of {data.root}{others}; correct the "
-            "name, or delete the line"
+            f"data.quarantine={data.quarantine}: {unmatched(unknown[0], data, names)} ({len(unknown)} such name(s)); "
+            "correct the name, or delete the line"
         )
     return reasons
 
 
-def unmatched(name: str, names: Collection[str]) -> str:
+def unmatched(name: str, data: Data, names: Collection[str]) -> str:
     """What a message says about a line of a quarantine that matches no training image, with the nearest name."""
     close = nearest(name[:MAX_WORD], names) if len(names) <= MAX_NAMES else ""
-    close = close.removeprefix("; ") if "did you mean" in close else ""
-    return f"{brief(name)[1:-1]} is not a training image{f' ({close})' if close else ''}"
+    close = close.removeprefix("; ").rstrip("?") if "did you mean" in close else ""
+    return f"{brief(name)[1:-1]} is not a training image of {data.root}{f'; {close}?' if close else ''}"
 
 
 def kept_records(data: Data, *, report: bool = True) -> list[Record]:

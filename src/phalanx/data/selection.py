@@ -115,7 +115,8 @@ class Selection:
         """
         rows = read_rows(path, LARGE, "restore it, or train under another name=")
         if not rows or tuple(rows[0]) != HEADER:
-            raise fault(path, "not a selection of training images", f"expected the header {','.join(HEADER)}")
+            head = brief(",".join(rows[0]) if rows else "")
+            raise fault(path, f"not a selection of training images (its header is {head}, not {','.join(HEADER)})")
         found: dict[str, SelectionRow] = {}
         for row in rows[1:]:
             weight = _weight(row[1]) if len(row) == len(HEADER) else None
