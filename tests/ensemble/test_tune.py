@@ -150,7 +150,9 @@ def test_equally_good_members_keep_equal_votes_and_their_threshold(place, capsys
     assert (found["thresholds"], found["smallest"], found["largest"], found["holes"]) == ({}, {}, [], [])
     assert told.count("not adopted") == 6
     words = ["members=a.maps,b.maps"]
-    assert voted(capsys, *words, "postprocess=postprocess.json") == pytest.approx(voted(capsys, *words))
+    after, told = voted(capsys, *words, "postprocess=postprocess.json")
+    assert after == pytest.approx(voted(capsys, *words)[0])
+    assert told.count("does not record the options of prediction") == 2  # of these maps
 
 
 def test_a_noise_member_is_left_out(place, capsys):
@@ -372,7 +374,7 @@ def test_a_post_processing_file_is_for_its_members_alone(place, capsys):
     )
     refused("each once", f"members=a.maps,b.maps,{place / 'a.maps'}", "postprocess=postprocess.json")
     refused("a.maps is named twice", "members=a.maps,b.maps,a.maps", "postprocess=postprocess.json")
-    refused("not a post-processing file", both, "postprocess=missing.json")
+    refused("missing.json: no such file; make it with phalanx tune", both, "postprocess=missing.json")
     refused("threshold: postprocess= sets it", both, "postprocess=postprocess.json", "threshold=0.4")
     refused("votes: postprocess= sets it", both, "postprocess=postprocess.json", "weights=2,1")
     refused("maps: saves probabilities", both, "postprocess=postprocess.json", "maps=true")
@@ -389,4 +391,4 @@ def test_a_post_processing_file_is_for_its_members_alone(place, capsys):
         (place / "bad.json").write_text(json.dumps(found | change))
         refused(text, both, "postprocess=bad.json")
     (place / "bad.json").write_text("{")
-    refused("not a post-processing file", both, "postprocess=bad.json")
+    refused("bad.json: is not JSON", both, "postprocess=bad.json")
