@@ -21,6 +21,7 @@ HEADER = ("image_name", "class", "rle")
 _QUOTED = rb'"((?:[^"]|"")*)"|([^",]*)'
 _FIELDS = re.compile(rb"(?:%b),(?:%b),(?:%b)" % (_QUOTED, _QUOTED, _QUOTED))
 _MAX_LINE = 1 << 26  # bytes of a line: several times the worst mask of 2048 x 2048, and no danger to the memory
+_MAX_NAME = 1000  # bytes of an image's or class's name: file systems allow 255
 _GAP = 1 << 16  # bytes between an image's rows that are cheaper to read than to skip
 
 
@@ -90,7 +91,7 @@ class RowFile:
                 image_id = image_ids.setdefault(self._name(image, start), len(image_ids))
             class_id = class_ids.get(label)
             if class_id is None:
-                if classes is not None:
+                if classes is not None and len(label) <= _MAX_NAME:
                     raise DataError(self._unknown_class(image, label, classes, start))
                 class_id = class_ids.setdefault(self._name(label, start), len(class_ids))
             image_of.append(image_id)
@@ -162,6 +163,8 @@ class RowFile:
         return _plain(match, 1), _plain(match, 3), skip, end - skip
 
     def _name(self, name: bytes, start: int) -> bytes:
+        if len(name) > _MAX_NAME:
+            raise DataError(f"{self._line(start)}: a name of {len(name)} bytes; is the file damaged?")
         try:
             if not name.decode():
                 raise DataError(f"{self._line(start)}: an image_name or class is empty")
