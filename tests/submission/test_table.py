@@ -188,7 +188,7 @@ def test_a_misspelt_class_names_the_nearest(tmp_path):
 def test_missing_files_and_folders_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"none\.csv: no such"):
         Submission.read(tmp_path / "none.csv")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is not a regular file"):
         Submission.read(tmp_path)
 
 
@@ -233,7 +233,7 @@ def test_damaged_and_foreign_sidecars(tmp_path):
     with pytest.raises(DataError, match=r"a\.json: is a damaged sidecar"):
         Submission.read(path)
     text(side, '{"format": "phalanx-submission-1", "classes": [], "run_hashes": {}, "sizes": {"a": [1]}}')
-    with pytest.raises(DataError, match=r"a\.json: a damaged sidecar"):
+    with pytest.raises(DataError, match=r"a\.json: is a damaged sidecar of a\.csv \(image 'a': size"):
         Submission.read(path)
     text(side, "[1]")
     assert "is not a sidecar of the format" in Submission.read(path).notes[0]

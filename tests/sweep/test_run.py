@@ -154,7 +154,7 @@ def test_a_result_that_is_none_or_lies_elsewhere_is_refused(tmp_path, invented):
         ([], "expected one table, several, or all: one, two"),
         (["one", "two", "rows=plain"], "rows= goes with one"),
         (["one", "rows=plane"], "rows=plane: no such row in one; did you mean plain?"),
-        (["one", "seeds=0..1"], "seeds=0..1: expected whole numbers"),
+        (["one", "seeds=0..1"], "seeds=0..1: expected at most 100 whole numbers"),
         (["one", "max_hours=2"], "max_hours: a sweep trains each row on one device, to the end"),
         (["one", "devices=0,1", "device=cpu"], "devices: for several devices; device= is for one"),
         (["one", "devices=gpu"], "devices: gpu: expected numbers of GPUs, as in 0,1, or cpu,cpu"),

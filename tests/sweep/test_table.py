@@ -111,8 +111,8 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, monkeypatch):
     (tmp_path / "configs" / "config.yaml").write_text("")
     monkeypatch.chdir(tmp_path)
     for text, message in (
-        ("[", "no YAML"),
-        ("- 1", "expected title"),
+        ("[", "is not plain YAML"),
+        ("- 1", "contains no options"),
         ("rows: []", "title: missing"),
     ):
         (tmp_path / "configs" / "sweep" / "t.yaml").write_text(text)

@@ -16,7 +16,7 @@ from phalanx.tasks.segment import Segment
 def bare(attributes=None, **loss):
     task = Segment.__new__(Segment)
     task.loss = StagedLoss(validate({"stages": [{"weights": {"bce": 0.5, "dice": 0.5}}]} | loss, Loss), list("abcde"))
-    task.config = SimpleNamespace(data=SimpleNamespace(classes=list("abcde")))
+    task.config = SimpleNamespace(data=SimpleNamespace(classes=list("abcde")), epochs=9)
     task.attributes, task.stage, task.stage_began = ({} if attributes is None else {"train": attributes}), 0, 0
     task.training_set = SimpleNamespace(records=[SimpleNamespace(name=f"{i}.png") for i in range(5)])
     return task

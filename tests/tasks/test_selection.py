@@ -60,7 +60,7 @@ def test_a_run_whose_scores_do_not_fit_is_refused(hands, finished):
     path = finished / "unet/fold1/oof_score.json"
     whole = path.read_text()
     path.write_text("{}")
-    with pytest.raises(DataError, match="fold1: not a readable run"):
+    with pytest.raises(DataError, match=r"fold1/oof_score\.json: has no mapping as per_image"):
         earlier_scores(config, "unet")
     path.write_text(whole)
     (finished / "unet/fold1/done.json").unlink()  # a fold that is not finished has no scores yet

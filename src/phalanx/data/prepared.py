@@ -23,7 +23,7 @@ OPTIONS = ("classes", "size", "layout", "coco", "masks", "blackout", "background
 CODE = (
     "data/coco", "data/coco_file", "data/coco_rle", "data/dicom", "data/dicom_pixels", "data/grey", "data/headers",
     "data/images", "data/layouts", "data/masks", "data/polygons", "data/prepared", "data/preprocess", "data/tiff",
-    "data/tiff_pixels", "masks/planes", "runtime/reading",
+    "data/tiff_pixels", "masks/planes",
 )  # fmt: skip
 
 

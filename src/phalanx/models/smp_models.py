@@ -42,8 +42,7 @@ def build_pair(
             raise ConfigError(
                 f"model.options.{key}: not an option of {arch}{nearest(key, set(known) - {'self', 'kwargs'})}"
             )
-    if weights is not None:
-        prepare_fetch(encoder, weights)
+    _prepare_fetch(encoder, weights, options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         whole: Any = smp.create_model(
@@ -62,8 +61,7 @@ def build_encoder(name: str, *, weights: str | None, **options: Any) -> Any:
     """
     from segmentation_models_pytorch.encoders import get_encoder
 
-    if weights is not None:
-        prepare_fetch(name, weights)
+    _prepare_fetch(name, weights, options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return get_encoder(name, in_channels=1, weights=weights, **options)
@@ -139,3 +137,10 @@ def other_sizes(segmenter: nn.Module, size: int) -> str:
 def _first(count: int, found: Iterable[Any]) -> list[Any]:
     stream: Iterator[Any] = iter(found)
     return [value for _, value in zip(range(count), stream, strict=False)]
+
+
+def _prepare_fetch(encoder: str, weights: str | None, options: dict[str, Any]) -> None:
+    """As :func:`prepare_fetch`, unless there are no weights to fetch, or timm's options name a file of them."""
+    overlay = options.get("pretrained_cfg_overlay")
+    if weights is not None and not (isinstance(overlay, dict) and overlay.get("file")):
+        prepare_fetch(encoder, weights)

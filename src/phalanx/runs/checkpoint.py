@@ -202,9 +202,9 @@ def check_same(folder: Path, saved: Tensors, expected: Tensors) -> None:
 
 
 def _kind(value: Tensor) -> str:
-    """Shape, and type if it is not the usual one, in words."""
+    """Shape, and type unless it is one of real numbers, which the network casts to its own."""
     shape = str(tuple(value.shape))
-    return shape if value.dtype == torch.float32 else f"{shape} of {str(value.dtype).removeprefix('torch.')}"
+    return shape if value.is_floating_point() else f"{shape} of {str(value.dtype).removeprefix('torch.')}"
 
 
 def optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:

@@ -63,7 +63,7 @@ def read_sidecar(csv: Path) -> tuple[Sidecar | None, list[str]]:
     try:
         sidecar = _checked(found)
     except ValueError as error:
-        raise fault(path, f"is a damaged sidecar of {csv.name}: it {error}", REMEDY) from None
+        raise fault(path, f"is a damaged sidecar of {csv.name} ({error})", REMEDY) from None
     try:
         digest = sha256_file(csv)
     except OSError as error:

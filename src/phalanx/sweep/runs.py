@@ -85,7 +85,7 @@ class Runs:
         """
         own = self._own(config)
         words = {key: value for key, value in words.items() if key != "device"}
-        words |= {"fold": f"{fold}", "name": own.name, "runs": quoted(str(own.runs))}
+        words |= {"fold": f"{fold}", "name": own.name, "runs": f'"{own.runs}"'}
         argv = ("train", *(f"{key}={value}" for key, value in words.items()))
         return Job(title, argv, fold_folder(own, fold), Resources(cores=cores), {"TQDM_MININTERVAL": "10"})
 
@@ -203,15 +203,6 @@ def seconds_of(run: FoldRun) -> float:
     """Seconds of a fold's training and its out-of-fold prediction."""
     result = result_of(run)
     return result.seconds_train + result.seconds_held_out
-
-
-def quoted(text: str) -> str:
-    """A text as the value of an option of ``phalanx train``, whatever characters are in it.
-
-    >>> print(quoted("runs/it's here"))
-    'runs/it\\'s here'
-    """
-    return "'" + re.sub(r"(\\*)'", r"\1\1\'", text) + "'"
 
 
 def digest(recipe: Config | Ballot) -> str:
