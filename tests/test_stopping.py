@@ -50,7 +50,6 @@ def begin(tmp_path, hands, tiny, request):
     words = {
         "phantom": ["phantom", "hand", f"out={tmp_path / 'set'}", "patients=500", "size=512", "workers=2"],
         "check": ["check", f"data.root={hands}", f"json={tmp_path / 'check.json'}", *common],
-        "eda": ["eda", f"data.root={hands}", f"out={tmp_path / 'eda'}", *common],
         "train": ["train", *tiny("unet", workers=2, **training)],
         "ddp": ["train", *tiny("unet", ddp="true", devices="cpu,cpu", workers=1, **training)],
         "folds": ["train", *tiny("unet", fold="0,1", devices="cpu,cpu", workers=1, **training)],
@@ -86,7 +85,6 @@ def begin(tmp_path, hands, tiny, request):
 COMMANDS = [
     ("phantom", 3),
     pytest.param("check", 3, marks=SLOW),
-    pytest.param("eda", 3, marks=SLOW),
     pytest.param("train", 2, marks=SLOW),
     pytest.param("ddp", 5, marks=SLOW),
     pytest.param("folds", 4, marks=SLOW),

@@ -1,8 +1,11 @@
 """Brings the batches of an epoch to the device, step by step, from any place on, and measures how long that took."""
 
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ..config import Config
 from ..runtime.distributed import Ranks
-from ..runtime.leftovers import use_temporary_folder
+from ..runtime.leftovers import current_temporary_folder
 from ..runtime.processes import begin_child, cores
 from ..runtime.stopping import deferred
 from .order import BatchOrder
@@ -44,7 +47,7 @@ class BatchLoader:
             collate_fn=task.training_set.collate,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
-            worker_init_fn=_begin_worker,
+            worker_init_fn=partial(_begin_worker, current_temporary_folder()),
         )
 
     @property
@@ -128,9 +131,10 @@ def waiting_advice(config: Config, device: torch.device, fraction: float) -> str
     return f"{fraction:.0%} of the epoch was spent waiting for data; what may help: {', '.join(remedies)}"
 
 
-def _begin_worker(worker: int) -> None:
+def _begin_worker(temporary: Path | None, worker: int) -> None:
     import cv2
 
     begin_child()
-    use_temporary_folder()  # where its sockets lie
+    if temporary is not None:
+        tempfile.tempdir = str(temporary)  # for its sockets
     cv2.setNumThreads(1)

@@ -222,10 +222,9 @@ def adopt(place: Path) -> None:
     _temporary = place
 
 
-def use_temporary_folder() -> None:
-    """Has this process, begun by fork, put all its temporary files into the temporary folder, if there is one."""
-    if _temporary is not None:
-        tempfile.tempdir = str(_temporary)
+def current_temporary_folder() -> Path | None:
+    """The folder of :func:`temporary_folder`; None outside of it."""
+    return _temporary
 
 
 def _clear_temporary(home: Path) -> None:

@@ -104,11 +104,26 @@ def _say_nothing(_: Any) -> None:
 
 
 @contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Adds to a variable, by comma, for the processes that are started within."""
+    before = os.environ.get(name)
+    os.environ[name] = value if before is None else f"{before},{value}"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+@contextmanager
 def deferred() -> Iterator[None]:
     """Within, signals to stop wait: a process that is started here does not see them until it has begun."""
     from multiprocessing import resource_tracker  # only here, as this module is loaded with every command
 
-    resource_tracker.ensure_running()  # else the first process would start it, and let the signals through
+    with _environment("PYTHONWARNINGS", "ignore:resource_tracker"):  # it removes what killed processes left, quietly
+        resource_tracker.ensure_running()  # else the first process would start it, and let the signals through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
