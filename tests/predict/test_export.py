@@ -1,6 +1,7 @@
 """An exported run against the run: the same masks, without torch; what is broken or cannot be exported is told."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from phalanx.predict.exported import Difference, open_export, read_description
 from phalanx.predict.maps import reordered
 from phalanx.predict.opening import open_member
 from phalanx.predict.views import crop, probabilities, views_of
+from phalanx.runtime.provenance import digest
 from phalanx.submission.table import Submission
 
 NEEDED = "needs the extra: pip install '.[onnx]'"
@@ -144,12 +146,23 @@ def alter_about(folder):
     (folder / "export.json").write_text(text.replace('"threshold": 0.5', '"threshold": 0.4'))
 
 
+def other_classes(folder):
+    """A description of one class less, with the digest that fits it."""
+    about = json.loads((folder / "export.json").read_text())
+    del about["digest"]
+    about["data"] |= {"classes": about["data"]["classes"][:-1], "pairs": []}
+    (folder / "export.json").write_text(json.dumps(about | {"digest": digest(about)}))
+
+
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
         (alter_file, "fold1.onnx: was altered or cut off"),
         (lambda folder: (folder / "fold0.onnx").unlink(), "fold0.onnx: is missing"),
         (alter_about, "it was altered"),
+        (lambda folder: (folder / "fold2.onnx").write_bytes(b""), "fold2.onnx: is not of this export"),
+        (lambda folder: os.mkfifo(folder / "fold0.onnx.data"), "fold0.onnx.data: is not of this export"),
+        (other_classes, "fold0.onnx: is not the network that export.json describes, from uint8[1, 1, 64, 64] to"),
         (lambda folder: (folder / "export.json").write_text("[1"), "export.json: is not JSON"),
         (lambda folder: (folder / "export.json").write_text("[1]"), "export.json: is not a mapping"),
         (lambda folder: (folder / "export.json").write_text('{"format": "x"}'), "its format is 'x'"),
