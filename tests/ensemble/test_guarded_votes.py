@@ -25,8 +25,9 @@ def masks(seed, wrong=frozenset()):
 
 @pytest.fixture
 def members(tmp_path, monkeypatch):
+    from phalanx.predict.map_file import write_map
     from phalanx.predict.maps import ProbabilityMaps
-    from phalanx.predict.stored import write_about, write_map
+    from phalanx.predict.stored import write_about
 
     monkeypatch.chdir(tmp_path)
     sizes = {f"i{image:02d}": (SIDE, SIDE) for image in range(IMAGES)}
@@ -38,7 +39,7 @@ def members(tmp_path, monkeypatch):
                 tmp_path / name / f"{image}.npz", ProbabilityMaps.of(of.astype(np.float32)), image=image,
                 size=(SIDE, SIDE), classes=CLASSES, run_hashes={}, threshold=0.5,
             )  # fmt: skip
-        write_about(tmp_path / name, CLASSES, {}, sizes, "", 0.5)
+        write_about(tmp_path / name, CLASSES, {}, sizes, "key", 0.5)
         write(tmp_path / f"{name}.csv", rows, CLASSES, sizes)
     return tmp_path
 

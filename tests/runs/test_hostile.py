@@ -138,7 +138,7 @@ TENSORS = {
     "missing": ("model", lambda t: t.pop("0.weight")),
     "extra": ("weights", lambda t: t.update(x=torch.zeros(1))),
     "transposed": ("model", lambda t: t.update({"0.weight": t["0.weight"].transpose(0, 1).contiguous()})),
-    "type": ("weights", lambda t: t.update({"0.weight": t["0.weight"].double()})),
+    "type": ("weights", lambda t: t.update({"0.weight": t["0.weight"].int()})),
     "not finite": ("weights", lambda t: t["0.bias"].fill_(torch.nan)),
     "moment missing": ("optimizer", lambda t: t.pop("0.weight|exp_avg")),
     "moment unknown": ("optimizer", lambda t: t.update({"0.weight|x": torch.zeros(1)})),
