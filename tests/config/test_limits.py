@@ -226,3 +226,9 @@ def test_several_kinds_of_odd_numbers_in_nested_options():
 def test_a_long_value_is_refused_at_once():
     with pytest.raises(ConfigError, match="longer than 16384 characters"):
         check_value("optim.options.a", "[" + "1," * 60_000 + "1]")
+
+
+@pytest.mark.parametrize("word", ["epochs=1_0", "optim.lr=1_0.5", "seed=-1_0"])
+def test_a_number_with_underscores_is_refused_in_recipes_too(word):
+    with pytest.raises(ConfigError, match="without underscores"):
+        compose(split_words([word]))

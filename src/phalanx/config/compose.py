@@ -173,6 +173,8 @@ def check_value(key: str, value: str) -> None:
             f"{key}={shown}: is longer than {MAX_LENGTH} characters or nested deeper than {MAX_DEPTH} levels; write "
             "it into a file of configs/"
         )
+    if re.fullmatch(r"[-+]?[0-9]+_[0-9_.]*", value):  # which Hydra reads as a number
+        raise ConfigError(f"{key}={shown}: is not a decimal number; write it without underscores")
     try:
         if not OverridesParser.create().parse_override(f"++{key}={value}").is_sweep_override():
             return
