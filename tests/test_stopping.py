@@ -111,7 +111,7 @@ def test_a_command_that_is_stopped_prints_one_line(begin, command, least, number
     assert "Traceback" not in out + err
     lines = [line for line in re.split(r"[\r\n]", err) if line.strip() and not line.startswith("hands:")]
     assert len(lines) == 1, err
-    assert re.fullmatch(r"phalanx \w+: stopped; the same command (continues|begins anew)", lines[0])
+    assert re.fullmatch(r"phalanx \w+: stopped; the same command (continues|starts again)", lines[0])
     until = time.monotonic() + 2 * SOON  # what multiprocessing starts beside the workers ends by itself
     while any(map(is_alive, started)) and time.monotonic() < until:
         time.sleep(0.01)

@@ -226,7 +226,7 @@ def test_processes_that_write_and_read_at_once_see_whole_samples(tmp_path):
 
 
 def test_the_modules_that_prepare_a_sample_are_listed():
-    """An edit of one of them makes all cached samples anew; of what is passed over here, only types are used,
+    """An edit of one of them invalidates all cached samples; of what is passed over here, only types are used,
     and what finds a file, or reads it right or refuses it."""
     from tests.test_layers import MODULES, imports
 

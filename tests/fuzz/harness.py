@@ -240,7 +240,7 @@ def _cases(form: Format, place: Path, seed: int, first: int, end: float, shared:
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
         good = form.read(good_place)
-        counts, slowest, told = [0, 0], 0.0, time.monotonic()
+        counts, slowest, sent = [0, 0], 0.0, time.monotonic()
         number = first
         while time.monotonic() < end:
             folder = place / f"{form.name.replace(' ', '_')}.{seed}.{number}"
@@ -256,9 +256,9 @@ def _cases(form: Format, place: Path, seed: int, first: int, end: float, shared:
             else:
                 counts[kind == "refused"] += 1
                 shutil.rmtree(folder, ignore_errors=True)
-            if time.monotonic() - told > 0.5:
+            if time.monotonic() - sent > 0.5:
                 sender.send(("counts", counts, slowest))
-                counts, told = [0, 0], time.monotonic()
+                counts, sent = [0, 0], time.monotonic()
         sender.send(("counts", counts, slowest))
         shared[:16] = struct.pack("qd", number, time.monotonic())
 

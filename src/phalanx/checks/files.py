@@ -28,7 +28,7 @@ def find(data: Data) -> tuple[Items, list[Finding]]:
     """Returns all images of train, with their annotations, and of test, and the findings of files and names.
 
     Raises:
-        DataError: there is no image and nothing to say why, or a file or folder that lists them is missing.
+        DataError: no image was found and no finding explains it, or a file or folder that lists them is missing.
     """
     items, findings = FINDERS[data.layout](data)
     findings += _passed_over(data)

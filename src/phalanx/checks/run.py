@@ -31,7 +31,7 @@ def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
         workers: processes; -1: one per core.
 
     Raises:
-        DataError: there is no image and nothing to say why, or a file or folder that lists them is missing.
+        DataError: no image was found and no finding explains it, or a file or folder that lists them is missing.
     """
     assert data.root is not None
     root = data.root

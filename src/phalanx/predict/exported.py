@@ -180,7 +180,7 @@ class ExportFold:
     def _logits(self, images: np.ndarray) -> np.ndarray:
         try:
             return self.session.run(["logits"], {"images": np.ascontiguousarray(images)})[0]
-        except Exception as error:  # of onnxruntime's own kinds, such as for want of memory
+        except Exception as error:  # of onnxruntime's own kinds, such as too little memory
             text = one_line(f"{type(error).__name__}: {error}")
             raise DataError(f"{self.name}: onnxruntime cannot compute it ({text}); {REMEDY}") from None
 

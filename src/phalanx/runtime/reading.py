@@ -39,7 +39,7 @@ csv.field_size_limit(MAX_FIELD)  # of the process; Python's own limit is 131072
 
 
 class MissingFile(DataError):
-    """There is no file of that name."""
+    """No file has that name."""
 
 
 class _Fault(ValueError):

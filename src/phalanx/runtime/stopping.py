@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 10  # seconds for what is done at the end; then the process ends at once
-MESSAGES = {True: "stopped; the same command continues", False: "stopped; the same command begins anew"}
+MESSAGES = {True: "stopped; the same command continues", False: "stopped; the same command starts again"}
 
 
 class Stopped(KeyboardInterrupt):

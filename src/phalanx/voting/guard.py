@@ -86,9 +86,11 @@ class Guard:
                 texts = faults if found.stops else notes
                 texts[pair] = f"{texts[pair]}; {found.text}" if pair in texts else found.text
         wrong = set[int]()
-        told = self._blame(dict(faults), mean, wrong, lambda a, b: self._why(a, b, block))
+        named = self._blame(dict(faults), mean, wrong, lambda a, b: self._why(a, b, block))
         noted = {pair: text for pair, text in notes.items() if not wrong & set(pair)}
-        return Verdict(told, wrong, [f"{self.names[a]} and {self.names[b]} differ: {t}" for (a, b), t in noted.items()])
+        return Verdict(
+            named, wrong, [f"{self.names[a]} and {self.names[b]} differ: {t}" for (a, b), t in noted.items()]
+        )
 
     def _blame(
         self,
