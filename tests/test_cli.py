@@ -1,6 +1,7 @@
 """The commands: help at once and complete, a guess at what was meant."""
 
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -141,6 +142,21 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch):
     monkeypatch.setitem(cli.COMMANDS, "train", (broken, ""))
     with pytest.raises(KeyError):
         cli.main(["train"])
+
+
+def test_temporary_files_of_a_killed_command_go_with_the_next(tmp_path):
+    code = (
+        "import os, signal, sys, tempfile; from phalanx import cli; sys.argv[1:] = ['folds']\n"
+        "def die(words): tempfile.mkdtemp(); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "cli.COMMANDS['folds'] = (die, '')\n"
+        "cli.main()"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    killed = subprocess.run([sys.executable, "-c", code], env=environment, timeout=60)
+    assert killed.returncode == -9
+    assert len(list(tmp_path.rglob("tmp*"))) == 1
+    subprocess.run([sys.executable, "-m", "phalanx", "leaderboard"], env=environment, cwd=tmp_path, timeout=60)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_as_a_module_it_is_the_same_command():

@@ -3,11 +3,13 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from .commands import datasets, scores, submissions, training
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError, shown
+from .runtime.leftovers import temporary_folder
 from .runtime.stopping import MESSAGES, stoppable
 from .runtime.terminal import close_streams, open_streams
 from .runtime.waiting import wait_briefly
@@ -87,7 +89,11 @@ def run(words: list[str], *, at_exit: bool = False) -> int:
         if "-h" in rest or "--help" in rest:
             print(text, end="")
             return 0
-        with stoppable(stop_line, at_exit=at_exit) as outermost:
+        with ExitStack() as stack:
+            outermost = stack.enter_context(stoppable(stop_line, at_exit=at_exit))
+            if at_exit:
+                with suppress(OSError):  # few commands need one, and say what is wrong with it
+                    stack.enter_context(temporary_folder())
             return call(plain_words(rest)) or 0
     except PhalanxError as error:
         print(f"phalanx {shown(command)}: {shown(error)}", file=sys.stderr)

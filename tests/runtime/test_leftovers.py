@@ -208,6 +208,7 @@ def test_temporary_folders_of_killed_processes_are_removed(tmp_path, monkeypatch
     with temporary_folder() as place:
         with temporary_folder() as same:
             assert same == place
+        assert leftovers.tempfile.gettempdir() == str(place)
         (place / "store").touch()
         assert set(tmp_path.iterdir()) == {place, fresh, foreign}
         pid = os.fork()
@@ -218,6 +219,7 @@ def test_temporary_folders_of_killed_processes_are_removed(tmp_path, monkeypatch
         assert os.waitpid(pid, 0)[1] == 0
     assert not place.exists()
     assert leftovers._temporary is None
+    assert leftovers.tempfile.gettempdir() == str(tmp_path)
 
 
 def test_a_tree_is_removed_without_following_links(tmp_path):

@@ -2,12 +2,15 @@
 
 import os
 import signal
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from phalanx.errors import DataError, TrainingError
+from phalanx.runtime.leftovers import temporary_folder
 from phalanx.runtime.processes import Child, together
 
 
@@ -49,6 +52,22 @@ def test_the_first_error_is_told_and_ends_all(way, error, message, tmp_path):
     with pytest.raises(error, match=message):
         together(children)
     assert not any(child.process.is_alive() for child in children)
+
+
+def leave_a_file(said):
+    """As libraries do that clean up at exit, which a process of ours does not come to."""
+    descriptor, path = tempfile.mkstemp()
+    os.close(descriptor)
+    said.write_text(path)
+
+
+def test_temporary_files_of_a_process_go_with_those_of_the_one_that_started_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    said = tmp_path / "said"
+    with temporary_folder() as place:
+        together([Child("one", leave_a_file, said)])
+        assert Path(said.read_text()).parent == place
+    assert list(tmp_path.iterdir()) == [said]
 
 
 @pytest.fixture

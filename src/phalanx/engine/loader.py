@@ -1,6 +1,5 @@
 """Brings the batches of an epoch to the device, step by step, from any place on, and measures how long that took."""
 
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -134,7 +133,5 @@ def waiting_advice(config: Config, device: torch.device, fraction: float) -> str
 def _begin_worker(temporary: Path | None, worker: int) -> None:
     import cv2
 
-    begin_child()
-    if temporary is not None:
-        tempfile.tempdir = str(temporary)  # for its sockets
+    begin_child(temporary)
     cv2.setNumThreads(1)

@@ -14,6 +14,8 @@ from statistics import NormalDist
 import numpy as np
 from openpyxl import Workbook
 
+from ..runtime.leftovers import temporary_folder
+
 HEIGHT = {True: (174.0, 6.0), False: (161.0, 5.5)}  # cm, mean and spread; True: male
 MALE_TRAIN, MALE_TEST = 0.44, 0.59  # the competition's test set has 1.34 times the males of its training set
 MALE = ("M", "M", "M", "male", "Male", "MALE", " M", "m", "M.", "남", "man", "_M")
@@ -88,7 +90,8 @@ def write_sheet(people: list[Patient], seed: int, path: Path) -> None:
         row = [person.age, spelled, round(person.height, 1), round(person.weight, 1)]
         sheet.append([person.group, *(None if rng.random() < MISSING else cell for cell in row)])
     raw = io.BytesIO()
-    book.save(raw)
+    with temporary_folder():  # openpyxl writes each sheet into a file first
+        book.save(raw)
     with zipfile.ZipFile(raw) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
         for name in source.namelist():
             content = source.read(name)

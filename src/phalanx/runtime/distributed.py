@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .leftovers import adopt, temporary_folder
+from .leftovers import temporary_folder
 from .processes import Child, together
 
 TIMEOUT = timedelta(days=2)  # others wait while the first predicts or writes; a process that fails ends all
@@ -111,7 +111,6 @@ def launch(devices: Sequence[str], function: Callable[..., Any], *arguments: Any
 
 def _rank(rank: int, devices: list[str], meeting: Path, function: Callable[..., Any], arguments: tuple) -> None:
     device = torch.device(devices[rank])
-    adopt(meeting)
     if rank:  # what all would say, the first says
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if device.type == "cuda":

@@ -195,7 +195,8 @@ _temporary: Path | None = None
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for temporary files, removed in the end; those of killed processes of this user are removed first.
+    """A folder for temporary files, of libraries too, removed in the end; those of killed processes of this user are
+    removed first.
 
     Within another call, and after :func:`adopt`, it is that one's.
     """
@@ -204,22 +205,23 @@ def temporary_folder() -> Iterator[Path]:
         yield _temporary
         return
     home = Path(tempfile.gettempdir())
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / f"torchinductor_{os.getuid()}"))  # to last longer
     _clear_temporary(home)
     place = Path(tempfile.mkdtemp(prefix="phalanx-", dir=home))
     descriptor = _hold(place / LOCK, place)
-    _temporary = place
+    adopt(place)
     try:
         yield place
     finally:
-        _temporary = None
+        _temporary, tempfile.tempdir = None, str(home)
         shutil.rmtree(place, ignore_errors=True)
         os.close(descriptor)
 
 
 def adopt(place: Path) -> None:
-    """Makes the temporary folder of the process that started this one that of this process."""
+    """Makes ``place``, of the process that started this one, the folder for all temporary files of this process."""
     global _temporary
-    _temporary = place
+    _temporary, tempfile.tempdir = place, str(place)
 
 
 def current_temporary_folder() -> Path | None:

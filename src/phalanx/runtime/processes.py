@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from ..errors import PhalanxError, TrainingError
+from .leftovers import adopt, current_temporary_folder
 from .lifeline import end_with_parent
 from .stopping import SIGNALS, deferred
 
@@ -34,7 +36,8 @@ class Child:
         context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
         self.name = name
         self.report, theirs = context.Pipe(duplex=False)
-        self.process = context.Process(target=_run, args=(_Tie(), theirs, function, arguments), name=name)
+        given = (_Tie(), theirs, current_temporary_folder(), function, arguments)
+        self.process = context.Process(target=_run, args=given, name=name)
         try:
             with deferred():
                 self.process.start()
@@ -206,8 +209,10 @@ class _Tie:
         return end_with_parent, (os.getpid(),)
 
 
-def _run(tie: Any, report: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    begin_child()
+def _run(
+    tie: Any, report: Connection, temporary: Path | None, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    begin_child(temporary)
     os.setpgrp()
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which would count as leaked after os._exit
     code = 0
@@ -227,9 +232,15 @@ def _run(tie: Any, report: Connection, function: Callable[..., Any], arguments: 
     os._exit(code)  # without waiting for partners that may be gone
 
 
-def begin_child() -> None:
+def begin_child(temporary: Path | None) -> None:
     """To be called first in a process of `multiprocessing`: it ends with the one that started it, be that by SIGKILL,
-    and leaves Ctrl-C to it."""
+    and leaves Ctrl-C to it.
+
+    Args:
+        temporary: the folder for temporary files of the one that started it, which removes what is left there.
+    """
+    if temporary is not None:
+        adopt(temporary)
     parent = multiprocessing.parent_process()
     assert parent is not None
     assert parent.pid is not None
