@@ -132,16 +132,25 @@ def _image_permutation(pair: Pair, block: Block, max_residual: float) -> str:
     if len(names) < 2:
         return ""
     sampled = np.unique(np.linspace(0, len(names) - 1, 24).round().astype(int))
-    cost = _median_distances(one[sampled].swapaxes(0, 1)[:, :, None], other.swapaxes(0, 1)[:, None])  # over classes
+    cost = _between_images(one[sampled], other)
     best, own = cost.argmin(axis=1), cost[np.arange(len(sampled)), sampled]
     left = cost.min(axis=1)
     fits = _explained(left, own, max_residual) & ((left <= max_residual) | (len(names) >= MIN_IMAGES))
     # A single image that fits all others is the typical one, and the member one that always predicts it.
     if 2 * fits.sum() <= len(sampled) or len(set(best[fits].tolist())) * 3 < fits.sum() * 2:
         return ""
+    # Among many images one fits by chance, but seldom each the other best.
+    mutual = _between_images(other[best[fits]], one).argmin(axis=1) == sampled[fits]
+    if 2 * mutual.sum() < len(mutual):
+        return ""
     first = int(fits.argmax())
     one_name, other_name = names[sampled[first]], names[best[first]]
     return f"images have other names: {one_name} of {pair.names[0]} is {other_name} of {pair.names[1]}"
+
+
+def _between_images(one: Centres, other: Centres) -> np.ndarray:
+    """float64[P, Q]: median distance over the classes of each of P images from each of Q."""
+    return _median_distances(one.swapaxes(0, 1)[:, :, None], other.swapaxes(0, 1)[:, None])
 
 
 def _explained(left: np.ndarray, before: np.ndarray, max_residual: float) -> np.ndarray:
