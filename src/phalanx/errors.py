@@ -40,6 +40,16 @@ def brief(value: object, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def one_line(text: str, most: int = 300) -> str:
+    """A text that others wrote as part of a message: printable, in one line, and not longer than ``most``.
+
+    >>> one_line("two\\n lines", most=8)
+    'two l...'
+    """
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 4 * most]).split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 class PhalanxError(ValueError):
     """A user's mistake or a broken input. The command line prints its text, without a traceback, and exits 2.
 

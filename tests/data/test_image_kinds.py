@@ -1,6 +1,5 @@
 """Image files as tools turn, store, pack and damage them: each is read right, or refused in a line that names it."""
 
-import io
 import os
 import re
 import struct
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from tests.data.pictures import encoded, exif
 from tests.data.tiffs import tiff
 
 from phalanx.data.headers import MAX_PIXELS, MAX_SIDE
@@ -35,18 +35,6 @@ def grey(deep):
 def put(tmp_path, content, name="x.png"):
     (tmp_path / name).write_bytes(content)
     return tmp_path / name
-
-
-def saved(image, kind, **options):
-    content = io.BytesIO()
-    Image.fromarray(image).save(content, kind, **options)
-    return content.getvalue()
-
-
-def exif(orientation):
-    block = Image.Exif()
-    block[274] = orientation
-    return block
 
 
 def refused(path, says):
@@ -76,11 +64,11 @@ def rows(image):
 def test_images_are_turned_as_their_orientation_says(tmp_path, grey, deep, kind, orientation):
     image = {"deep PNG": deep, "colour JPEG": np.dstack([grey] * 3), "WEBP": np.dstack([grey] * 3)}.get(kind, grey)
     options = {"JPEG": {"quality": 100}, "WEBP": {"lossless": True}}.get(kind.split()[-1], {})
-    plain = read_grey(put(tmp_path, saved(image, kind.split()[-1], **options)))
+    plain = read_grey(put(tmp_path, encoded(image, kind.split()[-1], **options)))
     if kind == "TIFF":
         content = tiff(grey.tobytes(), SHAPE, 8, t274=orientation)
     else:
-        content = saved(image, kind.split()[-1], exif=exif(orientation), **options)
+        content = encoded(image, kind.split()[-1], exif=exif(orientation), **options)
     turned = Image.fromarray(plain)
     turned.getexif()[274] = orientation
     want = np.asarray(ImageOps.exif_transpose(turned))
@@ -101,7 +89,7 @@ def test_damaged_exif_turns_nothing(tmp_path, grey, block):
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
 def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path, grey, value):
-    path = put(tmp_path, saved(grey, "PNG", exif=exif(value)))
+    path = put(tmp_path, encoded(grey, "PNG", exif=exif(value)))
     np.testing.assert_array_equal(read_grey(path), grey)
 
 
@@ -115,7 +103,7 @@ def test_a_thumbnail_within_exif_has_no_say(tmp_path, grey):
 
 
 def test_masks_are_turned_too(tmp_path, grey):
-    path = put(tmp_path, saved(grey >> 3, "PNG", exif=exif(6)))
+    path = put(tmp_path, encoded(grey >> 3, "PNG", exif=exif(6)))
     np.testing.assert_array_equal(read_labels(path), np.rot90(grey >> 3, -1))
     np.testing.assert_array_equal(read_mask(path), np.rot90(grey >> 3, -1) > 0)
 
@@ -163,11 +151,11 @@ PLAIN = {
     "deflate with differences": lambda g, d: (
         tiff(zlib.compress(np.diff(d, axis=1, prepend=np.uint16(0)).tobytes()), SHAPE, 16, t259=32946, t317=2), g
     ),
-    "LZW": lambda g, d: (saved(d, "TIFF", compression="tiff_lzw"), g),
-    "LZW with differences": lambda g, d: (saved(d, "TIFF", compression="tiff_lzw", tiffinfo={317: 2}), g),
-    "LZW in strips": lambda g, d: (saved(d, "TIFF", compression="tiff_lzw", strip_size=500), g),
-    "packbits": lambda g, d: (saved(g, "TIFF", compression="packbits", strip_size=500), g),
-    "fax": lambda g, d: (saved(g > 127, "TIFF", compression="group4"), (g > 127) * np.uint8(255)),
+    "LZW": lambda g, d: (encoded(d, "TIFF", compression="tiff_lzw"), g),
+    "LZW with differences": lambda g, d: (encoded(d, "TIFF", compression="tiff_lzw", tiffinfo={317: 2}), g),
+    "LZW in strips": lambda g, d: (encoded(d, "TIFF", compression="tiff_lzw", strip_size=500), g),
+    "packbits": lambda g, d: (encoded(g, "TIFF", compression="packbits", strip_size=500), g),
+    "fax": lambda g, d: (encoded(g > 127, "TIFF", compression="group4"), (g > 127) * np.uint8(255)),
     "strips": lambda g, d: (tiff([g[:9].tobytes(), g[9:18].tobytes(), g[18:].tobytes()], SHAPE, 8, t278=9), g),
     "tiles": lambda g, d: (tiff(tiles(d), SHAPE, 16, tile=(16, 16)), g),
     "deflated tiles": lambda g, d: (tiff([zlib.compress(t) for t in tiles(d)], SHAPE, 16, tile=(16, 16), t259=8), g),
@@ -209,7 +197,7 @@ def test_tiff_of_any_kind_shows_what_was_stored(tmp_path, grey, deep, kind):
         (lambda g: tiff(g.tobytes()[:-1], SHAPE, 8), "is cut off; copy it again"),
         (lambda g: tiff(g.tobytes(), SHAPE, 8)[:-9], "is cut off; copy it again"),
         (lambda g: tiff(zlib.compress(g.tobytes())[:-50], SHAPE, 8, t259=8), "is cut off|damaged"),
-        (lambda g: saved(g, "TIFF", compression="tiff_lzw")[:300], "cut off"),
+        (lambda g: encoded(g, "TIFF", compression="tiff_lzw")[:300], "cut off"),
         (lambda g: tiff([g.tobytes()] * 2, SHAPE, 8), "2 strips or tiles"),
         (lambda g: tiff(g.tobytes(), SHAPE, 8, photometric=9), "PhotometricInterpretation 9"),
     ],
@@ -245,7 +233,7 @@ def test_pages_are_refused_unless_they_are_thumbnails_or_masks(tmp_path, grey):
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_animations_are_refused_and_one_picture_is_none(tmp_path, grey, kind):
     image = np.dstack([grey] * 3)
-    several = saved(image, kind, save_all=True, append_images=[Image.fromarray(255 - image)], duration=9)
+    several = encoded(image, kind, save_all=True, append_images=[Image.fromarray(255 - image)], duration=9)
     refused(put(tmp_path, several), "is an animation of 2 pictures; save the one to segment")
     with pytest.raises(DataError, match=r"animation|must be PNG"):
         read_mask(put(tmp_path, several))
@@ -313,7 +301,7 @@ def test_an_image_without_pixels_is_refused(tmp_path, shape):
 
 
 def test_what_follows_the_end_of_a_png_is_not_read_but_counted(tmp_path, grey):
-    content = saved(grey, "PNG")
+    content = encoded(grey, "PNG")
     for more in (b"\0", b"trailing text" * 1000, content):
         path = put(tmp_path, content + more)
         np.testing.assert_array_equal(read_grey(path), grey)
@@ -321,7 +309,7 @@ def test_what_follows_the_end_of_a_png_is_not_read_but_counted(tmp_path, grey):
         assert header_of(path).excess == len(more)
     assert header_of(put(tmp_path, content)).excess == 0
     refused(put(tmp_path, content[:-12]), "the PNG is cut off; copy it again")
-    jpeg_file = saved(grey, "JPEG")
+    jpeg_file = encoded(grey, "JPEG")
     np.testing.assert_array_equal(
         read_grey(put(tmp_path, jpeg_file + b"more")), read_grey(put(tmp_path, jpeg_file, "y.png"))
     )
@@ -329,7 +317,7 @@ def test_what_follows_the_end_of_a_png_is_not_read_but_counted(tmp_path, grey):
 
 @pytest.mark.parametrize("kind", ["JPEG", "BMP", "WEBP"])
 def test_a_cut_file_is_never_half_read(tmp_path, grey, kind):
-    content = saved(np.dstack([grey] * 3), kind)
+    content = encoded(np.dstack([grey] * 3), kind)
     whole = read_grey(put(tmp_path, content))
     refusals = []
     for cut in (1, 2, 3, 10, 50, 100, len(content) // 2):
@@ -376,7 +364,7 @@ def test_masks_of_sixteen_bits_in_any_number_of_channels(tmp_path):
 
 def test_masks_compressed_with_loss_are_refused(tmp_path, grey):
     with pytest.raises(DataError, match=re.escape("x.png: is JPEG, but masks must be PNG")):
-        read_mask(put(tmp_path, saved(grey, "JPEG")))
+        read_mask(put(tmp_path, encoded(grey, "JPEG")))
 
 
 @pytest.mark.parametrize("read", [read_grey, image_size, read_labels, read_mask])

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from PIL import Image
 from tests.data.dicoms import lut, write
+from tests.data.pictures import encoded, exif
 from tests.data.tiffs import tiff
 from tests.fuzz.harness import Format, fuzz, seconds_of_a_test
 
@@ -37,18 +38,6 @@ def read(path):
     assert image.flags.c_contiguous
     header_of(path)
     return image.shape, hashlib.sha256(image).digest()
-
-
-def encoded(image, kind, **options):
-    content = io.BytesIO()
-    Image.fromarray(image).save(content, kind, **options)
-    return content.getvalue()
-
-
-def exif(orientation):
-    block = Image.Exif()
-    block[274] = orientation
-    return block
 
 
 def any_of(folder):

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from ..config import Config
-from ..errors import TrainingError
+from ..errors import TrainingError, one_line
 from ..runs import checkpoint
 from ..runs.reader import RETRAIN
-from ..runtime.reading import as_mapping, as_real, as_whole, one_line
+from ..runtime.reading import as_mapping, as_real, as_whole
 from . import topk
 from .ema import Average
 from .optim import check_moments

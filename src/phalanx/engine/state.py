@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ..runtime.reading import as_mapping, as_real, as_whole, one_line
+from ..errors import one_line
+from ..runtime.reading import as_mapping, as_real, as_whole
 
 
 @dataclass

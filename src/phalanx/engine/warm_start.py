@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ..config import Config, flatten
 from ..data.records import Record
-from ..errors import ConfigError, TrainingError
+from ..errors import ConfigError, TrainingError, one_line
 from ..runs.checkpoint import load_weights
 from ..runs.reader import RETRAIN, FoldRun
-from ..runtime.reading import LIST, MissingFile, one_line, read_mapping
+from ..runtime.reading import LIST, MissingFile, read_mapping
 from ..runtime.terminal import say
 from .task import Task
 

@@ -11,7 +11,7 @@ from pydantic import create_model
 from torch import Tensor, nn
 
 from ..config import Model, Strict, nearest, validate
-from ..errors import ConfigError
+from ..errors import ConfigError, one_line
 from . import hrnet_ocr, lraspp, residual_unet, swin_unetr
 from .activation_checkpointing import checkpoint_blocks
 from .drop_path import constructor_options, set_drop_path
@@ -120,7 +120,7 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
         sizes_that_run = other_sizes(segmenter, size)
         raise ConfigError(
             f"model.arch={model.arch} with model.encoder={model.encoder} does not run at data.size={size}: "
-            f"{one_line(error)}"
+            f"{described(error)}"
             + (f". It runs at {sizes_that_run}" if sizes_that_run else "")
             + advice(model.arch.lower(), model.encoder, size, model.options)
         ) from None
@@ -165,7 +165,7 @@ def build_segmenter(model: Model, *, weights: str | None, classes: int, size: in
             raise no_drop_path(model) from None
         raise ConfigError(
             f"model.arch={model.arch} with model.encoder={model.encoder}, weights={model.weights}, "
-            f"options={model.options}: {one_line(error)}{advice(arch, model.encoder, size, model.options)}"
+            f"options={model.options}: {described(error)}{advice(arch, model.encoder, size, model.options)}"
         ) from None
 
 
@@ -182,9 +182,9 @@ def typed_options(arch: str, options: dict[str, Any]) -> dict[str, Any]:
     return validate(options, create_model("ArchOptions", __base__=Strict, **fields), "model.options").model_dump()
 
 
-def one_line(error: Exception) -> str:
+def described(error: Exception) -> str:
     """Type and text of a third-party error, shortened to one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".removesuffix(": ").removesuffix(".")
+    return one_line(f"{type(error).__name__}: {error}").removesuffix(":").removesuffix(".")
 
 
 def check_weights(model: Model) -> None:

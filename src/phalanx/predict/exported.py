@@ -9,10 +9,10 @@ from pydantic import Field
 
 from ..config import Data, Predict, Strict, validate
 from ..data.records import Record
-from ..errors import ConfigError, DataError, brief
+from ..errors import ConfigError, DataError, brief, one_line
 from ..runtime.files import sha256_file
 from ..runtime.provenance import digest
-from ..runtime.reading import fault, one_line, read_mapping
+from ..runtime.reading import fault, read_mapping
 from .maps import FLOOR, ProbabilityMaps
 from .soft import RunMember, made_with, map_options, on_grids
 from .views import probabilities, views_of

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import OutputError, brief
+from ..errors import OutputError, brief, one_line
 from ..runtime.files import write_bytes
 from ..runtime.provenance import digest
 from ..runtime.reading import (
@@ -25,7 +25,6 @@ from ..runtime.reading import (
     as_whole,
     decode,
     fault,
-    one_line,
     parse_json,
     read_bytes,
 )

@@ -12,7 +12,7 @@ from ..data.attributes import read_sheet, sheet_values
 from ..data.metadata import match
 from ..data.records import Record
 from ..errors import ConfigError, DataError
-from ..models.build import build, one_line
+from ..models.build import build, described
 from ..models.film import ConditionedNetwork
 from ..models.segmenter import dry_run
 from ..runs.checkpoint import check_fit, load_weights
@@ -105,7 +105,7 @@ class FoldMember:
                 keys = "predict.window" if window else "predict.input_size and predict.scales"
                 raise ConfigError(
                     f"{self.name}: its network does not run on {size} x {size} pixels, as {keys} ask for: "
-                    f"{one_line(error)}"
+                    f"{described(error)}"
                 ) from None
 
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ..config import Strict, validate
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, one_line
 from ..masks.stack import Stack
 from ..runtime.files import write_json
-from ..runtime.reading import fault, one_line, read_mapping
+from ..runtime.reading import fault, read_mapping
 from ..runtime.sidecar import MAX_PIXELS
 from .components import Cleaning
 from .maps import ProbabilityMaps, Size, stack_of_parts

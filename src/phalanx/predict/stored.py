@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..data.records import Record
-from ..errors import DataError, OutputError, brief
+from ..errors import DataError, OutputError, brief, one_line
 from ..runtime.files import check_files, refuse_foreign, remove_folder, write_json
 from ..runtime.provenance import digest
-from ..runtime.reading import LIST, as_mapping, as_name, as_names, as_real, one_line, read_mapping
+from ..runtime.reading import LIST, as_mapping, as_name, as_names, as_real, read_mapping
 from ..runtime.sidecar import checked_size
 from .map_file import EARLIER_FORMAT, FORMAT, REMAKE_HINT, read_map
 from .maps import ProbabilityMaps, Size

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..errors import DataError
+from ..errors import DataError, one_line
 from ..runtime.files import sha256_file, write_text
 from ..runtime.locks import lock
 from ..runtime.provenance import commit
-from ..runtime.reading import LIST, MissingFile, fault, one_line, read_rows
+from ..runtime.reading import LIST, MissingFile, fault, read_rows
 from ..runtime.sidecar import read_sidecar
 from .reader import FoldResult, FoldRun, folds_of
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ..config import Config, nearest, read_plain, validate
-from ..errors import ConfigError
+from ..errors import ConfigError, one_line
 from ..runtime.metric import Metric
 from ..runtime.reading import (
     LIST,
@@ -18,7 +18,6 @@ from ..runtime.reading import (
     as_real,
     as_whole,
     fault,
-    one_line,
     read_json_lines,
     read_mapping,
     read_rows,

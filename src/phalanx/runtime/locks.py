@@ -9,10 +9,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..errors import DataError, PhalanxError
+from ..errors import DataError, PhalanxError, one_line
 from .files import write_text
 from .leftovers import in_the_way
-from .reading import one_line, read_text
+from .reading import read_text
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # from file systems that cannot lock, as some network mounts
 _reported: set[Path] = set()  # folders without locks that this process has reported

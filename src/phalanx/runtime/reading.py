@@ -16,7 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import DataError, brief
+from ..errors import DataError, brief, one_line
 
 SMALL = 16 << 20  # bytes of a file about one run, CSV or folder
 LIST = 256 << 20  # bytes of a file with a line or an entry per image, or per event of a training
@@ -49,16 +49,6 @@ class _Fault(ValueError):
 def fault(path: Path, text: str, remedy: str = "") -> DataError:
     """The error about a file: its name, its fault in one line, and the remedy if there is one."""
     return DataError(f"{path}: {one_line(text)}{f'; {remedy}' if remedy else ''}")
-
-
-def one_line(text: str, most: int = 300) -> str:
-    """A text that others wrote as part of a message: printable, in one line, and not longer than ``most``.
-
-    >>> one_line("two\\n lines", most=8)
-    'two l...'
-    """
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 4 * most]).split())
-    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def open_regular(path: Path) -> BufferedReader:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ..config import RUNTIME_KEYS, Config, flatten, validate
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, one_line
 from ..runtime.files import refuse_link, write_text
 from ..runtime.metric import Metric
-from ..runtime.reading import LIST, as_mapping, as_name, as_names, as_real, as_whole, fault, one_line, read_mapping
+from ..runtime.reading import LIST, as_mapping, as_name, as_names, as_real, as_whole, fault, read_mapping
 from .table import Ballot
 
 RESULTS = Path("results/sweep")
