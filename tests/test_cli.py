@@ -19,7 +19,7 @@ from phalanx.phantom.hand import HandOptions
 from phalanx.predict.export import ExportOptions
 from phalanx.visualize.overlay import PictureOptions
 
-HEAVY = ("torch", "hydra", "pydantic", "pandas", "cv2", "numpy", "yaml", "lightning", "matplotlib")
+HEAVY = ("torch", "hydra", "pydantic", "pandas", "cv2", "numpy", "yaml", "matplotlib")
 PROBE = f"""
 import sys
 from phalanx.cli import COMMANDS, main

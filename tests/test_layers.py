@@ -5,6 +5,7 @@ import subprocess
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -153,6 +154,50 @@ def test_what_starts_fast_loads_nothing_heavy(modules, heavy):
     assert done.stdout.split() == []
 
 
+# by a plain training or prediction; several of them take longer to import than all that is used
+UNUSED = [
+    "wandb", "mlflow", "tensorboard", "torch.utils.tensorboard", "lightning", "torchmetrics", "scipy", "sklearn",
+    "matplotlib", "pandas", "albumentations", "onnx", "onnxruntime", "ttach", "openpyxl", "pydicom", "pycocotools",
+]  # fmt: skip
+
+
+def test_predicting_and_training_import_only_what_they_use():
+    code = f"""
+import sys
+from phalanx.config import Model, Optim
+from phalanx.models.build import build
+from phalanx.predict import members, opening, run
+network = build(Model(arch="unet", encoder="tu-test_resnet", weights="none", pointrend=None), classes=2, size=64)
+print("predicting", *[name for name in {[*UNUSED, "hydra"]} if name in sys.modules])
+from phalanx.config import compose
+from phalanx.data import quarantine, root
+from phalanx.engine import fit, optim
+from phalanx.runs import ledger
+from phalanx.tasks import segment
+optim.build_optimizer(network, Optim()).step()
+print("training", *[name for name in {UNUSED} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["predicting", "training"]
+
+
+def test_after_timm_wandb_can_be_imported_and_what_was_imported_stays(monkeypatch):
+    """Without importing either: the names stand for them."""
+    from phalanx.models.libraries import without_wandb
+
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    with without_wandb(), pytest.raises(ImportError):
+        import wandb
+    assert "wandb" not in sys.modules
+    stand_in = ModuleType("wandb")
+    monkeypatch.setitem(sys.modules, "wandb", stand_in)
+    with without_wandb():
+        import wandb
+
+        assert wandb is stand_in
+    assert sys.modules["wandb"] is stand_in
+
+
 def test_scoring_and_voting_by_command_load_no_torch(tmp_path):
     """Each word list is a whole command line, run in one process after the other has left its files."""
     code = """
@@ -166,7 +211,7 @@ for words in (
     "ledger add a.csv", "leaderboard",
 ):
     assert main(words.split()) == 0, words
-print(*[m for m in ("torch", "pandas", "hydra", "albumentations", "lightning") if m in sys.modules], file=sys.stderr)
+print(*[m for m in ("torch", "pandas", "hydra", "albumentations") if m in sys.modules], file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stderr.split()) == (0, [])

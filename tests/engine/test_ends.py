@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.plugins import MixedPrecision
 from tests.engine.stopping import MEASURED, Stopped, stopping
 
 from phalanx.engine.fit import fit
 from phalanx.engine.loop import Trainer
 from phalanx.errors import ConfigError, TrainingError
 from phalanx.runs import checkpoint
+from phalanx.runtime.device import Device
 from phalanx.tasks.segment import Segment
 
 SAME = ("final/weights.safetensors", "best/weights.safetensors", "oof.csv", "last/optimizer.safetensors")
@@ -183,12 +182,11 @@ def test_what_needs_the_held_out_fold_is_refused_without_one_before_anything_is_
 def test_fp16_skips_steps_that_overflow_and_continues_its_scaler(recipe, records, monkeypatch):
     """On a CPU, which has a scaler too. Its first scale is far too large, and grows again while training goes on."""
 
-    def half(accelerator, devices, precision):
-        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**30, growth_interval=2)
-        plugin = MixedPrecision("16-mixed", "cpu", scaler=scaler)
-        return Fabric(accelerator=accelerator, devices=devices, plugins=[plugin])
+    class Half(Device):
+        def scaler(self):
+            return torch.amp.GradScaler("cpu", init_scale=2.0**30, growth_interval=2)
 
-    monkeypatch.setattr("phalanx.engine.loop.Fabric", half)
+    monkeypatch.setattr("phalanx.engine.loop.open_device", lambda *_: Half(torch.device("cpu"), "fp16"))
     config = recipe("unet", epochs=3, data__size=32, checkpoint_minutes=1e-9)
     whole, _ = whole_and_interrupted(config, records, (3, 4))
     scale = json.loads((whole / "last" / "state.json").read_text())["scaler"]["scale"]

@@ -23,6 +23,7 @@ from phalanx.engine.order import BatchOrder
 from phalanx.engine.state import State
 from phalanx.errors import TrainingError
 from phalanx.runs import checkpoint
+from phalanx.runtime.device import Device
 from phalanx.tasks.segment import Segment
 
 NAN, INF = float("nan"), float("inf")
@@ -139,8 +140,11 @@ def began(config, records, task=Segment):
 
 def everything(trainer):
     """All tensors that a step may change."""
-    found = {**trainer.raw.state_dict(), **{f"mean {k}": v for k, v in trainer.average.network.state_dict().items()}}
-    found |= checkpoint.optimizer_tensors(trainer.raw, trainer.optimizer)
+    found = {
+        **trainer.network.state_dict(),
+        **{f"mean {k}": v for k, v in trainer.average.network.state_dict().items()},
+    }
+    found |= checkpoint.optimizer_tensors(trainer.network, trainer.optimizer)
     return {key: value.clone() for key, value in found.items()}
 
 
@@ -212,14 +216,10 @@ def test_poisoned_weights_are_named_and_never_saved_even_with_skip(recipe, recor
 
 def test_with_fp16_a_gradient_that_overflows_is_the_scalers_business_and_a_loss_is_ours(recipe, records):
     """The scaler on the CPU, where nothing overflows by itself."""
-    from lightning.fabric.plugins.precision.amp import MixedPrecision
-
     for where, skipped in (("gradient", 0), ("loss", 1)):
         trainer = began(recipe("fpn", batch=2, on_nan="skip"), records[:6], poisoned(where, when=(2,)))
         scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-        precision = MixedPrecision("16-mixed", "cpu", scaler)
-        precision._desired_input_dtype = torch.bfloat16
-        trainer.fabric._strategy._precision = trainer.fabric._precision = precision
+        trainer.take_step.scaler, trainer.take_step.device = scaler, Device(torch.device("cpu"), "bf16")
         trainer.train_epoch()
         assert trainer.state.skipped == skipped
         assert trainer.state.step == 3

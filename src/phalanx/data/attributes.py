@@ -3,9 +3,9 @@
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from ..config import Data, nearest
 from ..errors import ConfigError, DataError
@@ -19,11 +19,14 @@ from .records import Record, root_of
 from .rotation import BASE, LIMIT, TIP, has_rule, tilt_of_polygons, tilt_of_stack
 from .truth import planes_of
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 ATTRIBUTES = (*COLUMNS, "rotated")
 PARTS = ("low", "middle", "high")  # thirds of a measured column
 
 
-def read_attributes(records: Sequence[Record], data: Data, wanted: Sequence[str]) -> pd.DataFrame:
+def read_attributes(records: Sequence[Record], data: Data, wanted: Sequence[str]) -> "pd.DataFrame":
     """The wanted attributes of each image, indexed by its name; missing if unknown.
 
     Args:
@@ -34,6 +37,8 @@ def read_attributes(records: Sequence[Record], data: Data, wanted: Sequence[str]
         ConfigError: no such attribute, or the data set has no bones to measure rotation on.
         DataError: the sheet is missing or unreadable, or has none of the patients.
     """
+    import pandas as pd
+
     for name in wanted:
         if name not in ATTRIBUTES:
             raise ConfigError(f"{name}: no such attribute of an image{nearest(name, ATTRIBUTES)}")
@@ -55,7 +60,7 @@ def patients_of(records: Sequence[Record]) -> set[str]:
     return {record.group for record in records}
 
 
-def read_sheet(data: Data, wanted: Sequence[str], groups: Collection[str], *, some: bool = True) -> pd.DataFrame:
+def read_sheet(data: Data, wanted: Sequence[str], groups: Collection[str], *, some: bool = True) -> "pd.DataFrame":
     """The metadata sheet at ``data.root``, as :func:`metadata.read_metadata` returns it. Prints what was not understood
     of it, and a line if it has hardly any of the patients.
 
@@ -91,7 +96,7 @@ def other_sheets(root: Path) -> str:
     return f" ({', '.join(names)} is not read; save it under one of these names)" if names else ""
 
 
-def sheet_values(records: Sequence[Record], sheet: pd.DataFrame, wanted: Sequence[str]) -> np.ndarray:
+def sheet_values(records: Sequence[Record], sheet: "pd.DataFrame", wanted: Sequence[str]) -> np.ndarray:
     """float32[N, T] of the wanted columns of a sheet: male 1 and female 0, years, cm, kg; NaN where missing, also for
     patients without a row."""
     rows = rows_of(sheet, [record.group for record in records])
@@ -99,8 +104,10 @@ def sheet_values(records: Sequence[Record], sheet: pd.DataFrame, wanted: Sequenc
     return np.stack([column.to_numpy(np.float32) for column in columns], 1)
 
 
-def strata(attributes: pd.DataFrame) -> pd.DataFrame:
+def strata(attributes: "pd.DataFrame") -> "pd.DataFrame":
     """Attributes as text, for counting: measured columns become thirds, missing values a stratum of their own."""
+    import pandas as pd
+
     named = pd.DataFrame(index=attributes.index)
     for name in attributes.columns:
         column = attributes[name]

@@ -6,8 +6,6 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import Any
 
-import pandas as pd
-
 from ..config.ranges import POSSIBLE
 
 MAX_TEXT = 500  # characters of a cell that are looked at
@@ -31,7 +29,7 @@ def clean(cell: Any) -> str:
     >>> clean("_x0008_남 "), clean(58.0), clean("Ｍ"), clean(None)
     ('남', '58', 'M', '')
     """
-    if cell is None or cell is pd.NaT or (isinstance(cell, float) and cell != cell):
+    if cell is None or type(cell).__name__ == "NaTType" or (isinstance(cell, float) and cell != cell):
         return ""
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)

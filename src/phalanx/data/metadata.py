@@ -6,15 +6,16 @@ A value that is not understood counts as missing and is reported in a note; it i
 import re
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import DataError, brief
 from ..runtime.reading import decode, fault, numbered_rows, read_bytes
 from .cells import MISSING, UNITS, clean, read_number, read_sex
 from .headings import columns_by_meaning, find_headings, patient_columns, words
 from .workbook import Tab, other_kind, read_workbook
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHEETS = ("meta_data.xlsx", "meta_data.csv")  # below a data set's root; the first that exists
 COLUMNS = ("sex", "age", "height", "weight")
@@ -32,7 +33,7 @@ class Rows(NamedTuple):
     places: dict[str, int]
 
 
-def read_metadata(root: Path, groups: Collection[str] = (), wanted: Collection[str] = COLUMNS) -> pd.DataFrame | None:
+def read_metadata(root: Path, groups: Collection[str] = (), wanted: Collection[str] = COLUMNS) -> "pd.DataFrame | None":
     """The metadata of a data set, or None if it has no sheet.
 
     Args:
@@ -51,6 +52,9 @@ def read_metadata(root: Path, groups: Collection[str] = (), wanted: Collection[s
     found = [root / name for name in SHEETS if (root / name).exists()]
     if not found:
         return None
+
+    import pandas as pd
+
     path = found[0]
     notes = [f"{other.name}: not read, since {path.name} exists" for other in found[1:]]
     tabs = read_workbook(path) if path.suffix == ".xlsx" else [_read_csv(path, notes)]
@@ -87,7 +91,7 @@ def read_metadata(root: Path, groups: Collection[str] = (), wanted: Collection[s
     return result
 
 
-def match(table: pd.DataFrame, groups: Iterable[str]) -> dict[str, str]:
+def match(table: "pd.DataFrame", groups: Iterable[str]) -> dict[str, str]:
     """The row of the table for each patient that has one: of the same name or, if only one row and one patient are
     alike, of one that differs in capitals, leading zeros or a decimal point (7 and 007, 12.0 and 12)."""
     names = set(table.index)
@@ -101,14 +105,14 @@ def match(table: pd.DataFrame, groups: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def rows_of(table: pd.DataFrame, groups: Iterable[str]) -> pd.DataFrame:
+def rows_of(table: "pd.DataFrame", groups: Iterable[str]) -> "pd.DataFrame":
     """The rows of the patients in the given order; missing values for those without one."""
     listed = list(groups)
     found = match(table, listed)
     return table.reindex([found.get(group) for group in listed])
 
 
-def mismatch(table: pd.DataFrame, groups: Collection[str]) -> str:
+def mismatch(table: "pd.DataFrame", groups: Collection[str]) -> str:
     """The fault of a sheet in which hardly any of the patients has a row, with examples; empty if it has none."""
     wanted = set(groups)
     found = match(table, wanted)

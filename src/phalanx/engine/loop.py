@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from ..config import Config
@@ -34,8 +33,6 @@ from .task import Task
 from .time_limit import is_over, stop
 from .validation import Validator
 
-FABRIC_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-
 
 class Trainer:
     """The loop over epochs and steps, with its state on disk."""
@@ -44,41 +41,37 @@ class Trainer:
         self.config, self.folder, self.task, self.deadline = config, folder, task, deadline
         self.ranks, self.state = Ranks(), State()
         self.bar = tqdm(disable=True)  # none but while it runs
-        device = open_device(config.device, config.precision)
-        self.fabric = Fabric(
-            accelerator=device.torch.type,
-            devices=[device.torch.index or 0] if device.torch.type == "cuda" else 1,
-            precision=FABRIC_PRECISION[device.precision],  # type: ignore[arg-type]
-        )
-        self.fabric.launch()
-        self.average = Average(task.network.to(device.torch), config.optim.ema)
+        self.device = open_device(config.device, config.precision)
+        device = self.device.torch
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        self.average = Average(task.network.to(device), config.optim.ema)
         self.swa = WeightMean(self.average.network) if config.optim.swa else None
         self.validate = Validator(config, folder, task, self.average.network, self.ranks)
-        self.raw = task.network
+        self.network = task.network
         # after the average was copied, which is not compiled; weights keep their names
         if config.model.compile:
-            check_compiler(device.torch)
-            self.raw.compile()
+            check_compiler(device)
+            self.network.compile()
         scaled = scales_encoder(config.optim)
-        self.stages = encoder_stages(self.raw, config.data.size) if scaled or config.optim.freeze else {}
+        self.stages = encoder_stages(self.network, config.data.size) if scaled or config.optim.freeze else {}
         if config.optim.freeze:
             check_freeze(config.optim.freeze, self.stages)
-        optimizer = build_optimizer(self.raw, config.optim, self.stages if scaled else None)
-        self.network, self.optimizer = self.fabric.setup(self.raw, optimizer)
+        self.optimizer = build_optimizer(self.network, config.optim, self.stages if scaled else None)
         self.take_step = Stepper(
-            config, task, self.fabric, self.raw, self.network, self.optimizer, self.average, self.ranks, self.report,
-            deadline,
+            config, task, self.device, self.device.scaler(), self.network, self.optimizer, self.average, self.ranks,
+            self.report, deadline,
         )  # fmt: skip
         # by its run and fold, a checkpoint of another is refused
         self.checkpoints = Checkpoints(
-            folder, f"{config.name}/{folder.name}", task, self.raw, self.average, self.swa, self.optimizer
+            folder, f"{config.name}/{folder.name}", task, self.network, self.average, self.swa, self.optimizer
         )
-        self.loader = BatchLoader(task, config, device.torch, self.ranks)
-        if self.loader.has_single_images and (layers := pooled_norms(self.raw, config.data.size)):
+        self.loader = BatchLoader(task, config, device, self.ranks)
+        if self.loader.has_single_images and (layers := pooled_norms(self.network, config.data.size)):
             where = f" ({self.loader.order.images} images per epoch, batch={config.batch})"
             raise single_image(layers[0], where)
         self.steps = config.epochs * self.loader.steps_per_epoch
-        check_schedule(optimizer, config.optim, self.steps)
+        check_schedule(self.optimizer, config.optim, self.steps)
         self.waiting, self.speed = 0.0, 0.0  # fraction of the last epoch's time, and images per second
         self.advised = False  # against waiting
 
@@ -117,7 +110,7 @@ class Trainer:
         state, config = self.state, self.config
         self.network.train()
         if config.optim.freeze:
-            freeze(self.raw, config.optim.freeze, self.stages, state.epoch)
+            freeze(self.network, config.optim.freeze, self.stages, state.epoch)
         began, self.loader.waited, images = time.monotonic(), 0.0, state.images
         for count, stream in self.loader.steps(state.epoch, state.batch):
             set_rate(self.optimizer, config.optim, state.step, self.steps, state.lr_reductions, state.lr_factor)
@@ -137,7 +130,7 @@ class Trainer:
         self.speed = (state.images - images) * self.ranks.size / max(1e-9, spent)
         if self.waiting > 0.1 and waited > 5 and not self.advised:
             self.advised = True
-            say(waiting_advice(config, self.fabric.device, self.waiting))
+            say(waiting_advice(config, self.device.torch, self.waiting))
 
     def end_epoch(self) -> None:
         """Logs the epoch, moves the task on, averages, validates and saves."""
@@ -154,7 +147,7 @@ class Trainer:
             self.log(event, state.step, **values)
         if self.swa and config.optim.swa and state.epoch > config.optim.swa.start * config.epochs:
             state.averaged += 1
-            self.swa.add(self.raw, state.averaged)
+            self.swa.add(self.network, state.averaged)
         with predicting():
             self.validate(state, means[self.task.metric.name], self.log)
         self.save()
@@ -165,11 +158,11 @@ class Trainer:
         if self.swa:
             self.network.train()
             if config.optim.freeze:
-                freeze(self.raw, config.optim.freeze, self.stages, config.epochs)
+                freeze(self.network, config.optim.freeze, self.stages, config.epochs)
             batches = (batch for _, part in self.loader.steps(config.epochs, 0) for batch in part)
             mean = self.swa.network
-            with self.fabric.autocast():
-                estimate_norms(mean, self.raw, batches, lambda batch: self.task.step(mean, batch), self.ranks)
+            with self.device.autocast():
+                estimate_norms(mean, self.network, batches, lambda batch: self.task.step(mean, batch), self.ranks)
         if self.ranks.first:
             self.checkpoints.finish(self.state)
 
@@ -204,8 +197,8 @@ class Trainer:
 
     def _memory_gib(self) -> float:
         """The most memory of the device that tensors have taken so far, or of a CPU's process."""
-        if self.fabric.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.fabric.device) / 2**30
+        if self.device.torch.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device.torch) / 2**30
         return peak_memory() / 2**30
 
     def _place(self) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..config import Optim, nearest
 from ..errors import ConfigError
+from ..models.libraries import without_wandb
 from ..runs.checkpoint import NUMBERS
 
 Kind = tuple[tuple[int, ...], torch.dtype]  # of a tensor
@@ -58,7 +59,8 @@ def scales_encoder(config: Optim) -> bool:
 
 def make_optimizer(groups: list[dict[str, Any]], config: Optim) -> torch.optim.Optimizer:
     """The named optimizer with its options. Raises as :func:`check_optimizer`."""
-    from timm.optim import create_optimizer_v2
+    with without_wandb():
+        from timm.optim import create_optimizer_v2
 
     check_optimizer(config)
     return create_optimizer_v2(groups, config.name, lr=config.lr, **_options(config))
@@ -70,7 +72,8 @@ def check_optimizer(config: Optim) -> None:
     Raises:
         ConfigError: an option that it does not have, or a value that it cannot use.
     """
-    from timm.optim import create_optimizer_v2, get_optimizer_class
+    with without_wandb():
+        from timm.optim import create_optimizer_v2, get_optimizer_class
 
     parameters = inspect.signature(get_optimizer_class(config.name, bind_defaults=False)).parameters
     known = set(parameters) - NOT_OPTIONS

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
 from torch import nn
 
 from ..config import Config
 from ..models.norms import refusing_single_values
+from ..runtime.device import Device
 from ..runtime.distributed import Ranks
 from .ema import Average
 from .nonfinite import Part, check_weights, gradient_norm, gradient_trouble, loss_trouble, skip_step, to_host
@@ -24,7 +23,8 @@ class Stepper:
     """Takes optimizer steps.
 
     Args:
-        raw: the network, and ``network``, ``optimizer``: as Fabric wraps it and its optimizer.
+        device: on which the network is.
+        scaler: of fp16's gradients, or None.
         report: called with event, text and values of what happens to a step.
         deadline: moment of ``time.monotonic()`` at which the time of this process is up.
     """
@@ -33,23 +33,18 @@ class Stepper:
         self,
         config: Config,
         task: Task,
-        fabric: Fabric,
-        raw: nn.Module,
+        device: Device,
+        scaler: torch.amp.GradScaler | None,
         network: nn.Module,
-        optimizer: Any,
+        optimizer: torch.optim.Optimizer,
         average: Average,
         ranks: Ranks,
         report: Callable[..., None],
         deadline: float | None,
     ):
-        self.config, self.task, self.fabric, self.ranks, self.report = config, task, fabric, ranks, report
-        self.raw, self.network, self.optimizer, self.average = raw, network, optimizer, average
-        self.statistics, self.deadline = Statistics(raw), deadline
-
-    @property
-    def scaler(self) -> torch.amp.GradScaler | None:
-        """The scaler of fp16's gradients."""
-        return getattr(self.fabric._precision, "scaler", None)
+        self.config, self.task, self.device, self.scaler, self.ranks = config, task, device, scaler, ranks
+        self.network, self.optimizer, self.average, self.report = network, optimizer, average, report
+        self.statistics, self.deadline = Statistics(network), deadline
 
     def __call__(self, state: State, images: int, stream: Iterator[Batch]) -> bool:
         """A step on all micro-batches of a stream; moves the state on.
@@ -65,8 +60,8 @@ class Stepper:
         while self.ranks.any(not self.gradient(state, batches, images, parts)):
             self.shrink(state)
         # gradients and logged values are those of the whole step, wherever its images were
-        self.ranks.sum_gradients(self.raw, sum(len(part.names) for part in parts) / images)
-        norm, names = gradient_norm(self.raw, self.optimizer.optimizer, self.scaler), self.task.value_names
+        self.ranks.sum_gradients(self.network, sum(len(part.names) for part in parts) / images)
+        norm, names = gradient_norm(self.network, self.optimizer, self.scaler), self.task.value_names
         losses, sums, size = to_host(parts, names, norm)
         # fp16's scaler skips steps whose gradient is not finite by itself, while it looks for its scale
         fine = math.isfinite(sum(losses)) and (math.isfinite(size) or self.scaler is not None)
@@ -76,9 +71,13 @@ class Stepper:
             self.skip(state, parts, losses, images)
         else:
             if self.config.optim.clip:
-                torch.nn.utils.clip_grads_with_norm_(self.raw.parameters(), self.config.optim.clip, norm)
-            self.optimizer.step()
-            self.average.update(self.raw, state.step + 1)
+                torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self.config.optim.clip, norm)
+            if self.scaler is None:
+                self.optimizer.step()
+            else:
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+            self.average.update(self.network, state.step + 1)
             state.loss_sum += loss
             state.sums = {name: state.sums.get(name, 0.0) + value for name, value in zip(names, sums, strict=True)}
             state.images += images
@@ -100,10 +99,11 @@ class Stepper:
                 torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
                 for piece in batch.split(state.micro_batch or len(batch.rows)):
                     names = [records[i].name for i in piece.rows.tolist()]
-                    with self.fabric.autocast(), refusing_single_values():
+                    with self.device.autocast(), refusing_single_values():
                         step = self.task.step(self.network, piece)
                     # a mean over the images of the whole step, however it is split
-                    self.fabric.backward(step.loss * (len(names) / images))
+                    loss = step.loss * (len(names) / images)
+                    (loss if self.scaler is None else self.scaler.scale(loss)).backward()
                     parts.append(Part(number, names, step.loss.detach(), step.values, step.diagnose))
         except RuntimeError as error:
             if not out_of_memory(error):
@@ -122,10 +122,10 @@ class Stepper:
     def skip(self, state: State, parts: list[Part], losses: list[float], images: int) -> None:
         """Ends a step that is not finite without changing a weight, or ends training, as ``on_nan`` has it."""
         self.statistics.restore()
-        check_weights(self.raw, state)
+        check_weights(self.network, state)
         seen = self.ranks.gather((loss_trouble(parts, losses), [name for part in parts for name in part.names]))
         trouble = next((found for found, _ in seen if found), None) or gradient_trouble(
-            self.raw, state.batch, -(-images // self.config.batch), [name for _, names in seen for name in names]
+            self.network, state.batch, -(-images // self.config.batch), [name for _, names in seen for name in names]
         )
         text = skip_step(trouble, self.config.on_nan, state)
         if self.scaler is not None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..config import Count, Fraction, nearest
 from ..errors import ConfigError
+from .libraries import without_wandb
 from .segmenter import Auxiliary, Segmenter, init_prior_bias
 from .smp_models import build_encoder, check_encoder
 
@@ -93,7 +94,8 @@ def build(
     Raises:
         ConfigError: another encoder.
     """
-    import timm
+    with without_wandb():
+        import timm
 
     if not encoder.startswith("tu-hrnet_"):
         raise ConfigError(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from .libraries import without_wandb
 
 SECONDS = 10.0  # that a server may take to answer
 
@@ -36,10 +37,12 @@ def prepare_fetch(encoder: str, weights: str) -> None:
 
 def is_stored(encoder: str, weights: str) -> bool:
     """Whether the weights are on this machine, or nothing is known about where they come from."""
-    import segmentation_models_pytorch as smp
-    import timm
     import torch
     from huggingface_hub import try_to_load_from_cache
+
+    with without_wandb():
+        import segmentation_models_pytorch as smp
+        import timm
 
     known: dict[str, Any] = smp.encoders.encoders
     if encoder in known:

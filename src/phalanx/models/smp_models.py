@@ -10,6 +10,7 @@ from torch import nn
 
 from ..config import nearest
 from ..errors import ConfigError
+from .libraries import without_wandb
 from .pretrained import prepare_fetch
 from .segmenter import Segmenter, dry_run
 
@@ -34,7 +35,8 @@ def build_pair(
         ConfigError: an option that is not used. OSError: weights cannot be downloaded.
         Exception: any error of smp or timm about an incompatible pair.
     """
-    import segmentation_models_pytorch as smp
+    with without_wandb():
+        import segmentation_models_pytorch as smp
 
     known = inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[arch].__init__).parameters
     for key in options:  # smp accepts any key, for timm's encoders, and ignores it for others
@@ -59,7 +61,8 @@ def build_encoder(name: str, *, weights: str | None, **options: Any) -> Any:
 
     Raises as :func:`build_pair`.
     """
-    from segmentation_models_pytorch.encoders import get_encoder
+    with without_wandb():
+        from segmentation_models_pytorch.encoders import get_encoder
 
     _prepare_fetch(name, weights, options)
     with warnings.catch_warnings():
@@ -69,7 +72,8 @@ def build_encoder(name: str, *, weights: str | None, **options: Any) -> Any:
 
 def sized(encoder: str, size: int, options: dict[str, Any]) -> dict[str, Any]:
     """Options, with the input size for timm's encoders that are built for one size."""
-    import timm
+    with without_wandb():
+        import timm
 
     before, _, name = encoder.partition("-")
     if before != "tu" or {"img_size", "dynamic_img_size"} & set(options):
@@ -83,8 +87,9 @@ def sized(encoder: str, size: int, options: dict[str, Any]) -> dict[str, Any]:
 
 def check_encoder(name: str) -> None:
     """Raises ConfigError for an encoder unknown to smp and timm (``tu-`` before the name), with the nearest name."""
-    import segmentation_models_pytorch as smp
-    import timm
+    with without_wandb():
+        import segmentation_models_pytorch as smp
+        import timm
 
     before, _, model = name.partition("-")
     if before in ("tu", "timm") and timm.is_model(model):

@@ -26,7 +26,6 @@ from .reader import FORMAT, FoldRun
 
 PACKAGES = (
     "torch",
-    "lightning",
     "segmentation-models-pytorch",
     "timm",
     "albumentations",

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
+from torch.amp import GradScaler
 
 from ..errors import ConfigError
 
@@ -19,6 +20,10 @@ class Device(NamedTuple):
         if self.precision == "32":
             return nullcontext()
         return torch.autocast(self.torch.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
+
+    def scaler(self) -> GradScaler | None:
+        """The scaler that keeps small gradients of fp16 from vanishing; None for other precisions."""
+        return GradScaler(self.torch.type) if self.precision == "fp16" else None
 
 
 def open_device(name: str, precision: str) -> Device:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -145,6 +144,8 @@ class Segment:
         """The patient attributes that the network is conditioned on."""
         if not self.attributes:
             return {}
+        import pandas as pd
+
         names = [record.name for record in self.training_set.records]
         rows = pd.DataFrame(self.attributes["train"].numpy(), columns=self.config.model.metadata, index=names)
         return {"attributes.csv": rows.to_csv(index_label="image_name", lineterminator="\n")}
