@@ -195,6 +195,7 @@ def test_train(place, tiny, plant):
     assert plant(words, before=before, output="runs/r/fold0") > 20
 
 
+@pytest.mark.slow
 def test_train_that_goes_on(place, tiny, plant):
     more = {"epochs": 2, "validate_every": 1, "optim__average_best": 2, "predict__oof_prob": "true"}
     words = ["train", *tiny("unet", fold=0, name="r", runs="runs", **more)]
@@ -223,6 +224,7 @@ def test_check_and_quarantine(place, hands, plant):
     plant(words, codes=(main(words), 0))
 
 
+@pytest.mark.slow
 def test_a_sweep(place, hands, tiny, plant):
     (place / "configs").unlink()
     shutil.copytree(config_folder(), place / "configs", ignore=lambda _, names: ["sweep"] * ("sweep" in names))

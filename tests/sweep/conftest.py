@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from phalanx.cli import main
 from phalanx.config.compose import config_folder
 from phalanx.runtime.metric import Metric
 from phalanx.sweep.results import SweepResult
@@ -43,16 +44,39 @@ rows:
 """
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch, hands, tiny):
-    """A working folder with its own configs: a scale ``tiny`` and tables ``one`` and ``two``, which begin alike."""
-    shutil.copytree(config_folder(), tmp_path / "configs", ignore=lambda folder, names: ["sweep"] * ("sweep" in names))
-    (tmp_path / "configs/experiment/claims_tiny.yaml").write_text("# @package _global_\nepochs: 2\n")
-    with (tmp_path / "configs/published.yaml").open("a") as file:
+def make_place(folder, tiny):
+    """Own configs in a folder: a scale ``tiny`` and tables ``one`` and ``two``, which begin alike."""
+    shutil.copytree(config_folder(), folder / "configs", ignore=lambda _, names: ["sweep"] * ("sweep" in names))
+    (folder / "configs/experiment/claims_tiny.yaml").write_text("# @package _global_\nepochs: 2\n")
+    with (folder / "configs/published.yaml").open("a") as file:
         file.write("tiny: {gain: 0.01, score: validation, recipe: a recipe}\n")
     words = [word for word in tiny("unet", epochs=2) if not word.startswith("data.root")]
-    (tmp_path / "configs/sweep").mkdir()
+    (folder / "configs/sweep").mkdir()
     for name in ("one", "two"):
-        (tmp_path / f"configs/sweep/{name}.yaml").write_text(TABLE.format(overrides=json.dumps(words)))
+        (folder / f"configs/sweep/{name}.yaml").write_text(TABLE.format(overrides=json.dumps(words)))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, tiny):
+    """A working folder as :func:`make_place` makes it."""
+    make_place(tmp_path, tiny)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory, tiny):
+    """A place where both folds of the rows plain and faster were trained on hands that look like ``hands``."""
+    folder = tmp_path_factory.mktemp("swept")
+    make_place(folder, tiny)
+    root = next(word for word in tiny("unet") if word.startswith("data.root"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["sweep", "one", "rows=plain,faster", "fold=0,1", "seeds=0", "scale=tiny", root]) == 0
+    return folder
+
+
+@pytest.fixture
+def trained(place, swept):
+    """``place`` with the runs of :func:`swept`, whose results are not written yet."""
+    shutil.copytree(swept / "runs", place / "runs")

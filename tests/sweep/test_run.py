@@ -78,7 +78,7 @@ def test_a_run_killed_before_its_result_was_written_is_not_trained_again(place, 
     assert len(read_results()) == 1
 
 
-def test_on_several_devices_the_results_are_the_same(place, hands, monkeypatch, capsys):
+def test_on_several_devices_the_results_are_the_same(place, trained, hands, monkeypatch, capsys):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert sweep(hands, "one", "rows=plain,faster", "seeds=0") == 0
     alone = {result.row: result for result in read_results()}
@@ -103,7 +103,7 @@ def test_without_a_data_set_every_row_fails_for_that_reason(place, capsys):
     assert capsys.readouterr().out.count("nowhere") == 4
 
 
-def test_a_row_whose_words_changed_is_stale_and_trained_again(place, hands, capsys):
+def test_a_row_whose_words_changed_is_stale_and_trained_again(place, trained, hands, capsys):
     assert sweep(hands, "one", "rows=faster", "seeds=0") == 0
     file = place / "configs/sweep/one.yaml"
     file.write_text(file.read_text().replace("optim.lr=2e-2", "optim.lr=3e-2"))
@@ -123,7 +123,7 @@ def test_a_row_whose_words_changed_is_stale_and_trained_again(place, hands, caps
     assert "missing" in (changed(result, config) or "")
 
 
-def test_mistakes_in_the_recipe_are_told_before_anything_is_trained(place, hands, capsys):
+def test_mistakes_in_the_recipe_are_told_before_anything_is_trained(place, trained, hands, capsys):
     file = place / "configs/sweep/one.yaml"
     file.write_text(file.read_text().replace("optim.lr=2e-2", "optim.lrr=2e-2").replace("dise", "dice"))
     assert sweep(hands, "one", "rows=plain,faster", "seeds=0") == 1

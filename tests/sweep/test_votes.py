@@ -52,7 +52,7 @@ rows:
 
 
 @pytest.fixture
-def words(place, tiny):
+def words(place, trained, tiny):
     words = json.dumps([word for word in tiny("unet", epochs=2) if not word.startswith("data.root")])
     (place / "configs/sweep/votes.yaml").write_text(VOTES.format(overrides=words))
     (place / "configs/sweep/gap.yaml").write_text(GAP.format(overrides=words))
