@@ -38,7 +38,7 @@ def weights_after_an_epoch(config, records):
     trainer.began = trainer.saved = 0.0
     trainer.save = lambda: None
     trainer.train_epoch()
-    return trainer.raw.state_dict(), trainer.state
+    return trainer.network.state_dict(), trainer.state
 
 
 @pytest.mark.parametrize(("batch", "accumulate"), [(2, 2), (1, 4)])

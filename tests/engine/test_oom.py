@@ -57,7 +57,7 @@ def test_steps_are_those_of_enough_memory(recipe, records, batch, accumulate, li
     config = recipe(accumulate=accumulate, batch=batch, **SGD)
     large = after_an_epoch(config, records[:7], InDouble)
     small = after_an_epoch(config, records[:7], small_gpu(limit, kind=InDouble))
-    ends = [trainer.raw.state_dict() for trainer in (small, large)]
+    ends = [trainer.network.state_dict() for trainer in (small, large)]
     assert distance(*ends, start_of(config, records[:7])) < 1e-9
     assert max(small.task.tried[len(small.told) :]) <= max(limit, 1)
     assert small.state.micro_batch in (limit, limit // 2 or 1)
@@ -79,10 +79,10 @@ def test_nothing_of_the_abandoned_step_is_left(recipe, records, error, monkeypat
     def look(stepper, state):
         halving(stepper, state)
         gc.collect()
-        seen["gradients"] = [p.grad for p in stepper.raw.parameters() if p.grad is not None]
+        seen["gradients"] = [p.grad for p in stepper.network.parameters() if p.grad is not None]
         seen["graphs"] = [ref for ref in stepper.task.alive if ref() is not None]
         seen["statistics"] = {
-            k: v.clone() for k, v in stepper.raw.state_dict().items() if "running" in k or "num_" in k
+            k: v.clone() for k, v in stepper.network.state_dict().items() if "running" in k or "num_" in k
         }
 
     monkeypatch.setattr(Stepper, "shrink", look)
