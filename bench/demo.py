@@ -4,73 +4,21 @@ of the demo's folds: FPN on MobileNetV3, 160 pixels, BatchNorm, smp's losses, on
     python bench/demo.py [--quick] [--json FILE]
 """
 
-import time
 from pathlib import Path
 from typing import Any
-
-import cv2
-import numpy as np
-import segmentation_models_pytorch as smp
-import torch
 
 from common import flags, keep
 from phalanx.cli import main as phalanx
 from phalanx.commands.demo import run_demo
 from phalanx.config import Data
-from phalanx.data.polygons import rasterise, read_annotations
-from phalanx.data.records import Record, test_records, train_records
 from phalanx.data.truth import read_truth
-from phalanx.masks.planes import unpack
-from phalanx.masks.rle import encode
 from phalanx.phantom.anatomy import HAND_CLASSES
 from phalanx.runs.reader import FoldRun
+from phalanx.runtime.device import open_device
 from phalanx.scoring.score import score
-from phalanx.submission.table import Submission
+from plain import plain_script
 
-SIDE = 160
-
-
-def plain_sample(record: Record) -> tuple[torch.Tensor, torch.Tensor]:
-    """Image float[3, S, S] and masks float[C, S, S], as a plain data set gives them."""
-    image = cv2.imread(str(record.image), cv2.IMREAD_GRAYSCALE)
-    size = image.shape[0]
-    assert record.labels is not None
-    planes = rasterise(read_annotations(record.labels, HAND_CLASSES), image.shape[:2], len(HAND_CLASSES), 1.0)
-    masks = unpack(planes, len(HAND_CLASSES)).astype(np.uint8)
-    if size != SIDE:
-        image = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-        masks = np.stack([cv2.resize(mask, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST) for mask in masks])
-    return torch.from_numpy(image / 255).float().expand(3, SIDE, SIDE), torch.from_numpy(masks).float()
-
-
-def plain_script(root: Path, seconds: float, seed: int) -> Submission:
-    """Trains the plain model for so many seconds and predicts the test images."""
-    torch.manual_seed(seed)
-    samples = [plain_sample(record) for record in train_records(root)]
-    model = smp.FPN("tu-mobilenetv3_large_100", encoder_weights=None, classes=len(HAND_CLASSES))
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-    dice, bce = smp.losses.DiceLoss("multilabel"), torch.nn.BCEWithLogitsLoss()
-    began = time.monotonic()
-    while time.monotonic() - began < seconds:
-        for part in torch.randperm(len(samples)).split(8):
-            images, masks = (torch.stack(parts) for parts in zip(*[samples[i] for i in part], strict=True))
-            if torch.rand(()) < 0.5:
-                images, masks = images.flip(3), masks.flip(3)
-            logits = model(images)
-            loss = dice(logits, masks) + bce(logits, masks)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    model.eval()
-    rles, sizes = {}, {}
-    for record in test_records(root):
-        whole = cv2.imread(str(record.image), cv2.IMREAD_GRAYSCALE)
-        small = cv2.resize(whole, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-        with torch.no_grad():
-            maps = model(torch.from_numpy(small / 255).float().expand(1, 3, SIDE, SIDE)).sigmoid()[0].numpy()
-        rles[record.name] = [encode(cv2.resize(one, whole.shape[::-1]) >= 0.5) for one in maps]
-        sizes[record.name] = whole.shape
-    return Submission.of(rles, HAND_CLASSES, sizes, "plain script")
+SIDE, ENCODER = 160, "tu-mobilenetv3_large_100"
 
 
 def main() -> None:
@@ -83,7 +31,9 @@ def main() -> None:
     trained = [result.seconds_train for folder in folds if (result := FoldRun(folder).result)]
     usual = None
     if not args.without_plain:
-        plain = plain_script(root / "data", sum(trained) / len(trained), seed=0)
+        seconds = sum(trained) / len(trained)
+        device = open_device("cpu", "32")
+        plain, *_ = plain_script(root / "data", HAND_CLASSES, device, seconds, seed=0, side=SIDE, encoder=ENCODER)
         place = root / "data" / "test" / "answers_json"
         data = Data(name="demo", root=place, classes=HAND_CLASSES, size=512)
         truth, patients = read_truth(place, data, plain.sizes)

@@ -47,7 +47,13 @@ GPU = torch.cuda.is_available()
 def trainer_of(root: Path, model: str, size: int, workers: int) -> Trainer:
     """A trainer of the hands in ``root``, as `phalanx train` would make it."""
     words = {"model": model, "model.weights": "none", "data.root": str(root), "data.size": str(size)}
-    words |= {"batch": "2", "workers": str(workers), "epochs": "1000", "progress": "false", "checkpoint_minutes": "1e9"}
+    words |= {
+        "batch": "2",
+        "workers": str(workers),
+        "epochs": "1000",
+        "progress": "false",
+        "checkpoint_minutes": "100000",
+    }
     config = compose(words)
     torch.manual_seed(0)
     task = Segment(config, train_records(root), [])

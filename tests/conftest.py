@@ -10,6 +10,24 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 hypothesis.settings.register_profile("shared machine", deadline=None)  # a busy core is no failure
 hypothesis.settings.load_profile("shared machine")
 
+
+def pytest_configure(config):
+    """Tests compute on the CPU wherever they run, but for those marked gpu."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(items):
+    """Skips tests marked gpu where there is none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
 COMMON = [
     "data.size=64", "folds=2", "epochs=6", "batch=2", "workers=0", "progress=false", "validate_every=2", "device=cpu",
     "augment=none", "optim.lr=1e-2", "optim.ema=0.5",

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -25,20 +26,30 @@ def all_formats(place: Path) -> list[Format]:
             folder = place / path.stem
             folder.mkdir()
             found += module.formats(folder)
+    names = [form.name for form in found]
+    assert len(set(names)) == len(names), sorted(name for name in names if names.count(name) > 1)
     return found
 
 
 def run(
-    place: Path, seconds: float, *, processes: int = 2, seed: int = 0, only: list[str] | None = None
+    place: Path,
+    seconds: float,
+    *,
+    processes: int = 2,
+    seed: int = 0,
+    only: list[str] | None = None,
+    done: Callable[[Report], None] = lambda report: None,
 ) -> list[Report]:
-    """Tries each format for its share of ``seconds``."""
+    """Tries each format for its share of ``seconds``; ``done`` is called with each report as soon as it is there."""
     formats = [form for form in all_formats(place) if not only or form.name in only]
     share = seconds * processes / max(1, len(formats))
 
     def one(form: Format) -> Report:
         folder = place / form.name.replace(" ", "_")
         folder.mkdir()
-        return fuzz(form, folder, seconds=share, seed=seed)
+        report = fuzz(form, folder, seconds=share, seed=seed)
+        done(report)
+        return report
 
     with ThreadPoolExecutor(processes) as pool:
         return list(pool.map(one, formats))
@@ -56,11 +67,17 @@ def main() -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     place = Path(tempfile.mkdtemp(prefix="fuzz."))  # with the files of findings
     only = [name for name in given.only.split(",") if name]
-    reports = run(place, given.seconds, processes=given.processes, seed=given.seed, only=only)
-    print(summary(reports))
+    reports = list[Report]()
+
+    def done(report: Report) -> None:  # an hour's work is not lost with the last format
+        reports.append(report)
+        print(summary([report]), flush=True)
+        if given.json:
+            given.json.write_text(json.dumps([asdict(r) for r in reports], indent=1) + "\n", encoding="utf-8")
+
+    run(place, given.seconds, processes=given.processes, seed=given.seed, only=only, done=done)
+    print(summary(reports).splitlines()[-1])
     print(f"files of findings: {place}")
-    if given.json:
-        given.json.write_text(json.dumps([asdict(report) for report in reports], indent=1) + "\n", encoding="utf-8")
     return int(any(report.findings for report in reports))
 
 

@@ -56,13 +56,13 @@ def formats(place: Path) -> list[Format]:
     other = {f"y{Path(name).suffix}": data for name, data in files.items()}
     return [
         Format("submission", files, read_with_sidecar, damaged=["x.csv"], sealed=True, text=True),
-        Format("sidecar", files, read_with_sidecar, damaged=["x.json"], text=True),
+        Format("sidecar beside", files, read_with_sidecar, damaged=["x.json"], text=True),
         Format("submission alone", {"x.csv": files["x.csv"]}, read_alone, text=True),
         Format("submissions", {"x.csv": files["x.csv"], "y.csv": other["y.csv"]}, read_pair, text=True),
     ]  # fmt: skip
 
 
-NAMES = ["submission", "sidecar", "submission alone", "submissions"]
+NAMES = ["submission", "sidecar beside", "submission alone", "submissions"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,301 @@
+"""All that needs a GPU, in one command: steps of training, losses, norms, memory, a race, the tests marked gpu.
+
+Sections run in order of worth, each within its part of the time, and the rows are written after each, so that a call
+that is cut off has kept what it measured. Every case is a process of its own. ``--root`` is a data set in the
+competition's layout with answers for its test images, for a race of equal time. What time is left goes to
+`phalanx sweep` at the scale ``gpu``, which goes on from call to call.
+
+    python bench/gpu.py [--minutes 8] [--root DATASET] [--experiment NAME] [--json FILE] [--only SECTION] [--quick]
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import torch
+
+from common import flags, keep
+from phalanx.phantom.hand import make_hands
+
+HERE = Path(__file__).resolve().parent
+Row = dict[str, Any]
+LARGE = ("convnextv2_base_upernet", "hrnet_w48_ocr")
+NEEDED = {"pytest": "the tests marked gpu", "triton": "the kernels of losses and norms"}
+ROW = (  # of a step
+    ("ms", "a step", "ms"),
+    ("busy", "the GPU's own work", "ms"),
+    ("launches", "launches of kernels", "launches"),
+    ("gib", "peak memory", "GiB"),
+)
+
+
+class Sizes(NamedTuple):
+    """What is measured, on a GPU or to see that the script runs."""
+
+    model: str
+    small: tuple[int, int]  # side and batch
+    large: tuple[int, int]
+    steps: int
+    repeats: int
+    norms: tuple[list[int], ...]
+    race: float  # seconds
+
+
+ON_GPU = Sizes("fpn_b3", (512, 8), (2048, 2), 20, 20, ([8, 48, 256, 256], [2, 144, 1024, 1024], [8, 256, 128, 128]), 75)
+QUICK = Sizes("fpn_light", (64, 2), (96, 2), 2, 1, ([2, 16, 16, 16],), 3)
+
+
+class Bench:
+    """The rows so far, and the time that is left."""
+
+    def __init__(self, sizes: Sizes, seconds: float, file: Path | None, scratch: Path, root: Path | None, recipe: str):
+        self.sizes, self.file, self.scratch, self.root, self.recipe = sizes, file, scratch, root, recipe
+        self.end, self.rows, self.until = time.monotonic() + seconds, list[Row](), 0.0
+
+    @property
+    def left(self) -> float:
+        """Seconds of the section."""
+        return min(self.until, self.end) - time.monotonic()
+
+    def case(self, kind: str, kernels: str = "torch", **options: Any) -> dict[str, Any] | None:
+        """A case of gpu_cases.py; None, with a line that says why, if it fails or the time is over."""
+        words = [sys.executable, str(HERE / "gpu_cases.py"), json.dumps([kind, options])]
+        if self.left < 3:
+            return None
+        environment = os.environ | {"PHALANX_KERNELS": kernels}
+        try:
+            done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=self.left)
+        except subprocess.TimeoutExpired:
+            print(f"{kind} {options}: cut off, its section's time is over", flush=True)
+            return None
+        if done.returncode:
+            print(f"{kind} {options} {kernels}: {done.stderr.strip()[-600:]}", flush=True)
+            return None
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def add(self, claim: str, ours: float | None, baseline: float | None = None, unit: str = "ms") -> None:
+        """A row, printed and kept; nothing of what was not measured."""
+        if ours is None:
+            return
+        self.rows.append({"claim": claim, "ours": ours, "baseline": baseline, "unit": unit})
+        ratio = f"  {baseline:9.4g}  x{baseline / ours:.3f}" if baseline is not None and ours else ""
+        print(f"{claim:84} {ours:9.4g}{ratio} {unit}", flush=True)
+        keep([row | {"gpu": gpu_name()} for row in self.rows], self.file)
+
+
+def steps_of(bench: Bench, size: int, batch: int) -> None:
+    """Steps of one size: ours by either kind of kernels, and with parts left out or exchanged; the plain script's."""
+    sizes, root = bench.sizes, str(hands(bench, size))
+    where = f"{size} px, batch {batch}"
+    base = {"root": root, "model": sizes.model, "size": size, "batch": batch, "loss": "bce+dice", "steps": sizes.steps}
+    plain = bench.case("step", who="plain", **base) or {}
+    whole = {kind: bench.case("step", kind, who="ours", **base) or {} for kind in kernels()}
+    for kind, found in whole.items():
+        for key, what, unit in ROW:
+            bench.add(f"{where}, {kind}: {what}", found.get(key), plain.get(key), unit)
+        bench.add(f"{where}, {kind}: memory as planned (baseline: peak)", found.get("planned"), found.get("gib"), "GiB")
+    best = min((found.get("ms", float("inf")), kind) for kind, found in whole.items())[1]
+    for name, more in (
+        ("with Lovasz instead of Dice", {"loss": "lovasz"}),
+        ("without the point head", {"model.pointrend": "null"}),
+        ("norm=batch", {"model.norm": "batch"}),
+        ("precision=fp16", {"precision": "fp16"}),
+    ):
+        if torch.cuda.is_available() or "precision" not in more:
+            found = bench.case("step", best, who="ours", **base | more) or {}
+            bench.add(f"{where}, {best}: a step, {name}", found.get("ms"), whole[best].get("ms"))
+            bench.add(f"{where}, {best}: peak memory, {name}", found.get("gib"), whole[best].get("gib"), "GiB")
+    for who in ("plain compiled", "plain channels_last"):
+        if torch.cuda.is_available():
+            found = bench.case("step", who=who, **base) or {}
+            bench.add(f"{where}: a step (baseline: {who})", whole[best].get("ms"), found.get("ms"))
+
+
+def alone(bench: Bench) -> None:
+    """Losses and norms by themselves."""
+    (size, batch), repeats = bench.sizes.small, bench.sizes.repeats
+    for name in ("bce+dice", "lovasz"):
+        options = {"size": size, "batch": batch, "classes": 29, "name": name, "repeats": repeats}
+        usual = bench.case("loss", who="smp", **options) or {} if name == "bce+dice" else {}
+        for kind in kernels():
+            found = bench.case("loss", kind, who="ours", **options) or {}
+            where = f"{name}, {size} px, batch {batch}, {kind}"
+            bench.add(f"{where}: forward and gradient", found.get("ms"), usual.get("ms"))
+            bench.add(f"{where}: the GPU's own work", found.get("busy"), usual.get("busy"))
+            bench.add(f"{where}: peak memory", found.get("gib"), usual.get("gib"), "GiB")
+    for shape in bench.sizes.norms:
+        usual = bench.case("norm", norm="batch", shape=shape, repeats=repeats) or {}
+        for kind in kernels():
+            found = bench.case("norm", kind, norm="group", shape=shape, repeats=repeats) or {}
+            where = f"group norm and SiLU of {' x '.join(map(str, shape))}, {kind}"
+            bench.add(f"{where} (baseline: BatchNorm)", found.get("ms"), usual.get("ms"))
+
+
+def same_bits(bench: Bench) -> None:
+    """Two runs of the same steps."""
+    size, batch = bench.sizes.small
+    for kind in kernels():
+        options = {"root": str(hands(bench, size)), "model": bench.sizes.model, "size": size, "batch": batch}
+        found = bench.case("equal", kind, steps=bench.sizes.steps, **options) or {}
+        bench.add(f"largest difference of weights between two runs, {kind}", found.get("difference"), unit="weight")
+
+
+def race(bench: Bench) -> None:
+    """Equal time on the data set at ``root``: Dice on its test images, ours and the plain script's."""
+    if bench.root is None or not (bench.root / "test" / "answers_json").is_dir():
+        print(f"race: skipped, no data set with test/answers_json at --root {bench.root}", flush=True)
+        return
+    size = bench.sizes.small[0]
+    options = {"root": str(bench.root), "recipe": bench.recipe, "model": bench.sizes.model, "size": size,
+               "batch": bench.sizes.small[1], "seconds": bench.sizes.race}  # fmt: skip
+    for kind in kernels()[-1:]:
+        found, usual = bench.case("race", kind, who="ours", **options), bench.case("race", who="plain", **options)
+        if found and usual:
+            where = f"{bench.sizes.race:.0f} s of training at {size} px from scratch"
+            bench.add(f"{where}, {kind}: Dice on unseen images", found["dice"], usual["dice"], "Dice")
+            bench.add(f"{where}, {kind}: steps", found["steps"], usual["steps"], "steps")
+            bench.add(f"{where}, {kind}: seconds", found["seconds"], usual["seconds"], "s")
+            bench.add(f"predicting {found['images']} images, with the start of the command", found["infer"], unit="s")
+
+
+def large_networks(bench: Bench) -> None:
+    """Steps of other networks at the published size."""
+    size, batch = bench.sizes.large
+    for model in LARGE if torch.cuda.is_available() else ():
+        base = {"root": str(hands(bench, size)), "model": model, "size": size, "batch": batch, "loss": "bce+dice"}
+        for kind in kernels():
+            found = bench.case("step", kind, who="ours", steps=5, **base) or {}
+            bench.add(f"{model}, {size} px, batch {batch}, {kind}: a step", found.get("ms"))
+            bench.add(f"{model}, {size} px, batch {batch}, {kind}: the GPU's own work", found.get("busy"))
+            bench.add(
+                f"{model}, {kind}: peak memory (baseline: as planned)", found.get("gib"), found.get("planned"), "GiB"
+            )
+
+
+def other_bench(name: str) -> Callable[[Bench], None]:
+    """A section that runs another bench, whose rows it takes over."""
+
+    def section(bench: Bench) -> None:
+        file = bench.scratch / f"{name}.json"
+        words = [sys.executable, str(HERE / f"{name}.py"), "--json", str(file)]
+        if not torch.cuda.is_available():
+            words.append("--quick")
+        try:
+            subprocess.run(words, check=False, timeout=max(1.0, bench.left))
+        except subprocess.TimeoutExpired:
+            print(f"bench/{name}.py: cut off, its section's time is over", flush=True)
+        if file.is_file():
+            for row in json.loads(file.read_text(encoding="utf-8")):
+                bench.add(f"bench/{name}.py: {row['claim']}", row["ours"], row.get("baseline"), row["unit"])
+
+    return section
+
+
+def marked_tests(bench: Bench) -> None:
+    """The tests marked gpu."""
+    if not torch.cuda.is_available() or importlib.util.find_spec("pytest") is None:
+        print("tests marked gpu: skipped, they need a GPU and pytest", flush=True)
+        return
+    words = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "tests"]
+    try:
+        done = subprocess.run(words, cwd=HERE.parent, check=False, timeout=max(1.0, bench.left))
+        bench.add("tests marked gpu: exit code", done.returncode, unit="0 is all passed")
+    except subprocess.TimeoutExpired:
+        print("tests marked gpu: cut off, their section's time is over", flush=True)
+
+
+def sweep(bench: Bench) -> None:
+    """Published variants that have no result at the scale ``gpu`` yet, until the time is over."""
+    if torch.cuda.is_available():
+        words = [sys.executable, "-m", "phalanx", "sweep", "all", "scale=gpu", "progress=false"]
+        with subprocess.Popen(words, cwd=HERE.parent) as running:
+            try:
+                running.wait(timeout=max(1.0, bench.left))
+            except subprocess.TimeoutExpired:
+                running.terminate()  # the same command continues
+
+
+class Section(NamedTuple):
+    """``share``: the most that it may take, of all the time."""
+
+    name: str
+    share: float
+    run: Callable[[Bench], None]
+
+
+SECTIONS = [
+    Section("small steps", 0.25, lambda bench: steps_of(bench, *bench.sizes.small)),
+    Section("large steps", 0.25, lambda bench: steps_of(bench, *bench.sizes.large)),
+    Section("tests", 0.15, marked_tests),
+    Section("alone", 0.15, alone),
+    Section("race", 0.5, race),
+    Section("same bits", 0.1, same_bits),
+    Section("large networks", 0.2, large_networks),
+    Section("train", 0.3, other_bench("train")),
+    Section("warp", 0.1, other_bench("warp")),
+    Section("sweep", 1.0, sweep),
+]
+
+
+def kernels() -> list[str]:
+    """The kinds that can be tried here."""
+    return ["torch", "triton"] if torch.cuda.is_available() and importlib.util.find_spec("triton") else ["torch"]
+
+
+def gpu_name() -> str:
+    """The GPU with the version of PyTorch."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "without a GPU"
+    return f"{device}, torch {torch.__version__}"
+
+
+def hands(bench: Bench, size: int) -> Path:
+    """A few synthetic hands of a size, made once."""
+    out = bench.scratch / f"hands{size}"
+    if not out.exists():
+        make_hands(out, patients=8, test_patients=1, size=max(size, 128), seed=3, progress=False)
+    return out
+
+
+def main() -> None:
+    parser = flags(__doc__, quick="tiny sizes, also without a GPU: shows that it runs; its numbers mean nothing")
+    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--root", type=Path, help="a data set for the race")
+    parser.add_argument("--experiment", default="teeth_light", help="the recipe of the race, with another network")
+    parser.add_argument("--only", default="", help=f"sections by comma: {', '.join(s.name for s in SECTIONS)}")
+    args = parser.parse_args()
+    if not torch.cuda.is_available() and not args.quick:
+        print("No CUDA device here, nothing is measured; --quick shows that the script runs.")
+        return
+    for module, purpose in NEEDED.items():
+        if importlib.util.find_spec(module) is None:
+            print(f"{module} is not installed: without it there is no measuring {purpose}", flush=True)
+    scratch = Path(tempfile.mkdtemp(prefix="gpu-"))
+    wanted = [name for name in args.only.split(",") if name]
+    try:
+        bench = Bench(
+            QUICK if args.quick else ON_GPU, 60 * args.minutes, args.json, scratch, args.root, args.experiment
+        )
+        for section in SECTIONS:
+            if wanted and section.name not in wanted:
+                continue
+            bench.until = time.monotonic() + section.share * 60 * args.minutes
+            if bench.left < 1:
+                break
+            print(f"-- {section.name}: {bench.left:.0f} s", flush=True)
+            section.run(bench)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+"""One case of bench/gpu.py, in a process of its own: prints a JSON object as its last line.
+
+A step of the engine replays prepared batches through `Trainer.train_epoch`, so that all that surrounds a step counts
+and loading does not. A step of the plain script computes the same network as smp has it, with BatchNorm.
+
+    python bench/gpu_cases.py '["step", {...}]'
+"""
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import torch
+from torch import Tensor, nn
+
+from phalanx.cli import main as phalanx
+from phalanx.config import Config, Data, validate
+from phalanx.config.compose import compose
+from phalanx.config.loss import Loss
+from phalanx.data.dataset import Batch, collate
+from phalanx.data.records import train_records
+from phalanx.data.truth import read_truth
+from phalanx.engine.loop import Trainer
+from phalanx.losses.stages import StagedLoss
+from phalanx.masks.planes_torch import unpack
+from phalanx.models.norms import replace_norms
+from phalanx.profiling.memory import estimate_step
+from phalanx.runtime.device import Device, open_device
+from phalanx.scoring.score import score
+from phalanx.submission.table import Submission
+from phalanx.tasks.segment import Segment
+from plain import PlainLoss, plain_network, plain_script, plain_step
+
+BATCHES = 4  # prepared ones, that steps go through in turn
+LOSSES = {"bce+dice": {"bce": 0.5, "dice": 0.5}, "lovasz": {"bce": 0.5, "lovasz": 0.5}}
+
+
+def recipe(root: str, model: str, size: int, batch: int, loss: str, more: dict[str, str]) -> Config:
+    """A run's recipe on the hands in ``root``, with the point head unless ``more`` leaves it out."""
+    points = {} if more.get("model.pointrend") == "null" else {"point": 1.0}
+    words = {
+        "model": model, "model.weights": "none", "data.root": root, "data.size": str(size), "batch": str(batch),
+        "workers": "0", "epochs": "1000", "progress": "false", "checkpoint_minutes": "100000",
+        "loss.stages": json.dumps([{"weights": LOSSES[loss] | points}]).replace('"', ""),
+    }  # fmt: skip
+    return compose(words | more)
+
+
+def step(root: str, who: str, model: str, size: int, batch: int, loss: str, steps: int, **more: str) -> dict[str, Any]:
+    """A training step: milliseconds, images a second, peak memory, the GPU's own work and launches.
+
+    Args:
+        who: ours, or plain; plain compiled; plain channels_last.
+        more: words of the recipe, of ours.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        config = recipe(root, model, size, batch, loss, more)
+        device = open_device(config.device, config.precision)
+        task = Segment(config, train_records(Path(root)), [])
+        samples = prepared(task, batch)
+        run = ours(config, Path(folder), task, samples) if who == "ours" else plain(who, config, device, samples)
+        run(BATCHES)  # memory, plans of libraries, the optimizer's state
+        run(BATCHES)
+        if device.torch.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        began = clock()
+        run(steps)
+        spent = (clock() - began) / steps
+        found: dict[str, Any] = {"ms": spent * 1e3, "images": batch / spent}
+        if device.torch.type == "cuda":
+            found["gib"] = torch.cuda.max_memory_allocated() / 2**30
+            found |= gpu_work(lambda: run(BATCHES), BATCHES)
+        if who == "ours":
+            planned = estimate_step(
+                config,
+                task.network,
+                size=size,
+                batch=batch,
+                precision=device.precision,
+                gpu=device.torch.type == "cuda",
+            )
+            found["planned"] = planned / 2**30
+    return found
+
+
+def prepared(task: Segment, batch: int) -> list[Batch]:
+    """Batches of the task's training images, in turn."""
+    images = task.training_set
+    return [collate([images[0, (batch * i + k) % len(images)] for k in range(batch)]) for i in range(BATCHES)]
+
+
+def ours(config: Config, folder: Path, task: Segment, samples: list[Batch]) -> Callable[[int], None]:
+    """Runs so many steps of the engine on prepared batches."""
+    trainer = Trainer(config, folder / "fold0", task)
+    trainer.began = trainer.saved = time.monotonic()
+    batches = [batch.to(trainer.device.torch) for batch in samples]
+
+    def run(steps: int) -> None:
+        trainer.state.epoch = trainer.state.batch = 0
+        stream = ((len(batches[0].rows), iter([batches[i % len(batches)]])) for i in range(steps))
+        trainer.loader.steps = lambda epoch, batch: stream  # type: ignore[method-assign]
+        trainer.train_epoch()
+
+    return run
+
+
+def plain(who: str, config: Config, device: Device, samples: list[Batch]) -> Callable[[int], None]:
+    """Runs so many steps of the plain script on the same images and masks, floats on the device."""
+    classes = len(config.data.classes)
+    network = plain_network(config.model.arch, config.model.encoder, classes).to(device.torch).train()
+    if "channels_last" in who:
+        network = network.to(memory_format=torch.channels_last)
+    if "compiled" in who:
+        network.compile()
+    optimizer, loss = torch.optim.AdamW(network.parameters(), 1e-3), PlainLoss()
+    batches = []
+    for sample in samples:
+        image = sample.images.to(device.torch).float() / 255
+        image = image.expand(-1, 3, -1, -1).contiguous(
+            memory_format=torch.channels_last if "channels_last" in who else torch.contiguous_format
+        )
+        batches.append((image, unpack(sample.planes.to(device.torch), slice(0, classes)).float()))
+
+    def run(steps: int) -> None:
+        for i in range(steps):
+            plain_step(network, loss, optimizer, device, *batches[i % len(batches)])
+
+    return run
+
+
+def loss_alone(who: str, size: int, batch: int, classes: int, name: str, repeats: int) -> dict[str, Any]:
+    """Forward and gradient of a loss alone, of half-precision logits: ours, or smp's."""
+    device = open_device("auto", "auto")
+    logits, planes = picture(size, batch, classes, device)
+    if who == "smp":
+        dense, usual = unpack(planes, slice(0, classes)).float(), PlainLoss()
+
+        def run() -> Tensor:
+            return usual(logits.float(), dense)
+
+    else:
+        stages = [{"weights": LOSSES[name]}]
+        staged = StagedLoss(validate({"stages": stages}, Loss), [f"c{i}" for i in range(classes)])
+
+        def run() -> Tensor:
+            return staged(0, logits, None, planes).total
+
+    return timed(lambda: torch.autograd.grad(run(), logits), repeats)
+
+
+def norm_alone(norm: str, shape: list[int], repeats: int) -> dict[str, Any]:
+    """Forward and gradient of a norm and SiLU alone, in half precision."""
+    device = open_device("auto", "auto")
+    layers = replace_norms(nn.Sequential(nn.BatchNorm2d(shape[1]), nn.SiLU()), norm).to(device.torch)
+    half = torch.bfloat16 if device.precision == "bf16" else torch.float32
+    x = torch.randn(shape, device=device.torch, dtype=half, requires_grad=True)
+    upstream = torch.randn(shape, device=device.torch, dtype=half)
+
+    def run() -> None:
+        with device.autocast():
+            y = layers(x)
+        torch.autograd.grad(y, [x, *layers.parameters()], upstream.to(y.dtype))
+
+    return timed(run, repeats)
+
+
+def equal(root: str, model: str, size: int, batch: int, steps: int) -> dict[str, Any]:
+    """The largest difference of the weights of two runs of the same steps."""
+    ends = []
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as folder:
+            config = recipe(root, model, size, batch, "bce+dice", {})
+            torch.manual_seed(0)
+            task = Segment(config, train_records(Path(root)), [])
+            samples = prepared(task, batch)
+            ours(config, Path(folder), task, samples)(steps)
+            ends.append({name: value.double().cpu() for name, value in task.network.state_dict().items()})
+    gaps = [float((ends[0][name] - ends[1][name]).abs().max()) for name in ends[0] if ends[0][name].numel()]
+    return {"difference": max(gaps)}
+
+
+def picture(size: int, batch: int, classes: int, device: Device) -> tuple[Tensor, Tensor]:
+    """Logits [B, C, S, S] of a network that is mostly right, and planes of blocks."""
+    torch.manual_seed(0)
+    planes = torch.randint(0, 256, (batch, -(-classes // 8), size // 32, size // 32), dtype=torch.uint8)
+    planes = planes.repeat_interleave(32, 2).repeat_interleave(32, 3).contiguous().to(device.torch)
+    truth = unpack(planes, slice(0, classes)).float()
+    logits = (truth * 2 - 1) * 3 + torch.randn_like(truth) * 1.2
+    half = torch.bfloat16 if device.precision == "bf16" else torch.float32
+    return logits.to(half).requires_grad_(), planes
+
+
+def timed(run: Callable[[], Any], repeats: int) -> dict[str, Any]:
+    """The median milliseconds of a call, and on a GPU its peak memory and own work."""
+    gpu = torch.cuda.is_available()
+    run()
+    run()
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    spent = []
+    for _ in range(repeats):
+        began = clock()
+        run()
+        spent.append(clock() - began)
+    found: dict[str, Any] = {"ms": statistics.median(spent) * 1e3}
+    if gpu:
+        found["gib"] = torch.cuda.max_memory_allocated() / 2**30
+        found |= gpu_work(run, 1)
+    return found
+
+
+def gpu_work(run: Callable[[], Any], steps: int) -> dict[str, Any]:
+    """Milliseconds in which the GPU computed, and launches of kernels, for each of ``steps`` steps."""
+    from torch.profiler import ProfilerActivity, profile
+
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        run()
+        torch.cuda.synchronize()
+    kernels = [event for event in seen.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    spans = sorted((event.time_range.start, event.time_range.end) for event in kernels)
+    busy, end = 0.0, float("-inf")
+    for start, stop in spans:  # what overlaps counts once
+        busy += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return {"busy": busy / 1e3 / steps, "launches": len(kernels) / steps}
+
+
+def clock() -> float:
+    """Seconds, all GPU work done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def race(root: str, recipe: str, model: str, size: int, batch: int, seconds: float, who: str) -> dict[str, Any]:
+    """Trains from scratch for so many seconds, start and validation left out; Dice on the test images."""
+    config = compose({"experiment": recipe, "data.root": root, "model": model, "model.weights": "none"})
+    device, classes = open_device("auto", "auto"), config.data.classes
+    if who == "plain":
+        made, steps, spent = plain_script(Path(root), classes, device, seconds, seed=0, side=size,
+                                   encoder=config.model.encoder, batch=batch, flip=False)  # fmt: skip
+        return {"dice": dice_of(made, config.data), "steps": steps, "seconds": spent}
+    with tempfile.TemporaryDirectory() as folder:
+        words = [f"experiment={recipe}", f"data.root={root}", f"model={model}", f"data.size={size}", f"batch={batch}"]
+        return raced(config.data, Path(folder), *words, seconds=seconds)
+
+
+def raced(data: Data, folder: Path, *words: str, seconds: float) -> dict[str, Any]:
+    """A run of as many epochs as the time allows, by the pace of a pilot, and its prediction of the test images."""
+    fixed = ["train", "fold=all", "model.weights=none", "workers=8", "progress=false",
+             "validate_every=100000", f"runs={folder}", *words]  # fmt: skip
+    if phalanx([*fixed, "name=pilot", "epochs=3"]):
+        raise SystemExit("the pilot run failed")
+    paces = [event for event in events(folder / "pilot") if event.get("event") == "epoch"]
+    per_epoch = paces[-1]["time"] - paces[-2]["time"] if len(paces) > 1 else seconds
+    epochs = max(1, int(seconds / per_epoch))
+    if phalanx([*fixed, "name=race", f"epochs={epochs}"]):
+        raise SystemExit("the run failed")
+    seen = events(folder / "race")
+    file = folder / "race.csv"
+    began = time.monotonic()
+    infer = [sys.executable, "-m", "phalanx", "infer", "experiment=race", f"runs={folder}", f"data.root={data.root}"]
+    subprocess.run([*infer, f"out={file}", "progress=false"], check=True, stdout=sys.stderr)
+    spent = time.monotonic() - began
+    made = Submission.read(file)
+    trained = [event for event in seen if event.get("event") == "epoch"]
+    return {"dice": dice_of(made, data), "steps": trained[-1]["step"], "seconds": per_epoch * epochs,
+            "infer": spent, "images": len(made.images)}  # fmt: skip
+
+
+def events(run: Path) -> list[dict[str, Any]]:
+    """The log of a run's only fold."""
+    (log,) = run.glob("*/log.jsonl")
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def dice_of(made: Submission, data: Data) -> float:
+    """Mean Dice of a submission on the answers beside the data set."""
+    assert data.root is not None
+    truth, patients = read_truth(Path(data.root) / "test" / "answers_json", data, made.sizes)
+    return score(made, truth, patients).mean
+
+
+CASES: dict[str, Callable[..., dict[str, Any]]] = {
+    "step": step, "loss": loss_alone, "norm": norm_alone, "equal": equal, "race": race,
+}  # fmt: skip
+
+
+def main() -> None:
+    kind, options = json.loads(sys.argv[1])
+    with contextlib.redirect_stdout(sys.stderr):
+        found = CASES[kind](**options)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
