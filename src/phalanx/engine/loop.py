@@ -52,7 +52,7 @@ class Trainer:
             torch.cuda.set_device(device)
         self.average = Average(task.network.to(device), config.optim.ema)
         self.swa = WeightMean(self.average.network) if config.optim.swa else None
-        self.validate = Validator(config, folder, task, self.average.network, self.ranks)
+        self.validate = Validator(config, folder, task, self.average.network, self.device, self.ranks)
         self.network = task.network
         # after the average was copied, which is not compiled; weights keep their names
         if config.model.compile:
