@@ -13,11 +13,12 @@ from phalanx.engine.loop import Trainer
 from phalanx.engine.nonfinite import (  # fmt: skip
     PATIENCE,
     Part,
+    Transfer,
     check_weights,
+    gradient_norms,
     gradient_trouble,
     loss_trouble,
     skip_step,
-    to_host,
 )
 from phalanx.engine.order import BatchOrder
 from phalanx.engine.state import State
@@ -38,13 +39,29 @@ def trouble(*parts):
     return loss_trouble(parts, [p.loss.item() for p in parts])
 
 
+def to_host(parts):
+    transfer = Transfer(parts, ("dice", "loss/bce"), torch.tensor(3.5))
+    transfer.begin()
+    return transfer.read()
+
+
 def test_all_numbers_come_at_once_and_exactly():
-    losses, sums, norm = to_host([part(loss=0.1), part(loss=NAN)], ("dice", "loss/bce"), torch.tensor(3.5))
+    losses, sums, norm = to_host([part(loss=0.1), part(loss=NAN)])
     assert losses[0] == torch.tensor(0.1).item()
     assert losses[1] != losses[1]
     assert sums == [2.0, 1.5]
     assert norm == 3.5
-    assert to_host([], ("dice", "loss/bce"), torch.tensor(3.5)) == ([], [0, 0], 3.5)
+    assert to_host([]) == ([], [0, 0], 3.5)
+
+
+@pytest.mark.parametrize(("loss", "norm", "watched", "bad"), [
+    (1.0, 2.0, True, False), (NAN, 2.0, True, True), (INF, 2.0, False, True), (1.0, INF, True, True),
+    (1.0, NAN, False, False),
+])  # fmt: skip
+def test_the_device_knows_without_the_host_whether_a_step_is_finite(loss, norm, watched, bad):
+    """Without ``norm`` for fp16, whose scaler looks at the gradient."""
+    transfer = Transfer([part(), part(loss=loss)], ("dice",), torch.tensor(norm))
+    assert transfer.trouble(norm=watched).tolist() is bad
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
@@ -66,22 +83,36 @@ def test_a_finite_loss_is_no_trouble():
 def test_a_gradient_names_its_tensor_and_all_images_of_the_step(batches, which):
     network = nn.Linear(2, 1)
     network.weight.grad, network.bias.grad = torch.zeros(1, 2), torch.tensor([INF])
-    assert gradient_trouble(network, 6, batches, ["a.png", "b.png"]) == (
+    norms = gradient_norms(network.named_parameters())
+    network.zero_grad()  # the message comes a step later
+    assert gradient_trouble(norms, 6, batches, ["a.png", "b.png"]) == (
         f"{which}: the gradient is not finite, first in bias (images: a.png, b.png)"
     )
 
 
+def test_norms_are_those_of_each_gradient_and_of_all_and_their_sum_may_be_too_large():
+    network = nn.Linear(2, 1)
+    network.weight.grad, network.bias.grad = torch.tensor([[3.0, 4.0]]), None
+    norms = gradient_norms(network.named_parameters())
+    assert (norms.names, norms.each.tolist(), norms.total.item()) == (["weight"], [5.0], 5.0)
+    assert norms.total == torch.nn.utils.get_total_norm([network.weight.grad])
+    network.weight.grad, network.bias.grad = torch.tensor([[1.5e19, 0.0]]), torch.tensor([1.5e19])
+    norms = gradient_norms(network.named_parameters())
+    assert not norms.total.isfinite()
+    assert "though that of each parameter is (images: a" in gradient_trouble(norms, 0, 1, ["a"])
+
+
 def test_weights_end_training_whatever_is_asked_for():
     network = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
-    check_weights(network, State())
+    check_weights(network.state_dict(), "step 4")
     network[1].running_var.fill_(INF)
     with pytest.raises(TrainingError, match=r"step 4: the weights were not finite before it \(first in 1\.running_var"):
-        check_weights(network, State(step=3))
+        check_weights(network.state_dict(), "step 4")
 
 
 def test_stop_says_how_to_go_on():
     with pytest.raises(TrainingError, match=r"^epoch 2, step 8, batch 3: x\. Nothing of it is saved.*on_nan=skip"):
-        skip_step("batch 3: x", "stop", State(epoch=1, step=7))
+        skip_step(f"{State(epoch=1, step=7).place}, batch 3: x", "stop", State())
 
 
 def test_skip_counts_and_halve_halves_until_it_is_no_accident():

@@ -258,7 +258,7 @@ def test_a_flat_average_counts_folds_and_the_usual_one_members(runs, hands, tmp_
 class Discs:
     """A fold that is sure of the discs."""
 
-    classes, hashes, key, predict, options = CLASSES, {}, "k", Predict(), None
+    classes, hashes, key, predict, options, on_gpu = CLASSES, {}, "k", Predict(), None, False
 
     def __init__(self, name, flip=1):
         self.name, self.found = name, masks(ord(name), images=20)[..., ::flip]

@@ -23,7 +23,7 @@ from phalanx.ensemble.run import part_job
 from phalanx.errors import ConfigError, DataError, PhalanxError
 from phalanx.jobs.job import Job
 from phalanx.predict.journal import Journal, PredictedRow, append, claimed, map_in, part_folder
-from phalanx.predict.maps import ProbabilityMaps
+from phalanx.predict.maps import MapsMean, ProbabilityMaps
 from phalanx.predict.run import write_submission
 from phalanx.voting.agreement import AgreementMonitor
 
@@ -34,6 +34,7 @@ class Noise:
     """A member whose maps follow from the image's name; counts what it is asked for."""
 
     name, classes, hashes, key, needs_images = "noise", ["a", "b"], {"runs/x/fold0": "12"}, "k", True
+    on_gpu = False
     options = None
 
     def __init__(self, fails_at=None):
@@ -495,3 +496,20 @@ def test_devices_are_dealt_to_the_processes():
     assert places(devices="0,cuda:2", workers=3) == ["cuda:0", "cuda:2", "cuda:0"]
     with pytest.raises(ConfigError, match="give one of the two"):
         places(devices="0,1", device="cuda:0")
+
+
+def test_next_to_a_gpu_several_threads_encode_at_once_and_write_the_same_rows(pictures, tmp_path, monkeypatch):
+    """Each encoding of the second call waits for another, so that one after another would never end."""
+    monkeypatch.setattr("phalanx.predict.predictor.cores", lambda: 3)
+    predict(tmp_path / "one.csv", Noise(), pictures[:4], batch=1)
+    together, stack = threading.Barrier(2, timeout=20), MapsMean.stack
+
+    def meeting(mean, threshold):
+        together.wait()
+        return stack(mean, threshold)
+
+    monkeypatch.setattr(MapsMean, "stack", meeting)
+    member = Noise()
+    member.on_gpu = True
+    predict(tmp_path / "two.csv", member, pictures[:4], batch=1)
+    assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()

@@ -7,7 +7,7 @@ from torch import nn
 
 from phalanx.errors import DataError
 from phalanx.predict.maps import FLOOR
-from phalanx.predict.views import crop, views_of
+from phalanx.predict.views import _boxes, _boxes_at_once, crop, views_of
 from phalanx.predict.views import probabilities as cropped
 
 HFLIP = ["hflip"]
@@ -155,3 +155,16 @@ def test_the_eight_views_are_ttachs():
     ours = {view.apply(seen).numpy().tobytes() for view in views_of(["hflip", "vflip", "rotate"])}
     assert ours == {view.augment_image(seen).numpy().tobytes() for view in ttach.aliases.d4_transform()}
     assert len(ours) == 8
+
+
+@pytest.mark.parametrize("limit", [-3.0, 0.0, 2.5, 9.0])
+def test_boxes_are_the_same_by_one_transfer_from_the_device(limit):
+    torch.manual_seed(1)
+    logits = torch.randn(5, 40, 40)
+    logits[0], logits[1, 7:9, 30:] = -20.0, 8.0
+    found = _boxes_at_once(logits, limit)
+    assert found == _boxes(logits, limit) == _boxes(logits.numpy(), limit)
+    assert (found[0] == (0, 0, 0, 0)) == (limit > -20)
+    logits[2, 3, 4] = float("nan")
+    with pytest.raises(DataError, match="outputs NaN"):
+        _boxes_at_once(logits, limit)

@@ -48,6 +48,8 @@ def in_each(device, out, configs, records):
     ranks = Ranks()
     torch.set_num_threads(1)
     found = {"sum": ranks.sum(1.0, ranks.rank), "any": [ranks.any(ranks.rank == 2), ranks.any(False)]}
+    flags = (torch.tensor(ranks.rank == 2), torch.tensor(False))
+    found["on_device"] = [ranks.any_on_device(flag).tolist() for flag in flags]
     found["gather"] = ranks.gather(f"process {ranks.rank}")
     torch.manual_seed(0)
     network, images = Small(), torch.randn(9, 3)
@@ -82,7 +84,7 @@ def epochs(tiny, hands, tmp_path_factory):
 def test_sums_reach_all(epochs):
     for found in epochs[0]:
         assert found["sum"] == [3.0, 3.0]
-        assert found["any"] == [True, False]
+        assert found["any"] == found["on_device"] == [True, False]
         assert found["gather"] == ["process 0", "process 1", "process 2"]
 
 

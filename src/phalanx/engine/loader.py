@@ -17,7 +17,7 @@ from ..runtime.leftovers import current_temporary_folder
 from ..runtime.processes import begin_child, cores
 from ..runtime.stopping import deferred
 from .order import BatchOrder
-from .task import Batch, Task
+from .task import Batch, Part, Task
 
 
 class BatchLoader:
@@ -77,6 +77,27 @@ class BatchLoader:
 
         for images, own in self.order.steps():
             yield images, take(len(own))
+
+
+def evaluation_loader(task: Task, part: Part, config: Config, device: torch.device, ranks: Ranks) -> DataLoader:
+    """This process's batches of a part of the images that are not trained on, in order, again at each iteration.
+
+    For a GPU they are prepared by loader processes, which stay; a computing CPU has none to spare.
+    """
+    images = task.evaluated[part]
+    keys = [(0, i) for i in range(ranks.rank, len(images), ranks.size)]
+    batches = -(-len(keys) // config.predict.batch)
+    workers = min(batches, loader_workers(config, device, ranks.size)) if device.type == "cuda" else 0
+    return DataLoader(
+        images,  # type: ignore[arg-type]
+        config.predict.batch,
+        sampler=keys,
+        num_workers=workers,
+        collate_fn=images.collate,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=partial(_begin_worker, current_temporary_folder()),
+    )
 
 
 def ahead(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:

@@ -34,6 +34,11 @@ from .time_limit import is_over, stop
 from .validation import Validator
 
 
+def runs_ahead(device: torch.device) -> bool:
+    """Whether the host may run ahead of the device by a step: it is a GPU."""
+    return device.type == "cuda"
+
+
 class Trainer:
     """The loop over epochs and steps, with its state on disk."""
 
@@ -47,7 +52,7 @@ class Trainer:
             torch.cuda.set_device(device)
         self.average = Average(task.network.to(device), config.optim.ema)
         self.swa = WeightMean(self.average.network) if config.optim.swa else None
-        self.validate = Validator(config, folder, task, self.average.network, self.ranks)
+        self.validate = Validator(config, folder, task, self.average.network, self.device, self.ranks)
         self.network = task.network
         # after the average was copied, which is not compiled; weights keep their names
         if config.model.compile:
@@ -57,10 +62,11 @@ class Trainer:
         self.stages = encoder_stages(self.network, config.data.size) if scaled or config.optim.freeze else {}
         if config.optim.freeze:
             check_freeze(config.optim.freeze, self.stages)
-        self.optimizer = build_optimizer(self.network, config.optim, self.stages if scaled else None)
+        ahead = runs_ahead(device)
+        self.optimizer = build_optimizer(self.network, config.optim, self.stages if scaled else None, fused=ahead)
         self.take_step = Stepper(
             config, task, self.device, self.device.scaler(), self.network, self.optimizer, self.average, self.ranks,
-            self.report, deadline,
+            self.report, deadline, ahead=ahead,
         )  # fmt: skip
         # by its run and fold, a checkpoint of another is refused
         self.checkpoints = Checkpoints(
@@ -120,11 +126,13 @@ class Trainer:
             # an epoch's last step is saved with the epoch: of a state in between, the log would have it twice
             if state.batch < len(self.loader.order):
                 minutes = config.checkpoint_minutes
-                if over or (minutes and time.monotonic() - self.saved > 60 * minutes):
+                # by agreement, since all of several processes read a step's numbers together
+                if over or (minutes and self.ranks.any(time.monotonic() - self.saved > 60 * minutes)):
                     self.save()
                 if over:
                     self.ranks.barrier()  # one that ends ends all, and the first may still be writing
                     stop(self.folder, config, self._place())
+        self.take_step.read(state)
         waited, spent = self.ranks.sum(self.loader.waited, time.monotonic() - began)
         self.waiting = waited / max(1e-9, spent)
         self.speed = (state.images - images) * self.ranks.size / max(1e-9, spent)
@@ -168,6 +176,7 @@ class Trainer:
 
     def save(self) -> None:
         """Writes ``last``, from which the same command continues."""
+        self.take_step.read(self.state)
         now = time.monotonic()
         self.state.seconds += now - self.began
         self.began = self.saved = now
@@ -183,9 +192,9 @@ class Trainer:
             self.state = state
             say(f"{self.folder}: continues at {self._place()}")
 
-    def report(self, event: str, text: str, **values: Any) -> None:
-        """What happened to the step under way, in the log and on the terminal."""
-        self.log(event, self.state.step + 1, text=text, **values)
+    def report(self, event: str, number: int, text: str, **values: Any) -> None:
+        """What happened to a step, by its number from 1, in the log and on the terminal."""
+        self.log(event, number, text=text, **values)
         say(f"{self.folder}: {text}")
 
     def _bar(self) -> tqdm:

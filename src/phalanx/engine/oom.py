@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from ..errors import TrainingError
@@ -65,7 +65,7 @@ class Statistics:
     def __init__(self, network: nn.Module):
         norms = [module for module in network.modules() if isinstance(module, _NormBase)]
         self.buffers = [buffer for norm in norms for buffer in norm.buffers()]
-        self.saved = [torch.empty_like(buffer) for buffer in self.buffers]
+        self.saved = [buffer.clone() for buffer in self.buffers]
 
     @torch.no_grad()
     def save(self) -> None:
@@ -78,6 +78,21 @@ class Statistics:
         """Sets them to the last copy."""
         if self.buffers:
             torch._foreach_copy_(self.buffers, self.saved)
+
+    @torch.no_grad()
+    def restore_if(self, flag: Tensor) -> None:
+        """Sets them to the last copy if a flag, bool[] on the device, is set, without a wait for it."""
+        for width, kind in ((4, torch.int32), (8, torch.int64)):  # as bits: whatever is not finite times 0 is 0
+            both = [pair for pair in zip(self.buffers, self.saved, strict=True) if pair[0].element_size() == width]
+            if both:
+                now, before = ([tensor.view(kind) for tensor in found] for found in zip(*both, strict=True))
+                torch._foreach_mul_(now, (~flag).to(kind))
+                torch._foreach_add_(now, torch._foreach_mul(before, flag.to(kind)))
+
+    def before(self, network: nn.Module) -> dict[str, Tensor]:
+        """The weights and buffers of the network, with the last copy of the statistics."""
+        saved = {id(buffer): copy for buffer, copy in zip(self.buffers, self.saved, strict=True)}
+        return {name: saved.get(id(value), value) for name, value in network.state_dict(keep_vars=True).items()}
 
 
 def halve_micro_batch(state: State, batch: int, statistics: Statistics) -> str:

@@ -13,6 +13,7 @@ from ..errors import ConfigError
 from ..models.libraries import without_wandb
 from ..runs.checkpoint import NUMBERS
 
+FUSED = (torch.optim.Adam, torch.optim.AdamW)  # torch's fused SGD has no momentum after a first step that was skipped
 Kind = tuple[tuple[int, ...], torch.dtype]  # of a tensor
 
 # of every optimizer: what the recipe says elsewhere, and what changes speed or bits and not the method
@@ -26,7 +27,9 @@ KINDS: dict[type, tuple[Any, str]] = {
 }
 
 
-def build_optimizer(network: nn.Module, config: Optim, stages: dict[str, int] | None = None) -> torch.optim.Optimizer:
+def build_optimizer(
+    network: nn.Module, config: Optim, stages: dict[str, int] | None = None, *, fused: bool = False
+) -> torch.optim.Optimizer:
     """The optimizer of a configuration. Norms, biases and other vectors get no weight decay.
 
     Each group has a ``scale``, the factor of its learning rate: 1 for the decoder and the heads. For the encoder it is
@@ -35,6 +38,7 @@ def build_optimizer(network: nn.Module, config: Optim, stages: dict[str, int] | 
 
     Args:
         stages: encoder stage by parameter name (`models.depth.encoder_stages`), needed if :func:`scales_encoder`.
+        fused: one kernel per step if the optimizer has one; rounds otherwise than torch's other ways.
     """
     stages = stages or {}
     deepest = max(stages.values(), default=0)
@@ -49,7 +53,7 @@ def build_optimizer(network: nn.Module, config: Optim, stages: dict[str, int] | 
         {"params": parameters, "weight_decay": config.weight_decay if matrix else 0.0, "scale": scale}
         for (scale, matrix), parameters in sorted(groups.items(), key=lambda item: item[0], reverse=True)
     ]
-    return make_optimizer(settings, config)
+    return make_optimizer(settings, config, fused=fused)
 
 
 def scales_encoder(config: Optim) -> bool:
@@ -57,13 +61,22 @@ def scales_encoder(config: Optim) -> bool:
     return config.layer_decay < 1 or config.encoder_lr_factor < 1
 
 
-def make_optimizer(groups: list[dict[str, Any]], config: Optim) -> torch.optim.Optimizer:
-    """The named optimizer with its options. Raises as :func:`check_optimizer`."""
+def make_optimizer(groups: list[dict[str, Any]], config: Optim, *, fused: bool = False) -> torch.optim.Optimizer:
+    """The named optimizer with its options, ``fused`` as for :func:`build_optimizer`. Raises as
+    :func:`check_optimizer`."""
     with without_wandb():
-        from timm.optim import create_optimizer_v2
+        from timm.optim import create_optimizer_v2, get_optimizer_class
 
     check_optimizer(config)
-    return create_optimizer_v2(groups, config.name, lr=config.lr, **_options(config))
+    more: dict[str, Any] = (
+        {"fused": True} if fused and get_optimizer_class(config.name, bind_defaults=False) in FUSED else {}
+    )
+    return create_optimizer_v2(groups, config.name, lr=config.lr, **_options(config), **more)
+
+
+def skips_on_device(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a step of the optimizer can be skipped by a flag on the device, its ``found_inf``."""
+    return type(optimizer) in FUSED and all(group.get("fused") for group in optimizer.param_groups)
 
 
 def check_optimizer(config: Optim) -> None:

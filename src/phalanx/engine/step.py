@@ -2,31 +2,69 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..config import Config
 from ..models.norms import refusing_single_values
 from ..runtime.device import Device
 from ..runtime.distributed import Ranks
 from .ema import Average
-from .nonfinite import Part, check_weights, gradient_norm, gradient_trouble, loss_trouble, skip_step, to_host
+from .nonfinite import (
+    Norms,
+    Part,
+    Transfer,
+    check_weights,
+    gradient_norms,
+    gradient_trouble,
+    loss_trouble,
+    skip_step,
+)
 from .oom import Replay, Statistics, halve_micro_batch, out_of_memory, release
+from .optim import skips_on_device
 from .state import State
 from .task import Batch, Task
 from .time_limit import is_over
 
 
+class Taken(NamedTuple):
+    """A step whose numbers have not been read yet, and what is needed to name its trouble.
+
+    Attributes:
+        place: in words.
+        number: of the step, from 1.
+        batch: number of its first batch in the epoch, and ``batches`` their count.
+        images: over all processes.
+        names: of the values.
+    """
+
+    place: str
+    number: int
+    batch: int
+    batches: int
+    images: int
+    parts: list[Part]
+    names: tuple[str, ...]
+    norms: Norms
+    transfer: Transfer
+
+
 class Stepper:
     """Takes optimizer steps.
+
+    By default a step waits for its numbers before it changes a weight. On a GPU whose optimizer allows it, the device
+    itself skips a step that is not finite, and the numbers are read during the next step, before that changes a weight:
+    the host does not wait for the device, and weights, log and messages are the same.
 
     Args:
         device: on which the network is.
         scaler: of fp16's gradients, or None.
-        report: called with event, text and values of what happens to a step.
+        report: called with event, number of the step, text and values of what happens to a step.
         deadline: moment of ``time.monotonic()`` at which the time of this process is up.
+        ahead: read the numbers during the next step, if the optimizer allows it.
     """
 
     def __init__(
@@ -36,15 +74,21 @@ class Stepper:
         device: Device,
         scaler: torch.amp.GradScaler | None,
         network: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Any,
         average: Average,
         ranks: Ranks,
         report: Callable[..., None],
         deadline: float | None,
+        *,
+        ahead: bool = False,
     ):
         self.config, self.task, self.device, self.scaler, self.ranks = config, task, device, scaler, ranks
         self.network, self.optimizer, self.average, self.report = network, optimizer, average, report
         self.statistics, self.deadline = Statistics(network), deadline
+        self.parameters = list(network.named_parameters())
+        self.ahead = ahead and skips_on_device(optimizer)
+        self.taken: Taken | None = None
+        self.over = False  # the time of one of the processes is up
 
     def __call__(self, state: State, images: int, stream: Iterator[Batch]) -> bool:
         """A step on all micro-batches of a stream; moves the state on.
@@ -53,38 +97,33 @@ class Stepper:
             images: of the step, over all processes.
 
         Returns:
-            whether the time of one of the processes is up.
+            whether the time of one of the processes is up, as far as is known.
         """
-        batches, parts = Replay(stream), list[Part]()
+        batches, parts, factor = Replay(stream), list[Part](), state.lr_factor
         self.statistics.save()
         while self.ranks.any(not self.gradient(state, batches, images, parts)):
             self.shrink(state)
+        self.read(state)  # of the step before, if it was not waited for
+        for group in self.optimizer.param_groups if state.lr_factor != factor else ():
+            group["lr"] *= state.lr_factor / factor  # exactly, a power of 2
         # gradients and logged values are those of the whole step, wherever its images were
         self.ranks.sum_gradients(self.network, sum(len(part.names) for part in parts) / images)
-        norm, names = gradient_norm(self.network, self.optimizer, self.scaler), self.task.value_names
-        losses, sums, size = to_host(parts, names, norm)
-        # fp16's scaler skips steps whose gradient is not finite by itself, while it looks for its scale
-        fine = math.isfinite(sum(losses)) and (math.isfinite(size) or self.scaler is not None)
-        loss = sum(value * len(part.names) for value, part in zip(losses, parts, strict=True))
-        loss, bad, over, *sums = self.ranks.sum(loss, not fine, is_over(self.deadline), *sums)
-        if bad:
-            self.skip(state, parts, losses, images)
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        norms, names = gradient_norms(self.parameters), self.task.value_names
+        transfer, count = Transfer(parts, names, norms.total), -(-images // self.config.batch)
+        self.taken = Taken(
+            state.place, state.step + 1, state.batch, count, images, parts, names, norms, transfer
+        )  # fmt: skip
+        if self.ahead:
+            self.update(state, norms.total, self.ranks.any_on_device(transfer.trouble(norm=self.scaler is None)))
+            transfer.begin()
         else:
-            if self.config.optim.clip:
-                torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self.config.optim.clip, norm)
-            if self.scaler is None:
-                self.optimizer.step()
-            else:
-                self.scaler.step(self.optimizer)
-                self.scaler.update()
-            self.average.update(self.network, state.step + 1)
-            state.loss_sum += loss
-            state.sums = {name: state.sums.get(name, 0.0) + value for name, value in zip(names, sums, strict=True)}
-            state.images += images
-            state.skipped_in_row = 0
+            if self.read(state):
+                self.update(state, norms.total)
         self.optimizer.zero_grad(set_to_none=True)
-        state.step, state.batch = state.step + 1, state.batch + -(-images // self.config.batch)
-        return bool(over)
+        state.step, state.batch = state.step + 1, state.batch + count
+        return self.over
 
     def gradient(self, state: State, batches: Iterable[Batch], images: int, parts: list[Part]) -> bool:
         """Adds up this process's part of the gradient of the mean loss over the ``images`` of a step; False if memory
@@ -111,23 +150,82 @@ class Stepper:
             return False
         return True
 
+    def update(self, state: State, norm: Tensor, skip: Tensor | None = None) -> None:
+        """Changes weights and their average by the gradient.
+
+        Args:
+            norm: of the gradient, float[].
+            skip: bool[] on the device; if it is set, the device leaves all as it was before the step.
+        """
+        if self.config.optim.clip:
+            parameters = [parameter for _, parameter in self.parameters]
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.config.optim.clip, norm)
+        if skip is not None:
+            self.statistics.restore_if(skip)
+        if self.scaler is not None:
+            self._scaled_step(self.scaler, skip)
+        elif skip is not None:
+            self.optimizer.found_inf = skip.float()
+            self.optimizer.step()
+            del self.optimizer.found_inf
+        else:
+            self.optimizer.step()
+        self.average.update(self.network, state.step + 1, skip)
+
+    def _scaled_step(self, scaler: torch.amp.GradScaler, skip: Tensor | None) -> None:
+        """With fp16 the optimizer skips what its scaler finds infinite, and what ``skip`` says; the scale follows from
+        what the scaler found alone."""
+        found = list(scaler._found_inf_per_device(self.optimizer).values()) if skip is not None else []
+        own = [flag.clone() for flag in found]
+        for flag in found:
+            flag.logical_or_(skip)
+        scaler.step(self.optimizer)
+        for flag, value in zip(found, own, strict=True):
+            flag.copy_(value)
+        scaler.update()
+
+    def read(self, state: State) -> bool:
+        """Takes in the numbers of the step taken last, if they have not been read yet; returns whether it is finite."""
+        if self.taken is None:
+            return True
+        taken, numbers, self.taken = self.taken, self.taken.transfer.read(), None
+        losses, sums, parts = numbers.losses, numbers.sums, taken.parts
+        # fp16's scaler skips steps whose gradient is not finite by itself, while it looks for its scale
+        fine = math.isfinite(sum(losses)) and (math.isfinite(numbers.norm) or self.scaler is not None)
+        loss = sum(value * len(part.names) for value, part in zip(losses, parts, strict=True))
+        loss, bad, over, *sums = self.ranks.sum(loss, not fine, is_over(self.deadline), *sums)
+        if bad:
+            self.skip(state, taken, losses)
+        else:
+            state.loss_sum += loss
+            state.sums = {
+                name: state.sums.get(name, 0.0) + value for name, value in zip(taken.names, sums, strict=True)
+            }
+            state.images += taken.images
+            state.skipped_in_row = 0
+        self.over = bool(over)
+        return not bad
+
     def shrink(self, state: State) -> None:
         """After memory did not suffice: drops the step, and computes half as many images per forward from here on."""
+        self.read(state)  # of the step before, so that the log is in order
         self.optimizer.zero_grad(set_to_none=True)
         self.statistics.restore()
         release()
         text = halve_micro_batch(state, self.config.batch, self.statistics)
-        self.report("memory", text, micro_batch=state.micro_batch)
+        self.report("memory", state.step + 1, text, micro_batch=state.micro_batch)
 
-    def skip(self, state: State, parts: list[Part], losses: list[float], images: int) -> None:
-        """Ends a step that is not finite without changing a weight, or ends training, as ``on_nan`` has it."""
-        self.statistics.restore()
-        check_weights(self.network, state)
+    def skip(self, state: State, taken: Taken, losses: list[float]) -> None:
+        """Ends a step that is not finite and changed no weight, or ends training, as ``on_nan`` has it."""
+        check_weights(self.statistics.before(self.network), taken.place)
+        parts = taken.parts
         seen = self.ranks.gather((loss_trouble(parts, losses), [name for part in parts for name in part.names]))
         trouble = next((found for found, _ in seen if found), None) or gradient_trouble(
-            self.network, state.batch, -(-images // self.config.batch), [name for _, names in seen for name in names]
+            taken.norms, taken.batch, taken.batches, [name for _, names in seen for name in names]
         )
-        text = skip_step(trouble, self.config.on_nan, state)
-        if self.scaler is not None:
-            self.scaler.update()
-        self.report("skipped", text, lr_factor=state.lr_factor)
+        text = skip_step(f"{taken.place}, {trouble}", self.config.on_nan, state)
+        if not self.ahead:
+            self.statistics.restore()
+            if self.scaler is not None:
+                self.scaler.update()
+        self.report("skipped", taken.number, text, lr_factor=state.lr_factor)

@@ -100,6 +100,9 @@ class Task(Protocol):
     @property
     def training_set(self) -> SampleSet: ...
 
+    @property
+    def evaluated(self) -> Mapping[Part, SampleSet]: ...
+
     @staticmethod
     def select(config: Config, records: Sequence[Record]) -> Selection:
         """Which annotated images of the data set the recipe trains on, and how often."""
@@ -128,7 +131,10 @@ class Task(Protocol):
         """
 
     def evaluate(self, network: nn.Module, part: Part, device: torch.device, ranks: Ranks) -> float | None:
-        """The metric on images that are not trained on, on the input size; None if there are none."""
+        """The metric on images that are not trained on, on the input size; None if there are none.
+
+        On a GPU it is called under autocast.
+        """
 
     def finish(self, folder: Path) -> HeldOutScore:
         """Predicts and scores the held-out images once trained, and writes both into the folder."""

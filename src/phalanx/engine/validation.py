@@ -1,10 +1,12 @@
 """After an epoch: validation, the best weights, and what plateau and early stop make of the monitored metric."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from torch import nn
 
 from ..config import Config
+from ..runtime.device import Device
 from ..runtime.distributed import Ranks
 from ..runtime.terminal import say
 from ..tracking.logger import Logger
@@ -12,19 +14,20 @@ from . import topk
 from .monitor import monitored, take_in
 from .saving import save_best
 from .state import State
-from .task import Task
+from .task import Part, Task
 
 
 class Validator:
     """Validates the averaged weights when an epoch is over.
 
     Args:
-        network: the average, on the device that trains.
+        network: the average, on ``device``, which trains.
         ranks: the processes that train together, of which the first writes.
     """
 
-    def __init__(self, config: Config, folder: Path, task: Task, network: nn.Module, ranks: Ranks):
+    def __init__(self, config: Config, folder: Path, task: Task, network: nn.Module, device: Device, ranks: Ranks):
         self.config, self.folder, self.task, self.network, self.ranks = config, folder, task, network, ranks
+        self.device = device
         self.metric = task.metric
         self.on = getattr(monitored(config.optim), "split", None)
 
@@ -34,21 +37,26 @@ class Validator:
         Args:
             train: the metric over the epoch's training steps.
         """
-        device = next(self.network.parameters()).device
         if self.on == "train":
             self._monitor(state, train, log)
         every = self.config.validate_every
         if not every or (state.epoch % every and state.epoch < self.config.epochs and not state.stopped):
             return
-        held_out = self.task.evaluate(self.network, "held_out", device, self.ranks)
+        held_out = self._evaluate("held_out")
         if held_out is not None:
             self._save_best(state, held_out, log)
         if self.on == "held_out" and held_out is not None:
             self._monitor(state, held_out, log)
         elif self.on == "inner":
-            value = self.task.evaluate(self.network, "monitored", device, self.ranks)
+            value = self._evaluate("monitored")
             assert value is not None  # a configuration that monitors them has such images
             self._monitor(state, value, log)
+
+    def _evaluate(self, part: Part) -> float | None:
+        """The metric; on a GPU in the precision that trains and predicts, on a CPU in 32 bits."""
+        device = self.device.torch
+        with self.device.autocast() if device.type == "cuda" else nullcontext():
+            return self.task.evaluate(self.network, part, device, self.ranks)
 
     def _save_best(self, state: State, value: float, log: Logger) -> None:
         """Saves the best weights by the held-out metric; the choice makes it optimistic."""

@@ -138,7 +138,7 @@ class ExportFold:
         predict: options of prediction, changes included; the grid or window must be ``about.side``.
     """
 
-    needs_images = True
+    needs_images, on_gpu = True, False
 
     def __init__(self, folder: Path, about: ExportDescription, one: OnnxFile, predict: Predict, threads: int | None):
         self.name, self.data, self.predict, self.classes = (

@@ -52,7 +52,7 @@ class FoldMember:
         self.hashes = {str(folder): found[1]}
         self.pairs = config.data.pair_indices
         self.side, self.device, self.views = config.data.size, device, views_of(self.predict.tta)
-        self.sides = self.predict.sides(config.data.size)
+        self.sides, self.on_gpu = self.predict.sides(config.data.size), device.torch.type == "cuda"
         network = build(config.model, classes=len(self.classes), size=config.data.size, pretrained=False)
         check_fit(folder / weights, found[0], network)
         network.load_state_dict(found[0])

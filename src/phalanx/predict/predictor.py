@@ -1,8 +1,10 @@
 """The mean of all members image by image, and its rows in the journal. Images are read and rows written meanwhile."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from ..data.images import read_grey
 from ..data.records import Record
 from ..masks.stack import Stack
+from ..runtime.processes import cores
 from ..voting.agreement import AgreementMonitor
 from ..voting.maps_guard import MapsGuard
 from .journal import PredictedRow, append, map_in, plain_places
@@ -93,25 +96,28 @@ class Predictor(NamedTuple):
         done: Callable[[int], None],
         monitor: AgreementMonitor | None = None,
     ) -> None:
-        """Predicts groups of images into the journal. Masks are encoded and maps written while the model goes on.
+        """Predicts groups of images into the journal.
+
+        Masks are encoded and maps written while the model goes on: of one group, or of several if a GPU predicts.
 
         Args:
             done: receives the number of images that were finished; may raise to stop.
         """
         vote = Vote(members, self.weights, self.threshold)
-        with ThreadPoolExecutor(1) as encoder:
-            waiting: Future | None = None
+        encoders, one_writes = encoder_threads(members), Lock()
+        with ThreadPoolExecutor(encoders) as encoder:
+            waiting: deque[Future] = deque()
             for found in stream(vote, groups, monitor):
-                if waiting is not None:
-                    done(waiting.result())
+                if len(waiting) == encoders:
+                    done(waiting.popleft().result())
                 if self.guard is not None:
                     for record, mean in found:
                         self.guard.see(record.name, mean.size, np.stack(mean.places))
-                waiting = encoder.submit(self._write_group, found, writer)
-            if waiting is not None:
-                done(waiting.result())
+                waiting.append(encoder.submit(self._write_group, found, writer, one_writes))
+            while waiting:
+                done(waiting.popleft().result())
 
-    def _write_group(self, found: Sequence[tuple[Record, MapsMean]], writer: int) -> int:
+    def _write_group(self, found: Sequence[tuple[Record, MapsMean]], writer: int, one_writes: Lock) -> int:
         rows = []
         for record, mean in found:
             digest_of_map = None
@@ -122,5 +128,11 @@ class Predictor(NamedTuple):
                 )  # fmt: skip
             stack = self.postprocess.stack(mean.parts(), mean.size) if self.postprocess else mean.stack(self.threshold)
             rows.append(PredictedRow(record.name, mean.size, stack.texts(), digest_of_map, plain_places(mean.places)))
-        append(self.folder, writer, rows)
+        with one_writes:
+            append(self.folder, writer, rows)
         return len(rows)
+
+
+def encoder_threads(members: Sequence[SoftMember]) -> int:
+    """Threads that encode masks: one next to a computing CPU, up to four next to a GPU."""
+    return min(4, max(1, cores() - 1)) if any(member.on_gpu for member in members) else 1

@@ -25,6 +25,7 @@ class SoftMember(Protocol):
     key: str  # equal for members that return the same maps
     options: dict[str, Any] | None  # with which its maps are made, as `made_with`; None if unknown
     needs_images: bool
+    on_gpu: bool  # its maps are computed there, so the cores are free for other work
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
         """Probability maps of each image uint8[H, W]."""
@@ -41,6 +42,7 @@ class RunMember:
         self.threshold: float = folds[0].predict.threshold
         self.hashes = {key: value for fold in folds for key, value in fold.hashes.items()}
         self.key = digest([fold.key for fold in folds])
+        self.on_gpu = any(fold.on_gpu for fold in folds)
         own = [fold.options for fold in folds]
         self.options: dict[str, Any] | None = own[0] if all(other == own[0] for other in own) else None
         self._monitor: AgreementMonitor | None = None

@@ -33,7 +33,7 @@ class MapsFolder:
         DataError: its maps.json cannot be read.
     """
 
-    needs_images = False
+    needs_images, on_gpu = False, False
 
     def __init__(self, folder: Path):
         path = folder / "maps.json"

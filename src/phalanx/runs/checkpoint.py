@@ -222,8 +222,9 @@ def optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> T
 
 def restore_optimizer(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
     """Restores :func:`optimizer_tensors`: each moment on its parameter's device and in its memory format, steps on
-    the CPU."""
+    the CPU unless the optimizer is fused."""
     parameters = dict(network.named_parameters())
+    fused = {id(p) for group in optimizer.param_groups if group.get("fused") for p in group["params"]}
     for key, value in tensors.items():
         name, moment, *number = key.split("|")
         if name.startswith("["):
@@ -235,7 +236,8 @@ def restore_optimizer(network: nn.Module, optimizer: torch.optim.Optimizer, tens
             continue
         if value.shape == parameter.shape:
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-        optimizer.state[parameter][moment] = value.detach() if moment == "step" else value.to(parameter.device)
+        on_cpu = moment == "step" and id(parameter) not in fused
+        optimizer.state[parameter][moment] = value.detach() if on_cpu else value.to(parameter.device)
 
 
 def _sync(path: Path) -> None:

@@ -41,6 +41,14 @@ class Ranks:
         """Whether the flag is up in one of them."""
         return self.sum(float(flag))[0] > 0
 
+    def any_on_device(self, flag: Tensor) -> Tensor:
+        """Whether a flag, bool[] on the device that trains, is set in one of them; the host does not wait for it."""
+        if self.size == 1:
+            return flag
+        found = flag.float()
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return found.bool()
+
     def gather(self, value: Any) -> list[Any]:
         """What each of them gives, in their order."""
         found = [value] * self.size

@@ -14,10 +14,11 @@ from ..config import Augment, Config
 from ..data import layouts
 from ..data.attributes import patients_of, read_sheet, sheet_values
 from ..data.cache import SampleCache
-from ..data.dataset import Batch, TrainingSet, Unwarped, collate
+from ..data.dataset import Batch, TrainingSet, Unwarped
 from ..data.records import Record
 from ..data.selection import Selection
 from ..data.truth import truth_of
+from ..engine.loader import ahead, evaluation_loader
 from ..engine.nonfinite import first_bad
 from ..engine.task import Event, HeldOutScore, Part, Step
 from ..errors import DataError
@@ -32,6 +33,7 @@ from ..runtime.files import write_json
 from ..runtime.metric import Metric
 from ..runtime.reading import as_whole
 from ..runtime.sidecar import read_sidecar
+from ..runtime.stopping import deferred
 from ..scoring.dice_torch import hard_dice
 from ..scoring.score import DICE, score
 from ..submission.table import Submission
@@ -72,10 +74,11 @@ class Segment:
         common: dict[str, Any] = {"seed": config.seed, "cache": SampleCache(data), "progress": config.progress}
         self.training_set = TrainingSet(train, data=data, augment=config.augment, **common)
         whole = data.model_copy(update={"crop": None})  # whole images are what counts
-        self.evaluated = {
+        self.evaluated: dict[Part, TrainingSet] = {
             "held_out": TrainingSet(held_out, data=whole, augment=Augment(), **common),
             "monitored": TrainingSet(monitored, data=whole, augment=Augment(), **common),
         }
+        self.loaders: dict[Part, DataLoader] = {}  # of these, once they are evaluated
 
     @staticmethod
     def select(config: Config, records: Sequence[Record]) -> Selection:
@@ -168,16 +171,18 @@ class Segment:
         count = len(examined.records)
         if not count:
             return None
-        keys = [(0, i) for i in range(ranks.rank, count, ranks.size)]
-        loader = DataLoader(examined, self.config.predict.batch, sampler=keys, collate_fn=collate)
-        total = 0.0
-        for batch in loader:
-            if isinstance(batch, Exception):
-                raise batch
-            rows = rows_of(attributes, batch)
-            logits = network.predict(batch.images.to(device), None if rows is None else rows.to(device))
-            total += hard_dice(logits, batch.planes.to(device)).mean(1).sum().item()
-        return ranks.sum(total)[0] / count
+        if part not in self.loaders:
+            self.loaders[part] = evaluation_loader(self, part, self.config, device, ranks)
+        found = []
+        with deferred():
+            batches = iter(self.loaders[part])
+        with examined.reporting():
+            for batch in ahead(batches, device):
+                if isinstance(batch, Exception):
+                    raise batch
+                logits = network.predict(batch.images, rows_of(attributes, batch))
+                found.append(hard_dice(logits, batch.planes).mean(1).sum())
+        return ranks.sum(sum(torch.stack(found).tolist()) if found else 0.0)[0] / count
 
     def finish(self, folder: Path) -> HeldOutScore:
         """Predicts the held-out images by the path of a submission, writes ``oof.csv``, with ``predict.oof_prob``
