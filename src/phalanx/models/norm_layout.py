@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 TILE = 4096  # values of a tile
-WHOLE = 16384  # values of a group that one program holds in registers, padded to powers of 2
+WHOLE = {True: 8192, False: 4096}  # values of a group that one program holds, padded to powers of 2: NCHW, NHWC
 ROW = 64  # channels of a tile of NHWC maps
 PROGRAMS = 2048  # of a reduction: enough for a GPU of 132 multiprocessors
 MAX_STEPS = 8  # tiles of a program
@@ -36,19 +36,21 @@ class Layout(NamedTuple):
     sc: int
     ss: int
 
-    def tile(self) -> tuple[int, int]:
+    def tile(self, values: int = TILE) -> tuple[int, int]:
         """Channels and pixels of a tile, the wider along what is contiguous."""
         if self.ss == 1:
-            pixels = min(next_power_of_2(self.S), TILE)
-            return min(next_power_of_2(self.C), TILE // pixels), pixels
+            pixels = min(next_power_of_2(self.S), values)
+            return min(next_power_of_2(self.C), values // pixels), pixels
         channels = min(next_power_of_2(self.C), ROW)
-        return channels, min(next_power_of_2(self.S), TILE // channels)
+        return channels, min(next_power_of_2(self.S), values // channels)
 
-    def steps(self) -> int:
-        """Tiles of a program that reduces: a power of 2."""
-        channels, pixels = self.tile()
-        tiles = self.N * cdiv(self.C, channels) * cdiv(self.S, pixels)
-        return min(MAX_STEPS, next_power_of_2(max(1, tiles // PROGRAMS + 1) // 2 or 1))
+    def steps(self, tile: tuple[int, int]) -> int:
+        """Tiles of a program that reduces, so that there are enough programs: a power of 2."""
+        tiles = self.N * cdiv(self.C, tile[0]) * cdiv(self.S, tile[1])
+        steps = 1
+        while steps < MAX_STEPS and tiles >= 2 * steps * PROGRAMS:
+            steps *= 2
+        return steps
 
     def pixel_tile(self) -> tuple[int, int]:
         """Channels and pixels of a tile of :func:`kernels.pixel_norm`."""
@@ -85,15 +87,12 @@ def like(value: Tensor, x: Tensor) -> Tensor:
 
 
 class Group(NamedTuple):
-    """Sizes of a group, and of a tile that holds all of it; whether there is such a tile."""
+    """Values of a group, and channels and pixels of a tile that holds all of it."""
 
     size: int
     channels: int
     pixels: int
-
-    @property
-    def fits(self) -> bool:
-        return self.channels * self.pixels <= WHOLE
+    fits: bool
 
     @property
     def warps(self) -> int:
@@ -101,6 +100,7 @@ class Group(NamedTuple):
 
 
 def group_tile(at: Layout, groups: int) -> Group:
-    """The tile of a group."""
+    """The tile of a group, and whether it fits a program."""
     width = at.C // groups
-    return Group(width * at.S, next_power_of_2(width), next_power_of_2(at.S))
+    channels, pixels = next_power_of_2(width), next_power_of_2(at.S)
+    return Group(width * at.S, channels, pixels, channels * pixels <= WHOLE[at.ss == 1])

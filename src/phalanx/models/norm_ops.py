@@ -16,7 +16,7 @@ from torch.library import triton_op, wrap_triton
 from triton.runtime.jit import JITFunction
 
 from . import norm_kernels as kernels
-from .norm_layout import Layout, cdiv, dense, group_tile, like, next_power_of_2
+from .norm_layout import TILE, Layout, cdiv, dense, group_tile, like, next_power_of_2
 from .norm_reference import channel_backward, channel_forward, group_backward, group_forward
 
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 8, **constants: Any) -> None:
@@ -45,7 +45,8 @@ def group_norm_act(
             BC=group.channels, BS=group.pixels, warps=group.warps, **affine,
         )  # fmt: skip
         return y, mean, rstd
-    (channels, pixels), steps = at.tile(), at.steps()
+    channels, pixels = tile = at.tile()
+    steps = at.steps(tile)
     spans = cdiv(at.S, steps * pixels)
     means, squares = _float(x, at.N, at.C, spans), _float(x, at.N, at.C, spans)
     launch(
@@ -130,7 +131,8 @@ def _gradient_sums(
     groups: int, act: str, slope: float, *, pixel: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Sums of the gradients of offset and scale [N, C, spans]."""
-    (channels, pixels), steps = at.tile(), at.steps()
+    channels, pixels = tile = at.tile(TILE // 2 if pixel else TILE)  # else registers are spilled
+    steps = at.steps(tile)
     spans = cdiv(at.S, steps * pixels)
     offset, scale = _float(x, at.N, at.C, spans), _float(x, at.N, at.C, spans)
     w, b = (x, x) if weight is None or bias is None else (weight, bias)
