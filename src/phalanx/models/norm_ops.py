@@ -19,6 +19,7 @@ from . import norm_kernels as kernels
 from .norm_layout import TILE, Layout, cdiv, dense, group_tile, like, next_power_of_2
 from .norm_reference import channel_backward, channel_forward, group_backward, group_forward
 
+
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 8, **constants: Any) -> None:
     """Runs a kernel, on what is compiled through PyTorch's wrapper; under Triton's interpreter there is none."""
     run = wrap_triton(kernel) if isinstance(kernel, JITFunction) else kernel
@@ -36,7 +37,8 @@ def group_norm_act(
     """act(group norm of x[N, C, ...]) in the type and layout of x, and float32 mean and 1 / deviation [N, groups]."""
     x, at = dense(x)
     y, mean, rstd = torch.empty_like(x), _float(x, at.N, groups), _float(x, at.N, groups)
-    affine, group = {"AFFINE": weight is not None, "ACT": act}, group_tile(at, groups)
+    affine: dict[str, Any] = {"AFFINE": weight is not None, "ACT": act}
+    group = group_tile(at, groups)
     w, b = (x, x) if weight is None or bias is None else (weight, bias)  # read only if affine
     maps = (x, y, w, b, mean, rstd, at.C, groups, at.S, at.sc, at.ss)
     if group.fits:
@@ -72,7 +74,8 @@ def group_norm_act_backward(
     """Gradients of x, and of weight and bias (without these float32 and of no meaning)."""
     x, at = dense(x)
     dy, dx = like(dy, x), torch.empty_like(x)
-    affine, group = {"AFFINE": weight is not None, "ACT": act}, group_tile(at, groups)
+    affine: dict[str, Any] = {"AFFINE": weight is not None, "ACT": act}
+    group = group_tile(at, groups)
     w, b = (x, x) if weight is None or bias is None else (weight, bias)
     maps = (x, dy, dx, w, b, mean, rstd)
     sizes = (at.C, groups, at.S, at.sc, at.ss)
@@ -111,8 +114,9 @@ def channel_norm_act(
 
 @triton_op("phalanx::channel_norm_act_backward", mutates_args=())
 def channel_norm_act_backward(
-    dy: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, rstd: Tensor, act: str, slope: float
-) -> tuple[Tensor, Tensor, Tensor]:
+    dy: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, rstd: Tensor,
+    act: str, slope: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients as of :func:`group_norm_act_backward`."""
     x, at = dense(x)
     dy, dx = like(dy, x), torch.empty_like(x)

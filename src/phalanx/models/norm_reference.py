@@ -72,8 +72,9 @@ def channel_forward(
 
 
 def channel_backward(
-    dy: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, rstd: Tensor, act: str, slope: float
-) -> Gradients:
+    dy: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, rstd: Tensor,
+    act: str, slope: float,
+) -> Gradients:  # fmt: skip
     """Gradients of x, weight and bias."""
     normal = per_pixel(x, mean, rstd)
     dz = DERIVATIVES[act](dy.float(), affine(normal, weight, bias), slope)
