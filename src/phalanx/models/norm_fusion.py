@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from . import norms
-from .norm_paths import GpuChannelNorm, GpuGroupNorm, GpuInstanceNorm, GpuNorm, choose, path_of
+from .norm_paths import GpuChannelNorm, GpuGroupNorm, GpuInstanceNorm, GpuLastNorm, GpuNorm, choose, path_of
 from .segmenter import Segmenter, input_channels
 
 # by name, since timm has classes of its own
@@ -36,6 +36,8 @@ def prepare_for_gpu(segmenter: Segmenter, size: int) -> int:
         kind = _kind(module)
         if kind is not None:
             _put_before(module, kind)
+        if type(module).__name__ == "ConvNeXtBlock" and type(module.norm).__name__ == "LayerNorm":  # of timm
+            _put_before(module.norm, GpuLastNorm)  # type: ignore[arg-type]
     if path != "triton":
         return 0
     pairs = following_activations(segmenter, size)
@@ -46,13 +48,14 @@ def prepare_for_gpu(segmenter: Segmenter, size: int) -> int:
 
 
 def _put_before(module: nn.Module, kind: type) -> None:
+    """Puts a class before that of a module, unless it is there."""
     plain = type(module)
     if not issubclass(plain, kind):
         module.__class__ = type(plain.__name__, (kind, plain), {})
 
 
 def _kind(module: nn.Module) -> type | None:
-    """What a norm becomes on a GPU. Transformers' LayerNorm stays: their residual sums are of its float32 outputs."""
+    """What a norm becomes on a GPU. Transformers' LayerNorm stays: float32 sums of residuals begin with its output."""
     if isinstance(module, GpuNorm):
         return None
     if type(module) is nn.GroupNorm or (type(module).__name__ == "GroupNorm" and isinstance(module, nn.GroupNorm)):

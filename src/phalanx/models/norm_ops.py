@@ -8,6 +8,7 @@ is on a GPU can be counted and tested without one; under Triton's interpreter th
 Importing this module needs Triton.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -23,7 +24,9 @@ from .norm_reference import channel_backward, channel_forward, group_backward, g
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 8, **constants: Any) -> None:
     """Runs a kernel, on what is compiled through PyTorch's wrapper; under Triton's interpreter there is none."""
     run = wrap_triton(kernel) if isinstance(kernel, JITFunction) else kernel
-    run[grid](*arguments, num_warps=warps, **constants)
+    device = arguments[0].device
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():  # Triton takes the current one
+        run[grid](*arguments, num_warps=warps, **constants)
 
 
 def _float(x: Tensor, *shape: int) -> Tensor:

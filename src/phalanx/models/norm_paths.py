@@ -33,13 +33,21 @@ def choose() -> Path:
 
 @contextmanager
 def simulated_gpu() -> Iterator[None]:
-    """Until the end of this, maps on a CPU are treated as maps on a GPU, to count operations or bytes."""
+    """Until the end of this, networks are built for a GPU, and norms treat maps on a CPU as maps on a GPU.
+
+    It serves to count operations or bytes without one.
+    """
     global _simulated
     before, _simulated = _simulated, True
     try:
         yield
     finally:
         _simulated = before
+
+
+def has_gpu() -> bool:
+    """Whether networks are built for a GPU: there is one, or one is simulated."""
+    return _simulated or torch.cuda.is_available()
 
 
 def path_of(x: Tensor) -> Path:
@@ -150,16 +158,23 @@ class GpuInstanceNorm(GpuNorm):
 
 
 class GpuChannelNorm(GpuNorm):
-    """Of norms over the channels of each pixel."""
+    """Of norms over the channels of each pixel, maps [B, C, ...]."""
 
     eps: float
     weight: nn.Parameter | None
     bias: nn.Parameter | None
 
     def forward(self, x: Tensor) -> Tensor:
-        path = path_of(x)
-        if path == "triton":
+        return super().forward(x) if path_of(x) == "module" else self.on_gpu(x)
+
+    def on_gpu(self, x: Tensor) -> Tensor:
+        if path_of(x) == "triton":
             return torch.ops.phalanx.channel_norm_act(x, self.weight, self.bias, self.eps, *self.activation)[0]
-        if path == "torch":
-            return Float32ChannelNorm.apply(x, self.weight, self.bias, self.eps)
-        return super().forward(x)
+        return Float32ChannelNorm.apply(x, self.weight, self.bias, self.eps)
+
+
+class GpuLastNorm(GpuChannelNorm):
+    """The same of maps [B, ..., C]."""
+
+    def on_gpu(self, x: Tensor) -> Tensor:
+        return super().on_gpu(x.movedim(-1, 1)).movedim(1, -1)
