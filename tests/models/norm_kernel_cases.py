@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import triton
@@ -74,25 +75,32 @@ def cases(act):
     yield "merge_gradients", {"AFFINE": True, "BC": 8, "BJ": 256}, 4
 
 
-def main(acts, capabilities, types):
-    for act in acts:
-        for name, constants, warps in cases(act):
-            for half, divisible, capability in types_of(types, capabilities):
-                built = triton.compile(
-                    source(name, half, constants, divisible=divisible), GPUTarget("cuda", capability, 32),
-                    {"num_warps": warps},
-                )  # fmt: skip
-                report = assembled(built.asm["ptx"])
+LARGEST = [
+    ("gradient_sums", {"sc": 1, "BC": 64, "BS": 64, "STEPS": 8, "PIXEL": False}, 8),
+    ("apply_gradient", {"sc": 1, "BC": 64, "BS": 64}, 8),
+    ("pixel_gradient", {"sc": 1, "BC": 1024, "BS": 4}, 8),
+    ("whole_gradient", {"ss": 1, "BC": 8, "BS": 1024}, 16),
+    ("whole_gradient", {"sc": 1, "BC": 16, "BS": 256}, 8),
+]
+
+
+def main(acts, capabilities, types, which):
+    """Prints kernel, GPU, type, activation, whether sizes are multiples of 16, registers, bytes spilled, whether maps
+    are read in words of 8 or 16 bytes, and the constants."""
+    for act in acts.split(","):
+        norm = {"AFFINE": True, "ACT": act}
+        largest = [(name, constants | norm, warps) for name, constants, warps in LARGEST]
+        for name, constants, warps in largest if which == "largest" else cases(act):
+            for word, capability in product(types.split(","), capabilities.split(",")):
+                half, even = word.split("/")
+                code = source(name, half, constants, divisible=even == "even")
+                ptx = triton.compile(code, GPUTarget("cuda", int(capability), 32), {"num_warps": warps}).asm["ptx"]
+                report = assembled(ptx)
                 registers = re.findall(r"Used (\d+) registers", report)[0]
                 spilled = sum(map(int, re.findall(r"(\d+) bytes spill", report)))
-                wide = ".v4." in built.asm["ptx"] or ".v2." in built.asm["ptx"]
-                print(name, capability, half, act, int(divisible), registers, spilled, int(wide), constants, flush=True)
-
-
-def types_of(types, capabilities):
-    return [(half, odd == "even", capability) for half, odd in types for capability in capabilities]
+                wide = int(".v4." in ptx or ".v2." in ptx)
+                print(name, capability, half, act, int(even == "even"), registers, spilled, wide, constants, flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1].split(","), [int(word) for word in sys.argv[2].split(",")],
-         [word.split("/") for word in sys.argv[3].split(",")])  # fmt: skip
+    main(*sys.argv[1:])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 TILE = 4096  # values of a tile
 WHOLE = {True: 8192, False: 4096}  # values of a group that one program holds, padded to powers of 2: NCHW, NHWC
-ROW = 64  # channels of a tile of NHWC maps
+ROW = 64  # channels of a tile of NHWC maps; pixels of a tile of layer norm of NCHW maps
 PROGRAMS = 2048  # of a reduction: enough for a GPU of 132 multiprocessors
 MAX_STEPS = 8  # tiles of a program
 
@@ -36,8 +36,9 @@ class Layout(NamedTuple):
     sc: int
     ss: int
 
-    def tile(self, values: int = TILE) -> tuple[int, int]:
-        """Channels and pixels of a tile, the wider along what is contiguous."""
+    def tile(self, part: int = 1) -> tuple[int, int]:
+        """Channels and pixels of a tile or a part of one, the wider along what is contiguous."""
+        values = TILE // part
         if self.ss == 1:
             pixels = min(next_power_of_2(self.S), values)
             return min(next_power_of_2(self.C), values // pixels), pixels
@@ -55,9 +56,9 @@ class Layout(NamedTuple):
     def pixel_tile(self) -> tuple[int, int]:
         """Channels and pixels of a tile of :func:`kernels.pixel_norm`."""
         if self.ss == 1:
-            pixels = min(next_power_of_2(self.S), 64)
+            pixels = min(next_power_of_2(self.S), ROW)
             return min(next_power_of_2(self.C), TILE // pixels), pixels
-        channels = min(next_power_of_2(self.C), 1024)
+        channels = min(next_power_of_2(self.C), TILE // 4)
         return channels, min(next_power_of_2(self.S), TILE // channels)
 
 

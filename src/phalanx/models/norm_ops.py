@@ -17,7 +17,7 @@ from torch.library import triton_op, wrap_triton
 from triton.runtime.jit import JITFunction
 
 from . import norm_kernels as kernels
-from .norm_layout import TILE, Layout, cdiv, dense, group_tile, like, next_power_of_2
+from .norm_layout import Layout, cdiv, dense, group_tile, like, next_power_of_2
 from .norm_reference import channel_backward, channel_forward, group_backward, group_forward
 
 
@@ -138,7 +138,7 @@ def _gradient_sums(
     groups: int, act: str, slope: float, *, pixel: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Sums of the gradients of offset and scale [N, C, spans]."""
-    channels, pixels = tile = at.tile(TILE // 2 if pixel else TILE)  # else registers are spilled
+    channels, pixels = tile = at.tile(2 if pixel else 1)  # else registers are spilled
     steps = at.steps(tile)
     spans = cdiv(at.S, steps * pixels)
     offset, scale = _float(x, at.N, at.C, spans), _float(x, at.N, at.C, spans)
