@@ -89,7 +89,7 @@ def following_activations(segmenter: nn.Module, size: int) -> list[tuple[GpuNorm
     """Norms with the activation that alone uses their output, if both run once. None if the network cannot be run
     without values."""
     outputs: dict[int, tuple[GpuNorm, Tensor]] = {}  # of norms; holding them keeps their ids from being reused
-    found: list[tuple[GpuNorm, nn.Module, int, int | None]] = []  # with the norm's output and how often it was used
+    found: list[tuple[GpuNorm, nn.Module, int]] = []  # with the id of the norm's output
     calls: Counter[nn.Module] = Counter()
     uses = _Uses()
 
@@ -98,15 +98,23 @@ def following_activations(segmenter: nn.Module, size: int) -> list[tuple[GpuNorm
         outputs[id(output)] = (module, output)
         uses.counts[id(output)] = 0  # not those of a tensor that was there before
 
-    def after_activation(module: nn.Module, arguments: Any, output: Tensor) -> None:
+    def before_activation(module: nn.Module, arguments: Any) -> None:
         calls[module] += 1
         value = id(arguments[0])
-        if value in outputs:
-            in_place = output is arguments[0]  # then later uses are of the activation
-            found.append((outputs[value][0], module, value, uses.counts[value] if in_place else None))
+        if value in outputs and not uses.counts[value]:
+            found.append((outputs[value][0], module, value))
+
+    def after_activation(module: nn.Module, arguments: Any, output: Tensor) -> None:
+        if found and found[-1][1] is module:
+            uses.counts[found[-1][2]] = 0  # not the activation's own
+            if output is arguments[0]:  # in place: later uses are of the activation
+                found[-1] = (*found[-1][:2], 0)
 
     handles = [m.register_forward_hook(after_norm) for m in segmenter.modules() if isinstance(m, GpuNorm)]
-    handles += [m.register_forward_hook(after_activation) for m in segmenter.modules() if name_of(m)]
+    for module in segmenter.modules():
+        if name_of(module):
+            handles.append(module.register_forward_pre_hook(before_activation))
+            handles.append(module.register_forward_hook(after_activation))
     try:
         _run_without_values(segmenter, size, uses)
     except Exception:  # a tensor that is not a buffer; then norms compute no activations
@@ -114,11 +122,8 @@ def following_activations(segmenter: nn.Module, size: int) -> list[tuple[GpuNorm
     finally:
         for handle in handles:
             handle.remove()
-    return [
-        (norm, module)
-        for norm, module, value, count in found
-        if calls[norm] == calls[module] == 1 and (uses.counts[value] if count is None else count) == 1
-    ]
+    once = [(norm, module, value) for norm, module, value in found if calls[norm] == calls[module] == 1]
+    return [(norm, module) for norm, module, value in once if not (value and uses.counts[value])]
 
 
 def _run_without_values(segmenter: nn.Module, size: int, mode: TorchFunctionMode) -> None:

@@ -203,8 +203,9 @@ def _group_gradients(ctx: Any, dy: Tensor | None, *others: Any) -> tuple[Any, ..
     if dy is None:
         return (None,) * 7
     groups, _, act, slope = ctx.options
-    dx, dw, db = group_norm_act_backward(dy, *ctx.saved_tensors, groups, act, slope)
-    affine = ctx.saved_tensors[1] is not None
+    saved = ctx.saved_tensors  # once: activation checkpointing refuses a second reading
+    dx, dw, db = group_norm_act_backward(dy, *saved, groups, act, slope)
+    affine = saved[1] is not None
     return dx, dw if affine else None, db if affine else None, None, None, None, None
 
 
@@ -212,8 +213,9 @@ def _channel_gradients(ctx: Any, dy: Tensor | None, *others: Any) -> tuple[Any, 
     if dy is None:
         return (None,) * 6
     _, act, slope = ctx.options
-    dx, dw, db = channel_norm_act_backward(dy, *ctx.saved_tensors, act, slope)
-    affine = ctx.saved_tensors[1] is not None
+    saved = ctx.saved_tensors
+    dx, dw, db = channel_norm_act_backward(dy, *saved, act, slope)
+    affine = saved[1] is not None
     return dx, dw if affine else None, db if affine else None, None, None, None
 
 

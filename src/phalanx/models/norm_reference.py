@@ -1,4 +1,5 @@
-"""Group norm and layer norm over channels with an activation, by PyTorch in float32: what the kernels compute."""
+"""Group norm and layer norm over channels with an activation, by PyTorch in float32 (of float64 in float64): what the
+kernels compute."""
 
 from collections.abc import Callable
 
@@ -40,7 +41,7 @@ def group_forward(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int, eps: float, act: str, slope: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Output in the type and layout of x[N, C, ...], and mean and 1 / deviation float32[N, groups]."""
-    parts = x.float().reshape(x.shape[0], groups, -1)
+    parts = full(x).reshape(x.shape[0], groups, -1)
     variance, mean = torch.var_mean(parts, 2, correction=0)
     rstd = (variance + eps).rsqrt()
     z = affine(normalised(x, mean, rstd), weight, bias)
@@ -53,7 +54,7 @@ def group_backward(
 ) -> Gradients:  # fmt: skip
     """Gradients of x, weight and bias."""
     normal = normalised(x, mean, rstd)
-    dz = DERIVATIVES[act](dy.float(), affine(normal, weight, bias), slope)
+    dz = DERIVATIVES[act](full(dy), affine(normal, weight, bias), slope)
     by = dz if weight is None else dz * along(weight, dz)
     parts, normals = by.reshape(x.shape[0], groups, -1), normal.reshape(x.shape[0], groups, -1)
     inner = parts - parts.mean(2, keepdim=True) - normals * (parts * normals).mean(2, keepdim=True)
@@ -65,7 +66,7 @@ def channel_forward(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, act: str, slope: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Output in the type and layout of x[N, C, ...], and mean and 1 / deviation float32[N, S] over the channels."""
-    variance, mean = torch.var_mean(x.float(), 1, correction=0)
+    variance, mean = torch.var_mean(full(x), 1, correction=0)
     mean, rstd = mean.reshape(x.shape[0], -1), (variance + eps).rsqrt().reshape(x.shape[0], -1)
     z = affine(per_pixel(x, mean, rstd), weight, bias)
     return torch.empty_like(x).copy_(ACTIVATIONS[act](z, slope)), mean, rstd
@@ -77,27 +78,31 @@ def channel_backward(
 ) -> Gradients:  # fmt: skip
     """Gradients of x, weight and bias."""
     normal = per_pixel(x, mean, rstd)
-    dz = DERIVATIVES[act](dy.float(), affine(normal, weight, bias), slope)
+    dz = DERIVATIVES[act](full(dy), affine(normal, weight, bias), slope)
     by = dz if weight is None else dz * along(weight, dz)
     inner = by - by.mean(1, keepdim=True) - normal * (by * normal).mean(1, keepdim=True)
     dx = inner * rstd.reshape(x.shape[0], 1, *x.shape[2:])
     return torch.empty_like(x).copy_(dx), *of_weights(dz, normal, weight)
 
 
+def full(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def normalised(x: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
     """float32 x of each group by its mean and 1 / deviation [N, groups]."""
-    parts = x.float().reshape(*mean.shape, -1)
+    parts = full(x).reshape(*mean.shape, -1)
     return ((parts - mean[:, :, None]) * rstd[:, :, None]).reshape(x.shape)
 
 
 def per_pixel(x: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
     """float32 x of each pixel by its mean and 1 / deviation [N, S]."""
     shape = (x.shape[0], 1, *x.shape[2:])
-    return (x.float() - mean.reshape(shape)) * rstd.reshape(shape)
+    return (full(x) - mean.reshape(shape)) * rstd.reshape(shape)
 
 
 def along(weight: Tensor, x: Tensor) -> Tensor:
-    return weight.float().reshape(1, -1, *[1] * (x.ndim - 2))
+    return full(weight).reshape(1, -1, *[1] * (x.ndim - 2))
 
 
 def affine(normal: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
