@@ -11,7 +11,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from phalanx.models import norm_kernels
+from phalanx.models import channel_norm_kernels, norm_kernels
 
 MAPS = ("x_ptr", "y_ptr", "dy_ptr", "dx_ptr")
 ASSEMBLERS = sorted((Path(triton.__file__).parent / "backends" / "nvidia" / "bin").glob("ptxas*"))
@@ -19,7 +19,7 @@ ASSEMBLERS = sorted((Path(triton.__file__).parent / "backends" / "nvidia" / "bin
 
 def source(name, half, constants, *, divisible):
     """The kernel with the types, and where `divisible`, the multiples of 16 that a launch would specialise it for."""
-    kernel = getattr(norm_kernels, name)
+    kernel = getattr(channel_norm_kernels if name.startswith("pixel") else norm_kernels, name)
     types = {}
     for argument in kernel.arg_names:
         if argument in constants:
@@ -60,9 +60,9 @@ def cases(act):
         yield "apply_norm", tile | norm, 8
         yield "gradient_sums", tile | norm | {"STEPS": 8, "PIXEL": False}, 8
         yield "apply_gradient", tile | norm, 8
-        half = {"BC": channels // 2, "BS": pixels} if channels == 256 else {"BC": channels, "BS": pixels // 2}
-        yield "gradient_sums", tile | half | norm | {"STEPS": 8, "PIXEL": True}, 8
-    for unit, channels, pixels in ((nchw, 64, 64), (nhwc, 1024, 4)):
+        part = {"BC": channels // 4, "BS": pixels} if channels == 256 else {"BC": channels, "BS": pixels // 4}
+        yield "gradient_sums", tile | part | norm | {"STEPS": 8, "PIXEL": True}, 8
+    for unit, channels, pixels in ((nchw, 32, 64), (nhwc, 1024, 4)):
         for name in ("pixel_norm", "pixel_gradient"):
             yield name, unit | norm | {"BC": channels, "BS": pixels}, 8
     for unit, channels, pixels, warps in (

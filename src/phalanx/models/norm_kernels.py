@@ -1,4 +1,4 @@
-"""Triton kernels of group norm, and of layer norm over channels, each with the activation that follows.
+"""Triton kernels of group norm with the activation that follows.
 
 Maps are [N, C, S], S the pixels of an image, with a stride per channel and per pixel, so one kernel serves NCHW (S, 1)
 and NHWC (1, C). A tile is BC channels by BS pixels. Values are float32 as soon as they are loaded. A mean and a sum of
@@ -9,66 +9,7 @@ not depend on the schedule, and a large mean does not cancel the variance.
 import triton
 import triton.language as tl
 
-
-@triton.jit
-def activated(z, slope, ACT: tl.constexpr):
-    """The activation of z."""
-    if ACT == "relu":
-        z = tl.where(z < 0, 0.0, z)  # NaN stays
-    elif ACT == "relu6":
-        z = tl.where(z < 0, 0.0, tl.where(z > 6, 6.0, z))
-    elif ACT == "silu":
-        z = z * tl.sigmoid(z)
-    elif ACT == "leaky_relu":
-        z = tl.where(z < 0, z * slope, z)
-    elif ACT == "gelu":
-        z = 0.5 * z * (1.0 + tl.erf(z * 0.7071067811865476))
-    elif ACT == "gelu_tanh":
-        z = z * tl.sigmoid(1.5957691216057308 * (z + 0.044715 * z * z * z))
-    elif ACT == "hardswish":
-        z = z * tl.where(z < -3, 0.0, tl.where(z > 3, 6.0, z + 3)) / 6
-    elif ACT == "sigmoid":
-        z = tl.sigmoid(z)
-    return z
-
-
-@triton.jit
-def derivative(z, slope, ACT: tl.constexpr):
-    """The derivative of the activation at z, at kinks as PyTorch has it."""
-    if ACT == "relu":
-        d = tl.where(z <= 0, 0.0, 1.0)
-    elif ACT == "relu6":
-        d = tl.where((z > 0) & (z < 6), 1.0, 0.0)
-    elif ACT == "silu":
-        p = tl.sigmoid(z)
-        d = p * (1.0 + z * (1.0 - p))
-    elif ACT == "leaky_relu":
-        d = tl.where(z > 0, 1.0, slope)
-    elif ACT == "gelu":
-        d = 0.5 * (1.0 + tl.erf(z * 0.7071067811865476)) + z * 0.3989422804014327 * tl.exp(-0.5 * z * z)
-    elif ACT == "gelu_tanh":
-        p = tl.sigmoid(1.5957691216057308 * (z + 0.044715 * z * z * z))
-        d = p + z * p * (1.0 - p) * 1.5957691216057308 * (1.0 + 0.134145 * z * z)
-    elif ACT == "hardswish":
-        d = tl.where(z < -3, 0.0, tl.where(z > 3, 1.0, z / 3 + 0.5))
-    elif ACT == "sigmoid":
-        p = tl.sigmoid(z)
-        d = p * (1.0 - p)
-    else:
-        d = tl.full(z.shape, 1.0, tl.float32)
-    return d
-
-
-@triton.jit
-def scale_and_offset(w_ptr, b_ptr, c, known, AFFINE: tl.constexpr):
-    """Scale and offset of channels c; 1 and 0 without weights."""
-    if AFFINE:
-        w = tl.load(w_ptr + c, known, 0.0).to(tl.float32)
-        b = tl.load(b_ptr + c, known, 0.0).to(tl.float32)
-    else:
-        w = tl.full(c.shape, 1.0, tl.float32)
-        b = tl.zeros(c.shape, tl.float32)
-    return w, b
+from .norm_kernel_parts import activated, derivative, scale_and_offset
 
 
 @triton.jit
@@ -297,72 +238,3 @@ def whole_gradient(
     tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), real)
     tl.store(offset_ptr + n.to(tl.int64) * C + c, offset, row < D)
     tl.store(scale_ptr + n.to(tl.int64) * C + c, scale, row < D)
-
-
-@triton.jit
-def pixel_norm(
-    x_ptr, y_ptr, w_ptr, b_ptr, mean_ptr, rstd_ptr, C, S, sc, ss, eps, slope,
-    AFFINE: tl.constexpr, ACT: tl.constexpr, BC: tl.constexpr, BS: tl.constexpr,
-):  # fmt: skip
-    """Layer norm over the channels of BS pixels, BC channels at a time; the second reading comes from the cache."""
-    n, pixel = tl.program_id(1), tl.program_id(0) * BS + tl.arange(0, BS)
-    row = tl.arange(0, BC)
-    start = n.to(tl.int64) * C * S + pixel.to(tl.int64) * ss
-    mean, square = tl.zeros([BS], tl.float32), tl.zeros([BS], tl.float32)
-    count = 0.0
-    for c0 in range(0, C, BC):
-        real = (c0 + row < C)[:, None] & (pixel < S)[None, :]
-        x = tl.load(x_ptr + start[None, :] + (c0 + row).to(tl.int64)[:, None] * sc, real, 0.0).to(tl.float32)
-        m = tl.minimum(C - c0, BC).to(tl.float32)
-        own = tl.sum(x, 0) / m
-        apart = tl.where(real, x - own[None, :], 0.0)
-        delta = own - mean
-        mean += delta * (m / (count + m))
-        square += tl.sum(apart * apart, 0) + delta * delta * (count * m / (count + m))
-        count += m
-    rstd = tl.rsqrt(square / count + eps)
-    for c0 in range(0, C, BC):
-        c = c0 + row
-        real = (c < C)[:, None] & (pixel < S)[None, :]
-        at = start[None, :] + c.to(tl.int64)[:, None] * sc
-        x = tl.load(x_ptr + at, real, 0.0).to(tl.float32)
-        w, b = scale_and_offset(w_ptr, b_ptr, c, c < C, AFFINE)
-        z = (x - mean[None, :]) * rstd[None, :] * w[:, None] + b[:, None]
-        tl.store(y_ptr + at, activated(z, slope, ACT).to(y_ptr.dtype.element_ty), real)
-    tl.store(mean_ptr + n.to(tl.int64) * S + pixel, mean, pixel < S)
-    tl.store(rstd_ptr + n.to(tl.int64) * S + pixel, rstd, pixel < S)
-
-
-@triton.jit
-def pixel_gradient(
-    x_ptr, dy_ptr, dx_ptr, w_ptr, b_ptr, mean_ptr, rstd_ptr, C, S, sc, ss, slope,
-    AFFINE: tl.constexpr, ACT: tl.constexpr, BC: tl.constexpr, BS: tl.constexpr,
-):  # fmt: skip
-    """The gradient of BS pixels of x through :func:`pixel_norm`."""
-    n, pixel = tl.program_id(1), tl.program_id(0) * BS + tl.arange(0, BS)
-    row = tl.arange(0, BC)
-    start = n.to(tl.int64) * C * S + pixel.to(tl.int64) * ss
-    mean = tl.load(mean_ptr + n.to(tl.int64) * S + pixel, pixel < S, 0.0)[None, :]
-    rstd = tl.load(rstd_ptr + n.to(tl.int64) * S + pixel, pixel < S, 0.0)[None, :]
-    by_offset, by_scale = tl.zeros([BS], tl.float32), tl.zeros([BS], tl.float32)
-    for c0 in range(0, C, BC):
-        c = c0 + row
-        real = (c < C)[:, None] & (pixel < S)[None, :]
-        at = start[None, :] + c.to(tl.int64)[:, None] * sc
-        normal = (tl.load(x_ptr + at, real, 0.0).to(tl.float32) - mean) * rstd
-        dy = tl.load(dy_ptr + at, real, 0.0).to(tl.float32)
-        w, b = scale_and_offset(w_ptr, b_ptr, c, c < C, AFFINE)
-        by = tl.where(real, w[:, None] * dy * derivative(normal * w[:, None] + b[:, None], slope, ACT), 0.0)
-        by_offset += tl.sum(by, 0)
-        by_scale += tl.sum(tl.where(real, by * normal, 0.0), 0)
-    by_offset, by_scale = by_offset / C, by_scale / C
-    for c0 in range(0, C, BC):
-        c = c0 + row
-        real = (c < C)[:, None] & (pixel < S)[None, :]
-        at = start[None, :] + c.to(tl.int64)[:, None] * sc
-        normal = (tl.load(x_ptr + at, real, 0.0).to(tl.float32) - mean) * rstd
-        dy = tl.load(dy_ptr + at, real, 0.0).to(tl.float32)
-        w, b = scale_and_offset(w_ptr, b_ptr, c, c < C, AFFINE)
-        dz = dy * derivative(normal * w[:, None] + b[:, None], slope, ACT)
-        dx = rstd * (w[:, None] * dz - (by_offset[None, :] + normal * by_scale[None, :]))
-        tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), real)

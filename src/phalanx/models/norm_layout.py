@@ -57,7 +57,7 @@ class Layout(NamedTuple):
         """Channels and pixels of a tile of :func:`kernels.pixel_norm`."""
         if self.ss == 1:
             pixels = min(next_power_of_2(self.S), ROW)
-            return min(next_power_of_2(self.C), TILE // pixels), pixels
+            return min(next_power_of_2(self.C), TILE // 2 // pixels), pixels
         channels = min(next_power_of_2(self.C), TILE // 4)
         return channels, min(next_power_of_2(self.S), TILE // channels)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.library import triton_op, wrap_triton
 from triton.runtime.jit import JITFunction
 
-from . import norm_kernels as kernels
+from . import channel_norm_kernels, norm_kernels
 from .norm_layout import Layout, cdiv, dense, group_tile, like, next_power_of_2
 from .norm_reference import channel_backward, channel_forward, group_backward, group_forward
 
@@ -46,7 +46,7 @@ def group_norm_act(
     maps = (x, y, w, b, mean, rstd, at.C, groups, at.S, at.sc, at.ss)
     if group.fits:
         launch(
-            kernels.whole_group, (at.N * groups,), *maps, float(group.size), eps, slope,
+            norm_kernels.whole_group, (at.N * groups,), *maps, float(group.size), eps, slope,
             BC=group.channels, BS=group.pixels, warps=group.warps, **affine,
         )  # fmt: skip
         return y, mean, rstd
@@ -55,15 +55,15 @@ def group_norm_act(
     spans = cdiv(at.S, steps * pixels)
     means, squares = _float(x, at.N, at.C, spans), _float(x, at.N, at.C, spans)
     launch(
-        kernels.moments, (spans, cdiv(at.C, channels), at.N),
+        norm_kernels.moments, (spans, cdiv(at.C, channels), at.N),
         x, means, squares, at.C, at.S, at.sc, at.ss, spans, STEPS=steps, BC=channels, BS=pixels,
     )  # fmt: skip
     launch(
-        kernels.merge_moments, (at.N * groups,), means, squares, mean, rstd,
+        norm_kernels.merge_moments, (at.N * groups,), means, squares, mean, rstd,
         at.C, groups, at.S, spans, float(group.size), eps, SPAN=steps * pixels, BJ=1024, warps=4,
     )  # fmt: skip
     launch(
-        kernels.apply_norm, (cdiv(at.S, pixels), cdiv(at.C, channels), at.N), *maps, slope,
+        norm_kernels.apply_norm, (cdiv(at.S, pixels), cdiv(at.C, channels), at.N), *maps, slope,
         BC=channels, BS=pixels, **affine,
     )  # fmt: skip
     return y, mean, rstd
@@ -85,7 +85,7 @@ def group_norm_act_backward(
     if group.fits:
         offset, scale = _float(x, at.N, at.C, 1), _float(x, at.N, at.C, 1)
         launch(
-            kernels.whole_gradient, (at.N * groups,), *maps, offset, scale, *sizes, float(group.size), slope,
+            norm_kernels.whole_gradient, (at.N * groups,), *maps, offset, scale, *sizes, float(group.size), slope,
             BC=group.channels, BS=group.pixels, warps=group.warps, **affine,
         )  # fmt: skip
         return dx, *_weight_gradients(at, weight, offset, scale)
@@ -93,7 +93,7 @@ def group_norm_act_backward(
     dw, db, by_offset, by_scale = _merged(at, weight, offset, scale, groups)
     channels, pixels = at.tile()
     launch(
-        kernels.apply_gradient, (cdiv(at.S, pixels), cdiv(at.C, channels), at.N), *maps, by_offset, by_scale,
+        norm_kernels.apply_gradient, (cdiv(at.S, pixels), cdiv(at.C, channels), at.N), *maps, by_offset, by_scale,
         *sizes, float(group.size), slope, BC=channels, BS=pixels, **affine,
     )  # fmt: skip
     return dx, dw, db
@@ -109,7 +109,7 @@ def channel_norm_act(
     w, b = (x, x) if weight is None or bias is None else (weight, bias)
     channels, pixels = at.pixel_tile()
     launch(
-        kernels.pixel_norm, (cdiv(at.S, pixels), at.N), x, y, w, b, mean, rstd,
+        channel_norm_kernels.pixel_norm, (cdiv(at.S, pixels), at.N), x, y, w, b, mean, rstd,
         at.C, at.S, at.sc, at.ss, eps, slope, AFFINE=weight is not None, ACT=act, BC=channels, BS=pixels,
     )  # fmt: skip
     return y, mean, rstd
@@ -126,7 +126,7 @@ def channel_norm_act_backward(
     w, b = (x, x) if weight is None or bias is None else (weight, bias)
     channels, pixels = at.pixel_tile()
     launch(
-        kernels.pixel_gradient, (cdiv(at.S, pixels), at.N), x, dy, dx, w, b, mean, rstd,
+        channel_norm_kernels.pixel_gradient, (cdiv(at.S, pixels), at.N), x, dy, dx, w, b, mean, rstd,
         at.C, at.S, at.sc, at.ss, slope, AFFINE=weight is not None, ACT=act, BC=channels, BS=pixels,
     )  # fmt: skip
     sums = _gradient_sums(at, dy, x, weight, bias, mean, rstd, 1, act, slope, pixel=True)
@@ -138,13 +138,13 @@ def _gradient_sums(
     groups: int, act: str, slope: float, *, pixel: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Sums of the gradients of offset and scale [N, C, spans]."""
-    channels, pixels = tile = at.tile(2 if pixel else 1)  # else registers are spilled
+    channels, pixels = tile = at.tile(4 if pixel else 1)  # else registers are spilled
     steps = at.steps(tile)
     spans = cdiv(at.S, steps * pixels)
     offset, scale = _float(x, at.N, at.C, spans), _float(x, at.N, at.C, spans)
     w, b = (x, x) if weight is None or bias is None else (weight, bias)
     launch(
-        kernels.gradient_sums, (spans, cdiv(at.C, channels), at.N), x, dy, w, b, mean, rstd, offset, scale,
+        norm_kernels.gradient_sums, (spans, cdiv(at.C, channels), at.N), x, dy, w, b, mean, rstd, offset, scale,
         at.C, groups, at.S, at.sc, at.ss, spans, slope,
         PIXEL=pixel, AFFINE=weight is not None, ACT=act, STEPS=steps, BC=channels, BS=pixels,
     )  # fmt: skip
@@ -164,7 +164,7 @@ def _merged(
     by_offset, by_scale = _float(offset, at.N, groups), _float(offset, at.N, groups)
     channels = min(next_power_of_2(at.C), 8)
     launch(
-        kernels.merge_gradients, (at.N * groups + cdiv(at.C, channels),),
+        norm_kernels.merge_gradients, (at.N * groups + cdiv(at.C, channels),),
         offset, scale, offset if weight is None else weight, dw, db, by_offset, by_scale,
         at.N, at.C, max(groups, 1), offset.shape[2], at.N * groups,
         AFFINE=weight is not None, BC=channels, BJ=256, warps=4,
@@ -226,7 +226,7 @@ def _register() -> None:
     channel_norm_act_backward.register_fake(_fake_backward)
     group_norm_act.register_autograd(_group_gradients, setup_context=_remember)
     channel_norm_act.register_autograd(_channel_gradients, setup_context=_remember)
-    if isinstance(kernels.moments, JITFunction):
+    if isinstance(norm_kernels.moments, JITFunction):
         group_norm_act.register_kernel("cpu", group_forward)
         group_norm_act_backward.register_kernel("cpu", group_backward)
         channel_norm_act.register_kernel("cpu", channel_forward)
