@@ -16,6 +16,8 @@ from . import hrnet_ocr, lraspp, residual_unet, swin_unetr
 from .activation_checkpointing import checkpoint_blocks
 from .drop_path import constructor_options, set_drop_path
 from .film import Film
+from .norm_fusion import prepare_for_gpu
+from .norm_paths import has_gpu
 from .norms import replace_norms
 from .pointrend import PointRend, Points
 from .segmenter import Auxiliary, Coarse, Segmenter, dry_run, upsample
@@ -124,6 +126,8 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
             + (f". It runs at {sizes_that_run}" if sizes_that_run else "")
             + advice(model.arch.lower(), model.encoder, size, model.options)
         ) from None
+    if has_gpu():
+        prepare_for_gpu(segmenter, size)
     if model.activation_checkpointing:
         checkpoint_blocks(network)
     if model.channels_last:

@@ -34,7 +34,7 @@ class InstanceNorm(nn.Module):
         self.weight, self.bias, self.channels, self.eps = weight, bias, channels, eps
 
     def forward(self, x: Tensor) -> Tensor:
-        if x[0, 0].numel() == 1:  # a single pixel becomes zero, whatever it was
+        if x.shape[2:].numel() == 1:  # a single pixel becomes zero, whatever it was
             raise ValueError("model.norm=instance would zero the 1 x 1 maps of this network; set model.norm=group")
         return F.group_norm(x, self.channels, self.weight, self.bias, self.eps)
 

@@ -23,6 +23,7 @@ from ..engine.optim import state_share
 from ..losses.stages import StagedLoss
 from ..models.activation_checkpointing import recomputed_within
 from ..models.build import Network, Output
+from ..models.norm_paths import simulated_gpu
 from ..models.norms import refusing_single_values
 from ..models.pointrend import Points
 from ..models.segmenter import PRIOR_LOGIT
@@ -30,7 +31,8 @@ from ..tasks.segment import loss_of
 
 LOSS_SIDE = 32  # side, in pixels, at which the losses run
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# operations that autocast runs in 32 bit on a GPU and in 16 bit on a CPU; they change what is saved for backward
+# operations that autocast runs in 32 bit on a GPU and in 16 bit on a CPU; they change what is saved for backward. Norms
+# of models/norm_paths.py do not call them on a GPU
 FLOAT32_ON_GPU = (torch.group_norm, torch.nn.functional.group_norm, torch.layer_norm, torch.nn.functional.layer_norm,
         torch.softmax, torch.nn.functional.softmax)  # fmt: skip
 
@@ -40,9 +42,10 @@ def estimate_step(config: Config, network: Network, *, size: int, batch: int, pr
     activations, losses. The memory of libraries and of a GPU's context is not included.
 
     Args:
-        network: of the recipe, in training mode, its frozen stages frozen; not modified.
+        network: of the recipe, in training mode, its frozen stages frozen; not modified. For a GPU it must be built
+            on a machine with one or within :func:`simulated_gpu`.
         precision: 32, bf16 or fp16.
-        gpu: run norms in 32 bit under 16-bit precision, as autocast does on a GPU.
+        gpu: run norms as on a GPU, and what autocast runs there in 32 bit under 16-bit precision.
     """
     loss = StagedLoss(config.loss, config.data.classes)
     with refusing_single_values():
@@ -99,7 +102,7 @@ class Ledger(TorchDispatchMode):
 
 
 class _GpuAutocast(TorchFunctionMode):
-    """Casts the inputs of norms and softmax to 32 bit, as autocast does on a GPU but not on a CPU."""
+    """Casts the inputs of transformers' norms and of softmax to 32 bit, as autocast does on a GPU but not on a CPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in FLOAT32_ON_GPU:
@@ -166,6 +169,7 @@ def _simulate(
     planes = batch * size * size * -(-len(config.data.classes) // 8)
     scaled = gpu or config.accumulate > 1  # else fused losses pass their gradient on without a copy
     gpu_autocast = _GpuAutocast() if gpu and precision != "32" else nullcontext()
+    on_gpu = simulated_gpu() if gpu else nullcontext()
 
     def forward() -> Tensor:
         images = torch.zeros(batch, 1, size, size, dtype=torch.uint8)
@@ -176,7 +180,7 @@ def _simulate(
         return _Losses.apply(run, output.logits, *others, *(logits for _, logits in output.auxiliary))
 
     # a mode is off within backward, where blocks may be computed again
-    with mode, ledger, recomputed_within(lambda: gpu_autocast):
+    with on_gpu, mode, ledger, recomputed_within(lambda: gpu_autocast):
         for _ in range(min(2, config.accumulate)):  # from the second on, gradients are already allocated
             forward().backward()
     return ledger.peak + planes

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
@@ -17,6 +17,7 @@ from ..engine.freeze import check_freeze, freeze
 from ..errors import ConfigError
 from ..models.build import Network, build
 from ..models.encoder_stages import encoder_stages
+from ..models.norm_paths import simulated_gpu
 from ..models.pointrend import PointRend
 from ..runtime.device import Device, open_device
 from .measure import measure_step
@@ -93,7 +94,8 @@ def make_plan(config: Config, *, vram: float | None, measure: bool) -> Plan:
     device = open_device(config.device, config.precision) if real else None
     automatic = "bf16" if for_gpu else "32"
     precision = device.precision if device else automatic if config.precision == "auto" else config.precision
-    network = _build(config, size)
+    with simulated_gpu() if for_gpu else nullcontext():
+        network = _build(config, size)
 
     @cache
     def estimate(side: int, images: int) -> float:
