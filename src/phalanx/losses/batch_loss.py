@@ -1,0 +1,118 @@
+"""The terms of a loss stage for a whole batch and all classes at once, as a GPU computes them.
+
+Forward saves sums, backward visits the logits again. The gradient is multiplied by the incoming one before it is
+rounded to the logits' type: 1 / pixels underflows in half precision without the loss scaler's factor.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from . import pixel_region_batched as by_torch
+from .fused_autograd import accumulation_dtype
+from .paths import Path
+from .pixel_region import TermOptions
+from .plan import Plan, finish, make_plan
+
+
+class MapTerm(Protocol):
+    """A term that is not a function of a few sums over pixels."""
+
+    def forward(self, logits: Tensor, y: Tensor, truth: Tensor, factors: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The unweighted parts float64[B C], and what :meth:`backward` needs.
+
+        Args:
+            logits: float[B, C, H, W].
+            y: bool[B, C, H, W], the truth.
+            truth: float64[B, C], its pixels.
+            factors: float64[B C], of the parts in the loss.
+        """
+
+    def backward(self, gradient: Tensor, saved: tuple[Tensor, ...], upstream: Tensor) -> None:
+        """Adds the gradient of the loss by the logits, times ``upstream`` float[], to ``gradient`` float[B, C, H, W]."""
+
+
+class BatchLoss(NamedTuple):
+    """A loss by :func:`batch_loss`; all but the total are detached.
+
+    Attributes:
+        total: float[].
+        terms: each term, unweighted, float[B, C].
+        dice: float[B, C] of ``logits > 0``, 1 if truth and prediction are both empty.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    dice: Tensor
+
+
+def batch_loss(
+    logits: Tensor,
+    planes: Tensor,
+    weights: dict[str, float],
+    options: TermOptions,
+    class_weights: tuple[float, ...],
+    path: Path,
+    more: Mapping[str, tuple[float, MapTerm]] | None = None,
+) -> BatchLoss:
+    """Weighted sum of terms, mean over images and classes.
+
+    Args:
+        logits: float[B, C, H, W].
+        planes: bit-planes uint8[B, P, H, W] of the ground truth.
+        weights: of bce, focal, dice, tversky.
+        class_weights: with mean 1.
+        path: ``batched`` or ``triton``.
+        more: further terms with their weights.
+    """
+    batch, classes, height, width = logits.shape
+    assert len(class_weights) == classes
+    dtype = accumulation_dtype(logits)
+    more = more or {}
+    further = tuple(weight for weight, _ in more.values())
+    plan = make_plan(weights, options, further, class_weights, batch, height * width, logits.device, dtype)
+    total, values, *parts = _BatchLoss.apply(logits, planes, plan, path, tuple(term for _, term in more.values()))
+    *terms, dice = values.unbind()
+    return BatchLoss(total, dict(zip([*plan.names, *more], [*terms, *parts], strict=True)), dice)
+
+
+class _BatchLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, planes: Tensor, plan: Plan, path: Path, more: tuple[MapTerm, ...]
+    ) -> tuple[Tensor, ...]:
+        with torch.autocast(logits.device.type, enabled=False):
+            sums, y = by_torch.map_sums(logits, planes, plan)
+            total, values, rates = finish(sums, plan)
+            saved, parts = [], []
+            for term, factors in zip(more, plan.more, strict=True):
+                part, own = term.forward(logits, y, sums[0], factors)
+                value = (part * factors).sum(dtype=values.dtype)
+                total = value if total is None else total + value
+                parts.append(part.view(logits.shape[:2]).to(values.dtype))
+                saved.append(own)
+        if ctx.needs_input_grad[0]:
+            ctx.plan, ctx.has_rates = plan, rates is not None
+            ctx.more = [(term, len(own)) for term, own in zip(more, saved, strict=True)]
+            ctx.save_for_backward(logits, y, *([rates] if rates is not None else []), *(t for own in saved for t in own))
+        if total is None:  # no terms: the hard Dice alone
+            total = torch.zeros_like(plan.one)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(values, *parts)
+        return total, values, *parts
+
+    @staticmethod
+    @once_differentiable  # a second derivative would be wrong without an error
+    def backward(ctx: Any, upstream: Tensor | None, *_: Tensor) -> tuple[Tensor | None, ...]:
+        if upstream is None:
+            return (None,) * 5
+        logits, y, *rest = ctx.saved_tensors
+        rates = rest.pop(0) if ctx.has_rates else None
+        gradient = by_torch.map_gradient(logits, y, ctx.plan, rates, upstream)
+        for term, count in ctx.more:
+            own, rest = tuple(rest[:count]), rest[count:]
+            term.backward(gradient, own, upstream)
+        return gradient.to(logits.dtype), None, None, None, None

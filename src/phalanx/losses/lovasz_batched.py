@@ -1,0 +1,194 @@
+"""The exact Lovasz hinge of all images and classes in one sort, as a GPU computes it; :mod:`.lovasz` has the definition.
+
+Each mask (an image's class) is a segment. One 64-bit key contains the segment, the inverted 31 bits of the error's
+float, the pixel and its truth. So one sort brings every segment's errors into descending order, equal ones by pixel.
+Counts are integers: running sums along the sorted truth, minus what they are where a segment begins.
+
+Only active pixels (of positive error) are sorted. Their number is known to the device alone, and the host must know the
+shape of a tensor. So room is reserved by the count of the step before. The host reads the count when the sort and all
+that follows is queued, so that the device has work meanwhile. If the room was too small, the result is dropped, and
+computed again from a count that is waited for. So the result is always exact. The host cannot check a captured step: if
+its room is too small, its loss is NaN.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .plan import TINY
+
+MARGIN = 1.25  # room for a quarter more active pixels than in the step before
+KEY_BITS, ERROR_BITS = 63, 31  # of a positive int64; of a positive float32
+MOST = (1 << 31) - 1  # elements of a map in which PyTorch finds positions
+
+
+class BatchedLovasz:
+    """The Lovasz hinge as a :class:`.batch_loss.MapTerm`. It remembers how many pixels of a shape were active."""
+
+    def __init__(self) -> None:
+        self.room: dict[tuple[int, ...], int] = {}
+
+    def forward(self, logits: Tensor, y: Tensor, truth: Tensor, factors: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """As :meth:`.batch_loss.MapTerm.forward`; sorts by float32 errors, whatever the logits are."""
+        batch, classes, height, width = logits.shape
+        masks, pixels = batch * classes, height * width
+        one, _ = constants(masks, pixels, logits.device)
+        errors = torch.addcmul(one, torch.add(one, y, alpha=-2), logits).clamp_(min=0)  # NaN stays, so the loss shows it
+        whole = errors.view(masks, pixels), y.view(masks, pixels), truth.view(masks), factors
+        most = segments_of_a_sort(pixels)
+        if masks <= most:
+            loss, *saved = self._exact((*logits.shape, 0), *whole)
+            return loss, tuple(saved)
+        found = []
+        for first in range(0, masks, most):
+            loss, steps, places = self._exact((*logits.shape, first), *(part[first : first + most] for part in whole))
+            found.append((loss, steps, places + first * pixels))
+        loss, steps, places = (torch.cat(column) for column in zip(*found, strict=True))
+        return loss, (steps, places)
+
+    def backward(self, gradient: Tensor, saved: tuple[Tensor, ...], upstream: Tensor) -> None:
+        """As :meth:`.batch_loss.MapTerm.backward`."""
+        steps, places = saved
+        gradient.view(-1).index_add_(0, places, (steps * upstream).to(gradient.dtype))
+
+    def _exact(
+        self, shape: tuple[int, ...], errors: Tensor, sides: Tensor, truth: Tensor, factors: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, steps and places of all active pixels of some segments, as of :func:`scan`."""
+        room = self.room.get(shape)
+        if room is not None:
+            ranking = rank(torch.nonzero_static(errors, size=room, fill_value=-1), errors, sides)
+            free = ranking.starts[0]
+            if errors.is_cuda and torch.cuda.is_current_stream_capturing():
+                loss, steps, places = scan(ranking, truth, factors)
+                steps = steps.masked_fill_(places < 0, 0)
+                return torch.where(free > 0, loss, torch.nan), steps, places.clamp_(min=0)
+            read = read_later(free)
+            loss, steps, places = scan(ranking, truth, factors)
+            if (left := read()) > 0:
+                self.room[shape] = room_for(room - left)
+                return loss, steps[left:], places[left:]
+            del ranking, loss, steps, places
+        count = len(errors.nonzero())  # waits for the device
+        self.room[shape] = room_for(count)
+        places = torch.nonzero_static(errors, size=count + 1, fill_value=-1)
+        loss, steps, places = scan(rank(places, errors, sides), truth, factors)
+        return loss, steps[1:], places[1:]
+
+
+class Ranking(NamedTuple):
+    """Active pixels by segment and descending error. Free places come first; there is at least one.
+
+    Attributes:
+        segments: int64[N]; -1 if free.
+        places: int64[N], pixels counted through all segments; negative if free.
+        errors: float32[N].
+        truth: bool[N].
+        starts: int64[S + 1]: first of each segment, and N.
+    """
+
+    segments: Tensor
+    places: Tensor
+    errors: Tensor
+    truth: Tensor
+    starts: Tensor
+
+
+def rank(found: Tensor, errors: Tensor, sides: Tensor) -> Ranking:
+    """Sorts active pixels by one key.
+
+    Args:
+        found: int64[N, 2]: segment and pixel, in ascending order; both -1 if free.
+        errors: float32[S, P].
+        sides: bool[S, P], the truth.
+    """
+    segment, pixel = found.unbind(1)
+    error, side = errors[segment, pixel], sides[segment, pixel]
+    inverted = error.view(torch.int32).bitwise_not().bitwise_and_((1 << ERROR_BITS) - 1)  # without the sign of a NaN
+    shift = 1 + pixel_bits(errors.shape[1])
+    key = torch.add(inverted, segment, alpha=1 << ERROR_BITS).bitwise_left_shift_(shift)
+    key, order = key.add_(pixel, alpha=2).add_(side).sort()
+    _, bounds = constants(*errors.shape, key.device)
+    place = torch.add(pixel, segment, alpha=errors.shape[1])
+    return Ranking(
+        key.bitwise_right_shift(shift + ERROR_BITS),
+        place[order],
+        error[order],
+        side[order],
+        torch.searchsorted(key, bounds),
+    )
+
+
+@lru_cache(maxsize=64)
+def constants(segments: int, pixels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """1 in float32[], and the lowest keys int64[S + 1] of segments and of what follows them."""
+    bounds = torch.arange(segments + 1, device=device) << (1 + pixel_bits(pixels) + ERROR_BITS)
+    return torch.ones((), device=device), bounds
+
+
+def scan(ranking: Ranking, truth: Tensor, factors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss float64[S] of each segment, and of each active pixel its part of the gradient float64[N] and its place.
+
+    The part of a free place is arbitrary.
+
+    With I foreground pixels still right and U pixels in the union before a step, a foreground pixel adds 1 / U and a
+    background pixel I / (U (U + 1)). Counted after the step, a foreground pixel has I - 1 and U - 1, a background pixel
+    the same numbers. ``TINY`` is added, so that the first step of a mask without foreground is TINY / TINY = 1.
+
+    Args:
+        truth: float64[S], foreground pixels of each segment, those without error included.
+        factors: float64[S], of the loss of each segment.
+    """
+    segments, places, errors, side, starts = ranking
+    first = starts[:-1]
+    one, _ = constants(len(truth), 1, errors.device)
+    passed = side.cumsum(0)
+    right = (truth + passed[first - 1])[segments].sub_(passed).add_(TINY)
+    union = torch.arange(len(side), device=side.device).sub_(first[segments]) + right
+    steps = torch.where(side, one, right.div_(union)).div_(union.add_(1))
+    loss = torch.segment_reduce(steps * errors, "sum", offsets=starts, unsafe=True)
+    steps.mul_(factors[segments])
+    return loss, torch.where(side, -steps, steps), places
+
+
+def pixel_bits(pixels: int) -> int:
+    """Bits of the number of a pixel."""
+    return max(1, (pixels - 1).bit_length())
+
+
+def segments_of_a_sort(pixels: int) -> int:
+    """How many segments of so many pixels one key can number.
+
+    >>> segments_of_a_sort(2048 * 2048), segments_of_a_sort(4096 * 4096)
+    (511, 127)
+    """
+    return max(1, min((1 << KEY_BITS - ERROR_BITS - 1 - pixel_bits(pixels)) - 1, MOST // pixels))
+
+
+def room_for(count: int) -> int:
+    """Places to reserve after so many were needed, in steps of an eighth, so that sizes recur.
+
+    >>> room_for(0), room_for(1000), room_for(1010)
+    (1024, 1280, 1280)
+    """
+    wanted = max(1024, int(count * MARGIN))
+    step = 1 << max(0, wanted.bit_length() - 4)
+    return -(-wanted // step) * step
+
+
+def read_later(value: Tensor) -> Callable[[], int]:
+    """A function that returns an integer of the device. What is queued in between is not waited for."""
+    if not value.is_cuda:
+        return lambda: int(value)
+    copy, copied = torch.empty((), dtype=value.dtype, pin_memory=True), torch.cuda.Event()
+    copy.copy_(value, non_blocking=True)
+    copied.record()
+
+    def read() -> int:
+        copied.synchronize()
+        return int(copy)
+
+    return read
