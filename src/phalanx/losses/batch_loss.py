@@ -5,17 +5,18 @@ rounded to the logits' type: 1 / pixels underflows in half precision without the
 """
 
 from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import pixel_region_batched as by_torch
 from .fused_autograd import accumulation_dtype
 from .paths import Path
 from .pixel_region import TermOptions
-from .plan import Plan, finish, make_plan
+from .plan import Plan, make_plan, truth_of
 
 
 class MapTerm(Protocol):
@@ -71,6 +72,8 @@ def batch_loss(
     batch, classes, height, width = logits.shape
     assert len(class_weights) == classes
     dtype = accumulation_dtype(logits)
+    if dtype == torch.float64:
+        path = "batched"  # kernels compute in float32
     more = more or {}
     further = tuple(weight for weight, _ in more.values())
     plan = make_plan(weights, options, further, class_weights, batch, height * width, logits.device, dtype)
@@ -85,19 +88,19 @@ class _BatchLoss(torch.autograd.Function):
         ctx: Any, logits: Tensor, planes: Tensor, plan: Plan, path: Path, more: tuple[MapTerm, ...]
     ) -> tuple[Tensor, ...]:
         with torch.autocast(logits.device.type, enabled=False):
-            sums, y = by_torch.map_sums(logits, planes, plan)
-            total, values, rates = finish(sums, plan)
+            (total, values, rates), truth, source = _kernels(path).map_losses(logits, planes, plan)
             saved, parts = [], []
+            y = source if source.dtype == torch.bool or not more else truth_of(planes, plan)
             for term, factors in zip(more, plan.more, strict=True):
-                part, own = term.forward(logits, y, sums[0], factors)
+                part, own = term.forward(logits, y, truth, factors)
                 value = (part * factors).sum(dtype=values.dtype)
                 total = value if total is None else total + value
                 parts.append(part.view(logits.shape[:2]).to(values.dtype))
                 saved.append(own)
         if ctx.needs_input_grad[0]:
-            ctx.plan, ctx.has_rates = plan, rates is not None
+            ctx.plan, ctx.path = plan, path
             ctx.more = [(term, len(own)) for term, own in zip(more, saved, strict=True)]
-            ctx.save_for_backward(logits, y, *([rates] if rates is not None else []), *(t for own in saved for t in own))
+            ctx.save_for_backward(logits, source, rates, *(tensor for own in saved for tensor in own))
         if total is None:  # no terms: the hard Dice alone
             total = torch.zeros_like(plan.one)
         ctx.set_materialize_grads(False)
@@ -109,10 +112,18 @@ class _BatchLoss(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor | None, *_: Tensor) -> tuple[Tensor | None, ...]:
         if upstream is None:
             return (None,) * 5
-        logits, y, *rest = ctx.saved_tensors
-        rates = rest.pop(0) if ctx.has_rates else None
-        gradient = by_torch.map_gradient(logits, y, ctx.plan, rates, upstream)
+        logits, source, rates, *rest = ctx.saved_tensors
+        gradient = _kernels(ctx.path).map_gradient(logits, source, ctx.plan, rates, upstream, flat=bool(ctx.more))
         for term, count in ctx.more:
             own, rest = tuple(rest[:count]), rest[count:]
             term.backward(gradient, own, upstream)
         return gradient.to(logits.dtype), None, None, None, None
+
+
+def _kernels(path: Path) -> ModuleType:
+    """The passes over all pixels, by PyTorch's operations or by Triton's kernels, imported when they are first used.
+
+    ``map_losses`` returns :class:`.plan.Finished`, the truth's pixels float64[B, C], and the truth in the form that
+    ``map_gradient`` needs. With ``flat`` the gradient is contiguous.
+    """
+    return import_module(f".pixel_region_{path}", __package__)

@@ -8,14 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .plan import Plan
+from .plan import Finished, Plan, finish, truth_of
 
 LINEAR_FROM = 50.0  # log(1 + exp(z)) is z from here on, in float64 too
 
 
-def truth_of(planes: Tensor, plan: Plan) -> Tensor:
-    """Bit-planes uint8[B, P, H, W] to the truth bool[B, C, H, W]."""
-    return planes.index_select(1, plan.planes).bitwise_and_(plan.bit).ne(0)
+def map_losses(logits: Tensor, planes: Tensor, plan: Plan) -> tuple[Finished, Tensor, Tensor]:
+    """The loss of a batch, the truth's pixels float64[B, C] and the truth bool[B, C, H, W]."""
+    sums, y = map_sums(logits, planes, plan)
+    return finish(sums, plan), sums[0], y
 
 
 def map_sums(logits: Tensor, planes: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -46,11 +47,13 @@ def map_sums(logits: Tensor, planes: Tensor, plan: Plan) -> tuple[Tensor, Tensor
     return torch.stack(rows).sum(3, dtype=torch.float64), y
 
 
-def map_gradient(logits: Tensor, y: Tensor, plan: Plan, rates: Tensor | None, upstream: Tensor) -> Tensor:
-    """The loss's gradient by the logits, times ``upstream``, in the accumulation type.
+def map_gradient(
+    logits: Tensor, y: Tensor, plan: Plan, rates: Tensor | None, upstream: Tensor, *, flat: bool
+) -> Tensor:
+    """The loss's gradient by the logits, times ``upstream``, in the accumulation type, always contiguous.
 
     Args:
-        y: the truth, from :func:`map_sums`.
+        y: the truth, from :func:`map_losses`.
         rates: of :class:`.plan.Finished`.
         upstream: float[].
     """

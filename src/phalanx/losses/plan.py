@@ -58,6 +58,8 @@ class Plan(NamedTuple):
         weights: float64[T + 1, 1, C]: of the terms in the loss, and 0 for the hard Dice.
         more: float64[B C] for each further term: its factors in the loss.
         planes, bit: of each class: its plane int64[C] and bit uint8[C, 1, 1].
+        table: float[12, C]: ``pixel`` and ``pixel_rates`` together, for a kernel.
+        family: float64[K, 3, C]: alpha, beta and exponent of the region terms, for a kernel.
         one: float[]: 1 in the accumulation type.
         tiny: float64[]: TINY.
     """
@@ -76,6 +78,8 @@ class Plan(NamedTuple):
     more: tuple[Tensor, ...]
     planes: Tensor
     bit: Tensor
+    table: Tensor
+    family: Tensor
     one: Tensor
     tiny: Tensor
 
@@ -156,14 +160,14 @@ def _make(
     def moved(value: Tensor, kind: torch.dtype = torch.float64) -> Tensor:
         return value.to(device, kind)
 
-    def columns(table: Tensor) -> tuple[Tensor, ...]:
-        return moved(table[:, :, None, None], dtype).unbind()
-
-    made = None
+    table = moved(torch.cat([pixel, pixel * rates.repeat_interleave(2)[:, None] * share]), dtype)
+    columns = table[:, :, None, None].unbind()
+    made, triples = None, torch.zeros(0, 3, classes, dtype=torch.float64)
     if region:
         family = [_family(options)[name] for name in region]
         a, b = (torch.stack([by_class(member[side]) for member in family])[:, None] for side in (0, 1))
         powers = torch.tensor([member[2] for member in family], dtype=torch.float64)[:, None, None]
+        triples = torch.cat([a, b, powers.expand_as(a)], 1)
         made = Region(
             moved(a),
             moved(b - a),
@@ -180,13 +184,15 @@ def _make(
         half > 0 and "bce" in weights,
         bool((pos != 1).any()),
         options.focal_alpha is not None,
-        columns(pixel),
-        columns(pixel * rates.repeat_interleave(2)[:, None] * share),
+        columns[:6],
+        columns[6:],
         made,
         moved(factors),
         tuple(moved(share.repeat(batch) * weight) for weight in more),
         moved(index // 8, torch.int64),
         moved(1 << index % 8, torch.uint8)[:, None, None],
+        table,
+        moved(triples),
         torch.ones((), device=device, dtype=dtype),
         torch.full((), TINY, device=device, dtype=torch.float64),
     )
@@ -198,6 +204,11 @@ def _family(options: TermOptions) -> dict[str, tuple[PerClass, PerClass, float]]
         "dice": (0.5, 0.5, 1.0),
         "tversky": (options.tversky_alpha, options.tversky_beta, 1 / options.tversky_gamma),
     }
+
+
+def truth_of(planes: Tensor, plan: Plan) -> Tensor:
+    """Bit-planes uint8[B, P, H, W] to the truth bool[B, C, H, W]."""
+    return planes.index_select(1, plan.planes).bitwise_and_(plan.bit).ne(0)
 
 
 class Finished(NamedTuple):
