@@ -16,18 +16,20 @@ from torch.autograd.function import once_differentiable
 from .fused_autograd import accumulation_dtype
 from .paths import Path
 from .pixel_region import TermOptions
-from .plan import Plan, make_plan, truth_of
+from .plan import Plan, make_plan
 
 
 class MapTerm(Protocol):
     """A term that is not a function of a few sums over pixels."""
 
-    def forward(self, logits: Tensor, y: Tensor, truth: Tensor, factors: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def forward(
+        self, logits: Tensor, source: Tensor, truth: Tensor, factors: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The unweighted parts float64[B C], and what :meth:`backward` needs.
 
         Args:
             logits: float[B, C, H, W].
-            y: bool[B, C, H, W], the truth.
+            source: the truth: bool[B, C, H, W], or bit-planes uint8[B, P, H, W] where Triton's kernels read them.
             truth: float64[B, C], its pixels.
             factors: float64[B C], of the parts in the loss.
         """
@@ -90,9 +92,8 @@ class _BatchLoss(torch.autograd.Function):
         with torch.autocast(logits.device.type, enabled=False):
             (total, values, rates), truth, source = _kernels(path).map_losses(logits, planes, plan)
             saved, parts = [], []
-            y = source if source.dtype == torch.bool or not more else truth_of(planes, plan)
             for term, factors in zip(more, plan.more, strict=True):
-                part, own = term.forward(logits, y, truth, factors)
+                part, own = term.forward(logits, source, truth, factors)
                 value = (part * factors).sum(dtype=values.dtype)
                 total = value if total is None else total + value
                 parts.append(part.view(logits.shape[:2]).to(values.dtype))

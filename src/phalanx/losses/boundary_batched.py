@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..masks.planes_torch import unpack
 from .boundary import stride
 from .fused_autograd import accumulation_dtype
 
@@ -19,9 +20,12 @@ FAR = 1 << 20  # squared distance to nothing; more than any other in 512 columns
 class BatchedBoundary:
     """The boundary loss as a :class:`.batch_loss.MapTerm`: mean of sigmoid times signed distance."""
 
-    def forward(self, logits: Tensor, y: Tensor, truth: Tensor, factors: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def forward(
+        self, logits: Tensor, source: Tensor, truth: Tensor, factors: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """As :meth:`.batch_loss.MapTerm.forward`; only the distances on their coarse grid are saved."""
         dtype, pixels = accumulation_dtype(logits), logits.shape[-2] * logits.shape[-1]
+        y = source if source.dtype == torch.bool else unpack(source, slice(0, logits.shape[1]))
         coarse = signed_distances_of(y)
         products = torch.sigmoid(logits.to(dtype)).mul_(_enlarged(coarse.to(dtype), logits))
         parts = products.sum(3).sum(2, dtype=torch.float64).div_(pixels)

@@ -14,7 +14,7 @@ from torch.library import triton_op, wrap_triton
 from .pixel_region import SMOOTH
 from .plan import LEAST_INDEX, TINY, Finished, Plan
 
-TILE = 4096  # logits of a program: 32 in each thread of four warps
+TILE, WARPS = 4096, 8  # logits of a program: 16 in each of 256 threads, so that none of their values is spilled
 LANES = 1024  # sums of blocks that the small kernel adds up at a time
 S_HALF, S_LEAST, S_TINY = tl.constexpr(SMOOTH / 2), tl.constexpr(LEAST_INDEX), tl.constexpr(TINY)
 
@@ -59,7 +59,7 @@ def _by_truth(table, row: tl.constexpr, c, classes, y):
 
 
 @triton.jit
-def _tile(logits, planes, classes, pixels, plane_count, stride_b, stride_c, stride_p, CT: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+def map_tile(logits, planes, classes, pixels, plane_count, stride_b, stride_c, stride_p, CT: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """Of a program: image, classes [CT], offsets and validity [CT, BLOCK], logits float32 and truth int32."""
     block, plane, b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     p = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -81,7 +81,7 @@ def sums_kernel(
     CT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Rows of :attr:`.plan.Plan.rows` of one block of pixels: float32[S, B C, blocks]."""
-    b, c, _, valid, x, y = _tile(
+    b, c, _, valid, x, y = map_tile(
         logits, planes, classes, pixels, plane_count, stride_b, stride_c, stride_p, CT, BLOCK
     )  # fmt: skip
     step = tl.num_programs(2).to(tl.int64) * classes * blocks
@@ -117,7 +117,7 @@ def gradient_kernel(
     CT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The gradient by the logits, times the incoming one, rounded once, to the type of ``gradient``."""
-    b, c, _, valid, x, y = _tile(
+    b, c, _, valid, x, y = map_tile(
         logits, planes, classes, pixels, plane_count, stride_b, stride_c, stride_p, CT, BLOCK
     )  # fmt: skip
     p = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -204,13 +204,13 @@ def finish_kernel(
     tl.store(truths + mask, truth)
 
 
-def _sides(classes: int) -> tuple[int, int]:
+def program_sides(classes: int) -> tuple[int, int]:
     """Classes and pixels of a program."""
     side = min(8, triton.next_power_of_2(classes))
     return side, TILE // side
 
 
-def _strides(maps: Tensor) -> tuple[int, int, int]:
+def strides(maps: Tensor) -> tuple[int, int, int]:
     """Of image, class and pixel; rows follow one another."""
     return maps.stride(0), maps.stride(1), maps.stride(3)
 
@@ -222,7 +222,7 @@ def pixel_region_forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Weighted losses float64[B, C], values float[T + 1, B, C], rates float[2, B, C] and truth float64[B, C]."""
     batch, classes, height, width = logits.shape
-    side, block = _sides(classes)
+    side, block = program_sides(classes)
     region, pixels = family.shape[0], height * width
     blocks, terms = triton.cdiv(pixels, block), region + bce + focal
     sums = table.new_empty(3 + 2 * (region > 0) + bce + focal, batch, classes, blocks)
@@ -230,8 +230,8 @@ def pixel_region_forward(
     rates = table.new_empty(2, batch, classes)
     losses, truth = (weights.new_empty(batch, classes) for _ in range(2))
     wrap_triton(sums_kernel)[(blocks, triton.cdiv(classes, 8), batch)](
-        logits, planes, table, sums, classes, pixels, blocks, planes.shape[1], *_strides(logits),
-        gamma, bce, focal, region > 0, smoothed, side, block, num_warps=4,
+        logits, planes, table, sums, classes, pixels, blocks, planes.shape[1], *strides(logits),
+        gamma, bce, focal, region > 0, smoothed, side, block, num_warps=WARPS,
     )  # fmt: skip
     wrap_triton(finish_kernel)[(batch * classes,)](
         sums, family, weights, values, losses, rates, truth, classes, blocks, pixels,
@@ -247,12 +247,12 @@ def pixel_region_backward(
 ) -> Tensor:  # fmt: skip
     """The gradient by the logits, in their type and layout, or contiguous if ``flat``."""
     batch, classes, height, width = logits.shape
-    side, block = _sides(classes)
+    side, block = program_sides(classes)
     gradient = torch.empty_like(logits, memory_format=torch.contiguous_format if flat else torch.preserve_format)
     wrap_triton(gradient_kernel)[(triton.cdiv(height * width, block), triton.cdiv(classes, 8), batch)](
         logits, planes, table, rates, upstream, gradient, classes, height * width, planes.shape[1],
-        *_strides(logits), *_strides(gradient),
-        gamma, bce, focal, region, smoothed, side, block, num_warps=4,
+        *strides(logits), *strides(gradient),
+        gamma, bce, focal, region, smoothed, side, block, num_warps=WARPS,
     )  # fmt: skip
     return gradient
 

@@ -60,7 +60,7 @@ class StagedLoss:
         class_weights = torch.tensor(by_class(config.class_weights, classes, 1.0))
         self.class_weights = class_weights / class_weights.mean()
         self.weights_by_class = tuple(self.class_weights.tolist())
-        self.batched_terms: dict[str, MapTerm] = {"boundary": BatchedBoundary(), "lovasz": BatchedLovasz()}
+        self.map_terms: dict[Path, dict[str, MapTerm]] = {}
 
     def __call__(self, stage: int, logits: Tensor, points: tuple[Tensor, Tensor] | None, planes: Tensor) -> StepLoss:
         """The loss of loss stage number ``stage``.
@@ -107,7 +107,9 @@ class StagedLoss:
     ) -> StepLoss:
         """As a GPU computes it: all images and classes at once, with no loop over either."""
         pixel_region = {name: weights[name] for name in PIXEL_REGION if name in weights}
-        more = {name: (weights[name], self.batched_terms[name]) for name in PER_CLASS if name in weights}
+        if path not in self.map_terms:
+            self.map_terms[path] = map_terms(path)
+        more = {name: (weights[name], self.map_terms[path][name]) for name in PER_CLASS if name in weights}
         total, terms, dice = batch_loss(logits, planes, pixel_region, self.options, self.weights_by_class, path, more)
         if "point" in weights and points is not None:
             value, terms["point"] = batched_point_loss(
@@ -124,6 +126,15 @@ class StagedLoss:
         if until.epochs is not None:
             return epochs_in_stage >= until.epochs
         return dice >= (until.dice or 0.0)
+
+
+def map_terms(path: Path) -> dict[str, MapTerm]:
+    """The terms that are not functions of a few sums, as ``batched`` or ``triton`` computes them."""
+    if path == "triton":
+        from .lovasz_triton import TritonLovasz  # Triton is not everywhere, and takes long to import
+
+        return {"boundary": BatchedBoundary(), "lovasz": TritonLovasz()}
+    return {"boundary": BatchedBoundary(), "lovasz": BatchedLovasz()}
 
 
 def term_options(config: Loss, classes: Sequence[str]) -> TermOptions:
