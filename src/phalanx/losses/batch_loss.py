@@ -30,7 +30,7 @@ class MapTerm(Protocol):
         Args:
             logits: float[B, C, H, W].
             source: the truth: bool[B, C, H, W], or bit-planes uint8[B, P, H, W] where Triton's kernels read them.
-            truth: float64[B, C], its pixels.
+            truth: float64[1, B, C], its pixels.
             factors: float64[B C], of the parts in the loss.
         """
 
@@ -90,7 +90,7 @@ class _BatchLoss(torch.autograd.Function):
         ctx: Any, logits: Tensor, planes: Tensor, plan: Plan, path: Path, more: tuple[MapTerm, ...]
     ) -> tuple[Tensor, ...]:
         with torch.autocast(logits.device.type, enabled=False):
-            (total, values, rates), truth, source = _kernels(path).map_losses(logits, planes, plan)
+            (total, truth, values, rates), source = _kernels(path).map_losses(logits, planes, plan)
             saved, parts = [], []
             for term, factors in zip(more, plan.more, strict=True):
                 part, own = term.forward(logits, source, truth, factors)
@@ -124,7 +124,6 @@ class _BatchLoss(torch.autograd.Function):
 def _kernels(path: Path) -> ModuleType:
     """The passes over all pixels, by PyTorch's operations or by Triton's kernels, imported when they are first used.
 
-    ``map_losses`` returns :class:`.plan.Finished`, the truth's pixels float64[B, C], and the truth in the form that
-    ``map_gradient`` needs. With ``flat`` the gradient is contiguous.
+    ``map_losses`` returns :class:`.plan.Finished`, and the truth in the form that ``map_gradient`` needs. With ``flat`` the gradient is contiguous.
     """
     return import_module(f".pixel_region_{path}", __package__)

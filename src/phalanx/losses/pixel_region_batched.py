@@ -13,10 +13,10 @@ from .plan import Finished, Plan, finish, truth_of
 LINEAR_FROM = 50.0  # log(1 + exp(z)) is z from here on, in float64 too
 
 
-def map_losses(logits: Tensor, planes: Tensor, plan: Plan) -> tuple[Finished, Tensor, Tensor]:
-    """The loss of a batch, the truth's pixels float64[B, C] and the truth bool[B, C, H, W]."""
+def map_losses(logits: Tensor, planes: Tensor, plan: Plan) -> tuple[Finished, Tensor]:
+    """The loss of a batch, and the truth bool[B, C, H, W]."""
     sums, y = map_sums(logits, planes, plan)
-    return finish(sums, plan), sums[0], y
+    return finish(sums, plan), y
 
 
 def map_sums(logits: Tensor, planes: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:

@@ -220,7 +220,7 @@ def pixel_region_forward(
     logits: Tensor, planes: Tensor, table: Tensor, family: Tensor, weights: Tensor,
     gamma: float, bce: bool, focal: bool, smoothed: bool, powers: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Weighted losses float64[B, C], values float[T + 1, B, C], rates float[2, B, C] and truth float64[B, C]."""
+    """Weighted losses float64[B, C], values float[T + 1, B, C], rates float[2, B, C] and truth float64[1, B, C]."""
     batch, classes, height, width = logits.shape
     side, block = program_sides(classes)
     region, pixels = family.shape[0], height * width
@@ -228,7 +228,7 @@ def pixel_region_forward(
     sums = table.new_empty(3 + 2 * (region > 0) + bce + focal, batch, classes, blocks)
     values = table.new_empty(terms + 1, batch, classes)
     rates = table.new_empty(2, batch, classes)
-    losses, truth = (weights.new_empty(batch, classes) for _ in range(2))
+    losses, truth = weights.new_empty(batch, classes), weights.new_empty(1, batch, classes)
     wrap_triton(sums_kernel)[(blocks, triton.cdiv(classes, 8), batch)](
         logits, planes, table, sums, classes, pixels, blocks, planes.shape[1], *strides(logits),
         gamma, bce, focal, region > 0, smoothed, side, block, num_warps=WARPS,
@@ -257,14 +257,14 @@ def pixel_region_backward(
     return gradient
 
 
-def map_losses(logits: Tensor, planes: Tensor, plan: Plan) -> tuple[Finished, Tensor, Tensor]:
-    """The loss of a batch, the truth's pixels float64[B, C] and the bit-planes."""
+def map_losses(logits: Tensor, planes: Tensor, plan: Plan) -> tuple[Finished, Tensor]:
+    """The loss of a batch, and the bit-planes."""
     planes = planes.contiguous()
     losses, values, rates, truth = pixel_region_forward(
         readable(logits), planes, plan.table, plan.family, plan.weights, plan.gamma, "bce" in plan.names,
         "focal" in plan.names, plan.smoothed, plan.region is not None and plan.region.powers is not None,
     )  # fmt: skip
-    return Finished(losses.sum(dtype=torch.float32) if plan.names else None, values, rates), truth, planes
+    return Finished(losses.sum(dtype=torch.float32) if plan.names else None, truth, values, rates), planes
 
 
 def map_gradient(

@@ -216,11 +216,13 @@ class Finished(NamedTuple):
 
     Attributes:
         loss: weighted mean over images and classes, float[]; None without terms.
+        truth: pixels of the truth, float64[1, B, C].
         values: each term of ``Plan.names``, unweighted, and the hard Dice, float[T + 1, B, C].
         rates: derivatives of the loss by FP and FN, float[2, B, C, 1, 1]; None without region terms.
     """
 
     loss: Tensor | None
+    truth: Tensor
     values: Tensor
     rates: Tensor | None
 
@@ -246,6 +248,6 @@ def finish(sums: Tensor, plan: Plan) -> Finished:
         values.append(index)
         rates = slopes.sum(1, dtype=dtype).view(2, *dice.shape[1:], 1, 1)
     if not values:
-        return Finished(None, dice.to(dtype), None)
+        return Finished(None, truth, dice.to(dtype), None)
     found = torch.cat([*values, dice])
-    return Finished((found * plan.weights).sum(dtype=dtype), found.to(dtype), rates)
+    return Finished((found * plan.weights).sum(dtype=dtype), truth, found.to(dtype), rates)
