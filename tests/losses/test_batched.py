@@ -10,7 +10,6 @@ from phalanx.config import Loss, validate
 from phalanx.losses import lovasz_batched
 from phalanx.losses.boundary import signed_distances
 from phalanx.losses.boundary_batched import FAR, nearest_squared, signed_distances_of
-from phalanx.losses.lovasz import lovasz_loss
 from phalanx.losses.paths import path_of
 from phalanx.losses.stages import StagedLoss
 from phalanx.masks.planes import pack
@@ -76,7 +75,9 @@ def test_half_precision_differs_by_its_rounding(dtype):
 
 
 @pytest.mark.parametrize("options", [None, OPTIONS, {"focal": {"gamma": 0.5}}, {"focal": {"gamma": 0.0}}], ids=str)
-@pytest.mark.parametrize("weights", [{"bce": 0.3, "dice": 0.4, "focal": 0.3}, {"focal": 1.0}, {"tversky": 1.0, "bce": 0.1}])
+@pytest.mark.parametrize(
+    "weights", [{"bce": 0.3, "dice": 0.4, "focal": 0.3}, {"focal": 1.0}, {"tversky": 1.0, "bce": 0.1}]
+)
 def test_float64_equals_the_tiles_closely(weights, options):
     logits, planes = case(dtype=torch.float64)
     compare(both(logits, planes, weights, options=options), rtol=1e-12, gradient_rtol=1e-11)
@@ -120,7 +121,8 @@ def test_logits_and_planes_need_not_be_contiguous():
     logits, planes = case(height=8, width=12)
     last = logits.detach().to(memory_format=torch.channels_last).requires_grad_()
     thin = downsample(planes.repeat_interleave(2, 2).repeat_interleave(2, 3), (8, 12))
-    assert not (last.is_contiguous() or thin.is_contiguous())
+    assert not last.is_contiguous()
+    assert not thin.is_contiguous()
     weights = dict.fromkeys(MAP_TERMS, 0.5)
     (_, gradient), *_ = both(logits, planes, weights)
     for _, own in both(last, thin, weights)[1:]:

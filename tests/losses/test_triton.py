@@ -46,13 +46,13 @@ def test_all_classes_types_and_options_under_the_interpreter():
 
 
 def spilled(kernel, types, constants, capability, warps):
-    """Bytes of registers spilled by a kernel that is compiled for a GPU of this capability, by the bundled assembler."""
+    """Bytes of registers that a kernel spills, if compiled for a GPU of this capability by the bundled assembler."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.backends.nvidia.compiler import get_ptxas
     from triton.compiler import ASTSource
 
-    signature = {name: "i32" for name in kernel.arg_names} | types | dict.fromkeys(constants, "constexpr")
+    signature = dict.fromkeys(kernel.arg_names, "i32") | types | dict.fromkeys(constants, "constexpr")
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps})
     ptx = compiled.asm["ptx"]
@@ -154,14 +154,21 @@ def test_fakes_have_the_shapes_types_and_layouts_of_the_results(dtype):
         table = torch.empty(12, 11, device=gpu)
         family, weights = (torch.empty(*shape, 11, device=gpu, dtype=torch.float64) for shape in ((1, 3), (3, 1)))
         flags = 2.0, True, False
-        losses, values, rates, truth = maps.pixel_region_forward(logits, planes, table, family, weights, *flags, False, False)
+        losses, values, rates, truth = maps.pixel_region_forward(
+            logits, planes, table, family, weights, *flags, False, False
+        )
         gradient = maps.pixel_region_backward(logits, planes, table, rates, rates[0, 0, 0], *flags, True, False, False)
         errors = lovasz.lovasz_errors(logits, planes)
         keys = lovasz.lovasz_keys(torch.empty(7, 2, device=gpu, dtype=torch.int64), errors, planes, 0, 11)
-        starts, doubles = torch.empty(23, device=gpu, dtype=torch.int64), torch.empty(22, device=gpu, dtype=torch.float64)
+        starts, doubles = (
+            torch.empty(23, device=gpu, dtype=torch.int64),
+            torch.empty(22, device=gpu, dtype=torch.float64),
+        )
         products, steps, places = lovasz.lovasz_steps(keys, keys, starts, doubles, doubles, 0, 48)
         lovasz.lovasz_add(gradient, steps, places, rates[0, 0, 0])
-    shapes = [tuple(found.shape) for found in (losses, values, rates, truth, gradient, errors, keys, products, steps, places)]
+    shapes = [
+        tuple(found.shape) for found in (losses, values, rates, truth, gradient, errors, keys, products, steps, places)
+    ]
     assert shapes == [(2, 11), (3, 2, 11), (2, 2, 11), (1, 2, 11), (2, 11, 8, 6), (22, 48), (7,), (7,), (7,), (7,)]
     assert (gradient.dtype, steps.dtype, products.dtype) == (dtype, torch.float32, torch.float64)
     assert gradient.is_contiguous(memory_format=torch.channels_last)

@@ -7,9 +7,9 @@ import json
 import sys
 
 import torch
+from tests.losses.test_batched import OPTIONS, case, compare, count, staged
 
 from phalanx.masks.planes_torch import downsample
-from tests.losses.test_batched import OPTIONS, case, compare, count, staged
 
 TERMS = ("bce", "dice", "focal", "tversky", "lovasz")
 ALL = dict.fromkeys(TERMS, 0.5)

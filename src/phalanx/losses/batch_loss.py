@@ -35,7 +35,7 @@ class MapTerm(Protocol):
         """
 
     def backward(self, gradient: Tensor, saved: tuple[Tensor, ...], upstream: Tensor) -> None:
-        """Adds the gradient of the loss by the logits, times ``upstream`` float[], to ``gradient`` float[B, C, H, W]."""
+        """Adds the gradient by the logits, times ``upstream`` float[], to the contiguous ``gradient`` [B, C, H, W]."""
 
 
 class BatchLoss(NamedTuple):
@@ -89,7 +89,8 @@ class _BatchLoss(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, planes: Tensor, plan: Plan, path: Path, more: tuple[MapTerm, ...]
     ) -> tuple[Tensor, ...]:
-        with torch.autocast(logits.device.type, enabled=False):
+        # Triton launches on the current device, which device=cuda:1 does not set
+        with torch.autocast(logits.device.type, enabled=False), torch.cuda.device_of(logits):
             (total, truth, values, rates), source = _kernels(path).map_losses(logits, planes, plan)
             saved, parts = [], []
             for term, factors in zip(more, plan.more, strict=True):
@@ -124,6 +125,7 @@ class _BatchLoss(torch.autograd.Function):
 def _kernels(path: Path) -> ModuleType:
     """The passes over all pixels, by PyTorch's operations or by Triton's kernels, imported when they are first used.
 
-    ``map_losses`` returns :class:`.plan.Finished`, and the truth in the form that ``map_gradient`` needs. With ``flat`` the gradient is contiguous.
+    ``map_losses`` returns :class:`.plan.Finished`, and the truth in the form that ``map_gradient`` needs. With ``flat``
+    the gradient is contiguous.
     """
     return import_module(f".pixel_region_{path}", __package__)

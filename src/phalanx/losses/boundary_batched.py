@@ -103,7 +103,7 @@ def nearest_squared(sites: Tensor) -> Tensor:
 
 
 def _row_minima(values: Tensor) -> Tensor:
-    """min over x' of (x - x')^2 + values[x'] for every x: int32[R, w] to float32[R, w]. Rows have 512 values at most."""
+    """min over x' of (x - x')^2 + values[x'] for every x: int32[R, w] to float32[R, w], with at most 512 columns."""
     width = values.shape[1]
     index = torch.arange(width, device=values.device, dtype=torch.int32)
 

@@ -1,4 +1,4 @@
-"""The exact Lovasz hinge of all images and classes in one sort, as a GPU computes it; :mod:`.lovasz` has the definition.
+"""The exact Lovasz hinge of all images and classes in one sort, as a GPU computes it. :mod:`.lovasz` defines it.
 
 Each mask (an image's class) is a segment. One 64-bit key contains the segment, the inverted 31 bits of the error's
 float, the pixel and its truth. So one sort brings every segment's errors into descending order, equal ones by pixel.
@@ -60,8 +60,8 @@ class BatchedLovasz:
         errors = torch.addcmul(one, torch.add(one, source, alpha=-2), logits)
         return errors.clamp_(min=0).view(shape), source.view(shape)  # NaN stays, so that the loss shows it
 
-    def rank(self, found: Tensor, errors: Tensor, sides: Tensor, first: int) -> "Ranking":
-        """Sorts active pixels by one key.
+    def rank(self, found: Tensor, errors: Tensor, sides: Tensor, first: int) -> Any:
+        """Active pixels sorted by one key, as :meth:`scan` needs them, with :class:`Ranking`'s ``starts`` first.
 
         Args:
             found: int64[N, 2]: segment and pixel, in ascending order; both -1 if free.

@@ -1,6 +1,6 @@
 """The batched Lovasz hinge with its elementwise work in four Triton kernels; :mod:`.lovasz_batched` explains it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -151,12 +151,12 @@ class TritonLovasz(BatchedLovasz):
         self.classes = logits.shape[1]
         return lovasz_errors(readable(logits), source), source
 
-    def rank(self, found: Tensor, errors: Tensor, sides: Tensor, first: int) -> KeyRanking:
+    def rank(self, found: Tensor, errors: Tensor, sides: Tensor, first: int) -> Any:
         keys = lovasz_keys(found, errors, sides, first, self.classes).sort().values
         _, bounds = constants(*errors.shape, keys.device)
         return KeyRanking(torch.searchsorted(keys, bounds), keys, first, errors.shape[1])
 
-    def scan(self, ranking: KeyRanking, truth: Tensor, factors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def scan(self, ranking: Any, truth: Tensor, factors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         starts, keys, first, pixels = ranking
         passed = keys.bitwise_and(1).cumsum(0)
         products, steps, places = lovasz_steps(keys, passed, starts, truth, factors, first, pixels)

@@ -1,4 +1,4 @@
-"""Which of three computations of the same losses serves: tiles on a CPU; on a GPU whole maps by PyTorch or by Triton."""
+"""Which of three computations of the losses serves: tiles on a CPU, on a GPU whole maps by PyTorch or by Triton."""
 
 from typing import Literal
 

@@ -59,7 +59,9 @@ def _by_truth(table, row: tl.constexpr, c, classes, y):
 
 
 @triton.jit
-def map_tile(logits, planes, classes, pixels, plane_count, stride_b, stride_c, stride_p, CT: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+def map_tile(
+    logits, planes, classes, pixels, plane_count, stride_b, stride_c, stride_p, CT: tl.constexpr, BLOCK: tl.constexpr
+):
     """Of a program: image, classes [CT], offsets and validity [CT, BLOCK], logits float32 and truth int32."""
     block, plane, b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     p = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -267,9 +269,7 @@ def map_losses(logits: Tensor, planes: Tensor, plan: Plan) -> tuple[Finished, Te
     return Finished(losses.sum(dtype=torch.float32) if plan.names else None, truth, values, rates), planes
 
 
-def map_gradient(
-    logits: Tensor, planes: Tensor, plan: Plan, rates: Tensor, upstream: Tensor, *, flat: bool
-) -> Tensor:
+def map_gradient(logits: Tensor, planes: Tensor, plan: Plan, rates: Tensor, upstream: Tensor, *, flat: bool) -> Tensor:
     """The gradient of the loss, times ``upstream`` float[], by the logits, in their type."""
     return pixel_region_backward(
         readable(logits), planes, plan.table, rates, upstream, plan.gamma, "bce" in plan.names, "focal" in plan.names,

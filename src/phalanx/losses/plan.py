@@ -6,8 +6,8 @@ is :meth:`Plan.rows`. Dice and Tversky are one family, with W = alpha FP + beta 
 
     index = W / (TP + W + SMOOTH / 2),  FN = sum of q if the truth is 1,  FP = sum of q elsewhere,  TP = truth - FN
 
-Dice has alpha = beta = 1/2. The derivatives are alpha (1 - index) / D by FP and (beta + (1 - beta) index) / D by FN, with
-D the denominator. Another loss of this family is one line in ``_family``.
+Dice has alpha = beta = 1/2. With D the denominator, the derivatives are alpha (1 - index) / D by FP and
+(beta + (1 - beta) index) / D by FN. Another loss of this family is one line in ``_family``.
 """
 
 from functools import lru_cache
@@ -123,10 +123,17 @@ def make_plan(
         pixels: of a map.
         dtype: of sums within a row and of the gradient before it is rounded.
     """
-    fixed = {
-        name: tuple(value) if isinstance(value, (list, tuple)) else value for name, value in options._asdict().items()
-    }
-    return _make(tuple(weights.items()), TermOptions(**fixed), more, class_weights, batch, pixels, device, dtype)
+    fixed = options._replace(
+        pos_weight=_fixed(options.pos_weight),
+        tversky_alpha=_fixed(options.tversky_alpha),
+        tversky_beta=_fixed(options.tversky_beta),
+    )
+    return _make(tuple(weights.items()), fixed, more, class_weights, batch, pixels, device, dtype)
+
+
+def _fixed(value: PerClass) -> PerClass:
+    """The same as a key of a cache."""
+    return value if isinstance(value, float | int) else tuple(value)
 
 
 @lru_cache(maxsize=64)

@@ -46,4 +46,4 @@ def batched_point_loss(
     picked = pick_points(planes, coords)
     found = batch_loss(logits[:, :, None], picked, weights, DEFAULTS, class_weights, path)
     terms = list(found.terms.values())
-    return found.total, terms[0] if len(terms) == 1 else torch.lerp(*terms, dice_weight)
+    return found.total, terms[0] if len(terms) == 1 else torch.lerp(terms[0], terms[1], dice_weight)

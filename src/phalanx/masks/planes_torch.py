@@ -33,7 +33,7 @@ def sample_points(planes: Tensor, coords: Tensor, classes: int) -> Tensor:
 
 
 def pick_points(planes: Tensor, coords: Tensor) -> Tensor:
-    """Bit-planes uint8[B, P, H, W] at coords float[B, N, 2] in 0..1 to uint8[B, P, 1, N], of the pixels they fall in."""
+    """Bit-planes uint8[B, P, H, W] at coords float[B, N, 2] in 0..1, of the pixels they fall in: uint8[B, P, 1, N]."""
     size, first, last = _grid(planes.shape[-2], planes.shape[-1], planes.device)
     x, y = torch.clamp((coords * size).long(), first, last).unbind(-1)
     index = torch.add(x, y, alpha=planes.shape[-1])
@@ -42,7 +42,7 @@ def pick_points(planes: Tensor, coords: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Width and height, and the first and last column and row, int64[2]: made once, since copying to a GPU would wait for it."""
+    """Width and height, and the first and last column and row, int64[2]. Made once: copying to a GPU waits for it."""
     size = torch.tensor([width, height], device=device)
     return size, torch.zeros_like(size), size - 1
 
