@@ -31,7 +31,7 @@ def map_sums(logits: Tensor, planes: Tensor, plan: Plan) -> tuple[Tensor, Tensor
     rows = [y.sum(3, dtype=dtype), guess.sum(3, dtype=dtype), guess.logical_and_(y).sum(3, dtype=dtype)]
     del guess
     if plan.names:
-        z, pixelwise = torch.add(plan.one, y, alpha=-2).mul_(logits), []
+        z, pixelwise = _flipped(logits, y, plan), []
         cross = F.softplus(z, threshold=LINEAR_FROM) if plan.pixelwise else None
         if cross is not None and "bce" in plan.names:
             pixelwise.append((cross * _by_truth(y, plan.pixel[:2]) if plan.weighted_bce else cross).sum(3))
@@ -39,7 +39,7 @@ def map_sums(logits: Tensor, planes: Tensor, plan: Plan) -> tuple[Tensor, Tensor
                 pixelwise[0] -= (z * _by_truth(y, plan.pixel[2:4])).sum(3)
         q = z.sigmoid_()
         if cross is not None and "focal" in plan.names:
-            focal = cross.mul_(_power(q, plan.gamma))
+            focal = cross.mul_(q).mul_(_power(q, plan.gamma - 1)) if plan.gamma >= 1 else cross.mul_(q**plan.gamma)
             pixelwise.append((focal.mul_(_by_truth(y, plan.pixel[4:])) if plan.weighted_focal else focal).sum(3))
         if plan.region:
             rows += [q.sum(3), q.mul_(y).sum(3)]
@@ -59,8 +59,7 @@ def map_gradient(
     """
     if not plan.names:
         return torch.zeros(logits.shape, dtype=plan.one.dtype, device=logits.device)
-    sign = torch.add(plan.one, y, alpha=-2)
-    z = sign * logits
+    z = _flipped(logits, y, plan)
     cross = F.softplus(z, threshold=LINEAR_FROM) if "focal" in plan.names else None
     q = z.sigmoid_()
     # with respect to z: q ((1 - q) rate + bce + focal q^(g - 1) (g (1 - q) cross + q)) - linear
@@ -84,7 +83,13 @@ def map_gradient(
         gradient = inner.mul_(q)
     if plan.smoothed:
         gradient.sub_(_by_truth(y, plan.pixel_rates[2:4]))
-    return gradient.mul_(sign).mul_(upstream)
+    del q, z, cross  # at most two maps in float32 for BCE and Dice
+    return gradient.mul_(torch.add(plan.one, y, alpha=-2)).mul_(upstream)
+
+
+def _flipped(logits: Tensor, y: Tensor, plan: Plan) -> Tensor:
+    """The logits with their sign flipped if the truth is 1, in the accumulation type."""
+    return torch.add(plan.one, y, alpha=-2).mul_(logits)
 
 
 def _by_truth(y: Tensor, pair: tuple[Tensor, ...]) -> Tensor:

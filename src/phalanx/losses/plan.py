@@ -28,8 +28,7 @@ class Region(NamedTuple):
     Attributes:
         alpha: [K, 1, C].
         excess: beta - alpha, [K, 1, C].
-        constant, slope: numerator of the derivatives by FP and FN: constant + slope x index, [2, K, 1, C].
-        weights: of the terms in the loss, [K, 1, C].
+        constant, slope: of the loss's derivatives by FP and FN, (constant + slope x index) / D, [2, K, 1, C].
         powers: exponents 1 / gamma, [K, 1, 1]; None if all are 1.
     """
 
@@ -37,7 +36,6 @@ class Region(NamedTuple):
     excess: Tensor
     constant: Tensor
     slope: Tensor
-    weights: Tensor
     powers: Tensor | None
 
 
@@ -178,9 +176,8 @@ def _make(
         made = Region(
             moved(a),
             moved(b - a),
-            moved(torch.stack([a, b])),
-            moved(torch.stack([-a, 1 - b])),
-            moved(factors[len(pixelwise) : -1]),
+            moved(torch.stack([a, b]) * factors[len(pixelwise) : -1]),
+            moved(torch.stack([-a, 1 - b]) * factors[len(pixelwise) : -1]),
             moved(powers) if bool((powers != 1).any()) else None,
         )
     return Plan(
@@ -247,7 +244,7 @@ def finish(sums: Tensor, plan: Plan) -> Finished:
         wrong = torch.addcmul(region.alpha * q, region.excess, fn)  # alpha FP + beta FN, with FP = q - FN
         total = (truth - fn).add(wrong).add_(SMOOTH / 2)
         index = wrong / total
-        slopes = torch.addcmul(region.constant, region.slope, index).div_(total).mul_(region.weights)
+        slopes = torch.addcmul(region.constant, region.slope, index).div_(total)
         if region.powers is not None:
             above, base = index >= LEAST_INDEX, index.clamp(min=LEAST_INDEX)
             index = base**region.powers
