@@ -24,7 +24,7 @@ def fused_loss(logits: Tensor, function: LossFunction) -> tuple[Tensor, ...]:
 
 def accumulation_dtype(logits: Tensor) -> torch.dtype:
     """The type of sums and gradients: float32, or float64 for float64 logits."""
-    return torch.promote_types(logits.dtype, torch.float32)
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
 def add_class_losses(

@@ -1,10 +1,13 @@
 """BCE and soft Dice at PointRend's sampled points."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..masks.planes_torch import sample_points
-from .pixel_region import SMOOTH
+from ..masks.planes_torch import pick_points, sample_points
+from .batch_loss import batch_loss
+from .paths import Path
+from .pixel_region import DEFAULTS, SMOOTH
 
 
 def point_loss(
@@ -28,3 +31,19 @@ def point_loss(
         dice_loss = 1 - (2 * intersection + SMOOTH) / (total + SMOOTH)
         parts = (1 - dice_weight) * parts + dice_weight * dice_loss
     return (parts if class_weights is None else parts * class_weights.to(parts)).mean(), parts.detach()
+
+
+def batched_point_loss(
+    logits: Tensor,
+    coords: Tensor,
+    planes: Tensor,
+    class_weights: tuple[float, ...],
+    dice_weight: float = 0.0,
+    path: Path = "batched",
+) -> tuple[Tensor, Tensor]:
+    """As :func:`point_loss`, by the passes over maps: points are a map of one row."""
+    weights = {name: weight for name, weight in (("bce", 1 - dice_weight), ("dice", dice_weight)) if weight}
+    picked = pick_points(planes, coords)
+    found = batch_loss(logits[:, :, None], picked, weights, DEFAULTS, class_weights, path)
+    terms = list(found.terms.values())
+    return found.total, terms[0] if len(terms) == 1 else torch.lerp(terms[0], terms[1], dice_weight)

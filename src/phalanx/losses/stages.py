@@ -1,6 +1,7 @@
 """The loss of a training step: a weighted sum of terms, whose weights change from one loss stage to the next."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -8,11 +9,15 @@ from torch import Tensor
 
 from ..config import Loss, PerClass, nearest
 from ..errors import ConfigError
+from .batch_loss import MapTerm, batch_loss
 from .boundary import add_boundary
+from .boundary_batched import BatchedBoundary
 from .fused_autograd import fused_loss
 from .lovasz import add_lovasz
+from .lovasz_batched import BatchedLovasz
+from .paths import Path, path_of
 from .pixel_region import TermOptions, add_pixel_region
-from .points import point_loss
+from .points import batched_point_loss, point_loss
 
 PIXEL_REGION = ("bce", "dice", "focal", "tversky")  # computed in one pass
 PER_CLASS = {"boundary": add_boundary, "lovasz": add_lovasz}
@@ -38,13 +43,14 @@ class StagedLoss:
 
     Args:
         classes: names, in the order of the logits.
+        path: how it is computed (:mod:`.paths`); None: as the logits' device needs.
 
     Raises:
         ConfigError: a stage has an unknown term.
     """
 
-    def __init__(self, config: Loss, classes: Sequence[str]):
-        self.stages = config.stages
+    def __init__(self, config: Loss, classes: Sequence[str], path: Path | None = None):
+        self.stages, self.path = config.stages, path
         for number, stage in enumerate(self.stages):
             for term in stage.weights:
                 if term not in TERMS:
@@ -53,6 +59,8 @@ class StagedLoss:
         self.point_dice_weight = config.options.point.dice_weight if config.options.point else 0.0
         class_weights = torch.tensor(by_class(config.class_weights, classes, 1.0))
         self.class_weights = class_weights / class_weights.mean()
+        self.weights_by_class = tuple(self.class_weights.tolist())
+        self.map_terms: dict[Path, dict[str, MapTerm]] = {}
 
     def __call__(self, stage: int, logits: Tensor, points: tuple[Tensor, Tensor] | None, planes: Tensor) -> StepLoss:
         """The loss of loss stage number ``stage``.
@@ -62,7 +70,13 @@ class StagedLoss:
             points: coords[B, N, 2] and logits[B, C, N] of a point head; None without one.
             planes: bit-planes uint8[B, P, H, W] of the ground truth.
         """
-        weights = self.stages[stage].weights
+        path = self.path or path_of(logits.device)
+        compute = self._by_tiles if path == "tiles" else partial(self._batched, path=path)
+        return compute(self.stages[stage].weights, logits, points, planes)
+
+    def _by_tiles(
+        self, weights: dict[str, float], logits: Tensor, points: tuple[Tensor, Tensor] | None, planes: Tensor
+    ) -> StepLoss:
         pixel_region = {name: weights[name] for name in PIXEL_REGION if name in weights}
         per_class = [name for name in PER_CLASS if name in weights]
 
@@ -83,6 +97,27 @@ class StagedLoss:
             total = total + weights["point"] * value
         return StepLoss(total, terms, dice_hard)
 
+    def _batched(
+        self,
+        weights: dict[str, float],
+        logits: Tensor,
+        points: tuple[Tensor, Tensor] | None,
+        planes: Tensor,
+        path: Path,
+    ) -> StepLoss:
+        """As a GPU computes it: all images and classes at once, with no loop over either."""
+        pixel_region = {name: weights[name] for name in PIXEL_REGION if name in weights}
+        if path not in self.map_terms:
+            self.map_terms[path] = map_terms(path)
+        more = {name: (weights[name], self.map_terms[path][name]) for name in PER_CLASS if name in weights}
+        total, terms, dice = batch_loss(logits, planes, pixel_region, self.options, self.weights_by_class, path, more)
+        if "point" in weights and points is not None:
+            value, terms["point"] = batched_point_loss(
+                points[1], points[0], planes, self.weights_by_class, self.point_dice_weight, path
+            )
+            total = torch.add(total, value, alpha=weights["point"])
+        return StepLoss(total, terms, dice)
+
     def advance(self, stage: int, epochs_in_stage: int, dice: float) -> bool:
         """Whether the next loss stage begins, after ``epochs_in_stage`` epochs and an epoch of this training Dice."""
         until = self.stages[stage].until
@@ -91,6 +126,15 @@ class StagedLoss:
         if until.epochs is not None:
             return epochs_in_stage >= until.epochs
         return dice >= (until.dice or 0.0)
+
+
+def map_terms(path: Path) -> dict[str, MapTerm]:
+    """The terms that are not functions of a few sums, as ``batched`` or ``triton`` computes them."""
+    if path == "triton":
+        from .lovasz_triton import TritonLovasz  # Triton is not everywhere, and takes long to import
+
+        return {"boundary": BatchedBoundary(), "lovasz": TritonLovasz()}
+    return {"boundary": BatchedBoundary(), "lovasz": BatchedLovasz()}
 
 
 def term_options(config: Loss, classes: Sequence[str]) -> TermOptions:

@@ -1,5 +1,7 @@
 """Bit-planes to classes on the device, a few at a time: no full-size float target is ever made."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -27,11 +29,22 @@ def sample_points(planes: Tensor, coords: Tensor, classes: int) -> Tensor:
 
     A point takes the pixel it falls in.
     """
-    height, width = planes.shape[-2:]
-    x = (coords[..., 0] * width).long().clamp(0, width - 1)
-    y = (coords[..., 1] * height).long().clamp(0, height - 1)
-    picked = planes.flatten(2).gather(2, (y * width + x)[:, None].expand(-1, planes.shape[1], -1))
-    return unpack(picked[..., None], slice(0, classes))[..., 0]
+    return unpack(pick_points(planes, coords), slice(0, classes))[:, :, 0]
+
+
+def pick_points(planes: Tensor, coords: Tensor) -> Tensor:
+    """Bit-planes uint8[B, P, H, W] at coords float[B, N, 2] in 0..1, of the pixels they fall in: uint8[B, P, 1, N]."""
+    size, first, last = _grid(planes.shape[-2], planes.shape[-1], planes.device)
+    x, y = torch.clamp((coords * size).long(), first, last).unbind(-1)
+    index = torch.add(x, y, alpha=planes.shape[-1])
+    return planes.flatten(2).gather(2, index[:, None].expand(-1, planes.shape[1], -1))[:, :, None]
+
+
+@lru_cache(maxsize=64)
+def _grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Width and height, and the first and last column and row, int64[2]. Made once: copying to a GPU waits for it."""
+    size = torch.tensor([width, height], device=device)
+    return size, torch.zeros_like(size), size - 1
 
 
 def downsample(planes: Tensor, size: tuple[int, int]) -> Tensor:

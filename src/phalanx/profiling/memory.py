@@ -47,7 +47,7 @@ def estimate_step(config: Config, network: Network, *, size: int, batch: int, pr
         precision: 32, bf16 or fp16.
         gpu: run norms as on a GPU, and what autocast runs there in 32 bit under 16-bit precision.
     """
-    loss = StagedLoss(config.loss, config.data.classes)
+    loss = StagedLoss(config.loss, config.data.classes, "batched" if gpu else "tiles")
     with refusing_single_values():
         peaks = [
             _simulate(config, network, loss, stage, size=size, batch=batch, precision=precision, gpu=gpu)

@@ -1,0 +1,196 @@
+"""The exact Lovasz hinge of all images and classes in one sort, as a GPU computes it. :mod:`.lovasz` defines it.
+
+Each mask (an image's class) is a segment. One 64-bit key contains the segment, the inverted 31 bits of the error's
+float, the pixel and its truth. So one sort brings every segment's errors into descending order, equal ones by pixel.
+Counts are integers: running sums along the sorted truth, minus what they are where a segment begins.
+
+Only active pixels (of positive error) are sorted. Their number is known to the device alone, and the host must know the
+shape of a tensor. So room is reserved by the count of the step before. The host reads the count when the sort and all
+that follows is queued, so that the device has work meanwhile. If the room was too small, the result is dropped, and
+computed again from a count that is waited for. So the result is always exact. The host cannot check a captured step: if
+its room is too small, its loss is NaN.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .plan import TINY
+
+MARGIN = 1.25  # room for a quarter more active pixels than in the step before
+KEY_BITS, ERROR_BITS = 63, 31  # of a positive int64; of a positive float32
+MOST = (1 << 31) - 2  # elements of a map in which PyTorch finds positions
+
+
+class BatchedLovasz:
+    """The Lovasz hinge as a :class:`.batch_loss.MapTerm`. It remembers how many pixels of a shape were active."""
+
+    def __init__(self) -> None:
+        self.room: dict[tuple[int, ...], int] = {}
+
+    def forward(
+        self, logits: Tensor, source: Tensor, truth: Tensor, factors: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """As :meth:`.batch_loss.MapTerm.forward`; sorts by float32 errors, whatever the logits are."""
+        errors, sides = self.errors(logits, source)
+        truth, (masks, pixels) = truth.view(-1), errors.shape
+        most = segments_of_a_sort(pixels)
+        if masks <= most:
+            loss, *saved = self._exact((*logits.shape, 0), errors, sides, truth, factors)
+            return loss, tuple(saved)
+        found = []
+        for first in range(0, masks, most):
+            part = slice(first, first + most)
+            found.append(self._exact((*logits.shape, first), errors[part], sides, truth[part], factors[part]))
+        loss, steps, places = (torch.cat(column) for column in zip(*found, strict=True))
+        return loss, (steps, places)
+
+    def backward(self, gradient: Tensor, saved: tuple[Tensor, ...], upstream: Tensor) -> None:
+        """As :meth:`.batch_loss.MapTerm.backward`."""
+        steps, places = saved
+        gradient.view(-1).index_add_(0, places, (steps * upstream).to(gradient.dtype))
+
+    def errors(self, logits: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Errors float32[S, P], 0 of pixels that are not active, and what :meth:`rank` reads the truth from."""
+        shape = len(logits) * logits.shape[1], logits.shape[2] * logits.shape[3]
+        one, _ = constants(1, 1, logits.device)
+        errors = torch.addcmul(one, torch.add(one, source, alpha=-2), logits)
+        return errors.clamp_(min=0).view(shape), source.view(shape)  # NaN stays, so that the loss shows it
+
+    def rank(self, found: Tensor, errors: Tensor, sides: Tensor, first: int) -> Any:
+        """Active pixels sorted by one key, as :meth:`scan` needs them, with :class:`Ranking`'s ``starts`` first.
+
+        Args:
+            found: int64[N, 2]: segment and pixel, in ascending order; both -1 if free.
+            errors: float32[S, P] of segments that begin with the one numbered ``first``.
+        """
+        segment, pixel = found.unbind(1)
+        error, side = errors[segment, pixel], (sides[first:] if first else sides)[segment, pixel]
+        inverted = error.view(torch.int32).bitwise_not().bitwise_and_((1 << ERROR_BITS) - 1)  # without a NaN's sign
+        shift, pixels = 1 + pixel_bits(errors.shape[1]), errors.shape[1]
+        key = torch.add(inverted, segment, alpha=1 << ERROR_BITS).bitwise_left_shift_(shift)
+        key, order = key.add_(pixel, alpha=2).add_(side).sort()
+        place = torch.add(pixel + first * pixels if first else pixel, segment, alpha=pixels)
+        _, bounds = constants(*errors.shape, key.device)
+        segments = key.bitwise_right_shift(shift + ERROR_BITS)
+        return Ranking(torch.searchsorted(key, bounds), segments, place[order], error[order], side[order])
+
+    def scan(self, ranking: Any, truth: Tensor, factors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss float64[S] of each segment, and each active pixel's part of the gradient float64[N] and place int64[N].
+
+        With I foreground pixels still right and U pixels in the union before a step, a foreground pixel adds 1 / U and
+        a background pixel I / (U (U + 1)). Here both are counted without the pixel itself, so that a foreground pixel
+        has I - 1 and U - 1. ``TINY`` is added, so that the first step of a mask without foreground is TINY / TINY = 1.
+        The part of a free place is arbitrary.
+
+        Args:
+            ranking: from :meth:`rank`.
+            truth: float64[S], foreground pixels of each segment, those without error included.
+            factors: float64[S], of the loss of each segment.
+        """
+        starts, segments, places, errors, side = ranking
+        first = starts[:-1]
+        one, _ = constants(1, 1, errors.device)
+        passed = side.cumsum(0)
+        right = (truth + passed[first - 1])[segments].sub_(passed).add_(TINY)
+        union = torch.arange(len(side), device=side.device).sub_(first[segments]) + right
+        steps = torch.where(side, one, right.div_(union)).div_(union.add_(1))
+        loss = torch.segment_reduce(steps * errors, "sum", offsets=starts, unsafe=True)
+        steps.mul_(factors[segments])
+        return loss, torch.where(side, -steps, steps), places
+
+    def _exact(
+        self, shape: tuple[int, ...], errors: Tensor, sides: Tensor, truth: Tensor, factors: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, steps and places of all active pixels of some segments, as of :meth:`scan`.
+
+        Args:
+            shape: of the logits, and the first segment.
+        """
+        room, first = self.room.get(shape), shape[-1]
+        if room is not None:
+            ranking = self.rank(torch.nonzero_static(errors, size=room, fill_value=-1), errors, sides, first)
+            free = ranking[0][0]
+            if errors.is_cuda and torch.cuda.is_current_stream_capturing():
+                loss, steps, places = self.scan(ranking, truth, factors)
+                steps = steps.masked_fill_(places < 0, 0)
+                return torch.where(free > 0, loss, torch.nan), steps, places.clamp_(min=0)
+            read = read_later(free)
+            loss, steps, places = self.scan(ranking, truth, factors)
+            if (left := read()) > 0:
+                self.room[shape] = room_for(room - left)
+                return loss, steps[left:], places[left:]
+            del ranking, loss, steps, places
+        count = len(errors.nonzero())  # waits for the device
+        self.room[shape] = room_for(count)
+        found = torch.nonzero_static(errors, size=count + 1, fill_value=-1)
+        loss, steps, places = self.scan(self.rank(found, errors, sides, first), truth, factors)
+        return loss, steps[1:], places[1:]
+
+
+class Ranking(NamedTuple):
+    """Active pixels by segment and descending error. Free places come first; there is at least one.
+
+    Attributes:
+        starts: int64[S + 1]: first of each segment, and N.
+        segments: int64[N]; -1 if free.
+        places: int64[N], pixels counted through all segments; negative if free.
+        errors: float32[N].
+        truth: bool[N].
+    """
+
+    starts: Tensor
+    segments: Tensor
+    places: Tensor
+    errors: Tensor
+    truth: Tensor
+
+
+@lru_cache(maxsize=64)
+def constants(segments: int, pixels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """1 in float32[], and the lowest keys int64[S + 1] of segments and of what follows them."""
+    bounds = torch.arange(segments + 1, device=device) << (1 + pixel_bits(pixels) + ERROR_BITS)
+    return torch.ones((), device=device), bounds
+
+
+def pixel_bits(pixels: int) -> int:
+    """Bits of the number of a pixel."""
+    return max(1, (pixels - 1).bit_length())
+
+
+def segments_of_a_sort(pixels: int) -> int:
+    """How many segments of so many pixels one key can number.
+
+    >>> segments_of_a_sort(2048 * 2048), segments_of_a_sort(4096 * 4096)
+    (511, 127)
+    """
+    return max(1, min((1 << KEY_BITS - ERROR_BITS - 1 - pixel_bits(pixels)) - 1, MOST // pixels))
+
+
+def room_for(count: int) -> int:
+    """Places to reserve after so many were needed, in steps of an eighth, so that sizes recur.
+
+    >>> room_for(0), room_for(1000), room_for(1010)
+    (1024, 1280, 1280)
+    """
+    wanted = max(1024, int(count * MARGIN))
+    step = 1 << max(0, wanted.bit_length() - 4)
+    return -(-wanted // step) * step
+
+
+def read_later(value: Tensor) -> Callable[[], int]:
+    """A function that returns an integer of the device. What is queued in between is not waited for."""
+    if not value.is_cuda:
+        return lambda: int(value)
+    copy, copied = torch.empty((), dtype=value.dtype, pin_memory=True), torch.cuda.Event()
+    copy.copy_(value, non_blocking=True)
+    copied.record()
+
+    def read() -> int:
+        copied.synchronize()
+        return int(copy)
+
+    return read
