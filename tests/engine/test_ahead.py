@@ -81,7 +81,7 @@ def test_an_epoch_ends_in_the_same_weights_log_and_messages(recipe, records, cap
     assert len(lines) == 2 * skipped
 
 
-@pytest.mark.parametrize("when", [(2,), (3,)])
+@pytest.mark.parametrize("when", [pytest.param((2,), marks=pytest.mark.slow), (3,)])
 def test_a_step_that_ends_training_has_the_same_message_and_changes_nothing(recipe, records, when):
     """Known during the next step, or after the last one."""
     config = recipe(batch=2, optim__ema=0.5)
@@ -110,7 +110,7 @@ def test_poisoned_weights_end_training_with_the_same_message(recipe, records):
     assert re.match(r"epoch 1, step 2: the weights were not finite before it .first in core", errors[0])
 
 
-@pytest.mark.parametrize("where", ["loss", "gradient"])
+@pytest.mark.parametrize("where", ["loss", pytest.param("gradient", marks=pytest.mark.slow)])
 def test_with_fp16_the_scaler_skips_infinite_gradients_and_the_flag_infinite_losses(recipe, records, where):
     """The scaler on the CPU, where nothing overflows by itself."""
     config, found = recipe(batch=2, on_nan="skip"), []
@@ -238,7 +238,7 @@ def test_the_average_follows_what_is_loaded_and_looks_its_tensors_up_once(monkey
     assert average.network[0].bias.tolist() == pytest.approx([4 - 2 * 2 / 11] * 3)
 
 
-@pytest.mark.parametrize("changes", [{}, {"model__norm": "batch"}, {"model__norm": "instance"}])
+@pytest.mark.parametrize("changes", [{}, {"model__norm": "batch"}])
 def test_a_step_replaces_no_tensor_that_the_average_has_looked_up(recipe, records, changes):
     config = recipe("fpn", batch=2, **changes)
     torch.manual_seed(0)

@@ -44,7 +44,7 @@ def _measure(config: Config, network: Network, device: Device, *, size: int, bat
     network = network.to(device.torch)
     average = Average(network, config.optim.ema)
     mean = WeightMean(network) if config.optim.swa else None
-    optimizer = build_optimizer(network, config.optim)
+    optimizer = build_optimizer(network, config.optim, fused=gpu)
     classes = len(config.data.classes)
     stages = range(len(config.loss.stages))
     for step, stage in enumerate([*stages] * STEPS):
