@@ -110,6 +110,14 @@ def test_shared_memory_that_is_full_ends_training_instead_of_waiting_for_ever(tr
         train[1]()
 
 
+def test_without_room_in_shared_memory_one_process_trains_all_the_same(monkeypatch):
+    def full(self):
+        raise RuntimeError("unable to resize file </torch_1_2> to the right size: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    assert worker.WorkerProgress().of(1) is None
+
+
 def test_other_errors_pass_and_those_of_handing_over_are_explained():
     progress = worker.WorkerProgress()
     with pytest.raises(RuntimeError, match="mat1"), worker.worker_errors([], progress):

@@ -5,7 +5,7 @@ import re
 import shutil
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ DIED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 SHARED = (
     "unable to open shared memory",
     "unable to write to file </torch",
+    "unable to resize file </torch",
     "unable to mmap",
     "ancdata",
     "Too many open files",
@@ -31,7 +32,9 @@ class WorkerProgress:
     """Record and step that each loader process works on, in shared memory, for the error message if one dies."""
 
     def __init__(self) -> None:
-        self.rows = torch.zeros(MAX_WORKERS, 3, dtype=torch.int64).share_memory_()  # process, record, step
+        self.rows = torch.zeros(MAX_WORKERS, 3, dtype=torch.int64)  # process, record, step
+        with suppress(RuntimeError):  # no room: without loader processes it is not needed, of theirs a batch will say so
+            self.rows.share_memory_()
 
     def note(self, record: int, step: int) -> None:
         """Records the progress of this loader process; does nothing in any other process."""
