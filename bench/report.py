@@ -45,6 +45,10 @@ TITLES = {
         "A training step of the engine (baseline: a bare loop on the same batches; ratio: median within rounds)",
         "python bench/train.py --json results/train.json",
     ),
+    "gpu": (
+        "On a GPU (baseline: the plain script of smp with BatchNorm, or what the claim names)",
+        "python bench/gpu.py --root DIR --json results/gpu.json",
+    ),
     "plan": (
         "Memory of a training step (ours: estimated, baseline: measured on a CPU; ratio: estimated / measured)",
         "python bench/plan.py --json results/plan.json",
