@@ -78,7 +78,7 @@ def cases():
             yield ((1, 6, 3, 5), groups, "silu", kind, layout), {}, whole
     for groups in (1, 3, 6, 0):  # groups from 1 to all channels, several tiles along channels and pixels
         for layout in ("plain", "last"):
-            yield ((1 + groups // 3, 6, 5, 9), groups, "silu", "float32", layout), {"repeat": groups == 1}, STAGED
+            yield ((1 + groups // 6, 6, 5, 14), groups, "silu", "float32", layout), {"repeat": groups == 1}, STAGED
     for groups, whole in ((3, WHOLE), (3, STAGED), (0, WHOLE)):
         yield ((1, 12, 1, 1), groups, "relu", "float32", "plain"), {}, whole
         yield ((2, 6, 2, 3), groups, "leaky_relu", "float32", "last"), {"affine": False}, whole
@@ -89,7 +89,7 @@ def cases():
 
 
 def main():
-    norm_layout.TILE, norm_layout.ROW, norm_layout.PROGRAMS = 64, 4, 2
+    norm_layout.TILE, norm_layout.ROW, norm_layout.PROGRAMS = 32, 4, 8
     for arguments, options, whole in cases():
         torch.manual_seed(0)
         norm_layout.WHOLE = whole

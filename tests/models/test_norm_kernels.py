@@ -165,6 +165,7 @@ print(sum("triton_kernel_wrapper" in target for target in targets), any("phalanx
 """
 
 
+@pytest.mark.slow
 def test_a_compiler_sees_the_kernels_of_forward_and_backward():
     """Traced with the kernels' own reads and writes, which torch finds by compiling them for a GPU."""
     command = [sys.executable, "-W", "ignore", "-c", TRACED]
