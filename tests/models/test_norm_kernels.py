@@ -31,7 +31,7 @@ def run(script, *words, **environment):
 def test_kernels_are_the_definition_in_every_type_layout_and_activation():
     lines = [json.loads(line) for line in run("norm_kernel_checks.py", TRITON_INTERPRET="1")]
     assert {line["case"][2] for line in lines} == set(ACTIVATIONS)
-    assert len(lines) > 40
+    assert len(lines) > 35
     for line in lines:
         rounding = ROUNDING[line["type"]]
         # a mean of 300 deviations costs as many digits

@@ -14,7 +14,7 @@ from phalanx.tasks.segment import loss_of
 
 @pytest.fixture
 def config(tiny):
-    return compose(split_words(tiny("fpn", name="r", batch=2)))
+    return compose(split_words(tiny("fpn", name="r", batch=2, loss="bce_dice")))
 
 
 def network(config, *, gpu):
