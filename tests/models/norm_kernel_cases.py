@@ -58,7 +58,8 @@ def cases(act):
         tile = unit | {"BC": channels, "BS": pixels}
         yield "moments", tile | {"STEPS": 8}, 8
         yield "apply_norm", tile | norm, 8
-        yield "gradient_sums", tile | norm | {"STEPS": 8, "PIXEL": False}, 8
+        part = {"BS": pixels // 2} if unit is nhwc else {}
+        yield "gradient_sums", tile | part | norm | {"STEPS": 8, "PIXEL": False}, 8
         yield "apply_gradient", tile | norm, 8
         part = {"BC": channels // 4, "BS": pixels} if channels == 256 else {"BC": channels, "BS": pixels // 4}
         yield "gradient_sums", tile | part | norm | {"STEPS": 8, "PIXEL": True}, 8
@@ -76,7 +77,7 @@ def cases(act):
 
 
 LARGEST = [
-    ("gradient_sums", {"sc": 1, "BC": 64, "BS": 64, "STEPS": 8, "PIXEL": False}, 8),
+    ("gradient_sums", {"sc": 1, "BC": 64, "BS": 32, "STEPS": 8, "PIXEL": False}, 8),
     ("apply_gradient", {"sc": 1, "BC": 64, "BS": 64}, 8),
     ("pixel_gradient", {"sc": 1, "BC": 1024, "BS": 4}, 8),
     ("whole_gradient", {"ss": 1, "BC": 8, "BS": 1024}, 16),

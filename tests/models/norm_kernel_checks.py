@@ -75,21 +75,25 @@ def cases():
         yield ((1, 4, 3, 5), 1, act, "float32", "plain"), {}, WHOLE
     for kind in ("bfloat16", "float16"):
         for groups, layout, whole in ((3, "plain", WHOLE), (3, "last", STAGED), (0, "last", WHOLE)):
-            yield ((1, 6, 3, 5), groups, "silu", kind, layout), {}, whole
-    for groups in (1, 3, 6, 0):  # groups from 1 to all channels, several tiles along channels and pixels
+            yield ((1, 6, 3, 3), groups, "silu", kind, layout), {}, whole
+    for groups in (1, 3, 0):  # several tiles along channels and pixels
         for layout in ("plain", "last"):
-            yield ((1 + groups // 3, 6, 5, 9), groups, "silu", "float32", layout), {"repeat": groups == 1}, STAGED
+            yield (
+                ((1, 6, 5, 14), groups, "silu", "float32", layout),
+                {"repeat": groups == 1 and layout == "plain"},
+                STAGED,
+            )
     for groups, whole in ((3, WHOLE), (3, STAGED), (0, WHOLE)):
         yield ((1, 12, 1, 1), groups, "relu", "float32", "plain"), {}, whole
         yield ((2, 6, 2, 3), groups, "leaky_relu", "float32", "last"), {"affine": False}, whole
-        yield ((1, 6, 4, 3), groups, "gelu", "float32", "sparse"), {}, whole
+        yield ((1, 6, 4, 3), groups and 6, "gelu", "float32", "sparse"), {}, whole  # as many groups as channels
         yield ((2, 6, 7), groups, "hardswish", "float32", "plain"), {}, whole
         yield ((1, 6, 2, 3, 2), groups, "relu6", "float32", "plain"), {}, whole
         yield ((1, 6, 5, 5), groups, "none", "float32", "plain"), {"offset": 300.0}, whole
 
 
 def main():
-    norm_layout.TILE, norm_layout.ROW, norm_layout.PROGRAMS = 64, 4, 2
+    norm_layout.TILE, norm_layout.ROW, norm_layout.PROGRAMS = 32, 4, 8
     for arguments, options, whole in cases():
         torch.manual_seed(0)
         norm_layout.WHOLE = whole

@@ -110,8 +110,7 @@ def test_pytorch_s_path_computes_the_same_and_on_a_cpu_bit_for_bit(monkeypatch, 
         assert_the_same(gradients(net), wanted, 1e-3)
 
 
-@pytest.mark.parametrize("norm", ["group", "layer"])
-@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(("norm", "last"), [("group", False), ("group", True), ("layer", True)])
 def test_half_precision_and_layout_pass_through_every_norm(kind, norm, last):
     """As autocast runs them: PyTorch's own group norm returns float32 there, and contiguous maps."""
     options = {

@@ -138,7 +138,8 @@ def _gradient_sums(
     groups: int, act: str, slope: float, *, pixel: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Sums of the gradients of offset and scale [N, C, spans]."""
-    channels, pixels = tile = at.tile(4 if pixel else 1)  # else registers are spilled
+    # smaller tiles, as registers would be spilled
+    channels, pixels = tile = at.tile(4 if pixel else 1 if at.ss == 1 else 2)
     steps = at.steps(tile)
     spans = cdiv(at.S, steps * pixels)
     offset, scale = _float(x, at.N, at.C, spans), _float(x, at.N, at.C, spans)
