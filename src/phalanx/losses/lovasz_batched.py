@@ -72,8 +72,10 @@ class BatchedLovasz:
         inverted = error.view(torch.int32).bitwise_not().bitwise_and_((1 << ERROR_BITS) - 1)  # without a NaN's sign
         shift, pixels = 1 + pixel_bits(errors.shape[1]), errors.shape[1]
         key = torch.add(inverted, segment, alpha=1 << ERROR_BITS).bitwise_left_shift_(shift)
-        key, order = key.add_(pixel, alpha=2).add_(side).sort()
+        key.add_(pixel, alpha=2).add_(side)
         place = torch.add(pixel + first * pixels if first else pixel, segment, alpha=pixels)
+        del found, segment, pixel, inverted
+        key, order = key.sort()
         _, bounds = constants(*errors.shape, key.device)
         segments = key.bitwise_right_shift(shift + ERROR_BITS)
         return Ranking(torch.searchsorted(key, bounds), segments, place[order], error[order], side[order])
