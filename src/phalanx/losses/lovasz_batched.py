@@ -124,13 +124,17 @@ class BatchedLovasz:
             loss, steps, places = self.scan(ranking, truth, factors)
             if (left := read()) > 0:
                 self.room[shape] = room_for(room - left)
-                return loss, steps[left:], places[left:]
+                return loss, *self.used(steps, places, left)
             del ranking, loss, steps, places
         count = len(errors.nonzero())  # waits for the device
-        self.room[shape] = room_for(count)
-        found = torch.nonzero_static(errors, size=count + 1, fill_value=-1)
+        room = self.room[shape] = room_for(count)
+        found = torch.nonzero_static(errors, size=room, fill_value=-1)
         loss, steps, places = self.scan(self.rank(found, errors, sides, first), truth, factors)
-        return loss, steps[1:], places[1:]
+        return loss, *self.used(steps, places, room - count)
+
+    def used(self, steps: Tensor, places: Tensor, free: int) -> tuple[Tensor, Tensor]:
+        """What :meth:`backward` adds, without the free places."""
+        return steps[free:], places[free:]
 
 
 class Ranking(NamedTuple):
@@ -173,7 +177,7 @@ def segments_of_a_sort(pixels: int) -> int:
 
 
 def room_for(count: int) -> int:
-    """Places to reserve after so many were needed, in steps of an eighth, so that sizes recur.
+    """Places to reserve where so many are needed: more than those, in steps of an eighth, so that sizes recur.
 
     >>> room_for(0), room_for(1000), room_for(1010)
     (1024, 1280, 1280)
