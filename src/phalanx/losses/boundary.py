@@ -1,7 +1,8 @@
 """Boundary loss: predictions weighted by their distance to the true outline (Kervadec et al., 2019).
 
 Distances vary slowly. So they are computed on the CPU, one image at a time, from planes subsampled to at most 512
-pixels on a side, and upsampled class by class. No array of classes x full size is ever held.
+pixels on a side, and upsampled class by class. No array of classes x full size is ever held. A GPU measures the
+distances of all masks at once (:mod:`.boundary_batched`).
 """
 
 import cv2

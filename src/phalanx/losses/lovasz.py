@@ -3,7 +3,7 @@
 Berman et al., "The Lovasz-Softmax loss", 2018, binary hinge. The usual code differences neighbouring Jaccard values
 in float32, which cancels most digits at millions of pixels. Here each step of the sorted errors has its closed form.
 With I foreground pixels still right and U pixels in the union before the step, a foreground pixel adds 1/U and a
-background pixel I/(U (U + 1)), from integer counts.
+background pixel I/(U (U + 1)), from integer counts. A GPU sorts all masks at once (:mod:`.lovasz_batched`).
 """
 
 import numpy as np

@@ -35,16 +35,13 @@ class BatchedLovasz:
         self, logits: Tensor, source: Tensor, truth: Tensor, factors: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """As :meth:`.batch_loss.MapTerm.forward`; sorts by float32 errors, whatever the logits are."""
-        errors, sides = self.errors(logits, source)
-        truth, (masks, pixels) = truth.view(-1), errors.shape
-        most = segments_of_a_sort(pixels)
+        batch, classes, height, width = logits.shape
+        masks, truth, most = batch * classes, truth.view(-1), segments_of_a_sort(height * width)
         if masks <= most:
-            loss, *saved = self._exact((*logits.shape, 0), errors, sides, truth, factors)
+            loss, *saved = self._exact(None, logits, source, truth, factors)
             return loss, tuple(saved)
-        found = []
-        for first in range(0, masks, most):
-            part = slice(first, first + most)
-            found.append(self._exact((*logits.shape, first), errors[part], sides, truth[part], factors[part]))
+        parts = [slice(first, first + most) for first in range(0, masks, most)]
+        found = [self._exact(part, logits, source, truth[part], factors[part]) for part in parts]
         loss, steps, places = (torch.cat(column) for column in zip(*found, strict=True))
         return loss, (steps, places)
 
@@ -72,8 +69,10 @@ class BatchedLovasz:
         inverted = error.view(torch.int32).bitwise_not().bitwise_and_((1 << ERROR_BITS) - 1)  # without a NaN's sign
         shift, pixels = 1 + pixel_bits(errors.shape[1]), errors.shape[1]
         key = torch.add(inverted, segment, alpha=1 << ERROR_BITS).bitwise_left_shift_(shift)
-        key, order = key.add_(pixel, alpha=2).add_(side).sort()
+        key.add_(pixel, alpha=2).add_(side)
         place = torch.add(pixel + first * pixels if first else pixel, segment, alpha=pixels)
+        del found, segment, pixel, inverted
+        key, order = key.sort()
         _, bounds = constants(*errors.shape, key.device)
         segments = key.bitwise_right_shift(shift + ERROR_BITS)
         return Ranking(torch.searchsorted(key, bounds), segments, place[order], error[order], side[order])
@@ -103,18 +102,16 @@ class BatchedLovasz:
         return loss, torch.where(side, -steps, steps), places
 
     def _exact(
-        self, shape: tuple[int, ...], errors: Tensor, sides: Tensor, truth: Tensor, factors: Tensor
+        self, part: slice | None, logits: Tensor, source: Tensor, truth: Tensor, factors: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss, steps and places of all active pixels of some segments, as of :meth:`scan`.
-
-        Args:
-            shape: of the logits, and the first segment.
-        """
-        room, first = self.room.get(shape), shape[-1]
+        """Loss, steps and places of all active pixels of a part of the segments, None: all, as of :meth:`scan`."""
+        first = part.start if part else 0
+        shape = *logits.shape, first
+        room = self.room.get(shape)
         if room is not None:
-            ranking = self.rank(torch.nonzero_static(errors, size=room, fill_value=-1), errors, sides, first)
+            ranking = self._ranked(room, part, logits, source)
             free = ranking[0][0]
-            if errors.is_cuda and torch.cuda.is_current_stream_capturing():
+            if logits.is_cuda and torch.cuda.is_current_stream_capturing():
                 loss, steps, places = self.scan(ranking, truth, factors)
                 steps = steps.masked_fill_(places < 0, 0)
                 return torch.where(free > 0, loss, torch.nan), steps, places.clamp_(min=0)
@@ -122,13 +119,26 @@ class BatchedLovasz:
             loss, steps, places = self.scan(ranking, truth, factors)
             if (left := read()) > 0:
                 self.room[shape] = room_for(room - left)
-                return loss, steps[left:], places[left:]
+                return loss, *self.used(steps, places, left)
             del ranking, loss, steps, places
-        count = len(errors.nonzero())  # waits for the device
-        self.room[shape] = room_for(count)
-        found = torch.nonzero_static(errors, size=count + 1, fill_value=-1)
-        loss, steps, places = self.scan(self.rank(found, errors, sides, first), truth, factors)
-        return loss, steps[1:], places[1:]
+        count = len(self._part(part, logits, source)[0].nonzero())  # waits for the device
+        room = self.room[shape] = room_for(count)
+        loss, steps, places = self.scan(self._ranked(room, part, logits, source), truth, factors)
+        return loss, *self.used(steps, places, room - count)
+
+    def _part(self, part: slice | None, logits: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        errors, sides = self.errors(logits, source)
+        return errors[part] if part else errors, sides
+
+    def _ranked(self, room: int, part: slice | None, logits: Tensor, source: Tensor) -> Any:
+        """Active pixels in so many places. The map of errors, the largest tensor, is freed when they are found."""
+        errors, sides = self._part(part, logits, source)
+        found = torch.nonzero_static(errors, size=room, fill_value=-1)
+        return self.rank(found, errors, sides, part.start if part else 0)
+
+    def used(self, steps: Tensor, places: Tensor, free: int) -> tuple[Tensor, Tensor]:
+        """What :meth:`backward` adds, without the free places."""
+        return steps[free:], places[free:]
 
 
 class Ranking(NamedTuple):
@@ -171,7 +181,7 @@ def segments_of_a_sort(pixels: int) -> int:
 
 
 def room_for(count: int) -> int:
-    """Places to reserve after so many were needed, in steps of an eighth, so that sizes recur.
+    """Places to reserve where so many are needed: more than those, in steps of an eighth, so that sizes recur.
 
     >>> room_for(0), room_for(1000), room_for(1010)
     (1024, 1280, 1280)

@@ -4,7 +4,7 @@ Let z be the logit, its sign flipped if the truth is 1. Then q = sigmoid(z) is t
 log(1 + exp(z)) the cross-entropy. Dice and Tversky are functions of three sums: FN is the sum of q if the truth is 1,
 FP the sum of q elsewhere, TP = truth - FN. So a first pass over the pixels computes all values and the gradient of the
 pixelwise terms. A second pass adds q (1 - q) times two numbers per class, the gradient of the region terms. Both
-passes go by tiles that fit a CPU's cache.
+passes go by tiles that fit a CPU's cache. A GPU computes the same for a whole batch (:mod:`.batch_loss`).
 """
 
 from collections.abc import Sequence

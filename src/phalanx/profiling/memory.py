@@ -139,7 +139,11 @@ class _SmallLoss:
 
         with unset_fake_temporarily(), ledger.scaled(0.0):  # placeholders for tensors that are counted already
             self.weight = torch.tensor(0.5 if scaled else 1.0)
-            self.planes = torch.randint(0, 256, (batch, -(-classes // 8), LOSS_SIDE, LOSS_SIDE), dtype=torch.uint8)
+            shape, always = (batch, -(-classes // 8), LOSS_SIDE, LOSS_SIDE), torch.Generator().manual_seed(0)
+            self.planes = torch.randint(0, 256, shape, dtype=torch.uint8, generator=always)
+            if loss.path == "batched":  # an eighth is foreground: Lovasz has room for the active pixels of all masks
+                for _ in range(2):
+                    self.planes &= torch.randint(0, 256, shape, dtype=torch.uint8, generator=always)
             found = None
             if points:
                 few = max(1, round(points / self.factor))
