@@ -33,7 +33,7 @@ class WorkerProgress:
 
     def __init__(self) -> None:
         self.rows = torch.zeros(MAX_WORKERS, 3, dtype=torch.int64)  # process, record, step
-        with suppress(RuntimeError):  # no room: without loader processes it is not needed, of theirs a batch will say so
+        with suppress(RuntimeError):  # no room: loader processes will say so, and without them it is not needed
             self.rows.share_memory_()
 
     def note(self, record: int, step: int) -> None:
