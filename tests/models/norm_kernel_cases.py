@@ -68,7 +68,7 @@ def cases(act):
             yield name, unit | norm | {"BC": channels, "BS": pixels}, 8
     for unit, channels, pixels, warps in (
         (nchw, 8, 1024, 16), (nchw, 1, 8192, 16), (nchw, 512, 16, 16), (nchw, 64, 1, 1),
-        (nhwc, 16, 256, 8), (nhwc, 4, 1024, 8), (nhwc, 1024, 4, 8),
+        (nhwc, 16, 256, 16), (nhwc, 4, 1024, 16), (nhwc, 1024, 4, 16),
     ):  # fmt: skip
         for name in ("whole_group", "whole_gradient"):
             yield name, unit | norm | {"BC": channels, "BS": pixels}, warps
@@ -81,7 +81,7 @@ LARGEST = [
     ("apply_gradient", {"sc": 1, "BC": 64, "BS": 64}, 8),
     ("pixel_gradient", {"sc": 1, "BC": 1024, "BS": 4}, 8),
     ("whole_gradient", {"ss": 1, "BC": 8, "BS": 1024}, 16),
-    ("whole_gradient", {"sc": 1, "BC": 16, "BS": 256}, 8),
+    ("whole_gradient", {"sc": 1, "BC": 16, "BS": 256}, 16),
 ]
 
 

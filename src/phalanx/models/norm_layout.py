@@ -97,7 +97,7 @@ class Group(NamedTuple):
 
     @property
     def warps(self) -> int:
-        return min(16, max(1, self.channels * self.pixels // 512))
+        return min(16, max(1, self.channels * self.pixels // 256))
 
 
 def group_tile(at: Layout, groups: int) -> Group:
