@@ -9,6 +9,7 @@ import sys
 import torch
 from tests.losses.test_batched import OPTIONS, case, compare, count, staged
 
+from phalanx.losses import lovasz_batched
 from phalanx.masks.planes_torch import downsample
 
 TERMS = ("bce", "dice", "focal", "tversky", "lovasz")
@@ -92,6 +93,19 @@ def check_points():
         torch.testing.assert_close(own, expected, rtol=1e-5, atol=1e-7)
 
 
+def check_parts():
+    """Keys too short for all segments."""
+    logits, planes = case(1, 5)
+    found, most = [], lovasz_batched.segments_of_a_sort
+    for segments in (most, lambda pixels: 2):
+        lovasz_batched.segments_of_a_sort = segments
+        result = staged("triton", {"lovasz": 1.0}, 5)(0, logits, None, planes)
+        found.append((result.total, *torch.autograd.grad(result.total, logits)))
+    lovasz_batched.segments_of_a_sort = most
+    for own, expected in zip(*found, strict=True):
+        torch.testing.assert_close(own, expected, rtol=0, atol=0)
+
+
 def check_twice_the_same():
     logits, planes = case(2, 29, 40, 33)
     runs = [both(logits, planes, ALL)[1] for _ in range(2)]
@@ -117,6 +131,7 @@ def main(extent):
     check_infinite()
     check_layouts()
     check_points()
+    check_parts()
     default, second = {"bce": 0.5, "dice": 0.5, "point": 0.5}, {"bce": 0.5, "lovasz": 0.5, "point": 0.5}
     for weights in (default, second):
         counts = {count(weights, *shape, points=True, path="triton") for shape in ((1, 1), (2, 9))}

@@ -57,23 +57,28 @@ class BatchedLovasz:
         errors = torch.addcmul(one, torch.add(one, source, alpha=-2), logits)
         return errors.clamp_(min=0).view(shape), source.view(shape)  # NaN stays, so that the loss shows it
 
-    def rank(self, found: Tensor, errors: Tensor, sides: Tensor, first: int) -> Any:
+    def rank(self, room: int, part: slice | None, logits: Tensor, source: Tensor) -> Any:
         """Active pixels sorted by one key, as :meth:`scan` needs them, with :class:`Ranking`'s ``starts`` first.
 
+        The map of errors, the largest tensor, is freed before the sort.
+
         Args:
-            found: int64[N, 2]: segment and pixel, in ascending order; both -1 if free.
-            errors: float32[S, P] of segments that begin with the one numbered ``first``.
+            room: places for them.
+            part: of the segments; None: all.
         """
+        errors, sides = self.part(part, logits, source)
+        (masks, pixels), first = errors.shape, part.start if part else 0
+        found = torch.nonzero_static(errors, size=room, fill_value=-1)  # segment and pixel, ascending; -1 if free
         segment, pixel = found.unbind(1)
         error, side = errors[segment, pixel], (sides[first:] if first else sides)[segment, pixel]
         inverted = error.view(torch.int32).bitwise_not().bitwise_and_((1 << ERROR_BITS) - 1)  # without a NaN's sign
-        shift, pixels = 1 + pixel_bits(errors.shape[1]), errors.shape[1]
+        shift = 1 + pixel_bits(pixels)
         key = torch.add(inverted, segment, alpha=1 << ERROR_BITS).bitwise_left_shift_(shift)
         key.add_(pixel, alpha=2).add_(side)
         place = torch.add(pixel + first * pixels if first else pixel, segment, alpha=pixels)
-        del found, segment, pixel, inverted
+        del errors, found, segment, pixel, inverted
         key, order = key.sort()
-        _, bounds = constants(*errors.shape, key.device)
+        _, bounds = constants(masks, pixels, key.device)
         segments = key.bitwise_right_shift(shift + ERROR_BITS)
         return Ranking(torch.searchsorted(key, bounds), segments, place[order], error[order], side[order])
 
@@ -109,7 +114,7 @@ class BatchedLovasz:
         shape = *logits.shape, first
         room = self.room.get(shape)
         if room is not None:
-            ranking = self._ranked(room, part, logits, source)
+            ranking = self.rank(room, part, logits, source)
             free = ranking[0][0]
             if logits.is_cuda and torch.cuda.is_current_stream_capturing():
                 loss, steps, places = self.scan(ranking, truth, factors)
@@ -121,20 +126,15 @@ class BatchedLovasz:
                 self.room[shape] = room_for(room - left)
                 return loss, *self.used(steps, places, left)
             del ranking, loss, steps, places
-        count = len(self._part(part, logits, source)[0].nonzero())  # waits for the device
+        count = len(self.part(part, logits, source)[0].nonzero())  # waits for the device
         room = self.room[shape] = room_for(count)
-        loss, steps, places = self.scan(self._ranked(room, part, logits, source), truth, factors)
+        loss, steps, places = self.scan(self.rank(room, part, logits, source), truth, factors)
         return loss, *self.used(steps, places, room - count)
 
-    def _part(self, part: slice | None, logits: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+    def part(self, part: slice | None, logits: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`errors` of a part of the segments."""
         errors, sides = self.errors(logits, source)
         return errors[part] if part else errors, sides
-
-    def _ranked(self, room: int, part: slice | None, logits: Tensor, source: Tensor) -> Any:
-        """Active pixels in so many places. The map of errors, the largest tensor, is freed when they are found."""
-        errors, sides = self._part(part, logits, source)
-        found = torch.nonzero_static(errors, size=room, fill_value=-1)
-        return self.rank(found, errors, sides, part.start if part else 0)
 
     def used(self, steps: Tensor, places: Tensor, free: int) -> tuple[Tensor, Tensor]:
         """What :meth:`backward` adds, without the free places."""

@@ -148,13 +148,17 @@ class TritonLovasz(BatchedLovasz):
     """The Lovasz hinge of maps and bit-planes."""
 
     def errors(self, logits: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-        self.classes = logits.shape[1]
         return lovasz_errors(readable(logits), source), source
 
-    def rank(self, found: Tensor, errors: Tensor, sides: Tensor, first: int) -> Any:
-        keys = lovasz_keys(found, errors, sides, first, self.classes).sort().values
-        _, bounds = constants(*errors.shape, keys.device)
-        return KeyRanking(torch.searchsorted(keys, bounds), keys, first, errors.shape[1])
+    def rank(self, room: int, part: slice | None, logits: Tensor, source: Tensor) -> KeyRanking:
+        errors, planes = self.part(part, logits, source)
+        (segments, pixels), first = errors.shape, part.start if part else 0
+        found = torch.nonzero_static(errors, size=room, fill_value=-1)
+        keys = lovasz_keys(found, errors, planes, first, logits.shape[1])
+        del errors, found
+        keys = keys.sort().values
+        _, bounds = constants(segments, pixels, keys.device)
+        return KeyRanking(torch.searchsorted(keys, bounds), keys, first, pixels)
 
     def scan(self, ranking: Any, truth: Tensor, factors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         starts, keys, first, pixels = ranking
