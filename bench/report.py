@@ -49,6 +49,10 @@ TITLES = {
         "On a GPU (baseline: the plain script of smp with BatchNorm, or what the claim names)",
         "python bench/gpu.py --root DIR --json results/gpu.json",
     ),
+    "waiting": (
+        "Threads that wait briefly (baseline: OpenMP's default; with the start of the commands)",
+        "python bench/waiting.py --json results/waiting.json",
+    ),
     "plan": (
         "Memory of a training step (ours: estimated, baseline: measured on a CPU; ratio: estimated / measured)",
         "python bench/plan.py --json results/plan.json",

@@ -4,7 +4,7 @@ operations that grows with neither images nor classes."""
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from tests.operations import Operations
 
 from phalanx.config import Loss, validate
 from phalanx.losses import lovasz_batched
@@ -281,18 +281,6 @@ def test_the_gradient_of_the_boundary_loss_is_that_of_its_value():
 # operations
 
 
-class Count(TorchDispatchMode):
-    """Names of the operations dispatched while it is active."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.append(str(func))
-        return func(*args, **(kwargs or {}))
-
-
 def count(weights, batch, classes, *, points=False, auxiliary=False, path="batched", dtype=torch.bfloat16):
     """Operations of forward and gradient, without the first step, which makes constants."""
     logits, planes = case(batch, classes, 8, 8, dtype=dtype)
@@ -300,12 +288,12 @@ def count(weights, batch, classes, *, points=False, auxiliary=False, path="batch
     given = (torch.rand(batch, 16, 2), torch.randn(batch, classes, 16, requires_grad=True)) if points else None
     loss, learning = staged(path, weights, classes), [logits, *([given[1]] if given else []), *([half] * auxiliary)]
     for _ in range(2):
-        with Count() as found:
+        with Operations() as found:
             total = loss(0, logits, given, planes).total
             if auxiliary:
                 total = total + 0.5 * loss(0, half, None, downsample(planes, (4, 4))).total
             torch.autograd.grad(total, learning)
-    return len(found.names)
+    return found.total
 
 
 @pytest.mark.parametrize(

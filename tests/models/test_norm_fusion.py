@@ -1,15 +1,14 @@
 """Norms as a GPU runs them, simulated on the CPU: the same numbers, fewer operations, maps in their type and layout."""
 
 import copy
-from collections import Counter
 
 import pytest
 import segmentation_models_pytorch as smp
 import timm
 import torch
 import torch.nn.functional as F
+from tests.operations import Operations
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from phalanx.config.compose import compose
 from phalanx.models import norm_paths
@@ -249,18 +248,6 @@ def test_what_cannot_run_without_values_has_norms_without_activations(triton):
     assert prepare_for_gpu(net, 16) == 0
     assert isinstance(net.norm, GpuGroupNorm)
     assert following_activations(net, 16) == []
-
-
-class Operations(TorchDispatchMode):
-    """Counts the operations dispatched, by name."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names[str(func)] += 1
-        return func(*args, **(kwargs or {}))
 
 
 def operations(net, x, outputs, precision):
