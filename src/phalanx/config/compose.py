@@ -17,6 +17,7 @@ from .words import split_list, text_kinds, text_value
 
 MAX_LENGTH = 16384  # characters of a value that Hydra parses
 MAX_DEPTH = 16
+MAX_KEY = 200  # bytes: Hydra looks a key up as a file, whose name may have 255 bytes
 NOT_RESOLVED = "${...} is not resolved here; write the value itself"
 
 
@@ -95,6 +96,8 @@ def compose(pairs: dict[str, str]) -> Config:
             if value not in choices:
                 raise ConfigError(f"{key}={value}: no configs/{key}/{value}.yaml{nearest(value, choices)}")
             words.append(f"{key}={value}")
+        elif len(key.encode("utf-8", "replace")) > MAX_KEY:
+            raise ConfigError(f"{key}: no such option, none has a name of more than {MAX_KEY} bytes")
         elif key.split(".")[0] not in Config.model_fields:
             known = {*Config.model_fields, *groups, "fold"}
             raise ConfigError(f"{key}: no such option{nearest(key.split('.')[0], known)}")
