@@ -76,6 +76,7 @@ def change_annotation(here: Path, **changes: object) -> Path:
         ({"optim__lrr": 1}, "optim.lrr: no such option; did you mean lr?"),
         ({"model__pointrend": "{point:3}"}, "model.pointrend.point: no such option; did you mean points?"),
         ({"model__" + "a" * 300: 1}, "no such option, none has a name of more than 200 bytes"),
+        ({"name": "환" * 67}, "name: has more than 200 bytes"),
         ({"optimizer": "adamw_cosine"}, "optimizer: no such option; did you mean optim?"),
         ({"augment": "afine"}, "augment=afine: no configs/augment/afine.yaml; did you mean affine?"),
         ({"experiment": "bass"}, "experiment=bass: no configs/experiment/bass.yaml; did you mean base?"),

@@ -43,6 +43,9 @@ DeviceName = Annotated[
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
+MAX_NAME = 200  # bytes of a run's name: file systems take 255, with what is written beside it
+
+
 class Config(Strict):
     """One resolved training recipe. Sections such as ``data`` and ``model`` are the folders of ``configs/``."""
 
@@ -82,6 +85,8 @@ class Config(Strict):
     def _usable(self) -> "Config":
         if not FOLDER_NAME.fullmatch(self.name):
             raise ValueError(f"name: {self.name!r} is not a plain folder name, without slashes and a leading dot")
+        if len(self.name.encode("utf-8", "surrogateescape")) > MAX_NAME:
+            raise ValueError(f"name: has more than {MAX_NAME} bytes, of which file systems leave no room for endings")
         if self.data.drop and self.data.drop.dice and self.data.drop.dice.run == self.name:
             raise ValueError(f"data.drop.dice.run: {self.name} is this run; name an earlier one, or give name=")
         split = self.optim.monitor.split if self.optim.monitor else "train"
