@@ -167,7 +167,7 @@ class TritonLovasz(BatchedLovasz):
         return torch.segment_reduce(products, "sum", offsets=starts, unsafe=True), steps, places
 
     def used(self, steps: Tensor, places: Tensor, free: int) -> tuple[Tensor, Tensor]:
-        return steps, places  # free ones are marked; a kernel is compiled anew for other alignments
+        return steps, places  # free ones are marked; a kernel is compiled again for other alignments
 
     def backward(self, gradient: Tensor, saved: tuple[Tensor, ...], upstream: Tensor) -> None:
         lovasz_add(gradient, *saved, upstream)
