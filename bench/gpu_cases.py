@@ -298,6 +298,9 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def main() -> None:
+    if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__)
+        return
     kind, options = json.loads(sys.argv[1])
     with contextlib.redirect_stdout(sys.stderr):
         found = CASES[kind](**options)

@@ -182,7 +182,6 @@ def test_what_it_cannot_read_is_refused(words, message, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure on")
 def test_a_gpu_that_is_not_there_is_not_measured(recipe):
     with pytest.raises(ConfigError, match="there is no GPU here to measure on"):
         plan.make_plan(recipe(), vram=24, measure=True)
