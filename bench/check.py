@@ -24,7 +24,7 @@ from common import flags, keep, machine
 from hands import hand_set
 from phalanx.checks.findings import Report
 from phalanx.checks.run import check
-from phalanx.config import Data
+from phalanx.config import SegmentData
 from phalanx.phantom.anatomy import HAND_CLASSES
 
 Items = list[dict]
@@ -129,7 +129,7 @@ def planted_set(folder: Path, kept: Path | None, patients: int, size: int, seed:
 
 def look(root: Path) -> tuple[Report, dict[str, float]]:
     """The report, and what it took."""
-    data = Data(name="hand", root=root, classes=list(HAND_CLASSES), size=512)
+    data = SegmentData(name="hand", root=root, classes=list(HAND_CLASSES), size=512)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     report = check(data, progress=False)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from common import flags, keep, machine
-from phalanx.config import Augment, Data, validate
+from phalanx.config import Augment, SegmentData, validate_as
 from phalanx.data.cache import SampleCache
 from phalanx.data.dataset import Batch, TrainingSet, collate
 from phalanx.data.layouts import train_records
@@ -83,9 +83,9 @@ def batch_of(source: TrainingSet, epoch: int, which: Sequence[int]) -> Any:
 
 def compare(root: Path, size: int, rounds: int, batch: int = 2) -> list[dict[str, Any]]:
     """Rows of images/s and bytes for a set of images of ``size`` pixels."""
-    data = Data(name="hand", root=root, classes=list(HAND_CLASSES), size=size, cache="none")
+    data = SegmentData(name="hand", root=root, classes=list(HAND_CLASSES), size=size, cache="none")
     records = train_records(data)
-    augment = validate(WARP, Augment)
+    augment = validate_as(Augment, WARP)
 
     def training(kind: str) -> TrainingSet:
         changed = data.model_copy(update={"cache": kind})
@@ -139,7 +139,7 @@ def cache_rows(root: Path, size: int, folder: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     times, held = {}, 0
     for kind in ("none", "ram", "disk"):
-        data = Data(name="hand", root=root, classes=list(HAND_CLASSES), size=size, cache=kind, cache_dir=folder)
+        data = SegmentData(name="hand", root=root, classes=list(HAND_CLASSES), size=size, cache=kind, cache_dir=folder)
         cache, records = SampleCache(data), train_records(data)
         cache.add(records, progress=False)
         spent = [timed(planes_of, cache, record)[0] for record in records[:4] * 3]

@@ -10,7 +10,7 @@ from typing import Any
 from common import flags, keep
 from phalanx.cli import main as phalanx
 from phalanx.commands.demo import run_demo
-from phalanx.config import Data
+from phalanx.config import SegmentData
 from phalanx.data.truth import read_truth
 from phalanx.phantom.anatomy import HAND_CLASSES
 from phalanx.runs.reader import FoldRun
@@ -35,7 +35,7 @@ def main() -> None:
         device = open_device("cpu", "32")
         plain, *_ = plain_script(root / "data", HAND_CLASSES, device, seconds, seed=0, side=SIDE, encoder=ENCODER)
         place = root / "data" / "test" / "answers_json"
-        data = Data(name="demo", root=place, classes=HAND_CLASSES, size=512)
+        data = SegmentData(name="demo", root=place, classes=HAND_CLASSES, size=512)
         truth, patients = read_truth(place, data, plain.sizes)
         usual = score(plain, truth, patients).mean
     rows: list[dict[str, Any]] = [

@@ -25,7 +25,7 @@ import pandas as pd
 
 from common import flags, keep, machine
 from hands import hand_set
-from phalanx.config import Data
+from phalanx.config import SegmentData
 from phalanx.data.brightness import BRIGHT
 from phalanx.data.images import read_grey
 from phalanx.data.polygons import read_annotations
@@ -41,8 +41,8 @@ CLASSES = list(HAND_CLASSES)
 MB = 1e6 if sys.platform == "darwin" else 1e3  # of the units that the system counts memory in
 
 
-def data_of(root: Path) -> Data:
-    return Data(name="hand", root=root, classes=CLASSES, size=256)
+def data_of(root: Path) -> SegmentData:
+    return SegmentData(name="hand", root=root, classes=CLASSES, size=256)
 
 
 def dense(record: Record) -> tuple[np.ndarray, np.ndarray, float]:

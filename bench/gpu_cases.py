@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from phalanx.cli import main as phalanx
-from phalanx.config import Config, Data, validate
+from phalanx.config import SegmentConfig, SegmentData, validate_as
 from phalanx.config.compose import compose
 from phalanx.config.loss import Loss
 from phalanx.data.dataset import Batch, collate
@@ -45,7 +45,7 @@ BATCHES = 4  # prepared ones, that steps go through in turn
 LOSSES = {"bce+dice": {"bce": 0.5, "dice": 0.5}, "lovasz": {"bce": 0.5, "lovasz": 0.5}}
 
 
-def recipe(root: str, model: str, size: int, batch: int, loss: str, more: dict[str, str]) -> Config:
+def recipe(root: str, model: str, size: int, batch: int, loss: str, more: dict[str, str]) -> SegmentConfig:
     """A run's recipe on the hands in ``root``, with the point head unless ``more`` leaves it out."""
     points = {} if more.get("model.pointrend") == "null" else {"point": 1.0}
     words = {
@@ -99,7 +99,7 @@ def prepared(task: Segment, batch: int) -> list[Batch]:
     return [collate([images[0, (batch * i + k) % len(images)] for k in range(batch)]) for i in range(BATCHES)]
 
 
-def ours(config: Config, folder: Path, task: Segment, samples: list[Batch]) -> Callable[[int], None]:
+def ours(config: SegmentConfig, folder: Path, task: Segment, samples: list[Batch]) -> Callable[[int], None]:
     """Runs so many steps of the engine on prepared batches."""
     trainer = Trainer(config, folder / "fold0", task)
     trainer.began = trainer.saved = time.monotonic()
@@ -114,7 +114,7 @@ def ours(config: Config, folder: Path, task: Segment, samples: list[Batch]) -> C
     return run
 
 
-def plain(who: str, config: Config, device: Device, samples: list[Batch]) -> Callable[[int], None]:
+def plain(who: str, config: SegmentConfig, device: Device, samples: list[Batch]) -> Callable[[int], None]:
     """Runs so many steps of the plain script on the same images and masks, floats on the device."""
     classes = len(config.data.classes)
     network = plain_network(config.model.arch, config.model.encoder, classes).to(device.torch).train()
@@ -150,7 +150,7 @@ def loss_alone(who: str, size: int, batch: int, classes: int, name: str, repeats
 
     else:
         stages = [{"weights": LOSSES[name]}]
-        staged = StagedLoss(validate({"stages": stages}, Loss), [f"c{i}" for i in range(classes)])
+        staged = StagedLoss(validate_as(Loss, {"stages": stages}), [f"c{i}" for i in range(classes)])
 
         def run() -> Tensor:
             return staged(0, logits, None, planes).total
@@ -256,7 +256,7 @@ def race(root: str, recipe: str, model: str, size: int, batch: int, seconds: flo
         return raced(config.data, Path(folder), *words, seconds=seconds)
 
 
-def raced(data: Data, folder: Path, *words: str, seconds: float) -> dict[str, Any]:
+def raced(data: SegmentData, folder: Path, *words: str, seconds: float) -> dict[str, Any]:
     """A run of as many epochs as the time allows, by the pace of a pilot, and its prediction of the test images."""
     fixed = ["train", "fold=all", "model.weights=none", "workers=8", "progress=false",
              "validate_every=100000", f"runs={folder}", *words]  # fmt: skip
@@ -285,7 +285,7 @@ def events(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
 
 
-def dice_of(made: Submission, data: Data) -> float:
+def dice_of(made: Submission, data: SegmentData) -> float:
     """Mean Dice of a submission on the answers beside the data set."""
     assert data.root is not None
     truth, patients = read_truth(Path(data.root) / "test" / "answers_json", data, made.sizes)

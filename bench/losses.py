@@ -81,9 +81,9 @@ def of_run(folder: Path, side: int) -> tuple[np.ndarray, Tensor]:
 
 
 def ours(weights: dict[str, float]) -> Callable[[Tensor, Tensor], Tensor]:
-    from phalanx.config import Loss, validate
+    from phalanx.config import Loss, validate_as
 
-    loss = StagedLoss(validate({"stages": [{"weights": weights}]}, Loss), CLASSES)
+    loss = StagedLoss(validate_as(Loss, {"stages": [{"weights": weights}]}), CLASSES)
     return lambda logits, planes: loss(0, logits, None, planes).total
 
 

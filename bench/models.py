@@ -28,7 +28,7 @@ import yaml
 from torch import Tensor
 
 from common import flags, keep, machine, memory, smp_mixture
-from phalanx.config import Model, validate
+from phalanx.config import SegmentModel, validate_as
 from phalanx.config.compose import compose
 from phalanx.engine.optim import build_optimizer
 from phalanx.errors import ConfigError
@@ -113,7 +113,7 @@ def clock(gpu: bool) -> float:
 def onnx_difference(model: str) -> dict[str, Any]:
     """Largest difference of a model's coarse logits in onnxruntime, or why it cannot be exported."""
     values = yaml.safe_load((MODELS / f"{model}.yaml").read_text(encoding="utf-8"))
-    config = validate(values | {"weights": "none"}, Model)
+    config = validate_as(SegmentModel, values | {"weights": "none"})
     size = 256 if config.arch == "pan" else 64  # PAN pools the map at stride 16 three times
     torch.manual_seed(0)
     try:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from phalanx.cli import main
-from phalanx.config import RUNTIME_KEYS, Config
+from phalanx.config import RUNTIME_KEYS, SegmentConfig
 from phalanx.config.compose import compose, split_words
 from phalanx.config.words import typed
 from phalanx.ensemble.options import EnsembleOptions, InferOptions
@@ -21,7 +21,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 GUIDES = [ROOT / "docs" / name for name in ("training.md", "data.md", "ensembling.md")]
 SCRIPTS = {f"{name}.sh": name for name in ("train", "infer", "ensemble", "demo")}
 RECIPE_COMMANDS = ("train", "plan", "check", "eda", "folds", "quarantine", "selection")  # take the keys of a recipe
-RECIPE_KEYS = {*Config.model_fields, *(path.name for path in (ROOT / "configs").iterdir() if path.is_dir())}
+RECIPE_KEYS = {*SegmentConfig.model_fields, *(path.name for path in (ROOT / "configs").iterdir() if path.is_dir())}
 
 
 def anchors(page):
@@ -120,9 +120,13 @@ def plain(value):
 
 
 def test_every_option_is_documented_with_its_default():
-    rows = [(key, bool(mark), text) for key, mark, text in documented() if key.partition(".")[0] in Config.model_fields]
+    rows = [
+        (key, bool(mark), text)
+        for key, mark, text in documented()
+        if key.partition(".")[0] in SegmentConfig.model_fields
+    ]
     keys = [key for key, _, _ in rows if "." in key or key not in EnsembleOptions.model_fields or key in TOP]
-    known = dict(options(Config))
+    known = dict(options(SegmentConfig))
     assert set(keys) >= known.keys(), sorted(known.keys() - set(keys))
     for key, mark, text in rows:
         if key not in known:
@@ -137,7 +141,7 @@ def test_every_option_is_documented_with_its_default():
         assert mark == (key in RUNTIME_KEYS), f"{key}: '*' marks the keys that may change between two calls"
 
 
-TOP = [name for name, field in Config.model_fields.items() if not sections(field.annotation)]
+TOP = [name for name, field in SegmentConfig.model_fields.items() if not sections(field.annotation)]
 
 
 def test_decisions_are_numbered_once_and_are_in_the_index():

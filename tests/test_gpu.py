@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from phalanx.cli import main
-from phalanx.config import Loss, Model, validate
+from phalanx.config import Loss, SegmentModel, validate_as
 from phalanx.losses.stages import StagedLoss
 from phalanx.masks.planes import pack
 from phalanx.models.build import build
@@ -45,7 +45,7 @@ def test_losses_and_gradients_are_those_of_float64_on_the_cpu(kernels, classes, 
     torch.manual_seed(0)
     planes, names = blobs(2, classes, side), [f"c{i}" for i in range(classes)]
     rounded = (torch.randn(2, classes, side, side) * 3).to(dtype)
-    loss = StagedLoss(validate({"stages": STAGES}, Loss), names)
+    loss = StagedLoss(validate_as(Loss, {"stages": STAGES}), names)
     expected_logits = rounded.double().requires_grad_()
     expected = loss(0, expected_logits, None, planes)
     (wanted,) = torch.autograd.grad(expected.total, expected_logits)
@@ -63,8 +63,8 @@ def test_losses_and_gradients_are_those_of_float64_on_the_cpu(kernels, classes, 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_a_network_s_logits_and_gradients_are_those_of_the_cpu(kernels, norm, layout):
     options = {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32}
-    config = validate({"arch": "fpn", "encoder": "tu-test_efficientnet", "weights": "none", "norm": norm,
-                       "options": options, "pointrend": None}, Model)  # fmt: skip
+    values = {"arch": "fpn", "encoder": "tu-test_efficientnet", "weights": "none", "norm": norm}
+    config = validate_as(SegmentModel, values | {"options": options, "pointrend": None})
     ends = []
     images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
     for device in ("cpu", "cuda"):

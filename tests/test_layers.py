@@ -164,10 +164,10 @@ UNUSED = [
 def test_predicting_and_training_import_only_what_they_use():
     code = f"""
 import sys
-from phalanx.config import Model, Optim
+from phalanx.config import Optim, SegmentModel
 from phalanx.models.build import build
 from phalanx.predict import members, opening, run
-network = build(Model(arch="unet", encoder="tu-test_resnet", weights="none", pointrend=None), classes=2, size=64)
+network = build(SegmentModel(arch="unet", encoder="tu-test_resnet", weights="none", pointrend=None), classes=2, size=64)
 print("predicting", *[name for name in {[*UNUSED, "hydra"]} if name in sys.modules])
 from phalanx.config import compose
 from phalanx.data import quarantine, root

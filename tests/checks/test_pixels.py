@@ -13,7 +13,7 @@ from tests.data.dicoms import write
 
 from phalanx.checks import run as module
 from phalanx.checks.run import check
-from phalanx.config import Data
+from phalanx.config import SegmentData
 from phalanx.data.images import read_grey
 
 
@@ -39,7 +39,7 @@ def folder(tmp_path):
             labels = tmp_path / "train/outputs_json" / name.split(".")[0] / f"{name.split('.')[0]}.json"
             labels.parent.mkdir(parents=True)
             labels.write_text(json.dumps({"annotations": [{"label": "a", "points": points}]}))
-        return Data(name="t", root=tmp_path, classes=["a"], size=64)
+        return SegmentData(name="t", root=tmp_path, classes=["a"], size=64)
 
     return make
 

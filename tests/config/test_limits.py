@@ -6,7 +6,7 @@ import pytest
 from annotated_types import Ge, Gt, Interval, Le, Lt, MaxLen
 from pydantic import BaseModel
 
-from phalanx.config import Config, Oversample, Predict, SlidingWindow, Strict, validate
+from phalanx.config import Oversample, SegmentConfig, SegmentPredict, SlidingWindow, Strict, validate_as
 from phalanx.config.compose import check_value, compose, parse_folds, split_words
 from phalanx.config.words import typed
 from phalanx.ensemble.options import EnsembleOptions, InferOptions, parse_size
@@ -53,7 +53,11 @@ def flat(metadata: Any) -> list[Any]:
 
 
 ALL = sorted(
-    {s for kind in (Config, InferOptions, EnsembleOptions, TuneOptions, PictureOptions) for s in sections(kind, set())},
+    {
+        s
+        for kind in (SegmentConfig, InferOptions, EnsembleOptions, TuneOptions, PictureOptions)
+        for s in sections(kind, set())
+    },
     key=lambda kind: kind.__name__,
 )
 
@@ -188,7 +192,7 @@ def test_a_fold_that_cannot_be_is_refused(text):
 
 def test_ranges_are_in_ascii_digits():
     with pytest.raises(ConfigError, match="is not a range"):
-        validate({"age": {"٣..9": 2}}, Oversample)
+        validate_as(Oversample, {"age": {"٣..9": 2}})
 
 
 def test_an_image_has_not_more_windows_than_are_predicted_in_minutes():
@@ -208,7 +212,7 @@ def test_a_number_may_still_be_written_as_people_do():
     found = compose(split_words(["data.root=x", "optim.lr=3e-4", "epochs=1e2", "batch='4'", "predict.scales=[1,1.5]"]))
     assert (found.optim.lr, found.epochs, found.batch, found.predict.scales) == (3e-4, 100, 4, [1.0, 1.5])
     assert typed(InferOptions, {"threshold": ".5", "window": "64", "batch": "+4"}).window == SlidingWindow(size=64)
-    assert validate({"window": {"size": 64, "stride": 4}}, Predict).window.step == 4
+    assert validate_as(SegmentPredict, {"window": {"size": 64, "stride": 4}}).window.step == 4
 
 
 def test_several_kinds_of_odd_numbers_in_nested_options():
@@ -219,8 +223,8 @@ def test_several_kinds_of_odd_numbers_in_nested_options():
 
     for bad in ({"pair": [1, True]}, {"pair": ["٣", 1]}, {"by_name": {"a": True}}, {"by_name": {"a": "1_0"}}):
         with pytest.raises(ConfigError, match="plain decimal digits"):
-            validate(bad, Options)
-    assert validate({"text_or_number": "1_0", "pair": [1.5, 2]}, Options).text_or_number == "1_0"
+            validate_as(Options, bad)
+    assert validate_as(Options, {"text_or_number": "1_0", "pair": [1.5, 2]}).text_or_number == "1_0"
 
 
 def test_a_long_value_is_refused_at_once():

@@ -7,7 +7,19 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from phalanx.config import RUNTIME_KEYS, Augment, Config, Data, Loss, Model, Optim, known_keys, read_plain, validate
+from phalanx.config import (
+    RUNTIME_KEYS,
+    Augment,
+    Loss,
+    Optim,
+    SegmentConfig,
+    SegmentData,
+    SegmentModel,
+    known_keys,
+    read_plain,
+    validate,
+    validate_as,
+)
 from phalanx.config.base import RENAMED
 from phalanx.config.compose import compose, config_folder, parse_folds, split_words
 from phalanx.errors import ConfigError
@@ -16,7 +28,7 @@ FILES = sorted(path for path in config_folder().rglob("*.yaml") if path.parent.n
 GROUPS = [path for path in FILES if path.parent != config_folder()]
 
 
-GENERAL = [key for key in Config.model_fields if key not in ("name", *(path.parent.name for path in FILES))]
+GENERAL = [key for key in SegmentConfig.model_fields if key not in ("name", *(path.parent.name for path in FILES))]
 
 
 def arrived(written, found):
@@ -62,7 +74,7 @@ def test_an_experiment_wins_over_the_general_values():
             assert all(arrived(values[key], config[key]) for key in GENERAL if key in values), path.stem
 
 
-KINDS = {"model": Model, "loss": Loss, "augment": Augment, "optim": Optim, "data": Data}
+KINDS = {"model": SegmentModel, "loss": Loss, "augment": Augment, "optim": Optim, "data": SegmentData}
 
 
 def restated(values, kind, passed_over=()):
@@ -85,7 +97,7 @@ def test_no_file_restates_a_default(path):
     values, group = yaml.safe_load(path.read_text()), path.parent.name
     # sections of an experiment differ from the file of their group, not from the default
     sections = () if group in KINDS else ("predict", *KINDS)
-    assert restated(values, KINDS.get(group, Config), sections) == []
+    assert restated(values, KINDS.get(group, SegmentConfig), sections) == []
 
 
 def test_config_yaml_states_choices_alone():
@@ -93,10 +105,10 @@ def test_config_yaml_states_choices_alone():
 
 
 def test_a_restated_default_is_seen():
-    assert restated({"norm": "group", "encoder": "x", "pointrend": {"points": 8096, "hidden": 3}}, Model) == [
+    assert restated({"norm": "group", "encoder": "x", "pointrend": {"points": 8096, "hidden": 3}}, SegmentModel) == [
         "norm", "pointrend.points",
     ]  # fmt: skip
-    assert restated({"pointrend": {}, "drop_path": None}, Model) == ["pointrend", "drop_path"]
+    assert restated({"pointrend": {}, "drop_path": None}, SegmentModel) == ["pointrend", "drop_path"]
 
 
 def test_without_words_the_base_recipe_is_made():
@@ -208,8 +220,8 @@ def test_the_new_names_exist_and_the_old_ones_do_not():
     for old, new in RENAMED.items():
         if old in OLD:
             section, _, name = new.split()[0].rpartition(".")
-            assert name in known_keys(Config, section)
-            assert old.rpartition(".")[2] not in known_keys(Config, old.rpartition(".")[0])
+            assert name in known_keys(SegmentConfig, section)
+            assert old.rpartition(".")[2] not in known_keys(SegmentConfig, old.rpartition(".")[0])
 
 
 def test_several_faults_are_told_at_once():
@@ -268,12 +280,12 @@ def test_runtime_keys_exist():
     """A key misspelt there would make a harmless change refuse to continue a run."""
     for key in RUNTIME_KEYS:
         parent, _, name = key.rpartition(".")
-        assert name in known_keys(Config, parent)
+        assert name in known_keys(SegmentConfig, parent)
 
 
 def test_a_missing_value_is_asked_for():
     with pytest.raises(ConfigError, match=r"^encoder: missing; give it as encoder=\.\.\.$"):
-        validate({"arch": "fpn"}, Model)
+        validate_as(SegmentModel, {"arch": "fpn"})
 
 
 def test_oversampling_is_composed_from_words_and_experiments():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from phalanx.checks.run import check
-from phalanx.config import Data, validate
+from phalanx.config import SegmentData, validate_as
 from phalanx.data import coco_rle, layouts
 from phalanx.data import folds as folding
 from phalanx.data.images import Grid
@@ -31,7 +31,7 @@ def nfd(text):
 
 def data(root, layout="coco", **changes):
     values = {"name": "t", "root": root, "classes": ["a", "b"], "size": 64, "layout": layout}
-    return validate(values | changes, Data)
+    return validate_as(SegmentData, values | changes)
 
 
 def image_at(path):

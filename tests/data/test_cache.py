@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from phalanx.config import Data
+from phalanx.config import SegmentData
 from phalanx.data import cache as module
 from phalanx.data.cache import Folder, SampleCache
 from phalanx.data.images import Grid
@@ -35,7 +35,7 @@ def make(tmp_path):
 
     def make(cache="disk", add=True, **changes):
         values = {"classes": ["a", "b"], "size": 64, "cache_dir": tmp_path / "cache"} | changes
-        data = Data(name="t", root=tmp_path / "set", cache=cache, **values)
+        data = SegmentData(name="t", root=tmp_path / "set", cache=cache, **values)
         made, records = SampleCache(data), train_records(data)
         if add:
             made.add(records, progress=False)

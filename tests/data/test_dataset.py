@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from phalanx.augment.device import WarpMaps
-from phalanx.config import Augment, Data, validate
+from phalanx.config import Augment, SegmentData, validate_as
 from phalanx.data.cache import SampleCache
 from phalanx.data.dataset import TrainingSet, Unwarped, collate
 from phalanx.data.records import train_records
@@ -44,8 +44,8 @@ def root(tmp_path_factory):
 
 def make(root, *, cache="ram", cache_gb=1.0, cache_dir="none", seed=0, crop=None, **augment):
     kept = {"cache": cache, "cache_gb": cache_gb, "cache_dir": cache_dir}
-    data = Data(name="t", root=root, classes=CLASSES, pairs=[("bone0", "bone1")], size=64, crop=crop, **kept)
-    augment = validate(augment, Augment)
+    data = SegmentData(name="t", root=root, classes=CLASSES, pairs=[("bone0", "bone1")], size=64, crop=crop, **kept)
+    augment = validate_as(Augment, augment)
     return TrainingSet(train_records(root), data=data, augment=augment, seed=seed, cache=SampleCache(data))
 
 
@@ -195,7 +195,7 @@ def test_a_broken_file_stops_the_reading_into_the_cache(root, tmp_path):
     bad = tmp_path / "image3.json"
     bad.write_text("{")
     records[3] = records[3]._replace(labels=bad)
-    data = Data(name="t", root=root, classes=CLASSES, size=64)
+    data = SegmentData(name="t", root=root, classes=CLASSES, size=64)
     with pytest.raises(DataError, match=r"image3\.json: is not JSON"):
         TrainingSet(records, data=data, augment=Augment(), seed=0, cache=SampleCache(data))
 

@@ -12,7 +12,7 @@ from PIL import Image
 from pycocotools import mask as api
 from pycocotools.coco import COCO
 
-from phalanx.config import Data, validate
+from phalanx.config import SegmentData, validate_as
 from phalanx.data.images import Grid
 from phalanx.data.layouts import check, test_records, train_records, truth
 from phalanx.data.oversample import oversampled
@@ -26,7 +26,9 @@ SHAPE = (60, 44)
 
 
 def data(root, layout, **changes):
-    return validate({"name": "t", "root": root, "classes": CLASSES, "size": 64, "layout": layout} | changes, Data)
+    return validate_as(
+        SegmentData, {"name": "t", "root": root, "classes": CLASSES, "size": 64, "layout": layout} | changes
+    )
 
 
 def grid_of(shape, side):
@@ -385,7 +387,7 @@ def test_without_patients_folders_the_config_must_say_so(tmp_path, labels):
 )
 def test_a_config_that_cannot_work_is_refused(tmp_path, changes, says):
     with pytest.raises(ConfigError, match=re.escape(says)):
-        validate({"name": "t", "root": tmp_path, "classes": CLASSES, "size": 64} | changes, Data)
+        validate_as(SegmentData, {"name": "t", "root": tmp_path, "classes": CLASSES, "size": 64} | changes)
 
 
 # the layouts against each other
@@ -467,7 +469,7 @@ def tilted(three):
     names = ["Ulna", "finger-16", "lunate", "pisi_form"]
     sets = []
     for config in three:
-        sets.append(validate(config.model_dump() | {"classes": names, "oversample": {"rotated": 3}}, Data))
+        sets.append(validate_as(SegmentData, config.model_dump() | {"classes": names, "oversample": {"rotated": 3}}))
     root = three[0].root
     low, ends = (14, 48), {"ID1/a": (14, 10), "ID2/b": (40, 30)}
     planes = {}

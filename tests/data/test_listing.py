@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from phalanx import cli
-from phalanx.config import Data, validate
+from phalanx.config import SegmentData, validate_as
 from phalanx.data.layouts import passed_over, train_records
 from phalanx.data.layouts import test_records as records_to_predict
 from phalanx.data.listing import kind_of, list_files, list_images
@@ -40,8 +40,8 @@ def dicom(path):
     data.save_as(path)
 
 
-def data_of(root, **keys) -> Data:
-    return validate({"name": "x", "root": root, "classes": ["a"], "size": 64, **keys}, Data)
+def data_of(root, **keys) -> SegmentData:
+    return validate_as(SegmentData, {"name": "x", "root": root, "classes": ["a"], "size": 64, **keys})
 
 
 @pytest.fixture

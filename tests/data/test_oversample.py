@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from phalanx.config import Data, Oversample, validate
+from phalanx.config import Oversample, SegmentData, validate
 from phalanx.config.compose import compose, split_words
 from phalanx.data.attributes import read_attributes, strata
 from phalanx.data.metadata import read_metadata
@@ -40,7 +40,7 @@ def turned(tmp_path_factory):
 
 
 def data(root, **oversample):
-    return Data(name="t", root=root, classes=list(HAND_CLASSES), size=64, oversample=Oversample(**oversample))
+    return SegmentData(name="t", root=root, classes=list(HAND_CLASSES), size=64, oversample=Oversample(**oversample))
 
 
 def test_factors_of_one_image_are_multiplied_and_the_unknown_stays_one(turned):

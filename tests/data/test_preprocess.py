@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from phalanx.cli import main
-from phalanx.config import Data
+from phalanx.config import SegmentData
 from phalanx.data.images import Grid, read_grey
 from phalanx.data.layouts import train_records, truth
 from phalanx.data.prepared import prepare
@@ -15,7 +15,7 @@ from phalanx.predict.opening import open_member
 
 
 def data(root=".", **changes):
-    return Data(name="t", root=root, classes=["a"], size=64, **changes)
+    return SegmentData(name="t", root=root, classes=["a"], size=64, **changes)
 
 
 @pytest.mark.parametrize(

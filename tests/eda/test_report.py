@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phalanx.cli import main
-from phalanx.config import Data
+from phalanx.config import SegmentData
 from phalanx.data.records import test_records as records_of_test
 from phalanx.data.truth import truth_of
 from phalanx.eda.measure import overlaps_of
@@ -37,7 +37,7 @@ def csv(root) -> Path:
     """The answers to the test set, as a submission without sidecar."""
     answers = root / "test" / "answers_json"
     records = [r._replace(labels=answers / r.group / f"{r.image.stem}.json") for r in records_of_test(root)]
-    truth = truth_of(records, Data(name="hand", root=root, classes=list(HAND_CLASSES), size=128))
+    truth = truth_of(records, SegmentData(name="hand", root=root, classes=list(HAND_CLASSES), size=128))
     path = root.parent / "test.csv"
     write(path, ((name, truth.rles(name)) for name in truth.images), HAND_CLASSES, truth.sizes)
     path.with_suffix(".json").unlink()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from phalanx.config import Monitor, Optim, Plateau, validate
+from phalanx.config import Monitor, Optim, Plateau, validate_as
 from phalanx.engine.monitor import check_held_out, inner_part, monitored, take_in
 from phalanx.engine.schedule import rate
 from phalanx.engine.state import State
@@ -99,7 +99,7 @@ def test_what_goes_by_the_held_out_fold_needs_one(recipe, records):
 )
 def test_what_contradicts_itself_is_refused(values, message):
     with pytest.raises(ConfigError, match=f"^{message}"):
-        validate(values, Optim)
+        validate_as(Optim, values)
 
 
 def test_a_metric_that_falls_is_monitored_downwards():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from phalanx.cli import main
-from phalanx.config import Predict
+from phalanx.config import SegmentPredict
 from phalanx.masks import rle
 from phalanx.predict.journal import claimed
 from phalanx.submission.table import Submission, write
@@ -258,7 +258,7 @@ def test_a_flat_average_counts_folds_and_the_usual_one_members(runs, hands, tmp_
 class Discs:
     """A fold that is sure of the discs."""
 
-    classes, hashes, key, predict, options, on_gpu = CLASSES, {}, "k", Predict(), None, False
+    classes, hashes, key, predict, options, on_gpu = CLASSES, {}, "k", SegmentPredict(), None, False
 
     def __init__(self, name, flip=1):
         self.name, self.found = name, masks(ord(name), images=20)[..., ::flip]

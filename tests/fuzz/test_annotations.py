@@ -18,7 +18,7 @@ from phalanx.checks.annotation import inspect_annotation
 from phalanx.checks.files import find
 from phalanx.checks.inspection import Inspection
 from phalanx.checks.run import sheet
-from phalanx.config import Data, validate
+from phalanx.config import SegmentData, validate_as
 from phalanx.data import folds, layouts
 from phalanx.data.images import Grid
 from phalanx.data.metadata import mismatch, read_metadata, rows_of
@@ -36,8 +36,8 @@ NAMES = [
 ]  # fmt: skip
 
 
-def data(root: Path, layout: str) -> Data:
-    return validate({"name": "t", "root": root, "classes": CLASSES, "size": 32, "layout": layout}, Data)
+def data(root: Path, layout: str) -> SegmentData:
+    return validate_as(SegmentData, {"name": "t", "root": root, "classes": CLASSES, "size": 32, "layout": layout})
 
 
 def read_set(layout: str) -> Callable[[Path], Any]:

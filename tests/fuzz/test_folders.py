@@ -14,7 +14,7 @@ import yaml
 from tests.fuzz.harness import Format, fuzz, seconds_of_a_test
 from torch import nn
 
-from phalanx.config import Config, Optim, flatten
+from phalanx.config import Optim, SegmentConfig, flatten
 from phalanx.config.compose import compose
 from phalanx.engine.optim import build_optimizer
 from phalanx.engine.saving import Checkpoints
@@ -114,7 +114,7 @@ def resealed(file: str, read: Callable[[Path], Any]) -> Callable[[Path], Any]:
     return reader
 
 
-def recipe() -> Config:
+def recipe() -> SegmentConfig:
     return compose({"experiment": "demo_fpn", "name": "r", "data.root": "."})
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.operations import Operations
 
-from phalanx.config import Loss, validate
+from phalanx.config import Loss, validate_as
 from phalanx.losses import lovasz_batched
 from phalanx.losses.boundary import signed_distances
 from phalanx.losses.boundary_batched import FAR, nearest_squared, signed_distances_of
@@ -35,7 +35,7 @@ def case(batch=2, classes=11, height=7, width=9, seed=0, dtype=torch.float32, sp
 def staged(path, weights, classes=11, options=None, **more):
     used = {name: value for name, value in (options or {}).items() if name in weights}
     values = {"stages": [{"weights": weights}], "options": used, **more}
-    return StagedLoss(validate(values, Loss), [f"c{i}" for i in range(classes)], path)
+    return StagedLoss(validate_as(Loss, values), [f"c{i}" for i in range(classes)], path)
 
 
 def both(logits, planes, weights, points=None, upstream=1.0, **more):

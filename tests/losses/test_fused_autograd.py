@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from phalanx.config import Loss, validate
+from phalanx.config import Loss, validate_as
 from phalanx.losses.stages import StagedLoss
 
 ALL = dict.fromkeys(("bce", "dice", "focal", "tversky", "boundary", "lovasz"), 0.5)
@@ -19,7 +19,7 @@ def case(dtype=torch.float32, side=24):
 
 
 def staged(weights=ALL, **more):
-    return StagedLoss(validate({"stages": [{"weights": weights}], **more}, Loss), CLASSES)
+    return StagedLoss(validate_as(Loss, {"stages": [{"weights": weights}], **more}), CLASSES)
 
 
 def test_the_gradient_is_scaled_by_the_upstream_gradient():

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from phalanx.config import Loss, validate
+from phalanx.config import Loss, validate_as
 from phalanx.errors import ConfigError
 from phalanx.losses.lovasz import lovasz_loss
 from phalanx.losses.pixel_region import TermOptions, pixel_region_loss
@@ -86,7 +86,7 @@ THREE = {
 
 
 def test_each_stage_is_the_weighted_sum_of_its_terms_and_reports_them(truth, planes):
-    loss = StagedLoss(validate(THREE, Loss), CLASSES)
+    loss = StagedLoss(validate_as(Loss, THREE), CLASSES)
     logits = torch.randn(truth.shape, dtype=torch.float64, requires_grad=True)
     coords, at = torch.rand(2, 20, 2), torch.randn(2, 29, 20)
     y = truth.double()
@@ -107,12 +107,12 @@ def test_each_stage_is_the_weighted_sum_of_its_terms_and_reports_them(truth, pla
 
 def test_without_point_predictions_there_is_no_point_term(truth, planes):
     """Validation predicts no points."""
-    result = StagedLoss(validate(THREE, Loss), CLASSES)(1, torch.randn(truth.shape), None, planes)
+    result = StagedLoss(validate_as(Loss, THREE), CLASSES)(1, torch.randn(truth.shape), None, planes)
     assert set(result.terms) == {"bce", "dice"}
 
 
 def test_stages_end_after_epochs_at_a_dice_or_never():
-    loss = StagedLoss(validate(THREE, Loss), CLASSES)
+    loss = StagedLoss(validate_as(Loss, THREE), CLASSES)
     assert [loss.advance(0, epochs, 1.0) for epochs in (1, 2, 3, 4)] == [False, False, True, True]
     assert [loss.advance(1, 99, dice) for dice in (0.0, 0.899, 0.9, 0.95)] == [False, False, True, True]
     assert not loss.advance(2, 999, 1.0)
@@ -127,7 +127,7 @@ def test_options_reach_the_terms_they_name(truth, planes):
     }
     values = {"stages": [{"weights": dict.fromkeys(options, 1.0)}], "options": options, "class_weights": {"c0": 4.0}}
     logits = torch.randn(truth.shape, dtype=torch.float64)
-    found = StagedLoss(validate(values, Loss), CLASSES)(0, logits, None, planes)
+    found = StagedLoss(validate_as(Loss, values), CLASSES)(0, logits, None, planes)
     pos, beta = [1.0] * 29, [0.7] * 29
     pos[2], beta[1] = 3.0, 2.0
     direct = TermOptions(
@@ -149,7 +149,7 @@ def test_options_reach_the_terms_they_name(truth, planes):
 def test_class_weights_reach_the_point_term(truth, planes):
     coords, at = torch.rand(2, 20, 2), torch.randn(2, 29, 20)
     values = {"stages": [{"weights": {"point": 1.0}}], "class_weights": {"c0": 4.0}}
-    found = StagedLoss(validate(values, Loss), CLASSES)(0, torch.randn(truth.shape), (coords, at), planes)
+    found = StagedLoss(validate_as(Loss, values), CLASSES)(0, torch.randn(truth.shape), (coords, at), planes)
     parts = point_loss(at, coords, planes, dice_weight=0.5)[1]
     torch.testing.assert_close(found.total, (parts[:, 0].sum() * 4 + parts[:, 1:].sum()) / (2 * 32))
 
@@ -168,12 +168,12 @@ def test_class_weights_reach_the_point_term(truth, planes):
 )
 def test_options_that_cannot_work_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        validate({"stages": [{"weights": {"bce": 1.0}}], "options": options}, Loss)
+        validate_as(Loss, {"stages": [{"weights": {"bce": 1.0}}], "options": options})
 
 
 @pytest.mark.parametrize(("term", "nearest"), [("lovas", "lovasz"), ("bec", "bce"), ("points", "point")])
 def test_an_unknown_term_is_refused_naming_the_nearest(term, nearest):
-    config = validate({"stages": [THREE["stages"][0], {"weights": {"bce": 1.0, term: 1.0}}]}, Loss)
+    config = validate_as(Loss, {"stages": [THREE["stages"][0], {"weights": {"bce": 1.0, term: 1.0}}]})
     with pytest.raises(ConfigError, match=rf"^loss\.stages\[1\]\.weights\.{term}: no such.*mean {nearest}"):
         StagedLoss(config, CLASSES)
 
@@ -192,4 +192,4 @@ def test_an_unknown_term_is_refused_naming_the_nearest(term, nearest):
 )
 def test_stages_that_cannot_work_are_refused(stages, message):
     with pytest.raises(ConfigError, match=message):
-        validate({"stages": stages}, Loss)
+        validate_as(Loss, {"stages": stages})

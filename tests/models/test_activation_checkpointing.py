@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from phalanx.config import Model, validate
+from phalanx.config import SegmentModel, validate_as
 from phalanx.models.build import build
 
 HEAD = {"points": 32, "hidden": 16, "layers": 2, "subdivision_points": 64}
@@ -14,9 +14,9 @@ HEAD = {"points": 32, "hidden": 16, "layers": 2, "subdivision_points": 64}
 def pair(arch, encoder, **more):
     torch.manual_seed(0)
     values = {"arch": arch, "encoder": encoder, "weights": "none", "pointrend": HEAD, **more}
-    plain = build(validate(values, Model), classes=3, size=64)
+    plain = build(validate_as(SegmentModel, values), classes=3, size=64)
     torch.manual_seed(0)
-    return plain, build(validate(values | {"activation_checkpointing": True}, Model), classes=3, size=64)
+    return plain, build(validate_as(SegmentModel, values | {"activation_checkpointing": True}), classes=3, size=64)
 
 
 def step(network):

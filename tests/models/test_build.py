@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from phalanx.config import Model, validate
+from phalanx.config import SegmentModel, validate_as
 from phalanx.errors import ConfigError
 from phalanx.models.build import build, normalise
 from phalanx.models.segmenter import PRIOR_LOGIT, dry_run
@@ -19,7 +19,7 @@ IMAGES = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8, generator=torc
 
 
 def model(arch, encoder, **more):
-    return validate({"arch": arch, "encoder": encoder, "weights": "none", "pointrend": None, **more}, Model)
+    return validate_as(SegmentModel, {"arch": arch, "encoder": encoder, "weights": "none", "pointrend": None, **more})
 
 
 PAIRS = [

@@ -4,7 +4,7 @@ import pytest
 import timm
 import torch
 
-from phalanx.config import Model, validate
+from phalanx.config import SegmentModel, validate_as
 from phalanx.errors import ConfigError
 from phalanx.models.build import build
 from phalanx.models.drop_path import set_drop_path
@@ -13,7 +13,7 @@ from phalanx.models.drop_path import set_drop_path
 def network(encoder, rate):
     torch.manual_seed(0)
     values = {"arch": "unet", "encoder": encoder, "weights": "none", "drop_path": rate}
-    return build(validate(values, Model), classes=2, size=64)
+    return build(validate_as(SegmentModel, values), classes=2, size=64)
 
 
 @pytest.mark.parametrize("encoder", ["efficientnet-b0", "tu-test_convnext"])

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from phalanx.config import Model, validate
+from phalanx.config import SegmentModel, validate_as
 from phalanx.models.build import build
 from phalanx.models.encoder_stages import encoder_stages
 
 
 def network(encoder, arch="unet", **options):
     torch.manual_seed(0)
-    config = validate(
-        {"arch": arch, "encoder": encoder, "weights": "none", "pointrend": None, "options": options}, Model
+    config = validate_as(
+        SegmentModel, {"arch": arch, "encoder": encoder, "weights": "none", "pointrend": None, "options": options}
     )
     return build(config, classes=2, size=64).eval()
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from phalanx.config import Model, validate
+from phalanx.config import SegmentModel, validate_as
 from phalanx.errors import ConfigError
 from phalanx.models.build import build
 from phalanx.models.film import ConditionedNetwork, Film
@@ -82,7 +82,7 @@ VIT = {"embed_dim": 32, "num_heads": 2, "decoder_intermediate_channels": [8, 8, 
 )
 def test_any_segmenter_is_told_at_its_bottleneck(arch, encoder, more):
     torch.manual_seed(0)
-    config = validate({"arch": arch, "encoder": encoder, "weights": "none", "metadata": NAMES, **more}, Model)
+    config = validate_as(SegmentModel, {"arch": arch, "encoder": encoder, "weights": "none", "metadata": NAMES, **more})
     network = build(config, classes=3, size=64).eval()
     images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
     old, young = torch.tensor([[1.0, 80.0]] * 2), torch.tensor([[1.0, NAN]] * 2)
@@ -101,4 +101,4 @@ def test_any_segmenter_is_told_at_its_bottleneck(arch, encoder, more):
 def test_a_trait_twice_or_unknown_is_refused():
     for names in (["sex", "sex"], ["shoe"]):
         with pytest.raises(ConfigError, match=r"^metadata"):
-            validate({"arch": "unet", "encoder": "resnet18", "metadata": names}, Model)
+            validate_as(SegmentModel, {"arch": "unet", "encoder": "resnet18", "metadata": names})

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from phalanx.config import Model
+from phalanx.config import SegmentModel
 from phalanx.errors import ConfigError
 from phalanx.models import pretrained
 from phalanx.models.build import build
@@ -68,7 +68,7 @@ def test_the_fetch_is_said_at_once_and_given_up_soon(model, silent, monkeypatch,
 
     monkeypatch.setattr(constants, "ENDPOINT", silent)
     with pytest.raises(ConfigError, match=r"does not answer within .* Train from scratch with model\.weights=none"):
-        build(Model(**model, pointrend=None), classes=2, size=64)
+        build(SegmentModel(**model, pointrend=None), classes=2, size=64)
     assert f"fetching the pretrained weights of {model['encoder']} from {silent}" in capsys.readouterr().out
 
 

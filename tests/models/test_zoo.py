@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from phalanx.config import Model, validate
+from phalanx.config import SegmentModel, validate_as
 from phalanx.config.compose import config_folder
 from phalanx.models.build import build
 from phalanx.models.segmenter import dry_run
@@ -30,7 +30,7 @@ def network_of(path, size):
     head = values.get("pointrend", {})  # what a file does not say is the default
     if head is not None:
         values["pointrend"] = head | {"points": 64, "subdivision_points": 256}
-    return build(validate(values, Model), classes=3, size=size), validate(values, Model)
+    return build(validate_as(SegmentModel, values), classes=3, size=size), validate_as(SegmentModel, values)
 
 
 @pytest.mark.slow

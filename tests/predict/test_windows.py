@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phalanx.config import SlidingWindow, validate
+from phalanx.config import SlidingWindow, validate_as
 from phalanx.data.images import Grid
 from phalanx.data.preprocess import bright
 from phalanx.errors import ConfigError
@@ -120,6 +120,6 @@ def test_impossible_windows_are_refused():
         ({"stride": 4}, "size: missing"),
     ):
         with pytest.raises(ConfigError, match=text):
-            validate(told, SlidingWindow)
-    assert validate(64, SlidingWindow) == SlidingWindow(size=64, stride=None)
+            validate_as(SlidingWindow, told)
+    assert validate_as(SlidingWindow, 64) == SlidingWindow(size=64, stride=None)
     assert SlidingWindow(size=64).step == 32

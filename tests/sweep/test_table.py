@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from phalanx.config import validate
+from phalanx.config import validate_as
 from phalanx.config.compose import config_folder
 from phalanx.errors import ConfigError
 from phalanx.sweep.results import recipe_of
@@ -66,7 +66,7 @@ def test_every_model_with_a_published_number_of_its_own_is_in_a_row():
 
 def table(**changes):
     rows = [{"name": "a", "source": "s"}, {"name": "b", "source": "s", "baseline": "a", "outcome": "worked"} | changes]
-    return validate({"name": "t", "title": "T", "why": "w", "rows": rows}, Table)
+    return validate_as(Table, {"name": "t", "title": "T", "why": "w", "rows": rows})
 
 
 def test_published_gain_is_a_difference_of_values_or_told():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from phalanx.cli import main
-from phalanx.config import validate
+from phalanx.config import validate_as
 from phalanx.data.rotation import LIMIT
 from phalanx.ensemble import run as votes
 from phalanx.errors import ConfigError, DataError
@@ -192,8 +192,8 @@ def test_a_test_set_without_ground_truth_is_refused(words, hands, tmp_path, caps
 
 def table(*rows, **changes):
     first = {"name": "a", "source": "s"}
-    return validate(
-        {"name": "t", "title": "T", "why": "w", "scored_on": "test", "rows": [first, *rows]} | changes, Table
+    return validate_as(
+        Table, {"name": "t", "title": "T", "why": "w", "scored_on": "test", "rows": [first, *rows]} | changes
     )
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from phalanx.config import Loss, validate
+from phalanx.config import Loss, validate_as
 from phalanx.data.dataset import Batch
 from phalanx.losses.stages import StagedLoss
 from phalanx.masks.planes_torch import downsample
@@ -15,7 +15,9 @@ from phalanx.tasks.segment import Segment
 
 def bare(attributes=None, **loss):
     task = Segment.__new__(Segment)
-    task.loss = StagedLoss(validate({"stages": [{"weights": {"bce": 0.5, "dice": 0.5}}]} | loss, Loss), list("abcde"))
+    task.loss = StagedLoss(
+        validate_as(Loss, {"stages": [{"weights": {"bce": 0.5, "dice": 0.5}}]} | loss), list("abcde")
+    )
     task.config = SimpleNamespace(data=SimpleNamespace(classes=list("abcde")), epochs=9)
     task.attributes, task.stage, task.stage_began = ({} if attributes is None else {"train": attributes}), 0, 0
     task.training_set = SimpleNamespace(records=[SimpleNamespace(name=f"{i}.png") for i in range(5)])

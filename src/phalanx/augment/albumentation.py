@@ -10,7 +10,7 @@ import numpy as np
 from albumentations.core.type_definitions import Targets
 from pydantic import Field, model_validator
 
-from ..config import Augment, Count, Fraction, validate
+from ..config import Augment, Count, Fraction, validate_as
 from ..errors import DataError
 from ..masks.planes import plane_count, swap_classes
 from .draw import Crop, Draw, Window, draw
@@ -92,7 +92,7 @@ class Warp(albumentations.DualTransform):
             "flip": flip, "warp": warp, "shift": shift, "scale": scale, "rotate": rotate, "elastic": elastic,
             "grid_distortion": grid_distortion, "pairs": pairs, "crop": crop, "foreground": foreground,
         }  # fmt: skip
-        self.options = validate(values, Options)
+        self.options = validate_as(Options, values)
         for name, value in self.options.model_dump(include=set(values)).items():
             setattr(self, name, value)  # albumentations serialises a transform by these names
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..config import Data, Masks
+from ..config import Masks, SegmentData
 from ..data import coco, coco_rle, masks
 from ..data.images import Grid
 from ..data.polygons import Polygon, class_index, outlines_of, rasterise, read_items
@@ -20,7 +20,7 @@ RING = 25  # pixels of the small copy: the ring around the bones is half as wide
 MIN_IOU = 0.9  # of two classes that are one outline drawn twice
 
 
-def inspect_annotation(inspection: Inspection, data: Data, small: np.ndarray | None) -> None:
+def inspect_annotation(inspection: Inspection, data: SegmentData, small: np.ndarray | None) -> None:
     """Adds the findings of an image's annotation, and measures its classes.
 
     Args:
@@ -48,7 +48,7 @@ def inspect_annotation(inspection: Inspection, data: Data, small: np.ndarray | N
     _measure(inspection, polygons, planes, data.classes, grid, small)
 
 
-def _of_json(inspection: Inspection, data: Data, grid: Grid | None) -> tuple[list[Polygon], None]:
+def _of_json(inspection: Inspection, data: SegmentData, grid: Grid | None) -> tuple[list[Polygon], None]:
     """Returns the usable polygons of the competition's annotation file; the others become findings."""
     path, index = inspection.truth, class_index(data.classes)
     polygons: list[Polygon] = []
@@ -68,7 +68,7 @@ def _of_json(inspection: Inspection, data: Data, grid: Grid | None) -> tuple[lis
     return polygons, None
 
 
-def _of_coco(inspection: Inspection, data: Data, grid: Grid | None) -> tuple[list[Polygon], np.ndarray | None]:
+def _of_coco(inspection: Inspection, data: SegmentData, grid: Grid | None) -> tuple[list[Polygon], np.ndarray | None]:
     """Returns polygons in pixels, with pixel centres at whole numbers, and run-length masks as bit-planes."""
     assert inspection.record.labels is not None
     if grid is None:
@@ -98,7 +98,7 @@ def _of_coco(inspection: Inspection, data: Data, grid: Grid | None) -> tuple[lis
     return polygons, planes
 
 
-def _of_masks(inspection: Inspection, data: Data, grid: Grid | None) -> tuple[list[Polygon], np.ndarray | None]:
+def _of_masks(inspection: Inspection, data: SegmentData, grid: Grid | None) -> tuple[list[Polygon], np.ndarray | None]:
     """Returns the masks of an image as bit-planes; those that cannot be used become findings."""
     assert inspection.record.labels is not None
     options, path = data.masks or Masks(), inspection.record.labels

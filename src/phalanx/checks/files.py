@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from ..config import Coco, Data, Masks
+from ..config import Coco, Masks, SegmentData
 from ..data import coco, masks
 from ..data.layouts import LAYOUTS, test_place
 from ..data.listing import SUFFIXES, list_files, list_images
@@ -24,7 +24,7 @@ ADD = "Add the file, or leave such images out with data.skip_unlabelled=true"
 PATIENT = "Configure where the patient's name is, or correct the entry"
 
 
-def find(data: Data) -> tuple[Items, list[Finding]]:
+def find(data: SegmentData) -> tuple[Items, list[Finding]]:
     """Returns all images of train, with their annotations, and of test, and the findings of files and names.
 
     Raises:
@@ -51,7 +51,7 @@ PLACES = {
 }
 
 
-def _competition(data: Data) -> tuple[Items, list[Finding]]:
+def _competition(data: SegmentData) -> tuple[Items, list[Finding]]:
     root = root_of(data)
     items: Items = []
     findings: list[Finding] = []
@@ -70,7 +70,7 @@ def _competition(data: Data) -> tuple[Items, list[Finding]]:
     return items, findings
 
 
-def _masks(data: Data) -> tuple[Items, list[Finding]]:
+def _masks(data: SegmentData) -> tuple[Items, list[Finding]]:
     options, root = data.masks or Masks(), root_of(data)
     images, folder = root / options.images, root / options.masks
     if not images.is_dir() or not folder.is_dir():
@@ -115,7 +115,7 @@ def _masks(data: Data) -> tuple[Items, list[Finding]]:
     return items, findings
 
 
-def _coco(data: Data) -> tuple[Items, list[Finding]]:
+def _coco(data: SegmentData) -> tuple[Items, list[Finding]]:
     options, root = data.coco or Coco(), root_of(data)
     items: Items = []
     findings: list[Finding] = []
@@ -165,7 +165,7 @@ def _coco(data: Data) -> tuple[Items, list[Finding]]:
 FINDERS = {"competition": _competition, "coco": _coco, "masks": _masks}
 
 
-def _unannotated(record: Record, data: Data, text: str) -> Finding:
+def _unannotated(record: Record, data: SegmentData, text: str) -> Finding:
     severity: Severity = "note" if data.skip_unlabelled else "error"
     return Finding(str(record.image), severity, "unannotated", text, ADD, record.name)
 
@@ -213,7 +213,7 @@ PASSED: dict[str, tuple[Severity, str]] = {
 }
 
 
-def _passed_over(data: Data) -> Iterator[Finding]:
+def _passed_over(data: SegmentData) -> Iterator[Finding]:
     """Yields what is among the images and not used."""
     for folder in {LAYOUTS[data.layout].images(data), test_place(data)} - {None}:
         assert folder is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..config import Data
+from ..config import SegmentData
 from ..data.attributes import other_sheets
 from ..data.images import Grid, read_grey
 from ..data.metadata import SHEETS, match, mismatch, read_metadata
@@ -24,7 +24,7 @@ from .inspection import REMOVE, SIDE, Inspection
 from .pixels import inspect_pixels
 
 
-def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
+def check(data: SegmentData, *, workers: int = -1, progress: bool = True) -> Report:
     """Returns the findings of every image and annotation of ``data.root``, train and test.
 
     Args:
@@ -66,13 +66,15 @@ def check(data: Data, *, workers: int = -1, progress: bool = True) -> Report:
     return Report(str(root), images, ranked(findings), quarantined)
 
 
-def inspect_all(items: Sequence[tuple[Record, str]], data: Data, workers: int, progress: bool) -> list[Inspection]:
+def inspect_all(
+    items: Sequence[tuple[Record, str]], data: SegmentData, workers: int, progress: bool
+) -> list[Inspection]:
     """Returns the inspections of all images in the given order, made in several processes."""
     one = partial(inspect_image, data=data)
     return process_map(one, items, workers=workers, name="check", unit="image", progress=progress)
 
 
-def inspect_image(item: tuple[Record, str], data: Data) -> Inspection:
+def inspect_image(item: tuple[Record, str], data: SegmentData) -> Inspection:
     """Inspects the image of ``(record, split)`` and its annotation, if any; a bad file becomes a finding."""
     cv2.setNumThreads(1)
     record, split = item

@@ -8,7 +8,7 @@ from ..errors import ConfigError
 from .args import split_places, switch
 
 if TYPE_CHECKING:  # slow to load
-    from ..config import Config
+    from ..config import SegmentConfig
     from ..data.selection import Selection
 
 PHANTOM = """\
@@ -68,6 +68,7 @@ def folds(words: Sequence[str]) -> None:
     columns = [name.strip() for name in pairs.pop("stratify", "").split(",") if name.strip()]
     config = compose(pairs)
 
+    from ..config import SegmentData
     from ..data import folds as folding
     from ..data.quarantine import kept_records
     from ..data.root import resolve_root
@@ -78,6 +79,10 @@ def folds(words: Sequence[str]) -> None:
     if columns:
         from ..data.attributes import read_attributes, strata
 
+        if not isinstance(data, SegmentData):
+            raise ConfigError(
+                f"stratify={','.join(columns)}: only for task=segment, whose layouts have a metadata sheet"
+            )
         named = strata(read_attributes(records, data, columns))
         drawn = folding.draw_stratified(records, config.folds, config.seed, named)
     else:
@@ -101,7 +106,8 @@ between classes, bright outliers and bands of noise. Prints what it leaves out, 
 
 def eda(words: Sequence[str]) -> None:
     """``phalanx eda``."""
-    from ..config.compose import compose, split_words
+    from ..config import SegmentConfig
+    from ..config.compose import compose_as, split_words
 
     pairs = split_words(words)
     out, csv = pairs.pop("out", ""), pairs.pop("csv", "")
@@ -109,7 +115,7 @@ def eda(words: Sequence[str]) -> None:
         raise ConfigError("out=DIR: missing; name the folder for tables and plots, as in out=runs/eda")
     if csv and not Path(csv).is_file():
         raise ConfigError(f"csv={csv}: no such file; name a submission or an out-of-fold CSV")
-    config = compose(pairs)
+    config = compose_as(SegmentConfig, pairs)
 
     from ..data.root import resolve_root
     from ..eda.report import explore
@@ -150,14 +156,15 @@ def check(words: Sequence[str]) -> int:
     if out is not None and out.exists():
         raise ConfigError(f"{out}: exists and may contain your edits; give another name, or delete it yourself")
 
-    from ..config.compose import compose
+    from ..config import SegmentConfig
+    from ..config.compose import compose_as
     from ..runtime.files import check_report, write_report
 
     where = Path(pairs.pop("json", "check.json"))
     if out is not None and out.resolve() == where.resolve():
         raise ConfigError(f"{out}: json= and quarantine= name the same file; give each its own")
     check_report(where, "check")
-    config = compose(pairs)
+    config = compose_as(SegmentConfig, pairs)
 
     from ..checks.run import check as check_data
     from ..data.quarantine import write_quarantine
@@ -194,7 +201,8 @@ training part of each fold only; a quarantined image is excluded from the scores
 
 def quarantine(words: Sequence[str]) -> None:
     """``phalanx quarantine``."""
-    from ..config.compose import compose, split_words
+    from ..config import SegmentConfig
+    from ..config.compose import compose_as, split_words
 
     pairs = split_words(words)
     out = Path(pairs.pop("out", ""))
@@ -202,7 +210,9 @@ def quarantine(words: Sequence[str]) -> None:
         raise ConfigError("out=FILE: missing; name the file to write, as in out=quarantine.txt")
     if out.exists():
         raise ConfigError(f"{out}: exists and may contain your edits; give another name, or delete it yourself")
-    config = compose(pairs | {"name": "quarantine"})  # not a run's name, so that the rule may read any run
+    config = compose_as(
+        SegmentConfig, pairs | {"name": "quarantine"}
+    )  # not a run's name, so that the rule may read any run
     if config.data.drop is None:
         raise ConfigError(
             "data.drop: names no rule; give one, as in data.drop.bright=1.5; see phalanx quarantine --help"
@@ -237,7 +247,8 @@ each fold's folder as selection.csv. Takes the keys of phalanx train; trains not
 
 def selection(words: Sequence[str]) -> None:
     """``phalanx selection``."""
-    from ..config.compose import compose, split_words
+    from ..config import SegmentConfig
+    from ..config.compose import compose_as, split_words
 
     pairs = split_words(words)
     every, out = switch(pairs, "all"), Path(pairs.pop("out")) if "out" in pairs else None
@@ -249,13 +260,15 @@ def selection(words: Sequence[str]) -> None:
         if out.suffix != ".csv":
             raise ConfigError(f"out={out}: expected a file name that ends in .csv, as in out=selection.csv")
         refuse_foreign(out, ",".join(HEADER))
-    found = _select(compose({"name": "selection"} | pairs))  # a new run may name any earlier one, also the default's
+    found = _select(
+        compose_as(SegmentConfig, {"name": "selection"} | pairs)
+    )  # a new run may name any earlier one, also the default's
     if out is not None:
         write_text(out, found.to_csv())
     print(found.to_text(every=every), *([out] if out else []), sep="\n")
 
 
-def _select(config: "Config") -> "Selection":
+def _select(config: "SegmentConfig") -> "Selection":
     from ..data.quarantine import kept_records
     from ..data.root import resolve_root
     from ..tasks.selection import select_images

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..config import Data, nearest, validate
+from ..config import SegmentConfig, SegmentData, nearest, validate_as
 from ..data.listing import list_files
 from ..data.truth import read_truth, truth_of
 from ..errors import ConfigError, DataError
@@ -106,23 +106,23 @@ def open_pair(
         )
     if data is None:
         given = {"name": "truth", "root": truth_place, "classes": submission.classes, "size": 32}
-        data = validate(given | {"layout": _layout(truth_place)}, Data)
+        data = validate_as(SegmentData, given | {"layout": _layout(truth_place)})
     truth, patients = read_truth(truth_place, data, submission.sizes, partial=partial)
     return submission, truth, patients
 
 
-def _data(truth_place: Path | None, pairs: dict[str, str]) -> Data | None:
+def _data(truth_place: Path | None, pairs: dict[str, str]) -> SegmentData | None:
     """The data configuration that was named, with the detected layout of the ground truth by default."""
     if truth_place is None and "data.root" not in pairs:
         raise ConfigError("no ground truth: name it, or a data set with annotations, as in data.root=DIR")
     if not pairs:
         return None
-    from ..config.compose import compose
+    from ..config.compose import compose_as
 
     guessed = {}
     if truth_place is not None:
         guessed = {"data.root": ".", "data.layout": _layout(truth_place)}  # the root is not read
-    return compose(guessed | pairs).data
+    return compose_as(SegmentConfig, guessed | pairs).data
 
 
 def _layout(place: Path) -> str:

@@ -109,9 +109,10 @@ def plan(words: Sequence[str]) -> None:
 
     report = report_path(pairs, "plan")
 
-    from ..config.compose import compose
+    from ..config import SegmentConfig
+    from ..config.compose import compose_as
 
-    config = compose(pairs)
+    config = compose_as(SegmentConfig, pairs)
 
     from ..profiling.plan import make_plan
     from ..runtime.files import write_report

@@ -4,135 +4,46 @@ YAML files in ``configs/`` contain the values; the modules here define the schem
 or an invalid value raises ConfigError before anything is loaded, with the key and the nearest valid one.
 """
 
-import re
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
-
+from ..errors import ConfigError, brief
 from .augment import Augment, Elastic, GridDistortion
 from .base import Count, Fraction, Processes, Seed, Side, Strict, known_keys, nearest, validate_as
-from .data import Coco, Data, DropDice, Masks, Oversample
+from .classify import ClassifyConfig, ClassifyData, ClassifyModel, ClassifyPredict, Folders, Table
+from .classify_loss import ClassifyLoss, Mix
+from .common import RUNTIME_KEYS, Config
+from .data import Data, Phantom
 from .loss import Loss, PerClass
 from .model import Model
 from .plain import flatten, read_plain
-from .training import Freeze, Monitor, OneCycle, Optim, Plateau, Predict, Restarts, SlidingWindow
+from .segment import SegmentConfig, SegmentModel, SegmentPredict, SlidingWindow
+from .segment_data import Coco, DropDice, Masks, Oversample, SegmentData
+from .training import Freeze, Monitor, OneCycle, Optim, Plateau, Predict, Restarts
 
 __all__ = [
-    "RUNTIME_KEYS", "Augment", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Fraction", "Freeze",
-    "GridDistortion", "Loss", "Masks", "Model", "Monitor", "OneCycle", "Optim", "Oversample", "PerClass", "Plateau",
-    "Predict", "Processes", "Restarts", "Seed", "Side", "SlidingWindow", "Strict", "flatten", "known_keys", "nearest",
-    "read_plain", "validate",
+    "CONFIGS", "RUNTIME_KEYS", "Augment", "ClassifyConfig", "ClassifyData", "ClassifyLoss", "ClassifyModel",
+    "ClassifyPredict", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Folders", "Fraction", "Freeze",
+    "GridDistortion", "Loss", "Masks", "Mix", "Model", "Monitor", "OneCycle", "Optim", "Oversample", "PerClass",
+    "Phantom", "Plateau", "Predict", "Processes", "Restarts", "Seed", "SegmentConfig", "SegmentData", "SegmentModel",
+    "SegmentPredict", "Side", "SlidingWindow", "Strict", "Table", "config_kind", "flatten", "known_keys", "nearest",
+    "read_plain", "validate", "validate_as",
 ]  # fmt: skip
 
-# Keys that may differ between two calls of the same run. They change where and how fast it runs, not its result.
-RUNTIME_KEYS = (
-    "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "max_hours", "on_nan", "tracking",
-    "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "predict.oof_prob",
-    "model.activation_checkpointing",
-)  # fmt: skip
+CONFIGS: dict[str, type[Config]] = {"segment": SegmentConfig, "classify": ClassifyConfig}  # by task
 
 
-# a run's name is a folder in `runs`, and must not be a path out of it
-FOLDER_NAME = re.compile(r"(?![.\s])[^/\\\x00-\x1f\x7f]+(?<!\s)")
-DeviceName = Annotated[
-    str, BeforeValidator(lambda name: f"cuda:{name}" if re.fullmatch("[0-9]+", str(name)) else str(name))
-]
+def config_kind(task: Any) -> type[Config]:
+    """The class of a task's recipes. Raises ConfigError if there is no such task."""
+    if not isinstance(task, str) or task not in CONFIGS:
+        known = nearest(task, CONFIGS) if isinstance(task, str) else f"; known: {', '.join(CONFIGS)}"
+        raise ConfigError(f"task={brief(task)}: no such task{known}")
+    return CONFIGS[task]
 
 
-TrackerName = Literal["tensorboard", "wandb", "mlflow"]
+def validate(values: dict[str, Any]) -> Any:
+    """A whole recipe from plain values, of the class of its ``task``; without one it is a segmentation.
 
-
-MAX_NAME = 200  # bytes of a run's name: file systems take 255, with what is written beside it
-
-
-class Config(Strict):
-    """One resolved training recipe. Sections such as ``data`` and ``model`` are the folders of ``configs/``."""
-
-    name: str
-    data: Data
-    model: Model
-    loss: Loss
-    augment: Augment
-    optim: Optim
-    predict: Predict = Predict()
-    seed: Seed = 0
-    folds: Annotated[int, Field(ge=2, le=1000)] = 5
-    epochs: Count = 100
-    batch: Annotated[int, Field(ge=1, le=65536)] = 2
-    accumulate: Annotated[int, Field(ge=1, le=65536)] = 1  # micro-batches of `batch` images per step
-    validate_every: Annotated[int, Field(ge=0, le=1_000_000)] = (
-        5  # epochs; 0: no validation during training, and no `best`
-    )
-    # YAML reads 32 as a number
-    precision: Annotated[Literal["auto", "32", "bf16", "fp16"], BeforeValidator(str)] = "auto"
-    device: str = "auto"  # auto, cpu, cuda or cuda:1
-    workers: Annotated[int, Field(ge=-1, le=1024)] = -1  # loader processes; -1: chosen by the machine's cores
-    checkpoint_minutes: Annotated[float, Field(ge=0, le=100_000)] = 5.0  # 0: only at the end of an epoch
-    progress: bool = True
-    runs: Path = Path("runs")
-    tracking: Annotated[list[TrackerName], Field(max_length=16)] = []  # in addition to log.jsonl
-    on_nan: Literal["stop", "skip", "halve"] = "stop"  # non-finite step: skip it; halve the learning rate, too
-    devices: Annotated[
-        list[DeviceName], Field(max_length=1024)
-    ] = []  # 0 or cuda:0, 1, ... or cpu: one fold per device, or with ddp=true one on all
-    ddp: bool = False
-    max_hours: Annotated[float, Field(gt=0, le=100_000)] | None = (
-        None  # of this call, for all its folds; then it stops and can be continued
-    )
-
-    @model_validator(mode="after")
-    def _usable(self) -> "Config":
-        if not FOLDER_NAME.fullmatch(self.name):
-            raise ValueError(f"name: {self.name!r} is not a plain folder name, without slashes and a leading dot")
-        if len(self.name.encode("utf-8", "surrogateescape")) > MAX_NAME:
-            raise ValueError(f"name: has more than {MAX_NAME} bytes, of which file systems leave no room for endings")
-        if self.data.drop and self.data.drop.dice and self.data.drop.dice.run == self.name:
-            raise ValueError(f"data.drop.dice.run: {self.name} is this run; name an earlier one, or give name=")
-        split = self.optim.monitor.split if self.optim.monitor else "train"
-        for key, needed in (("average_best", self.optim.average_best), (f"monitor.split={split}", split != "train")):
-            if needed and not self.validate_every:
-                raise ValueError(f"optim.{key}: needs validation during training; give validate_every=1 or more")
-        terms = {term for stage in self.loss.stages for term in stage.weights}
-        if "point" in terms and self.model.pointrend is None:
-            raise ValueError(
-                "loss: the term 'point' needs a head: set model.pointrend, or remove the term, as in "
-                "loss=bce3_dice4_focal3"
-            )
-        named = {"class_weights": self.loss.class_weights}
-        named |= {f"options.{key}": values for key, values in self.loss.options.per_class().items()}
-        for key, values in named.items():
-            for name in values:
-                if name not in (*self.data.classes, "others"):
-                    known = nearest(name, [*self.data.classes, "others"])
-                    raise ValueError(f"loss.{key}: {name!r} is not a class{known}")
-        if self.model.pointrend is not None and "point" not in terms:
-            raise ValueError("model.pointrend: no loss stage has the term 'point', so the head would never learn")
-        if len(set(self.tracking)) < len(self.tracking):
-            raise ValueError(f"tracking={','.join(self.tracking)}: names a tracker twice")
-        for name in self.devices:
-            if not re.fullmatch(r"cpu|cuda:[0-9]{1,4}", name):
-                raise ValueError(f"devices={','.join(self.devices)}: expected numbers of GPUs, as in 0,1, or cpu,cpu")
-        if self.ddp:
-            kinds = {name.partition(":")[0] for name in self.devices}
-            if len(self.devices) < 2 or len(kinds) > 1:
-                raise ValueError("ddp=true: needs two devices or more, all GPUs or all cpu, as in devices=0,1")
-            if kinds == {"cuda"} and len(set(self.devices)) < len(self.devices):
-                raise ValueError(f"devices={','.join(self.devices)}: with ddp=true each GPU can run only one process")
-        for side in self.predict.sides(self.data.size) if self.predict.window else ():
-            assert self.predict.window is not None
-            try:
-                self.predict.window.check_count(side)
-            except ValueError as error:
-                raise ValueError(f"predict.{error}") from None
-        freeze = self.optim.freeze
-        if freeze is not None and freeze.epochs is not None and freeze.epochs > self.epochs:
-            raise ValueError(
-                f"optim.freeze.epochs: {freeze.epochs} of {self.epochs} epochs; omit it to freeze to the end"
-            )
-        return self
-
-
-def validate(values: dict[str, Any], kind: type[BaseModel] = Config, section: str = "") -> Any:
-    """As :func:`validate_as`, with a whole recipe as the default kind."""
-    return validate_as(kind, values, section)
+    Raises:
+        ConfigError: as :func:`validate_as`, or no such task.
+    """
+    return validate_as(config_kind(values.get("task", "segment")), values)

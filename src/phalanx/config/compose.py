@@ -7,17 +7,18 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import ConfigError, brief
 from ..runtime.reading import read_text
-from . import Config, nearest, validate
+from . import Config, config_kind, nearest, validate
 from .plain import MAX_BYTES, read_plain
 from .words import split_list, text_kinds, text_value
 
 MAX_LENGTH = 16384  # characters of a value that Hydra parses
 MAX_DEPTH = 16
 MAX_KEY = 200  # bytes: Hydra looks a key up as a file, whose name may have 255 bytes
+Recipe = TypeVar("Recipe", bound=Config)
 NOT_RESOLVED = "${...} is not resolved here; write the value itself"
 
 
@@ -70,6 +71,15 @@ def parse_folds(text: str, count: int) -> list[int | None]:
     return found
 
 
+def compose_as(kind: type[Recipe], pairs: dict[str, str]) -> Recipe:
+    """As :func:`compose`, for what only one task has. Raises ConfigError if the recipe is of another task."""
+    found = compose(pairs)
+    if not isinstance(found, kind):
+        wanted = kind.model_fields["task"].default
+        raise ConfigError(f"task={found.task}: this command needs a recipe of task={wanted}")
+    return found
+
+
 def compose(pairs: dict[str, str]) -> Config:
     """The resolved recipe of the given overrides. ``experiment`` is the recipe and the default name of the run.
 
@@ -88,6 +98,7 @@ def compose(pairs: dict[str, str]) -> Config:
     groups = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "sweep")
     words, texts = list[str](), dict[str, Any]()
     check_recipes(folder)
+    kind = config_kind(task_of(pairs, folder))
     for key, value in pairs.items():
         if "${" in value:
             raise ConfigError(f"{key}={value}: {NOT_RESOLVED}")
@@ -98,10 +109,10 @@ def compose(pairs: dict[str, str]) -> Config:
             words.append(f"{key}={value}")
         elif len(key.encode("utf-8", "replace")) > MAX_KEY:
             raise ConfigError(f"{key}: no such option, none has a name of more than {MAX_KEY} bytes")
-        elif key.split(".")[0] not in Config.model_fields:
-            known = {*Config.model_fields, *groups, "fold"}
+        elif key.split(".")[0] not in kind.model_fields:
+            known = {*kind.model_fields, *groups, "fold"}
             raise ConfigError(f"{key}: no such option{nearest(key.split('.')[0], known)}")
-        elif (kinds := text_kinds(Config, key)) is not None:
+        elif (kinds := text_kinds(kind, key)) is not None:
             texts[key] = split_list(value) if list in kinds else text_value(key, value, kinds)
         else:
             check_value(key, value)
@@ -120,6 +131,16 @@ def compose(pairs: dict[str, str]) -> Config:
     values.pop("experiment", None)
     values["runs"] = values.get("runs", "runs")
     return validate(values)
+
+
+def task_of(pairs: dict[str, str], folder: Path) -> Any:
+    """The task of a recipe: as given, else of its experiment's file."""
+    file = folder / "experiment" / f"{pairs.get('experiment', 'base')}.yaml"
+    if "task" in pairs or not file.is_file():
+        return pairs.get("task", "segment")
+    text = read_text(file, MAX_BYTES)
+    plain = any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines())
+    return read_plain(file).get("task", "segment") if plain else "segment"
 
 
 def set_value(values: dict[str, Any], key: str, value: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from .base import MAX_SIDE, Count, Fraction, Positive, Side, Strict, nearest
+from .base import Count, Fraction, Positive, Strict, nearest
 
 
 class Freeze(Strict):
@@ -116,63 +116,11 @@ class Optim(Strict):
         return self
 
 
-MAX_OVERLAPS = 16  # windows over a pixel, per direction
-MAX_WINDOWS = 10_000  # of an image
-
-
-class SlidingWindow(Strict):
-    """Prediction in overlapping windows instead of the whole image at once; see predict/windows.py."""
-
-    size: Side  # pixels at the input size
-    stride: Annotated[int, Field(ge=2, le=MAX_SIDE)] | None = None  # null: half the size; at least a 16th of it
-    skip_empty: bool = True  # skip windows with nothing brighter than air; they are background
-
-    @model_validator(mode="before")
-    @classmethod
-    def _size_alone(cls, value: Any) -> Any:
-        return {"size": value} if isinstance(value, int | str) else value
-
-    @model_validator(mode="after")
-    def _no_gaps(self) -> "SlidingWindow":
-        if self.stride is not None and self.stride > self.size:
-            raise ValueError(f"stride: {self.stride} leaves gaps between windows of {self.size}")
-        if self.stride is not None and self.stride < self.size // MAX_OVERLAPS:
-            raise ValueError(
-                f"stride: {self.stride} would predict each pixel {(self.size // self.stride) ** 2} times; at least "
-                f"{self.size // MAX_OVERLAPS}, a {MAX_OVERLAPS}th of the size"
-            )
-        return self
-
-    @property
-    def step(self) -> int:
-        return self.stride or self.size // 2
-
-    def check_count(self, side: int) -> None:
-        """Raises ValueError if an image of an input size would have more than ``MAX_WINDOWS`` windows."""
-        count = (1 + max(0, -(-(side - self.size) // self.step))) ** 2
-        if count > MAX_WINDOWS:
-            raise ValueError(
-                f"window: {self.size} with a stride of {self.step} makes {count} windows of an image of {side} pixels; "
-                f"at most {MAX_WINDOWS}, so give a larger window or stride"
-            )
+View = Literal["hflip", "vflip", "rotate"]
 
 
 class Predict(Strict):
-    tta: Annotated[
-        list[Literal["hflip", "vflip", "rotate"]], Field(max_length=3)
-    ] = []  # views averaged with the plain one, in all combinations
-    input_size: Side | None = None  # long side of the image; null: data.size
-    # factors of the input size, whose maps are averaged
-    scales: Annotated[list[Annotated[float, Field(ge=0.25, le=4)]], Field(min_length=1, max_length=16)] = [1.0]
-    window: SlidingWindow | None = None  # null: the whole image at once
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """What the prediction of all tasks has in common."""
+
+    tta: Annotated[list[View], Field(max_length=3)] = []  # views averaged with the plain one, in all combinations
     batch: Annotated[int, Field(ge=1, le=65536)] = 4  # images or windows at once
-    oof_prob: bool = False  # save the held-out images' probability maps
-
-    def sides(self, size: int) -> list[int]:
-        """Input sizes of the prediction of an image; ``size`` is that of training.
-
-        >>> Predict(scales=[0.5, 1, 1.3]).sides(512)
-        [256, 512, 672]
-        """
-        return [max(32, round((self.input_size or size) * scale / 32) * 32) for scale in self.scales]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..config import Data, nearest
+from ..config import SegmentData, nearest
 from ..errors import ConfigError, DataError
 from ..masks.stack import Stack
 from ..runtime.spelling import nfc
@@ -26,7 +26,7 @@ ATTRIBUTES = (*COLUMNS, "rotated")
 PARTS = ("low", "middle", "high")  # thirds of a measured column
 
 
-def read_attributes(records: Sequence[Record], data: Data, wanted: Sequence[str]) -> "pd.DataFrame":
+def read_attributes(records: Sequence[Record], data: SegmentData, wanted: Sequence[str]) -> "pd.DataFrame":
     """The wanted attributes of each image, indexed by its name; missing if unknown.
 
     Args:
@@ -60,7 +60,9 @@ def patients_of(records: Sequence[Record]) -> set[str]:
     return {record.group for record in records}
 
 
-def read_sheet(data: Data, wanted: Sequence[str], groups: Collection[str], *, some: bool = True) -> "pd.DataFrame":
+def read_sheet(
+    data: SegmentData, wanted: Sequence[str], groups: Collection[str], *, some: bool = True
+) -> "pd.DataFrame":
     """The metadata sheet at ``data.root``, as :func:`metadata.read_metadata` returns it. Prints what was not understood
     of it, and a line if it has hardly any of the patients.
 
@@ -122,7 +124,7 @@ def strata(attributes: "pd.DataFrame") -> "pd.DataFrame":
     return named
 
 
-def _rotated(record: Record, data: Data) -> bool | None:
+def _rotated(record: Record, data: SegmentData) -> bool | None:
     if record.labels is None:
         return None
     if data.layout == "competition":  # outlines suffice; no image is opened

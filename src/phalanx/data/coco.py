@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import Coco, Data, nearest
+from ..config import Coco, SegmentData, nearest
 from ..errors import DataError, brief
 from ..masks.planes import plane_count
 from ..runtime.spelling import nfc, on_disk
@@ -21,12 +21,12 @@ from .polygons import near
 from .records import Record, root_of, some
 
 
-def options_of(data: Data) -> Coco:
+def options_of(data: SegmentData) -> Coco:
     """Names of the data set's files."""
     return data.coco or Coco()
 
 
-def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
+def train_records(data: SegmentData, without: Collection[str] = ()) -> list[Record]:
     """Images of the training file, sorted by name. An image without annotations has none of the classes.
 
     Args:
@@ -43,17 +43,17 @@ def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
     return [record._replace(labels=path) for record in _records(path, entries, data)]
 
 
-def train_names(data: Data) -> set[str]:
+def train_names(data: SegmentData) -> set[str]:
     """Names of all images of the training file."""
     return set(gather(root_of(data) / options_of(data).train, data).entries)
 
 
-def test_records(path: Path, data: Data) -> list[Record]:
+def test_records(path: Path, data: SegmentData) -> list[Record]:
     """Images of a test file, sorted by name, without annotations."""
     return _records(path, _read(path, data, annotated=False), data)
 
 
-def ground_truth(path: Path, data: Data, images: Sequence[str]) -> dict[str, Record]:
+def ground_truth(path: Path, data: SegmentData, images: Sequence[str]) -> dict[str, Record]:
     """Records of all images of a COCO file by name, whose files need not exist.
 
     Raises:
@@ -66,7 +66,7 @@ def ground_truth(path: Path, data: Data, images: Sequence[str]) -> dict[str, Rec
     return {name: Record(name, patient, Path(name), path) for name, patient in patients.items()}
 
 
-def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
+def planes(record: Record, data: SegmentData, grid: Grid) -> np.ndarray:
     """Truth of a record as bit-planes uint8[side, side, P], 0 outside the image."""
     from pycocotools import mask as api
 
@@ -93,7 +93,7 @@ def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
     return result
 
 
-def check(record: Record, data: Data) -> None:
+def check(record: Record, data: SegmentData) -> None:
     """Raises DataError if a mask of the record cannot be decoded; the rest was checked when the file was read."""
     assert record.labels is not None
     for _, shape, where in gather(record.labels, data).entries[record.name].shapes:
@@ -101,7 +101,7 @@ def check(record: Record, data: Data) -> None:
             coco_rle.runs(shape, where)
 
 
-def gather(path: Path, data: Data, annotated: bool = True) -> Gathered:
+def gather(path: Path, data: SegmentData, annotated: bool = True) -> Gathered:
     """The content of a COCO file, read once per process. Raises as :func:`coco_file.gather`."""
     return coco_file.gather(path, tuple(data.classes), annotated)
 
@@ -122,7 +122,7 @@ def missing_text(entry: Entry, folder: Path) -> str:
     return ""
 
 
-def _records(path: Path, entries: dict[str, Entry], data: Data) -> list[Record]:
+def _records(path: Path, entries: dict[str, Entry], data: SegmentData) -> list[Record]:
     options, folder = options_of(data), root_of(data) / options_of(data).images
     records = []
     for name, entry in entries.items():
@@ -162,7 +162,7 @@ def group_of(name: str, entry: Entry, path: Path, options: Coco) -> str:
     return group
 
 
-def _read(path: Path, data: Data, without: Collection[str] = (), annotated: bool = True) -> dict[str, Entry]:
+def _read(path: Path, data: SegmentData, without: Collection[str] = (), annotated: bool = True) -> dict[str, Entry]:
     """The entries of a COCO file by image name. Raises DataError for the first problem of an image not left out."""
     found = gather(path, data, annotated)
     problems = [problem for problem in found.problems if problem.image not in without]

@@ -15,7 +15,7 @@ from ..augment.device import WarpMaps, warp_batch
 from ..augment.draw import Crop, Draw, draw
 from ..augment.pixels import PixelTransforms
 from ..augment.warp import warp_drawn
-from ..config import Augment, Data
+from ..config import Augment, SegmentData
 from ..errors import DataError
 from .cache import SampleCache
 from .records import Record
@@ -91,7 +91,7 @@ class TrainingSet(Dataset):
         self,
         records: Sequence[Record],
         *,
-        data: Data,
+        data: SegmentData,
         augment: Augment,
         seed: int,
         cache: SampleCache,

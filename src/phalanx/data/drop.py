@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from ..config import Data, DropDice
+from ..config import DropDice, SegmentData
 from ..errors import ConfigError, DataError
 from .brightness import BRIGHT, brightness, fence
 from .images import read_grey
@@ -11,7 +11,7 @@ from .layouts import train_names
 from .records import Record
 
 
-def dropped(records: Sequence[Record], data: Data, scores: Mapping[str, float]) -> dict[str, str]:
+def dropped(records: Sequence[Record], data: SegmentData, scores: Mapping[str, float]) -> dict[str, str]:
     """Reasons by name of the images that the rules of ``data.drop`` drop, with rule, value and limit.
 
     Args:
@@ -49,7 +49,9 @@ def _bright(records: Sequence[Record], distances: float) -> dict[str, str]:
     return found
 
 
-def _by_score(records: Sequence[Record], data: Data, rule: DropDice, scores: Mapping[str, float]) -> dict[str, str]:
+def _by_score(
+    records: Sequence[Record], data: SegmentData, rule: DropDice, scores: Mapping[str, float]
+) -> dict[str, str]:
     """Images with a low out-of-fold score in the run that the rule names."""
     foreign = sorted(scores.keys() - train_names(data))
     if foreign:

@@ -5,7 +5,7 @@ A new layout is one more entry of LAYOUTS. Truth is always returned as bit-plane
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,16 +35,16 @@ class Layout(NamedTuple):
         files: those that the truth of a record is read from.
     """
 
-    train: Callable[[Data, Collection[str]], list[Record]]
-    names: Callable[[Data], set[str]]
-    test_name: Callable[[Data], str | None]
-    test: Callable[[Path, Data], list[Record]]
-    ground_truth: Callable[[Path, Data, Sequence[str]], dict[str, Record]]
+    train: Callable[[Any, Collection[str]], list[Record]]
+    names: Callable[[Any], set[str]]
+    test_name: Callable[[Any], str | None]
+    test: Callable[[Path, Any], list[Record]]
+    ground_truth: Callable[[Path, Any, Sequence[str]], dict[str, Record]]
     expected: str
-    planes: Callable[[Record, Data, Grid], np.ndarray]
-    check: Callable[[Record, Data], object]
-    images: Callable[[Data], Path | None]
-    files: Callable[[Record, Data], list[Path]] = lambda record, data: [record.labels] if record.labels else []
+    planes: Callable[[Record, Any, Grid], np.ndarray]
+    check: Callable[[Record, Any], object]
+    images: Callable[[Any], Path | None]
+    files: Callable[[Record, Any], list[Path]] = lambda record, data: [record.labels] if record.labels else []
 
 
 def _competition_planes(record: Record, data: Data, grid: Grid) -> np.ndarray:

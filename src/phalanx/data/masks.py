@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..config import Data, Masks, nearest
+from ..config import Masks, SegmentData, nearest
 from ..errors import DataError
 from ..masks.planes import plane_count
 from ..runtime.reading import MissingFile, read_bytes
@@ -25,12 +25,12 @@ from .records import Record, by_stem, listed, refuse_unlabelled, root_of, scan, 
 KINDS = {"labels": "<image>.png", "classes": "<image>/<class>.png or <image>_<class>.png"}
 
 
-def options_of(data: Data) -> Masks:
+def options_of(data: SegmentData) -> Masks:
     """Names of the data set's folders, and what its masks are."""
     return data.masks or Masks()
 
 
-def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
+def train_records(data: SegmentData, without: Collection[str] = ()) -> list[Record]:
     """Images with masks, sorted by name.
 
     Args:
@@ -78,17 +78,17 @@ def group_of(record: Record, images: Path, options: Masks) -> str:
     return nfc(record.image.parent.name)
 
 
-def train_names(data: Data) -> set[str]:
+def train_names(data: SegmentData) -> set[str]:
     """Names of all images to train on, with masks or not."""
     return {record.name for record in listed(root_of(data) / options_of(data).images)}
 
 
-def test_records(folder: Path, data: Data) -> list[Record]:
+def test_records(folder: Path, data: SegmentData) -> list[Record]:
     """Images to predict, sorted by name."""
     return scan(folder, "data.masks.test names the folder of test images")
 
 
-def ground_truth(place: Path, data: Data, images: Sequence[str]) -> dict[str, Record]:
+def ground_truth(place: Path, data: SegmentData, images: Sequence[str]) -> dict[str, Record]:
     """Records of the masks below a folder by image name; by stem, those of images not asked for.
 
     Raises:
@@ -116,7 +116,7 @@ def ground_truth(place: Path, data: Data, images: Sequence[str]) -> dict[str, Re
     return found
 
 
-def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
+def planes(record: Record, data: SegmentData, grid: Grid) -> np.ndarray:
     """Truth of a record as bit-planes uint8[side, side, P], 0 outside the image."""
     options, result = options_of(data), np.zeros((grid.side, grid.side, plane_count(len(data.classes))), np.uint8)
     rows, columns = grid.content
@@ -133,7 +133,7 @@ def planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
     return result
 
 
-def check(record: Record, data: Data) -> None:
+def check(record: Record, data: SegmentData) -> None:
     """Raises DataError if a mask cannot be read or contains a value that is not a class."""
     assert record.labels is not None
     if options_of(data).kind == "labels":
@@ -143,7 +143,7 @@ def check(record: Record, data: Data) -> None:
             read_mask(path)
 
 
-def files(record: Record, data: Data) -> list[Path]:
+def files(record: Record, data: SegmentData) -> list[Path]:
     """The mask files of a record."""
     assert record.labels is not None
     if options_of(data).kind == "labels":
@@ -210,7 +210,7 @@ def _read(path: Path, *, resolve: bool = False) -> tuple[np.ndarray, str, int]:
     return upright(values, head.orientation), mode, bits
 
 
-def table_of(path: Path, labels: np.ndarray, data: Data) -> np.ndarray:
+def table_of(path: Path, labels: np.ndarray, data: SegmentData) -> np.ndarray:
     """Bit-planes uint8[values, P] of each value of a label map; 0 is background."""
     values = options_of(data).values or {name: i for i, name in enumerate(data.classes, 1)}
     present = np.flatnonzero(np.bincount(labels.ravel()))

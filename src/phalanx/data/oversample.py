@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..config import Data
+from ..config import SegmentData
 from ..config.ranges import Range
 from ..errors import ConfigError
 from .attributes import read_attributes
 from .records import Record
 
 
-def oversampled(records: Sequence[Record], data: Data) -> tuple[np.ndarray, list[str]]:
+def oversampled(records: Sequence[Record], data: SegmentData) -> tuple[np.ndarray, list[str]]:
     """Weights float64[N], the product of all factors that apply to an image, and these factors as text.
 
     A factor does not apply to an image whose attribute is missing.

@@ -2,13 +2,16 @@
 
 import time
 from pathlib import Path
+from typing import TypeVar
 
 from ..config import Data
 from ..errors import DataError
 from ..runtime.leftovers import Held
 
+Set = TypeVar("Set", bound=Data)
 
-def resolve_root(data: Data) -> Data:
+
+def resolve_root(data: Set) -> Set:
     """The data configuration with an existing root; the set of a phantom is made under ``data/``.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ..config import Data
+from ..config import SegmentData
 from .drop import dropped
 from .layouts import train_names
 from .oversample import oversampled
@@ -11,7 +11,7 @@ from .records import Record
 from .selection import Selection, SelectionRow
 
 
-def select(records: Sequence[Record], data: Data, scores: Mapping[str, float] | None = None) -> Selection:
+def select(records: Sequence[Record], data: SegmentData, scores: Mapping[str, float] | None = None) -> Selection:
     """What the rules of a data configuration make of its training images.
 
     Args:

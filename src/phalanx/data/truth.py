@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import Data
+from ..config import SegmentData
 from ..errors import DataError
 from ..masks.stack import Stack
 from ..submission.table import Submission
@@ -14,7 +14,7 @@ from .layouts import LAYOUTS, truth
 from .records import Record
 
 
-def truth_of(records: Sequence[Record], data: Data, name: str = "truth") -> Submission:
+def truth_of(records: Sequence[Record], data: SegmentData, name: str = "truth") -> Submission:
     """The annotations of records as masks at their images' sizes, in the order of the data config's classes."""
     stacks, sizes = {}, {}
     for record in records:
@@ -26,14 +26,14 @@ def truth_of(records: Sequence[Record], data: Data, name: str = "truth") -> Subm
     return Submission.of(stacks, data.classes, sizes, name)
 
 
-def planes_of(record: Record, data: Data, shape: tuple[int, int]) -> np.ndarray:
+def planes_of(record: Record, data: SegmentData, shape: tuple[int, int]) -> np.ndarray:
     """Truth of a record as bit-planes uint8[H, W, P] at its image's size ``shape``, in whatever layout."""
     planes = truth(record, data, Grid(*shape, max(shape)))
     return np.ascontiguousarray(planes[: shape[0], : shape[1]])
 
 
 def read_truth(
-    place: Path, data: Data, sizes: dict[str, tuple[int, int]], *, partial: bool = False
+    place: Path, data: SegmentData, sizes: dict[str, tuple[int, int]], *, partial: bool = False
 ) -> tuple[Submission, dict[str, str]]:
     """Truth from a folder of polygon JSON, a COCO file or a folder of PNG masks, without the images themselves.
 

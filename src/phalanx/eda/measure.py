@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..config import Data
+from ..config import SegmentData
 from ..data.brightness import brightness
 from ..data.images import read_grey
 from ..data.records import Record
@@ -40,7 +40,7 @@ class Measured(NamedTuple):
     problem: str = ""
 
 
-def measure(record: Record, *, split: str, data: Data) -> Measured:
+def measure(record: Record, *, split: str, data: SegmentData) -> Measured:
     """Measures an image and its annotation, if any. An unusable file becomes a ``problem``."""
     cv2.setNumThreads(1)  # the images are processed in parallel already
     try:

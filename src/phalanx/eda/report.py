@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..config import Data
+from ..config import SegmentData
 from ..data.brightness import BRIGHT
 from ..data.layouts import test_place, test_records
 from ..data.metadata import SHEETS, match, mismatch, read_metadata
@@ -27,7 +27,7 @@ from .tables import PROPORTIONS, class_table, image_table, overlap_table, shift_
 TABLES = ("images", "shift", "size", "classes", "overlap")
 
 
-def explore(data: Data, out: Path, *, csv: Path | None = None, workers: int = -1, progress: bool = True) -> str:
+def explore(data: SegmentData, out: Path, *, csv: Path | None = None, workers: int = -1, progress: bool = True) -> str:
     """Measures the data set at ``data.root`` and writes tables (CSV), ``eda.json`` and plots (PNG) into ``out``.
 
     Args:
@@ -123,13 +123,13 @@ def check_place(out: Path, csv: Path | None = None) -> None:
             raise not_ours(out / name)
 
 
-def _measure_all(work: list[tuple[Record, str]], data: Data, workers: int, progress: bool) -> list[Measured]:
+def _measure_all(work: list[tuple[Record, str]], data: SegmentData, workers: int, progress: bool) -> list[Measured]:
     """Measures all images in several processes, in order."""
     do = partial(_measure_one, data=data)
     return process_map(do, work, workers=workers, name="measure", unit="image", progress=progress, least=16)
 
 
-def _measure_one(item: tuple[Record, str], *, data: Data) -> Measured:
+def _measure_one(item: tuple[Record, str], *, data: SegmentData) -> Measured:
     return measure(item[0], split=item[1], data=data)
 
 

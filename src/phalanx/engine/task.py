@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import Config
 from ..data.records import Record
 from ..data.selection import Selection
 from ..runtime.distributed import Ranks
@@ -77,13 +76,14 @@ class Task(Protocol):
     """One fold's training.
 
     Args:
+        config: a recipe of the task's own class, as everywhere below.
         monitored: images that are not trained on, on which the engine may evaluate while training.
         weights: float64[N], mean appearances per epoch of the training images; None: once each.
     """
 
     def __init__(
         self,
-        config: Config,
+        config: Any,
         train: Sequence[Record],
         held_out: Sequence[Record],
         monitored: Sequence[Record] = (),
@@ -104,16 +104,16 @@ class Task(Protocol):
     def evaluated(self) -> Mapping[Part, SampleSet]: ...
 
     @staticmethod
-    def select(config: Config, records: Sequence[Record]) -> Selection:
+    def select(config: Any, records: Sequence[Record]) -> Selection:
         """Which annotated images of the data set the recipe trains on, and how often."""
 
     @staticmethod
-    def files(config: Config, record: Record) -> list[Path]:
+    def files(config: Any, record: Record) -> list[Path]:
         """All files that an image and its annotation are read from, the image's first. A run whose content differs is
         not continued."""
 
     @staticmethod
-    def damage(folder: Path, config: Config) -> str | None:
+    def damage(folder: Path, config: Any) -> str | None:
         """What is missing or damaged of what :meth:`finish` wrote into a folder; None if nothing is."""
 
     def step(self, network: nn.Module, batch: Any) -> Step:
@@ -148,5 +148,5 @@ class Task(Protocol):
     def pinned_files(self) -> dict[str, str]:
         """Text by file name: what the training reads besides images. A run whose files differ is not continued."""
 
-    def adapt_weights(self, weights: dict[str, Tensor], other: Config) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    def adapt_weights(self, weights: dict[str, Tensor], other: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         """Another run's weights under this network's names, and prefixes of parameters that they do not have."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from ..config import Data
+from ..config import SegmentData
 from ..data.images import image_size
 from ..data.records import Record
 from ..data.truth import planes_of
@@ -43,7 +43,7 @@ class OutOfFold:
     """
 
     members: tuple[str, ...]
-    data: Data
+    data: SegmentData
     records: Sequence[Record]
     folds: np.ndarray
     folders: dict[int, list[MapsFolder]]

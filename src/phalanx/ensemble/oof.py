@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..config import SegmentConfig
 from ..data import folds as folding
 from ..data.quarantine import kept_records
 from ..data.root import resolve_root
@@ -36,7 +37,7 @@ def open_out_of_fold(
     folds = held_out(members[first])
     maps = _matching_maps(members, folds)
     _refuse_copies(names, maps)
-    config = members[first][min(folds.values())].config
+    config = members[first][min(folds.values())].config_of(SegmentConfig)
     data = resolve_root(config.data.model_copy(update={"root": root or config.data.root}))
     records = [record for record in kept_records(data) if record.name in folds]
     lacking = sorted(folds.keys() - {record.name for record in records})

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Count, Predict, Processes, Side, SlidingWindow, Strict, validate
+from ..config import Count, Processes, SegmentPredict, Side, SlidingWindow, Strict, validate_as
 from ..config.words import split_names
 from ..errors import ConfigError
 from ..runtime.sidecar import is_csv
@@ -78,7 +78,7 @@ class InferOptions(Strict):
         """The prediction options that override the run's own."""
         names = ("tta", "input_size", "scales", "window", "threshold", "batch")
         given = {key: getattr(self, key) for key in names if getattr(self, key) is not None}
-        validate(given, Predict)
+        validate_as(SegmentPredict, given)
         return given
 
     def places(self) -> list[str]:

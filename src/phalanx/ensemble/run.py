@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import Data, Predict
+from ..config import SegmentData, SegmentPredict
 from ..config.words import join_list, words_of
 from ..errors import ConfigError, DataError, shown
 from ..jobs.job import Job
@@ -161,7 +161,7 @@ def predict_members(
         names, members = ([x for x, n in zip(found, votes, strict=True) if n] for found in (names, members))
         votes = [n for n in votes if n]
     refuse_unused(options, members)
-    data, own = recipe_of(members) or (None, Predict())
+    data, own = recipe_of(members) or (None, SegmentPredict())
     threshold = threshold_of(options, members)
     records = find_records(data, options, members)
     for member in members:
@@ -271,7 +271,7 @@ def note_passed_over(place: Path | None, options: InferOptions) -> None:
         print(f"note: {shown(text)}", flush=True)
 
 
-def find_records(data: Data | None, options: InferOptions, members: Sequence[Any]) -> Any:
+def find_records(data: SegmentData | None, options: InferOptions, members: Sequence[Any]) -> Any:
     """The images to predict: a plain folder, or the test set of a root in the layout the run was trained on.
 
     If all members are stored maps and no images are given, these are the images of the maps.

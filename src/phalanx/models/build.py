@@ -10,7 +10,7 @@ import torch
 from pydantic import create_model
 from torch import Tensor, nn
 
-from ..config import Model, Strict, nearest, validate
+from ..config import SegmentModel, Strict, nearest, validate_as
 from ..errors import ConfigError, one_line
 from . import hrnet_ocr, lraspp, residual_unet, swin_unetr
 from .activation_checkpointing import checkpoint_blocks
@@ -90,7 +90,7 @@ def normalise(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return (images.to(dtype) / 255 - 0.449) / 0.226
 
 
-def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> Network:
+def build(model: SegmentModel, *, classes: int, size: int, pretrained: bool = True) -> Network:
     """The network of a configuration, on the CPU.
 
     Args:
@@ -135,7 +135,7 @@ def build(model: Model, *, classes: int, size: int, pretrained: bool = True) -> 
     return network.train()
 
 
-def build_segmenter(model: Model, *, weights: str | None, classes: int, size: int) -> Segmenter:
+def build_segmenter(model: SegmentModel, *, weights: str | None, classes: int, size: int) -> Segmenter:
     """The segmenter of ``model.arch``, ``model.encoder`` and ``model.options``, with its BatchNorm layers.
 
     Args:
@@ -183,7 +183,7 @@ def typed_options(arch: str, options: dict[str, Any]) -> dict[str, Any]:
     """Options of one of our own architectures, checked against the types in the signature of its ``build``."""
     parameters = inspect.signature(OWN[arch]).parameters.values()
     fields: dict[str, Any] = {p.name: (p.annotation, p.default) for p in parameters if p.default is not p.empty}
-    return validate(options, create_model("ArchOptions", __base__=Strict, **fields), "model.options").model_dump()
+    return validate_as(create_model("ArchOptions", __base__=Strict, **fields), options, "model.options").model_dump()
 
 
 def described(error: Exception) -> str:
@@ -191,7 +191,7 @@ def described(error: Exception) -> str:
     return one_line(f"{type(error).__name__}: {error}").removesuffix(":").removesuffix(".")
 
 
-def check_weights(model: Model) -> None:
+def check_weights(model: SegmentModel) -> None:
     """Raises ConfigError for a missing file, and for a name that timm would ignore."""
     if model.weights.endswith((".safetensors", ".pth", ".pt", ".bin")) or "/" in model.weights:
         if not Path(model.weights).is_file():
@@ -203,7 +203,7 @@ def check_weights(model: Model) -> None:
         )
 
 
-def no_drop_path(model: Model) -> ConfigError:
+def no_drop_path(model: SegmentModel) -> ConfigError:
     return ConfigError(
         f"model.drop_path={model.drop_path}: {model.encoder} has no drop path and would ignore it; smp's MiT and "
         "EfficientNet have it, and timm's (tu-) ConvNeXt, EfficientNet, ResNet, RegNet, Swin, ViT and others. Leave "

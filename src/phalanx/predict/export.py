@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import Config, Data, Predict, Strict
+from ..config import SegmentConfig, SegmentData, SegmentPredict, Strict
 from ..data.images import Grid, read_grey
 from ..data.layouts import test_records
 from ..data.preprocess import preprocess
@@ -157,7 +157,7 @@ def export_run(name: str, options: ExportOptions) -> Path:
         raise ConfigError(f"{out}: exists; move it away, or change out=")
     load_runtime()
     folders = fold_folders(name, options.runs, options.weights)
-    configs = [FoldRun(folder).config for folder in folders]
+    configs = [FoldRun(folder).config_of(SegmentConfig) for folder in folders]
     data, predict = configs[0].data, configs[0].predict
     sides = side_of(data, predict)
     for folder, config in zip(folders, configs, strict=True):
@@ -202,7 +202,7 @@ def is_exported(name: str) -> bool:
     return name == DESCRIPTION_FILE or name.endswith((".onnx", ".onnx.data"))
 
 
-def _seen(config: Config) -> set[tuple[str, str]]:
+def _seen(config: SegmentConfig) -> set[tuple[str, str]]:
     """Options, as text, that the folds of an export must share."""
     values = config.data.model_dump(mode="json", include=DATA_KEYS - {"root", "phantom"})
     return {(f"data.{key}", str(value)) for key, value in values.items()} | {("predict", str(config.predict))}
@@ -251,7 +251,7 @@ def random_picture(side: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (side, side), np.uint8)
 
 
-def real_picture(data: Data, predict: Predict, options: ExportOptions, side: int) -> np.ndarray:
+def real_picture(data: SegmentData, predict: SegmentPredict, options: ExportOptions, side: int) -> np.ndarray:
     """uint8[side, side]: the first image to predict, as the network receives it; of windows, the middle."""
     if options.images is not None:
         record = scan(options.images)[0]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from ..config import Data, Predict, Strict, validate
+from ..config import SegmentData, SegmentPredict, Strict, validate_as
 from ..data.records import Record
 from ..errors import ConfigError, DataError, brief, one_line
 from ..runtime.files import sha256_file
@@ -51,8 +51,8 @@ class ExportDescription(Strict):
     name: str
     weights: str
     side: Annotated[int, Field(ge=1, le=1 << 15)]
-    data: Data
-    predict: Predict
+    data: SegmentData
+    predict: SegmentPredict
     folds: Annotated[list[OnnxFile], Field(min_length=1)]
     made_with: dict[str, str]
 
@@ -83,7 +83,7 @@ def read_description(folder: Path) -> ExportDescription:
             raise ValueError(f"its format is {brief(values.get('format'), 40)}, not {FORMAT!r}")
         if values.pop("digest", None) != digest(values):
             raise ValueError("it was altered")
-        about: ExportDescription = validate(values, ExportDescription)
+        about: ExportDescription = validate_as(ExportDescription, values)
     except ValueError as error:
         raise fault(path, f"not the description of an export ({one_line(str(error))})", REMEDY) from None
     hashes = {one.file: one.sha256 for one in about.folds}
@@ -140,7 +140,9 @@ class ExportFold:
 
     needs_images, on_gpu = True, False
 
-    def __init__(self, folder: Path, about: ExportDescription, one: OnnxFile, predict: Predict, threads: int | None):
+    def __init__(
+        self, folder: Path, about: ExportDescription, one: OnnxFile, predict: SegmentPredict, threads: int | None
+    ):
         self.name, self.data, self.predict, self.classes = (
             str(folder / one.file),
             about.data,
@@ -220,6 +222,6 @@ def open_export(
     return RunMember(str(folder), [ExportFold(folder, about, one, predict, threads) for one in about.folds])
 
 
-def side_of(data: Data, predict: Predict) -> list[int]:
+def side_of(data: SegmentData, predict: SegmentPredict) -> list[int]:
     """Sides of the pictures that a network is given, each once."""
     return [predict.window.size] if predict.window else sorted(set(predict.sides(data.size)))

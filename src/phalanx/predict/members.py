@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config import SegmentConfig
 from ..data.attributes import read_sheet, sheet_values
 from ..data.metadata import match
 from ..data.records import Record
@@ -41,7 +42,7 @@ class FoldMember:
     def __init__(
         self, folder: Path, *, weights: str, device: Device, changes: dict[str, Any], root: Path | None = None
     ):
-        config = FoldRun(folder).config
+        config = FoldRun(folder).config_of(SegmentConfig)
         self.predict = config.predict.model_copy(update=changes)
         found = load_weights(folder / weights)
         if found is None:

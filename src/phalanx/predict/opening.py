@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import Data, Predict
+from ..config import SegmentConfig, SegmentData, SegmentPredict
 from ..runs.reader import FoldRun
 from ..runtime.processes import cores
 from .exported import DESCRIPTION_FILE, ExportFold, open_export
@@ -59,7 +59,7 @@ def open_members(names: Sequence[str], *, sharing: int = 1, **options: Any) -> l
     return [open_member(name, threads=threads, **options) for name in names]
 
 
-def recipe_of(members: Sequence[SoftMember]) -> tuple[Data, Predict] | None:
+def recipe_of(members: Sequence[SoftMember]) -> tuple[SegmentData, SegmentPredict] | None:
     """Data and prediction options of the first member that has any: a run, an export, or maps whose run is found."""
     for member in members:
         folds = member.folds if isinstance(member, RunMember) else []
@@ -67,6 +67,6 @@ def recipe_of(members: Sequence[SoftMember]) -> tuple[Data, Predict] | None:
             return folds[0].data, folds[0].predict
         for folder in map(Path, member.hashes):
             if (folder / "config.yaml").is_file():
-                config = FoldRun(folder).config
+                config = FoldRun(folder).config_of(SegmentConfig)
                 return config.data, config.predict
     return None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Strict, validate
+from ..config import Strict, validate_as
 from ..errors import ConfigError, DataError, one_line
 from ..masks.stack import Stack
 from ..runtime.files import write_json
@@ -105,7 +105,7 @@ class PostProcessing(Strict):
         except DataError as error:
             raise ConfigError(f"postprocess={error}") from None
         try:
-            return validate(values, cls)
+            return validate_as(cls, values)
         except ConfigError as error:
             raise ConfigError(f"postprocess={path}: {one_line(str(error))}; make it again with phalanx tune") from None
 

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..config import Data, Predict
+from ..config import SegmentData, SegmentPredict
 from ..data.images import Grid
 from ..data.preprocess import preprocess
 from ..data.records import Record
@@ -81,7 +81,9 @@ class RunMember:
 Ask = Callable[[np.ndarray, list[int]], list[ProbabilityMaps]]
 
 
-def on_grids(images: Sequence[np.ndarray], data: Data, predict: Predict, ask: Ask) -> list[ProbabilityMaps]:
+def on_grids(
+    images: Sequence[np.ndarray], data: SegmentData, predict: SegmentPredict, ask: Ask
+) -> list[ProbabilityMaps]:
     """Probability maps of images uint8[H, W], preprocessed as in training, averaged over sizes, whole or in windows.
 
     Args:
@@ -101,7 +103,7 @@ def on_grids(images: Sequence[np.ndarray], data: Data, predict: Predict, ask: As
 
 
 def _windows(
-    number: int, image: np.ndarray, placed: np.ndarray, data: Data, predict: Predict, ask: Ask
+    number: int, image: np.ndarray, placed: np.ndarray, data: SegmentData, predict: SegmentPredict, ask: Ask
 ) -> ProbabilityMaps:
     assert predict.window is not None  # called only then
     corners = window_corners(image, Grid.of(image, len(placed)), predict.window)
@@ -111,7 +113,7 @@ def _windows(
     )  # fmt: skip
 
 
-def map_options(data: Data, predict: Predict) -> tuple[dict[str, Any], dict[str, Any]]:
+def map_options(data: SegmentData, predict: SegmentPredict) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options that maps depend on, besides the weights."""
     return (
         predict.model_dump(mode="json", exclude={"batch", "oof_prob", "threshold"}),
@@ -119,7 +121,7 @@ def map_options(data: Data, predict: Predict) -> tuple[dict[str, Any], dict[str,
     )
 
 
-def made_with(data: Data, predict: Predict, precision: str) -> dict[str, Any]:
+def made_with(data: SegmentData, predict: SegmentPredict, precision: str) -> dict[str, Any]:
     """The options of a prediction that change its maps, as JSON types and as a message names them."""
     mirrored = [name for name in ("hflip", "vflip") if name in predict.tta]
     rotated = ["rotate"] if "rotate" in predict.tta else []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..config import Config
+from ..config import SegmentConfig
 from ..engine.ema import Average
 from ..engine.optim import build_optimizer
 from ..engine.swa import WeightMean
@@ -23,7 +23,7 @@ M_MMAP_THRESHOLD = -3  # of malloc.h
 STEPS = 2  # from the second on, the optimizer's moments are already allocated
 
 
-def measure_step(config: Config, network: Network, device: Device, *, size: int, batch: int) -> int:
+def measure_step(config: SegmentConfig, network: Network, device: Device, *, size: int, batch: int) -> int:
     """Peak bytes of a step: on a GPU those of tensors, as counted by torch; on a CPU the growth of the process.
 
     Args:
@@ -36,7 +36,7 @@ def measure_step(config: Config, network: Network, device: Device, *, size: int,
         return _measure(config, network, device, size=size, batch=batch)
 
 
-def _measure(config: Config, network: Network, device: Device, *, size: int, batch: int) -> int:
+def _measure(config: SegmentConfig, network: Network, device: Device, *, size: int, batch: int) -> int:
     loss = StagedLoss(config.loss, config.data.classes)
     gpu = device.torch.type == "cuda"
     _reset(device)

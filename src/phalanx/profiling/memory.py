@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..config import Config
+from ..config import SegmentConfig
 from ..engine.optim import state_share
 from ..losses.stages import StagedLoss
 from ..models.activation_checkpointing import recomputed_within
@@ -37,7 +37,7 @@ FLOAT32_ON_GPU = (torch.group_norm, torch.nn.functional.group_norm, torch.layer_
         torch.softmax, torch.nn.functional.softmax)  # fmt: skip
 
 
-def estimate_step(config: Config, network: Network, *, size: int, batch: int, precision: str, gpu: bool) -> int:
+def estimate_step(config: SegmentConfig, network: Network, *, size: int, batch: int, precision: str, gpu: bool) -> int:
     """Bytes that the tensors of a training step take at their peak: weights, average, optimizer, gradients,
     activations, losses. The memory of libraries and of a GPU's context is not included.
 
@@ -56,7 +56,7 @@ def estimate_step(config: Config, network: Network, *, size: int, batch: int, pr
     return state_bytes(config, network) + int(max(peaks))
 
 
-def state_bytes(config: Config, network: nn.Module) -> int:
+def state_bytes(config: SegmentConfig, network: nn.Module) -> int:
     """Bytes of parameters, their averages and the optimizer's moments."""
     weights = sum(value.nbytes for value in network.state_dict().values())
     learning = sum(p.nbytes for p in network.parameters() if p.requires_grad)
@@ -164,7 +164,15 @@ class _SmallLoss:
 
 
 def _simulate(
-    config: Config, network: Network, loss: StagedLoss, stage: int, *, size: int, batch: int, precision: str, gpu: bool
+    config: SegmentConfig,
+    network: Network,
+    loss: StagedLoss,
+    stage: int,
+    *,
+    size: int,
+    batch: int,
+    precision: str,
+    gpu: bool,
 ) -> float:
     """Peak bytes of a step's micro-batches, in addition to parameters, average and moments."""
     mode, ledger = FakeTensorMode(), Ledger()

@@ -12,7 +12,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..config import Config
+from ..config import SegmentConfig
 from ..engine.freeze import check_freeze, freeze
 from ..errors import ConfigError
 from ..models.build import Network, build
@@ -73,7 +73,7 @@ class Plan:
         return "\n".join(lines)
 
 
-def make_plan(config: Config, *, vram: float | None, measure: bool) -> Plan:
+def make_plan(config: SegmentConfig, *, vram: float | None, measure: bool) -> Plan:
     """The plan of a recipe.
 
     Args:
@@ -129,7 +129,7 @@ def make_plan(config: Config, *, vram: float | None, measure: bool) -> Plan:
 
 
 def _search(
-    found: Plan, config: Config, estimate: Callable[[int, int], float], peak: Callable[[int, int], float]
+    found: Plan, config: SegmentConfig, estimate: Callable[[int, int], float], peak: Callable[[int, int], float]
 ) -> None:
     """Fills in what fits: the estimate gives a guess, ``peak`` the result."""
     limit = (found.vram or 0) * (1 - SPARE) * GIB
@@ -207,13 +207,13 @@ def multiply_adds(network: Network, size: int) -> dict[str, int]:
     return work
 
 
-def _of_one_device(config: Config) -> Config:
+def _of_one_device(config: SegmentConfig) -> SegmentConfig:
     """The recipe of one of ``devices``: with ``ddp``, at most its part of a step's images at once."""
     own = -(-config.batch * config.accumulate // len(config.devices)) if config.ddp else config.batch
     return config.model_copy(update={"device": config.devices[0], "batch": min(config.batch, own)})
 
 
-def _build(config: Config, size: int) -> Network:
+def _build(config: SegmentConfig, size: int) -> Network:
     """The network in its state of largest memory: encoder stages that are unfrozen later count as trainable."""
     network = build(config.model, classes=len(config.data.classes), size=size, pretrained=False)
     frozen = config.optim.freeze
@@ -224,7 +224,7 @@ def _build(config: Config, size: int) -> Network:
     return network
 
 
-def _warm_up(config: Config, device: Device) -> None:
+def _warm_up(config: SegmentConfig, device: Device) -> None:
     """Runs a small step, so that the memory of libraries that are loaded then is not counted."""
     with suppress(*NOT_OF_THIS_SIZE):
         measure_step(config, _build(config, 64), device, size=64, batch=1)

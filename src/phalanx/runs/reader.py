@@ -29,6 +29,7 @@ REMEDY = f"restore it from a copy, or {RETRAIN}"
 TRAINED = ("final", "best", "last", "done.json")  # what the folder of a fold has
 MAX_FOLDS = 1 << 20
 Found = TypeVar("Found")
+Recipe = TypeVar("Recipe", bound=Config)
 
 
 class FoldResult(NamedTuple):
@@ -123,6 +124,14 @@ class FoldRun:
                 f"{self.folder / 'config.yaml'}: {one_line(first)}{more}; use the version in its environment.json, or "
                 f"{RETRAIN} under another name="
             ) from None
+
+    def config_of(self, kind: type[Recipe]) -> Recipe:
+        """The configuration, of a task's class. Raises as :attr:`config`, and ConfigError if it is of another task."""
+        found = self.config
+        if not isinstance(found, kind):
+            wanted = kind.model_fields["task"].default
+            raise ConfigError(f"{self.folder}: is a run of task={found.task}; this needs one of task={wanted}")
+        return found
 
     @cached_property
     def result(self) -> FoldResult | None:

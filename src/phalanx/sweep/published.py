@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Strict, read_plain, validate
+from ..config import Strict, read_plain, validate_as
 from ..config.compose import config_folder
 from ..errors import ConfigError
 
@@ -42,7 +42,7 @@ def _read(path: Path) -> dict[str, Published]:
     found = {}
     for key, entry in read_plain(path).items():
         try:
-            found[key] = validate(entry, Published)
+            found[key] = validate_as(Published, entry)
         except ConfigError as error:
             raise ConfigError(f"{path}: {key}: {error}") from None
     return found

@@ -5,7 +5,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..config import RUNTIME_KEYS, Config, flatten, validate
+from ..config import RUNTIME_KEYS, SegmentConfig, flatten, validate
 from ..errors import ConfigError, DataError, one_line
 from ..runtime.files import refuse_link, write_text
 from ..runtime.metric import Metric
@@ -131,7 +131,7 @@ def _lists(values: Any, what: str) -> list[list[Any]]:
     return values
 
 
-def recipe_of(recipe: Config | Ballot) -> dict[str, Any]:
+def recipe_of(recipe: SegmentConfig | Ballot) -> dict[str, Any]:
     """The part of a recipe that its result depends on: without its name and runtime options."""
     if isinstance(recipe, Ballot):
         members = [{"folds": list(folds), "recipe": recipe_of(member)} for member, folds in recipe.members]
@@ -147,7 +147,7 @@ def recipe_of(recipe: Config | Ballot) -> dict[str, Any]:
     return recipe.model_dump(mode="json", exclude=hidden)
 
 
-def changed(result: SweepResult, recipe: Config | Ballot) -> str | None:
+def changed(result: SweepResult, recipe: SegmentConfig | Ballot) -> str | None:
     """How the present recipe differs from the one of a result; None if it does not. Options that came later have the
     values that change nothing."""
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..config import Config, Data
+from ..config import SegmentConfig, SegmentData
 from ..config.compose import parse_folds
 from ..data.root import resolve_root
 from ..errors import ConfigError, PhalanxError, TrainingError
@@ -33,7 +33,7 @@ class Trial:
     table: Table
     row: SweepRow
     scale: str
-    recipe: Config | Ballot
+    recipe: SegmentConfig | Ballot
     seed: int
     fold: int  # of a vote 0: it has no held-out images
 
@@ -42,9 +42,9 @@ class Trial:
         return f"{self.table.name}/{self.row.name} seed {self.seed} fold {self.fold}"
 
     @property
-    def data(self) -> Data:
+    def data(self) -> SegmentData:
         """The data set, where it is now."""
-        first = self.recipe if isinstance(self.recipe, Config) else next(self.recipe.configs())
+        first = self.recipe if isinstance(self.recipe, SegmentConfig) else next(self.recipe.configs())
         return resolve_root(first.data)
 
     @property
@@ -96,7 +96,7 @@ def trials_of(options: SweepOptions) -> tuple[list[Trial], int]:
             for row in chosen or [row for row in table.rows if runs_at(row, options.scale)]:
                 try:  # all recipes before the first training, so that an error in the last shows at once
                     recipe = table.recipe(row, options.scale, seed, options.extra)
-                    folds = folds_of(options.folds, recipe) if isinstance(recipe, Config) else [0]
+                    folds = folds_of(options.folds, recipe) if isinstance(recipe, SegmentConfig) else [0]
                     trials += [Trial(table, row, options.scale, recipe, seed, fold) for fold in folds]
                 except ConfigError as error:
                     failed += 1
@@ -132,7 +132,7 @@ class Plan:
         runs = self.runs(trial)
         for row, fold in table.networks(trial.row, [trial.fold]):
             config = trial.recipe if row is trial.row else table.recipe(row, trial.scale, seed, extra)
-            assert isinstance(config, Config)
+            assert isinstance(config, SegmentConfig)
             folder = runs.run(config, fold).folder
             needs.append(folder)
             if folder in self.jobs or folder in self.ended:
@@ -163,7 +163,7 @@ class Plan:
             keep_final(folder)
 
 
-def folds_of(text: str, config: Config) -> list[int]:
+def folds_of(text: str, config: SegmentConfig) -> list[int]:
     """The folds of a row; there must be held-out images."""
     folds = [fold for fold in parse_folds(text, config.folds) if fold is not None]
     if not folds:
@@ -195,7 +195,7 @@ def finish(trial: Trial, runs: Runs) -> tuple[SweepResult, str]:
         copy = replace(equal[0], **about)
         copy.write()
         return copy, f"the recipe of {equal[0].table}/{equal[0].row}"
-    made = score_training(trial, runs) if isinstance(trial.recipe, Config) else score_vote(trial, runs)
+    made = score_training(trial, runs) if isinstance(trial.recipe, SegmentConfig) else score_vote(trial, runs)
     result = replace(made, data=trial.home, **about)
     result.write()
     return result, f"{result.seconds:.0f} s"
@@ -204,7 +204,7 @@ def finish(trial: Trial, runs: Runs) -> tuple[SweepResult, str]:
 def score_training(trial: Trial, runs: Runs) -> SweepResult:
     """Scores the run of a trial's recipe."""
     config = trial.recipe
-    assert isinstance(config, Config)
+    assert isinstance(config, SegmentConfig)
     run = runs.run(config, trial.fold)
     out_of_fold = runs.out_of_fold(config, trial.fold)
     scored, on = out_of_fold, trial.table.scored_on

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import Config, Data
+from ..config import SegmentConfig, SegmentData
 from ..data.quarantine import kept_records
 from ..data.root import resolve_root
 from ..data.rotation import LIMIT, has_rule, tilt_of_stack
@@ -57,11 +57,11 @@ class Runs:
 
     place: Path
 
-    def run(self, config: Config, fold: int) -> FoldRun:
+    def run(self, config: SegmentConfig, fold: int) -> FoldRun:
         """The folder of a fold's training."""
         return FoldRun(fold_folder(self._own(config), fold))
 
-    def is_trained(self, config: Config, fold: int) -> bool:
+    def is_trained(self, config: SegmentConfig, fold: int) -> bool:
         """Whether the fold is finished, and still what it was then.
 
         Raises:
@@ -75,7 +75,7 @@ class Runs:
         agreed_folds(folder, config, kept_records(config.data))
         return finished(folder, config, Segment) is not None
 
-    def job(self, config: Config, words: Mapping[str, str], fold: int, title: str, cores: int | None) -> Job:
+    def job(self, config: SegmentConfig, words: Mapping[str, str], fold: int, title: str, cores: int | None) -> Job:
         """The job that trains a fold, or continues its training.
 
         Args:
@@ -88,7 +88,7 @@ class Runs:
         argv = ("train", *(f"{key}={value}" for key, value in words.items()))
         return Job(title, argv, fold_folder(own, fold), Resources(cores=cores), {"TQDM_MININTERVAL": "10"})
 
-    def _own(self, config: Config) -> Config:
+    def _own(self, config: SegmentConfig) -> SegmentConfig:
         own = {"data": resolve_root(config.data), "runs": self.place, "name": f"{digest(config)}-seed{config.seed}"}
         return config.model_copy(update=own)
 
@@ -100,7 +100,7 @@ class Runs:
             found |= {run.folder: run for run in runs}
         return list(found.values())
 
-    def out_of_fold(self, config: Config, fold: int) -> Scored:
+    def out_of_fold(self, config: SegmentConfig, fold: int) -> Scored:
         """Dice of a trained fold on its held-out images."""
         run, data = self.run(config, fold), resolve_root(config.data)
         number = run.folds
@@ -108,7 +108,7 @@ class Runs:
         patient = {record.name: record.group for record in held_out}
         return Scored.of(score(Submission.read(run.folder / "oof.csv"), truth_of(held_out, data), patient))
 
-    def on_test(self, recipe: Config | Ballot, fold: int, *, rotated: bool) -> Scored:
+    def on_test(self, recipe: SegmentConfig | Ballot, fold: int, *, rotated: bool) -> Scored:
         """Dice of a trained fold, or a vote, on the test images.
 
         Args:
@@ -119,16 +119,16 @@ class Runs:
         """
         path = self._predict(recipe, [fold])
         submission = Submission.read(path)
-        data = resolve_root((recipe if isinstance(recipe, Config) else next(recipe.configs())).data)
+        data = resolve_root((recipe if isinstance(recipe, SegmentConfig) else next(recipe.configs())).data)
         truth, patients = ground_truth(submission, data)
         if rotated:
             chosen = rotated_images(truth)
             submission, truth = submission.only(chosen), truth.only(chosen)
         return Scored.of(score(submission, truth, patients))
 
-    def _predict(self, recipe: Config | Ballot, folds: Collection[int]) -> Path:
+    def _predict(self, recipe: SegmentConfig | Ballot, folds: Collection[int]) -> Path:
         """The CSV of a trained fold, of the mean of several, or of a vote, on the test images."""
-        if isinstance(recipe, Config):
+        if isinstance(recipe, SegmentConfig):
             if len(folds) > 1:
                 return self._predict(Ballot("soft", ((recipe, tuple(folds)),)), [0])
             (fold,) = folds
@@ -144,19 +144,19 @@ class Runs:
         names, votes = [], []
         most = math.lcm(*(len(of) for _, of in recipe.members))
         for member, of in recipe.members:
-            assert isinstance(member, Config)  # a soft vote of votes is refused with the table
+            assert isinstance(member, SegmentConfig)  # a soft vote of votes is refused with the table
             names += [str(self.run(member, fold).folder) for fold in of]
             votes += [most // len(of)] * len(of)  # every member weighs the same, whatever its number of folds
         return hold_vote(EnsembleOptions(mode="soft", members=names, votes=votes, out=out, **_how(first)))
 
 
-def _how(config: Config) -> dict:
+def _how(config: SegmentConfig) -> dict:
     """Data set, device and precision of a member's prediction."""
     root = resolve_root(config.data).root
     return {"root": root, "device": config.device, "precision": config.precision, "progress": config.progress}
 
 
-def ground_truth(submission: Submission, data: Data) -> tuple[Submission, dict[str, str]]:
+def ground_truth(submission: Submission, data: SegmentData) -> tuple[Submission, dict[str, str]]:
     """The masks of a data set's test images, and the patient of each.
 
     Raises:
@@ -204,6 +204,6 @@ def seconds_of(run: FoldRun) -> float:
     return result.seconds_train + result.seconds_held_out
 
 
-def digest(recipe: Config | Ballot) -> str:
+def digest(recipe: SegmentConfig | Ballot) -> str:
     """Short name of a recipe, seed included."""
     return hashlib.sha256(json.dumps(recipe_of(recipe), sort_keys=True).encode()).hexdigest()[:12]

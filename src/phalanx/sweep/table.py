@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Config, Strict, nearest, read_plain, validate
-from ..config.compose import compose, config_folder, split_words
+from ..config import SegmentConfig, Strict, nearest, read_plain, validate_as
+from ..config.compose import compose_as, config_folder, split_words
 from ..errors import ConfigError
 from .published import Published, read_published
 
@@ -25,12 +25,12 @@ class Ballot:
     """The recipe of a vote: the recipes of its members, each with the folds whose networks vote."""
 
     mode: Mode
-    members: tuple[tuple["Config | Ballot", tuple[int, ...]], ...]
+    members: tuple[tuple["SegmentConfig | Ballot", tuple[int, ...]], ...]
 
-    def configs(self) -> Iterator[Config]:
+    def configs(self) -> Iterator[SegmentConfig]:
         """The recipes of all networks in the vote."""
         for recipe, _ in self.members:
-            yield from (recipe,) if isinstance(recipe, Config) else recipe.configs()
+            yield from (recipe,) if isinstance(recipe, SegmentConfig) else recipe.configs()
 
 
 class Member(Strict):
@@ -147,7 +147,9 @@ class Table(Strict):
             return None
         return ours.dice - other.dice
 
-    def recipe(self, row: SweepRow, scale: str, seed: int, extra: dict[str, str] | None = None) -> Config | Ballot:
+    def recipe(
+        self, row: SweepRow, scale: str, seed: int, extra: dict[str, str] | None = None
+    ) -> SegmentConfig | Ballot:
         """The row's recipe at a scale, checked.
 
         Raises:
@@ -157,13 +159,13 @@ class Table(Strict):
             found = []
             for member in row.members:
                 recipe = self.recipe(self.row(member.row), scale, seed, extra)
-                if isinstance(recipe, Config) and max(member.folds) >= recipe.folds:
+                if isinstance(recipe, SegmentConfig) and max(member.folds) >= recipe.folds:
                     raise ConfigError(f"configs/sweep/{self.name}.yaml, {row.name} at scale {scale}: {member.row} has "
                                       f"no fold {max(member.folds)} (folds={recipe.folds})")  # fmt: skip
                 found.append((recipe, tuple(member.folds)))
             return Ballot(row.vote, tuple(found))
         try:
-            return compose(self.words(row, scale, seed, extra))
+            return compose_as(SegmentConfig, self.words(row, scale, seed, extra))
         except ConfigError as error:
             raise ConfigError(f"configs/sweep/{self.name}.yaml, {row.name} at scale {scale}: {error}") from None
 
@@ -209,6 +211,6 @@ def read_table(name: str) -> Table:
         raise ConfigError(f"{name}: no configs/sweep/{name}.yaml{nearest(name, table_names())}")
     values = read_plain(path)
     try:
-        return validate(values | {"name": name}, Table)
+        return validate_as(Table, values | {"name": name})
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..config import Augment, Config
+from ..config import Augment, SegmentConfig
 from ..data import layouts
 from ..data.attributes import patients_of, read_sheet, sheet_values
 from ..data.cache import SampleCache
@@ -50,7 +50,7 @@ class Segment:
 
     def __init__(
         self,
-        config: Config,
+        config: SegmentConfig,
         train: Sequence[Record],
         held_out: Sequence[Record],
         monitored: Sequence[Record] = (),
@@ -81,12 +81,12 @@ class Segment:
         self.loaders: dict[Part, DataLoader] = {}  # of these, once they are evaluated
 
     @staticmethod
-    def select(config: Config, records: Sequence[Record]) -> Selection:
+    def select(config: SegmentConfig, records: Sequence[Record]) -> Selection:
         """Which annotated images of the data set the recipe trains on, and how often."""
         return select_images(config, records)
 
     @staticmethod
-    def files(config: Config, record: Record) -> list[Path]:
+    def files(config: SegmentConfig, record: Record) -> list[Path]:
         """All files that an image and its annotation are read from, the image's first."""
         return layouts.files(record, config.data)
 
@@ -153,7 +153,9 @@ class Segment:
         rows = pd.DataFrame(self.attributes["train"].numpy(), columns=self.config.model.metadata, index=names)
         return {"attributes.csv": rows.to_csv(index_label="image_name", lineterminator="\n")}
 
-    def adapt_weights(self, weights: dict[str, Tensor], other: Config) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    def adapt_weights(
+        self, weights: dict[str, Tensor], other: SegmentConfig
+    ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         """Another run's weights under this network's names; a point head that they do not have is new."""
         had, has = (config.model.pointrend is not None for config in (other, self.config))
         if had == has:
@@ -207,7 +209,7 @@ class Segment:
         return HeldOutScore(found.mean, found.to_text())
 
     @staticmethod
-    def damage(folder: Path, config: Config) -> str | None:
+    def damage(folder: Path, config: SegmentConfig) -> str | None:
         """What is missing or damaged of what :meth:`finish` writes, maps of all held-out images included if the
         recipe asks for them now."""
         missing = [name for name in ("oof.csv", "oof.json", "oof_score.json") if not (folder / name).is_file()]

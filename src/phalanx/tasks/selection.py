@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..config import Config, nearest
+from ..config import SegmentConfig, nearest
 from ..data.records import Record
 from ..data.rules import select
 from ..data.selection import Selection
@@ -10,7 +10,7 @@ from ..errors import ConfigError, DataError
 from ..runs.reader import folds_of
 
 
-def select_images(config: Config, records: Sequence[Record]) -> Selection:
+def select_images(config: SegmentConfig, records: Sequence[Record]) -> Selection:
     """The selection of a whole data set; see :func:`phalanx.data.rules.select`.
 
     Args:
@@ -20,7 +20,7 @@ def select_images(config: Config, records: Sequence[Record]) -> Selection:
     return select(records, config.data, earlier_scores(config, rule.run) if rule else None)
 
 
-def earlier_scores(config: Config, name: str) -> dict[str, float]:
+def earlier_scores(config: SegmentConfig, name: str) -> dict[str, float]:
     """Mean Dice over the classes of every image that a finished fold of the run ``name`` held out.
 
     Raises:
