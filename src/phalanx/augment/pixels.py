@@ -26,7 +26,7 @@ class PixelTransforms:
             or impossible option, or one whose output is not a grey 8-bit image.
     """
 
-    def __init__(self, specs: list[dict[str, Any]]):
+    def __init__(self, specs: list[dict[str, Any]], channels: int = 1):
         self.chain = None
         if not specs:
             return
@@ -58,22 +58,24 @@ class PixelTransforms:
                     values = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
                     steps.append(known[name](**values))
                     # some need colour, metadata or other types, and only raise once they are used
-                    tried = known[name](**(values | {"p": 1.0}))(image=np.zeros((32, 32, 1), np.uint8))["image"]
-                    if tried.dtype != np.uint8 or tried.shape != (32, 32, 1):
-                        raise ValueError(f"makes {tried.dtype}{list(tried.shape)} of a grey uint8 image")
+                    tried = known[name](**(values | {"p": 1.0}))(image=np.zeros((32, 32, channels), np.uint8))["image"]
+                    if tried.dtype != np.uint8 or tried.shape != (32, 32, channels):
+                        kind = "grey" if channels == 1 else "colour"
+                        raise ValueError(f"makes {tried.dtype}{list(tried.shape)} of a {kind} uint8 image")
                 except (ValueError, TypeError, KeyError) as error:
                     raise ConfigError(f"{where} ({name}): {' '.join(str(error).split())}") from None
         self.chain = albumentations.Compose(steps)
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """uint8[S, S] to uint8[S, S]; all randomness comes from ``rng``."""
+        """uint8[S, S] or [S, S, 3] to the same shape; all randomness comes from ``rng``."""
         if self.chain is None:
             return image
         self.chain.set_random_seed(int(rng.integers(2**31)))
         for step in self.chain.transforms:  # the chain seeds all alike: all would apply or none
             step.set_random_seed(int(rng.integers(2**31)))
         try:
-            return np.ascontiguousarray(self.chain(image=image[:, :, None])["image"][:, :, 0])
+            shaped = image.reshape(*image.shape[:2], -1)
+            return np.ascontiguousarray(self.chain(image=shaped)["image"]).reshape(image.shape)
         except Exception as error:
             owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
             failed = [step for step in self.chain.transforms if any(owner is step for owner in owners)]

@@ -12,12 +12,13 @@ Name = Annotated[str, AfterValidator(nfc)]  # in the form that labels are compar
 
 
 class Phantom(Strict):
-    """The synthetic data set that is used if ``data.root`` is null."""
+    """The synthetic data set that is used if ``data.root`` is null; see ``phalanx phantom KIND --help``."""
 
-    kind: Literal["hand"] = "hand"
+    kind: Literal["hand", "ultrasound", "brain"] = "hand"
     patients: Annotated[int, Field(ge=1, le=100_000)] = 80
     size: Annotated[int, Field(ge=128, le=2048)] = 512
     seed: Seed = 0
+    options: dict[str, bool | int | float] = {}  # others of this kind, such as marked=0.5 of ultrasound
 
 
 class Data(Strict):

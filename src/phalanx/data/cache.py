@@ -214,14 +214,16 @@ def unpacked(key: str, content: bytes) -> Prepared | None:
     if content[: len(MAGIC)] != MAGIC or len(body) < HEAD.size or content[len(MAGIC) :][:32] != _seal(key, body):
         return None
     height, width, side, planes, count = HEAD.unpack_from(body)
-    if len(body) != HEAD.size + side * side + count * (4 + planes) or not min(height, width, side, planes, count):
+    pixels = len(body) - HEAD.size - count * (4 + planes)  # bytes, of one channel or three
+    if not min(height, width, side, planes, count) or pixels not in (side * side, 3 * side * side):
         return None
     values = np.frombuffer(bytearray(body[HEAD.size :]), np.uint8)  # not read-only, as torch wants it
-    image, starts = values[: side * side], values[side * side :][: 4 * count].view("<i4").astype(np.int32)
+    image, starts = values[:pixels], values[pixels:][: 4 * count].view("<i4").astype(np.int32)
     if starts[0] != 0 or starts[-1] >= side * side or (np.diff(starts) <= 0).any():
         return None
-    runs = PlaneRuns((side, side, planes), starts, values[side * side + 4 * count :].reshape(count, planes))
-    return Prepared(image.reshape(side, side), runs, Grid(height, width, side))
+    runs = PlaneRuns((side, side, planes), starts, values[pixels + 4 * count :].reshape(count, planes))
+    shape = (side, side) if pixels == side * side else (side, side, 3)
+    return Prepared(image.reshape(shape), runs, Grid(height, width, side))
 
 
 def _seal(key: str, body: "bytes | memoryview") -> bytes:

@@ -1,4 +1,4 @@
-"""Training samples: image and bit-planes on the working grid, decoded once, augmented differently each epoch."""
+"""Training samples: an image with its bit-planes or labels, decoded once, augmented differently each epoch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -14,10 +14,11 @@ from torch.utils.data import Dataset, get_worker_info
 from ..augment.device import WarpMaps, warp_batch
 from ..augment.draw import Crop, Draw, draw
 from ..augment.pixels import PixelTransforms
-from ..augment.warp import warp_drawn
-from ..config import Augment, SegmentData
+from ..augment.warp import resample, warp_drawn
+from ..config import Augment, ClassifyData, SegmentData
 from ..errors import DataError
 from .cache import SampleCache
+from .prepared import Prepared
 from .records import Record
 from .worker import PIXELS, READ, SENT, WARP, WorkerProgress, failure, free_memory, worker_errors
 
@@ -59,6 +60,22 @@ class Unwarped(NamedTuple):
         return Batch(*warp_batch(self.images, self.planes, self.maps, pairs), self.rows)
 
 
+class LabelledBatch(NamedTuple):
+    """``images`` uint8[B, 1 or 3, S, S]; ``labels`` float32[B, C], NaN where not labelled; ``rows`` int64[B]."""
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+
+    def to(self, device: torch.device) -> "LabelledBatch":
+        """The batch on a device, but for ``rows``."""
+        return _to(self, device)
+
+    def split(self, most: int) -> "Iterator[LabelledBatch]":
+        """Its parts of at most ``most`` images, in order."""
+        return _split(self, most)
+
+
 def _each(values: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """A tuple of tensors, or of such tuples, with each tensor changed."""
     return change(values) if isinstance(values, Tensor) else type(values)(*(_each(value, change) for value in values))
@@ -74,85 +91,152 @@ def _split(batch: Any, most: int) -> Iterator[Any]:
 
 
 Sample = tuple[Tensor, Tensor, int] | tuple[Tensor, Tensor, int, Draw]
+NO_PLANES = np.zeros((1, 1, 1), np.uint8)
 Key = tuple[int, ...]  # epoch, index and, for repetitions of an image within an epoch, their number
 
 
-class TrainingSet(Dataset):
+class ImageSet(Dataset):
     """Samples by (epoch, index). All randomness of a sample comes from (seed, epoch, index): no state in workers.
 
     A repetition of an image within an epoch has the key (epoch, index, number), so that no two are warped alike.
-    With ``data.crop`` a sample is a crop of that side.
 
     Args:
         cache: of prepared samples, which sets may share; the records are added to it.
+        channels: of the images.
     """
 
     def __init__(
         self,
         records: Sequence[Record],
         *,
-        data: SegmentData,
         augment: Augment,
         seed: int,
         cache: SampleCache,
         progress: bool = False,
+        channels: int = 1,
     ):
-        self.records, self.data, self.augment, self.seed = list(records), data, augment, seed
-        self.pixels = PixelTransforms(augment.pixel)
-        self.crop = Crop(data.crop, data.crop_foreground) if data.crop else None
-        self.pairs = data.pair_indices
+        self.records, self.augment, self.seed = list(records), augment, seed
+        self.pixels = PixelTransforms(augment.pixel, channels)
         self.cache, self.worker_progress = cache, WorkerProgress()
         cache.add(self.records, progress=progress)
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: Key) -> "Sample | DataError":
-        """The sample, or the error of its files: raised in a worker it would arrive as a traceback."""
+    def __getitem__(self, key: Key) -> Any:
+        """The sample, or the error of its files as an object: raised in a worker it would arrive as a traceback."""
         record, step = self.records[key[1]], READ
+
+        def note(now: int) -> None:
+            nonlocal step
+            step = now
+            self.worker_progress.note(key[1], now)
+
         try:
-            self.worker_progress.note(key[1], step)
-            image, runs, grid = self.cache(record)
-            rng = np.random.default_rng((self.seed, *key))
-            planes = runs.planes()
-            self.worker_progress.note(key[1], step := WARP)
-            drawn = draw(rng, self.augment, grid.content, image.shape[0], planes, self.crop)
-            later = self.augment.device == "cuda"
-            if not later:
-                image, planes = warp_drawn(drawn, image, planes, self.pairs)
-            self.worker_progress.note(key[1], step := PIXELS)
-            image = self.pixels(image, rng)
-            self.worker_progress.note(key[1], step := SENT)
-            apart = np.empty((planes.shape[2], *planes.shape[:2]), np.uint8)
-            cv2.split(planes, list(apart))  # three times as fast as numpy's transpose
-            sample = torch.from_numpy(image)[None], torch.from_numpy(apart), key[1]
-            return (*sample, drawn) if later else sample
+            note(READ)
+            return self.sample(key[1], self.cache(record), np.random.default_rng((self.seed, *key)), note)
         except DataError as error:
             return error
         except Exception as error:
             return failure(error, record.image, step)
 
-    @staticmethod
-    def collate(samples: "list[Sample | DataError]") -> "Batch | Unwarped | DataError":
-        """As :func:`collate`."""
-        return collate(samples)
+    def sample(self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None]) -> Any:
+        """The sample of a prepared image.
+
+        Args:
+            note: called with each step before it is taken, for the message if it fails.
+        """
+        raise NotImplementedError
+
+    def collate(self, samples: list[Any]) -> Any:
+        """A batch of samples, or the error of one of them; see :func:`stacked`."""
+        raise NotImplementedError
 
     def reporting(self) -> AbstractContextManager[None]:
         """Raises what ends a loader process as an error that names the image and what was done to it."""
         return worker_errors(self.records, self.worker_progress)
 
 
+class TrainingSet(ImageSet):
+    """Images with their bit-planes, warped together. With ``data.crop`` a sample is a crop of that side."""
+
+    def __init__(self, records: Sequence[Record], *, data: SegmentData, augment: Augment, **common: Any):
+        super().__init__(records, augment=augment, **common)
+        self.crop = Crop(data.crop, data.crop_foreground) if data.crop else None
+        self.pairs = data.pair_indices
+
+    def sample(self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None]) -> Sample:
+        image, runs, grid = prepared
+        planes = runs.planes()
+        note(WARP)
+        drawn = draw(rng, self.augment, grid.content, image.shape[0], planes, self.crop)
+        later = self.augment.device == "cuda"
+        if not later:
+            image, planes = warp_drawn(drawn, image, planes, self.pairs)
+        note(PIXELS)
+        image = self.pixels(image, rng)
+        note(SENT)
+        apart = np.empty((planes.shape[2], *planes.shape[:2]), np.uint8)
+        cv2.split(planes, list(apart))  # three times as fast as numpy's transpose
+        sample = torch.from_numpy(image)[None], torch.from_numpy(apart), index
+        return (*sample, drawn) if later else sample
+
+    def collate(self, samples: "list[Sample | DataError]") -> "Batch | Unwarped | DataError":
+        """As :func:`collate`."""
+        return collate(samples)
+
+
+class LabelledSet(ImageSet):
+    """Images with labels, of which only the images are warped.
+
+    Args:
+        labels: float32[N, C], NaN where not labelled.
+    """
+
+    def __init__(
+        self, records: Sequence[Record], *, labels: np.ndarray, data: ClassifyData, augment: Augment, **common: Any
+    ):
+        super().__init__(records, augment=augment, channels=3 if data.colour else 1, **common)
+        self.labels = torch.from_numpy(labels)
+
+    def sample(
+        self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None]
+    ) -> tuple[Tensor, int]:
+        image, _, grid = prepared
+        note(WARP)
+        drawn = draw(rng, self.augment, grid.content, image.shape[0], NO_PLANES)
+        image = self.pixels(resample(drawn, [(image, cv2.INTER_LINEAR)])[0], rng)
+        note(SENT)
+        channels = image[None] if image.ndim == 2 else np.ascontiguousarray(image.transpose(2, 0, 1))
+        return torch.from_numpy(channels), index
+
+    def collate(self, samples: "list[tuple[Tensor, int] | DataError]") -> "LabelledBatch | DataError":
+        def batch(images: Sequence[Tensor], index: Sequence[int]) -> LabelledBatch:
+            rows = torch.tensor(index)
+            return LabelledBatch(torch.stack(list(images)), self.labels[rows], rows)
+
+        return stacked(samples, batch)
+
+
 def collate(samples: "list[Sample | DataError]") -> Batch | Unwarped | DataError:
     """Stacks samples into a batch; if a sample failed, returns its error for the training loop to raise."""
+
+    def batch(images: Sequence[Tensor], planes: Sequence[Tensor], index: Sequence[int], *draws: Any) -> Any:
+        plain = Batch(torch.stack(list(images)), torch.stack(list(planes)), torch.tensor(index))
+        return Unwarped(*plain, WarpMaps.of(draws[0])) if draws else plain
+
+    return stacked(samples, batch)
+
+
+def stacked(samples: Sequence[Any], make: Callable[..., Any]) -> Any:
+    """What ``make`` makes of the columns of samples; if a sample failed, its error, for the training loop to raise."""
     whole = []
     for sample in samples:
         if isinstance(sample, DataError):
             return sample
         whole.append(sample)
     try:
-        images, planes, index, *draws = zip(*whole, strict=True)
-        batch = Batch(torch.stack(images), torch.stack(planes), torch.tensor(index))
-        found = Unwarped(*batch, WarpMaps.of(draws[0])) if draws else batch
+        found = make(*zip(*whole, strict=True))
         if get_worker_info() is not None:  # here, since a failure in the sending thread would go unreported
             for part in tree_leaves(found):
                 part.share_memory_()

@@ -32,6 +32,16 @@ def read_grey(path: Path) -> np.ndarray:
     Raises:
         DataError: the file is missing, not a regular file, empty, truncated, too large or not an image.
     """
+    return _read(path)
+
+
+def read_colour(path: Path) -> np.ndarray:
+    """An image file as uint8[H, W, 3] in RGB, upright; a grey one has three equal channels. Else as :func:`read_grey`."""
+    image = _read(path, colour=True)
+    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+
+
+def _read(path: Path, *, colour: bool = False) -> np.ndarray:
     content = _content(path)
     if is_dicom(path, content):
         return decode_dicom(path, content)
@@ -41,7 +51,7 @@ def read_grey(path: Path) -> np.ndarray:
         image = picture.pixels
         if image.shape[:2] != (head.shape if picture.turned else (head.height, head.width)):
             raise Fault(f"decoded to {image.shape[0]} x {image.shape[1]} pixels, its header claims {head.shape}")
-        if image.ndim == 3:
+        if image.ndim == 3 and not colour:
             image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
         if image.dtype != np.uint8:
             try:
@@ -111,11 +121,11 @@ class Grid(NamedTuple):
         return max(1, round(self.height * self.scale)), max(1, round(self.width * self.scale))
 
     def place(self, image: np.ndarray) -> np.ndarray:
-        """uint8[height, width] to uint8[side, side], by area if it shrinks; zero outside the image."""
+        """uint8[height, width, ...] to uint8[side, side, ...], by area if it shrinks; zero outside the image."""
         long = max(self.height, self.width)
         square = image
         if self.height != self.width:  # squared first, so that one scale applies to both axes, and to the polygons
-            square = np.zeros((long, long), np.uint8)
+            square = np.zeros((long, long, *image.shape[2:]), np.uint8)
             square[: self.height, : self.width] = image
         if long == self.side:
             return square

@@ -5,13 +5,13 @@ A new layout is one more entry of LAYOUTS. Truth is always returned as bit-plane
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from ..config import Data
 from ..errors import DataError
-from . import coco, masks, records
+from . import coco, labels, masks, records
 from .images import Grid
 from .listing import list_files, list_images
 from .polygons import rasterise, read_annotations
@@ -58,6 +58,10 @@ def _competition_check(record: Record, data: Data) -> None:
     read_annotations(record.labels, data.classes)
 
 
+def _no_masks(place: Path, *others: Any) -> NoReturn:
+    raise DataError(f"{place}: has labels of images, not masks; score probabilities by it, not a submission in RLE")
+
+
 LAYOUTS: dict[str, Layout] = {
     "competition": Layout(
         train=lambda data, without: records.train_records(records.root_of(data), data.skip_unlabelled, without),
@@ -92,6 +96,33 @@ LAYOUTS: dict[str, Layout] = {
         check=masks.check,
         images=lambda data: records.root_of(data) / masks.options_of(data).images,
         files=masks.files,
+    ),
+    "folders": Layout(
+        train=lambda data, without: labels.folder_records(
+            records.root_of(data) / labels.folders_of(data).train, data, without
+        ),
+        names=lambda data: {
+            record.name for record in records.listed(records.root_of(data) / labels.folders_of(data).train)
+        },
+        test_name=lambda data: labels.folders_of(data).test,
+        test=lambda folder, data: records.scan(folder),
+        ground_truth=_no_masks,
+        expected="<class>/<image>",
+        planes=labels.empty_planes,
+        check=labels.label_row,
+        images=lambda data: records.root_of(data) / labels.folders_of(data).train,
+        files=lambda record, data: [],  # the label is a folder's name
+    ),
+    "table": Layout(
+        train=labels.table_records,
+        names=lambda data: {record.name for record in records.listed(records.root_of(data) / data.table.images)},
+        test_name=lambda data: data.table.test,
+        test=lambda folder, data: records.scan(folder),
+        ground_truth=_no_masks,
+        expected="a row per image",
+        planes=labels.empty_planes,
+        check=labels.label_row,
+        images=lambda data: records.root_of(data) / data.table.images,
     ),
 }
 

@@ -9,15 +9,15 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..config import Data
+from ..config import ClassifyData, Data
 from ..masks.planes import PlaneRuns
-from .images import Grid, read_grey
+from .images import Grid, read_colour, read_grey
 from .layouts import truth
 from .preprocess import preprocess
 from .records import Record
 
 # options that change a prepared sample; any other may differ
-OPTIONS = ("classes", "size", "layout", "coco", "masks", "blackout", "background")
+OPTIONS = ("classes", "size", "layout", "coco", "masks", "blackout", "background", "colour")
 
 # modules that make a prepared sample: an edit of any other does not invalidate what is cached on disk
 CODE = (
@@ -28,7 +28,10 @@ CODE = (
 
 
 class Prepared(NamedTuple):
-    """``image`` uint8[S, S] and the truth's bit-planes as ``runs`` of shape [S, S, P], on a ``grid`` of side S."""
+    """An image and the truth's bit-planes on a ``grid`` of side S.
+
+    ``image``: uint8[S, S], or [S, S, 3] in colour; ``runs``: of shape [S, S, P].
+    """
 
     image: np.ndarray
     runs: PlaneRuns
@@ -46,7 +49,8 @@ def prepare(record: Record, data: Data) -> Prepared:
     Raises:
         DataError: either cannot be used.
     """
-    image = read_grey(record.image)
+    read = read_colour if isinstance(data, ClassifyData) and data.colour else read_grey
+    image = read(record.image)
     grid = Grid.of(image, data.size)
     return Prepared(grid.place(preprocess(image, data)), PlaneRuns.of(truth(record, data, grid)), grid)
 

@@ -15,7 +15,7 @@ NOISE = 4  # times the spread of the air: what is brighter than that is not nois
 
 
 def preprocess(image: np.ndarray, data: Data) -> np.ndarray:
-    """An image uint8[H, W] with the noise band blacked out and the background removed, as configured in ``data``."""
+    """An image uint8[H, W, ...] with the noise band blacked out and the background removed, as ``data`` has it."""
     if data.blackout:
         image = blackout(image, data.blackout)
     if data.background == "contour":

@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 from typing import TypeVar
 
-from ..config import Data
-from ..errors import DataError
+from ..config import Data, nearest
+from ..errors import ConfigError, DataError
 from ..runtime.leftovers import Held
 
 Set = TypeVar("Set", bound=Data)
@@ -24,17 +24,24 @@ def resolve_root(data: Set) -> Set:
         return data.model_copy(update={"phantom": None})
     phantom = data.phantom
     assert phantom is not None  # the configuration refuses a set without either
-    root = Path("data") / f"{phantom.kind}-{phantom.patients}p-{phantom.size}px-seed{phantom.seed}"
-    from ..phantom.hand import clear_left, make_hands
+    parts = [f"{phantom.kind}-{phantom.patients}p-{phantom.size}px-seed{phantom.seed}"]
+    parts += [f"{key}{value:g}" for key, value in sorted(phantom.options.items())]
+    root = Path("data") / "-".join(parts)
+    from ..phantom.kinds import KINDS
 
+    kind = KINDS[phantom.kind]
+    if unknown := sorted(phantom.options.keys() - kind.options.model_fields.keys()):
+        raise ConfigError(
+            f"data.phantom.options.{unknown[0]}: no such option{nearest(unknown[0], kind.options.model_fields)}"
+        )
     if root.is_dir():
-        clear_left(root)
+        kind.clear_left(root)
     else:
         print(f"{root}: making a synthetic set of {phantom.patients} patients; data.root= names your own", flush=True)
         waiting = False
         while not root.is_dir():
             try:
-                make_hands(root, patients=phantom.patients, size=phantom.size, seed=phantom.seed)
+                kind.make(root, patients=phantom.patients, size=phantom.size, seed=phantom.seed, **phantom.options)
             except Held:
                 if not waiting:
                     print(f"{root}: another process is making it; waiting", flush=True)
