@@ -1,9 +1,0 @@
-from .base import Strict
-
-
-class ClassifyLoss(Strict):
-    name: str
-
-
-class Mix(Strict):
-    p: float = 0.0
