@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from ..config import Coco, Masks, SegmentData
+from ..config import Coco, Data, Masks, SegmentData
 from ..data import coco, masks
 from ..data.layouts import LAYOUTS, test_place
 from ..data.listing import SUFFIXES, list_files, list_images
@@ -31,16 +31,16 @@ def find(data: SegmentData) -> tuple[Items, list[Finding]]:
         DataError: no image was found and no finding explains it, or a file or folder that lists them is missing.
     """
     items, findings = FINDERS[data.layout](data)
-    findings += _passed_over(data)
+    findings += passed_over(data)
     if not items:
         text = f"no images in {PLACES[data.layout]} ({', '.join(SUFFIXES)})"
         if not findings:
             raise DataError(f"{root_of(data)}: {text}")
         findings.append(Finding(str(root_of(data)), "error", "no-images", text, "The other findings say why"))
     records = [record for record, _ in items]
-    findings += _duplicate_names(records)
-    findings += _similar_names(records)
-    findings += _bad_names(records, root_of(data))
+    findings += duplicate_names(records)
+    findings += similar_names(records)
+    findings += bad_names(records, root_of(data))
     return [item for item in items if not fault_of_name(item[0], root_of(data))], findings
 
 
@@ -176,7 +176,8 @@ def _orphans(paths: Collection[Path]) -> Iterator[Finding]:
         yield Finding(str(path), "error", "no-image", text, remedy)
 
 
-def _duplicate_names(records: Sequence[Record]) -> Iterator[Finding]:
+def duplicate_names(records: Sequence[Record]) -> Iterator[Finding]:
+    """Yields images of one name."""
     first: dict[str, Record] = {}
     for record in records:
         other = first.setdefault(record.name, record)
@@ -185,7 +186,7 @@ def _duplicate_names(records: Sequence[Record]) -> Iterator[Finding]:
             yield Finding(str(record.image), "error", "doubled-name", text, "Rename one of them: names must be unique")
 
 
-def _similar_names(records: Sequence[Record]) -> Iterator[Finding]:
+def similar_names(records: Sequence[Record]) -> Iterator[Finding]:
     """Yields images whose names people and some file systems take for the same."""
     first: dict[str, Record] = {}
     for record in records:
@@ -198,7 +199,8 @@ def _similar_names(records: Sequence[Record]) -> Iterator[Finding]:
             yield Finding(str(record.image), "warning", "similar-name", text, remedy)
 
 
-def _bad_names(records: Sequence[Record], root: Path) -> Iterator[Finding]:
+def bad_names(records: Sequence[Record], root: Path) -> Iterator[Finding]:
+    """Yields images that a CSV cannot list by their name or their folders below ``root``."""
     for record in records:
         if fault := fault_of_name(record, root):
             text, _, remedy = fault.partition("; ")
@@ -213,7 +215,7 @@ PASSED: dict[str, tuple[Severity, str]] = {
 }
 
 
-def _passed_over(data: SegmentData) -> Iterator[Finding]:
+def passed_over(data: Data) -> Iterator[Finding]:
     """Yields what is among the images and not used."""
     for folder in {LAYOUTS[data.layout].images(data), test_place(data)} - {None}:
         assert folder is not None

@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 
 from ..data.brightness import noise_bands
-from ..data.images import header_of
-from .inspection import REMOVE, Inspection
+from ..data.images import Grid, header_of, read_grey
+from ..data.records import Record
+from ..errors import DataError
+from .inspection import REMOVE, SIDE, Inspection
 from .metal import collimation
 
 THUMB = 32  # pixels per side of the thumbnail
@@ -37,6 +39,34 @@ def file_form(path: Path) -> str:
     if head[:4] == b"\x89PNG" and len(head) == 26:
         return f"png, {head[24]} bit, {COLOURS.get(head[25], 'unknown')}"
     return path.suffix.lower().lstrip(".")
+
+
+def inspect_file(item: tuple[Record, str], bones: int = 0) -> tuple[Inspection, np.ndarray | None]:
+    """Inspects the image of ``(record, split)``, without its annotation; a bad file becomes a finding.
+
+    Args:
+        bones: number of classes with a place, of which nothing is known yet.
+
+    Returns:
+        What was found, and the image uint8[h, w] resized to a long side of ``SIDE``; None if it cannot be read.
+    """
+    cv2.setNumThreads(1)
+    record, split = item
+    inspection = Inspection(record, split, np.full((bones, 6), np.nan))
+    try:
+        image = read_grey(record.image)
+        inspection.shape = (image.shape[0], image.shape[1])
+        small = cv2.resize(image, Grid.of(image, SIDE).content[::-1], interpolation=cv2.INTER_AREA)
+        inspect_pixels(inspection, image, small)
+        return inspection, small
+    except DataError as error:
+        text = str(error).removeprefix(f"{record.image}: ")
+    except MemoryError:
+        text = "does not fit into memory"
+    except Exception as error:  # of a library: the other images must be checked all the same
+        text = f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
+    inspection.add(record.image, "error", "unreadable", text, REMOVE)
+    return inspection, None
 
 
 def inspect_pixels(inspection: Inspection, image: np.ndarray, small: np.ndarray) -> None:

@@ -20,8 +20,8 @@ from .annotation import inspect_annotation
 from .compare import compare
 from .files import find
 from .findings import Finding, Report, ranked
-from .inspection import REMOVE, SIDE, Inspection
-from .pixels import inspect_pixels
+from .inspection import Inspection
+from .pixels import inspect_file
 
 
 def check(data: SegmentData, *, workers: int = -1, progress: bool = True) -> Report:
@@ -76,22 +76,8 @@ def inspect_all(
 
 def inspect_image(item: tuple[Record, str], data: SegmentData) -> Inspection:
     """Inspects the image of ``(record, split)`` and its annotation, if any; a bad file becomes a finding."""
-    cv2.setNumThreads(1)
-    record, split = item
-    inspection, small = Inspection(record, split, np.full((len(data.classes), 6), np.nan)), None
-    try:
-        image = read_grey(record.image)
-        inspection.shape = (image.shape[0], image.shape[1])
-        small = cv2.resize(image, Grid.of(image, SIDE).content[::-1], interpolation=cv2.INTER_AREA)
-        inspect_pixels(inspection, image, small)
-    except DataError as error:
-        inspection.add(record.image, "error", "unreadable", str(error).removeprefix(f"{record.image}: "), REMOVE)
-    except MemoryError:
-        inspection.add(record.image, "error", "unreadable", "does not fit into memory", REMOVE)
-    except Exception as error:  # of a library: the other images must be checked all the same
-        text = f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
-        inspection.add(record.image, "error", "unreadable", text, REMOVE)
-    if record.labels is not None:
+    inspection, small = inspect_file(item, len(data.classes))
+    if item[0].labels is not None:
         inspect_annotation(inspection, data, small)
     return inspection
 

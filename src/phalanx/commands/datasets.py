@@ -158,21 +158,21 @@ def check(words: Sequence[str]) -> int:
     if out is not None and out.exists():
         raise ConfigError(f"{out}: exists and may contain your edits; give another name, or delete it yourself")
 
-    from ..config import SegmentConfig
-    from ..config.compose import compose_as
+    from ..config.compose import compose
     from ..runtime.files import check_report, write_report
 
     where = Path(pairs.pop("json", "check.json"))
     if out is not None and out.resolve() == where.resolve():
         raise ConfigError(f"{out}: json= and quarantine= name the same file; give each its own")
     check_report(where, "check")
-    config = compose_as(SegmentConfig, pairs)
+    config = compose(pairs)
 
-    from ..checks.run import check as check_data
     from ..data.quarantine import write_quarantine
     from ..data.root import resolve_root
+    from .tasks import TASKS
 
-    report = check_data(resolve_root(config.data), workers=config.workers, progress=config.progress)
+    config.data = resolve_root(config.data)
+    report = TASKS[config.task].check(config)
     print(report.to_text(), flush=True)  # first: on a full disk it is all that is left of the work
     write_report(where, "check", report.to_json())
     print(where)

@@ -38,25 +38,14 @@ the same command has finished is left as it is.
 def infer(words: Sequence[str]) -> None:
     """``phalanx infer``."""
     from ..config.compose import split_words
-    from ..config.words import split_names, typed
-    from ..ensemble.options import InferOptions
-    from ..ensemble.run import check_members, infer_run
+    from ..config.words import split_names
+    from .tasks import TASKS, task_of_members
 
     pairs = split_words(words)
     names = split_names(pairs.pop("experiment", "") or pairs.pop("name", ""))
     if not names:
         raise ConfigError("experiment=: name the run or runs to predict with, as in experiment=base")
-    options = typed(InferOptions, pairs)
-    if options.out is not None and len(names) > 1:
-        raise ConfigError("out=: fits one run; several runs are written to submissions/<run>.csv each")
-    files = [Path(name).name for name in names]
-    if repeated := next((file for file in files if files.count(file) > 1), None):
-        raise ConfigError(
-            f"experiment=: two of them are written to submissions/{repeated}.csv; predict one at a time, with out="
-        )
-    check_members(names, options.runs, options.weights)
-    for name in names:
-        print(infer_run(name, options), flush=True)
+    TASKS[task_of_members(names, Path(pairs.get("runs", "runs")))].infer(names, pairs)
 
 
 ENSEMBLE = """\
@@ -84,11 +73,12 @@ same command continues.
 def ensemble(words: Sequence[str]) -> None:
     """``phalanx ensemble``."""
     from ..config.compose import split_words
-    from ..config.words import typed
-    from ..ensemble.options import EnsembleOptions
-    from ..ensemble.run import vote
+    from ..config.words import split_names
+    from .tasks import TASKS, task_of_members
 
-    print(vote(typed(EnsembleOptions, split_words(words))), flush=True)
+    pairs = split_words(words)
+    names = split_names(pairs.get("members", ""))
+    print(TASKS[task_of_members(names, Path(pairs.get("runs", "runs")))].vote(pairs), flush=True)
 
 
 EXPORT = """\

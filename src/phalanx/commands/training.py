@@ -53,12 +53,12 @@ def train(words: Sequence[str]) -> int:
     from ..data.quarantine import kept_records
     from ..data.root import resolve_root
     from ..engine.fit import fit
-    from ..tasks.segment import Segment
+    from .tasks import TASKS
 
     config.data = resolve_root(config.data)
     records = kept_records(config.data)
     for fold in folds:
-        fit(config, fold, records, Segment, deadline)
+        fit(config, fold, records, TASKS[config.task].task(), deadline)
 
     from ..runs.ledger import note_run
 

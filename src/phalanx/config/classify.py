@@ -6,13 +6,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from .base import Strict
-from .classify_loss import ClassifyLoss, Mix
+from .classify_loss import ClassifyLoss, Head, Mix, check_loss
 from .common import Config
 from .data import Data
 from .model import Model
 from .training import Predict
-
-HEADS = ("softmax", "sigmoid")
 
 
 class Folders(Strict):
@@ -77,14 +75,14 @@ class ClassifyData(Data):
 class ClassifyModel(Model):
     encoder: str  # a network of timm
     norm: Literal["group", "batch", "instance", "layer"] = "batch"  # batches are large enough for the network's own
-    head: Literal["softmax", "sigmoid"]  # softmax: classes exclude each other; sigmoid: any number of them
+    head: Head  # softmax: classes exclude each other; sigmoid: any number of them
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # before the head
 
 
 class ClassifyPredict(Predict):
     batch: Annotated[int, Field(ge=1, le=65536)] = 32
     threshold: Annotated[float, Field(gt=0, lt=1)] = (
-        0.5  # of sigmoid, where labels are counted; CSVs have probabilities
+        0.5  # of sigmoids: from it on a class is predicted
     )
 
 
@@ -97,9 +95,22 @@ class ClassifyConfig(Config):
     loss: ClassifyLoss
     mix: Mix | None = None  # null: no mixup or CutMix
     predict: ClassifyPredict = ClassifyPredict()
-    # validated, monitored and ranked by: mean AUC over the classes, accuracy, or mean F1 over the classes
-    metric: Literal["auc", "accuracy", "f1"] = "auc"
+    # weights are validated, monitored and ranked by it; macro: the mean over the classes
+    metric: Literal["macro_auc", "macro_ap", "macro_f1", "balanced_accuracy", "accuracy"] = "macro_auc"
 
     @model_validator(mode="after")
     def _consistent(self) -> "ClassifyConfig":
+        try:
+            check_loss(self.loss, self.model.head, self.data.classes)
+        except ConfigError as error:
+            raise ValueError(str(error).replace("head=", "model.head=")) from None
+        acts = self.optim.schedule == "plateau" or self.optim.early_stop is not None
+        split = self.optim.monitor.split if self.optim.monitor else "train"
+        if acts and split == "train" and self.metric != "accuracy":
+            raise ValueError(
+                f"optim.monitor.split=train: a training step has no {self.metric}; monitor split=inner, or set "
+                "metric=accuracy"
+            )
+        if self.augment.device == "cuda":
+            raise ValueError("augment.device=cuda: only task=segment warps on the GPU; set it to cpu")
         return self

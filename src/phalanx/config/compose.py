@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from ..errors import ConfigError, brief
 from ..runtime.reading import read_text
-from . import Config, config_kind, nearest, validate
+from . import ClassifyData, Config, config_kind, nearest, validate
 from .plain import MAX_BYTES, read_plain
 from .words import split_list, text_kinds, text_value
 
@@ -135,12 +135,24 @@ def compose(pairs: dict[str, str]) -> Config:
 
 def task_of(pairs: dict[str, str], folder: Path) -> Any:
     """The task of a recipe: as given, else of its experiment's file."""
-    file = folder / "experiment" / f"{pairs.get('experiment', 'base')}.yaml"
-    if "task" in pairs or not file.is_file():
-        return pairs.get("task", "segment")
-    text = read_text(file, MAX_BYTES)
-    plain = any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines())
-    return read_plain(file).get("task", "segment") if plain else "segment"
+    task = pairs.get("task") or _values(folder / "experiment" / f"{pairs.get('experiment', 'base')}.yaml").get("task")
+    if task is None and "experiment" not in pairs and "data" in pairs:
+        layout = _values(folder / "data" / f"{pairs['data']}.yaml").get("layout")
+        if layout in get_args(ClassifyData.model_fields["layout"].annotation):
+            known = [file.stem for file in (folder / "experiment").glob("*.yaml") if _values(file).get("task")]
+            raise ConfigError(
+                f"data={pairs['data']}: has labels, and the recipe by default segments; name one that classifies, as "
+                f"in experiment={min(known, default='NAME')}"
+            )
+    return task or "segment"
+
+
+def _values(file: Path) -> dict[str, Any]:
+    """The options in a recipe's file; none if there is no such file, or nothing in it but comments."""
+    if not file.is_file():
+        return {}
+    lines = read_text(file, MAX_BYTES).splitlines()
+    return read_plain(file) if any(line.strip() and not line.lstrip().startswith("#") for line in lines) else {}
 
 
 def set_value(values: dict[str, Any], key: str, value: Any) -> None:

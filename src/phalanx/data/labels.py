@@ -6,6 +6,7 @@ Labels are float32[C], 1 or 0 for each class and NaN where it is not labelled.
 import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def folder_records(root: Path, data: ClassifyData, without: Collection[str] = ()
         if record.name not in without
     ]
     found.sort()
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in pairwise(found):
         if one.name == other.name:
             raise DataError(f"{other.image}: the name {one.name} is also that of {one.image}; an image has one class")
     return records.some(found, f"{root}: no image in the folders of the classes")
@@ -100,7 +101,8 @@ def group_of(name: str, pattern: str | None) -> str:
     match = re.search(pattern, name)
     if match is None or not match[1]:
         raise DataError(
-            f"{name}: data.folders.group_pattern={pattern} does not match this name, so its patient is unknown"
+            f"{name}: data.folders.group_pattern={pattern} does not match this name, so its patient is unknown; give "
+            "another pattern, or null if each image is of its own patient"
         )
     return match[1]
 
@@ -227,8 +229,8 @@ def table_records(data: ClassifyData, without: Collection[str] = ()) -> list[Rec
             found.append(Record(record.name, nfc(row.group), record.image, path))
     if lacking and not data.skip_unlabelled:
         raise DataError(
-            f"{path}: has no label of {brief(lacking[0])} ({len(lacking)} such image(s)). Add what is missing, or leave "
-            "such images out with data.skip_unlabelled=true"
+            f"{path}: has no label of {brief(lacking[0])} ({len(lacking)} such image(s)). Add what is missing, or "
+            "leave such images out with data.skip_unlabelled=true"
         )
     return records.some(found, f"{path}: no labelled image")
 

@@ -157,7 +157,7 @@ class Trainer:
             state.averaged += 1
             self.swa.add(self.network, state.averaged)
         with predicting():
-            self.validate(state, means[self.task.metric.name], self.log)
+            self.validate(state, means[self.task.value_names[0]], self.log)
         self.save()
 
     def finish(self) -> None:
@@ -214,12 +214,12 @@ class Trainer:
         return f"step {self.state.step} of {self.steps}"
 
     def _postfix(self) -> str:
-        state, metric = self.state, self.task.metric
+        state, metric = self.state, self.task.value_names[0]
         speed = (state.step * self.config.batch * self.config.accumulate) / max(1e-9, self._elapsed())
         images = max(1, state.images)
         return (
             f"epoch {state.epoch + 1}/{self.config.epochs}, loss {state.loss_sum / images:.3f}, "
-            f"{metric.name} {state.sums.get(metric.name, 0.0) / images:.3f}, {speed:.1f} images/s, "
+            f"{metric} {state.sums.get(metric, 0.0) / images:.3f}, {speed:.1f} images/s, "
             f"{self.waiting:.0%} waiting for data"
         )
 

@@ -7,7 +7,7 @@ of it is one fold's training.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ class Step(NamedTuple):
 
     Attributes:
         loss: float[], the mean over the batch's images.
-        values: float[B] each, detached: the task's metric under its name, the loss's terms as ``loss/<term>``.
+        values: float[B] each, detached: a metric of an image under its name, the loss's terms as ``loss/<term>``.
         diagnose: names the input or the term that is not finite, if one is; called only if the loss is not finite.
     """
 
@@ -90,7 +90,7 @@ class Task(Protocol):
         weights: np.ndarray | None = None,
     ): ...
 
-    metric: ClassVar[Metric]  # by which weights are validated and ranked
+    metric: Metric  # by which weights are validated and ranked
     head_prefixes: tuple[str, ...]  # of parameters that depend on the classes, which a warm start may leave out
     weights: np.ndarray | None
 
@@ -121,7 +121,8 @@ class Task(Protocol):
 
     @property
     def value_names(self) -> tuple[str, ...]:
-        """Names of the values that :meth:`step` gives, the metric first."""
+        """Names of the values that :meth:`step` gives: first the metric that an epoch's training steps are shown and
+        monitored by, which is :attr:`metric` if that is a mean over images."""
 
     def end_epoch(self, epochs: int, means: Mapping[str, float]) -> list[Event]:
         """Moves the task's state on, as to the next loss stage, after ``epochs`` epochs.

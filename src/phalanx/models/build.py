@@ -10,7 +10,7 @@ import torch
 from pydantic import create_model
 from torch import Tensor, nn
 
-from ..config import SegmentModel, Strict, nearest, validate_as
+from ..config import Model, SegmentModel, Strict, nearest, validate_as
 from ..errors import ConfigError, one_line
 from . import hrnet_ocr, lraspp, residual_unet, swin_unetr
 from .activation_checkpointing import checkpoint_blocks
@@ -191,7 +191,7 @@ def described(error: Exception) -> str:
     return one_line(f"{type(error).__name__}: {error}").removesuffix(":").removesuffix(".")
 
 
-def check_weights(model: SegmentModel) -> None:
+def check_weights(model: Model) -> None:
     """Raises ConfigError for a missing file, and for a name that timm would ignore."""
     if model.weights.endswith((".safetensors", ".pth", ".pt", ".bin")) or "/" in model.weights:
         if not Path(model.weights).is_file():
@@ -203,7 +203,7 @@ def check_weights(model: SegmentModel) -> None:
         )
 
 
-def no_drop_path(model: SegmentModel) -> ConfigError:
+def no_drop_path(model: Model) -> ConfigError:
     return ConfigError(
         f"model.drop_path={model.drop_path}: {model.encoder} has no drop path and would ignore it; smp's MiT and "
         "EfficientNet have it, and timm's (tu-) ConvNeXt, EfficientNet, ResNet, RegNet, Swin, ViT and others. Leave "

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import ConfigError
-from .segmenter import dry_run
+from .segmenter import dry_run, input_channels
 
 SINGLE_VALUE = "Expected more than 1 value per channel"  # as torch begins its message
 
@@ -91,7 +91,7 @@ def _replacement(old: _BatchNorm, kind: str) -> nn.Module:
 
 
 def pooled_norms(network: nn.Module, size: int) -> list[str]:
-    """Names of the BatchNorm layers that a network of grey images of a size gives maps of 1 x 1 pixels.
+    """Names of the BatchNorm layers that a network gives images of a size maps of 1 x 1 pixels.
 
     In training they have no variance if a batch is a single image.
     """
@@ -103,7 +103,7 @@ def pooled_norms(network: nn.Module, size: int) -> list[str]:
     norms = {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
     handles = [module.register_forward_pre_hook(note(name)) for name, module in norms.items()]
     try:
-        dry_run(network, torch.zeros(1, 1, size, size, dtype=torch.uint8))
+        dry_run(network, torch.zeros(1, input_channels(network), size, size, dtype=torch.uint8))
     finally:
         for handle in handles:
             handle.remove()

@@ -1,0 +1,146 @@
+"""What each command does for each task: the only place that knows all tasks."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..engine.task import Task
+
+
+class TaskCommands(NamedTuple):
+    """The parts of commands that depend on the task. Each loads its modules when it is called.
+
+    Attributes:
+        task: the class that trains.
+        infer: predicts with runs, from their names and the options of the command line.
+        vote: votes members, from the options of the command line; returns the CSV.
+        check: lists the problems of a data set.
+    """
+
+    task: "Callable[[], type[Task]]"
+    infer: Callable[[list[str], dict[str, str]], None]
+    vote: Callable[[dict[str, str]], Path]
+    check: "Callable[[Config], Any]"
+
+
+def task_of_run(name: str, runs: Path) -> str:
+    """The task of a member by its name: that of the run; of what is not a run, as an export, ``segment``.
+
+    Raises:
+        ConfigError: the run's configuration cannot be read.
+    """
+    from ..runs.reader import FoldRun
+
+    for place in (Path(name), runs / name):
+        folders = [place] if (place / "config.yaml").is_file() else sorted(p.parent for p in place.glob("*/config.yaml"))
+        if folders:
+            return str(FoldRun(folders[0]).recipe.get("task", "segment"))
+    return "segment"
+
+
+def task_of_members(names: Sequence[str], runs: Path) -> str:
+    """The task of all members of a prediction or vote: runs by their recipe, CSVs by their header.
+
+    Raises:
+        ConfigError: they are of several tasks.
+    """
+    from ..runtime.sidecar import is_csv
+    from ..submission.probabilities import is_probabilities
+
+    found: dict[str, str] = {}
+    for name in names:
+        if is_csv(name):
+            task = "classify" if is_probabilities(Path(name)) else "segment"
+        else:
+            task = task_of_run(name, runs)
+        found.setdefault(task, name)
+    if len(found) > 1:
+        (one, first), (other, second) = list(found.items())[:2]
+        raise ConfigError(f"members: {first} is of task={one} and {second} of task={other}; they cannot be combined")
+    return next(iter(found), "segment")
+
+
+def _segment() -> "type[Task]":
+    from ..tasks.segment import Segment
+
+    return Segment
+
+
+def _classify() -> "type[Task]":
+    from ..tasks.classify import Classify
+
+    return Classify
+
+
+def _infer_masks(names: list[str], pairs: dict[str, str]) -> None:
+    from ..config.words import typed
+    from ..ensemble.options import InferOptions
+    from ..ensemble.run import check_members, infer_run
+
+    options = typed(InferOptions, pairs)
+    check_outputs(names, options.out)
+    check_members(names, options.runs, options.weights)
+    for name in names:
+        print(infer_run(name, options), flush=True)
+
+
+def _infer_labels(names: list[str], pairs: dict[str, str]) -> None:
+    from ..config.words import typed
+    from ..ensemble.classify import InferLabels, infer_run
+
+    options = typed(InferLabels, pairs)
+    check_outputs(names, options.out)
+    for name in names:
+        print(infer_run(name, options), flush=True)
+
+
+def check_outputs(names: Sequence[str], out: Path | None) -> None:
+    """Raises ConfigError if several predictions would be written to one file."""
+    if out is not None and len(names) > 1:
+        raise ConfigError("out=: fits one run; several runs are written to submissions/<run>.csv each")
+    files = [Path(name).name for name in names]
+    if repeated := next((file for file in files if files.count(file) > 1), None):
+        raise ConfigError(
+            f"experiment=: two of them are written to submissions/{repeated}.csv; predict one at a time, with out="
+        )
+
+
+def _vote_masks(pairs: dict[str, str]) -> Path:
+    from ..config.words import typed
+    from ..ensemble.options import EnsembleOptions
+    from ..ensemble.run import vote
+
+    return vote(typed(EnsembleOptions, pairs))
+
+
+def _vote_labels(pairs: dict[str, str]) -> Path:
+    from ..config.words import typed
+    from ..ensemble.classify import VoteLabels, vote
+
+    return vote(typed(VoteLabels, pairs))
+
+
+def _check_masks(config: "Config") -> Any:
+    from ..checks.run import check
+    from ..config import SegmentData
+
+    assert isinstance(config.data, SegmentData)  # of a recipe of this task
+    return check(config.data, workers=config.workers, progress=config.progress)
+
+
+def _check_labels(config: "Config") -> Any:
+    from ..checks.labels import check
+    from ..config import ClassifyData
+
+    assert isinstance(config.data, ClassifyData)  # of a recipe of this task
+    return check(config.data, workers=config.workers, progress=config.progress)
+
+
+TASKS: dict[str, TaskCommands] = {
+    "segment": TaskCommands(_segment, _infer_masks, _vote_masks, _check_masks),
+    "classify": TaskCommands(_classify, _infer_labels, _vote_labels, _check_labels),
+}

@@ -1,0 +1,126 @@
+"""The network of a classification: an encoder of timm, pooled features, and a linear head."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import ClassifyModel, nearest
+from ..errors import ConfigError
+from .activation_checkpointing import checkpoint_blocks
+from .build import check_weights, described, load_encoder, no_drop_path, normalise
+from .drop_path import set_drop_path
+from .libraries import without_wandb
+from .norms import replace_norms
+from .pretrained import prepare_fetch
+from .segmenter import dry_run
+
+
+class Classifier(nn.Module):
+    """Images to logits of an image's classes.
+
+    Args:
+        encoder: images float[B, channels, S, S] to features float[B, F].
+        features: F.
+        dropout: rate before the head.
+    """
+
+    def __init__(self, encoder: nn.Module, *, features: int, classes: int, dropout: float):
+        super().__init__()
+        self.encoder, self.dropout, self.head = encoder, nn.Dropout(dropout), nn.Linear(features, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits float[B, C] of images uint8[B, channels, S, S], or of the same as :meth:`standardised` returns it."""
+        x = self.standardised(images) if images.dtype == torch.uint8 else images
+        return self.head(self.dropout(self.encoder(x)))
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Logits float32[B, C]; Args as :meth:`forward`."""
+        return self(images).float()
+
+    def standardised(self, images: Tensor) -> Tensor:
+        """Images uint8[B, channels, S, S] as floats, with the mean and deviation of luminance on ImageNet."""
+        return normalise(images, self.head.weight.dtype)
+
+
+def build_classifier(
+    model: ClassifyModel, *, classes: int, size: int, channels: int, pretrained: bool = True
+) -> Classifier:
+    """The classifier of a configuration, on the CPU.
+
+    Args:
+        size: input size, at which the network is run once on empty images.
+        channels: of the images, 1 or 3.
+        pretrained: false ignores ``model.weights``, if a checkpoint is loaded later.
+
+    Raises:
+        ConfigError: an unknown encoder, a size that does not work, weights that cannot be loaded.
+    """
+    from_file = pretrained and Path(model.weights).is_file()
+    if pretrained:
+        _check(model)
+    fetched = pretrained and not from_file and model.weights != "none"
+    encoder = _encoder(model, size=size, channels=channels, fetched=fetched)
+    if from_file:
+        load_encoder(encoder, Path(model.weights))
+    replace_norms(encoder, model.norm)
+    if model.drop_path is not None and not set_drop_path(encoder, model.drop_path, size):
+        raise no_drop_path(model)
+    try:
+        features = dry_run(encoder, torch.zeros(1, channels, size, size)).shape
+        network = Classifier(encoder, features=features[1], classes=classes, dropout=model.dropout)
+    except Exception as error:  # third-party code raises errors of any type
+        raise ConfigError(
+            f"model.encoder={model.encoder}: does not run at data.size={size} ({described(error)})"
+        ) from None
+    if model.activation_checkpointing:
+        checkpoint_blocks(network)
+    if model.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    return network.train()
+
+
+def _check(model: ClassifyModel) -> None:
+    """Raises ConfigError for weights that do not exist."""
+    check_weights(model)
+    if model.weights not in ("none", "imagenet") and not Path(model.weights).is_file():
+        raise ConfigError(
+            f"model.weights={model.weights}: timm's weights are named after the encoder, as in "
+            f"model.encoder={model.encoder.partition('.')[0]}.{model.weights} model.weights=imagenet"
+        )
+
+
+def _encoder(model: ClassifyModel, *, size: int, channels: int, fetched: bool) -> nn.Module:
+    """timm's network without its head. Raises ConfigError."""
+    with without_wandb():
+        import timm
+
+    name = model.encoder
+    if not timm.is_model(name.partition(".")[0]):
+        raise ConfigError(f"model.encoder={name}: no such network of timm{nearest(name, timm.list_models())}")
+    # no lines about its retries; the message below is enough
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+    options: dict[str, Any] = dict(model.options)
+    if model.drop_path is not None:
+        options["drop_path_rate"] = model.drop_path
+    known = timm.get_pretrained_cfg(name)
+    if known is not None and known.fixed_input_size:  # as of ViT, whose position embedding depends on the size
+        options.setdefault("img_size", size)
+    if fetched:
+        prepare_fetch(f"tu-{name}", "imagenet")
+    try:
+        return timm.create_model(name, pretrained=fetched, in_chans=channels, num_classes=0, **options)
+    except OSError as error:
+        raise ConfigError(
+            f"model.weights={model.weights}: the pretrained weights of {name} could not be downloaded "
+            f"({type(error).__name__}). Train from scratch with model.weights=none, or name a local file with "
+            "model.weights=/path/to/file.safetensors"
+        ) from None
+    except Exception as error:  # third-party constructors raise errors of any type
+        if model.drop_path is not None and "drop_path_rate" in str(error):
+            raise no_drop_path(model) from None
+        raise ConfigError(
+            f"model.encoder={name}, weights={model.weights}, options={model.options}: {described(error)}"
+        ) from None

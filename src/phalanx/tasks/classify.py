@@ -1,0 +1,244 @@
+"""The classification task: labels of whole images, by a softmax (one class) or sigmoids (any number of classes)."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..augment.mix import Mixer
+from ..config import Augment, ClassifyConfig
+from ..data import layouts
+from ..data.cache import SampleCache
+from ..data.dataset import LabelledBatch, LabelledSet
+from ..data.labels import labels_of
+from ..data.records import Record
+from ..data.rules import left_out
+from ..data.selection import Selection
+from ..engine.loader import ahead, evaluation_loader
+from ..engine.nonfinite import first_bad
+from ..engine.task import Event, HeldOutScore, Part, Step
+from ..errors import DataError
+from ..losses.class_weights import count_labels
+from ..losses.classification import ClassificationLoss
+from ..models.classifier import build_classifier
+from ..predict.classify import open_classifier, probabilities_of
+from ..runtime.distributed import Ranks
+from ..runtime.files import write_json
+from ..runtime.metric import Metric
+from ..runtime.sidecar import read_sidecar
+from ..runtime.stopping import deferred
+from ..scoring.classify import ClassifyScore, score_classes
+from ..submission.probabilities import Probabilities
+
+TRAINED_BY = "accuracy"  # of an image: what a training step gives
+
+
+class Classify:
+    """Labels of images, scored by a metric of the recipe."""
+
+    head_prefixes: tuple[str, ...] = ("head.",)
+
+    def __init__(
+        self,
+        config: ClassifyConfig,
+        train: Sequence[Record],
+        held_out: Sequence[Record],
+        monitored: Sequence[Record] = (),
+        weights: np.ndarray | None = None,
+    ):
+        self.config, self.held_out, self.weights = config, list(held_out), weights
+        self.metric, self.head = Metric(config.metric), config.model.head
+        self.epochs = 0  # that are over
+        data, classes = config.data, config.data.classes
+        labels = {
+            name: labels_of(part, data)
+            for name, part in (("train", train), ("held_out", held_out), ("monitored", monitored))
+        }
+        for name, part in (("held_out", held_out), ("monitored", monitored)):
+            self._check_defined(labels[name], name, part)
+        shown = labels["train"] if weights is None else labels["train"][weights > 0]
+        self.loss = ClassificationLoss(config.loss, self.head, classes, count_labels(shown))
+        self.mixer = Mixer(config.mix) if config.mix else None
+        pretrained = config.model.init_from is None  # else a run's weights follow
+        self.network = build_classifier(
+            config.model, classes=len(classes), size=data.size, channels=3 if data.colour else 1, pretrained=pretrained
+        )
+        common: dict[str, Any] = {
+            "data": data, "seed": config.seed, "cache": SampleCache(data), "progress": config.progress
+        }  # fmt: skip
+        self.training_set = LabelledSet(train, labels=labels["train"], augment=config.augment, **common)
+        self.evaluated: dict[Part, LabelledSet] = {
+            "held_out": LabelledSet(held_out, labels=labels["held_out"], augment=Augment(), **common),
+            "monitored": LabelledSet(monitored, labels=labels["monitored"], augment=Augment(), **common),
+        }
+        self.loaders: dict[Part, DataLoader] = {}  # of these, once they are evaluated
+
+    def _check_defined(self, labels: np.ndarray, name: str, part: Sequence[Record]) -> None:
+        """Raises DataError if the metric of images that are evaluated would not be defined, whatever is predicted."""
+        if len(part) and not np.isfinite(self._score(labels.astype(float), labels, part).value(self.metric.name)):
+            what = {"held_out": "held-out images", "monitored": "monitored images"}[name]
+            raise DataError(
+                f"metric={self.metric.name}: is not defined on the {len(part)} {what} (no class has both images with "
+                "and without it); use fewer folds=, balanced ones (phalanx folds stratify=label), or metric=accuracy"
+            )
+
+    def _score(self, probabilities: np.ndarray, labels: np.ndarray, part: Sequence[Record]) -> ClassifyScore:
+        """The scores of probabilities of images; missing ones in ``labels`` count as 0 in ``probabilities``."""
+        config = self.config
+        thresholds = np.full(len(config.data.classes), config.predict.threshold) if self.head == "sigmoid" else None
+        return score_classes(
+            config.name, np.nan_to_num(probabilities), labels, config.data.classes, self.head,
+            images=[record.name for record in part], patients=[record.group for record in part],
+            thresholds=thresholds,
+        )  # fmt: skip
+
+    @staticmethod
+    def select(config: ClassifyConfig, records: Sequence[Record]) -> Selection:
+        """Which labelled images of the data set the recipe trains on: all but those in quarantine."""
+        return left_out(records, config.data)
+
+    @staticmethod
+    def files(config: ClassifyConfig, record: Record) -> list[Path]:
+        """All files that an image and its labels are read from, the image's first."""
+        return layouts.files(record, config.data)
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """Names of a step's values."""
+        return TRAINED_BY, f"loss/{self.config.loss.name}", "loss/nll"
+
+    def step(self, network: Any, batch: LabelledBatch) -> Step:
+        """Loss, training accuracy and loss terms of a batch on the network's device."""
+        images, labels = self.network.standardised(batch.images), batch.labels
+        if self.mixer is not None:
+            images, labels = self.mixer(images, labels)
+        logits = network(images)
+        found = self.loss(logits, labels, self.epochs)
+        values = {f"loss/{term}": part for term, part in found.terms.items()}
+        values[TRAINED_BY] = accuracy_of(logits.detach(), batch.labels, self.head, self.config.predict.threshold)
+        return Step(found.total, values, partial(self.diagnose, batch, found.terms))
+
+    def diagnose(self, batch: LabelledBatch, terms: Mapping[str, Tensor]) -> str | None:
+        """Which loss term of which image is not finite; None if all are."""
+        for term, values in terms.items():
+            if (place := first_bad(values)) is not None:
+                image = self.training_set.records[int(batch.rows[place[0]])].name
+                return f"the loss term {term} of {image} is not finite"
+        return None
+
+    def end_epoch(self, epochs: int, means: Mapping[str, float]) -> list[Event]:
+        """Counts the epochs, by which LDAM defers its weights."""
+        before, self.epochs = self.loss.weights_at(self.epochs), epochs
+        return [("weights", {"deferred": True})] if self.loss.weights_at(epochs) is not before else []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs that are over."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes up a saved state. Raises ValueError if it is not one."""
+        from ..runtime.reading import as_whole
+
+        self.epochs = as_whole(state.get("epochs"), 0, self.config.epochs)
+
+    def pinned_files(self) -> dict[str, str]:
+        """The labels that are trained on: of a folder per class they are not the content of any file."""
+        labels = self.training_set.labels.numpy()
+        names = [record.name for record in self.training_set.records]
+        return {"labels.csv": labels_csv(names, self.config.data.classes, labels)}
+
+    def adapt_weights(self, weights: dict[str, Tensor], other: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """Another run's weights as they are: the names of all classifiers agree."""
+        return weights, ()
+
+    @torch.no_grad()
+    def evaluate(self, network: Any, part: Part, device: torch.device, ranks: Ranks) -> float | None:
+        """The metric of a part's images, without test-time augmentation; None if there are none. Processes that train
+        together share the work."""
+        examined = self.evaluated[part]
+        if not examined.records:
+            return None
+        if part not in self.loaders:
+            self.loaders[part] = evaluation_loader(self, part, self.config, device, ranks)
+        rows, found = list[Tensor](), list[Tensor]()
+        with deferred():
+            batches = iter(self.loaders[part])
+        with examined.reporting():
+            for batch in ahead(batches, device):
+                if isinstance(batch, Exception):
+                    raise batch
+                rows.append(batch.rows)
+                found.append(probabilities_of(network.predict(batch.images), self.head))
+        own = (torch.cat(rows).numpy(), torch.cat(found).double().cpu().numpy()) if rows else None
+        values = np.zeros((len(examined.records), len(self.config.data.classes)))
+        for one in ranks.gather(own):
+            if one is not None:
+                values[one[0]] = one[1]
+        return self._score(values, examined.labels.numpy(), examined.records).value(self.metric.name)
+
+    def finish(self, folder: Path) -> HeldOutScore:
+        """Predicts the held-out images as infer does, writes ``oof.csv``, scores it, writes ``oof_score.json``."""
+        config = self.config
+        for name in ("oof.csv", "oof.json"):  # of an earlier try: one without the other would be taken for a user's
+            (folder / name).unlink(missing_ok=True)
+        run = open_classifier(str(folder), runs=config.runs, device=config.device, precision=config.precision)
+        values = run.predict(self.held_out, config.predict.batch, progress=config.progress)
+        made = Probabilities(tuple(r.name for r in self.held_out), tuple(config.data.classes), self.head, values)
+        made.write(folder / "oof.csv", run_hashes=run.hashes, key=run.key)
+        read = Probabilities.read(folder / "oof.csv")  # what a submission would be scored by
+        found = self._score(read.values, labels_of(self.held_out, config.data), self.held_out)
+        right = accuracy_of(
+            torch.from_numpy(read.values), self.evaluated["held_out"].labels, self.head, config.predict.threshold,
+            logits=False,
+        )  # fmt: skip
+        per_image = {r.name: value for r, value in zip(self.held_out, right.tolist(), strict=True)}
+        write_json(folder / "oof_score.json", {**found.to_json(), "per_image": per_image})
+        return HeldOutScore(found.value(self.metric.name), found.to_text())
+
+    @staticmethod
+    def damage(folder: Path, config: ClassifyConfig) -> str | None:
+        """What is missing or damaged of what :meth:`finish` writes."""
+        for name in ("oof.csv", "oof.json", "oof_score.json"):
+            if not (folder / name).is_file():
+                return f"{name} is missing"
+        try:
+            sidecar, _ = read_sidecar(folder / "oof.csv")
+        except DataError as error:
+            return str(error)
+        return "oof.json is damaged" if sidecar is None else None
+
+
+def accuracy_of(
+    values: Tensor, labels: Tensor, head: str, threshold: float, *, logits: bool = True
+) -> Tensor:
+    """Accuracy float[B] of each image: with a softmax whether its class is the likeliest, with sigmoids the fraction of
+    its labelled classes that are right; 0 of an image without any label.
+
+    Args:
+        values: logits, or probabilities, float[B, C].
+        labels: float[B, C], NaN where not labelled.
+    """
+    if head == "softmax":
+        return (values.argmax(1) == labels.nan_to_num(-1.0).argmax(1)).float()
+    limit = float(np.log(threshold / (1 - threshold))) if logits else threshold
+    known = ~labels.isnan()
+    right = ((values >= limit) == (labels > 0.5)) & known
+    return right.sum(1).float() / known.sum(1).clamp(min=1)
+
+
+def labels_csv(images: Sequence[str], classes: Sequence[str], labels: np.ndarray) -> str:
+    """A CSV of labels: image_name and a column per class with 1, 0 or, where it is not labelled, nothing."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["image_name", *classes])
+    for image, row in zip(images, labels.tolist(), strict=True):
+        table.writerow([image, *("" if value != value else f"{value:.0f}" for value in row)])
+    return text.getvalue()
