@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from phalanx.errors import DataError
 from phalanx.masks import rle
-from phalanx.scoring.score import RESAMPLES, bootstrap, score
+from phalanx.scoring.resampling import RESAMPLES, bootstrap
+from phalanx.scoring.score import score
 from phalanx.submission.table import Submission
 
 SIZE = (6, 7)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -56,14 +57,13 @@ class ClassificationLoss:
         self.config, self.head, self.classes = config, head, tuple(classes)
         self.weights = class_weights(config.class_weights, head, classes, counts, config.beta)
         self.later = self.weights
-        zeros = [0.0] * len(classes)
-        self._shift: list[float] = zeros
+        self._shift = np.zeros(len(classes))
         if config.ldam is not None:
-            self._shift = margins(counts.positives, config.ldam.max_margin, classes).tolist()
+            self._shift = margins(counts.positives, config.ldam.max_margin, classes)
             if config.ldam.drw_epoch is not None:
                 self.later = class_weights("effective_number", head, classes, counts, config.beta)
         elif config.logit_adjusted is not None:
-            self._shift = (config.logit_adjusted.tau * log_priors(counts.positives, classes)).tolist()
+            self._shift = config.logit_adjusted.tau * log_priors(counts.positives, classes)
         self._cache: dict[tuple[torch.device, torch.dtype], _Numbers] = {}
 
     def weights_at(self, epoch: int) -> Weights:
@@ -145,7 +145,7 @@ class ClassificationLoss:
         key = (z.device, z.dtype)
         if key not in self._cache:
             rows = [self.weights.positive, self.weights.negative, self.later.positive, self._shift]
-            self._cache[key] = _Numbers(*(torch.tensor(list(row), dtype=z.dtype, device=z.device) for row in rows))
+            self._cache[key] = _Numbers(*(torch.tensor(row, dtype=z.dtype, device=z.device) for row in rows))
         return self._cache[key]
 
 

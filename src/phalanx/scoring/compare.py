@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from .score import SEED, Interval, Score, bootstrap, over
+from .resampling import SEED, Interval, bootstrap
+from .score import Score, over
 
 FLIPS = 10_000  # random signs of the patients' differences
 

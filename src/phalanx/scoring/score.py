@@ -16,35 +16,10 @@ from ..masks.stack import dice_per_class
 from ..runtime.metric import Metric
 from ..submission.matching import check_matching, known_sizes
 from ..submission.table import Submission
+from .resampling import RESAMPLES, Interval, bootstrap
 from .surface import surface_scores
 
 DICE = Metric("dice")
-RESAMPLES = 2000
-SEED = 0
-_CHUNK = 100  # resamples drawn at once: bounds memory for tens of thousands of patients
-
-Interval = tuple[float, float] | None
-
-
-def bootstrap(values: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Means over images of ``values`` float64[I, K] in ``RESAMPLES`` draws of as many patients as there are.
-
-    Args:
-        patients: int64[I], each image's patient as 0 .. P - 1.
-
-    Returns:
-        float64[RESAMPLES, K]. The same patients give the same draws: two submissions compare in pairs.
-    """
-    count = int(patients.max()) + 1
-    sums = np.zeros((count, values.shape[1]))
-    np.add.at(sums, patients, values)
-    images = np.bincount(patients, minlength=count).astype(float)
-    rng = np.random.default_rng(SEED)
-    means = np.empty((RESAMPLES, values.shape[1]))
-    for start in range(0, RESAMPLES, _CHUNK):
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size=_CHUNK).astype(float)  # (chunk, P)
-        means[start : start + _CHUNK] = drawn @ sums / (drawn @ images)[:, None]
-    return means
 
 
 @dataclass(frozen=True)

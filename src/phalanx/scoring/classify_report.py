@@ -1,0 +1,82 @@
+"""The scores of a classification as JSON and as tables for the terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .classify import PER_CLASS, ClassifyScore
+
+
+def score_json(score: ClassifyScore, intervals: Sequence[str] = ()) -> dict[str, Any]:
+    """All figures as JSON types; those that are not defined are null.
+
+    Args:
+        intervals: figures that get an interval, which takes up to seconds each.
+    """
+    metrics = dict[str, dict[str, Any]]()
+    for name in score.metrics:
+        metrics[name] = {"value": number(score.value(name))}
+        if name in intervals:
+            metrics[name]["interval"] = score.interval(name)
+    columns = {name: score.per_class(name) for name in PER_CLASS}
+    return {
+        "name": score.name,
+        "head": score.head,
+        "images": len(score.images),
+        "labelled": int(score.labelled.sum()),
+        "patients": len(set(score.patients)) if score.grouped else None,
+        "metrics": metrics,
+        "classes": {
+            label: {name: number(values[c]) for name, values in columns.items()}
+            | {name: int(side[c]) for name, side in score.counts._asdict().items()}
+            | ({} if score.thresholds is None else {"threshold": float(score.thresholds[c])})
+            for c, label in enumerate(score.classes)
+        },
+        "confusion": score.confusion.tolist() if score.head == "softmax" else None,
+        "disease": None
+        if score.disease is None
+        else {"healthy": score.healthy, **{name: int(side) for name, side in score.disease._asdict().items()}},
+        "predictive_values": {
+            name: {f"{prevalence:g}": {"ppv": number(ppv), "npv": number(npv)} for prevalence, (ppv, npv) in of.items()}
+            for name, of in score.predictive_values().items()
+        },
+    }
+
+
+def score_text(score: ClassifyScore, intervals: Sequence[str] = ()) -> str:
+    """Tables for the terminal: classes, the confusion matrix of a softmax, the figures of the whole."""
+    width = max(map(len, ("class", *score.classes)))
+    lines = [f"{'class':<{width}}  images  {'  '.join(f'{name:>11}' for name in PER_CLASS)}"]
+    columns = [score.per_class(name) for name in PER_CLASS]
+    present = score.counts.tp + score.counts.fn
+    for c, label in enumerate(score.classes):
+        cells = "  ".join(f"{text(values[c]):>11}" for values in columns)
+        lines.append(f"{label:<{width}}  {present[c]:>6}  {cells}")
+    if score.head == "softmax":
+        short = [label[:9] for label in score.classes]
+        lines += ["", f"{'true, then predicted':<{width}}  {'  '.join(f'{label:>9}' for label in short)}"]
+        lines += [
+            f"{label:<{max(width, 20)}}  {'  '.join(f'{count:>9}' for count in row)}"
+            for label, row in zip(score.classes, score.confusion.tolist(), strict=True)
+        ]
+    lines.append("")
+    for metric in score.metrics:
+        span = score.interval(metric) if metric in intervals else None
+        shown = f", 95% interval {span[0]:.4f} to {span[1]:.4f}" if span else ""
+        lines.append(f"{metric:<20} {text(score.value(metric))}{shown}")
+    for name, of in score.predictive_values().items():
+        for prevalence, (ppv, npv) in of.items():
+            lines.append(f"{name} at prevalence {prevalence:g}: PPV {text(ppv)}, NPV {text(npv)}")
+    lines.append(f"{score.name}: {int(score.labelled.sum())} of {len(score.images)} images have labels")
+    return "\n".join(lines)
+
+
+def number(value: float) -> float | None:
+    """A number for JSON; None if it is not defined."""
+    return None if np.isnan(value) else float(value)
+
+
+def text(value: float) -> str:
+    """A figure as it is printed; '-' if it is not defined."""
+    return "-" if np.isnan(value) else f"{value:.4f}"
