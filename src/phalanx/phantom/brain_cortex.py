@@ -1,5 +1,7 @@
 """The brain in the cavity of the skull: cortex folded by sulci, ventricles, deep grey matter, cerebellum, brain stem."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -14,7 +16,7 @@ RADII = {"axial": (82.0, 64.0), "coronal": (58.0, 64.0), "sagittal": (60.0, 82.0
 def paint_brain(canvas: Canvas, head: Head, inside: np.ndarray) -> np.ndarray:
     """Paints what is in the cavity on a canvas filled with CSF; returns the fraction of white matter, float32[H, W]."""
     grid = canvas.grid
-    fine, slow = sample_noise(head.fine, grid, CELL), sample_noise(head.slow, grid, CELL)
+    fine, slow = canvas.noise
     tent = _tent(grid) + 1.5 * slow
     gap = np.float32(0.6 + 1.2 * head.atrophy)
     depth = np.minimum(-inside - gap - 0.6 * slow, -tent - 1.2)
@@ -30,25 +32,36 @@ def paint_brain(canvas: Canvas, head: Head, inside: np.ndarray) -> np.ndarray:
     cleft = smooth_min(_sylvian(grid, slow, fine), between, 1.5)
     open_sulcus = (np.float32(0.35) + np.exp(-np.maximum(depth, 0) / 9)) * np.float32(1.1 * head.atrophy)
     open_sulcus = open_sulcus * np.clip(0.75 + 0.55 * sample_noise(head.fine, grid, CELL * 2.6), 0.05, 1.8)
-    wide = np.float32(0.6 + 0.9 * head.atrophy)
-    water = np.minimum(sulcus - open_sulcus, cleft - wide)
+    wide = np.float32(0.15 + 0.75 * head.atrophy) + 0.5 * slow
+    shallow = np.where(middle < 1.5, np.float32(99), sulcus)
+    water = np.minimum(shallow - open_sulcus, cleft - wide)
     cerebrum = -depth
     white = np.zeros(grid.shape, np.float32)
     soft = canvas.soft
     # grey matter first, white matter inside of it
-    canvas.paint(cerebrum, canvas.value("grey") * (1 + np.float32(0.03) * fine))
+    canvas.paint(cerebrum, canvas.value("grey") * (1 + np.float32(0.05) * fine))
     folds = np.minimum(np.minimum(water, depth), np.where(middle < 0, np.float32(99), water))
     core = np.float32(RIBBON) + 0.35 * fine - folds
-    wm = canvas.value("white") * (1 + np.float32(0.025) * slow + np.float32(0.015) * fine)
+    wm = canvas.value("white") * (1 + np.float32(0.03) * slow + np.float32(0.03) * fine)
     mask = np.maximum(core, cerebrum + 1)
     canvas.paint(mask, wm, soft=soft * 1.6)
     white += np.clip(0.5 - mask / (1.6 * soft), 0, 1)
     _deep(canvas, head, fine, slow)
-    canvas.paint(np.maximum(water, cerebrum), "csf", soft=soft * 1.2)
+    # a slice is thick, so that most sulci are only partly in it
+    part = np.clip(0.62 + 0.3 * sample_noise(head.fine, grid, CELL * 3.1) + 0.12 * head.atrophy, 0.15, 1)
+    blend(canvas, np.maximum(water, cerebrum), "csf", soft * 1.2, part)
+    vessels = np.maximum(np.minimum(sulcus, cleft) - 0.35, 0.9 - fine - 0.4 * slow)
+    canvas.paint(np.maximum(vessels, cerebrum), "vein", soft=1.3, opacity=0.75)
     _callosum(canvas, head, slow)
-    _ventricles(canvas, head, slow)
+    _ventricles(canvas, head, slow, fine)
     _hindbrain(canvas, head, inside, tent, stem, fine, slow)
     return white
+
+
+def blend(canvas: Canvas, distance: np.ndarray, tissue: str, soft: float, opacity: np.ndarray) -> None:
+    """Paints a tissue with an opacity that varies, float32[H, W]."""
+    alpha = np.clip(np.float32(0.5) - distance * np.float32(1 / soft), 0, 1) * opacity
+    canvas.image += alpha * (canvas.value(tissue) - canvas.image)
 
 
 def _tent(grid: Grid) -> np.ndarray:
@@ -124,24 +137,27 @@ def _callosum(canvas: Canvas, head: Head, slow: np.ndarray) -> None:
     canvas.paint(np.broadcast_to(np.maximum(fornix, -z + 1), grid.shape), "white")
 
 
-def _ventricles(canvas: Canvas, head: Head, slow: np.ndarray) -> None:
+def _ventricles(canvas: Canvas, head: Head, slow: np.ndarray, fine: np.ndarray) -> None:
     grid, v = canvas.grid, head.ventricles
     parts = (  # lateral ventricles: horns, body, atrium
         ((13.5, 30, 7), (7.5, 10, 12), 3.0, 4.2, (1.2, 1, 0.75)),
         ((7.5, 10, 12), (12, -16, 19), 4.0, 4.0, (1.0, 1, 1.25)),
+        ((13.5, 24, 13), (12.5, -8, 19), 2.4, 2.8, (1, 1, 1.1)),
         ((12, -16, 19), (23, -36, 12), 4.0, 5.6, (1.15, 1, 0.9)),
         ((23, -36, 12), (25, -48, 8), 5.2, 3.0, (1.2, 1, 0.9)),
         ((25, -48, 8), (19, -60, 6), 3.0, 1.2, (1.2, 1, 0.9)),
         ((23, -36, 12), (32, -14, -12), 4.4, 1.8, (1, 1, 1)),
         ((32, -14, -12), (30, 4, -17), 1.9, 1.6, (1, 1, 1)),
     )
+    if grid.plane == "sagittal":  # a slice is thick: near the midline it shows the ventricle beside the septum
+        grid = replace(grid, x=np.maximum(grid.ax, np.float32(5.5)))
     space = None
     for a, b, ra, rb, flat in parts:
         part = capsule(grid, a, b, ra * v, rb * v, flat)
         space = part if space is None else smooth_min(space, part, 2.5)
     space = np.maximum(space + 0.5 * slow, np.float32(0.9) - grid.ax)  # the septum between them
     canvas.paint(space, "csf")
-    plexus = np.maximum(space + 2.2, ellipsoid(grid, (23, -36, 11), (4, 9, 5)) + 1.2 * slow)
+    plexus = np.maximum(space + 2.2, ellipsoid(grid, (23, -36, 11), (3.5, 9, 5)) + 1.6 * slow + 1.2 * fine)
     canvas.paint(plexus, "plexus", opacity=0.8)
     canvas.blob((0, -3, 1), (2.0 * v, 13, 10), "csf", mirrored=False)  # third ventricle
     canvas.blob((0, -20, 1), (2, 2.5, 2.5), "white", mirrored=False)
@@ -152,8 +168,9 @@ def _stem(grid: Grid) -> np.ndarray:
     midbrain = ellipsoid(grid, (0, -16, -9), (17, 12, 15), mirrored=False)
     peduncle = capsule(grid, (9, -10, -6), (7, -9, -18), 6, 6)
     pons = ellipsoid(grid, (0, -11, -27), (17, 12.5, 13), mirrored=False)
-    medulla = capsule(grid, (0, -17, -36), (0, -25, -62), 8.5, 6.2, (0.8, 1, 1))
-    return smooth_min(smooth_min(smooth_min(midbrain, peduncle, 3), pons, 3), medulla, 4)
+    medulla = capsule(grid, (0, -17, -36), (0, -26, -60), 8.0, 6.0, (0.8, 1, 1))
+    cord = capsule(grid, (0, -26, -60), (0, -40, -185), 5.8, 5.4, (0.8, 1, 1))
+    return smooth_min(smooth_min(smooth_min(smooth_min(midbrain, peduncle, 3), pons, 3), medulla, 4), cord, 2)
 
 
 def _hindbrain(
@@ -176,13 +193,13 @@ def _hindbrain(
             "coronal": grid.z + 0.004 * np.square(grid.x) + 0.35 * body,
             "sagittal": np.float32(9.0) * angle + 0.5 * body,
         }[grid.plane]
-        leaves = np.sin(course * 1.3 + 2.2 * slow + 0.9 * fine)
+        leaves = np.sin(course * 0.75 + 1.6 * slow + 0.6 * fine)
         strength = np.clip(0.55 + 0.5 * sample_noise(head.fine, grid, CELL * 2.3), 0, 1)
         branch = np.cos(angle * np.float32(9 if grid.plane == "sagittal" else 7) + 1.6 * slow)
         white = body + 8 - 5.0 * np.maximum(branch, -0.2) + 1.2 * fine
         canvas.paint(body, canvas.value("grey") * (1 + np.float32(0.03) * fine))
         canvas.paint(white, "white", soft=canvas.soft * 2.5)
-        folded = np.clip(0.9 - np.abs(leaves) * 1.6, 0, 1) * strength * np.clip(1.1 + (body + 6) / 14, 0, 1) * (body < 0)
+        folded = np.clip(0.9 - np.abs(leaves) * 1.5, 0, 1) * strength * np.clip(1.1 + (body + 6) / 14, 0, 1) * (body < 0)
         canvas.image += (min(0.4 + 0.4 * head.atrophy, 0.95) * folded) * (canvas.value("csf") - canvas.image)
     canvas.paint(stem, canvas.value("white") * (1 + np.float32(0.03) * slow + np.float32(0.02) * fine))
     canvas.blob((0, -14, -27), (11, 6, 9), "deep", mirrored=False, opacity=0.4, soft=4)
@@ -195,7 +212,7 @@ def _hindbrain(
 def paint_vessels(canvas: Canvas, head: Head, inside: np.ndarray) -> None:
     """Dura, falx, sinuses and larger arteries, which are bright with contrast agent."""
     grid = canvas.grid
-    slow = sample_noise(head.slow, grid, CELL)
+    slow = canvas.noise[1]
     middle = ellipsoid(grid, (0, -6, 6), (27, 44, 25), mirrored=False)
     falx = np.maximum(np.abs(grid.x + 1.2 * slow) - 0.35, np.maximum(-middle, inside + 0.5))
     tent = _tent(grid) + 1.5 * slow
@@ -208,13 +225,13 @@ def paint_vessels(canvas: Canvas, head: Head, inside: np.ndarray) -> None:
     canvas.paint(np.maximum(top, np.maximum(inside - 1, 10 - grid.z - 0.5 * grid.ax)), "vessel")
     canvas.tube((2, -86, -12), (46, -62, -20), 2.8, 2.8, "vessel", flat=(1, 1.3, 1))  # transverse sinuses
     canvas.tube((46, -62, -20), (50, -34, -34), 2.8, 3.2, "vessel")
-    canvas.tube((0, -40, 2), (0, -80, -9), 1.2, 1.6, "vessel", opacity=0.8)  # straight sinus
+    canvas.tube((0, -40, 2), (0, -80, -9), 1.0, 1.4, "vessel", rough=(slow, 1.4), opacity=0.6)  # straight sinus
     canvas.blob((0, 9, -24.5), (6.5, 5, 3.2), "gland", mirrored=False)
     canvas.tube((0, 9, -22), (0, 7, -13), 1.2, 1.4, "gland", opacity=0.8)
     canvas.tube((7.5, 6, -30), (8.5, 9, -17), 2.4, 2.2, "vessel")  # carotid arteries, circle of Willis
-    canvas.tube((8.5, 9, -17), (26, 10, -13), 1.6, 1.3, "vessel")
-    canvas.tube((26, 10, -13), (36, 0, -4), 1.2, 1.0, "vessel")
-    canvas.tube((7, 10, -16), (1, 28, -6), 1.2, 1.0, "vessel")
-    canvas.tube((1, 28, -6), (1, 40, 10), 1.0, 0.9, "vessel")
+    canvas.tube((8.5, 9, -17), (26, 10, -13), 1.2, 1.0, "vessel", rough=(slow, 0.7), opacity=0.75)
+    canvas.tube((26, 10, -13), (36, 0, -4), 1.0, 0.8, "vessel", rough=(slow, 0.7), opacity=0.7)
+    canvas.tube((7, 10, -16), (1, 28, -6), 1.2, 1.0, "vessel", rough=(slow, 1.2), opacity=0.7)
+    canvas.tube((1, 28, -6), (1, 40, 10), 1.0, 0.9, "vessel", rough=(slow, 1.2), opacity=0.6)
     canvas.tube((0, 3, -20), (0, 3, -40), 1.7, 1.7, "vessel")
     canvas.tube((3, 0, -13), (18, -22, -8), 1.2, 1.0, "vessel")

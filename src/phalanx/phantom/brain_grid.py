@@ -156,13 +156,15 @@ def noise_volumes(rng: np.random.Generator, n: int, waves: Sequence[tuple[float,
     return volumes
 
 
-def sample_noise(volume: np.ndarray, grid: Grid, cell: float, maps: tuple[np.ndarray, np.ndarray] | None = None):
+def sample_noise(
+    volume: np.ndarray, grid: Grid, cell: float, maps: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
     """A plane of a periodic noise volume, float32[H, W].
 
     Args:
         volume: float32[n, n, n] with axes x, y, z.
         cell: mm per cell.
-        maps: in-plane coordinates (along rows, along columns) in mm, each [H, W]; default the grid's own.
+        maps: in-plane coordinates (along rows, along columns) in mm; default the grid's own.
     """
     axis = {"axial": 2, "coronal": 1, "sagittal": 0}[grid.plane]
     n = len(volume)
@@ -170,11 +172,9 @@ def sample_noise(volume: np.ndarray, grid: Grid, cell: float, maps: tuple[np.nda
     low = int(place)
     part = np.float32(place - low)
     plane = np.take(volume, low % n, axis) * (1 - part) + np.take(volume, (low + 1) % n, axis) * part
-    if grid.plane != "sagittal":
-        plane = plane.T  # rows are y or z, columns x
-    else:
-        plane = plane.T  # axes y, z: rows z, columns y
+    plane = np.ascontiguousarray(plane.T)  # rows are y or z, columns x or y
     rows, columns = grid.rows_columns() if maps is None else maps
-    columns = np.broadcast_to(np.asarray(columns / np.float32(cell), np.float32), grid.shape) % np.float32(n)
-    rows = np.broadcast_to(np.asarray(rows / np.float32(cell), np.float32), grid.shape) % np.float32(n)
-    return cv2.remap(np.ascontiguousarray(plane), columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    scale = np.float32(1 / cell)
+    columns = np.ascontiguousarray(np.broadcast_to(columns * scale, grid.shape), np.float32)
+    rows = np.ascontiguousarray(np.broadcast_to(rows * scale, grid.shape), np.float32)
+    return cv2.remap(plane, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)

@@ -52,9 +52,9 @@ def draw_head(rng: np.random.Generator) -> Head:
 class Canvas:
     """An image of tissue intensities to which layers are added, each over those before it."""
 
-    def __init__(self, grid: Grid, tissue: dict[str, float], soft: float) -> None:
-        """``soft``: width in mm over which a border is blurred by partial volume."""
-        self.grid, self.tissue, self.soft = grid, tissue, soft
+    def __init__(self, grid: Grid, tissue: dict[str, float], soft: float, noise: tuple[np.ndarray, np.ndarray]) -> None:
+        """``soft``: width in mm over which a border is blurred by partial volume; ``noise``: fine and slow."""
+        self.grid, self.tissue, self.soft, self.noise = grid, tissue, soft, noise
         self.image = np.zeros(grid.shape, np.float32)
 
     def value(self, tissue: str) -> np.float32:
@@ -102,16 +102,22 @@ def over(image: np.ndarray, distance: np.ndarray, value: np.ndarray | np.float32
     image += alpha * (value - image)
 
 
+def textures(head: Head, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """The head's fine and slow noise on a plane, float32[H, W] each."""
+    return sample_noise(head.fine, grid, CELL), sample_noise(head.slow, grid, CELL)
+
+
 def cavity(grid: Grid) -> np.ndarray:
     """Signed distance to the inside of the skull, negative inside."""
     main = egg(grid, (0, -7, 12), (67, 85, 61), 0.0012, 2.35)
     roof = np.exp(-np.square((grid.ax - 29) / 15) - np.square((grid.y - 42) / 24))  # of the orbits
-    floor = -19 + 0.10 * np.maximum(grid.y - 40, 0) + 6 * roof + 3 * np.exp(-np.square(grid.y / 12 - 2))
+    floor = -20 + 0.16 * np.maximum(grid.y - 12, 0) + 6 * roof + 3 * np.exp(-np.square(grid.y / 12 - 2))
     main = smooth_max(main, floor - grid.z, 8)
     temporal = ellipsoid(grid, (41, 6, -20), (25, 42, 22))
     fossa = ellipsoid(grid, (0, -48, -24), (56, 40, 35), mirrored=False)
     stem = ellipsoid(grid, (0, -15, -38), (14, 14, 25), mirrored=False)
-    return smooth_min(smooth_min(smooth_min(main, temporal, 8), fossa, 10), stem, 6)
+    canal = capsule(grid, (0, -21, -55), (0, -38, -185), 9.5, 8.5)
+    return smooth_min(smooth_min(smooth_min(smooth_min(main, temporal, 8), fossa, 10), stem, 6), canal, 5)
 
 
 def skin(grid: Grid, head: Head, inside: np.ndarray) -> np.ndarray:
@@ -126,8 +132,8 @@ def skin(grid: Grid, head: Head, inside: np.ndarray) -> np.ndarray:
         ((0, 82, -106 * f), (20, 13, 12), 10),  # chin
         ((0, 83, -50 * f), (16, 14, 16), 10),  # nose
         ((0, 93, -56 * f), (12, 13, 9), 6),
-        ((0, -30, -140), (58, 52, 110), 24),  # neck
-        ((0, -45, -195), (165, 48, 62), 30),  # shoulders
+        ((0, -28, -140), (64, 52, 110), 24),  # neck
+        ((0, -45, -205), (170, 50, 62), 45),  # shoulders
     )
     for centre, radii, k in parts:
         outer = smooth_min(outer, ellipsoid(grid, centre, radii, mirrored=False), k)
@@ -140,7 +146,7 @@ def skin(grid: Grid, head: Head, inside: np.ndarray) -> np.ndarray:
 def paint_outside(canvas: Canvas, head: Head, inside: np.ndarray, outer: np.ndarray) -> None:
     """Scalp, skull, face, neck: all but the cavity of the skull."""
     grid = canvas.grid
-    fine, slow = sample_noise(head.fine, grid, CELL), sample_noise(head.slow, grid, CELL)
+    fine, slow = canvas.noise
     rows, columns = grid.rows_columns()
     stretched = rows if grid.plane == "axial" else rows * np.float32(0.35)  # fibres run down the neck
     streak = sample_noise(head.fine, grid, CELL * 1.6, (stretched + 0.25 * columns, columns))
@@ -149,6 +155,8 @@ def paint_outside(canvas: Canvas, head: Head, inside: np.ndarray, outer: np.ndar
     # lobules of fat, darker to the depth
     fat = canvas.value("fat") * (0.86 + 0.05 * slow + 0.06 * fine + np.float32(0.012) * np.clip(outer + 9, -12, 8))
     canvas.paint(outer + 1.4, fat, soft=2.0)
+    strands = np.maximum(np.abs(fine + 0.6 * slow) * 2.2 - 0.35, np.abs(outer + 0.62 * head.scalp) - 0.30 * head.scalp)
+    canvas.paint(strands, "muscle", opacity=0.4, soft=1.8)
     # flesh of face and neck lies deeper than the fat under the skin
     depth = 1.6 + (head.scalp - 1.6) * 0.6 + head.fat * np.clip((-20 - grid.z) * 0.2, 0, 3.5)
     below = grid.z + 6 - 0.15 * np.clip(grid.y, -40, 60)
@@ -171,7 +179,7 @@ def _skull(canvas: Canvas, head: Head, inside, outer, fine, slow) -> None:
     grid = canvas.grid
     thick = np.float32(head.skull) + 1.1 * slow + 0.25 * fine
     bone = np.maximum(inside - thick, outer + 2.0)
-    canvas.paint(bone, "bone")
+    canvas.paint(bone, "bone", soft=2.2)
     marrow = canvas.value("diploe") * (1 + np.float32(0.1) * fine + np.float32(0.35) * slow)
     canvas.paint(np.maximum(np.abs(inside - thick * 0.52) - (thick * 0.5 - 1.7 + 0.8 * slow), outer + 3), marrow, soft=2.2)
     rough = (fine, 2.0)
@@ -195,7 +203,7 @@ def _face(canvas: Canvas, head: Head, fine, slow) -> None:
     blob((0, 34, -34), (16 * s, 20, 14), "bone", mirrored=False, rough=(slow, 2.0))
     blob((29, 50, -55 * f), (14 * s + 1.5, 18, 16 * s + 1.5), "bone", rough=(slow, 3.0))
     blob((29, 50, -55 * f), (14 * s, 17, 16 * s), "mucosa", rough=(slow, 3.0))
-    blob((29, 50, -54 * f), (14 * s - 1.3, 15.5, 15 * s - 1.5), "air", rough=(slow, 3.2))
+    blob((29, 50, -54 * f), (14 * s - 1.3, 15.5, 15 * s - 1.5), "air", rough=(slow + 0.25 * fine, 3.2))
     # nose: mucosa of the turbinates with air between them, the septum
     blob((0, 50, -52 * f), (13, 32, 21 * f), "mucosa", mirrored=False, rough=(slow, 2.5), opacity=0.75)
     for x, z, rx, rz in ((3.6, -42, 1.8, 8), (8, -49, 1.8, 6), (3.6, -57, 1.6, 6), (10, -63, 2.6, 3), (8, -37, 2.2, 3)):
@@ -205,8 +213,8 @@ def _face(canvas: Canvas, head: Head, fine, slow) -> None:
             blob((0, 48 - 2 * k, z * f), (13, 30 - k, 1.7), "air", rough=(slow, 2.4), mirrored=False, opacity=0.8)
     blob((0, 44, -27), (11, 22, 9), "mucosa", mirrored=False, rough=(slow, 1.5))  # ethmoid cells
     blob((5, 44, -26), (5.5, 22, 9), "air", rough=(fine, 3.0))
-    blob((7 * s, 20, -31), (8.5 * s, 10 * s, 8 * s), "mucosa", rough=(slow, 2.2))  # sphenoid sinus
-    blob((7 * s, 20, -31), (7.4 * s, 9 * s, 7 * s), "air", rough=(slow, 2.2))
+    blob((7 * s, 20, -33), (8.5 * s, 10 * s, 8 * s), "mucosa", rough=(slow, 2.8), opacity=0.6)  # sphenoid sinus
+    blob((7 * s, 20, -33), (7.8 * s, 9.4 * s, 7.4 * s), "air", rough=(slow + 0.3 * fine, 2.8))
     blob((11, 79, -8), (10 * s, 5 * s, 10 * s), "bone", rough=(slow, 2.5))
     blob((11, 79, -8), (8.5 * s, 3.4 * s, 8 * s), "air", rough=(slow, 2.5))  # frontal sinuses
     # eyes
@@ -222,7 +230,7 @@ def _face(canvas: Canvas, head: Head, fine, slow) -> None:
     blob((0, 46, -79 * f), (25, 30, 2.2), "marrow", mirrored=False, rough=cells)
     blob((0, 44, -100 * f), (26, 30, 19), "tongue", mirrored=False, rough=(slow, 2.5))
     for k in range(5):  # its fibres
-        blob((0, 58 - 9 * k, (-92 - 3 * k) * f), (20, 1.5, 14), "fat", mirrored=False, rough=(fine, 1.2), opacity=0.25, soft=3)
+        blob((0, 58 - 9 * k, (-92 - 3 * k) * f), (20, 1.5, 14), "fat", mirrored=False, rough=(slow + fine, 1.6), opacity=0.14, soft=4)
     rough = (slow, 2.0)
     canvas.tube((0, 74, -84 * f), (0, 22, -85 * f), 1.6, 2.5, "air", flat=(0.2, 1, 1), opacity=0.8, rough=(slow, 1.5))
     canvas.tube((0, 22, -46), (0, 11, -66), 6.0, 4.0, "air", flat=(0.8, 1, 1), rough=rough)
@@ -240,18 +248,16 @@ def _face(canvas: Canvas, head: Head, fine, slow) -> None:
 
 def _spine(canvas: Canvas, head: Head, fine, slow) -> None:
     """Vertebral bodies with discs, the canal, the muscles of the neck."""
-    cells = (fine, 0.9)
+    cells = (slow, 1.3)
     for k, z in enumerate((-62, -76, -92, -108, -124, -140, -156)):
         y = -11 - 0.06 * (-60 - z)
         radii = (11, 5, 6) if k == 0 else (13, 9, 7.6)
         canvas.blob((0, y, z), (radii[0] + 1, radii[1] + 1, radii[2] + 0.9), "bone", mirrored=False, rough=cells)
         canvas.blob((0, y, z), radii, "marrow", mirrored=False, rough=cells)
-        canvas.blob((0, -54 - 3 * (k % 2), z - 4), (5, 13, 4.5), "bone", mirrored=False, rough=cells)
-        canvas.blob((0, -54 - 3 * (k % 2), z - 4), (3.5, 11, 3), "marrow", mirrored=False, rough=cells)
-        canvas.blob((20, y - 4, z), (8, 7, 6), "bone", rough=cells)
-        canvas.blob((20, y - 4, z), (5.5, 5, 4), "marrow", rough=cells)
-    canvas.tube((0, -26, -58), (0, -36, -180), 10.5, 9.0, "csf", flat=(0.85, 1, 1))
-    canvas.tube((0, -25, -50), (0, -35, -180), 6.0, 5.6, "white", flat=(0.8, 1, 1))
+        canvas.blob((0, -53, z - 5), (5, 12, 4.5), "bone", mirrored=False, rough=(slow + 0.4 * fine, 3.0), opacity=0.6)
+        canvas.blob((0, -53, z - 5), (3.5, 10, 3), "diploe", mirrored=False, rough=(slow + 0.4 * fine, 3.0), soft=3)
+        canvas.blob((20 + k % 2, y - 4, z), (8, 7, 6), "bone", rough=(slow + 0.5 * fine, 2.2), opacity=0.7)
+        canvas.blob((20 + k % 2, y - 4, z), (5.5, 5, 4), "diploe", rough=(slow + 0.5 * fine, 2.2), soft=2.5)
     wavy = (slow, 2.0)
     canvas.tube((24, 6, -50), (27, -2, -170), 2.4, 2.6, "vessel", rough=wavy, opacity=0.7)  # carotids, jugular veins
     canvas.tube((29, -4, -54), (36, -6, -170), 2.8, 3.4, "vessel", rough=wavy, opacity=0.7)

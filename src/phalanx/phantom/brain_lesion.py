@@ -37,7 +37,7 @@ def draw_lesion(rng: np.random.Generator, kind: str) -> Lesion:
     """A random tumour of one of :data:`TUMOURS`."""
     side = 1.0 if rng.random() < 0.5 else -1.0
     radius = float(np.exp(rng.uniform(*np.log({"glioma": (9, 26), "meningioma": (8, 23), "pituitary": (5.5, 13)}[kind]))))
-    stretch = tuple(float(v) for v in rng.uniform(0.82, 1.2, 3))
+    stretch = tuple(float(v) for v in rng.uniform(0.76, 1.28, 3))
     variant, centre, second, second_radius = "", SELLA, (0.0, 0.0, 0.0), 0.0
     rough, oedema, push = 0.06, 0.0, rng.uniform(0.15, 0.4)
     if kind == "glioma":
@@ -52,7 +52,7 @@ def draw_lesion(rng: np.random.Generator, kind: str) -> Lesion:
     elif kind == "meningioma":
         variant = str(rng.choice(["convexity", "convexity", "falx", "base"]))
         centre = _on_dura(rng, side, radius, variant)
-        rough = rng.uniform(0.04, 0.13)
+        rough = rng.uniform(0.06, 0.17)
         oedema = float(rng.uniform(0.3, 0.9) if rng.random() < 0.4 else 0.0)
     else:
         variant = str(rng.choice(["round", "snowman", "snowman", "cystic"]))
@@ -63,7 +63,7 @@ def draw_lesion(rng: np.random.Generator, kind: str) -> Lesion:
     coarse, fine = noise_volumes(rng, 48, ((max(1.9 * radius / CELL, 4.0), 0.4), (2.8, 0.5)))
     return Lesion(
         kind, variant, centre, radius, stretch, rough, oedema, float(push), second, float(second_radius), side,
-        rng.uniform(0.72, 1.12), coarse, fine,
+        rng.uniform(0.7, 1.02), coarse, fine,
     )  # fmt: skip
 
 

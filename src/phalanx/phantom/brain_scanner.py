@@ -31,10 +31,10 @@ class Source:
 
 
 LOOKS: dict[str, Source] = {
-    "A": Source("curved", (230, 256), (0.8, 1.3), (0, 1.5), (1.0, 1.25), (215, 255), (0.96, 1.1), (0.7, 0.1, 0.1, 0.1)),
-    "B": Source("bands", (200, 240), (1.6, 2.6), (4, 9), (0.85, 1.0), (190, 235), (1.0, 1.15), (0.6, 0.1, 0.2, 0.1)),
-    "C": Source("tight", (260, 320), (0.4, 0.7), (-6, -2), (0.9, 1.1), (245, 290), (0.88, 0.98), (0.6, 0.1, 0.1, 0.2)),
-    "D": Source("none", (140, 180), (3.2, 5.0), (9, 18), (0.75, 0.9), (170, 215), (1.0, 1.15), (0.6, 0.2, 0.1, 0.1)),
+    "A": Source("curved", (256, 320), (1.3, 2.2), (0, 1.5), (1.0, 1.25), (185, 235), (0.96, 1.1), (0.7, 0.1, 0.1, 0.1)),
+    "B": Source("bands", (220, 260), (2.1, 3.1), (4, 9), (0.85, 1.0), (165, 215), (1.0, 1.15), (0.6, 0.1, 0.2, 0.1)),
+    "C": Source("tight", (280, 340), (0.9, 1.5), (-6, -2), (0.9, 1.1), (215, 270), (0.88, 0.98), (0.6, 0.1, 0.1, 0.2)),
+    "D": Source("none", (150, 190), (3.4, 5.0), (9, 18), (0.75, 0.9), (160, 205), (1.0, 1.15), (0.6, 0.2, 0.1, 0.1)),
 }
 NOISE = 0.0085  # standard deviation of the noise over bright fat, for a source with floor 1
 
@@ -102,7 +102,7 @@ def _kept(size: int, matrix: float) -> np.ndarray:
     f = np.abs(np.fft.fftfreq(size)).astype(np.float32) * size
     limit = np.float32(min(matrix / 2, size / 2))
     edge = np.clip((limit - f) / np.float32(max(0.04 * limit, 1)), 0, 1)
-    return edge * (1 - np.float32(0.45) * np.square(np.minimum(f / limit, 1)))
+    return edge * (1 - np.float32(0.2) * np.square(np.minimum(f / limit, 1)))
 
 
 def _move(kspace: np.ndarray, series: Series, rng: np.random.Generator) -> np.ndarray:

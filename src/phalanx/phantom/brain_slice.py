@@ -8,14 +8,14 @@ import numpy as np
 from .brain_contrast import TISSUES
 from .brain_cortex import paint_brain, paint_vessels
 from .brain_grid import Grid, make_grid
-from .brain_head import Canvas, Head, cavity, paint_outside, skin
+from .brain_head import Canvas, Head, cavity, paint_outside, skin, textures
 from .brain_lesion import Lesion, lesion_distance, paint_lesion, paint_oedema, shift
 from .brain_scanner import Series, acquire
 
 PAD = 1.12  # the head is drawn on a larger image, so that turning it leaves no empty corners
 FOV = {"axial": 222.0, "coronal": 244.0, "sagittal": 250.0}  # mm
 MIDDLE = {"axial": (-3.0, 0.0), "coronal": (-24.0, 0.0), "sagittal": (-24.0, 2.0)}
-PARTIAL = 1.7  # mm over which borders are blurred by the thickness of the slice
+PARTIAL = 1.3  # mm over which borders are blurred by the thickness of the slice
 BEND = 1.5  # mm by which the head is bent
 
 
@@ -71,7 +71,8 @@ def _draw(head: Head, lesion: Lesion | None, grid: Grid, series: Series) -> tupl
     tissue = TISSUES[series.sequence]
     soft = max(PARTIAL, 1.2 * grid.mm)
     inside = cavity(grid)
-    canvas, brain = Canvas(grid, tissue, soft), Canvas(grid, tissue, soft)
+    noise = textures(head, grid)
+    canvas, brain = Canvas(grid, tissue, soft, noise), Canvas(grid, tissue, soft, noise)
     paint_outside(canvas, head, inside, skin(grid, head, inside))
     brain.image[:] = brain.value("csf")
     white = paint_brain(brain, head, inside)
