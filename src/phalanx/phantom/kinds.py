@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import hand
+from . import brain, hand
 from .dataset import PhantomOptions, clear_left
 
 
@@ -23,4 +23,5 @@ class Kind(NamedTuple):
 
 KINDS = {
     "hand": Kind(hand.HandOptions, hand.make_hands, hand.FILES),
+    "brain": Kind(brain.BrainOptions, brain.make_brain, brain.FILES),
 }
