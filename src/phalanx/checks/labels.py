@@ -172,5 +172,3 @@ def rare_classes(labels: Sequence[Labels], classes: Sequence[str]) -> Iterator[F
                 text = f"{count} training image(s) {what} {name}"
                 remedy = "Collect more, or leave the class out: with so few it is neither learnt nor scored well"
                 yield Finding("", "warning", "rare-class", text, remedy)
-
-

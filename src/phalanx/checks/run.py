@@ -5,12 +5,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from ..config import SegmentData
 from ..data.attributes import other_sheets
-from ..data.images import Grid, read_grey
 from ..data.metadata import SHEETS, match, mismatch, read_metadata
 from ..data.quarantine import read_quarantine, unmatched
 from ..data.records import Record

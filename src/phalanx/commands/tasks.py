@@ -36,9 +36,8 @@ def task_of_run(name: str, runs: Path) -> str:
     from ..runs.reader import FoldRun
 
     for place in (Path(name), runs / name):
-        folders = [place] if (place / "config.yaml").is_file() else sorted(p.parent for p in place.glob("*/config.yaml"))
-        if folders:
-            return str(FoldRun(folders[0]).recipe.get("task", "segment"))
+        if recipes := sorted([*place.glob("config.yaml"), *place.glob("*/config.yaml")]):
+            return str(FoldRun(recipes[0].parent).recipe.get("task", "segment"))
     return "segment"
 
 
@@ -49,19 +48,20 @@ def task_of_members(names: Sequence[str], runs: Path) -> str:
         ConfigError: they are of several tasks.
     """
     from ..runtime.sidecar import is_csv
-    from ..submission.probabilities import is_probabilities
 
     found: dict[str, str] = {}
     for name in names:
-        if is_csv(name):
-            task = "classify" if is_probabilities(Path(name)) else "segment"
-        else:
-            task = task_of_run(name, runs)
-        found.setdefault(task, name)
+        found.setdefault(_task_of_csv(Path(name)) if is_csv(name) else task_of_run(name, runs), name)
     if len(found) > 1:
         (one, first), (other, second) = list(found.items())[:2]
         raise ConfigError(f"members: {first} is of task={one} and {second} of task={other}; they cannot be combined")
     return next(iter(found), "segment")
+
+
+def _task_of_csv(path: Path) -> str:
+    from ..submission.probabilities import is_probabilities
+
+    return "classify" if is_probabilities(path) else "segment"
 
 
 def _segment() -> "type[Task]":

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from ..errors import ConfigError
 from .base import Strict
 from .classify_loss import ClassifyLoss, Head, Mix, check_loss
 from .common import Config
@@ -81,9 +82,7 @@ class ClassifyModel(Model):
 
 class ClassifyPredict(Predict):
     batch: Annotated[int, Field(ge=1, le=65536)] = 32
-    threshold: Annotated[float, Field(gt=0, lt=1)] = (
-        0.5  # of sigmoids: from it on a class is predicted
-    )
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of sigmoids: from it on a class is predicted
 
 
 class ClassifyConfig(Config):

@@ -36,7 +36,7 @@ def read_grey(path: Path) -> np.ndarray:
 
 
 def read_colour(path: Path) -> np.ndarray:
-    """An image file as uint8[H, W, 3] in RGB, upright; a grey one has three equal channels. Else as :func:`read_grey`."""
+    """As :func:`read_grey`, but uint8[H, W, 3] in RGB; a grey image has three equal channels."""
     image = _read(path, colour=True)
     return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
 

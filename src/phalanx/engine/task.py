@@ -90,7 +90,10 @@ class Task(Protocol):
         weights: np.ndarray | None = None,
     ): ...
 
-    metric: Metric  # by which weights are validated and ranked
+    @property
+    def metric(self) -> Metric:
+        """By which weights are validated and ranked."""
+
     head_prefixes: tuple[str, ...]  # of parameters that depend on the classes, which a warm start may leave out
     weights: np.ndarray | None
 

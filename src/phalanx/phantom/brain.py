@@ -106,7 +106,9 @@ def _checked_ratio(ratio: Any) -> tuple[float, ...]:
     numbers = list(ratio) if isinstance(ratio, list | tuple) else []
     good = all(isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v < 1e6 for v in numbers)
     if len(numbers) != len(CLASSES) or not good or sum(numbers) <= 0:
-        raise ConfigError(f"ratio={ratio!r}: must be {len(CLASSES)} numbers from 0, one for each of {', '.join(CLASSES)}")
+        raise ConfigError(
+            f"ratio={ratio!r}: must be {len(CLASSES)} numbers from 0, one for each of {', '.join(CLASSES)}"
+        )
     return tuple(numbers)
 
 

@@ -199,12 +199,16 @@ def _hindbrain(
         white = body + 8 - 5.0 * np.maximum(branch, -0.2) + 1.2 * fine
         canvas.paint(body, canvas.value("grey") * (1 + np.float32(0.03) * fine))
         canvas.paint(white, "white", soft=canvas.soft * 2.5)
-        folded = np.clip(0.9 - np.abs(leaves) * 1.5, 0, 1) * strength * np.clip(1.1 + (body + 6) / 14, 0, 1) * (body < 0)
+        folded = (
+            np.clip(0.9 - np.abs(leaves) * 1.5, 0, 1) * strength * np.clip(1.1 + (body + 6) / 14, 0, 1) * (body < 0)
+        )
         canvas.image += (min(0.4 + 0.4 * head.atrophy, 0.95) * folded) * (canvas.value("csf") - canvas.image)
     canvas.paint(stem, canvas.value("white") * (1 + np.float32(0.03) * slow + np.float32(0.02) * fine))
     canvas.blob((0, -14, -27), (11, 6, 9), "deep", mirrored=False, opacity=0.4, soft=4)
     canvas.tube((17, -22, -28), (26, -42, -30), 6, 7, "white", soft=3)  # middle cerebellar peduncles
-    canvas.blob((0, -31, -28), (7 * head.ventricles, 5.5 * head.ventricles, 9), "csf", mirrored=False, rough=(slow, 0.8))
+    canvas.blob(
+        (0, -31, -28), (7 * head.ventricles, 5.5 * head.ventricles, 9), "csf", mirrored=False, rough=(slow, 0.8)
+    )
     canvas.tube((0, -21, -4), (0, -24, -18), 1.1, 1.3, "csf")  # aqueduct
     canvas.blob((0, -42, -60), (14, 8, 5), "csf", mirrored=False, rough=(slow, 1))
 

@@ -59,7 +59,9 @@ class Grid:
         """The part of the plane in a box."""
 
         def part(values: np.ndarray) -> np.ndarray:
-            return values[box[0] if values.shape[0] > 1 else slice(None), box[1] if values.shape[1] > 1 else slice(None)]
+            return values[
+                box[0] if values.shape[0] > 1 else slice(None), box[1] if values.shape[1] > 1 else slice(None)
+            ]
 
         shape = (box[0].stop - box[0].start, box[1].stop - box[1].start)
         return Grid(self.plane, self.at, self.mm, shape, part(self.x), part(self.y), part(self.z))
@@ -111,7 +113,9 @@ def egg(grid: Grid, centre: Centre, radii: Centre, taper: float, power: float) -
     """
     x, y, z = (values - np.float32(c) for values, c in zip((grid.x, grid.y, grid.z), centre, strict=True))
     wide = x / (1 - np.float32(taper) * np.clip(y, -100, 100))
-    total = sum(np.power(np.abs(v) / np.float32(r), np.float32(power)) for v, r in zip((wide, y, z), radii, strict=True))
+    total = sum(
+        np.power(np.abs(v) / np.float32(r), np.float32(power)) for v, r in zip((wide, y, z), radii, strict=True)
+    )
     inner = np.maximum(np.power(total, np.float32(1 / power)), np.float32(0.02))
     length = np.sqrt(np.square(x) + np.square(y) + np.square(z))
     return np.broadcast_to(length * (1 - 1 / inner), grid.shape)

@@ -60,7 +60,9 @@ class Canvas:
     def value(self, tissue: str) -> np.float32:
         return np.float32(self.tissue[tissue])
 
-    def paint(self, distance: np.ndarray, value: "str | np.ndarray", *, opacity: float = 1.0, soft: float | None = None):
+    def paint(
+        self, distance: np.ndarray, value: "str | np.ndarray", *, opacity: float = 1.0, soft: float | None = None
+    ):
         """Paints where ``distance`` (mm) is negative; ``value``: a tissue, or an image."""
         over(self.image, distance, self.value(value) if isinstance(value, str) else value, soft or self.soft, opacity)
 
@@ -161,7 +163,9 @@ def paint_outside(canvas: Canvas, head: Head, inside: np.ndarray, outer: np.ndar
     depth = 1.6 + (head.scalp - 1.6) * 0.6 + head.fat * np.clip((-20 - grid.z) * 0.2, 0, 3.5)
     below = grid.z + 6 - 0.15 * np.clip(grid.y, -40, 60)
     flesh = np.maximum(smooth_max(outer + depth, below, 6), 3 - inside) + 1.8 * slow + 0.8 * fine
-    fibres = canvas.value("muscle") * (1 + np.float32(0.16) * fine + np.float32(0.16) * slow + np.float32(0.16) * streak)
+    fibres = canvas.value("muscle") * (
+        1 + np.float32(0.16) * fine + np.float32(0.16) * slow + np.float32(0.16) * streak
+    )
     canvas.paint(flesh, fibres)
     # fat between the muscles
     between = np.abs(streak + 0.7 * slow) * 5 - 0.9 * head.fat
@@ -181,7 +185,9 @@ def _skull(canvas: Canvas, head: Head, inside, outer, fine, slow) -> None:
     bone = np.maximum(inside - thick, outer + 2.0)
     canvas.paint(bone, "bone", soft=2.2)
     marrow = canvas.value("diploe") * (1 + np.float32(0.1) * fine + np.float32(0.35) * slow)
-    canvas.paint(np.maximum(np.abs(inside - thick * 0.52) - (thick * 0.5 - 1.7 + 0.8 * slow), outer + 3), marrow, soft=2.2)
+    canvas.paint(
+        np.maximum(np.abs(inside - thick * 0.52) - (thick * 0.5 - 1.7 + 0.8 * slow), outer + 3), marrow, soft=2.2
+    )
     rough = (fine, 2.0)
     canvas.blob((40, -17, -40), (22, 16, 13), "bone", rough=rough)  # petrous bone, mastoid
     canvas.blob((58, -30, -46), (13, 15, 17), "bone", rough=rough)
@@ -230,7 +236,15 @@ def _face(canvas: Canvas, head: Head, fine, slow) -> None:
     blob((0, 46, -79 * f), (25, 30, 2.2), "marrow", mirrored=False, rough=cells)
     blob((0, 44, -100 * f), (26, 30, 19), "tongue", mirrored=False, rough=(slow, 2.5))
     for k in range(5):  # its fibres
-        blob((0, 58 - 9 * k, (-92 - 3 * k) * f), (20, 1.5, 14), "fat", mirrored=False, rough=(slow + fine, 1.6), opacity=0.14, soft=4)
+        blob(
+            (0, 58 - 9 * k, (-92 - 3 * k) * f),
+            (20, 1.5, 14),
+            "fat",
+            mirrored=False,
+            rough=(slow + fine, 1.6),
+            opacity=0.14,
+            soft=4,
+        )
     rough = (slow, 2.0)
     canvas.tube((0, 74, -84 * f), (0, 22, -85 * f), 1.6, 2.5, "air", flat=(0.2, 1, 1), opacity=0.8, rough=(slow, 1.5))
     canvas.tube((0, 22, -46), (0, 11, -66), 6.0, 4.0, "air", flat=(0.8, 1, 1), rough=rough)

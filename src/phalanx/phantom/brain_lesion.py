@@ -36,7 +36,9 @@ class Lesion:
 def draw_lesion(rng: np.random.Generator, kind: str) -> Lesion:
     """A random tumour of one of :data:`TUMOURS`."""
     side = 1.0 if rng.random() < 0.5 else -1.0
-    radius = float(np.exp(rng.uniform(*np.log({"glioma": (9, 26), "meningioma": (8, 23), "pituitary": (5.5, 13)}[kind]))))
+    radius = float(
+        np.exp(rng.uniform(*np.log({"glioma": (9, 26), "meningioma": (8, 23), "pituitary": (5.5, 13)}[kind])))
+    )
     stretch = tuple(float(v) for v in rng.uniform(0.76, 1.28, 3))
     variant, centre, second, second_radius = "", SELLA, (0.0, 0.0, 0.0), 0.0
     rough, oedema, push = 0.06, 0.0, rng.uniform(0.15, 0.4)
@@ -162,7 +164,9 @@ def paint_oedema(canvas: Canvas, lesion: Lesion, distance: np.ndarray, white: np
 
 def paint_lesion(canvas: Canvas, lesion: Lesion, distance: np.ndarray, inside: np.ndarray) -> None:
     """The tumour itself over a finished head."""
-    {"glioma": _glioma, "meningioma": _meningioma, "pituitary": _pituitary}[lesion.kind](canvas, lesion, distance, inside)
+    {"glioma": _glioma, "meningioma": _meningioma, "pituitary": _pituitary}[lesion.kind](
+        canvas, lesion, distance, inside
+    )
 
 
 def _enhanced(canvas: Canvas, lesion: Lesion, tissue: str) -> np.float32:

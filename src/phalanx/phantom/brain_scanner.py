@@ -6,7 +6,6 @@ Rician), and motion between lines makes ghosts along the phase encoding directio
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 SOURCES = ("A", "B", "C", "D")

@@ -98,7 +98,9 @@ def _pushed(
     # rows run against their coordinate, and so do the columns of a sagittal plane
     rows += down * np.float32(1 / grid.mm)
     columns += right * np.float32((1 if grid.plane == "sagittal" else -1) / grid.mm)
-    return tuple(cv2.remap(part, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for part in (image, white))
+    return tuple(
+        cv2.remap(part, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for part in (image, white)
+    )
 
 
 def _bent(head: Head, grid: Grid, turn: float, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -116,5 +118,7 @@ def _bent(head: Head, grid: Grid, turn: float, size: int) -> tuple[np.ndarray, n
     amount = np.float32(BEND / grid.mm)
     cells = 7  # of 45 mm or less in the image
     for k, target in enumerate((rows, columns)):
-        target += amount * cv2.resize(np.ascontiguousarray(warp[k, :cells, :cells]), (size, size), interpolation=cv2.INTER_CUBIC)
+        target += amount * cv2.resize(
+            np.ascontiguousarray(warp[k, :cells, :cells]), (size, size), interpolation=cv2.INTER_CUBIC
+        )
     return rows, columns

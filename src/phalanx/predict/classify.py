@@ -44,9 +44,7 @@ class ClassifierRun:
         DataError: the folder is damaged, or its folds have other classes or heads.
     """
 
-    def __init__(
-        self, name: str, *, runs: Path, weights: str, device: Device, tta: Sequence[str] | None = None
-    ):
+    def __init__(self, name: str, *, runs: Path, weights: str, device: Device, tta: Sequence[str] | None = None):
         self.name, self.device = name, device
         self.folds = [open_fold(folder, weights, device) for folder in fold_folders(name, runs, weights)]
         config = self.folds[0].config

@@ -30,9 +30,11 @@ from ..predict.classify import open_classifier, probabilities_of
 from ..runtime.distributed import Ranks
 from ..runtime.files import write_json
 from ..runtime.metric import Metric
+from ..runtime.reading import as_whole
 from ..runtime.sidecar import read_sidecar
 from ..runtime.stopping import deferred
 from ..scoring.classify import ClassifyScore, score_classes
+from ..scoring.classify_report import score_json, score_text
 from ..submission.probabilities import Probabilities
 
 TRAINED_BY = "accuracy"  # of an image: what a training step gives
@@ -142,8 +144,6 @@ class Classify:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes up a saved state. Raises ValueError if it is not one."""
-        from ..runtime.reading import as_whole
-
         self.epochs = as_whole(state.get("epochs"), 0, self.config.epochs)
 
     def pinned_files(self) -> dict[str, str]:
@@ -197,8 +197,8 @@ class Classify:
             logits=False,
         )  # fmt: skip
         per_image = {r.name: value for r, value in zip(self.held_out, right.tolist(), strict=True)}
-        write_json(folder / "oof_score.json", {**found.to_json(), "per_image": per_image})
-        return HeldOutScore(found.value(self.metric.name), found.to_text())
+        write_json(folder / "oof_score.json", {**score_json(found, [self.metric.name]), "per_image": per_image})
+        return HeldOutScore(found.value(self.metric.name), score_text(found, [self.metric.name]))
 
     @staticmethod
     def damage(folder: Path, config: ClassifyConfig) -> str | None:
@@ -213,9 +213,7 @@ class Classify:
         return "oof.json is damaged" if sidecar is None else None
 
 
-def accuracy_of(
-    values: Tensor, labels: Tensor, head: str, threshold: float, *, logits: bool = True
-) -> Tensor:
+def accuracy_of(values: Tensor, labels: Tensor, head: str, threshold: float, *, logits: bool = True) -> Tensor:
     """Accuracy float[B] of each image: with a softmax whether its class is the likeliest, with sigmoids the fraction of
     its labelled classes that are right; 0 of an image without any label.
 

@@ -1,0 +1,140 @@
+"""Predicting and voting probabilities of classes: ``infer.sh`` and ``ensemble.sh`` of the task ``classify``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from ..config import Strict
+from ..config.training import View
+from ..config.words import split_names
+from ..data.layouts import test_place, test_records
+from ..data.records import Record, scan
+from ..errors import ConfigError, DataError, shown
+from ..predict.classify import ClassifierRun, open_classifier
+from ..runs.ledger import note_vote
+from ..runtime.provenance import digest
+from ..runtime.sidecar import is_csv, merged_hashes, read_sidecar
+from ..submission.probabilities import Probabilities, merge
+from ..submission.table import check_name, check_target
+from .options import parse_votes
+from .retrained import note_retrained
+
+
+class InferLabels(Strict):
+    """Options of ``infer`` for runs that classify; those of prediction that are None are the run's own."""
+
+    SPELLED: ClassVar = {"data.root": "root"}  # as in training
+
+    root: Path | None = None
+    images: Path | None = None
+    out: Path | None = None
+    weights: Literal["final", "best", "last"] = "final"
+    tta: Annotated[list[View], Field(max_length=3)] | None = None
+    batch: Annotated[int, Field(ge=1, le=65536)] | None = None
+    device: str = "auto"
+    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    runs: Path = Path("runs")
+    progress: bool = True
+
+
+class VoteLabels(InferLabels):
+    """Options of ``ensemble`` for members that classify."""
+
+    READ: ClassVar = {"votes": parse_votes, "members": split_names}
+
+    mode: Literal["soft", "hard"]
+    members: list[str] = Field(min_length=1, max_length=1000)
+    votes: list[Annotated[int, Field(ge=1, le=10**9)]] | None = None  # of each member; weights=2,1,1 is the same
+    allow_misaligned: bool = False
+
+    @classmethod
+    def field_of(cls, key: str, text: str) -> str:
+        """Numbers in ``weights=`` are votes; a name there is a checkpoint of a run."""
+        return "votes" if key == "weights" and not text.isalpha() else super().field_of(key, text)
+
+    @model_validator(mode="after")
+    def _usable(self) -> "VoteLabels":
+        if self.votes is not None and len(self.votes) != len(self.members):
+            raise ValueError(f"weights: {len(self.votes)} for {len(self.members)} members; give one each")
+        if repeated := next((name for name in self.members if self.members.count(name) > 1), None):
+            raise ValueError(f"members: {repeated} is named twice; weights=2,1 counts a member more than once")
+        return self
+
+
+def infer_run(name: str, options: InferLabels) -> Path:
+    """Predicts with one run into its CSV of probabilities; returns the CSV's path."""
+    out = options.out or Path("submissions") / f"{Path(name).name}.csv"
+    check_target(out)
+    run = _opened(name, options)
+    records = find_records(run, options)
+    key = digest([run.key, [[record.name, record.image.stat().st_size] for record in records]])
+    if _is_finished(out, key):
+        print(f"{out}: finished before; delete it to predict it again", flush=True)
+        return out
+    _predicted(run, records, options).write(out, run_hashes=run.hashes, key=key)
+    return out
+
+
+def _is_finished(out: Path, key: str) -> bool:
+    try:
+        sidecar, _ = read_sidecar(out)
+    except DataError:
+        return False
+    return sidecar is not None and sidecar.key == key
+
+
+def _opened(name: str, options: InferLabels) -> ClassifierRun:
+    run = open_classifier(
+        name, runs=options.runs, weights=options.weights, device=options.device, precision=options.precision,
+        tta=options.tta,
+    )  # fmt: skip
+    note_retrained(name, run.hashes)
+    return run
+
+
+def find_records(run: ClassifierRun, options: InferLabels) -> list[Record]:
+    """The images to predict: a plain folder, or the test set of a root in the layout the run was trained on."""
+    from ..data.listing import list_images
+
+    data = run.config.data.model_copy(update={"root": options.root or run.config.data.root})
+    place = options.images or test_place(data)
+    if place is not None and place.is_dir() and (text := list_images(place).to_text(place)):
+        print(f"note: {shown(text)}", flush=True)
+    return scan(options.images) if options.images is not None else test_records(data)
+
+
+def _predicted(run: ClassifierRun, records: Sequence[Record], options: InferLabels) -> Probabilities:
+    values = run.predict(records, options.batch or run.config.predict.batch, progress=options.progress)
+    return Probabilities(tuple(record.name for record in records), tuple(run.classes), run.head, values)
+
+
+def vote(options: VoteLabels) -> Path:
+    """Votes members into a CSV of probabilities; returns its path. A vote into ``submissions/`` gets a row in the
+    ledger there."""
+    out = options.out or Path("submissions") / f"{options.mode}.csv"
+    check_name(out)
+    for name in options.members:
+        if Path(name).resolve() == out.resolve():
+            raise ConfigError(f"out={out}: would replace the member {name}; give another name")
+    check_target(out)
+    found, hashes = list[Probabilities](), list[tuple[str, dict[str, str]]]()
+    for name in options.members:
+        if is_csv(name):
+            found.append(Probabilities.read(Path(name)))
+            sidecar, _ = read_sidecar(Path(name))
+            hashes.append((name, dict(sidecar.run_hashes) if sidecar else {}))
+        else:
+            run = _opened(name, options)
+            found.append(_predicted(run, find_records(run, options), options))
+            hashes.append((name, run.hashes))
+    made = merge(
+        found, names=options.members, mode=options.mode, weights=options.votes,
+        allow_misaligned=options.allow_misaligned,
+    )  # fmt: skip
+    weights = f" weights={','.join(map(str, options.votes))}" if options.votes else ""
+    how = f"{options.mode}{weights}"
+    made.write(out, run_hashes=merged_hashes(hashes), vote={"how": how, "members": options.members})
+    note_vote(out, options.members, how)
+    return out
