@@ -30,14 +30,14 @@ def score(words: Sequence[str]) -> None:
         raise ConfigError(f"expected FILE.csv TRUTH, got {' '.join(places) or 'nothing'}; see phalanx score --help")
 
     from ..runtime.files import write_report
-    from .scoring import score_file
+    from .tasks import TASKS, task_of_csv
 
     report = report_path(pairs, "score")
-    truth = Path(places[1]) if places[1:] else None
-    result = score_file(Path(places[0]), truth, pairs, partial=partial)
-    print(result.to_text())
+    file, truth = Path(places[0]), Path(places[1]) if places[1:] else None
+    text, values = TASKS[task_of_csv(file)].score(file, truth, pairs, partial)
+    print(text)
     if report is not None:
-        write_report(report, "score", result.to_json())
+        write_report(report, "score", values)
 
 
 COMPARE = """\
@@ -58,14 +58,15 @@ def compare(words: Sequence[str]) -> None:
         raise ConfigError(f"expected A B TRUTH, got {' '.join(places) or 'nothing'}; see phalanx compare --help")
 
     from ..runtime.files import write_report
-    from .scoring import compare_files
+    from .tasks import TASKS, task_of_csv
 
     report = report_path(pairs, "comparison")
     first, second, *truth = map(Path, places)
-    result = compare_files(first, second, truth[0] if truth else None, pairs, partial=partial)
-    print(result.to_text())
+    task = "segment" if first.is_dir() else task_of_csv(first)  # folders: means over images, whatever the task
+    text, values = TASKS[task].compare(first, second, truth[0] if truth else None, pairs, partial)
+    print(text)
     if report is not None:
-        write_report(report, "comparison", result.to_json())
+        write_report(report, "comparison", values)
 
 
 LEDGER = """\

@@ -19,12 +19,16 @@ class TaskCommands(NamedTuple):
         infer: predicts with runs, from their names and the options of the command line.
         vote: votes members, from the options of the command line; returns the CSV.
         check: lists the problems of a data set.
+        score: scores a CSV by a ground truth and options, perhaps of some images only; as text and as JSON types.
+        compare: the same of two CSVs.
     """
 
     task: "Callable[[], type[Task]]"
     infer: Callable[[list[str], dict[str, str]], None]
     vote: Callable[[dict[str, str]], Path]
     check: "Callable[[Config], Any]"
+    score: Callable[[Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]
+    compare: Callable[[Path, Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]
 
 
 def task_of_run(name: str, runs: Path) -> str:
@@ -51,17 +55,27 @@ def task_of_members(names: Sequence[str], runs: Path) -> str:
 
     found: dict[str, str] = {}
     for name in names:
-        found.setdefault(_task_of_csv(Path(name)) if is_csv(name) else task_of_run(name, runs), name)
+        found.setdefault(task_of_csv(Path(name)) if is_csv(name) else task_of_run(name, runs), name)
     if len(found) > 1:
         (one, first), (other, second) = list(found.items())[:2]
         raise ConfigError(f"members: {first} is of task={one} and {second} of task={other}; they cannot be combined")
     return next(iter(found), "segment")
 
 
-def _task_of_csv(path: Path) -> str:
-    from ..submission.probabilities import is_probabilities
+def task_of_csv(path: Path) -> str:
+    """By the header of a CSV, which of probabilities has a column per class."""
+    from ..runtime.reading import open_regular
+    from ..submission.rows import HEADER
 
-    return "classify" if is_probabilities(path) else "segment"
+    if not path.is_file():
+        raise ConfigError(f"members: {path}: no such file")
+    try:
+        with open_regular(path) as file:
+            first = file.readline(1 << 16).decode("utf-8-sig", "replace").strip().split(",")
+    except OSError:
+        return "segment"  # whose reader says what is wrong
+    is_labels = first[0].strip('"') == "image_name" and tuple(cell.strip('"') for cell in first) != HEADER
+    return "classify" if is_labels else "segment"
 
 
 def _segment() -> "type[Task]":
@@ -140,7 +154,43 @@ def _check_labels(config: "Config") -> Any:
     return check(config.data, workers=config.workers, progress=config.progress)
 
 
+def _score_masks(file: Path, truth: Path | None, pairs: dict[str, str], partial: bool) -> tuple[str, dict[str, Any]]:
+    from .scoring import score_file
+
+    found = score_file(file, truth, pairs, partial=partial)
+    return found.to_text(), found.to_json()
+
+
+def _compare_masks(
+    first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool
+) -> tuple[str, dict[str, Any]]:
+    from .scoring import compare_files
+
+    found = compare_files(first, second, truth, pairs, partial=partial)
+    return found.to_text(), found.to_json()
+
+
+def _score_labels(file: Path, truth: Path | None, pairs: dict[str, str], partial: bool) -> tuple[str, dict[str, Any]]:
+    from ..scoring.classify_report import score_json, score_text
+    from .scoring_labels import score_labels
+
+    found = score_labels(file, truth, pairs, partial=partial)
+    shown = [name for name in ("accuracy", "macro_auc", "macro_f1") if name in found.metrics]
+    return score_text(found, shown), score_json(found, shown)
+
+
+def _compare_labels(
+    first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool
+) -> tuple[str, dict[str, Any]]:
+    from ..scoring.classify_compare import compare_classes
+    from .scoring_labels import score_labels
+
+    one, other = (score_labels(file, truth, pairs, partial=partial) for file in (first, second))
+    found = [compare_classes(one, other, name) for name in ("accuracy", "macro_auc", "macro_f1")]
+    return "\n".join(each.to_text() for each in found), {each.metric: each.to_json() for each in found}
+
+
 TASKS: dict[str, TaskCommands] = {
-    "segment": TaskCommands(_segment, _infer_masks, _vote_masks, _check_masks),
-    "classify": TaskCommands(_classify, _infer_labels, _vote_labels, _check_labels),
+    "segment": TaskCommands(_segment, _infer_masks, _vote_masks, _check_masks, _score_masks, _compare_masks),
+    "classify": TaskCommands(_classify, _infer_labels, _vote_labels, _check_labels, _score_labels, _compare_labels),
 }

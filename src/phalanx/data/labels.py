@@ -137,16 +137,7 @@ def table_of(path: Path, data: ClassifyData) -> Mapping[str, Row]:
 def _read_table(
     path: Path, state: State, classes: tuple[str, ...], image: str, group: str | None, label: str | None
 ) -> Mapping[str, Row]:
-    try:
-        text = nfc(decode(read_bytes(path, LARGE)))
-        first = text.partition("\n")[0]
-        lines = numbered_rows(text, max(SEPARATORS, key=first.count))
-    except DataError:
-        raise
-    except ValueError as error:
-        raise fault(path, str(error)) from None
-    if not lines:
-        raise fault(path, "is empty")
+    lines = _lines_of(path)
     header = [cell.strip() for cell in lines[0][1]]
     wanted = [image, *([group] if group else []), *([label] if label else classes)]
     places = {name: _column(path, header, name) for name in wanted}
@@ -169,6 +160,25 @@ def _read_table(
             labels = tuple(_truth(where, name, cells[places[name]]) for name in classes)
         found[name] = Row((patient, labels))
     return found
+
+
+def header_of_table(path: Path) -> list[str]:
+    """The columns of a CSV. Raises DataError if it cannot be read."""
+    return [cell.strip() for cell in _lines_of(path)[0][1]]
+
+
+def _lines_of(path: Path) -> list[tuple[int, list[str]]]:
+    """Rows of a CSV with any of ``SEPARATORS``, and the number of the line that each ends in."""
+    content = read_bytes(path, LARGE)
+    try:
+        text = nfc(decode(content))
+        first = text.partition("\n")[0]
+        lines = numbered_rows(text, max(SEPARATORS, key=first.count))
+    except ValueError as error:
+        raise fault(path, str(error)) from None
+    if not lines:
+        raise fault(path, "is empty")
+    return lines
 
 
 def _column(path: Path, header: list[str], name: str) -> int:

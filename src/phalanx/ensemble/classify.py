@@ -1,12 +1,14 @@
 """Predicting and voting probabilities of classes: ``infer.sh`` and ``ensemble.sh`` of the task ``classify``."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from ..config import Strict
+from ..config.classify_loss import Head
 from ..config.training import View
 from ..config.words import split_names
 from ..data.layouts import test_place, test_records
@@ -16,9 +18,12 @@ from ..predict.classify import ClassifierRun, open_classifier
 from ..runs.ledger import note_vote
 from ..runtime.provenance import digest
 from ..runtime.sidecar import is_csv, merged_hashes, read_sidecar
-from ..submission.probabilities import Probabilities, merge
+from ..submission.probabilities import Probabilities, write_probabilities
 from ..submission.table import check_name, check_target
+from ..voting.probabilities import Ballot
+from ..voting.probability_guard import measure_probability_agreement
 from .options import parse_votes
+from .reports import report_faults
 from .retrained import note_retrained
 
 
@@ -47,6 +52,7 @@ class VoteLabels(InferLabels):
     mode: Literal["soft", "hard"]
     members: list[str] = Field(min_length=1, max_length=1000)
     votes: list[Annotated[int, Field(ge=1, le=10**9)]] | None = None  # of each member; weights=2,1,1 is the same
+    head: Head | None = None  # of CSV members without a sidecar
     allow_misaligned: bool = False
 
     @classmethod
@@ -73,7 +79,8 @@ def infer_run(name: str, options: InferLabels) -> Path:
     if _is_finished(out, key):
         print(f"{out}: finished before; delete it to predict it again", flush=True)
         return out
-    _predicted(run, records, options).write(out, run_hashes=run.hashes, key=key)
+    made = _predicted(run, records, options)
+    write_probabilities(out, made.images, made.classes, made.values, run.head, run_hashes=run.hashes, key=key)
     return out
 
 
@@ -107,7 +114,8 @@ def find_records(run: ClassifierRun, options: InferLabels) -> list[Record]:
 
 def _predicted(run: ClassifierRun, records: Sequence[Record], options: InferLabels) -> Probabilities:
     values = run.predict(records, options.batch or run.config.predict.batch, progress=options.progress)
-    return Probabilities(tuple(record.name for record in records), tuple(run.classes), run.head, values)
+    names = tuple(record.name for record in records)
+    return Probabilities(run.name, names, tuple(run.classes), values, run.head, run_hashes=run.hashes)
 
 
 def vote(options: VoteLabels) -> Path:
@@ -119,22 +127,37 @@ def vote(options: VoteLabels) -> Path:
         if Path(name).resolve() == out.resolve():
             raise ConfigError(f"out={out}: would replace the member {name}; give another name")
     check_target(out)
-    found, hashes = list[Probabilities](), list[tuple[str, dict[str, str]]]()
-    for name in options.members:
-        if is_csv(name):
-            found.append(Probabilities.read(Path(name)))
-            sidecar, _ = read_sidecar(Path(name))
-            hashes.append((name, dict(sidecar.run_hashes) if sidecar else {}))
-        else:
-            run = _opened(name, options)
-            found.append(_predicted(run, find_records(run, options), options))
-            hashes.append((name, run.hashes))
-    made = merge(
-        found, names=options.members, mode=options.mode, weights=options.votes,
-        allow_misaligned=options.allow_misaligned,
-    )  # fmt: skip
-    weights = f" weights={','.join(map(str, options.votes))}" if options.votes else ""
-    how = f"{options.mode}{weights}"
-    made.write(out, run_hashes=merged_hashes(hashes), vote={"how": how, "members": options.members})
+    found = [_member(name, options) for name in options.members]
+    for note in (note for member in found for note in member.notes):
+        print(f"note: {note}", flush=True)
+    ballot = Ballot(found, options.votes)
+    if ballot.head is None:
+        raise DataError(f"{found[0].name}: no sidecar records whether a softmax or sigmoids made it; give head=")
+    agreement = None
+    if len(found) > 1:
+        agreement = measure_probability_agreement(found)
+        print(agreement.to_text(), flush=True)
+        for one, other in agreement.identical():
+            print(f"note: {one} and {other} have the same probabilities, so one opinion has two votes", flush=True)
+        for note in agreement.notes:
+            print(f"note: {note}", flush=True)
+        report_faults(agreement.misaligned, allow_misaligned=options.allow_misaligned)
+    values = ballot.mean() if options.mode == "soft" else ballot.hard()
+    how = options.mode + (f" weights={','.join(map(str, options.votes))}" if options.votes else "")
+    about = {"how": how, "members": options.members, "agreement": agreement and agreement.to_json()}
+    hashes = merged_hashes((member.name, member.run_hashes) for member in found)
+    write_probabilities(
+        out, ballot.images, ballot.classes, values, ballot.head, sizes=ballot.sizes, run_hashes=hashes, vote=about
+    )
     note_vote(out, options.members, how)
     return out
+
+
+def _member(name: str, options: VoteLabels) -> Probabilities:
+    """The probabilities in a CSV, or those that a run predicts."""
+    if is_csv(name):
+        return Probabilities.read(name, head=options.head)
+    run = _opened(name, options)
+    made = _predicted(run, find_records(run, options), options)
+    order = sorted(range(len(made.images)), key=made.images.__getitem__)
+    return replace(made, images=tuple(made.images[i] for i in order), values=made.values[order])

@@ -35,7 +35,7 @@ from ..runtime.sidecar import read_sidecar
 from ..runtime.stopping import deferred
 from ..scoring.classify import ClassifyScore, score_classes
 from ..scoring.classify_report import score_json, score_text
-from ..submission.probabilities import Probabilities
+from ..submission.probabilities import Probabilities, write_probabilities
 
 TRAINED_BY = "accuracy"  # of an image: what a training step gives
 
@@ -188,14 +188,16 @@ class Classify:
             (folder / name).unlink(missing_ok=True)
         run = open_classifier(str(folder), runs=config.runs, device=config.device, precision=config.precision)
         values = run.predict(self.held_out, config.predict.batch, progress=config.progress)
-        made = Probabilities(tuple(r.name for r in self.held_out), tuple(config.data.classes), self.head, values)
-        made.write(folder / "oof.csv", run_hashes=run.hashes, key=run.key)
-        read = Probabilities.read(folder / "oof.csv")  # what a submission would be scored by
-        found = self._score(read.values, labels_of(self.held_out, config.data), self.held_out)
-        right = accuracy_of(
-            torch.from_numpy(read.values), self.evaluated["held_out"].labels, self.head, config.predict.threshold,
-            logits=False,
-        )  # fmt: skip
+        names, labels = [record.name for record in self.held_out], self.evaluated["held_out"].labels
+        write_probabilities(
+            folder / "oof.csv", names, config.data.classes, values, self.head, run_hashes=run.hashes, key=run.key
+        )
+        read = Probabilities.read(folder / "oof.csv", config.data.classes, self.head, names)
+        order = [read.images.index(name) for name in names]
+        values = read.values[order]  # as a submission is scored, by what the file contains
+        found = self._score(values, labels.numpy(), self.held_out)
+        threshold = config.predict.threshold
+        right = accuracy_of(torch.from_numpy(values), labels, self.head, threshold, logits=False)
         per_image = {r.name: value for r, value in zip(self.held_out, right.tolist(), strict=True)}
         write_json(folder / "oof_score.json", {**score_json(found, [self.metric.name]), "per_image": per_image})
         return HeldOutScore(found.value(self.metric.name), score_text(found, [self.metric.name]))

@@ -1,0 +1,103 @@
+"""Scores CSVs of probabilities by labels in a table or in folders of classes. Imports no torch, so it starts at once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import ClassifyConfig, ClassifyData, nearest, validate_as
+from ..config.classify_loss import Head
+from ..data.labels import header_of_table, labels_of, read_labels
+from ..errors import ConfigError, DataError
+from ..scoring.classify import PREVALENCES, ClassifyScore, score_classes
+from ..submission.probabilities import Probabilities
+from .args import number_of
+
+OPTIONS = ("data", "head", "healthy", "prevalence", "threshold")
+
+
+def score_labels(file: Path, truth: Path | None, pairs: dict[str, str], *, partial: bool = False) -> ClassifyScore:
+    """Scores of a CSV of probabilities.
+
+    Args:
+        truth: a CSV of labels, or a folder with one folder per class; None: the labelled images of ``data.root``.
+        pairs: ``data`` and its keys, ``head`` of CSVs without sidecar, ``healthy``, ``prevalence``, ``threshold``.
+        partial: the labels may have images that the CSV has not.
+
+    Raises:
+        ConfigError: an unknown or impossible option. DataError: files that cannot be used or do not match.
+    """
+    for key in pairs:
+        if key not in OPTIONS and not key.startswith("data."):
+            known = [*OPTIONS, "data.root", "data.table.group", "json", "partial"]
+            raise ConfigError(f"{key}: no such option{nearest(key, known)}")
+    head: Head | None = None
+    if "head" in pairs:
+        if pairs["head"] not in ("softmax", "sigmoid"):
+            raise ConfigError(f"head={pairs['head']}: expected softmax or sigmoid")
+        head = "softmax" if pairs["head"] == "softmax" else "sigmoid"
+    made = Probabilities.read(file, head=head)
+    if made.head is None:
+        raise ConfigError(f"{file}: has no sidecar that records its head; give head=softmax or head=sigmoid")
+    labels, patients = _truth(truth, made.classes, {k: v for k, v in pairs.items() if k.split(".")[0] == "data"})
+    for note in made.notes:
+        print(f"note: {note}")
+    missing, unknown = sorted(labels.keys() - set(made.images)), sorted(set(made.images) - labels.keys())
+    if unknown or (missing and not partial):
+        name, where = (unknown[0], "labels have not") if unknown else (missing[0], "CSV has not")
+        more = "" if unknown else "; partial=true scores the images that it has"
+        raise DataError(f"{file}: the {where} {name} ({len(unknown) or len(missing)} such image(s)){more}")
+    return score_classes(
+        str(file), made.values, np.array([labels[name] for name in made.images], float), made.classes, made.head,
+        images=made.images, patients=[patients[name] for name in made.images] if patients else None,
+        thresholds=_thresholds(pairs, made), healthy=pairs.get("healthy"), prevalences=_prevalences(pairs),
+    )  # fmt: skip
+
+
+def _truth(
+    place: Path | None, classes: Sequence[str], pairs: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, str] | None]:
+    """Labels by image, and patients by image if the truth names them."""
+    if place is None:
+        if "data.root" not in pairs:
+            raise ConfigError("no ground truth: name it, or a data set with labels, as in data.root=DIR")
+        from ..config.compose import compose_as
+        from ..data.quarantine import kept_records
+
+        data = compose_as(ClassifyConfig, {"task": "classify", "model.head": "sigmoid"} | pairs).data
+        records = kept_records(data.model_copy(update={"classes": list(classes)}))
+        found = labels_of(records, data)
+        by_name = dict(zip((record.name for record in records), found.tolist(), strict=True))
+        return by_name, {record.name: record.group for record in records}
+    values: dict[str, Any] = {"name": "truth", "root": place, "classes": list(classes), "size": 32}
+    values["layout"] = layout = "folders" if place.is_dir() else "table"
+    section = values.setdefault(layout, {})
+    for key, text in pairs.items():
+        group, _, option = key.removeprefix("data.").partition(".")
+        if group != layout or not option:
+            raise ConfigError(f"{key}: does not apply to {place}, whose layout is {layout}")
+        section[option] = None if text == "null" else text
+    if layout == "table" and "group" not in section and place.is_file() and "patient" not in header_of_table(place):
+        section["group"] = None
+    labels, patients = read_labels(place, validate_as(ClassifyData, values))
+    grouped = len(set(patients.values())) < len(patients)
+    return dict(labels), patients if grouped else None
+
+
+def _thresholds(pairs: dict[str, str], made: Probabilities) -> np.ndarray | None:
+    if "threshold" not in pairs:
+        return None
+    value = number_of(pairs["threshold"])
+    if value is None or not 0 < value < 1 or made.head == "softmax":
+        raise ConfigError(f"threshold={pairs['threshold']}: expected a number between 0 and 1, of sigmoids")
+    return np.full(len(made.classes), value)
+
+
+def _prevalences(pairs: dict[str, str]) -> tuple[float, ...]:
+    if "prevalence" not in pairs:
+        return PREVALENCES
+    values = [number_of(part.strip()) for part in pairs["prevalence"].strip("[]").split(",")]
+    if any(value is None or not 0 < value < 1 for value in values):
+        raise ConfigError(f"prevalence={pairs['prevalence']}: expected fractions between 0 and 1, as in .25,.1,.0001")
+    return tuple(value for value in values if value is not None)
