@@ -1,13 +1,26 @@
 """Whether several submissions are of the same images and classes, so that they can be compared or voted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from ..errors import DataError
 from ..runtime.sidecar import Size
-from .table import Submission
 
 
-def check_matching(members: Sequence[Submission]) -> None:
+class Table(Protocol):
+    """A submission, whatever its rows contain."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def images(self) -> Sequence[str]: ...
+    @property
+    def classes(self) -> Sequence[str]: ...
+    @property
+    def sizes(self) -> Mapping[str, Size]: ...
+
+
+def check_matching(members: Sequence[Table]) -> None:
     """Raises DataError unless all members have the images, classes and, if known, sizes of the first.
 
     The order of rows and of classes is free.
@@ -31,7 +44,7 @@ def check_matching(members: Sequence[Submission]) -> None:
             )
 
 
-def known_sizes(members: Sequence[Submission]) -> dict[str, Size]:
+def known_sizes(members: Sequence[Table]) -> dict[str, Size]:
     """(height, width) of every image that any of the members knows."""
     return {image: size for member in members for image, size in member.sizes.items()}
 

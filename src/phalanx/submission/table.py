@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy
 from pathlib import Path
@@ -195,16 +195,29 @@ def write(
     if len(set(classes)) != len(classes) or not classes:
         raise DataError(f"{path}: classes {list(classes)} must be given, each once")
     known: dict[str, Size] = {}
+
+    def about(digest: str) -> Sidecar:
+        return Sidecar(digest, list(classes), known, dict(run_hashes or {}), vote, key)
+
+    return write_with_sidecar(path, _blocks(path, rows, classes, sizes, known), about)
+
+
+def write_with_sidecar(path: Path, blocks: Iterable[bytes], about: Callable[[str], Sidecar]) -> str:
+    """Writes a table and its sidecar, each aside, synced and renamed, as :func:`write`; returns the table's sha256.
+
+    Args:
+        blocks: the table's content.
+        about: the sidecar, by the sha256 of the content.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_disk(path), ExitStack() as undo:
         table, side = (undo.enter_context(Replacement(target)) for target in (path, sidecar_path(path)))
         digest = hashlib.sha256()
-        for block in _blocks(path, rows, classes, sizes, known):
+        for block in blocks:
             digest.update(block)
             table.file.write(block)
         table.sync()
-        about = Sidecar(digest.hexdigest(), list(classes), known, dict(run_hashes or {}), vote, key)
-        side.file.write(about.text().encode())
+        side.file.write(about(digest.hexdigest()).text().encode())
         # Killed between the two, the new sidecar's hash does not fit the old table, and reading reports it. The sidecar
         # comes first: a table without one is taken for somebody else's and never replaced.
         side.finish()
@@ -225,7 +238,7 @@ def _blocks(
     Raises:
         DataError: as :func:`write`.
     """
-    labels = [_field(name) for name in classes]
+    labels = [csv_field(name) for name in classes]
     previous = None
     yield (",".join(HEADER) + "\n").encode()
     for image, rles in rows:
@@ -234,7 +247,7 @@ def _blocks(
         if len(rles) != len(labels):
             raise DataError(f"{path}: image {image!r} has {len(rles)} RLEs for {len(labels)} classes")
         previous = image
-        start = _field(image)
+        start = csv_field(image)
         yield "".join(f"{start},{label},{rle}\n" for label, rle in zip(labels, rles, strict=True)).encode()
         if image in sizes:
             known[image] = checked_size(sizes[image], image)
@@ -293,7 +306,7 @@ def _by(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _field(name: str) -> str:
+def csv_field(name: str) -> str:
     """A name as a CSV field."""
     if not name or any(c in name for c in "\r\n\0"):
         raise DataError(f"{name!r} cannot be an image or class name in a CSV: it is empty or breaks lines")

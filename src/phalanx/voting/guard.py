@@ -86,50 +86,11 @@ class Guard:
                 texts = faults if found.stops else notes
                 texts[pair] = f"{texts[pair]}; {found.text}" if pair in texts else found.text
         wrong = set[int]()
-        named = self._blame(dict(faults), mean, wrong, lambda a, b: self._why(a, b, block))
+        named = blame(self.names, dict(faults), mean, wrong, lambda a, b: self._why(a, b, block))
         noted = {pair: text for pair, text in notes.items() if not wrong & set(pair)}
         return Verdict(
             named, wrong, [f"{self.names[a]} and {self.names[b]} differ: {t}" for (a, b), t in noted.items()]
         )
-
-    def _blame(
-        self,
-        faults: dict[tuple[int, int], str],
-        mean: np.ndarray,
-        wrong: set[int],
-        why: Callable[[int, int], str],
-    ) -> list[str]:
-        """Texts of the members at fault, which are added to ``wrong``.
-
-        A member with more faulty pairs than others is at fault for them. Of a single pair, or if all have as many, it
-        is the one that agrees less with the others, if there are any.
-        """
-        texts = []
-        while faults:
-            counts = np.bincount(np.array(list(faults)).ravel(), minlength=len(self.names))
-            worst: int | None = int(counts.argmax())
-            a, b = next(pair for pair in faults if worst in pair)
-            if (counts[counts > 0] == counts.max()).all():
-                worst = self._apart(a, b, mean)
-            if worst is None:
-                texts.append(f"{self.names[a]} or {self.names[b]} is misaligned: {faults[a, b]}")
-                wrong |= {a, b}
-            else:
-                right = [pair for pair in faults if worst in pair]
-                a, b = right[0]
-                other = b if worst == a else a
-                texts.append(f"{self.names[worst]} is misaligned: {why(worst, other) or faults[a, b]}")
-                wrong.add(worst)
-            faults = {pair: text for pair, text in faults.items() if not wrong & set(pair)}
-        return texts
-
-    def _apart(self, a: int, b: int, mean: np.ndarray) -> int | None:
-        """Which of two members agrees clearly less with the others; None if neither does."""
-        rest = [other for other in range(len(self.names)) if other not in (a, b)]
-        if not rest:
-            return None
-        one, other = mean[[a, b]][:, rest].mean(axis=1)
-        return None if abs(one - other) < MIN_DICE_GAP else (a if one < other else b)
 
     def _why(self, a: int, b: int, block: Callable[[int], tuple[Sequence[str], np.ndarray]] | None) -> str:
         """How ``a``'s masks differ from ``b``'s, in words."""
@@ -172,3 +133,50 @@ class Guard:
         long = int(self._sizes[0].max())
         one, other = ([grid_of(axis, long) for axis in self._edges[member]] for member in (a, b))
         return one, other
+
+
+def blame(
+    names: Sequence[str],
+    faults: dict[tuple[int, int], str],
+    mean: np.ndarray,
+    wrong: set[int],
+    why: Callable[[int, int], str],
+) -> list[str]:
+    """Texts of the members at fault, which are added to ``wrong``.
+
+    A member with more faulty pairs than others is at fault for them. Of a single pair, or if all have as many, it is
+    the one that agrees less with the others, if there are any.
+
+    Args:
+        names: of the members.
+        faults: what is wrong between two members, in words.
+        mean: float64[M, M], how well each pair agrees.
+        why: how the first member's content differs from the second's, in words.
+    """
+    texts = []
+    while faults:
+        counts = np.bincount(np.array(list(faults)).ravel(), minlength=len(names))
+        worst: int | None = int(counts.argmax())
+        a, b = next(pair for pair in faults if worst in pair)
+        if (counts[counts > 0] == counts.max()).all():
+            worst = _apart(a, b, mean)
+        if worst is None:
+            texts.append(f"{names[a]} or {names[b]} is misaligned: {faults[a, b]}")
+            wrong |= {a, b}
+        else:
+            right = [pair for pair in faults if worst in pair]
+            a, b = right[0]
+            other = b if worst == a else a
+            texts.append(f"{names[worst]} is misaligned: {why(worst, other) or faults[a, b]}")
+            wrong.add(worst)
+        faults = {pair: text for pair, text in faults.items() if not wrong & set(pair)}
+    return texts
+
+
+def _apart(a: int, b: int, mean: np.ndarray) -> int | None:
+    """Which of two members agrees clearly less with the others; None if neither does."""
+    rest = [other for other in range(len(mean)) if other not in (a, b)]
+    if not rest:
+        return None
+    one, other = mean[[a, b]][:, rest].mean(axis=1)
+    return None if abs(one - other) < MIN_DICE_GAP else (a if one < other else b)
