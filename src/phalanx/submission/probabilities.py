@@ -20,7 +20,8 @@ from ..runtime.reading import fault, numbered_rows, read_text
 from ..runtime.sidecar import Sidecar, Size, checked_size, read_sidecar
 from ..runtime.spelling import nfc
 from .rows import HEADER as MASK_HEADER
-from .table import check_name, csv_field, write_with_sidecar
+from .table import check_name, csv_field
+from .writing import write_with_sidecar
 
 IMAGE_COLUMN = "image_name"
 DECIMALS = 9

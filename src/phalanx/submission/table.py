@@ -1,18 +1,17 @@
 """The submission CSV ``image_name,class,rle``, one row per image and class: read lazily, written whole."""
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import DataError, OutputError
 from ..masks.stack import Stack
-from ..runtime.files import Replacement, refuse_foreign, refuse_link, sync_folder, whole_disk
+from ..runtime.files import refuse_foreign, refuse_link
 from ..runtime.sidecar import FORMAT, Sidecar, Size, checked_size, read_sidecar, sidecar_path
 from .rows import HEADER, RowFile
+from .writing import write_with_sidecar
 
 
 class _Rows(Protocol):
@@ -200,30 +199,6 @@ def write(
         return Sidecar(digest, list(classes), known, dict(run_hashes or {}), vote, key)
 
     return write_with_sidecar(path, _blocks(path, rows, classes, sizes, known), about)
-
-
-def write_with_sidecar(path: Path, blocks: Iterable[bytes], about: Callable[[str], Sidecar]) -> str:
-    """Writes a table and its sidecar, each aside, synced and renamed, as :func:`write`; returns the table's sha256.
-
-    Args:
-        blocks: the table's content.
-        about: the sidecar, by the sha256 of the content.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_disk(path), ExitStack() as undo:
-        table, side = (undo.enter_context(Replacement(target)) for target in (path, sidecar_path(path)))
-        digest = hashlib.sha256()
-        for block in blocks:
-            digest.update(block)
-            table.file.write(block)
-        table.sync()
-        side.file.write(about(digest.hexdigest()).text().encode())
-        # Killed between the two, the new sidecar's hash does not fit the old table, and reading reports it. The sidecar
-        # comes first: a table without one is taken for somebody else's and never replaced.
-        side.finish()
-        table.finish()
-    sync_folder(path.parent)
-    return digest.hexdigest()
 
 
 def _blocks(

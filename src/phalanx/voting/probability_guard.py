@@ -65,13 +65,19 @@ class ProbabilityAgreement:
         wrong = set[int]()
         texts = blame(self.names, wrong_pairs, self.mean, wrong, lambda a, b: "; ".join(self._faults(a, b)[0]))
         noted = [text for pair, text in odd_pairs.items() if not wrong & set(pair)]
+        noted += [f"{self.names[m]} has the same probabilities for all images" for m in np.flatnonzero(self._constant)]
         return texts + self._alone(wrong), noted
+
+    @property
+    def _constant(self) -> np.ndarray:
+        """bool[M]: members whose probabilities do not depend on the image."""
+        return np.asarray((self._values == self._values[:, :1]).all(axis=(1, 2)))
 
     def _alone(self, wrong: set[int]) -> list[str]:
         """Members that order the images as shuffled rows would, though the others agree with each other."""
         texts, mean = [], self.mean
         limit = CHANCE / np.sqrt(max(len(self.images) - 1, 1))
-        for member in sorted(set(range(len(self.names))) - wrong):
+        for member in sorted(set(np.flatnonzero(~self._constant).tolist()) - wrong):
             rest = [other for other in range(len(self.names)) if other not in wrong | {member}]
             if len(rest) < 2 or len(self.images) < MIN_SHUFFLED:
                 continue
