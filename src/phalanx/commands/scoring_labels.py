@@ -1,4 +1,4 @@
-"""Scores CSVs of probabilities by labels in a table or in folders of classes. Imports no torch, so it starts at once."""
+"""Scores CSVs of probabilities by labels in a table or in folders. Imports no torch, so it starts at once."""
 
 from collections.abc import Sequence
 from pathlib import Path

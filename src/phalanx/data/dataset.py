@@ -18,7 +18,7 @@ from ..augment.warp import resample, warp_drawn
 from ..config import Augment, ClassifyData, SegmentData
 from ..errors import DataError
 from .cache import SampleCache
-from .prepared import Prepared
+from .prepared import Prepared, channels_first
 from .records import Record
 from .worker import PIXELS, READ, SENT, WARP, WorkerProgress, failure, free_memory, worker_errors
 
@@ -207,8 +207,7 @@ class LabelledSet(ImageSet):
         drawn = draw(rng, self.augment, grid.content, image.shape[0], NO_PLANES)
         image = self.pixels(resample(drawn, [(image, cv2.INTER_LINEAR)])[0], rng)
         note(SENT)
-        channels = image[None] if image.ndim == 2 else np.ascontiguousarray(image.transpose(2, 0, 1))
-        return torch.from_numpy(channels), index
+        return torch.from_numpy(channels_first(image)), index
 
     def collate(self, samples: "list[tuple[Tensor, int] | DataError]") -> "LabelledBatch | DataError":
         def batch(images: Sequence[Tensor], index: Sequence[int]) -> LabelledBatch:

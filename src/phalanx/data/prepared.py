@@ -49,10 +49,21 @@ def prepare(record: Record, data: Data) -> Prepared:
     Raises:
         DataError: either cannot be used.
     """
+    image, grid = prepare_image(record, data)
+    return Prepared(image, PlaneRuns.of(truth(record, data, grid)), grid)
+
+
+def prepare_image(record: Record, data: Data) -> tuple[np.ndarray, Grid]:
+    """A record's image uint8[S, S], or [S, S, 3] in colour, on its grid. Raises DataError if it cannot be read."""
     read = read_colour if isinstance(data, ClassifyData) and data.colour else read_grey
     image = read(record.image)
     grid = Grid.of(image, data.size)
-    return Prepared(grid.place(preprocess(image, data)), PlaneRuns.of(truth(record, data, grid)), grid)
+    return grid.place(preprocess(image, data)), grid
+
+
+def channels_first(image: np.ndarray) -> np.ndarray:
+    """uint8[S, S] or [S, S, 3] as uint8[1 or 3, S, S]."""
+    return image[None] if image.ndim == 2 else np.ascontiguousarray(image.transpose(2, 0, 1))
 
 
 def prepared_key(record: Record, digests: list[str], data: Data) -> str:

@@ -101,10 +101,11 @@ def folds_with_maps(name: str, runs: Path) -> dict[int, FoldRun]:
     """The finished folds of a run by number.
 
     Raises:
-        ConfigError: fewer than two, or without out-of-fold maps.
+        ConfigError: fewer than two, of another task, or without out-of-fold maps.
     """
     found = {}
     for run in map(FoldRun, fold_folders(name, runs)):
+        run.config_of(SegmentConfig)
         if run.number is not None:
             found[run.number] = run
             if not (run.folder / "oof_prob" / "maps.json").is_file():

@@ -21,7 +21,7 @@ def encoder_stages(network: nn.Module, size: int) -> dict[str, int]:
     """
     prefix, encoder = next((n, module) for n, module in network.named_modules() if n.split(".")[-1] == "encoder")
     meta = copy.deepcopy(encoder).to("meta").train()  # builds the graph, computes nothing
-    features = meta(torch.empty(1, input_channels(encoder), size, size, device="meta"))
+    features = meta(torch.empty(2, input_channels(encoder), size, size, device="meta"))
     maps = [part for part in _tensors(features) if part.grad_fn is not None]
     first: dict[int, int] = {}
     stage = 0

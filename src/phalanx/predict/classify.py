@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..config import Augment, ClassifyConfig
-from ..data.cache import SampleCache
-from ..data.dataset import LabelledSet
+from ..config import ClassifyConfig
+from ..data.prepared import channels_first, prepare_image
 from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..models.classifier import Classifier, build_classifier
@@ -68,20 +67,13 @@ class ClassifierRun:
         Raises:
             DataError: an image that cannot be read.
         """
-        data = self.config.data.model_copy(update={"cache": "none"})
-        empty = np.full((len(records), len(self.classes)), np.nan, np.float32)
-        images = LabelledSet(
-            records, labels=empty, data=data, augment=Augment(), seed=0, cache=SampleCache(data), progress=False
-        )
         found, views = [], views_of(self.tta)
         with torch.no_grad(), tqdm(total=len(records), desc=self.name, unit="image", disable=not progress) as bar:
             for first in range(0, len(records), batch):
-                samples = [images[0, i] for i in range(first, min(first + batch, len(records)))]
-                made = images.collate(samples)
-                if isinstance(made, Exception):
-                    raise made
-                found.append(self._mean(made.images.to(self.device.torch), views))
-                bar.update(len(samples))
+                part = records[first : first + batch]
+                images = np.stack([channels_first(prepare_image(record, self.config.data)[0]) for record in part])
+                found.append(self._mean(torch.from_numpy(images).to(self.device.torch), views))
+                bar.update(len(part))
         return np.concatenate(found)
 
     def _mean(self, images: Tensor, views: Sequence[View]) -> np.ndarray:

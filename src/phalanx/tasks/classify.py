@@ -1,7 +1,10 @@
 """The classification task: labels of whole images, by a softmax (one class) or sigmoids (any number of classes)."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +150,10 @@ class Classify:
         self.epochs = as_whole(state.get("epochs"), 0, self.config.epochs)
 
     def pinned_files(self) -> dict[str, str]:
-        """The labels that are trained on: of a folder per class they are not the content of any file."""
-        labels = self.training_set.labels.numpy()
-        names = [record.name for record in self.training_set.records]
+        """The labels that are trained on, monitored and held out: of a folder per class, no file contains them."""
+        sets = [self.training_set, *self.evaluated.values()]
+        labels = np.concatenate([one.labels.numpy() for one in sets])
+        names = [record.name for one in sets for record in one.records]
         return {"labels.csv": labels_csv(names, self.config.data.classes, labels)}
 
     def adapt_weights(self, weights: dict[str, Tensor], other: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -232,13 +236,10 @@ def accuracy_of(values: Tensor, labels: Tensor, head: str, threshold: float, *, 
 
 
 def labels_csv(images: Sequence[str], classes: Sequence[str], labels: np.ndarray) -> str:
-    """A CSV of labels: image_name and a column per class with 1, 0 or, where it is not labelled, nothing."""
-    import csv
-    import io
-
+    """A CSV of labels, sorted by image: a column per class with 1, 0 or, where it is not labelled, nothing."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["image_name", *classes])
-    for image, row in zip(images, labels.tolist(), strict=True):
+    for image, row in sorted(zip(images, labels.tolist(), strict=True), key=itemgetter(0)):
         table.writerow([image, *("" if value != value else f"{value:.0f}" for value in row)])
     return text.getvalue()
