@@ -11,9 +11,10 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from phalanx.cli import main
-from phalanx.config import RUNTIME_KEYS, SegmentConfig
+from phalanx.config import RUNTIME_KEYS, ClassifyConfig, SegmentConfig
 from phalanx.config.compose import compose, split_words
 from phalanx.config.words import typed
+from phalanx.ensemble.classify import InferLabels, VoteLabels
 from phalanx.ensemble.options import EnsembleOptions, InferOptions
 
 ROOT = Path(__file__).parents[1]
@@ -64,11 +65,12 @@ def test_commands_are_accepted(page, words, capsys):
     assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
     pairs = split_words([word for word in rest if "=" in word])
+    labels = page == "classification.md"
     if command == "infer":
         pairs.pop("experiment")
-        assert typed(InferOptions, pairs)
+        assert typed(InferLabels if labels else InferOptions, pairs)
     elif command == "ensemble":
-        assert typed(EnsembleOptions, pairs)
+        assert typed(VoteLabels if labels else EnsembleOptions, pairs)
     elif command in RECIPE_COMMANDS:
         recipe = {"name": "documented"} | {
             key: value for key, value in pairs.items() if key.split(".")[0] in RECIPE_KEYS
@@ -109,9 +111,9 @@ def options(kind, before=""):
             yield f"{before}{name}", "required" if default is PydanticUndefined else default
 
 
-def documented():
+def documented(pages=GUIDES):
     """(key, default as written, whether it is marked as a runtime key) of the tables of the guides."""
-    for page in GUIDES:
+    for page in pages:
         yield from re.findall(r"(?m)^\| `([\w.]+)`( \*)? \| ([^|]*) \|", page.read_text(encoding="utf-8"))
 
 
@@ -132,13 +134,26 @@ def test_every_option_is_documented_with_its_default():
         if key not in known:
             assert key in EnsembleOptions.model_fields or key in ("data", "data.layout"), f"{key}: no such option"
             continue
-        if key != "name":  # whose default is another option
-            shown = yaml.safe_load(text)
-            want = known[key]
-            same = float(shown) == want if isinstance(want, float) else plain(shown) == plain(want)
-            same = same or text == str(want).lower()
-            assert same, f"{key}: {text} is written, {want} is the default"
-        assert mark == (key in RUNTIME_KEYS), f"{key}: '*' marks the keys that may change between two calls"
+        check_row(key, mark, text, known[key])
+
+
+def check_row(key, mark, text, want):
+    if key != "name":  # whose default is another option
+        shown = yaml.safe_load(text)
+        same = float(shown) == want if isinstance(want, float) else plain(shown) == plain(want)
+        same = same or text == str(want).lower()
+        assert same, f"{key}: {text} is written, {want} is the default"
+    assert mark == (key in RUNTIME_KEYS), f"{key}: '*' marks the keys that may change between two calls"
+
+
+def test_every_option_of_classification_is_documented_with_its_default():
+    """In its own guide those that segmentation lacks or has with another default; the others are in the others."""
+    known, others = dict(options(ClassifyConfig)), dict(options(SegmentConfig))
+    own = {key for key, value in known.items() if key not in others or others[key] != value}
+    rows = [(key, bool(mark), text) for key, mark, text in documented([ROOT / "docs" / "classification.md"])]
+    assert {key for key, _, _ in rows} == own
+    for key, mark, text in rows:
+        check_row(key, mark, text, known[key])
 
 
 TOP = [name for name, field in SegmentConfig.model_fields.items() if not sections(field.annotation)]

@@ -10,6 +10,10 @@ from pydantic import BaseModel
 from phalanx.config import (
     RUNTIME_KEYS,
     Augment,
+    ClassifyConfig,
+    ClassifyData,
+    ClassifyLoss,
+    ClassifyModel,
     Loss,
     Optim,
     SegmentConfig,
@@ -21,6 +25,7 @@ from phalanx.config import (
     validate_as,
 )
 from phalanx.config.base import RENAMED
+from phalanx.config.classify_loss import HEADS
 from phalanx.config.compose import compose, config_folder, parse_folds, split_words
 from phalanx.errors import ConfigError
 
@@ -28,6 +33,7 @@ FILES = sorted(path for path in config_folder().rglob("*.yaml") if path.parent.n
 GROUPS = [path for path in FILES if path.parent != config_folder()]
 
 
+LABELS = ("folders", "table")  # layouts
 GENERAL = [key for key in SegmentConfig.model_fields if key not in ("name", *(path.parent.name for path in FILES))]
 
 
@@ -43,9 +49,13 @@ def arrived(written, found):
 @pytest.mark.parametrize("path", GROUPS, ids=lambda path: f"{path.parent.name}={path.stem}")
 def test_every_file_composes_and_its_values_arrive(path):
     group, name = path.parent.name, path.stem
-    pairs = {group: name, "data.root": "/data"}
     values = yaml.safe_load(path.read_text()) or {}
-    if group == "model" and values.get("pointrend", "default") is None:
+    pairs = {group: name, "data.root": "/data"}
+    if group != "experiment" and task_of(group, values) == "classify":
+        pairs |= {"experiment": "brain", "name": "base"}
+        heads = HEADS[values["name"]] if group == "loss" else ("sigmoid" if group == "data" else "softmax",)
+        pairs |= {"model.head": heads[0]} | ({"loss": "bce"} if group == "data" else {})
+    elif group == "model" and values.get("pointrend", "default") is None:
         pairs["loss"] = "bce5_dice5"
     elif group == "loss" and not any("point" in stage["weights"] for stage in values["stages"]):
         pairs["model.pointrend"] = "null"
@@ -75,6 +85,15 @@ def test_an_experiment_wins_over_the_general_values():
 
 
 KINDS = {"model": SegmentModel, "loss": Loss, "augment": Augment, "optim": Optim, "data": SegmentData}
+CLASSIFY_KINDS = KINDS | {"model": ClassifyModel, "loss": ClassifyLoss, "data": ClassifyData}
+
+
+def task_of(group, values):
+    """The task of a file of a group, by the options that only one has."""
+    if group == "experiment":
+        return values.get("task", "segment")
+    only = {"model": "arch" not in values, "loss": "stages" not in values, "data": values.get("layout") in LABELS}
+    return "classify" if only.get(group) else "segment"
 
 
 def restated(values, kind, passed_over=()):
@@ -96,8 +115,11 @@ def restated(values, kind, passed_over=()):
 def test_no_file_restates_a_default(path):
     values, group = yaml.safe_load(path.read_text()), path.parent.name
     # sections of an experiment differ from the file of their group, not from the default
-    sections = () if group in KINDS else ("predict", *KINDS)
-    assert restated(values, KINDS.get(group, SegmentConfig), sections) == []
+    sections = () if group in KINDS else ("task", "predict", *KINDS)
+    kinds, whole = (
+        (CLASSIFY_KINDS, ClassifyConfig) if task_of(group, values or {}) == "classify" else (KINDS, SegmentConfig)
+    )
+    assert restated(values, kinds.get(group, whole), sections) == []
 
 
 def test_config_yaml_states_choices_alone():

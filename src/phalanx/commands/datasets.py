@@ -8,7 +8,10 @@ from ..errors import ConfigError
 from .args import split_places, switch
 
 if TYPE_CHECKING:  # slow to load
-    from ..config import SegmentConfig
+    import pandas as pd
+
+    from ..config import Data, SegmentConfig
+    from ..data.records import Record
     from ..data.selection import Selection
 
 PHANTOM = """\
@@ -53,7 +56,8 @@ Draws folds grouped by patient and writes them to a file for data.folds_file=FIL
 file. Prints the images, the patients and the fraction of each stratum per fold.
 
   stratify=A,B           balance the folds by these: sex, age, height, weight of the metadata sheet, and rotated, which
-                         is measured on the annotations; numbers are split into thirds, missing values are a stratum
+                         is measured on the annotations; numbers are split into thirds, missing values are a stratum.
+                         Of images with labels: stratify=label, by the classes that an image has
 """
 
 
@@ -70,7 +74,6 @@ def folds(words: Sequence[str]) -> None:
     columns = [name.strip() for name in pairs.pop("stratify", "").split(",") if name.strip()]
     config = compose(pairs)
 
-    from ..config import SegmentData
     from ..data import folds as folding
     from ..data.quarantine import kept_records
     from ..data.root import resolve_root
@@ -79,19 +82,29 @@ def folds(words: Sequence[str]) -> None:
     records = kept_records(data)
     named = None
     if columns:
-        from ..data.attributes import read_attributes, strata
-
-        if not isinstance(data, SegmentData):
-            raise ConfigError(
-                f"stratify={','.join(columns)}: only for task=segment, whose layouts have a metadata sheet"
-            )
-        named = strata(read_attributes(records, data, columns))
+        named = _strata(records, data, columns)
         drawn = folding.draw_stratified(records, config.folds, config.seed, named)
     else:
         drawn = folding.draw(records, config.folds, config.seed)
     table = folding.balance(records, drawn, config.folds, named)
     folding.write(out, records, drawn)
     print(table)
+
+
+def _strata(records: "Sequence[Record]", data: "Data", columns: list[str]) -> "pd.DataFrame":
+    """What folds are balanced by, as text by image and column. Raises ConfigError for columns that a task has not."""
+    from ..config import ClassifyData, SegmentData
+
+    if isinstance(data, SegmentData):
+        from ..data.attributes import read_attributes, strata
+
+        return strata(read_attributes(records, data, columns))
+    assert isinstance(data, ClassifyData)
+    if columns != ["label"]:
+        raise ConfigError(f"stratify={','.join(columns)}: images with labels are balanced by stratify=label")
+    from ..data.labels import label_strata
+
+    return label_strata(records, data)
 
 
 EDA = """\

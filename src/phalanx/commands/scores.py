@@ -19,6 +19,15 @@ phalanx score FILE.csv [TRUTH] [key=value ...] [json=FILE] [partial=true]
   spacing=0.14           mm per pixel, to report these in mm as well
   json=FILE              write all numbers
   partial=true           FILE contains only some of the images, as an out-of-fold CSV does; score those
+
+A CSV of probabilities (image_name and a column per class) is scored as a classification:
+
+  TRUTH                  a CSV of labels, or a folder with one folder per class
+  data.table.image= data.table.group= data.table.label=   columns of that CSV; data.folders.group_pattern= of the names
+  head=softmax|sigmoid   of a CSV without sidecar
+  threshold=0.5          of sigmoids
+  healthy=CLASS          also scores any disease against healthy
+  prevalence=.25,.1,.0001   predictive values where this fraction is ill
 """
 
 

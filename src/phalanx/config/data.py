@@ -18,7 +18,8 @@ class Phantom(Strict):
     patients: Annotated[int, Field(ge=1, le=100_000)] = 80
     size: Annotated[int, Field(ge=128, le=2048)] = 512
     seed: Seed = 0
-    options: dict[str, bool | int | float] = {}  # others of this kind, such as marked=0.5 of ultrasound
+    # others of this kind, such as marked=0.5 of ultrasound
+    options: dict[str, Annotated[float, Field(ge=0, le=1_000_000)]] = {}
 
 
 class Data(Strict):

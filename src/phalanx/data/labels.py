@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from ..runtime.spelling import nfc
 from . import records
 from .digests import State, state_of
 from .records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MISSING = {"", "-", "na", "n/a", "nan", "none", "null", "unknown", "?"}  # cells of a class that is not labelled
 TRUTHS = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0}
@@ -44,6 +47,16 @@ def label_row(record: Record, data: ClassifyData) -> Labels:
     if data.layout == "folders":
         return _one_hot([nfc(record.labels.name)], data.classes)
     return table_of(record.labels, data)[record.name].labels
+
+
+def label_strata(found: Sequence[Record], data: ClassifyData) -> "pd.DataFrame":
+    """Text by image name, one column per class: with, without or not labelled; what stratified folds balance."""
+    import pandas as pd
+
+    words = np.array(["without", "with", "not labelled"])
+    labels = np.nan_to_num(labels_of(found, data), nan=2.0).astype(int)
+    columns = {name: [f"{word} {name}" for word in words[labels[:, i]]] for i, name in enumerate(data.classes)}
+    return pd.DataFrame(columns, index=[record.name for record in found])
 
 
 def _one_hot(names: Collection[str], classes: Sequence[str]) -> Labels:

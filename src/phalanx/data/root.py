@@ -34,6 +34,7 @@ def resolve_root(data: Set) -> Set:
         raise ConfigError(
             f"data.phantom.options.{unknown[0]}: no such option{nearest(unknown[0], kind.options.model_fields)}"
         )
+    options = {key: int(value) if value.is_integer() else value for key, value in phantom.options.items()}
     if root.is_dir():
         kind.clear_left(root)
     else:
@@ -41,7 +42,7 @@ def resolve_root(data: Set) -> Set:
         waiting = False
         while not root.is_dir():
             try:
-                kind.make(root, patients=phantom.patients, size=phantom.size, seed=phantom.seed, **phantom.options)
+                kind.make(root, patients=phantom.patients, size=phantom.size, seed=phantom.seed, **options)
             except Held:
                 if not waiting:
                     print(f"{root}: another process is making it; waiting", flush=True)
