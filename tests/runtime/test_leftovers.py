@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -14,6 +15,7 @@ from phalanx.cli import main
 from phalanx.data.root import resolve_root
 from phalanx.errors import OutputError
 from phalanx.phantom import hand
+from phalanx.phantom.dataset import remove_set
 from phalanx.runtime import leftovers
 from phalanx.runtime.files import Replacement, remove_tree, write_text
 from phalanx.runtime.leftovers import Held, clear, temporary_folder, work_folder
@@ -125,7 +127,7 @@ def test_without_locks_nothing_is_taken_for_left_behind(tmp_path, monkeypatch):
 def test_a_work_folder_is_one_processs_and_the_next_one_clears_it(tmp_path, start):
     out = tmp_path / "set"
     maker = start(MAKE, out)
-    remove = hand._remove
+    remove = partial(remove_set, files=hand.FILES)
     with pytest.raises(Held, match="another process is making it"), work_folder(out, remove):
         pass
     assert (tmp_path / ".set.part" / "train").is_dir()

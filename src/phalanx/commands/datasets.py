@@ -27,19 +27,21 @@ Makes a synthetic data set of hand X-rays with overlapping bones.
 
 def phantom(words: Sequence[str]) -> None:
     """``phalanx phantom``."""
+    from ..phantom.kinds import KINDS
+
     places, pairs = split_places(words)
-    if places != ["hand"]:
-        raise ConfigError(f"{' '.join(places) or 'nothing'}: expected: phalanx phantom hand out=DIR ...")
+    if len(places) != 1 or places[0] not in KINDS:
+        raise ConfigError(f"{' '.join(places) or 'nothing'}: expected: phalanx phantom {'|'.join(KINDS)} out=DIR ...")
     if "out" not in pairs:
         raise ConfigError("out=DIR: missing; name the folder to make")
 
     from ..config.words import typed
-    from ..phantom.hand import HandOptions, make_hands
 
-    options = typed(HandOptions, pairs)
-    make_hands(**dict(options))
+    kind = KINDS[places[0]]
+    options = typed(kind.options, pairs)
+    kind.make(**dict(options))
     print(
-        f"{options.out}: made; train on it with: bash train.sh data=hand data.root={options.out} "
+        f"{options.out}: made; train on it with: bash train.sh data={places[0]} data.root={options.out} "
         f"data.size={options.size}"
     )
 

@@ -6,8 +6,6 @@ number of workers. What was planted (rings, noise bands, wrong annotations, ...)
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .. import __version__
-from ..config import Strict
-from ..errors import ConfigError, DataError
-from ..runtime.files import remove_tree
-from ..runtime.leftovers import clear_work, work_folder
-from ..runtime.processes import cores, process_map
+from . import dataset
 from .anatomy import CANVAS, HAND_CLASSES, Hand, cut_below, pose_hand, rotation
+from .dataset import Order, PhantomOptions, check_fraction, make_patients, new_set, write_manifest, write_png
 from .faults import add_metal, add_noise_band, draw_faults
 from .patients import Patient, draw_patients, write_sheet
 from .tissue import draw_flesh, flesh_path
@@ -41,15 +35,8 @@ WRONG = {
 }
 
 
-class HandOptions(Strict):
-    """Options of ``phantom hand``; see :func:`make_hands`, which refuses impossible values."""
-
-    out: Path
-    patients: int = 80
-    size: int = 512
-    seed: int = 0
-    test_patients: int | None = None
-    workers: int | None = None
+class HandOptions(PhantomOptions):
+    """Options of ``phantom hand``; see :func:`make_hands`."""
 
 
 def make_hands(
@@ -83,73 +70,19 @@ def make_hands(
         ConfigError: an impossible argument. DataError: ``out`` exists or cannot be written. Held: another process is
             making it. OutputError: something is in the way of the folder in which it is made.
     """
-    out = Path(out)
-    test_patients = max(1, patients // 4) if test_patients is None else test_patients
-    workers = cores() if workers is None else workers
-    _check(patients, size, seed, test_patients, rotated_test, workers)
-    if out.exists() or out.is_symlink():
-        clear_left(out)
-        raise DataError(f"{out}: exists already; remove it, or give another folder (out=)")
-    people = draw_patients(patients, test_patients, rotated_test, seed)
-    with _begun(out) as work:
-        images = _make_all(people, _wrong_annotations(patients, seed), size, seed, work, workers, progress)
+    order = Order("hand", patients, size, seed, test_patients, workers, progress, SIZES)
+    check_fraction("rotated_test", rotated_test)
+    people = draw_patients(patients, order.tested, rotated_test, seed)
+    with new_set(Path(out), FILES) as work:
+        make = partial(_make_patient, wrong=_wrong_annotations(patients, seed), size=size, seed=seed, work=work)
+        images = make_patients(make, people, order, "hands")
         write_sheet(people, seed, work / "meta_data.xlsx")
-        manifest = {
-            "kind": "hand",
-            "version": __version__,
-            "seed": seed,
-            "size": size,
-            "patients": {"train": patients, "test": test_patients},
-            "rotated_test": rotated_test,
-            "classes": list(HAND_CLASSES),
-            "images": images,
-        }
-        (work / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        try:
-            work.rename(out)
-        except OSError:
-            raise DataError(f"{out}: appeared while the set was written; remove it and start again") from None
-    return manifest
-
-
-@contextmanager
-def _begun(out: Path) -> Iterator[Path]:
-    """The folder in which a set is made. Raises DataError if it cannot be made or written; Held, OutputError."""
-    written = False
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with work_folder(out, _remove) as work:
-            written = True
-            yield work
-    except OSError as error:
-        if written:
-            raise DataError(f"{out}: cannot be written ({error.strerror}); free some space and start again") from None
-        raise DataError(f"{out}: cannot be made ({error.strerror}); give a folder you may write to (out=)") from None
-
-
-def _remove(folder: Path) -> None:
-    remove_tree(folder, lambda path: FILES.fullmatch(path) is not None)
+        return write_manifest(work, order, {"rotated_test": rotated_test}, HAND_CLASSES, images)
 
 
 def clear_left(out: Path) -> None:
-    """Removes what is left of a process that was killed when it had made a set and nothing more was to do."""
-    clear_work(out, _remove)
-
-
-def _check(patients: int, size: int, seed: int, test_patients: int, rotated_test: float, workers: int) -> None:
-    """Refuses impossible arguments, naming them."""
-    low, high = SIZES
-    for name, value, minimum, maximum in (
-        ("patients", patients, 1, 99_999),
-        ("size", size, low, high),
-        ("seed", seed, 0, 2**63),
-        ("test_patients", test_patients, 1, 99_999),
-        ("workers", workers, 1, 1024),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-            raise ConfigError(f"{name}={value!r}: must be a whole number from {minimum} to {maximum}")
-    if not 0 <= rotated_test <= 1:
-        raise ConfigError(f"rotated_test={rotated_test!r}: must be a fraction from 0 to 1")
+    """See :func:`.dataset.clear_left`."""
+    dataset.clear_left(out, FILES)
 
 
 def _wrong_annotations(patients: int, seed: int) -> dict[tuple[int, int], str]:
@@ -158,21 +91,6 @@ def _wrong_annotations(patients: int, seed: int) -> dict[tuple[int, int], str]:
     count = max(round(WRONG_FRACTION * images), int(images >= WRONG_FROM))
     chosen = np.random.default_rng([seed, 4]).permutation(images)[: count * len(WRONG)]
     return {(int(i) // 2, int(i) % 2): kind for i, kind in zip(chosen, sorted(WRONG) * count, strict=True)}
-
-
-def _make_all(
-    people: list[Patient],
-    wrong: dict[tuple[int, int], str],
-    size: int,
-    seed: int,
-    work: Path,
-    workers: int,
-    progress: bool,
-) -> list[dict[str, Any]]:
-    """All images, in one process or several; the manifest rows in the order of the patients."""
-    make = partial(_make_patient, wrong=wrong, size=size, seed=seed, work=work)
-    made = process_map(make, people, workers=workers, name="hands", unit="patient", progress=progress)
-    return [row for rows in made for row in rows]
 
 
 def _make_patient(
@@ -198,7 +116,7 @@ def _make_patient(
             add_noise_band(image, rng)
         kind = wrong.get((person.index, number)) if person.split == "train" else None
         split = work / person.split
-        _write_png(image, split / "DCM" / person.group / f"{name}.png")
+        write_png(image, split / "DCM" / person.group / f"{name}.png")
         answers = split / ("outputs_json" if person.split == "train" else "answers_json") / person.group
         answers.mkdir(parents=True, exist_ok=True)
         labels = WRONG[kind] if kind else {}
@@ -232,8 +150,3 @@ def annotate(hand: Hand, size: int, labels: dict[str, str]) -> list[dict[str, An
         values = points[keep].astype(int) if size >= 1024 else points[keep]
         items.append({"label": labels.get(name, name), "points": values.tolist()})
     return items
-
-
-def _write_png(image: np.ndarray, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes())

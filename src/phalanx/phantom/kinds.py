@@ -1,0 +1,26 @@
+"""The kinds of synthetic sets by name, as ``phalanx phantom KIND`` and ``data.phantom.kind`` take them."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import hand
+from .dataset import PhantomOptions, clear_left
+
+
+class Kind(NamedTuple):
+    """``options``: of the command line, keyword arguments of ``make``; ``files``: see :func:`.dataset.new_set`."""
+
+    options: type[PhantomOptions]
+    make: Callable[..., dict[str, Any]]
+    files: re.Pattern[str]
+
+    def clear_left(self, out: Path) -> None:
+        """See :func:`.dataset.clear_left`."""
+        clear_left(out, self.files)
+
+
+KINDS = {
+    "hand": Kind(hand.HandOptions, hand.make_hands, hand.FILES),
+}
