@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import hand
+from . import hand, ultrasound
 from .dataset import PhantomOptions, clear_left
 
 
@@ -23,4 +23,5 @@ class Kind(NamedTuple):
 
 KINDS = {
     "hand": Kind(hand.HandOptions, hand.make_hands, hand.FILES),
+    "ultrasound": Kind(ultrasound.UltrasoundOptions, ultrasound.make_ultrasound, ultrasound.FILES),
 }
