@@ -128,9 +128,8 @@ def _make_image(person: Patient, shot: Shot, exam: Exam, size: int, seed: int, w
     screen = make_screen(shot, exam, size, np.random.SeedSequence(scene), rng)
     decorate(screen, exam, rng, minute=5 + 2 * shot.number)
     clean = reduce(screen.grey, size)
-    regions = screen.regions[(len(screen.regions) // size) // 2 :: len(screen.regions) // size][
-        :, (len(screen.regions) // size) // 2 :: len(screen.regions) // size
-    ]
+    step = len(screen.regions) // size
+    regions = np.ascontiguousarray(screen.regions[step // 2 :: step, step // 2 :: step])
     areas = {organ: int(np.count_nonzero(regions & (1 << k))) for k, organ in enumerate(ORGANS) if organ in shot.organs}
     image, marks = clean, []
     if shot.marked:
@@ -153,7 +152,7 @@ def _make_image(person: Patient, shot: Shot, exam: Exam, size: int, seed: int, w
         "organs": areas,
         "largest": max(areas, key=lambda organ: areas[organ], default=None),
         "ambiguous": not shot.organs,
-        "decoys": list(shot.decoys),
+        "decoys": screen.decoys,
         "marks": marks,
         "repeat": shot.repeat,
         "wrong_label": list(shot.written) if shot.written != shot.organs else None,
@@ -180,6 +179,7 @@ def make_screen(
     groups = _panels(shot, shared)
     places = layout(len(groups), len(screen.grey))
     for place, (organs, decoy) in zip(places, groups, strict=True):
+        screen.decoys += [decoy] if decoy else []
         if organs == ("3D",) or decoy == "blurred_volume":
             inner = np.random.default_rng(shared.integers(2**63))
             show_volume(screen, place, exam, inner, rng, has_face=decoy is None)

@@ -85,14 +85,26 @@ def abdomen(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Gene
         stomach = blob(at(rng.uniform(-0.05, 0.14), rng.uniform(0.40, 0.52)), (size * r * rng.uniform(1.1, 1.7), size * r), turn + rng.uniform(-50, 50), rng, 0.07)
         canvas.fill(shrink(stomach, 1 + 0.8 / (size * r)), SOFT._replace(echo=-4, impedance=0.6))
         canvas.fill(stomach, FLUID)
-    first, bend = rng.uniform(0.45, 0.66), rng.uniform(0.08, 0.22)
-    path = curve([at(-first, 0.04), at(-first + 0.2, 0.02), at(-0.14, -0.02), at(-0.04, -0.14), at(-0.05, -0.14 - bend)], 40)
-    thick = r * rng.uniform(0.085, 0.12)
-    canvas.stroke(path, thick + 1.8, SOFT._replace(echo=-3, impedance=0.75))
-    canvas.stroke(path, thick, BLOOD)
+    for _ in range(int(rng.integers(3, 9))):  # veins of the liver
+        spot, long = at(rng.uniform(-0.6, 0.2), rng.uniform(-0.7, 0.15)), r * rng.uniform(0.02, 0.12)
+        canvas.fill(blob(spot, (long, r * rng.uniform(0.012, 0.03)), rng.uniform(0, 180), rng, 0.2), BLOOD._replace(echo=-26, impedance=0.25))
+    _vein(canvas, at, r, rng)
     if rng.random() < 0.35:
         canvas.fill(blob(at(-0.36, -0.36), (0.15 * r, 0.055 * r), turn + 25 * side, rng, 0.05), FLUID)
     canvas.measures.append(Measure("AC", "AC", centre=outline.mean(axis=0), axes=(r, r * flat), angle=turn))
+
+
+def _vein(canvas: Canvas, at, r: float, rng: np.random.Generator) -> None:  # type: ignore[no-untyped-def]
+    """The umbilical vein, from the third in front, bent to the right where it joins the portal sinus."""
+    first, bend, sway = rng.uniform(0.40, 0.66), rng.uniform(0.05, 0.24), rng.normal(0, 0.05)
+    path = curve([at(-first, 0.04 + sway), at(-first + 0.2, 0.02), at(-0.14, -0.02), at(-0.04, -0.13), at(-0.05 + sway, -0.14 - bend)], 40)
+    t = np.linspace(0, 1, len(path))
+    wide = r * rng.uniform(0.035, 0.055) * (0.55 + 0.75 * np.exp(-(((t - rng.uniform(0.5, 0.75)) / 0.3) ** 2)))
+    normal = np.gradient(path, axis=0)[:, ::-1] * (1, -1)
+    normal /= np.maximum(np.hypot(*normal.T), 1e-9)[:, None]
+    for extra, tissue in ((0.55, SOFT._replace(echo=-5, impedance=0.55)), (0.0, BLOOD)):
+        side = normal * (wide + extra)[:, None]
+        canvas.fill(np.concatenate([path + side, (path - side)[::-1]]), tissue)
 
 
 def ribs(canvas: Canvas, outline: np.ndarray, factor: float, rng: np.random.Generator, count: int) -> None:
@@ -106,12 +118,12 @@ def ribs(canvas: Canvas, outline: np.ndarray, factor: float, rng: np.random.Gene
 
 def _spine(canvas: Canvas, at, r: float, turn: float, rng: np.random.Generator) -> None:  # type: ignore[no-untyped-def]
     """Three centres of ossification around the canal."""
-    size = r * rng.uniform(0.06, 0.09)
+    size = r * rng.uniform(0.045, 0.07)
     bone = BONE._replace(loss=rng.uniform(1.2, 2.6), impedance=3.5)
     canvas.fill(blob(at(0.73, 0), (0.13 * r, 0.13 * r), turn, rng), SOFT._replace(echo=-6))
     canvas.fill(blob(at(0.755, 0), (0.05 * r, 0.05 * r), turn, rng), FLUID)
     for back, left, long in ((0.62, 0.0, 1.25), (0.80, 0.12, 1.0), (0.80, -0.12, 1.0)):
-        canvas.fill(blob(at(back, left), (size * 0.75, size * long), turn + 200 * left, rng, 0.15), bone)
+        canvas.fill(blob(at(back, left), (size * rng.uniform(0.5, 0.8), size * long), turn + 200 * left + rng.normal(0, 12), rng, 0.25), bone._replace(echo=rng.uniform(6, 13)))
 
 
 def head(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generator) -> None:
@@ -188,11 +200,11 @@ def thigh(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Genera
 
     girth = length * rng.uniform(0.22, 0.30)
     hip, knee = girth * rng.uniform(1.15, 1.5), girth * rng.uniform(0.62, 0.8)
-    upper = [(-half * 1.75, -hip), (-half, -hip * 0.95), (0, -girth), (half, -knee), (half * 1.5, -knee * 1.05), (half * 1.85, -knee * 0.7)]
+    upper = [(-half * 2.5, -hip * 0.3), (-half * 2.2, -hip * 1.05), (-half * 1.3, -hip), (0, -girth), (half, -knee), (half * 1.6, -knee * 1.05), (half * 2.0, -knee * 0.55)]
     lower = [(x, -y * rng.uniform(0.92, 1.1)) for x, y in reversed(upper)]
     skin = place(curve([*upper, *lower, upper[0]], 80), centre, turn)
-    canvas.fill(skin, SKIN._replace(echo=-2))
-    canvas.fill(shrink(skin, 1 - 1.0 / girth), FAT._replace(echo=-7))
+    canvas.fill(skin, SKIN._replace(echo=-5, impedance=0.8))
+    canvas.fill(shrink(skin, 1 - 0.8 / girth), FAT._replace(echo=-7))
     muscle = MUSCLE._replace(echo=-12 + rng.normal(0, 1.5))
     canvas.fill(shrink(skin, 1 - rng.uniform(2.0, 4.5) / girth), muscle)
     for _ in range(int(rng.integers(5, 11))):  # sheaths between the muscles run along the bone
@@ -210,4 +222,5 @@ def thigh(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Genera
     canvas.fill(place(np.concatenate(edge), centre, turn), BONE._replace(echo=15, loss=rng.uniform(4.0, 8.0)))
     fore = place(curve([(-half * 1.2, -girth * 1.02), (0, -girth), (half * 1.2, -knee), (half * 1.2, knee), (0, girth), (-half * 1.2, girth * 1.02), (-half * 1.2, -girth * 1.02)], 60), centre, turn)
     canvas.mark(fore, "FL")
-    canvas.measures.append(Measure("FL", "FL", ends=np.array([at(-half, 0), at(half, 0)])))
+    lift = 0.25 * math.copysign(1, math.cos(math.radians(turn)))  # to the bright side, which is towards the probe
+    canvas.measures.append(Measure("FL", "FL", ends=np.array([at(-half, -thick * lift), at(half, -thick * lift)])))

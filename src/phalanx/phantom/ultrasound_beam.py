@@ -104,7 +104,7 @@ class Settings:
 
 @lru_cache(maxsize=1)
 def _tiles() -> np.ndarray:
-    """Endless textures of unit spread, float32[3, TILE, TILE]: fine, middle and coarse patches."""
+    """Textures of unit spread that repeat each TILE pixels, float32[3, 4 TILE, 5 TILE]: fine, middle, coarse patches."""
     rng = np.random.default_rng(20240229)
     spectrum = np.fft.rfft2(rng.standard_normal((3, TILE, TILE)))
     frequency = np.hypot(np.fft.fftfreq(TILE)[:, None], np.fft.rfftfreq(TILE)[None])
@@ -112,14 +112,13 @@ def _tiles() -> np.ndarray:
     for plane, period in zip(spectrum, (7.0, 17.0, 60.0), strict=True):
         tile = np.fft.irfft2(plane * np.exp(-((np.log(np.maximum(frequency, 1e-4) * period) / 0.6) ** 2)))
         tiles.append(tile / tile.std())
-    return np.array(tiles, np.float32)
+    return np.tile(np.array(tiles, np.float32), (1, 4, 5))
 
 
 def tile(number: int, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A random part of an endless texture, float32[shape]."""
+    """A random part of an endless texture, float32[shape], at most 3 x 4 TILE; read only."""
     y, x = rng.integers(0, TILE, 2)
-    rows, columns = (np.arange(shape[0]) + y) % TILE, (np.arange(shape[1]) + x) % TILE
-    return _tiles()[number][rows[:, None], columns]
+    return _tiles()[number, y : y + shape[0], x : x + shape[1]]
 
 
 def ripple(canvas: Canvas, rng: np.random.Generator, amplitude: float) -> None:

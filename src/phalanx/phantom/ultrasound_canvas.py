@@ -45,9 +45,9 @@ LIVER = Tissue(-8, 0.38, 0.0, 1.6)
 GUT = Tissue(-4, 0.5, 0.02, 4.5)
 LUNG = Tissue(-3, 0.45, 0.0, 2.0)
 BRAIN = Tissue(-19, 0.3, -0.02, 2.6)
-CARTILAGE = Tissue(-24, 0.4, 0.0, 1.0)
+CARTILAGE = Tissue(-19, 0.4, 0.0, 1.0)
 BONE = Tissue(13, 5.0, 3.2, 1.5)
-SKULL = Tissue(14, 4.2, 0.9, 1.5)
+SKULL = Tissue(8, 5.0, 0.9, 1.5)
 AIR = Tissue(2, 3.5, 2.2, 4.0)
 
 

@@ -100,12 +100,18 @@ def skull_base(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.G
     canvas.fill(shrink(outline, 1 + 2 / b), SOFT._replace(echo=-9, impedance=0.5))
     canvas.fill(outline, SKULL._replace(loss=rng.uniform(0.4, 0.8)))
     canvas.fill(shrink(outline, 1 - rng.uniform(1.6, 2.6) / b), BRAIN._replace(echo=rng.uniform(-19, -13), mottle=3.5))
-    bright = BONE._replace(echo=rng.uniform(2, 8), impedance=rng.uniform(1.4, 2.8), loss=0.8)
+    bright = BONE._replace(echo=rng.uniform(-2, 6), impedance=rng.uniform(0.9, 2.2), loss=0.5, mottle=5)
+    for _ in range(int(rng.integers(5, 12))):  # bone and folds that the plane grazes
+        spot = at(*rng.uniform(-0.62, 0.62, 2))
+        patch = blob(spot, (rng.uniform(0.06, 0.2) * a, rng.uniform(0.04, 0.14) * b), rng.uniform(0, 180), rng, 0.25)
+        canvas.fill(patch, GUT._replace(echo=rng.uniform(-20, -7), mottle=4))
     if rng.random() < 0.5:
         for side in (-1, 1):
-            for end in (0.55, -0.5):
-                wing = curve([at(0.04, 0.08 * side), at(end * 0.5, 0.36 * side), at(end, 0.72 * side)], 20)
-                canvas.stroke(wing, rng.uniform(1.2, 2.6), bright)
+            for end, thick in ((0.55, 0.7), (-0.5, 1.0)):
+                far, bend = rng.uniform(0.6, 0.8) * side, rng.normal(0, 0.08)
+                wing = curve([at(end * 0.22, 0.12 * side), at(end * 0.6 + bend, 0.36 * side), at(end, far)], 20)
+                for k in range(0, 18, 3):
+                    canvas.stroke(wing[k : k + 4], thick * rng.uniform(0.6, 2.6), bright)
     else:
         for side in (-1, 1):
             eye = blob(at(0.5, 0.42 * side), (0.2 * a, 0.26 * b), turn, rng, 0.03)
@@ -141,26 +147,27 @@ def rib_cage(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Gen
     canvas.fill(outline, SKIN)
     canvas.fill(shrink(outline, 0.94), MUSCLE)
     canvas.fill(shrink(outline, 0.88), LUNG._replace(echo=-8))
-    gap = rng.uniform(0.13, 0.18)
-    for k in range(-4, 5):
+    gap = rng.uniform(0.19, 0.26)
+    for k in range(-3, 4):
         x = k * gap
         edge = place(np.array([[x * half, -0.86 * girth * math.sqrt(max(1 - x * x, 0.1))]]), centre, turn)[0]
-        canvas.fill(blob(edge, (rng.uniform(1.6, 2.6), rng.uniform(0.9, 1.4)), turn, rng, 0.1), BONE._replace(loss=rng.uniform(2, 4)))
+        canvas.fill(blob(edge, (rng.uniform(1.6, 2.6), rng.uniform(0.9, 1.4)), turn, rng, 0.1), BONE._replace(loss=rng.uniform(4, 8)))
     canvas.fill(blob(centre + (0.3 * half, 0.1 * girth), (0.3 * half, 0.34 * girth), rng.normal(0, 30), rng, 0.1), WALL._replace(echo=-10))
 
 
 def backbone(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generator) -> None:
     """A spine cut lengthwise: two rows of bright dots in a long trunk."""
-    half, girth, turn = waist(week) / 4.6, waist(week) / 9, rng.normal(0, 10)
-    outline = blob(centre, (half * 1.15, girth), turn, rng, 0.04)
-    canvas.fill(outline, SKIN)
-    canvas.fill(shrink(outline, 0.94), MUSCLE._replace(echo=-10))
+    half, girth, turn = waist(week) / 4.6, waist(week) / 8, rng.normal(0, 10)
+    outline = blob(centre + (0, 0.5 * girth), (half * 1.9, girth * 1.4), turn, rng, 0.05)
+    canvas.fill(outline, SKIN._replace(echo=-3))
+    canvas.fill(shrink(outline, 0.95), MUSCLE._replace(echo=-10))
+    canvas.fill(blob(centre + (0, 0.8 * girth), (half * 1.5, girth * 0.8), turn, rng, 0.08), LUNG._replace(echo=rng.uniform(-10, -5)))
     bend, apart, step = rng.uniform(-0.12, 0.12) * girth, girth * rng.uniform(0.16, 0.24), rng.uniform(3.2, 4.4) * week / 26
     for x in np.arange(-half, half, step):
         for sign in (-1, 1):
             local = np.array([[x, -0.25 * girth + bend * (1 - (x / half) ** 2) * 3 + sign * apart]])
-            dot = blob(place(local, centre, turn)[0], (step * 0.3, step * 0.2), turn, rng, 0.15)
-            canvas.fill(dot, BONE._replace(loss=rng.uniform(0.8, 2.0), impedance=3.2))
+            dot = blob(place(local, centre, turn)[0], (step * rng.uniform(0.2, 0.32), step * rng.uniform(0.1, 0.2)), turn, rng, 0.2)
+            canvas.fill(dot, BONE._replace(echo=rng.uniform(4, 11), loss=rng.uniform(0.8, 2.0), impedance=rng.uniform(1.2, 3)))
 
 
 def limbs(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generator) -> None:

@@ -43,7 +43,11 @@ def face(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     v = (-(x - left) * math.sin(turn) + (y - up) * math.cos(turn)) / scale
     wide = rng.uniform(0.72, 0.84)
     jaw = 1 - 0.16 * np.clip(v, 0, 1) ** 2
-    inside = 1 - (u / (wide * jaw)) ** 2 - v**2
+    uneven = np.ones_like(u)
+    for order in (2, 3, 4, 5):
+        uneven += np.float32(rng.normal(0, 0.05 / order)) * np.cos(order * np.arctan2(v, u) + rng.uniform(0, 6))
+    uneven += 0.02 * cv2.GaussianBlur(tile(2, u.shape, rng), (0, 0), 3)
+    inside = uneven - (u / (wide * jaw)) ** 2 - (v / np.where(v < 0, np.float32(rng.uniform(0.8, 0.95)), 1)) ** 2
     height = 0.72 * np.sqrt(np.maximum(inside, 0))
     strength = rng.uniform(1.0, 1.6)
     for across, down, up_, sx, sy in FEATURES:
@@ -58,7 +62,7 @@ def face(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     surface = _join(surface, _capsule(neck, neck + rng.normal(0, 0.3, 2) + (0, 0.4), rng.uniform(0.35, 0.55), -0.2))
     if rng.random() < 0.5:
         surface = _hand(surface, np.array([left, up]), scale, rng)
-    around = _surroundings(rng, rng.uniform(0.7, 1.0))
+    around = _surroundings(rng, rng.uniform(0.62, 0.95), left, up)
     fetus = (surface > FLOOR) & (surface >= around)
     return _shade(_join(surface, around), rng, rng.uniform(0.2, 0.8)), fetus
 
@@ -109,12 +113,14 @@ def _hand(surface: np.ndarray, middle: np.ndarray, scale: float, rng: np.random.
     return surface
 
 
-def _surroundings(rng: np.random.Generator, distance: float) -> np.ndarray:
-    """Ragged tissue around a hollow of about ``distance``."""
+def _surroundings(rng: np.random.Generator, distance: float, left: float = 0.0, up: float = 0.0) -> np.ndarray:
+    """Ragged tissue around a hollow of about ``distance`` with its middle at ``left``, ``up``; higher than a face here and
+    there."""
     x, y = _plane()
-    radius = np.hypot(x * rng.uniform(0.8, 1.1), y * rng.uniform(0.8, 1.1))
+    radius = np.hypot((x - left) * rng.uniform(0.8, 1.1), (y - up) * rng.uniform(0.8, 1.1))
+    radius = radius + np.float32(rng.normal(0, 0.14)) * (x - left) + np.float32(rng.normal(0, 0.14)) * (y - up)
     rough = 0.32 * cv2.GaussianBlur(tile(2, (SIDE, SIDE), rng), (0, 0), 9) * 2.6 + 0.03 * tile(1, (SIDE, SIDE), rng)
-    height = -0.6 + 0.8 * (radius - distance) + 0.55 * rough
+    height = -0.5 + 1.3 * (radius - distance) + 0.55 * rough
     there = (radius + 0.5 * rough > distance) & (height > FLOOR)
     return np.where(there, np.minimum(height, 0.45), FLOOR).astype(np.float32)
 
@@ -131,6 +137,6 @@ def _shade(surface: np.ndarray, rng: np.random.Generator, rough: float) -> np.nd
     light = np.maximum((-dx * aside + dy * above + 1.0) / (norm * math.sqrt(aside**2 + above**2 + 1)), 0)
     hollow = np.clip((height - cv2.GaussianBlur(height, (0, 0), 8)) / 8, -0.7, 0.3)
     depth = np.clip(0.72 + 0.0062 * height, 0.16, 1.05)
-    grey = (0.10 + 0.72 * light**1.5 + 0.10 * (1 / norm) ** 6 + 0.55 * hollow) * depth
+    grey = (0.06 + 0.66 * light**1.8 + 0.07 * (1 / norm) ** 6 + 0.5 * hollow) * depth
     grey *= 1 + 0.05 * tile(0, surface.shape, rng)
     return np.clip(grey * np.clip(1.6 * there - 0.5, 0, 1), 0, 1).astype(np.float32)

@@ -52,18 +52,18 @@ MACHINES = (
     ),
     Machine(
         "old", (Probe("curved", 58, 62), Probe("linear", width=105)),
-        Settings(axial=0.5, lateral=0.85, compound=False, smooth=0.1, range=48, contrast=0.4, noise=-27, tgc=3, haze=-26),
-        0.84, 0.12, 16, 235, 0.027, ("top", "right", "bottom"), "right", "left", "+", False, "bottom-left", "mm",
+        Settings(axial=0.4, lateral=0.66, compound=False, smooth=0.55, range=48, contrast=0.4, noise=-27, tgc=3, haze=-26),
+        0.84, 0.12, 16, 235, 0.027, ("top", "right", "bottom"), "left", "right", "+", False, "bottom-left", "mm",
     ),
     Machine(
         "portable", (Probe("curved", 18, 78), Probe("curved", 62, 58)),
-        Settings(axial=0.42, lateral=0.8, compound=False, smooth=0.35, range=54, contrast=0.1, gamma=0.85, noise=-29, contact=11),
+        Settings(axial=0.38, lateral=0.62, compound=True, smooth=0.3, range=54, contrast=0.1, gamma=0.85, noise=-29, contact=11),
         0.92, 0.05, 22, 200, 0.024, ("left",), "right", "none", "x", False, "top-right", "cm",
     ),
     Machine(
         "premium", (Probe("curved", 55, 72), Probe("flat", 85, 56)),
         Settings(axial=0.24, lateral=0.42, smooth=0.65, range=68, contrast=0.7, sharpen=0.3, noise=-45, haze=-33),
-        0.93, 0.03, 0, 165, 0.017, ("right",), "right", "right", "+", True, "bottom-right", "cm",
+        0.93, 0.03, 0, 165, 0.017, ("right",), "left", "right", "+", True, "bottom-right", "cm",
     ),
 )  # fmt: skip
 

@@ -35,17 +35,19 @@ class Panel:
 
 @dataclass
 class Screen:
-    """What is shown. ``grey``: float32[F, F] from 0 to 255; ``regions``: uint8[F, F], a bit per class."""
+    """What is shown. ``grey``: float32[F, F] from 0 to 255; ``regions``: uint8[F, F], a bit per class; ``decoys``: in
+    panels without an organ."""
 
     grey: np.ndarray
     regions: np.ndarray
     panels: list[Panel]
+    decoys: list[str]
 
     @classmethod
     def empty(cls, fine: int, exam: Exam) -> "Screen":
         """A screen of ``fine`` x ``fine`` pixels without panels."""
         paper = np.full((fine, fine), exam.machine.paper, np.float32)
-        return cls(paper, np.zeros((fine, fine), np.uint8), [])
+        return cls(paper, np.zeros((fine, fine), np.uint8), [], [])
 
 
 def layout(count: int, fine: int) -> list[tuple[int, int, int, int]]:
@@ -96,7 +98,7 @@ def show_volume(screen: Screen, place: tuple[int, int, int, int], exam: Exam, sh
     part = np.s_[y : y + side, x : x + side]
     grey = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
     grain = cv2.GaussianBlur(rng.standard_normal((side, side), dtype=np.float32), (0, 0), 1.2)
-    grey = np.clip(grey * (1 + 0.10 * grain), 0, 1) ** np.float32(exam.settings.gamma)
+    grey = np.clip(grey * (1 + 0.06 * grain), 0, 1) ** np.float32(exam.settings.gamma)
     screen.grey[part] = np.maximum(grey * np.float32(rng.uniform(215, 255)), 0)
     mask = cv2.resize(fetus.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
     screen.regions[part] = mask << ORGANS.index("3D")
