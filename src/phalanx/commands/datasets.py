@@ -21,7 +21,7 @@ Makes a synthetic data set.
 
   patients=80            training patients
   test_patients=M        test patients (default: a quarter of the training patients); of hands, half of them are rotated
-  size=512               height and width of the images in pixels: hand 128 to 2048, ultrasound 128 to 1024 (default 256)
+  size=512               height and width of the images in pixels, 128 to 2048; ultrasound: 256, 128 to 1024
   seed=0                 the same seed gives the same files
   out=DIR                must not exist
   workers=W              processes (default: all cores); the files do not depend on it

@@ -123,6 +123,7 @@ def _make_patient(person: Patient, *, size: int, seed: int, work: Path) -> Rows:
 
 def _make_image(person: Patient, shot: Shot, exam: Exam, size: int, seed: int, work: Path) -> dict[str, Any]:
     name = image_name(person, shot)
+    exam = exam.wide() if len(shot.organs) > 1 else exam
     rng = np.random.default_rng([seed, 14, person.index, shot.number])
     scene = [seed, 15, person.index, zlib.crc32("+".join(shot.organs or shot.decoys[:1]).encode()), shot.scene]
     screen = make_screen(shot, exam, size, np.random.SeedSequence(scene), rng)
@@ -131,7 +132,7 @@ def _make_image(person: Patient, shot: Shot, exam: Exam, size: int, seed: int, w
     step = len(screen.regions) // size
     regions = np.ascontiguousarray(screen.regions[step // 2 :: step, step // 2 :: step])
     areas = {organ: int(np.count_nonzero(regions & (1 << k))) for k, organ in enumerate(ORGANS) if organ in shot.organs}
-    image, marks = clean, []
+    image, marks = clean, Rows()
     if shot.marked:
         few = len(shot.organs) > 1 and rng.random() < 0.4
         chosen = [str(rng.choice(shot.organs))] if few else list(shot.organs)
@@ -165,9 +166,7 @@ def reduce(grey: np.ndarray, size: int) -> np.ndarray:
     return np.clip(np.round(cv2.resize(grey, (size, size), interpolation=cv2.INTER_AREA)), 0, 255).astype(np.uint8)
 
 
-def make_screen(
-    shot: Shot, exam: Exam, size: int, scene: np.random.SeedSequence, rng: np.random.Generator
-) -> Screen:
+def make_screen(shot: Shot, exam: Exam, size: int, scene: np.random.SeedSequence, rng: np.random.Generator) -> Screen:
     """The panels of one image, without captions and marks.
 
     Args:

@@ -5,6 +5,7 @@ analysis of multiple fetal growth parameters, Radiology 152 (1984): 497-501.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -22,17 +23,15 @@ from .ultrasound_canvas import (
     SKIN,
     SKULL,
     SOFT,
-    WALL,
     Canvas,
     Measure,
-    Tissue,
     blob,
     curve,
-    place,
     shrink,
     unit,
-    wave,
 )
+
+Place = Callable[[float, float], np.ndarray]  # a place in mm by its coordinates within an organ
 
 
 def head_width(week: float) -> float:
@@ -71,33 +70,57 @@ def abdomen(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Gene
     liver = LIVER._replace(echo=-9 + rng.normal(0, 1.5))
     canvas.fill(inner, liver)
     # bowel and spleen on the left and behind are less even than the liver
-    canvas.fill(blob(at(0.18, 0.42), (0.36 * r, 0.32 * r), turn + rng.uniform(0, 180), rng, 0.12), GUT._replace(echo=liver.echo + 1.5, mottle=3.2))
+    canvas.fill(
+        blob(at(0.18, 0.42), (0.36 * r, 0.32 * r), turn + rng.uniform(0, 180), rng, 0.12),
+        GUT._replace(echo=liver.echo + 1.5, mottle=3.2),
+    )
     for sign in (-1, 1):  # muscles beside the spine, kidneys or adrenals in front of it
         canvas.fill(blob(at(0.74, 0.27 * sign), (0.13 * r, 0.19 * r), turn, rng, 0.06), MUSCLE._replace(echo=-12))
         if rng.random() < 0.5:
-            canvas.fill(blob(at(0.42, 0.36 * sign), (0.13 * r, 0.08 * r), turn + 60 * sign, rng, 0.1), CARTILAGE._replace(echo=-15))
+            canvas.fill(
+                blob(at(0.42, 0.36 * sign), (0.13 * r, 0.08 * r), turn + 60 * sign, rng, 0.1),
+                CARTILAGE._replace(echo=-15),
+            )
     ribs(canvas, outline, fat - 0.05, rng, int(rng.integers(1, 5)))
     _spine(canvas, at, r, turn, rng)
     canvas.fill(blob(at(0.47, 0.09), (0.062 * r, 0.062 * r), 0, rng), BLOOD)
     canvas.fill(blob(at(0.36, -0.17), (0.075 * r, 0.06 * r), turn, rng), BLOOD)
     if rng.random() < 0.93:
         size = rng.uniform(0.13, 0.25)
-        stomach = blob(at(rng.uniform(-0.05, 0.14), rng.uniform(0.40, 0.52)), (size * r * rng.uniform(1.1, 1.7), size * r), turn + rng.uniform(-50, 50), rng, 0.07)
+        stomach = blob(
+            at(rng.uniform(-0.05, 0.14), rng.uniform(0.40, 0.52)),
+            (size * r * rng.uniform(1.1, 1.7), size * r),
+            turn + rng.uniform(-50, 50),
+            rng,
+            0.07,
+        )
         canvas.fill(shrink(stomach, 1 + 0.8 / (size * r)), SOFT._replace(echo=-4, impedance=0.6))
         canvas.fill(stomach, FLUID)
     for _ in range(int(rng.integers(3, 9))):  # veins of the liver
         spot, long = at(rng.uniform(-0.6, 0.2), rng.uniform(-0.7, 0.15)), r * rng.uniform(0.02, 0.12)
-        canvas.fill(blob(spot, (long, r * rng.uniform(0.012, 0.03)), rng.uniform(0, 180), rng, 0.2), BLOOD._replace(echo=-26, impedance=0.25))
+        canvas.fill(
+            blob(spot, (long, r * rng.uniform(0.012, 0.03)), rng.uniform(0, 180), rng, 0.2),
+            BLOOD._replace(echo=-26, impedance=0.25),
+        )
     _vein(canvas, at, r, rng)
     if rng.random() < 0.35:
         canvas.fill(blob(at(-0.36, -0.36), (0.15 * r, 0.055 * r), turn + 25 * side, rng, 0.05), FLUID)
     canvas.measures.append(Measure("AC", "AC", centre=outline.mean(axis=0), axes=(r, r * flat), angle=turn))
 
 
-def _vein(canvas: Canvas, at, r: float, rng: np.random.Generator) -> None:  # type: ignore[no-untyped-def]
+def _vein(canvas: Canvas, at: Place, r: float, rng: np.random.Generator) -> None:
     """The umbilical vein, from the third in front, bent to the right where it joins the portal sinus."""
     first, bend, sway = rng.uniform(0.40, 0.66), rng.uniform(0.05, 0.24), rng.normal(0, 0.05)
-    path = curve([at(-first, 0.04 + sway), at(-first + 0.2, 0.02), at(-0.14, -0.02), at(-0.04, -0.13), at(-0.05 + sway, -0.14 - bend)], 40)
+    path = curve(
+        [
+            at(-first, 0.04 + sway),
+            at(-first + 0.2, 0.02),
+            at(-0.14, -0.02),
+            at(-0.04, -0.13),
+            at(-0.05 + sway, -0.14 - bend),
+        ],
+        40,
+    )
     t = np.linspace(0, 1, len(path))
     wide = r * rng.uniform(0.035, 0.055) * (0.55 + 0.75 * np.exp(-(((t - rng.uniform(0.5, 0.75)) / 0.3) ** 2)))
     normal = np.gradient(path, axis=0)[:, ::-1] * (1, -1)
@@ -116,14 +139,23 @@ def ribs(canvas: Canvas, outline: np.ndarray, factor: float, rng: np.random.Gene
         canvas.stroke(inside[arc], rng.uniform(0.9, 1.7), bone)
 
 
-def _spine(canvas: Canvas, at, r: float, turn: float, rng: np.random.Generator) -> None:  # type: ignore[no-untyped-def]
+def _spine(canvas: Canvas, at: Place, r: float, turn: float, rng: np.random.Generator) -> None:
     """Three centres of ossification around the canal."""
     size = r * rng.uniform(0.045, 0.07)
     bone = BONE._replace(loss=rng.uniform(1.2, 2.6), impedance=3.5)
     canvas.fill(blob(at(0.73, 0), (0.13 * r, 0.13 * r), turn, rng), SOFT._replace(echo=-6))
     canvas.fill(blob(at(0.755, 0), (0.05 * r, 0.05 * r), turn, rng), FLUID)
     for back, left, long in ((0.62, 0.0, 1.25), (0.80, 0.12, 1.0), (0.80, -0.12, 1.0)):
-        canvas.fill(blob(at(back, left), (size * rng.uniform(0.5, 0.8), size * long), turn + 200 * left + rng.normal(0, 12), rng, 0.25), bone._replace(echo=rng.uniform(6, 13)))
+        canvas.fill(
+            blob(
+                at(back, left),
+                (size * rng.uniform(0.5, 0.8), size * long),
+                turn + 200 * left + rng.normal(0, 12),
+                rng,
+                0.25,
+            ),
+            bone._replace(echo=rng.uniform(6, 13)),
+        )
 
 
 def head(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generator) -> None:
@@ -150,11 +182,28 @@ def head(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generat
         canvas.stroke(np.array([outline[k], inner[k]]), rng.uniform(1.2, 3.0), SOFT)
     _convolutions(canvas, at, week, rng)
     for side in (-1, 1):
-        canvas.fill(blob(at(-0.10, 0.24 * side), (0.20 * a, 0.19 * b), turn - 18 * side, rng, 0.05), CARTILAGE._replace(echo=brain.echo - 7, impedance=0.2))
-        sylvian = curve([at(0.26, 0.66 * side), at(0.12, 0.60 * side), at(-0.04, 0.63 * side), at(-0.2, 0.72 * side)], 24)
+        canvas.fill(
+            blob(at(-0.10, 0.24 * side), (0.20 * a, 0.19 * b), turn - 18 * side, rng, 0.05),
+            CARTILAGE._replace(echo=brain.echo - 7, impedance=0.2),
+        )
+        sylvian = curve(
+            [at(0.26, 0.66 * side), at(0.12, 0.60 * side), at(-0.04, 0.63 * side), at(-0.2, 0.72 * side)], 24
+        )
         canvas.stroke(sylvian, rng.uniform(0.8, 1.6), FASCIA._replace(echo=-6, impedance=0.9))
         if rng.random() < 0.7:  # choroid plexus in the hind horn
-            canvas.fill(blob(at(-0.46, 0.30 * side), (0.16 * a, 0.10 * b), turn + 160 * side, rng, 0.1), GUT._replace(echo=-8, mottle=2))
+            canvas.fill(
+                blob(at(-0.46, 0.30 * side), (0.16 * a, 0.10 * b), turn + 160 * side, rng, 0.1),
+                GUT._replace(echo=-8, mottle=2),
+            )
+    _midline(canvas, at, rng)
+    across = rng.normal(0, 0.02)
+    ends = np.array([at(across, -0.985), at(across, 0.985 - thick / b)])
+    canvas.measures.append(Measure("BPD", "BPD", ends=ends))
+    canvas.measures.append(Measure("BPD", "HC", centre=centre, axes=(a, b), angle=turn))
+
+
+def _midline(canvas: Canvas, at: Place, rng: np.random.Generator) -> None:
+    """The echo between the hemispheres, the cavum in its front third, the third ventricle between the thalami."""
     midline = FASCIA._replace(echo=rng.uniform(-6, -1), impedance=rng.uniform(0.9, 1.5))
     bow = rng.normal(0, 0.015)
     for first, last in ((0.9, 0.52), (0.26, 0.14), (-0.30, -0.9)):
@@ -165,62 +214,24 @@ def head(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generat
         half, wide = rng.uniform(0.10, 0.15), rng.uniform(0.06, 0.11)
         box = [at(0.39 + half, -wide), at(0.39 + half, wide), at(0.39 - half, wide), at(0.39 - half, -wide)]
         canvas.fill(np.array(box), FLUID)
-        for sign in (0, 2):
-            canvas.stroke(np.array(box[1 + sign : 3 + sign] if sign == 0 else [box[3], box[0]]), 0.8, wall)
+        for side in (box[1:3], [box[3], box[0]]):
+            canvas.stroke(np.array(side), 0.8, wall)
     slit = rng.uniform(0.012, 0.03)
     canvas.fill(np.array([at(0.12, -slit), at(0.12, slit), at(-0.26, slit), at(-0.26, -slit)]), FLUID)
-    for side in (-1, 1):
-        canvas.stroke(np.array([at(0.12, slit * side), at(-0.26, slit * side)]), 0.7, wall)
-    across = rng.normal(0, 0.02)
-    ends = np.array([at(across, -0.985), at(across, 0.985 - thick / b)])
-    canvas.measures.append(Measure("BPD", "BPD", ends=ends))
-    canvas.measures.append(Measure("BPD", "HC", centre=centre, axes=(a, b), angle=turn))
+    for sign in (-1, 1):
+        canvas.stroke(np.array([at(0.12, slit * sign), at(-0.26, slit * sign)]), 0.7, wall)
 
 
-def _convolutions(canvas: Canvas, at, week: float, rng: np.random.Generator) -> None:  # type: ignore[no-untyped-def]
+def _convolutions(canvas: Canvas, at: Place, week: float, rng: np.random.Generator) -> None:
     """Sulci: short bright lines near the skull, more of them later in pregnancy."""
     for _ in range(int(max(week - 17, 2) * rng.uniform(0.5, 1.1))):
         angle = rng.uniform(0, 2 * math.pi)
         radius = rng.uniform(0.62, 0.86)
         turn = angle + rng.normal(0, 0.12)
-        points = [at(q * math.cos(t), q * math.sin(t)) for q, t in ((radius, angle), (radius - 0.09, turn), (radius - 0.14, turn + rng.normal(0, 0.15)))]
-        canvas.stroke(curve(points, 10), rng.uniform(0.6, 1.2), FASCIA._replace(echo=rng.uniform(-12, -5), impedance=0.6))
-
-
-def thigh(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generator) -> None:
-    """FL: a femur across the beam, its shadow, and the thigh around it."""
-    length = femur_length(week) * rng.uniform(0.96, 1.05)
-    turn = rng.normal(0, 11) + rng.choice([0, 180])
-    bow = rng.uniform(-0.01, 0.05) * length
-    half, thick = length / 2, 0.042 * length + 1.1
-
-    def at(along: float, across: float) -> np.ndarray:
-        """A place in mm: along the bone towards the knee, and across."""
-        return place(np.array([[along, across]]), centre, turn)[0]
-
-    girth = length * rng.uniform(0.22, 0.30)
-    hip, knee = girth * rng.uniform(1.15, 1.5), girth * rng.uniform(0.62, 0.8)
-    upper = [(-half * 2.5, -hip * 0.3), (-half * 2.2, -hip * 1.05), (-half * 1.3, -hip), (0, -girth), (half, -knee), (half * 1.6, -knee * 1.05), (half * 2.0, -knee * 0.55)]
-    lower = [(x, -y * rng.uniform(0.92, 1.1)) for x, y in reversed(upper)]
-    skin = place(curve([*upper, *lower, upper[0]], 80), centre, turn)
-    canvas.fill(skin, SKIN._replace(echo=-5, impedance=0.8))
-    canvas.fill(shrink(skin, 1 - 0.8 / girth), FAT._replace(echo=-7))
-    muscle = MUSCLE._replace(echo=-12 + rng.normal(0, 1.5))
-    canvas.fill(shrink(skin, 1 - rng.uniform(2.0, 4.5) / girth), muscle)
-    for _ in range(int(rng.integers(5, 11))):  # sheaths between the muscles run along the bone
-        y, x = rng.uniform(-0.75, 0.75) * girth, rng.uniform(-half, half * 0.5)
-        long = rng.uniform(0.2, 0.7) * length
-        line = [at(x, y), at(x + long / 2, y * rng.uniform(0.8, 1.1) + bow), at(x + long, y * 0.8)]
-        canvas.stroke(curve(line, 16), rng.uniform(0.5, 1.0), FASCIA._replace(echo=rng.uniform(-11, -5), impedance=0.65))
-    for end, size in ((-1, 0.085), (1, 0.10)):  # the ends are still cartilage
-        canvas.fill(blob(at(end * (half + 0.06 * length), bow * 0.1), (size * length, size * length * 1.15), turn, rng, 0.08), CARTILAGE)
-    t = np.linspace(-1, 1, 40)
-    width = thick * (0.78 + 0.3 * np.abs(t) ** 4 + 0.05 * np.sin(5 * t + rng.uniform(0, 6)))
-    width *= np.sqrt(np.clip((1 - np.abs(t)) / 0.06, 0.2, 1))
-    middle = bow * (1 - t * t) * -1
-    edge = [np.stack([t * half, middle - width / 2], 1), np.stack([t * half, middle + width / 2], 1)[::-1]]
-    canvas.fill(place(np.concatenate(edge), centre, turn), BONE._replace(echo=15, loss=rng.uniform(4.0, 8.0)))
-    fore = place(curve([(-half * 1.2, -girth * 1.02), (0, -girth), (half * 1.2, -knee), (half * 1.2, knee), (0, girth), (-half * 1.2, girth * 1.02), (-half * 1.2, -girth * 1.02)], 60), centre, turn)
-    canvas.mark(fore, "FL")
-    lift = 0.25 * math.copysign(1, math.cos(math.radians(turn)))  # to the bright side, which is towards the probe
-    canvas.measures.append(Measure("FL", "FL", ends=np.array([at(-half, -thick * lift), at(half, -thick * lift)])))
+        points = [
+            at(q * math.cos(t), q * math.sin(t))
+            for q, t in ((radius, angle), (radius - 0.09, turn), (radius - 0.14, turn + rng.normal(0, 0.15)))
+        ]
+        canvas.stroke(
+            curve(points, 10), rng.uniform(0.6, 1.2), FASCIA._replace(echo=rng.uniform(-12, -5), impedance=0.6)
+        )

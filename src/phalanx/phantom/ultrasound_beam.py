@@ -9,7 +9,7 @@ enhancement behind fluid. Depths are in mm along a beam from the probe's surface
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -75,10 +75,11 @@ class Settings:
     """How an image is taken and shown. Lengths in mm, levels in dB.
 
     ``axial``, ``lateral``: spread of the point-spread function at the focus; ``focus``: its depth as a fraction;
-    ``compound``: two views are averaged; ``smooth``: how much speckle the machine takes away, 0 to 1; ``noise``: of the electronics against placenta, at
-    the bottom; ``range``: dynamic range; ``gain``: of the whole image; ``tgc``: spread of the error of depth gain;
-    ``gamma``, ``contrast``: grey map; ``reverb``: near-field echoes; ``contact``: loss of contact at the sides;
-    ``haze``: side lobes and reverberation behind strong echoes; ``sharpen``: edge enhancement.
+    ``compound``: two views are averaged; ``smooth``: how much speckle the machine takes away, 0 to 1; ``noise``: of the
+    electronics, at the bottom; ``range``: dynamic range; ``gain``: of the whole image; ``tgc``: spread of the error of
+    depth gain; ``gamma``, ``contrast``: grey map; ``reverb``: near-field echoes; ``contact``: loss of contact at the
+    sides; ``haze``: side lobes and reverberation behind strong echoes; ``sharpen``: edge enhancement; ``bands``:
+    shadows of gas or a rib at the skin, each by its place from -1 to 1, its width on that scale and its dB.
     """
 
     axial: float = 0.30
@@ -96,15 +97,16 @@ class Settings:
     contact: float = 6.0
     haze: float = -30.0
     sharpen: float = 0.0
+    bands: tuple[tuple[float, float, float], ...] = ()
 
-    def with_(self, **changes: float) -> "Settings":
+    def with_(self, **changes: Any) -> "Settings":
         """A copy with some values changed."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)
 
 
 @lru_cache(maxsize=1)
 def _tiles() -> np.ndarray:
-    """Textures of unit spread that repeat each TILE pixels, float32[3, 4 TILE, 5 TILE]: fine, middle, coarse patches."""
+    """Textures of unit spread that repeat every TILE pixels, float32[3, 4 TILE, 5 TILE]: fine, middle, coarse."""
     rng = np.random.default_rng(20240229)
     spectrum = np.fft.rfft2(rng.standard_normal((3, TILE, TILE)))
     frequency = np.hypot(np.fft.fftfreq(TILE)[:, None], np.fft.rfftfreq(TILE)[None])
@@ -129,7 +131,9 @@ def ripple(canvas: Canvas, rng: np.random.Generator, amplitude: float) -> None:
     dx += np.arange(width, dtype=np.float32)
     dy += np.arange(height, dtype=np.float32)[:, None]
     for name in ("labels", "regions"):
-        setattr(canvas, name, cv2.remap(getattr(canvas, name), dx, dy, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE))
+        setattr(
+            canvas, name, cv2.remap(getattr(canvas, name), dx, dy, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        )
 
 
 def scan(canvas: Canvas, probe: Probe, settings: Settings, rng: np.random.Generator) -> np.ndarray:
@@ -147,7 +151,9 @@ def scan(canvas: Canvas, probe: Probe, settings: Settings, rng: np.random.Genera
     echo += mottle * cv2.remap(texture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     mirror = _reflection(impedance, x, z, step, rng)
     edges = cv2.Sobel(impedance, cv2.CV_32F, 1, 0, ksize=3)
-    through = -np.cumsum(cv2.GaussianBlur(loss + 0.05 * np.abs(edges), (0, 0), 2.2, sigmaY=0.5), axis=0) * np.float32(step)
+    through = -np.cumsum(cv2.GaussianBlur(loss + 0.05 * np.abs(edges), (0, 0), 2.2, sigmaY=0.5), axis=0) * np.float32(
+        step
+    )
     through = np.maximum(through, -45)
     amplitude = np.exp((echo + through) * np.float32(math.log(10) / 20))
     mirror *= np.exp(through * np.float32(math.log(10) / 20))
@@ -225,8 +231,12 @@ def _compress(
     knots = rng.normal(0, settings.tgc, 8).astype(np.float32).reshape(-1, 1)
     level += cv2.resize(knots, (1, SAMPLES), interpolation=cv2.INTER_CUBIC)
     level += 2.0 * np.exp(-(((t - settings.focus) / 0.12) ** 2)) * np.float32(abs(settings.tgc) / 2)
-    beams = np.abs(np.linspace(-1, 1, BEAMS, dtype=np.float32))
-    level -= np.float32(settings.contact) * np.clip((beams - 0.72) / 0.28, 0, 1) ** 2
+    beams = np.linspace(-1, 1, BEAMS, dtype=np.float32)
+    level -= np.float32(settings.contact) * np.clip((np.abs(beams) - 0.72) / 0.28, 0, 1) ** 2
+    for middle, wide, loss in settings.bands:
+        level -= (
+            np.float32(loss) * np.exp(-(((beams - np.float32(middle)) / np.float32(wide)) ** 4)) * np.minimum(t * 12, 1)
+        )
     patchy = cv2.resize(rng.standard_normal((1, 14)).astype(np.float32), (BEAMS, 1), interpolation=cv2.INTER_CUBIC)
     level += np.minimum(patchy, 0.4) * np.float32(settings.contact * 0.22)
     if settings.sharpen:

@@ -93,7 +93,7 @@ class Canvas:
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
         """float64[..., 2] in pixels of the canvas from mm."""
-        return (np.asarray(points, float) + (self.width / 2, ABOVE)) * self.scale - 0.5
+        return (np.asarray(points, float) + np.array([self.width / 2, ABOVE])) * self.scale - 0.5
 
     def _fixed(self, points: np.ndarray) -> np.ndarray:
         return np.round(self.pixels(points) * 2**SHIFT).astype(np.int32)
@@ -134,7 +134,9 @@ class Canvas:
         height, width = self.labels.shape
         for name in ("labels", "regions"):
             edge = cv2.BORDER_REPLICATE if name == "labels" else cv2.BORDER_CONSTANT
-            part = cv2.warpAffine(getattr(self, name), matrix, (width, height), flags=cv2.INTER_NEAREST, borderMode=edge)
+            part = cv2.warpAffine(
+                getattr(self, name), matrix, (width, height), flags=cv2.INTER_NEAREST, borderMode=edge
+            )
             setattr(self, name, part)
         self.measures = [
             replace(
@@ -157,7 +159,12 @@ def unit(degrees: float) -> np.ndarray:
 
 
 def blob(
-    centre: np.ndarray, axes: tuple[float, float], angle: float, rng: np.random.Generator, wobble: float = 0.03, n: int = 72
+    centre: np.ndarray,
+    axes: tuple[float, float],
+    angle: float,
+    rng: np.random.Generator,
+    wobble: float = 0.03,
+    n: int = 72,
 ) -> np.ndarray:
     """float64[n, 2]: an ellipse whose radius varies smoothly by about ``wobble``, as grown things do."""
     t = np.linspace(0, 2 * np.pi, n, endpoint=False)
@@ -175,7 +182,7 @@ def place(points: np.ndarray, centre: np.ndarray, angle: float) -> np.ndarray:
     return np.asarray(centre) + points[:, :1] * along + points[:, 1:] * across
 
 
-def curve(points: Sequence[Sequence[float]], n: int = 40) -> np.ndarray:
+def curve(points: Sequence[Sequence[float] | np.ndarray], n: int = 40) -> np.ndarray:
     """float64[n, 2]: a smooth line through points (Catmull-Rom)."""
     p = np.asarray(points, float)
     p = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])

@@ -31,7 +31,7 @@ from .ultrasound_canvas import (
     shrink,
     unit,
 )
-from .ultrasound_womb import cord, limb_section
+from .ultrasound_limbs import cord, limb_section
 
 
 def afterbirth(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generator) -> None:
@@ -44,22 +44,26 @@ def afterbirth(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.G
         spot = centre + rng.uniform(-0.75, 0.75, 2) * axes
         canvas.fill(blob(spot, (rng.uniform(1.5, 6), rng.uniform(1, 3)), rng.normal(0, 40), rng, 0.2), BLOOD)
     if rng.random() < 0.6:
-        slit = blob(centre + (rng.normal(0, 15), axes[1] * 1.18), (rng.uniform(15, 35), rng.uniform(2, 5)), 0, rng, 0.15)
+        spot = centre + np.array([rng.normal(0, 15), axes[1] * 1.18])
+        slit = blob(spot, (rng.uniform(15, 35), rng.uniform(2, 5)), 0, rng, 0.15)
         canvas.fill(slit, FLUID)
-        cord(canvas, centre + (rng.normal(0, 8), axes[1] * 0.95), week, rng)
+        cord(canvas, centre + np.array([rng.normal(0, 8), axes[1] * 0.95]), week, rng)
 
 
 def bladder(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generator) -> None:
     """The mother's bladder, smooth and thick-walled, above the neck of the womb: fluid, but not amniotic."""
     wide, high = rng.uniform(22, 42), rng.uniform(12, 24)
     shape = np.array([(-1, 0.75), (-0.62, -0.55), (0.05, -1), (0.75, -0.5), (1, 0.5), (0.2, 0.9), (-1, 0.75)])
-    tilt, spot = rng.normal(0, 12), centre - (0, 6)
+    tilt, spot = rng.normal(0, 12), centre - np.array([0, 6])
     outline = place(curve((shape * (wide, high)).tolist(), 80), spot, tilt)
     canvas.fill(shrink(outline, 1 + rng.uniform(2.5, 4.5) / high), WALL._replace(echo=-6, impedance=0.55))
     canvas.fill(outline, FLUID._replace(echo=rng.uniform(-46, -40)))
-    neck = spot + (rng.normal(0, 10), high + rng.uniform(12, 18))
-    canvas.fill(blob(neck, (rng.uniform(24, 36), rng.uniform(10, 14)), tilt + rng.normal(0, 12), rng, 0.05), WALL._replace(echo=-11))
-    line = curve([neck + (-22, rng.normal(0, 2)), neck, neck + (22, rng.normal(0, 2))], 30)
+    neck = spot + np.array([rng.normal(0, 10), high + rng.uniform(12, 18)])
+    canvas.fill(
+        blob(neck, (rng.uniform(24, 36), rng.uniform(10, 14)), tilt + rng.normal(0, 12), rng, 0.05),
+        WALL._replace(echo=-11),
+    )
+    line = curve([neck + np.array([x, rng.normal(0, 2)]) for x in (-22, 0, 22)], 30)
     canvas.stroke(line, 2.2, SOFT._replace(echo=-4))
     canvas.stroke(line, 0.7, FLUID)
 
@@ -78,7 +82,12 @@ def chest(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Genera
     heart = centre + 0.06 * r * axis
     angle = math.degrees(math.atan2(axis[1], axis[0]))
     canvas.fill(blob(heart, (0.50 * r, 0.36 * r), angle, rng, 0.04), WALL._replace(echo=-9, impedance=0.5))
-    for along, across, a, b in ((0.17, 0.13, 0.22, 0.10), (0.17, -0.13, 0.21, 0.11), (-0.24, 0.13, 0.14, 0.11), (-0.24, -0.13, 0.15, 0.11)):
+    for along, across, a, b in (
+        (0.17, 0.13, 0.22, 0.10),
+        (0.17, -0.13, 0.21, 0.11),
+        (-0.24, 0.13, 0.14, 0.11),
+        (-0.24, -0.13, 0.15, 0.11),
+    ):
         spot = place(np.array([[along * r, across * r]]), heart, angle)[0]
         canvas.fill(blob(spot, (a * r, b * r), angle + rng.normal(0, 8), rng, 0.06), BLOOD)
     bone = BONE._replace(loss=2.0, impedance=3.5)
@@ -122,21 +131,25 @@ def skull_base(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.G
 
 
 def forearm(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generator) -> None:
-    """Two thin bones side by side, as of a forearm or lower leg, perhaps with the hand."""
+    """Two thin bones side by side or overlapping, as of a forearm or lower leg, perhaps with the hand."""
     length, turn = femur_length(week) * rng.uniform(0.75, 0.95), rng.normal(0, 24)
     girth, half = length * rng.uniform(0.2, 0.27), length / 2
     skin = blob(centre, (half * 1.25, girth), turn, rng, 0.06)
     canvas.fill(skin, SKIN._replace(echo=-2))
     canvas.fill(shrink(skin, 1 - 1.0 / girth), MUSCLE._replace(echo=-11))
-    apart = girth * rng.uniform(0.38, 0.55)
-    for sign, shift in ((-1, rng.normal(0, 0.05)), (1, rng.normal(0, 0.05))):
+    apart = girth * rng.uniform(0.3, 0.55)
+    for sign, shift in ((-1, rng.normal(0, 0.05)), (1, rng.normal(0, 0.3))):
         t = np.linspace(-1, 1, 12)
-        line = np.stack([t * half * rng.uniform(0.88, 1.0) + shift * length, sign * apart / 2 * (1 + 0.35 * (1 - t * t))], axis=1)
+        line = np.stack(
+            [t * half * rng.uniform(0.88, 1.0) + shift * length, sign * apart / 2 * (1 + 0.35 * (1 - t * t))], axis=1
+        )
         canvas.stroke(place(line, centre, turn), 0.028 * length + 0.9, BONE._replace(loss=rng.uniform(1.5, 3.0)))
     if rng.random() < 0.5:
         for finger in range(4):
             first = np.array([half * 1.3, (finger - 1.5) * girth * 0.3])
-            canvas.stroke(place(np.array([first, first * (1.22, 1.4)]), centre, turn), 1.2, BONE._replace(impedance=2.5, loss=0.6))
+            canvas.stroke(
+                place(np.array([first, first * (1.22, 1.4)]), centre, turn), 1.2, BONE._replace(impedance=2.5, loss=0.6)
+            )
 
 
 def rib_cage(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generator) -> None:
@@ -151,23 +164,44 @@ def rib_cage(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Gen
     for k in range(-3, 4):
         x = k * gap
         edge = place(np.array([[x * half, -0.86 * girth * math.sqrt(max(1 - x * x, 0.1))]]), centre, turn)[0]
-        canvas.fill(blob(edge, (rng.uniform(1.6, 2.6), rng.uniform(0.9, 1.4)), turn, rng, 0.1), BONE._replace(loss=rng.uniform(4, 8)))
-    canvas.fill(blob(centre + (0.3 * half, 0.1 * girth), (0.3 * half, 0.34 * girth), rng.normal(0, 30), rng, 0.1), WALL._replace(echo=-10))
+        canvas.fill(
+            blob(edge, (rng.uniform(1.6, 2.6), rng.uniform(0.9, 1.4)), turn, rng, 0.1),
+            BONE._replace(loss=rng.uniform(4, 8)),
+        )
+    canvas.fill(
+        blob(centre + np.array([0.3 * half, 0.1 * girth]), (0.3 * half, 0.34 * girth), rng.normal(0, 30), rng, 0.1),
+        WALL._replace(echo=-10),
+    )
 
 
 def backbone(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generator) -> None:
     """A spine cut lengthwise: two rows of bright dots in a long trunk."""
     half, girth, turn = waist(week) / 4.6, waist(week) / 8, rng.normal(0, 10)
-    outline = blob(centre + (0, 0.5 * girth), (half * 1.9, girth * 1.4), turn, rng, 0.05)
+    outline = blob(centre + np.array([0, 0.5 * girth]), (half * 1.9, girth * 1.4), turn, rng, 0.05)
     canvas.fill(outline, SKIN._replace(echo=-3))
     canvas.fill(shrink(outline, 0.95), MUSCLE._replace(echo=-10))
-    canvas.fill(blob(centre + (0, 0.8 * girth), (half * 1.5, girth * 0.8), turn, rng, 0.08), LUNG._replace(echo=rng.uniform(-10, -5)))
-    bend, apart, step = rng.uniform(-0.12, 0.12) * girth, girth * rng.uniform(0.16, 0.24), rng.uniform(3.2, 4.4) * week / 26
+    canvas.fill(
+        blob(centre + np.array([0, 0.8 * girth]), (half * 1.5, girth * 0.8), turn, rng, 0.08),
+        LUNG._replace(echo=rng.uniform(-10, -5)),
+    )
+    bend, apart, step = (
+        rng.uniform(-0.12, 0.12) * girth,
+        girth * rng.uniform(0.16, 0.24),
+        rng.uniform(3.2, 4.4) * week / 26,
+    )
     for x in np.arange(-half, half, step):
         for sign in (-1, 1):
             local = np.array([[x, -0.25 * girth + bend * (1 - (x / half) ** 2) * 3 + sign * apart]])
-            dot = blob(place(local, centre, turn)[0], (step * rng.uniform(0.2, 0.32), step * rng.uniform(0.1, 0.2)), turn, rng, 0.2)
-            canvas.fill(dot, BONE._replace(echo=rng.uniform(4, 11), loss=rng.uniform(0.8, 2.0), impedance=rng.uniform(1.2, 3)))
+            dot = blob(
+                place(local, centre, turn)[0],
+                (step * rng.uniform(0.2, 0.32), step * rng.uniform(0.1, 0.2)),
+                turn,
+                rng,
+                0.2,
+            )
+            canvas.fill(
+                dot, BONE._replace(echo=rng.uniform(4, 11), loss=rng.uniform(0.8, 2.0), impedance=rng.uniform(1.2, 3))
+            )
 
 
 def limbs(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generator) -> None:

@@ -37,7 +37,7 @@ FLOOR = -1.0  # height where there is no surface
 def face(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A rendered face: float32[SIDE, SIDE] from 0 to 1, and bool[SIDE, SIDE], where the fetus is."""
     x, y = _plane()
-    turn, yaw, pitch = math.radians(rng.normal(0, 26)), math.radians(rng.normal(0, 16)), rng.normal(0.0, 0.07)
+    turn, yaw, pitch = math.radians(rng.normal(0, 26)), math.radians(rng.normal(0, 22)), rng.normal(0.0, 0.09)
     scale, (left, up) = rng.uniform(0.66, 0.98), rng.normal(0, 0.13, 2)
     u = ((x - left) * math.cos(turn) + (y - up) * math.sin(turn)) / scale
     v = (-(x - left) * math.sin(turn) + (y - up) * math.cos(turn)) / scale
@@ -49,7 +49,7 @@ def face(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     uneven += 0.02 * cv2.GaussianBlur(tile(2, u.shape, rng), (0, 0), 3)
     inside = uneven - (u / (wide * jaw)) ** 2 - (v / np.where(v < 0, np.float32(rng.uniform(0.8, 0.95)), 1)) ** 2
     height = 0.72 * np.sqrt(np.maximum(inside, 0))
-    strength = rng.uniform(1.0, 1.6)
+    strength = rng.uniform(0.5, 1.6)
     for across, down, up_, sx, sy in FEATURES:
         for side in (-1, 1) if across else (1,):
             angle = math.asin(side * across) + yaw
@@ -59,7 +59,8 @@ def face(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     surface = np.where(inside > 0, height * scale, FLOOR).astype(np.float32)
     angle = turn + math.pi / 2 + rng.normal(0, 0.3)
     neck = np.array([left, up]) + np.array([math.cos(angle), math.sin(angle)]) * scale * 0.95
-    surface = _join(surface, _capsule(neck, neck + rng.normal(0, 0.3, 2) + (0, 0.4), rng.uniform(0.35, 0.55), -0.2))
+    chest = neck + rng.normal(0, 0.3, 2) + np.array([0, 0.4])
+    surface = _join(surface, _capsule(neck, chest, rng.uniform(0.35, 0.55), -0.2))
     if rng.random() < 0.5:
         surface = _hand(surface, np.array([left, up]), scale, rng)
     around = _surroundings(rng, rng.uniform(0.62, 0.95), left, up)
@@ -69,7 +70,10 @@ def face(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 def lumps(rng: np.random.Generator) -> np.ndarray:
     """A rendered volume without a face: limbs, cord and placenta, float32[SIDE, SIDE] from 0 to 1."""
-    surface = _surroundings(rng, rng.uniform(0.35, 0.75))
+    surface = _surroundings(rng, rng.uniform(0.35, 0.9))
+    if rng.random() < 0.5:  # a head from behind or above
+        middle = rng.normal(0, 0.15, 2)
+        surface = _join(surface, _capsule(middle, middle + rng.normal(0, 0.12, 2), rng.uniform(0.45, 0.7), -0.1))
     for _ in range(int(rng.integers(3, 8))):
         a = rng.uniform(-0.6, 0.6, 2)
         b = a + rng.normal(0, 0.35, 2)
@@ -104,7 +108,7 @@ def _hand(surface: np.ndarray, middle: np.ndarray, scale: float, rng: np.random.
     elbow = palm + np.array([side * rng.uniform(0.1, 0.5), rng.uniform(0.4, 0.7)])
     size = scale * rng.uniform(0.8, 1.1)
     surface = _join(surface, _capsule(elbow, palm, 0.2 * size, 0.15))
-    surface = _join(surface, _capsule(palm, palm + (0.05, -0.06), 0.2 * size, 0.22))
+    surface = _join(surface, _capsule(palm, palm + np.array([0.05, -0.06]), 0.2 * size, 0.22))
     heading = -math.pi / 2 - side * rng.uniform(0.2, 0.9)
     for k in range(4):
         angle = heading + 0.24 * (k - 1.5) + rng.normal(0, 0.06)
@@ -114,8 +118,8 @@ def _hand(surface: np.ndarray, middle: np.ndarray, scale: float, rng: np.random.
 
 
 def _surroundings(rng: np.random.Generator, distance: float, left: float = 0.0, up: float = 0.0) -> np.ndarray:
-    """Ragged tissue around a hollow of about ``distance`` with its middle at ``left``, ``up``; higher than a face here and
-    there."""
+    """Ragged tissue around a hollow of about ``distance`` around ``left``, ``up``; here and there higher
+    than a face."""
     x, y = _plane()
     radius = np.hypot((x - left) * rng.uniform(0.8, 1.1), (y - up) * rng.uniform(0.8, 1.1))
     radius = radius + np.float32(rng.normal(0, 0.14)) * (x - left) + np.float32(rng.normal(0, 0.14)) * (y - up)
@@ -128,7 +132,9 @@ def _surroundings(rng: np.random.Generator, distance: float, left: float = 0.0, 
 def _shade(surface: np.ndarray, rng: np.random.Generator, rough: float) -> np.ndarray:
     """float32[SIDE, SIDE] from 0 to 1: light, hollows and depth; black where there is no surface."""
     there = cv2.GaussianBlur((surface > FLOOR).astype(np.float32), (0, 0), rng.uniform(1.2, 2.2))
-    grain = 0.011 * tile(1, surface.shape, rng) + 0.004 * tile(0, surface.shape, rng) + 0.02 * tile(2, surface.shape, rng)
+    grain = (
+        0.011 * tile(1, surface.shape, rng) + 0.004 * tile(0, surface.shape, rng) + 0.02 * tile(2, surface.shape, rng)
+    )
     height = np.maximum(surface, -0.8) + np.float32(rough) * grain
     height = cv2.GaussianBlur(height, (0, 0), rng.uniform(1.3, 2.2)) * np.float32(SIDE / 2)
     dx, dy = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=0.125)

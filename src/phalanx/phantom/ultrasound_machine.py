@@ -1,6 +1,6 @@
 """Machines: their probes, their look, and what they write around the image. None is a real product."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,12 +52,13 @@ MACHINES = (
     ),
     Machine(
         "old", (Probe("curved", 58, 62), Probe("linear", width=105)),
-        Settings(axial=0.4, lateral=0.66, compound=False, smooth=0.55, range=48, contrast=0.4, noise=-27, tgc=3, haze=-26),
+        Settings(axial=0.4, lateral=0.66, compound=False, smooth=0.55, range=48,
+                 contrast=0.4, noise=-27, tgc=3, haze=-26),
         0.84, 0.12, 16, 235, 0.027, ("top", "right", "bottom"), "left", "right", "+", False, "bottom-left", "mm",
     ),
     Machine(
         "portable", (Probe("curved", 18, 78), Probe("curved", 62, 58)),
-        Settings(axial=0.38, lateral=0.62, compound=True, smooth=0.3, range=54, contrast=0.1, gamma=0.85, noise=-29, contact=11),
+        Settings(axial=0.38, lateral=0.62, smooth=0.3, range=54, contrast=0.1, gamma=0.85, noise=-29, contact=11),
         0.92, 0.05, 22, 200, 0.024, ("left",), "right", "none", "x", False, "top-right", "cm",
     ),
     Machine(
@@ -81,6 +82,10 @@ class Exam:
     weeks: float
     wall: tuple[float, float]
     clock: int
+
+    def wide(self) -> "Exam":
+        """The exam with a probe that sees several organs at once: parallel beams do not."""
+        return replace(self, probe=self.machine.probes[0]) if self.probe.shape == "linear" else self
 
 
 def draw_exam(rng: np.random.Generator) -> Exam:

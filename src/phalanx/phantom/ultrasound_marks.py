@@ -1,12 +1,12 @@
 """What a sonographer burns into an image: calipers, dotted lines and ellipses, results. It gives the class away."""
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 
-from .ultrasound_canvas import ORGANS, Measure
+from .ultrasound_canvas import ORGANS, Measure, place
 from .ultrasound_machine import Exam, Machine
 from .ultrasound_screen import Panel, Screen, text_width, write
 
@@ -38,7 +38,7 @@ class Layer:
 
 def draw_marks(
     screen: Screen, organs: list[str], exam: Exam, rng: np.random.Generator
-) -> tuple[Layer, list[dict[str, object]]]:
+) -> tuple[Layer, list[dict[str, Any]]]:
     """Marks of some organs that the screen shows.
 
     Returns:
@@ -46,7 +46,8 @@ def draw_marks(
     """
     fine = len(screen.grey)
     layer = Layer(np.zeros((fine, fine), np.uint8), np.zeros((fine, fine), np.uint8), int(rng.integers(205, 256)))
-    lines, found = [], []
+    lines: list[str] = []
+    found: list[dict[str, Any]] = []
     for organ in sorted(organs, key=ORGANS.index):
         kinds = [KINDS, KINDS, ("text",), ("calipers",)][int(rng.choice(4, p=[0.4, 0.2, 0.2, 0.2]))]
         if organ == "3D":
@@ -77,7 +78,9 @@ def _by_hand(measure: Measure, rng: np.random.Generator) -> Measure:
         return Measure(measure.organ, measure.name, ends=measure.ends + rng.normal(0, spread, (2, 2)))
     a, b = (axis + rng.normal(0, spread) for axis in measure.axes)
     assert measure.centre is not None
-    return Measure(measure.organ, measure.name, centre=measure.centre + rng.normal(0, spread, 2), axes=(a, b), angle=measure.angle)
+    return Measure(
+        measure.organ, measure.name, centre=measure.centre + rng.normal(0, spread, 2), axes=(a, b), angle=measure.angle
+    )
 
 
 def _result(measure: Measure, exam: Exam, rng: np.random.Generator) -> str:
@@ -101,10 +104,9 @@ def _calipers(ink: np.ndarray, panel: Panel, measure: Measure, machine: Machine,
         path = ends[0] + np.linspace(0, 1, steps)[:, None] * (ends[1] - ends[0])
     else:
         assert measure.centre is not None
-        box = cv2.ellipse2Poly((0, 0), (10000, max(1, round(10000 * measure.axes[1] / measure.axes[0]))), 0, 0, 360, 3)
-        turned = math.radians(measure.angle)
-        matrix = np.array([(math.cos(turned), math.sin(turned)), (-math.sin(turned), math.cos(turned))])
-        path = panel.pixels(measure.centre + (box * (measure.axes[0] / 10000)) @ matrix)
+        t = np.linspace(0, 2 * np.pi, 120, endpoint=False)
+        ellipse = np.stack([np.cos(t), np.sin(t)], axis=1) * measure.axes
+        path = panel.pixels(place(ellipse, measure.centre, measure.angle))
         ends = path[[0, 60]] if rng.random() < 0.6 else path[[0, 30, 60, 90]]
     dot = max(1, round(0.0016 * fine))
     if measure.ends is None or rng.random() < 0.8:
@@ -118,7 +120,9 @@ def _calipers(ink: np.ndarray, panel: Panel, measure: Measure, machine: Machine,
             cv2.line(ink, (round(first[0]), round(first[1])), (round(last[0]), round(last[1])), 255, thick)
 
 
-def _volume_marks(layer: Layer, screen: Screen, exam: Exam, kinds: tuple[str, ...], rng: np.random.Generator) -> list[str]:
+def _volume_marks(
+    layer: Layer, screen: Screen, exam: Exam, kinds: tuple[str, ...], rng: np.random.Generator
+) -> list[str]:
     """The frame of the rendered box, in place of calipers; returns the lines of text."""
     panel = next(p for p in screen.panels if p.canvas is None)
     if "calipers" in kinds:
@@ -135,7 +139,10 @@ def _volume_marks(layer: Layer, screen: Screen, exam: Exam, kinds: tuple[str, ..
                 cv2.line(layer.ink, (x, y), (x, min(y + step // 2, y1)), 255, thick)
     if "text" not in kinds:
         return []
-    return [str(rng.choice(["3D Static", "3D Render", "3D Surface"])), f"Th {int(rng.integers(20, 60))}  Mix {int(rng.integers(40, 90))}"]
+    return [
+        str(rng.choice(["3D Static", "3D Render", "3D Surface"])),
+        f"Th {int(rng.integers(20, 60))}  Mix {int(rng.integers(40, 90))}",
+    ]
 
 
 def _results(layer: Layer, lines: list[str], machine: Machine) -> None:

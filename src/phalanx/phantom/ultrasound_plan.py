@@ -16,7 +16,7 @@ PAIRS = {
     "BPD+3D": 0.07, "AC+3D": 0.06, "AFI+3D": 0.05,
 }  # fmt: skip
 TRIPLES = {"AC+FL+AFI": 0.32, "AC+BPD+AFI": 0.20, "AC+BPD+FL": 0.18, "BPD+FL+AFI": 0.14, "AC+BPD+3D": 0.16}
-DECOYS = dict.fromkeys(PLANES, 1.0) | {"placenta": 1.4, "blurred_volume": 1.1, "lost_contact": 0.5}
+DECOYS = dict.fromkeys(PLANES, 1.0) | {"placenta": 1.4, "blurred_volume": 2.0, "lost_contact": 0.5}
 CONFUSED = {"AC": "AFI", "AFI": "AC", "BPD": "AC", "FL": "AFI", "3D": "BPD"}  # what a hurried reader writes instead
 IMAGES = (4, 8)  # of a patient
 MIN_DUAL = 0.07  # fraction of images with at most one organ that share the screen with a plane without any

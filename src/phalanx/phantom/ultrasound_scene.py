@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 
-from .ultrasound_anatomy import abdomen, femur_length, head, head_width, thigh, waist
+from .ultrasound_anatomy import abdomen, femur_length, head, head_width, waist
 from .ultrasound_beam import BEAMS, SAMPLES, Probe, ripple
 from .ultrasound_canvas import ABOVE, FLUID, ORGANS, SOFT, Canvas, Measure
 from .ultrasound_decoys import PLANES
+from .ultrasound_limbs import thigh
 from .ultrasound_womb import back_wall, cavity, mother, neighbours, placenta, pocket
 
 MIN_AREA, MIN_INSIDE = 90.0, 0.62  # mm^2 of an organ's region, and the part of it that is in the field
@@ -32,11 +33,14 @@ def arrange(sizes: list[Half], top: float, rng: np.random.Generator) -> list[np.
     """Centres in mm: side by side from ``top`` on, a third one below."""
     gap = rng.uniform(1, 11)
     if len(sizes) == 1:
-        return [np.array([rng.normal(0, 6), top + gap + sizes[0][1]])]
+        return [np.array([rng.normal(0, 13), top + gap + sizes[0][1]])]
     (w0, h0), (w1, h1) = sizes[:2]
     between, lift = rng.uniform(-4, 4), rng.normal(0, 6, 2).clip(0, None)
     left = -(w0 + w1 + between / 2) + w0
-    centres = [np.array([left, top + gap + h0 + lift[0]]), np.array([left + w0 + between + w1, top + gap + h1 + lift[1]])]
+    centres = [
+        np.array([left, top + gap + h0 + lift[0]]),
+        np.array([left + w0 + between + w1, top + gap + h1 + lift[1]]),
+    ]
     for w, h in sizes[2:]:
         low = max(c[1] + s[1] for c, s in zip(centres, sizes, strict=False))
         centres.append(np.array([rng.normal(0, 0.3 * w), low + h * rng.uniform(0.95, 1.05)]))
@@ -65,8 +69,8 @@ def make_plane(
         places = [centre * (-1, 1) for centre in places]
     bottom = max(c[1] + s[1] for c, s in zip(places, sizes, strict=True)) + abs(rng.normal(2, 5))
     reach = max(abs(c[0]) + s[0] for c, s in zip(places, sizes, strict=True))
-    depth = bottom + rng.uniform(6, 30)
-    while probe.span(depth * 0.6) / 2 < reach * 0.92 and depth < 240:
+    depth = bottom + (rng.uniform(6, 30) if rng.random() < 0.75 else rng.uniform(30, 75))
+    while probe.shape != "linear" and probe.span(depth * 0.6) / 2 < reach * 0.92 and depth < 240:
         depth += 6
     canvas = Canvas(depth, probe.span(depth) + 12, SOFT)
     front = mother(canvas, top, probe.surface, fat, rng)

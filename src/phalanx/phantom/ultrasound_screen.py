@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .ultrasound_beam import convert, scan
+from .ultrasound_beam import Settings, convert, scan
 from .ultrasound_canvas import ABOVE, ORGANS, Canvas
 from .ultrasound_face import face, lumps
 from .ultrasound_machine import Exam
@@ -61,12 +61,16 @@ def layout(count: int, fine: int) -> list[tuple[int, int, int, int]]:
     return [(x, y, half - 1, half - 1) for y in (0, half + 1) for x in (0, half + 1)][:count]
 
 
-def show_plane(screen: Screen, place: tuple[int, int, int, int], canvas: Canvas, exam: Exam, rng: np.random.Generator, poor: bool) -> None:
+def show_plane(
+    screen: Screen, place: tuple[int, int, int, int], canvas: Canvas, exam: Exam, rng: np.random.Generator, poor: bool
+) -> None:
     """Adds a panel with a scanned plane; ``poor``: the probe has hardly any contact."""
     left, top, width, height = place
-    settings = exam.settings
+    settings = _by_chance(exam.settings, rng)
     if poor:
-        settings = settings.with_(contact=rng.uniform(25, 45), gain=settings.gain - rng.uniform(8, 16), reverb=rng.uniform(8, 18))
+        settings = settings.with_(
+            contact=rng.uniform(25, 45), gain=settings.gain - rng.uniform(8, 16), reverb=rng.uniform(8, 18)
+        )
     grey = scan(canvas, exam.probe, settings, rng)
     alone = width == screen.grey.shape[1]
     fill, above = (exam.machine.fill, exam.machine.above) if alone else (0.93, 0.04)
@@ -85,7 +89,30 @@ def show_plane(screen: Screen, place: tuple[int, int, int, int], canvas: Canvas,
         _ruler(screen, panel, exam)
 
 
-def show_volume(screen: Screen, place: tuple[int, int, int, int], exam: Exam, shared: np.random.Generator, rng: np.random.Generator, has_face: bool) -> None:
+def _by_chance(settings: Settings, rng: np.random.Generator) -> Settings:
+    """Settings of one image: gain and noise vary between images, and some are spoilt by gas, a rib or a poor window."""
+    weak = max(rng.normal(-0.4, 1.2), 0.0)
+    bands = tuple(
+        (rng.uniform(-0.9, 0.9), rng.uniform(0.05, 0.2), rng.uniform(5, 22))
+        for _ in range(int(rng.choice(3, p=[0.7, 0.2, 0.1])))
+    )
+    return settings.with_(
+        gain=settings.gain + rng.normal(0, 2) - 4 * weak,
+        noise=settings.noise + 3.5 * weak + rng.normal(0, 1),
+        lateral=settings.lateral * (1 + 0.3 * weak),
+        haze=settings.haze + 2.5 * weak,
+        bands=bands,
+    )
+
+
+def show_volume(
+    screen: Screen,
+    place: tuple[int, int, int, int],
+    exam: Exam,
+    shared: np.random.Generator,
+    rng: np.random.Generator,
+    has_face: bool,
+) -> None:
     """Adds a panel with a rendered volume; ``shared`` draws its surface."""
     left, top, width, height = place
     if has_face:
@@ -101,7 +128,7 @@ def show_volume(screen: Screen, place: tuple[int, int, int, int], exam: Exam, sh
     grey = np.clip(grey * (1 + 0.06 * grain), 0, 1) ** np.float32(exam.settings.gamma)
     screen.grey[part] = np.maximum(grey * np.float32(rng.uniform(215, 255)), 0)
     mask = cv2.resize(fetus.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
-    screen.regions[part] = mask << ORGANS.index("3D")
+    screen.regions[part] = mask * np.uint8(1 << ORGANS.index("3D"))
     screen.panels.append(Panel(x, y, side, side, None))
 
 
@@ -126,7 +153,8 @@ def decorate(screen: Screen, exam: Exam, rng: np.random.Generator, minute: int) 
     clock = f"{exam.clock:02d}:{minute:02d}:{int(rng.integers(60)):02d}"
     technical = [
         f"FR {int(rng.integers(18, 45))}Hz", f"D {depth / 10:.1f}cm", f"Gn {int(50 + 2 * exam.settings.gain)}",
-        f"DR {int(exam.settings.range)}", f"P {int(rng.integers(80, 101))}%", f"Frq {rng.choice(['Low', 'Mid', 'Gen', 'High'])}",
+        f"DR {int(exam.settings.range)}", f"P {int(rng.integers(80, 101))}%",
+        f"Frq {rng.choice(['Low', 'Mid', 'Gen', 'High'])}",
     ]  # fmt: skip
     line = 1.75 * letter
     for where in machine.captions:
@@ -162,14 +190,30 @@ def _ruler(screen: Screen, panel: Panel, exam: Exam) -> None:
     for cm in range(int(canvas.depth // 10) + 1):
         y = panel.pixels(np.array([0, 10.0 * cm]))[1]
         long = (0.016 if cm % 5 == 0 else 0.008) * fine
-        cv2.line(layer, (round(x - long / 2), round(y)), (round(x + long / 2), round(y)), machine.ink, max(1, fine // 512))
+        cv2.line(
+            layer, (round(x - long / 2), round(y)), (round(x + long / 2), round(y)), machine.ink, max(1, fine // 512)
+        )
         if cm % 5 == 0 and cm and machine.name != "premium":
-            write(layer, str(cm), x - (0.045 if machine.ruler == "right" else -0.012) * fine, y + 0.008 * fine, 0.8 * machine.letter * fine, machine.ink)
+            write(
+                layer,
+                str(cm),
+                x - (0.045 if machine.ruler == "right" else -0.012) * fine,
+                y + 0.008 * fine,
+                0.8 * machine.letter * fine,
+                machine.ink,
+            )
     focus = panel.pixels(np.array([0, canvas.depth * exam.settings.focus]))[1]
     size = 0.009 * fine
     tip = x + (-1 if machine.ruler == "right" else 1) * 2.2 * size
     arrow = np.array([(tip, focus), (tip + size, focus - size), (tip + size, focus + size)])
     cv2.fillPoly(layer, [np.round(arrow).astype(np.int32)], machine.ink)
     corner = panel.pixels(np.array([-exam.probe.span(0) / 2 - 5, -ABOVE / 3]))
-    cv2.circle(layer, (round(float(corner[0])), round(float(corner[1]))), max(2, round(0.010 * fine)), machine.ink, 1 if machine.cross == "x" else -1, cv2.LINE_AA)
+    cv2.circle(
+        layer,
+        (round(float(corner[0])), round(float(corner[1]))),
+        max(2, round(0.010 * fine)),
+        machine.ink,
+        1 if machine.cross == "x" else -1,
+        cv2.LINE_AA,
+    )
     screen.grey = np.maximum(screen.grey, layer)

@@ -6,7 +6,6 @@ import numpy as np
 
 from .ultrasound_canvas import (
     BLOOD,
-    BONE,
     FASCIA,
     FAT,
     FLUID,
@@ -20,11 +19,11 @@ from .ultrasound_canvas import (
     Tissue,
     blob,
     curve,
-    place,
-    shrink,
     unit,
     wave,
 )
+from .ultrasound_limbs import cord, limb_section
+
 
 def mother(
     canvas: Canvas, top: float, surface: Callable[[np.ndarray], np.ndarray], fat: float, rng: np.random.Generator
@@ -87,7 +86,9 @@ def _behind(canvas: Canvas, top: float, rng: np.random.Generator) -> None:
             canvas.fill(outline, tissue)
             if rng.random() < 0.5:
                 part = np.arange(int(rng.integers(0, 72)), int(rng.integers(80, 110))) % 72
-                canvas.stroke(outline[part], rng.uniform(0.5, 1.1), FASCIA._replace(echo=rng.uniform(-7, 0), impedance=0.7))
+                canvas.stroke(
+                    outline[part], rng.uniform(0.5, 1.1), FASCIA._replace(echo=rng.uniform(-7, 0), impedance=0.7)
+                )
 
 
 def back_wall(canvas: Canvas, bottom: float, rng: np.random.Generator) -> np.ndarray:
@@ -132,8 +133,8 @@ def placenta(canvas: Canvas, wall: np.ndarray, sign: int, rng: np.random.Generat
 
 def cavity(canvas: Canvas, centre: np.ndarray, axes: tuple[float, float], rng: np.random.Generator) -> None:
     """Thin fluid around something of half ``axes`` mm that is painted later: wide on one side, none on another."""
-    gap = np.abs(rng.normal(0, 5, 2))
-    shift = unit(rng.uniform(0, 360)) * rng.uniform(0, 7)
+    gap = np.abs(rng.normal(0, 6.5, 2))
+    shift = unit(rng.uniform(0, 360)) * rng.uniform(0, 10)
     outline = blob(centre + shift, (axes[0] + gap[0], axes[1] + gap[1] * 0.7), rng.normal(0, 12), rng, 0.07)
     canvas.stroke(outline, 1.2, FASCIA._replace(echo=-6, impedance=0.55), closed=True)
     canvas.fill(outline, FLUID._replace(echo=rng.uniform(-46, -36)))
@@ -144,7 +145,9 @@ def cavity(canvas: Canvas, centre: np.ndarray, axes: tuple[float, float], rng: n
         canvas.fill(wedge, FLUID)
 
 
-def neighbours(canvas: Canvas, centre: np.ndarray, axes: tuple[float, float], week: float, rng: np.random.Generator) -> None:
+def neighbours(
+    canvas: Canvas, centre: np.ndarray, axes: tuple[float, float], week: float, rng: np.random.Generator
+) -> None:
     """Limbs and loops of cord around something of half ``axes`` mm, in the places where fluid would be."""
     for _ in range(int(rng.choice([0, 0, 1, 1, 2]))):
         size = rng.uniform(4, 8.5) * week / 26
@@ -155,43 +158,14 @@ def neighbours(canvas: Canvas, centre: np.ndarray, axes: tuple[float, float], we
             cord(canvas, spot, week, rng, 1.0)
 
 
-def limb_section(canvas: Canvas, centre: np.ndarray, radius: float, rng: np.random.Generator) -> None:
-    """A limb cut across: skin, soft tissue, one or two bones with their shadow."""
-    outline = blob(centre, (radius, radius * rng.uniform(0.7, 1.0)), rng.uniform(0, 180), rng, 0.06)
-    canvas.fill(outline, SKIN._replace(echo=-6, impedance=0.7))
-    canvas.unmark(outline)
-    canvas.fill(shrink(outline, 1 - 1.0 / radius), MUSCLE._replace(echo=-10))
-    apart = unit(rng.uniform(0, 360)) * radius * 0.3
-    for sign in (-1, 1) if rng.random() < 0.25 else (0,):
-        bone = BONE._replace(loss=rng.uniform(1.0, 2.6), impedance=3.5)
-        canvas.fill(blob(centre + sign * apart, (radius * 0.2, radius * 0.16), rng.uniform(0, 180), rng, 0.1), bone)
-
-
-def cord(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generator, across: float = 0.6) -> None:
-    """Umbilical cord: vessels cut across, with a probability of ``across``, or a twisted length of it."""
-    radius = 3.2 + 0.16 * (week - 16)
-    jelly = SOFT._replace(echo=-13, impedance=0.42)
-    if rng.random() < across:
-        outline = blob(centre, (radius, radius), 0, rng, 0.05)
-        canvas.fill(outline, jelly)
-        canvas.unmark(outline)
-        turn = rng.uniform(0, 360)
-        for angle, out, size in ((0, 0.38, 0.40), (130, 0.52, 0.22), (230, 0.52, 0.22)):
-            canvas.fill(blob(centre + radius * out * unit(turn + angle), (radius * size, radius * size), 0, rng), BLOOD)
-        return
-    turn, long = rng.uniform(-60, 60), radius * rng.uniform(3, 6)
-    t = np.linspace(-1, 1, 50)
-    middle = np.stack([t * long, radius * 0.6 * np.sin(2.2 * t + rng.uniform(0, 6))], axis=1)
-    path = place(middle, centre, turn)
-    canvas.stroke(path, 2 * radius, jelly)
-    side = np.concatenate([path + unit(turn + 90) * radius, (path - unit(turn + 90) * radius)[::-1]])
-    canvas.unmark(side)
-    for phase, size in ((0.0, 0.6), (2.4, 0.36)):
-        twist = place(middle + np.stack([0 * t, radius * 0.45 * np.sin(5 * t + phase)], axis=1), centre, turn)
-        canvas.stroke(twist, radius * size, BLOOD)
-
-
-def pocket(canvas: Canvas, centre: np.ndarray, axes: tuple[float, float], week: float, rng: np.random.Generator, fluid: Tissue = FLUID) -> None:
+def pocket(
+    canvas: Canvas,
+    centre: np.ndarray,
+    axes: tuple[float, float],
+    week: float,
+    rng: np.random.Generator,
+    fluid: Tissue = FLUID,
+) -> None:
     """AFI: a pocket of amniotic fluid with ragged borders, limbs and cord at its sides."""
     n = int(rng.integers(7, 11))
     t = np.sort(np.linspace(0, 2 * np.pi, n, endpoint=False) + rng.normal(0, 0.22, n))
