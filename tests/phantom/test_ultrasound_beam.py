@@ -6,9 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from phalanx.phantom.ultrasound import draw_plane
 from phalanx.phantom.ultrasound_anatomy import femur_length, head_width, waist
 from phalanx.phantom.ultrasound_beam import BEAMS, SAMPLES, Probe, Settings, _blurred, _envelope, convert, scan
 from phalanx.phantom.ultrasound_canvas import BONE, FLUID, SOFT, Canvas, Measure, blob, place, unit
+from phalanx.phantom.ultrasound_machine import draw_exam
+from phalanx.phantom.ultrasound_scene import visible
 
 PROBES = [Probe("curved", 50, 66), Probe("curved", 18, 80), Probe("flat", 80, 50), Probe("linear", width=90)]
 EVEN = SOFT._replace(mottle=0.0)
@@ -140,3 +143,16 @@ def test_a_blend_of_none_is_the_narrow_blur():
     noise = np.random.default_rng(0).standard_normal((SAMPLES, BEAMS), dtype=np.float32)
     narrow = _blurred(noise, (1.0, 3.0), 1.0, np.zeros((SAMPLES, 1), np.float32))
     assert np.array_equal(narrow, cv2.GaussianBlur(noise, (0, 0), 1.0, sigmaY=1.0))
+
+
+def test_planes_of_many_exams_show_their_organs_and_fit_into_the_labels():
+    """No plane has more tissues than labels; organs are found within a few tries."""
+    most = 0
+    for number in range(25):
+        exam = draw_exam(np.random.default_rng([1, number])).wide()
+        for organs in (("AC", "FL", "AFI"), ("BPD",), ("BPD", "FL", "AFI")):
+            canvas = draw_plane(organs, None, exam, np.random.default_rng(number), np.random.default_rng(0), False)
+            assert visible(canvas, exam.probe, organs)
+            assert {measure.organ for measure in canvas.measures} == set(organs)
+            most = max(most, len(canvas.tissues))
+    assert 60 < most < 220

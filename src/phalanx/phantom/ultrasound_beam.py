@@ -235,7 +235,7 @@ def _compress(
     level -= np.float32(settings.contact) * np.clip((np.abs(beams) - 0.72) / 0.28, 0, 1) ** 2
     for middle, wide, loss in settings.bands:
         level -= (
-            np.float32(loss) * np.exp(-(((beams - np.float32(middle)) / np.float32(wide)) ** 4)) * np.minimum(t * 12, 1)
+            np.float32(loss) * np.exp(-(((beams - np.float32(middle)) / np.float32(wide)) ** 2)) * np.minimum(t * 12, 1)
         )
     patchy = cv2.resize(rng.standard_normal((1, 14)).astype(np.float32), (BEAMS, 1), interpolation=cv2.INTER_CUBIC)
     level += np.minimum(patchy, 0.4) * np.float32(settings.contact * 0.22)

@@ -99,8 +99,9 @@ class Canvas:
         return np.round(self.pixels(points) * 2**SHIFT).astype(np.int32)
 
     def tissue(self, tissue: Tissue) -> int:
-        """Label of a tissue."""
+        """Label of a tissue; a plane has at most 256."""
         if tissue not in self.tissues:
+            assert len(self.tissues) < 256
             self.tissues.append(tissue)
         return self.tissues.index(tissue)
 

@@ -66,13 +66,13 @@ def mother(
 def _strands(canvas: Canvas, xs: np.ndarray, top: np.ndarray, bottom: np.ndarray, rng: np.random.Generator) -> None:
     """Short strands of connective tissue along a layer."""
     thick = float((bottom - top).mean())
+    kinds = [FASCIA._replace(echo=rng.uniform(-7, 1), impedance=rng.uniform(0.55, 0.85)) for _ in range(8)]
     for _ in range(int(thick * canvas.width / rng.uniform(45, 110))):
         first = int(rng.integers(0, 50))
         part = slice(first, first + int(rng.integers(5, 16)))
         at = rng.uniform(0.05, 0.95)
         line = top[part] + (bottom - top)[part] * at + wave(xs[part], rng, 0.25, 20)
-        strand = FASCIA._replace(echo=rng.uniform(-7, 1), impedance=rng.uniform(0.55, 0.85))
-        canvas.stroke(np.stack([xs[part], line], axis=1), rng.uniform(0.4, 0.8), strand)
+        canvas.stroke(np.stack([xs[part], line], axis=1), rng.uniform(0.4, 0.8), kinds[int(rng.integers(8))])
 
 
 def _behind(canvas: Canvas, top: float, rng: np.random.Generator) -> None:
