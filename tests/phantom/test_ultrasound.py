@@ -11,6 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from phalanx.cli import COMMANDS, main
 from phalanx.errors import PhalanxError
@@ -347,3 +349,37 @@ def test_what_a_kill_leaves_goes_with_the_next_call(tmp_path):
 def test_every_decoy_can_be_drawn():
     assert set(PLANES) | {"blurred_volume", "lost_contact"} == set(DECOYS)
     assert {like for _, like in PLANES.values() if like} <= set(ORGANS)
+
+
+def orientations(picture):
+    """Histograms of the direction of the gradient in 8 x 8 cells of a picture at 96, float[8 * 8 * 8]."""
+    small = cv2.resize(picture, (96, 96), interpolation=cv2.INTER_AREA).astype(np.float32)
+    dx, dy = cv2.Sobel(small, cv2.CV_32F, 1, 0), cv2.Sobel(small, cv2.CV_32F, 0, 1)
+    size, angle = cv2.cartToPolar(dx, dy)
+    kind = np.int32(angle / (2 * np.pi) * 8) % 8
+    cells = [(size * (kind == k)).reshape(8, 12, 8, 12).sum((1, 3)) for k in range(8)]
+    found = np.stack(cells).reshape(8, -1)
+    return (found / (np.linalg.norm(found, axis=0) + 1)).ravel()
+
+
+@pytest.mark.slow
+def test_the_classes_can_be_learned_but_not_easily_and_marks_give_them_away(tmp_path):
+    out = tmp_path / "us"
+    manifest = make_ultrasound(
+        out, patients=150, test_patients=50, size=128, seed=8, marked=0.5, workers=2, progress=False
+    )
+
+    def area_under_curve(rows, picture):
+        features = {s: np.array([orientations(picture(r)) for r in rows if r["split"] == s]) for s in ("train", "test")}
+        found = []
+        for organ in ORGANS:
+            truth = {s: [organ in r["organs"] for r in rows if r["split"] == s] for s in features}
+            model = LogisticRegression(C=0.3, max_iter=300).fit(features["train"], truth["train"])
+            found.append(roc_auc_score(truth["test"], model.decision_function(features["test"])))
+        return found
+
+    whole = area_under_curve(manifest["images"], lambda row: image(out, row))
+    assert min(whole) > 0.6
+    assert 0.7 < np.mean(whole) < 0.97
+    marks = area_under_curve([r for r in manifest["images"] if r["marks"]], lambda row: other(out, "overlays", row))
+    assert np.mean(marks) > 0.75, marks
