@@ -26,7 +26,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx tune members=A,B [out=FILE.json]                           tune the ensemble out of fold
   phalanx ledger add RUN|FILE.csv [score=0.976]                      add a run or submission to submissions/ledger.csv
   phalanx leaderboard                                                the entries of the ledger, the best first
-  phalanx phantom hand patients=N size=S seed=K out=DIR              make a synthetic data set
+  phalanx phantom hand|ultrasound patients=N size=S seed=K out=DIR   make a synthetic data set
   phalanx folds data=NAME out=FILE.csv                               draw the folds of a data set into a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
   phalanx check data=NAME data.root=DIR [quarantine=FILE]            find problems of a data set

@@ -15,16 +15,28 @@ if TYPE_CHECKING:  # slow to load
     from ..data.selection import Selection
 
 PHANTOM = """\
-phalanx phantom hand patients=N size=S seed=K out=DIR [test_patients=M] [workers=W]
+phalanx phantom KIND patients=N size=S seed=K out=DIR [test_patients=M] [workers=W] [key=value ...]
 
-Makes a synthetic data set of hand X-rays with overlapping bones.
+Makes a synthetic data set.
 
-  patients=80            training patients, two hands each
-  test_patients=M        test patients (default: a quarter of the training patients); half of them have rotated hands
-  size=512               height and width of the images, 128 to 2048 pixels
+  hand                   X-rays of hands with overlapping bones, two per patient
+  ultrasound             fetal ultrasound for classification, four to eight images per patient
+
+  patients=80            training patients
+  test_patients=M        test patients (default: a quarter of the training patients); of hands, half of them are rotated
+  size=512               height and width of the images in pixels, 128 to 2048; ultrasound: 256, 128 to 1024
   seed=0                 the same seed gives the same files
   out=DIR                must not exist
   workers=W              processes (default: all cores); the files do not depend on it
+
+Fractions for ultrasound; their counts are exact in each split:
+
+  marked=0.3             of the images with organs: calipers and results are burnt in, which give the class away
+  ambiguous=0.15         of all images: no organ, though most resemble one
+  two_organs=0.25        of all images: two organs
+  three_organs=0.05      of all images: three organs; the others have one
+  wrong_labels=0.01      of the training images: the row in train.csv is wrong
+  missing_labels=0       of the cells of train.csv: empty
 """
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from . import hand, ultrasound
 from . import brain, hand
 from .dataset import PhantomOptions, clear_left
 
@@ -23,5 +24,6 @@ class Kind(NamedTuple):
 
 KINDS = {
     "hand": Kind(hand.HandOptions, hand.make_hands, hand.FILES),
+    "ultrasound": Kind(ultrasound.UltrasoundOptions, ultrasound.make_ultrasound, ultrasound.FILES),
     "brain": Kind(brain.BrainOptions, brain.make_brain, brain.FILES),
 }
