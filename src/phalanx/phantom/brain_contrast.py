@@ -13,7 +13,7 @@ TISSUES: dict[str, dict[str, float]] = {
     "T1": _T1CE
     | {
         "grey": 0.30, "white": 0.40, "deep": 0.33, "pallidum": 0.38, "mucosa": 0.34, "vessel": 0.10, "dura": 0.22,
-        "plexus": 0.2, "gland": 0.36, "rim": 0.31, "solid": 0.27, "meningioma": 0.285, "adenoma": 0.285,
+        "plexus": 0.2, "gland": 0.36, "rim": 0.31, "solid": 0.27, "meningioma": 0.25, "adenoma": 0.26,
         "diffuse": 0.24, "oedema": 0.28, "vein": 0.14,
     },
     "T2": _T1CE
@@ -21,7 +21,7 @@ TISSUES: dict[str, dict[str, float]] = {
         "bone": 0.035, "diploe": 0.20, "marrow": 0.33, "fat": 0.62, "skin": 0.33, "muscle": 0.15, "tongue": 0.22,
         "csf": 0.95, "grey": 0.42, "white": 0.29, "deep": 0.35, "pallidum": 0.25, "mucosa": 0.75, "vessel": 0.05,
         "dura": 0.12, "vitreous": 0.98, "lens": 0.18, "plexus": 0.75, "gland": 0.42, "rim": 0.50, "solid": 0.58,
-        "necrosis": 0.88, "oedema": 0.68, "diffuse": 0.70, "meningioma": 0.52, "adenoma": 0.50, "cyst": 0.9,
+        "necrosis": 0.88, "oedema": 0.68, "diffuse": 0.70, "meningioma": 0.62, "adenoma": 0.60, "cyst": 0.9,
         "calcium": 0.1, "vein": 0.15,
     },
     "FLAIR": _T1CE
@@ -29,7 +29,7 @@ TISSUES: dict[str, dict[str, float]] = {
         "bone": 0.045, "diploe": 0.22, "marrow": 0.36, "fat": 0.70, "skin": 0.38, "muscle": 0.24, "tongue": 0.27,
         "csf": 0.075, "grey": 0.46, "white": 0.37, "deep": 0.41, "pallidum": 0.36, "mucosa": 0.62, "vessel": 0.07,
         "dura": 0.18, "vitreous": 0.09, "lens": 0.2, "plexus": 0.3, "gland": 0.45, "rim": 0.60, "solid": 0.62,
-        "necrosis": 0.30, "oedema": 0.72, "diffuse": 0.66, "meningioma": 0.56, "adenoma": 0.52, "cyst": 0.25,
+        "necrosis": 0.30, "oedema": 0.72, "diffuse": 0.66, "meningioma": 0.64, "adenoma": 0.60, "cyst": 0.25,
         "calcium": 0.12, "vein": 0.2,
     },
 }  # fmt: skip

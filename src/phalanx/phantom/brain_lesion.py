@@ -36,7 +36,7 @@ class Lesion:
 def draw_lesion(rng: np.random.Generator, kind: str) -> Lesion:
     """A random tumour of one of :data:`TUMOURS`."""
     side = 1.0 if rng.random() < 0.5 else -1.0
-    radius = float(np.exp(rng.uniform(*np.log({"glioma": (9, 26), "meningioma": (8, 23), "pituitary": (5.5, 13)}[kind]))))
+    radius = float(np.exp(rng.uniform(*np.log({"glioma": (13, 29), "meningioma": (12, 25), "pituitary": (8, 14.5)}[kind]))))
     stretch = tuple(float(v) for v in rng.uniform(0.76, 1.28, 3))
     variant, centre, second, second_radius = "", SELLA, (0.0, 0.0, 0.0), 0.0
     rough, oedema, push = 0.06, 0.0, rng.uniform(0.15, 0.4)
@@ -63,7 +63,7 @@ def draw_lesion(rng: np.random.Generator, kind: str) -> Lesion:
     coarse, fine = noise_volumes(rng, 48, ((max(1.9 * radius / CELL, 4.0), 0.4), (2.8, 0.5)))
     return Lesion(
         kind, variant, centre, radius, stretch, rough, oedema, float(push), second, float(second_radius), side,
-        rng.uniform(0.7, 1.02), coarse, fine,
+        rng.uniform(0.8, 1.15), coarse, fine,
     )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def _inside(rng: np.random.Generator, side: float, radius: float) -> tuple[float
     """A place in the white matter of a hemisphere, now and then in the cerebellum."""
     while True:
         if rng.random() < 0.9:
-            place = np.array([side * rng.uniform(15, 46), rng.uniform(-58, 48), rng.uniform(-6, 48)])
+            place = np.array([side * rng.uniform(16, 46), rng.uniform(-58, 48), rng.uniform(-6, 48)])
         else:
             place = np.array([side * rng.uniform(4, 30), rng.uniform(-60, -38), rng.uniform(-38, -24)])
         depth = -float(cavity(_line(place, place, 1))[0, 0])
