@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..errors import ConfigError
-from .brain_lesion import CLASSES
+from .brain_lesion import CLASSES, REACH
 from .brain_plan import Anatomy, BrainPatient, Shot, draw_anatomy, plan_patients
 from .brain_scanner import SOURCES
 from .brain_slice import render_slice
@@ -24,6 +24,8 @@ _CLASS = "|".join(CLASSES)
 FILES = re.compile(rf"manifest\.json|masks(/P\d+-\d+\.png)?|(train|test)(/({_CLASS})(/P\d+-\d+\.png)?)?")  # of a set
 SIZES = (128, 512)
 MIN_AREA = 0.0004  # of the image, that a tumour covers in each of its slices
+
+BEYOND = 6.0  # mm by which slices may leave the reach of the middles of tumours
 
 
 class BrainOptions(PhantomOptions):
@@ -119,11 +121,11 @@ def draw_image(
     with and without it.
     """
     tumour, head = anatomy.lesion, anatomy.head
-    axis = {"axial": 2, "coronal": 1, "sagittal": 0}[shot.view.plane]
+    axis, low, high = REACH[shot.view.plane]
     lean = shot.view.tilt * tumour.centre[2 if shot.view.plane == "coronal" else 1]
     offset, image, mask = shot.offset, np.zeros(0, np.uint8), np.zeros(0, np.uint8)
     for _ in range(4):
-        at = (tumour.centre[axis] + offset) * head.scale[axis] - lean
+        at = min(max(tumour.centre[axis] + offset, low - BEYOND), high + BEYOND) * head.scale[axis] - lean
         rng = np.random.default_rng([seed, 25, person.index, shot.number])
         image, mask = render_slice(head, tumour if lesion else None, shot.view, at, shot.series, size, rng)
         if not lesion or np.count_nonzero(mask) >= MIN_AREA * size * size:

@@ -8,7 +8,7 @@ import numpy as np
 from .brain_grid import Grid, capsule, ellipsoid, sample_noise, smooth_max, smooth_min
 from .brain_head import CELL, Canvas, Head
 
-RIBBON = 3.1  # thickness of the cortex in mm
+RIBBON = 3.4  # thickness of the cortex in mm
 CENTRES = {"axial": (-6.0, 0.0), "coronal": (6.0, 0.0), "sagittal": (6.0, -6.0)}  # from which sulci radiate
 RADII = {"axial": (82.0, 64.0), "coronal": (58.0, 64.0), "sagittal": (60.0, 82.0)}
 
@@ -77,23 +77,30 @@ def _sulci(grid: Grid, head: Head, depth: np.ndarray, fine: np.ndarray) -> np.nd
     """Distance to the middle of the nearest sulcus.
 
     Sulci are the zeros of noise that hardly changes from the surface inwards, so that they run inwards; the distance
-    is the noise over its gradient. They end at a depth that varies.
+    is the noise over its gradient. They end at a depth that varies; smaller ones end sooner.
     """
     rows, columns = grid.rows_columns()
     (cr, cc), (rr, rc) = CENTRES[grid.plane], RADII[grid.plane]
     dr, dc = rows - np.float32(cr), columns - np.float32(cc)
     radius = np.sqrt(np.square(dr / np.float32(rr)) + np.square(dc / np.float32(rc)))
     factor = np.power(np.maximum(radius, 0.15), np.float32(-0.62 * head.gyral))
-    maps = (cr + dr * factor, cc + dc * factor)
-    noise = sample_noise(head.sulci, grid, CELL, maps) + np.float32(0.16) * fine
+    rows, columns = cr + dr * factor, cc + dc * factor
+    ends = sample_noise(head.slow, grid, CELL * 0.8)
+    # near the midline a sagittal plane runs along the inner side of the hemisphere, and others meet it
+    inner = np.maximum(14 - grid.ax, 0) * np.float32(4 if grid.plane == "sagittal" else 0.8)
+    large = _zeros(sample_noise(head.sulci, grid, CELL, (rows, columns)) + np.float32(0.16) * fine, grid)
+    large = large + np.maximum(depth - (14 + 7 * ends + inner), 0) * np.float32(0.45)
+    small = _zeros(sample_noise(head.sulci, grid, CELL * 0.68, (rows + 40, columns - 30)) + np.float32(0.2) * fine, grid)
+    small = small + np.maximum(depth - (7 - 4 * ends + inner), 0) * np.float32(0.45) + np.float32(0.6)
+    return np.minimum(large, small)
+
+
+def _zeros(noise: np.ndarray, grid: Grid) -> np.ndarray:
+    """Distance in mm to the zeros of noise, float32[H, W]: the noise over its gradient."""
     noise = cv2.GaussianBlur(noise, (0, 0), max(0.8 / grid.mm, 0.4))
     gy, gx = cv2.Sobel(noise, cv2.CV_32F, 0, 1, ksize=3), cv2.Sobel(noise, cv2.CV_32F, 1, 0, ksize=3)
     slope = np.sqrt(gx * gx + gy * gy) * np.float32(1 / (8 * grid.mm))
-    distance = np.abs(noise) / np.maximum(slope, 0.09)
-    ends = 13 + 7 * sample_noise(head.slow, grid, CELL * 0.8)
-    if grid.plane == "sagittal":  # near the midline the plane runs along the inner side of the hemisphere
-        ends = ends + 4 * np.maximum(14 - grid.ax, 0)
-    return distance + np.maximum(depth - ends, 0) * np.float32(0.45)
+    return np.abs(noise) / np.maximum(slope, 0.09)
 
 
 def _sylvian(grid: Grid, slow: np.ndarray, fine: np.ndarray) -> np.ndarray:
@@ -189,12 +196,12 @@ def _hindbrain(
         if grid.plane == "coronal":
             angle = np.arctan2(grid.z + 30, grid.ax - 8)
         course = {
-            "axial": body + 2.0 * np.cos(3 * angle),
+            "axial": np.sqrt(np.square(0.75 * grid.x) + np.square(grid.y + 22)) + 2.0 * np.cos(3 * angle),
             "coronal": grid.z + 0.004 * np.square(grid.x) + 0.35 * body,
             "sagittal": np.float32(9.0) * angle + 0.5 * body,
         }[grid.plane]
         leaves = np.sin(course * 0.75 + 1.6 * slow + 0.6 * fine)
-        strength = np.clip(0.55 + 0.5 * sample_noise(head.fine, grid, CELL * 2.3), 0, 1)
+        strength = np.clip(0.4 + 0.6 * sample_noise(head.fine, grid, CELL * 2.3), 0, 1)
         branch = np.cos(angle * np.float32(9 if grid.plane == "sagittal" else 7) + 1.6 * slow)
         white = body + 8 - 5.0 * np.maximum(branch, -0.2) + 1.2 * fine
         canvas.paint(body, canvas.value("grey") * (1 + np.float32(0.03) * fine))

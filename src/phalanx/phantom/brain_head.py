@@ -215,8 +215,8 @@ def _face(canvas: Canvas, head: Head, fine, slow) -> None:
     blob((5, 44, -26), (5.5, 22, 9), "air", rough=(fine, 3.0))
     blob((7 * s, 20, -33), (8.5 * s, 10 * s, 8 * s), "mucosa", rough=(slow, 2.8), opacity=0.6)  # sphenoid sinus
     blob((7 * s, 20, -33), (7.8 * s, 9.4 * s, 7.4 * s), "air", rough=(slow + 0.3 * fine, 2.8))
-    blob((11, 79, -8), (10 * s, 5 * s, 10 * s), "bone", rough=(slow, 2.5))
-    blob((11, 79, -8), (8.5 * s, 3.4 * s, 8 * s), "air", rough=(slow, 2.5))  # frontal sinuses
+    blob((11, 77, -8), (10 * s, 5 * s, 10 * s), "bone", rough=(slow, 1.3))
+    blob((11, 77, -8), (8.5 * s, 3.2 * s, 8 * s), "air", rough=(slow, 1.3))  # frontal sinuses
     # eyes
     blob((31, 63, -28), (12.6, 12.6, 12.6), "muscle")
     blob((31, 63, -28), (11.6, 11.6, 11.6), "vitreous")

@@ -1,5 +1,6 @@
 """Tumours of the brain: where they grow, their shape, their compartments, and how they push the brain aside."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ CLASSES = ("healthy", "glioma", "meningioma", "pituitary")
 TUMOURS = CLASSES[1:]
 SELLA = (0.0, 9.0, -23.0)
 CELL = 2.4  # mm per cell of a lesion's noise
+REACH = {"axial": (2, -36.0, 56.0), "coronal": (1, -56.0, 48.0), "sagittal": (0, -45.0, 45.0)}  # axis, mm of the slices
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Lesion:
     fine: np.ndarray
 
 
-def draw_lesion(rng: np.random.Generator, kind: str) -> Lesion:
-    """A random tumour of one of :data:`TUMOURS`."""
+def draw_lesion(rng: np.random.Generator, kind: str, planes: Sequence[str] = ()) -> Lesion:
+    """A random tumour of one of :data:`TUMOURS`, whose middle is in the reach of slices of these planes."""
     side = 1.0 if rng.random() < 0.5 else -1.0
     radius = float(np.exp(rng.uniform(*np.log({"glioma": (13, 29), "meningioma": (12, 25), "pituitary": (8, 14.5)}[kind]))))
     stretch = tuple(float(v) for v in rng.uniform(0.76, 1.28, 3))
@@ -42,7 +44,7 @@ def draw_lesion(rng: np.random.Generator, kind: str) -> Lesion:
     rough, oedema, push = 0.06, 0.0, rng.uniform(0.15, 0.4)
     if kind == "glioma":
         variant = str(rng.choice(["ring", "ring", "ring", "solid", "solid", "diffuse"]))
-        centre = _inside(rng, side, radius)
+        centre = _inside(rng, side, radius, planes)
         away = rng.normal(0, 1, 3)
         second = tuple(float(v) for v in np.add(centre, away / np.linalg.norm(away) * radius * rng.uniform(0.75, 1.1)))
         second_radius = radius * rng.uniform(0.3, 0.6) * (rng.random() < 0.6)
@@ -51,7 +53,7 @@ def draw_lesion(rng: np.random.Generator, kind: str) -> Lesion:
         push *= 0.8
     elif kind == "meningioma":
         variant = str(rng.choice(["convexity", "convexity", "falx", "base"]))
-        centre = _on_dura(rng, side, radius, variant)
+        centre = _on_dura(rng, side, radius, variant, planes)
         rough = rng.uniform(0.06, 0.17)
         oedema = float(rng.uniform(0.3, 0.9) if rng.random() < 0.4 else 0.0)
     else:
@@ -73,7 +75,7 @@ def _line(start: np.ndarray, end: np.ndarray, n: int) -> Grid:
     return Grid("axial", 0.0, 1.0, (1, n), x, y, z)
 
 
-def _inside(rng: np.random.Generator, side: float, radius: float) -> tuple[float, float, float]:
+def _inside(rng: np.random.Generator, side: float, radius: float, planes: Sequence[str]) -> tuple[float, float, float]:
     """A place in the white matter of a hemisphere, now and then in the cerebellum."""
     while True:
         if rng.random() < 0.9:
@@ -81,14 +83,21 @@ def _inside(rng: np.random.Generator, side: float, radius: float) -> tuple[float
         else:
             place = np.array([side * rng.uniform(4, 30), rng.uniform(-60, -38), rng.uniform(-38, -24)])
         depth = -float(cavity(_line(place, place, 1))[0, 0])
-        if depth > 4 + 0.55 * radius:
+        if depth > 4 + 0.55 * radius and _reached(place, planes):
             return tuple(float(v) for v in place)
 
 
-def _on_dura(rng: np.random.Generator, side: float, radius: float, variant: str) -> tuple[float, float, float]:
+def _reached(place: np.ndarray, planes: Sequence[str]) -> bool:
+    """Whether slices of all these planes pass through a place."""
+    return all(low <= place[axis] <= high for axis, low, high in map(REACH.__getitem__, planes))
+
+
+def _on_dura(
+    rng: np.random.Generator, side: float, radius: float, variant: str, planes: Sequence[str]
+) -> tuple[float, float, float]:
     """A place from which a tumour of this radius reaches the dura."""
     if variant == "falx":
-        return side * (0.62 * radius + 0.5), float(rng.uniform(-55, 52)), float(rng.uniform(36, 50))
+        return side * (0.62 * radius + 0.5), float(rng.uniform(-52, 46)), float(rng.uniform(36, 50))
     while True:
         direction = rng.normal(0, 1, 3)
         if variant == "base":  # olfactory groove, sphenoid wing, petrous ridge
@@ -103,7 +112,7 @@ def _on_dura(rng: np.random.Generator, side: float, radius: float, variant: str)
         last = int(np.argmax(inside > 0))
         if last:
             place = start + direction * (last * 0.5 - 0.6 * radius)
-            if abs(place[0]) > 4:
+            if abs(place[0]) > 4 and _reached(place, planes):
                 return tuple(float(v) for v in place)
 
 
