@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from pydantic import Field
 
 from ..errors import ConfigError
 from .brain_lesion import CLASSES, REACH
@@ -35,7 +36,7 @@ class BrainOptions(PhantomOptions):
     confound: float = 0.0
     duplicates: float = 0.05
     wrong_labels: float = 0.02
-    ratio: list[float] = [1, 1, 1, 1]
+    ratio: list[float] = Field([1, 1, 1, 1])
     planes: Literal["real", "same"] = "real"
 
 
@@ -108,7 +109,9 @@ def _checked_ratio(ratio: Any) -> tuple[float, ...]:
     numbers = list(ratio) if isinstance(ratio, list | tuple) else []
     good = all(isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v < 1e6 for v in numbers)
     if len(numbers) != len(CLASSES) or not good or sum(numbers) <= 0:
-        raise ConfigError(f"ratio={ratio!r}: must be {len(CLASSES)} numbers from 0, one for each of {', '.join(CLASSES)}")
+        raise ConfigError(
+            f"ratio={ratio!r}: must be {len(CLASSES)} numbers from 0, one for each of {', '.join(CLASSES)}"
+        )
     return tuple(numbers)
 
 
@@ -179,8 +182,8 @@ def copied(image: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray
     if kind == "exact":
         return image
     if kind == "reencoded":
-        quality = int(rng.integers(45, 85))
-        return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(45, 85))]
+        return np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_GRAYSCALE))
     size = len(image)
     small = round(size * rng.uniform(0.6, 0.85))
     less = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""The brain in the cavity of the skull: cortex folded by sulci, ventricles, deep grey matter, cerebellum, brain stem."""
+"""The brain in its cavity: cortex folded by sulci, ventricles, deep grey matter, cerebellum, brain stem, vessels."""
 
 from dataclasses import replace
 
@@ -20,7 +20,6 @@ def paint_brain(canvas: Canvas, head: Head, inside: np.ndarray) -> np.ndarray:
     tent = _tent(grid) + 1.5 * slow
     gap = np.float32(0.6 + 1.2 * head.atrophy)
     depth = np.minimum(-inside - gap - 0.6 * slow, -tent - 1.2)
-    stem = _stem(grid)
     middle = ellipsoid(grid, (0, -6, 6), (24, 39, 21), mirrored=False)  # callosum, fornix, thalami: not fissured
     sulcus = _sulci(grid, head, depth, fine)
     # the fissure between the hemispheres and the Sylvian fissures
@@ -46,15 +45,15 @@ def paint_brain(canvas: Canvas, head: Head, inside: np.ndarray) -> np.ndarray:
     mask = np.maximum(core, cerebrum + 1)
     canvas.paint(mask, wm, soft=soft * 1.6)
     white += np.clip(0.5 - mask / (1.6 * soft), 0, 1)
-    _deep(canvas, head, fine, slow)
+    _deep(canvas)
     # a slice is thick, so that most sulci are only partly in it
     part = np.clip(0.62 + 0.3 * sample_noise(head.fine, grid, CELL * 3.1) + 0.12 * head.atrophy, 0.15, 1)
     blend(canvas, np.maximum(water, cerebrum), "csf", soft * 1.2, part)
     vessels = np.maximum(np.minimum(sulcus, cleft) - 0.35, 0.9 - fine - 0.4 * slow)
     canvas.paint(np.maximum(vessels, cerebrum), "vein", soft=1.3, opacity=0.75)
-    _callosum(canvas, head, slow)
-    _ventricles(canvas, head, slow, fine)
-    _hindbrain(canvas, head, inside, tent, stem, fine, slow)
+    _callosum(canvas)
+    _ventricles(canvas, head)
+    _hindbrain(canvas, head, inside, tent)
     return white
 
 
@@ -90,7 +89,9 @@ def _sulci(grid: Grid, head: Head, depth: np.ndarray, fine: np.ndarray) -> np.nd
     inner = np.maximum(14 - grid.ax, 0) * np.float32(4 if grid.plane == "sagittal" else 0.8)
     large = _zeros(sample_noise(head.sulci, grid, CELL, (rows, columns)) + np.float32(0.16) * fine, grid)
     large = large + np.maximum(depth - (14 + 7 * ends + inner), 0) * np.float32(0.45)
-    small = _zeros(sample_noise(head.sulci, grid, CELL * 0.68, (rows + 40, columns - 30)) + np.float32(0.2) * fine, grid)
+    small = _zeros(
+        sample_noise(head.sulci, grid, CELL * 0.68, (rows + 40, columns - 30)) + np.float32(0.2) * fine, grid
+    )
     small = small + np.maximum(depth - (7 - 4 * ends + inner), 0) * np.float32(0.45) + np.float32(0.6)
     return np.minimum(large, small)
 
@@ -117,9 +118,9 @@ def _sylvian(grid: Grid, slow: np.ndarray, fine: np.ndarray) -> np.ndarray:
     return np.minimum(cleft, insula)
 
 
-def _deep(canvas: Canvas, head: Head, fine: np.ndarray, slow: np.ndarray) -> None:
+def _deep(canvas: Canvas) -> None:
     """Basal ganglia and thalami."""
-    rough = (slow, 0.9)
+    rough = (canvas.noise[1], 0.9)
     soft = canvas.soft * 2.2
     canvas.blob((25.5, 4, 3), (5, 18, 12), "deep", rough=rough, soft=soft)  # putamen
     canvas.blob((19.5, 1, 1), (4, 11, 8), "pallidum", rough=rough, soft=soft)
@@ -129,11 +130,12 @@ def _deep(canvas: Canvas, head: Head, fine: np.ndarray, slow: np.ndarray) -> Non
     canvas.blob((34, -2, -18), (7, 14, 7), "deep", rough=rough, soft=soft)  # hippocampus, amygdala
 
 
-def _callosum(canvas: Canvas, head: Head, slow: np.ndarray) -> None:
+def _callosum(canvas: Canvas) -> None:
     """An arch of white matter in the midline, with the cingulate gyri above it."""
     grid = canvas.grid
     if float(np.min(grid.ax)) > 14:
         return
+    slow = canvas.noise[1]
     y, z = grid.y + 4, grid.z + 2
     angle = np.arctan2(z, y)
     radius = np.sqrt(np.square(y / 37) + np.square(z / 26)) * 30
@@ -144,7 +146,9 @@ def _callosum(canvas: Canvas, head: Head, slow: np.ndarray) -> None:
     canvas.paint(np.broadcast_to(np.maximum(fornix, -z + 1), grid.shape), "white")
 
 
-def _ventricles(canvas: Canvas, head: Head, slow: np.ndarray, fine: np.ndarray) -> None:
+def _ventricles(canvas: Canvas, head: Head) -> None:
+    """Lateral ventricles with their plexus, third ventricle."""
+    fine, slow = canvas.noise
     grid, v = canvas.grid, head.ventricles
     parts = (  # lateral ventricles: horns, body, atrium
         ((13.5, 30, 7), (7.5, 10, 12), 3.0, 4.2, (1.2, 1, 0.75)),
@@ -158,14 +162,13 @@ def _ventricles(canvas: Canvas, head: Head, slow: np.ndarray, fine: np.ndarray) 
     )
     if grid.plane == "sagittal":  # a slice is thick: near the midline it shows the ventricle beside the septum
         grid = replace(grid, x=np.maximum(grid.ax, np.float32(5.5)))
-    space = None
+    space = np.full(grid.shape, 99, np.float32)
     for a, b, ra, rb, flat in parts:
-        part = capsule(grid, a, b, ra * v, rb * v, flat)
-        space = part if space is None else smooth_min(space, part, 2.5)
+        space = smooth_min(space, capsule(grid, a, b, ra * v, rb * v, flat), 2.5)
     space = np.maximum(space + 0.5 * slow, np.float32(0.9) - grid.ax)  # the septum between them
     canvas.paint(space, "csf")
     plexus = np.maximum(space + 2.2, ellipsoid(grid, (23, -36, 11), (3.5, 9, 5)) + 1.6 * slow + 1.2 * fine)
-    canvas.paint(plexus, "plexus", opacity=0.8)
+    canvas.paint(plexus, "plexus", opacity=0.55, soft=2.2)
     canvas.blob((0, -3, 1), (2.0 * v, 13, 10), "csf", mirrored=False)  # third ventricle
     canvas.blob((0, -20, 1), (2, 2.5, 2.5), "white", mirrored=False)
 
@@ -180,10 +183,10 @@ def _stem(grid: Grid) -> np.ndarray:
     return smooth_min(smooth_min(smooth_min(smooth_min(midbrain, peduncle, 3), pons, 3), medulla, 4), cord, 2)
 
 
-def _hindbrain(
-    canvas: Canvas, head: Head, inside: np.ndarray, tent: np.ndarray, stem: np.ndarray, fine: np.ndarray, slow: np.ndarray
-) -> None:  # fmt: skip
+def _hindbrain(canvas: Canvas, head: Head, inside: np.ndarray, tent: np.ndarray) -> None:
     """Cerebellum with folia, brain stem, fourth ventricle, cisterns."""
+    fine, slow = canvas.noise
+    stem = _stem(canvas.grid)
     grid = canvas.grid
     canvas.blob((0, 9, -18), (10, 9, 8), "csf", mirrored=False, rough=(slow, 1.5))  # cistern above the sella
     around = np.maximum(stem - 1.0 - 1.2 * head.atrophy, grid.z - 1)
@@ -206,17 +209,21 @@ def _hindbrain(
         white = body + 8 - 5.0 * np.maximum(branch, -0.2) + 1.2 * fine
         canvas.paint(body, canvas.value("grey") * (1 + np.float32(0.03) * fine))
         canvas.paint(white, "white", soft=canvas.soft * 2.5)
-        folded = np.clip(0.9 - np.abs(leaves) * 1.5, 0, 1) * strength * np.clip(1.1 + (body + 6) / 14, 0, 1) * (body < 0)
+        folded = (
+            np.clip(0.9 - np.abs(leaves) * 1.5, 0, 1) * strength * np.clip(1.1 + (body + 6) / 14, 0, 1) * (body < 0)
+        )
         canvas.image += (min(0.4 + 0.4 * head.atrophy, 0.95) * folded) * (canvas.value("csf") - canvas.image)
     canvas.paint(stem, canvas.value("white") * (1 + np.float32(0.03) * slow + np.float32(0.02) * fine))
     canvas.blob((0, -14, -27), (11, 6, 9), "deep", mirrored=False, opacity=0.4, soft=4)
     canvas.tube((17, -22, -28), (26, -42, -30), 6, 7, "white", soft=3)  # middle cerebellar peduncles
-    canvas.blob((0, -31, -28), (7 * head.ventricles, 5.5 * head.ventricles, 9), "csf", mirrored=False, rough=(slow, 0.8))
+    canvas.blob(
+        (0, -31, -28), (7 * head.ventricles, 5.5 * head.ventricles, 9), "csf", mirrored=False, rough=(slow, 0.8)
+    )
     canvas.tube((0, -21, -4), (0, -24, -18), 1.1, 1.3, "csf")  # aqueduct
     canvas.blob((0, -42, -60), (14, 8, 5), "csf", mirrored=False, rough=(slow, 1))
 
 
-def paint_vessels(canvas: Canvas, head: Head, inside: np.ndarray) -> None:
+def paint_vessels(canvas: Canvas, inside: np.ndarray) -> None:
     """Dura, falx, sinuses and larger arteries, which are bright with contrast agent."""
     grid = canvas.grid
     slow = canvas.noise[1]
@@ -230,8 +237,10 @@ def paint_vessels(canvas: Canvas, head: Head, inside: np.ndarray) -> None:
     canvas.paint(np.abs(inside - 0.2) - 0.35 - 0.35 * slow, "dura", opacity=0.55)
     top = np.maximum(ellipsoid(grid, (0, -7, 12), (3.4, 84, 60), mirrored=False), -(inside + 4.5))
     canvas.paint(np.maximum(top, np.maximum(inside - 1, 10 - grid.z - 0.5 * grid.ax)), "vessel")
-    canvas.tube((2, -86, -12), (46, -62, -20), 2.8, 2.8, "vessel", flat=(1, 1.3, 1))  # transverse sinuses
-    canvas.tube((46, -62, -20), (50, -34, -34), 2.8, 3.2, "vessel")
+    canvas.tube(
+        (2, -86, -12), (46, -62, -20), 2.6, 2.6, "vessel", flat=(1, 1.3, 1), rough=(slow, 1.2), opacity=0.8
+    )  # transverse sinuses
+    canvas.tube((46, -62, -20), (50, -34, -34), 2.6, 3.0, "vessel", rough=(slow, 1.6), opacity=0.7)
     canvas.tube((0, -40, 2), (0, -80, -9), 1.0, 1.4, "vessel", rough=(slow, 1.4), opacity=0.6)  # straight sinus
     canvas.blob((0, 9, -24.5), (6.5, 5, 3.2), "gland", mirrored=False)
     canvas.tube((0, 9, -22), (0, 7, -13), 1.2, 1.4, "gland", opacity=0.8)

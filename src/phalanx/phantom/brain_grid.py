@@ -12,6 +12,7 @@ import numpy as np
 
 PLANES = ("axial", "coronal", "sagittal")
 Centre = Sequence[float]
+Point = tuple[float, float, float]
 Box = tuple[slice, slice]
 
 
@@ -59,7 +60,9 @@ class Grid:
         """The part of the plane in a box."""
 
         def part(values: np.ndarray) -> np.ndarray:
-            return values[box[0] if values.shape[0] > 1 else slice(None), box[1] if values.shape[1] > 1 else slice(None)]
+            return values[
+                box[0] if values.shape[0] > 1 else slice(None), box[1] if values.shape[1] > 1 else slice(None)
+            ]
 
         shape = (box[0].stop - box[0].start, box[1].stop - box[1].start)
         return Grid(self.plane, self.at, self.mm, shape, part(self.x), part(self.y), part(self.z))
@@ -93,7 +96,7 @@ def ellipsoid(grid: Grid, centre: Centre, radii: Centre, *, mirrored: bool = Tru
 
     Distance over gradient of the implicit function, which is exact to first order at the surface.
     """
-    inner = outer = np.float32(0)
+    inner = outer = np.zeros((1, 1), np.float32)
     for values, c, r in zip((grid.ax if mirrored else grid.x, grid.y, grid.z), centre, radii, strict=True):
         square = np.square((values - np.float32(c)) / np.float32(r))
         inner = inner + square
@@ -111,10 +114,18 @@ def egg(grid: Grid, centre: Centre, radii: Centre, taper: float, power: float) -
     """
     x, y, z = (values - np.float32(c) for values, c in zip((grid.x, grid.y, grid.z), centre, strict=True))
     wide = x / (1 - np.float32(taper) * np.clip(y, -100, 100))
-    total = sum(np.power(np.abs(v) / np.float32(r), np.float32(power)) for v, r in zip((wide, y, z), radii, strict=True))
+    total = sum(
+        np.power(np.abs(v) / np.float32(r), np.float32(power)) for v, r in zip((wide, y, z), radii, strict=True)
+    )
     inner = np.maximum(np.power(total, np.float32(1 / power)), np.float32(0.02))
     length = np.sqrt(np.square(x) + np.square(y) + np.square(z))
     return np.broadcast_to(length * (1 - 1 / inner), grid.shape)
+
+
+def point(values: Sequence[float] | np.ndarray) -> Point:
+    """Three numbers as plain floats."""
+    x, y, z = (float(v) for v in values)
+    return x, y, z
 
 
 def capsule(grid: Grid, a: Centre, b: Centre, radius_a: float, radius_b: float, flat: Centre = (1, 1, 1)) -> np.ndarray:

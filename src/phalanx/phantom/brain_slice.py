@@ -7,8 +7,9 @@ import numpy as np
 
 from .brain_contrast import TISSUES
 from .brain_cortex import paint_brain, paint_vessels
+from .brain_face import paint_outside
 from .brain_grid import Grid, make_grid
-from .brain_head import Canvas, Head, cavity, paint_outside, skin, textures
+from .brain_head import Canvas, Head, cavity, skin, textures
 from .brain_lesion import Lesion, lesion_distance, paint_lesion, paint_oedema, shift
 from .brain_scanner import Series, acquire
 
@@ -31,9 +32,8 @@ class View:
 
 def draw_view(rng: np.random.Generator, plane: str) -> View:
     """A random position."""
-    return View(
-        plane, float(rng.normal(0, 0.05)), float(rng.normal(0, 3.5)), tuple(float(v) for v in rng.normal(0, 3.0, 2))
-    )
+    down, right = rng.normal(0, 3.0, 2)
+    return View(plane, float(rng.normal(0, 0.05)), float(rng.normal(0, 3.5)), (float(down), float(right)))
 
 
 def render_slice(
@@ -50,8 +50,8 @@ def render_slice(
     """
     pixels = round(size * PAD)
     fov = FOV[view.plane] * series.fov * pixels / size
-    centre = tuple(a + b for a, b in zip(MIDDLE[view.plane], view.centre, strict=True))
-    grid = make_grid(view.plane, at, view.tilt, centre, fov, pixels)
+    (row, column), (down, right) = MIDDLE[view.plane], view.centre
+    grid = make_grid(view.plane, at, view.tilt, (row + down, column + right), fov, pixels)
     grid = Grid(
         grid.plane, grid.at, grid.mm, grid.shape,
         *(values / np.float32(k) for values, k in zip((grid.x, grid.y, grid.z), head.scale, strict=True)),
@@ -83,7 +83,7 @@ def _draw(head: Head, lesion: Lesion | None, grid: Grid, series: Series) -> tupl
         paint_oedema(brain, lesion, distance, white)
     alpha = np.clip(np.float32(0.5) - (inside + np.float32(0.4)) * np.float32(1 / soft), 0, 1)
     canvas.image += alpha * (brain.image - canvas.image)
-    paint_vessels(canvas, head, inside)
+    paint_vessels(canvas, inside)
     if lesion is not None and distance is not None:
         paint_lesion(canvas, lesion, distance, inside)
     return canvas.image, distance
@@ -98,11 +98,12 @@ def _pushed(
     # rows run against their coordinate, and so do the columns of a sagittal plane
     rows += down * np.float32(1 / grid.mm)
     columns += right * np.float32((1 if grid.plane == "sagittal" else -1) / grid.mm)
-    return tuple(cv2.remap(part, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for part in (image, white))
+    image = cv2.remap(image, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return image, cv2.remap(white, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _bent(head: Head, grid: Grid, turn: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel of the image is on the padded plane: turned, and bent so that no two heads are symmetric alike."""
+    """Where each pixel of the image is on the padded plane: turned, and bent, as no head is symmetric."""
     axis = {"axial": 3, "coronal": 2, "sagittal": 1}[grid.plane]
     place = (grid.at / 45.0) % 8
     low, part = int(place), np.float32(place - int(place))
@@ -116,5 +117,7 @@ def _bent(head: Head, grid: Grid, turn: float, size: int) -> tuple[np.ndarray, n
     amount = np.float32(BEND / grid.mm)
     cells = 7  # of 45 mm or less in the image
     for k, target in enumerate((rows, columns)):
-        target += amount * cv2.resize(np.ascontiguousarray(warp[k, :cells, :cells]), (size, size), interpolation=cv2.INTER_CUBIC)
+        target += amount * cv2.resize(
+            np.ascontiguousarray(warp[k, :cells, :cells]), (size, size), interpolation=cv2.INTER_CUBIC
+        )
     return rows, columns
