@@ -148,6 +148,10 @@ def _callosum(canvas: Canvas) -> None:
 
 def _ventricles(canvas: Canvas, head: Head) -> None:
     """Lateral ventricles with their plexus, third ventricle."""
+    box = canvas.grid.box((20, -15, 4), (22, 52, 32), 6, mirrored=True)
+    if box is None:
+        return
+    canvas = canvas.crop(box)
     fine, slow = canvas.noise
     grid, v = canvas.grid, head.ventricles
     parts = (  # lateral ventricles: horns, body, atrium
@@ -185,6 +189,10 @@ def _stem(grid: Grid) -> np.ndarray:
 
 def _hindbrain(canvas: Canvas, head: Head, inside: np.ndarray, tent: np.ndarray) -> None:
     """Cerebellum with folia, brain stem, fourth ventricle, cisterns."""
+    box = canvas.grid.box((0, -45, -95), (75, 75, 105), 0, mirrored=False)
+    if box is None:
+        return
+    canvas, inside, tent = canvas.crop(box), inside[box], tent[box]
     fine, slow = canvas.noise
     stem = _stem(canvas.grid)
     grid = canvas.grid

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .brain_grid import (
+    Box,
     Centre,
     Grid,
     Point,
@@ -71,6 +72,12 @@ class Canvas:
         self.grid, self.tissue, self.soft, self.noise = grid, tissue, soft, noise
         self.image = np.zeros(grid.shape, np.float32)
 
+    def crop(self, box: Box) -> "Canvas":
+        """A part of the canvas, which shares its image."""
+        part = Canvas(self.grid.crop(box), self.tissue, self.soft, (self.noise[0][box], self.noise[1][box]))
+        part.image = self.image[box]
+        return part
+
     def value(self, tissue: str) -> np.float32:
         """The intensity of a tissue."""
         return np.float32(self.tissue[tissue])
@@ -127,12 +134,29 @@ def cavity(grid: Grid) -> np.ndarray:
     main = egg(grid, (0, -7, 12), (67, 85, 61), 0.0012, 2.35)
     roof = np.exp(-np.square((grid.ax - 29) / 15) - np.square((grid.y - 42) / 24))  # of the orbits
     floor = -20 + 0.16 * np.maximum(grid.y - 12, 0) + 6 * roof + 3 * np.exp(-np.square(grid.y / 12 - 2))
-    main = smooth_max(main, floor - grid.z, 8)
-    temporal = ellipsoid(grid, (41, 6, -20), (25, 42, 22))
-    fossa = ellipsoid(grid, (0, -48, -24), (56, 40, 35), mirrored=False)
-    stem = ellipsoid(grid, (0, -15, -38), (14, 14, 25), mirrored=False)
-    canal = capsule(grid, (0, -21, -55), (0, -38, -185), 9.5, 8.5)
-    return smooth_min(smooth_min(smooth_min(smooth_min(main, temporal, 8), fossa, 10), stem, 6), canal, 5)
+    inside = smooth_max(main, floor - grid.z, 8)
+    for centre, radii, k, mirrored in (
+        ((41, 6, -20), (25, 42, 22), 8, True),  # temporal lobes
+        ((0, -48, -24), (56, 40, 35), 10, False),  # posterior fossa
+        ((0, -15, -38), (14, 14, 25), 6, False),  # brain stem
+    ):
+        _unite(inside, grid, centre, radii, k, mirrored=mirrored)
+    box = grid.box((0, -30, -120), (10, 18, 76), 20, mirrored=False)
+    if box is not None:  # spinal canal
+        inside[box] = smooth_min(inside[box], capsule(grid.crop(box), (0, -21, -55), (0, -38, -185), 9.5, 8.5), 5)
+    return inside
+
+
+def _unite(
+    distance: np.ndarray, grid: Grid, centre: Centre, radii: Centre, k: float, *, mirrored: bool = False
+) -> None:
+    """Adds an ellipsoid to a signed distance, in place, with a seam rounded over ``k`` mm.
+
+    Farther away than 30 mm it is left out: there both are outside.
+    """
+    box = grid.box(centre, radii, 30, mirrored=mirrored)
+    if box is not None:
+        distance[box] = smooth_min(distance[box], ellipsoid(grid.crop(box), centre, radii, mirrored=mirrored), k)
 
 
 def skin(grid: Grid, head: Head, inside: np.ndarray) -> np.ndarray:
@@ -151,8 +175,8 @@ def skin(grid: Grid, head: Head, inside: np.ndarray) -> np.ndarray:
         ((0, -45, -205), (170, 50, 62), 45),  # shoulders
     )
     for centre, radii, k in parts:
-        outer = smooth_min(outer, ellipsoid(grid, centre, radii, mirrored=False), k)
-    outer = smooth_min(outer, ellipsoid(grid, (42, 6, -74), (24, 26, 40)), 14)  # jaw muscles, parotid glands
+        _unite(outer, grid, centre, radii, k)
+    _unite(outer, grid, (42, 6, -74), (24, 26, 40), 14, mirrored=True)  # jaw muscles, parotid glands
     for centre, radii in (((76, -14, -28), (6, 9, 22)), ((81, -20, -22), (7, 6, 15))):  # ears
-        outer = smooth_min(outer, ellipsoid(grid, centre, radii), 3)
+        _unite(outer, grid, centre, radii, 3, mirrored=True)
     return outer

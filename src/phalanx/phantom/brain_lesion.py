@@ -67,7 +67,7 @@ def draw_lesion(rng: np.random.Generator, kind: str, planes: Sequence[str] = ())
     coarse, fine = noise_volumes(rng, 48, ((max(1.9 * radius / CELL, 4.0), 0.4), (2.8, 0.5)))
     return Lesion(
         kind, variant, centre, radius, stretch, rough, oedema, float(push), second, float(second_radius), side,
-        rng.uniform(0.8, 1.15), coarse, fine,
+        rng.uniform(0.88, 1.2), coarse, fine,
     )  # fmt: skip
 
 

@@ -173,6 +173,6 @@ def _offsets(rng: np.random.Generator, count: int, radius: float) -> list[float]
     """Places of the slices of one series across a tumour, in mm from its middle."""
     if count == 1:
         return [float(rng.uniform(-0.4, 0.4) * radius)]
-    reach = float(rng.uniform(0.6, 0.78) * radius)
+    reach = float(rng.uniform(0.5, 0.72) * radius)
     places = np.linspace(-reach, reach, count) + rng.uniform(-0.08, 0.08, count) * radius
     return [float(v) for v in places]

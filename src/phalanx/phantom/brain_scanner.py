@@ -95,10 +95,9 @@ def acquire(image: np.ndarray, series: Series, rng: np.random.Generator) -> np.n
     keep = keep[::-1] if series.swap else keep
     if series.ghost:
         kspace = _move(kspace, series, rng)
-    spread = np.float32(NOISE * series.floor)
-    # white noise of the acquired samples only: the same look at any size of the image
-    noise = rng.standard_normal((2, size, size), dtype=np.float32) * spread
-    kspace += np.fft.fft2(noise[0] + 1j * noise[1])
+    # noise of the acquired samples only: the same look at any size of the image
+    noise = rng.standard_normal((size, size, 2), dtype=np.float32) * np.float32(NOISE * series.floor * size)
+    kspace += noise.view(np.complex64)[..., 0]
     kspace *= keep[0][:, None] * keep[1][None]
     made = np.abs(np.fft.ifft2(kspace)).astype(np.float32)
     return _window(made, series, rng)
