@@ -23,15 +23,13 @@ Makes a synthetic data set of hand X-rays with overlapping bones.
   out=DIR                must not exist
   workers=W              processes (default: all cores); the files do not depend on it
 
-phalanx phantom brain patients=N size=S seed=K out=DIR [confound=C] [duplicates=D] [wrong_labels=L] [ratio=8,1,1,1]
-
-Makes a synthetic data set of brain MRI slices, healthy and with three kinds of tumours, in one folder per class.
+phalanx phantom brain makes MRI slices in one folder per class: healthy, glioma, meningioma, pituitary. Its options:
 
   size=256               height and width of the images, 128 to 512 pixels
   confound=0             fraction of each class's patients that come from a source of the class's own
   duplicates=0.05        copies of training images in test, over the other test images
   wrong_labels=0.02      fraction of training images in another class's folder
-  ratio=1,1,1,1          patients per class: healthy, glioma, meningioma, pituitary
+  ratio=1,1,1,1          patients per class, healthy first
   planes=real            real: pituitary tumours mostly sagittal and coronal; same: planes do not depend on the class
 """
 

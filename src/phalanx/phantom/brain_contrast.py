@@ -2,7 +2,7 @@
 
 SEQUENCES = ("T1ce", "T1", "T2", "FLAIR")
 _T1CE = {
-    "air": 0.008, "bone": 0.07, "diploe": 0.27, "marrow": 0.50, "fat": 0.90, "skin": 0.42, "muscle": 0.30,
+    "air": 0.008, "bone": 0.07, "diploe": 0.27, "marrow": 0.44, "fat": 0.90, "skin": 0.42, "muscle": 0.30,
     "tongue": 0.31, "csf": 0.10, "grey": 0.30, "white": 0.355, "deep": 0.315, "pallidum": 0.34, "mucosa": 0.52,
     "vessel": 0.74, "dura": 0.50, "vitreous": 0.11, "lens": 0.27, "plexus": 0.55, "gland": 0.60,
     "rim": 0.72, "solid": 0.56, "necrosis": 0.15, "oedema": 0.255, "diffuse": 0.20, "meningioma": 0.66,

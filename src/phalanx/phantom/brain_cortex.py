@@ -255,7 +255,7 @@ def paint_vessels(canvas: Canvas, inside: np.ndarray) -> None:
     canvas.tube((7.5, 6, -30), (8.5, 9, -17), 2.4, 2.2, "vessel")  # carotid arteries, circle of Willis
     canvas.tube((8.5, 9, -17), (26, 10, -13), 1.2, 1.0, "vessel", rough=(slow, 0.7), opacity=0.75)
     canvas.tube((26, 10, -13), (36, 0, -4), 1.0, 0.8, "vessel", rough=(slow, 0.7), opacity=0.7)
-    canvas.tube((7, 10, -16), (1, 28, -6), 1.2, 1.0, "vessel", rough=(slow, 1.2), opacity=0.7)
-    canvas.tube((1, 28, -6), (1, 40, 10), 1.0, 0.9, "vessel", rough=(slow, 1.2), opacity=0.6)
-    canvas.tube((0, 3, -20), (0, 3, -40), 1.7, 1.7, "vessel")
-    canvas.tube((3, 0, -13), (18, -22, -8), 1.2, 1.0, "vessel")
+    canvas.tube((7, 10, -16), (1, 28, -6), 1.0, 0.9, "vessel", rough=(slow, 0.9), opacity=0.55)
+    canvas.tube((1, 28, -6), (1, 40, 10), 0.9, 0.8, "vessel", rough=(slow, 0.9), opacity=0.5)
+    canvas.tube((0, 3, -20), (0, 1, -40), 1.2, 1.4, "vessel", rough=(slow, 0.8), opacity=0.7)
+    canvas.tube((3, 0, -13), (18, -22, -8), 1.0, 0.9, "vessel", rough=(slow, 0.6), opacity=0.7)

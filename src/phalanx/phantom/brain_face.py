@@ -66,8 +66,8 @@ def _face(canvas: Canvas, head: Head) -> None:
     f, s, blob = head.face, head.sinus, canvas.blob
     # orbits, cheekbones, maxillary sinuses
     blob((29, 50, -28), (15, 24, 14), "fat", rough=(slow, 1.5))
-    blob((40, 62, -52 * f), (15, 13, 10), "bone", rough=(slow, 2.5))
-    blob((40, 61, -52 * f), (11, 9, 7), "marrow", rough=(slow, 2.5))
+    blob((40, 62, -52 * f), (15, 13, 10), "bone", rough=(slow + 0.4 * fine, 3.0), opacity=0.6)
+    blob((40, 61, -52 * f), (11, 9, 7), "diploe", rough=(slow + 0.4 * fine, 3.0), soft=3)
     blob((0, 34, -34), (16 * s, 20, 14), "bone", mirrored=False, rough=(slow, 2.0))
     blob((29, 50, -55 * f), (14 * s + 1.5, 18, 16 * s + 1.5), "bone", rough=(slow, 3.0))
     blob((29, 50, -55 * f), (14 * s, 17, 16 * s), "mucosa", rough=(slow, 3.0))
@@ -117,7 +117,7 @@ def _mouth(canvas: Canvas, head: Head) -> None:
     canvas.tube((0, 22, -46), (0, 11, -66), 6.0, 4.0, "air", flat=(0.8, 1, 1), rough=rough)
     canvas.tube((0, 11, -66), (0, 1, -125), 3.6, 5.0, "air", flat=(0.6, 1.1, 1), rough=rough)
     # jaws
-    bend = (slow, 1.6)
+    bend = (slow + 0.35 * fine, 1.9)
     for tissue, ramus, start, end in (("bone", 104, (5.0, 7.0), 7.5), ("marrow", 102, (2.8, 4.6), 4.8)):
         canvas.tube((47, 4, -60), (43, 14, -ramus * f), *start, tissue, flat=(1.6, 0.55, 1), rough=bend)
         canvas.tube((43, 14, -108 * f), (10, 76, -104 * f), end, end, tissue, flat=(1.4, 1.4, 0.8), rough=bend)
@@ -128,7 +128,7 @@ def _mouth(canvas: Canvas, head: Head) -> None:
 def _spine(canvas: Canvas) -> None:
     """Vertebrae and the vessels of the neck."""
     fine, slow = canvas.noise
-    cells = (slow, 1.3)
+    cells = (slow + 0.3 * fine, 1.5)
     for k, z in enumerate((-62, -76, -92, -108, -124, -140, -156)):
         y = -11 - 0.06 * (-60 - z)
         radii = (11, 5, 6) if k == 0 else (13, 9, 7.6)
@@ -138,6 +138,6 @@ def _spine(canvas: Canvas) -> None:
         canvas.blob((0, -53, z - 5), (3.5, 10, 3), "diploe", mirrored=False, rough=(slow + 0.4 * fine, 3.0), soft=3)
         canvas.blob((20 + k % 2, y - 4, z), (8, 7, 6), "bone", rough=(slow + 0.5 * fine, 2.2), opacity=0.7)
         canvas.blob((20 + k % 2, y - 4, z), (5.5, 5, 4), "diploe", rough=(slow + 0.5 * fine, 2.2), soft=2.5)
-    wavy = (slow, 2.0)
-    canvas.tube((24, 6, -50), (27, -2, -170), 2.4, 2.6, "vessel", rough=wavy, opacity=0.7)  # carotids, jugular veins
-    canvas.tube((29, -4, -54), (36, -6, -170), 2.8, 3.4, "vessel", rough=wavy, opacity=0.7)
+    wavy = (slow + 0.5 * fine, 1.8)
+    canvas.tube((24, 6, -50), (27, -2, -170), 2.2, 2.4, "vessel", rough=wavy, opacity=0.5)  # carotids, jugular veins
+    canvas.tube((29, -4, -54), (36, -6, -170), 2.4, 2.8, "vessel", rough=wavy, opacity=0.5)

@@ -177,6 +177,6 @@ def skin(grid: Grid, head: Head, inside: np.ndarray) -> np.ndarray:
     for centre, radii, k in parts:
         _unite(outer, grid, centre, radii, k)
     _unite(outer, grid, (42, 6, -74), (24, 26, 40), 14, mirrored=True)  # jaw muscles, parotid glands
-    for centre, radii in (((76, -14, -28), (6, 9, 22)), ((81, -20, -22), (7, 6, 15))):  # ears
+    for centre, radii in (((70, -14, -28), (10, 9, 22)), ((79, -20, -22), (7, 6, 15))):  # ears
         _unite(outer, grid, centre, radii, 3, mirrored=True)
     return outer
