@@ -68,7 +68,8 @@ def _tent(grid: Grid) -> np.ndarray:
     roof = 1 - 0.30 * grid.ax - 0.30 * np.maximum(-(grid.y + 40), 0) - 0.1 * np.maximum(grid.y + 40, 0)
     behind = -(grid.y + 16 + np.float32(0.55) * grid.ax)
     below = smooth_min(roof - grid.z, behind, 5) * np.float32(0.9)
-    trunk = np.minimum(17 - grid.ax, -13 - grid.z - 0.6 * np.maximum(grid.y, 0))  # brain stem and cisterns before it
+    across = np.sqrt(np.square(grid.ax) + np.square(0.75 * (grid.y + 11)))
+    trunk = np.minimum(17 - across, -13 - grid.z - 0.6 * np.maximum(grid.y, 0))  # brain stem and cisterns before it
     return smooth_max(below, trunk, 4)
 
 
@@ -197,7 +198,7 @@ def _hindbrain(canvas: Canvas, head: Head, inside: np.ndarray, tent: np.ndarray)
     stem = _stem(canvas.grid)
     grid = canvas.grid
     canvas.blob((0, 9, -18), (10, 9, 8), "csf", mirrored=False, rough=(slow, 1.5))  # cistern above the sella
-    around = np.maximum(stem - 1.0 - 1.2 * head.atrophy, grid.z - 1)
+    around = np.maximum(stem - 0.5 - 1.0 * head.atrophy, grid.z - 1)
     canvas.paint(around + 0.8 * slow, "csf")
     front = grid.y + 27 - 0.25 * np.minimum(grid.ax, 40) + 0.012 * np.square(grid.z + 30)
     body = smooth_max(smooth_max(inside + np.float32(1.6 + head.atrophy), -tent + 1.5, 4), front, 8)
