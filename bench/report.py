@@ -73,6 +73,10 @@ TITLES = {
         "Synthetic hands against real ones (baseline: the real statistic)",
         "python bench/hand_geometry.py --json results/hand_geometry.json",
     ),
+    "brain_look": (
+        "Synthetic brain slices beside real ones (baseline: the real slices, or chance)",
+        "python bench/brain_look.py --root DIR --json results/brain_look.json",
+    ),
 }
 
 

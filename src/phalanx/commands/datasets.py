@@ -37,6 +37,15 @@ Fractions for ultrasound; their counts are exact in each split:
   three_organs=0.05      of all images: three organs; the others have one
   wrong_labels=0.01      of the training images: the row in train.csv is wrong
   missing_labels=0       of the cells of train.csv: empty
+
+phalanx phantom brain makes MRI slices in one folder per class: healthy, glioma, meningioma, pituitary. Its options:
+
+  size=256               height and width of the images, 128 to 512 pixels
+  confound=0             fraction of each class's patients that come from a source of the class's own
+  duplicates=0.05        copies of training images in test, over the other test images
+  wrong_labels=0.02      fraction of training images in another class's folder
+  ratio=1,1,1,1          patients per class, healthy first
+  planes=real            real: pituitary tumours mostly sagittal and coronal; same: planes do not depend on the class
 """
 
 

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from pydantic import Field
 
 from ..errors import ConfigError
-from .brain_lesion import CLASSES
+from .brain_lesion import CLASSES, REACH
 from .brain_plan import Anatomy, BrainPatient, Shot, draw_anatomy, plan_patients
 from .brain_scanner import SOURCES
 from .brain_slice import render_slice
@@ -25,6 +26,8 @@ FILES = re.compile(rf"manifest\.json|masks(/P\d+-\d+\.png)?|(train|test)(/({_CLA
 SIZES = (128, 512)
 MIN_AREA = 0.0004  # of the image, that a tumour covers in each of its slices
 
+BEYOND = 6.0  # mm by which slices may leave the reach of the middles of tumours
+
 
 class BrainOptions(PhantomOptions):
     """Options of ``phantom brain``; see :func:`make_brain`, which refuses impossible values."""
@@ -33,7 +36,7 @@ class BrainOptions(PhantomOptions):
     confound: float = 0.0
     duplicates: float = 0.05
     wrong_labels: float = 0.02
-    ratio: list[float] = [1, 1, 1, 1]
+    ratio: list[float] = Field([1, 1, 1, 1])
     planes: Literal["real", "same"] = "real"
 
 
@@ -121,11 +124,11 @@ def draw_image(
     with and without it.
     """
     tumour, head = anatomy.lesion, anatomy.head
-    axis = {"axial": 2, "coronal": 1, "sagittal": 0}[shot.view.plane]
+    axis, low, high = REACH[shot.view.plane]
     lean = shot.view.tilt * tumour.centre[2 if shot.view.plane == "coronal" else 1]
     offset, image, mask = shot.offset, np.zeros(0, np.uint8), np.zeros(0, np.uint8)
     for _ in range(4):
-        at = (tumour.centre[axis] + offset) * head.scale[axis] - lean
+        at = min(max(tumour.centre[axis] + offset, low - BEYOND), high + BEYOND) * head.scale[axis] - lean
         rng = np.random.default_rng([seed, 25, person.index, shot.number])
         image, mask = render_slice(head, tumour if lesion else None, shot.view, at, shot.series, size, rng)
         if not lesion or np.count_nonzero(mask) >= MIN_AREA * size * size:
@@ -179,8 +182,8 @@ def copied(image: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray
     if kind == "exact":
         return image
     if kind == "reencoded":
-        quality = int(rng.integers(45, 85))
-        return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(45, 85))]
+        return np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_GRAYSCALE))
     size = len(image)
     small = round(size * rng.uniform(0.6, 0.85))
     less = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)

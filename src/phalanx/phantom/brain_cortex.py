@@ -1,4 +1,4 @@
-"""The brain in the cavity of the skull: cortex folded by sulci, ventricles, deep grey matter, cerebellum, brain stem."""
+"""The brain in its cavity: cortex folded by sulci, ventricles, deep grey matter, cerebellum, brain stem, vessels."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import numpy as np
 from .brain_grid import Grid, capsule, ellipsoid, sample_noise, smooth_max, smooth_min
 from .brain_head import CELL, Canvas, Head
 
-RIBBON = 3.1  # thickness of the cortex in mm
+RIBBON = 3.4  # thickness of the cortex in mm
 CENTRES = {"axial": (-6.0, 0.0), "coronal": (6.0, 0.0), "sagittal": (6.0, -6.0)}  # from which sulci radiate
 RADII = {"axial": (82.0, 64.0), "coronal": (58.0, 64.0), "sagittal": (60.0, 82.0)}
 
@@ -20,7 +20,6 @@ def paint_brain(canvas: Canvas, head: Head, inside: np.ndarray) -> np.ndarray:
     tent = _tent(grid) + 1.5 * slow
     gap = np.float32(0.6 + 1.2 * head.atrophy)
     depth = np.minimum(-inside - gap - 0.6 * slow, -tent - 1.2)
-    stem = _stem(grid)
     middle = ellipsoid(grid, (0, -6, 6), (24, 39, 21), mirrored=False)  # callosum, fornix, thalami: not fissured
     sulcus = _sulci(grid, head, depth, fine)
     # the fissure between the hemispheres and the Sylvian fissures
@@ -46,15 +45,15 @@ def paint_brain(canvas: Canvas, head: Head, inside: np.ndarray) -> np.ndarray:
     mask = np.maximum(core, cerebrum + 1)
     canvas.paint(mask, wm, soft=soft * 1.6)
     white += np.clip(0.5 - mask / (1.6 * soft), 0, 1)
-    _deep(canvas, head, fine, slow)
+    _deep(canvas)
     # a slice is thick, so that most sulci are only partly in it
     part = np.clip(0.62 + 0.3 * sample_noise(head.fine, grid, CELL * 3.1) + 0.12 * head.atrophy, 0.15, 1)
     blend(canvas, np.maximum(water, cerebrum), "csf", soft * 1.2, part)
     vessels = np.maximum(np.minimum(sulcus, cleft) - 0.35, 0.9 - fine - 0.4 * slow)
     canvas.paint(np.maximum(vessels, cerebrum), "vein", soft=1.3, opacity=0.75)
-    _callosum(canvas, head, slow)
-    _ventricles(canvas, head, slow, fine)
-    _hindbrain(canvas, head, inside, tent, stem, fine, slow)
+    _callosum(canvas)
+    _ventricles(canvas, head)
+    _hindbrain(canvas, head, inside, tent)
     return white
 
 
@@ -69,7 +68,8 @@ def _tent(grid: Grid) -> np.ndarray:
     roof = 1 - 0.30 * grid.ax - 0.30 * np.maximum(-(grid.y + 40), 0) - 0.1 * np.maximum(grid.y + 40, 0)
     behind = -(grid.y + 16 + np.float32(0.55) * grid.ax)
     below = smooth_min(roof - grid.z, behind, 5) * np.float32(0.9)
-    trunk = np.minimum(17 - grid.ax, -13 - grid.z - 0.6 * np.maximum(grid.y, 0))  # brain stem and cisterns before it
+    across = np.sqrt(np.square(grid.ax) + np.square(0.75 * (grid.y + 11)))
+    trunk = np.minimum(17 - across, -13 - grid.z - 0.6 * np.maximum(grid.y, 0))  # brain stem and cisterns before it
     return smooth_max(below, trunk, 4)
 
 
@@ -77,23 +77,32 @@ def _sulci(grid: Grid, head: Head, depth: np.ndarray, fine: np.ndarray) -> np.nd
     """Distance to the middle of the nearest sulcus.
 
     Sulci are the zeros of noise that hardly changes from the surface inwards, so that they run inwards; the distance
-    is the noise over its gradient. They end at a depth that varies.
+    is the noise over its gradient. They end at a depth that varies; smaller ones end sooner.
     """
     rows, columns = grid.rows_columns()
     (cr, cc), (rr, rc) = CENTRES[grid.plane], RADII[grid.plane]
     dr, dc = rows - np.float32(cr), columns - np.float32(cc)
     radius = np.sqrt(np.square(dr / np.float32(rr)) + np.square(dc / np.float32(rc)))
     factor = np.power(np.maximum(radius, 0.15), np.float32(-0.62 * head.gyral))
-    maps = (cr + dr * factor, cc + dc * factor)
-    noise = sample_noise(head.sulci, grid, CELL, maps) + np.float32(0.16) * fine
+    rows, columns = cr + dr * factor, cc + dc * factor
+    ends = sample_noise(head.slow, grid, CELL * 0.8)
+    # near the midline a sagittal plane runs along the inner side of the hemisphere, and others meet it
+    inner = np.maximum(14 - grid.ax, 0) * np.float32(4 if grid.plane == "sagittal" else 0.8)
+    large = _zeros(sample_noise(head.sulci, grid, CELL, (rows, columns)) + np.float32(0.16) * fine, grid)
+    large = large + np.maximum(depth - (14 + 7 * ends + inner), 0) * np.float32(0.45)
+    small = _zeros(
+        sample_noise(head.sulci, grid, CELL * 0.68, (rows + 40, columns - 30)) + np.float32(0.2) * fine, grid
+    )
+    small = small + np.maximum(depth - (7 - 4 * ends + inner), 0) * np.float32(0.45) + np.float32(0.6)
+    return np.minimum(large, small)
+
+
+def _zeros(noise: np.ndarray, grid: Grid) -> np.ndarray:
+    """Distance in mm to the zeros of noise, float32[H, W]: the noise over its gradient."""
     noise = cv2.GaussianBlur(noise, (0, 0), max(0.8 / grid.mm, 0.4))
     gy, gx = cv2.Sobel(noise, cv2.CV_32F, 0, 1, ksize=3), cv2.Sobel(noise, cv2.CV_32F, 1, 0, ksize=3)
     slope = np.sqrt(gx * gx + gy * gy) * np.float32(1 / (8 * grid.mm))
-    distance = np.abs(noise) / np.maximum(slope, 0.09)
-    ends = 13 + 7 * sample_noise(head.slow, grid, CELL * 0.8)
-    if grid.plane == "sagittal":  # near the midline the plane runs along the inner side of the hemisphere
-        ends = ends + 4 * np.maximum(14 - grid.ax, 0)
-    return distance + np.maximum(depth - ends, 0) * np.float32(0.45)
+    return np.abs(noise) / np.maximum(slope, 0.09)
 
 
 def _sylvian(grid: Grid, slow: np.ndarray, fine: np.ndarray) -> np.ndarray:
@@ -110,9 +119,9 @@ def _sylvian(grid: Grid, slow: np.ndarray, fine: np.ndarray) -> np.ndarray:
     return np.minimum(cleft, insula)
 
 
-def _deep(canvas: Canvas, head: Head, fine: np.ndarray, slow: np.ndarray) -> None:
+def _deep(canvas: Canvas) -> None:
     """Basal ganglia and thalami."""
-    rough = (slow, 0.9)
+    rough = (canvas.noise[1], 0.9)
     soft = canvas.soft * 2.2
     canvas.blob((25.5, 4, 3), (5, 18, 12), "deep", rough=rough, soft=soft)  # putamen
     canvas.blob((19.5, 1, 1), (4, 11, 8), "pallidum", rough=rough, soft=soft)
@@ -122,11 +131,12 @@ def _deep(canvas: Canvas, head: Head, fine: np.ndarray, slow: np.ndarray) -> Non
     canvas.blob((34, -2, -18), (7, 14, 7), "deep", rough=rough, soft=soft)  # hippocampus, amygdala
 
 
-def _callosum(canvas: Canvas, head: Head, slow: np.ndarray) -> None:
+def _callosum(canvas: Canvas) -> None:
     """An arch of white matter in the midline, with the cingulate gyri above it."""
     grid = canvas.grid
     if float(np.min(grid.ax)) > 14:
         return
+    slow = canvas.noise[1]
     y, z = grid.y + 4, grid.z + 2
     angle = np.arctan2(z, y)
     radius = np.sqrt(np.square(y / 37) + np.square(z / 26)) * 30
@@ -137,7 +147,13 @@ def _callosum(canvas: Canvas, head: Head, slow: np.ndarray) -> None:
     canvas.paint(np.broadcast_to(np.maximum(fornix, -z + 1), grid.shape), "white")
 
 
-def _ventricles(canvas: Canvas, head: Head, slow: np.ndarray, fine: np.ndarray) -> None:
+def _ventricles(canvas: Canvas, head: Head) -> None:
+    """Lateral ventricles with their plexus, third ventricle."""
+    box = canvas.grid.box((20, -15, 4), (22, 52, 32), 6, mirrored=True)
+    if box is None:
+        return
+    canvas = canvas.crop(box)
+    fine, slow = canvas.noise
     grid, v = canvas.grid, head.ventricles
     parts = (  # lateral ventricles: horns, body, atrium
         ((13.5, 30, 7), (7.5, 10, 12), 3.0, 4.2, (1.2, 1, 0.75)),
@@ -151,14 +167,13 @@ def _ventricles(canvas: Canvas, head: Head, slow: np.ndarray, fine: np.ndarray) 
     )
     if grid.plane == "sagittal":  # a slice is thick: near the midline it shows the ventricle beside the septum
         grid = replace(grid, x=np.maximum(grid.ax, np.float32(5.5)))
-    space = None
+    space = np.full(grid.shape, 99, np.float32)
     for a, b, ra, rb, flat in parts:
-        part = capsule(grid, a, b, ra * v, rb * v, flat)
-        space = part if space is None else smooth_min(space, part, 2.5)
+        space = smooth_min(space, capsule(grid, a, b, ra * v, rb * v, flat), 2.5)
     space = np.maximum(space + 0.5 * slow, np.float32(0.9) - grid.ax)  # the septum between them
     canvas.paint(space, "csf")
     plexus = np.maximum(space + 2.2, ellipsoid(grid, (23, -36, 11), (3.5, 9, 5)) + 1.6 * slow + 1.2 * fine)
-    canvas.paint(plexus, "plexus", opacity=0.8)
+    canvas.paint(plexus, "plexus", opacity=0.55, soft=2.2)
     canvas.blob((0, -3, 1), (2.0 * v, 13, 10), "csf", mirrored=False)  # third ventricle
     canvas.blob((0, -20, 1), (2, 2.5, 2.5), "white", mirrored=False)
 
@@ -173,13 +188,17 @@ def _stem(grid: Grid) -> np.ndarray:
     return smooth_min(smooth_min(smooth_min(smooth_min(midbrain, peduncle, 3), pons, 3), medulla, 4), cord, 2)
 
 
-def _hindbrain(
-    canvas: Canvas, head: Head, inside: np.ndarray, tent: np.ndarray, stem: np.ndarray, fine: np.ndarray, slow: np.ndarray
-) -> None:  # fmt: skip
+def _hindbrain(canvas: Canvas, head: Head, inside: np.ndarray, tent: np.ndarray) -> None:
     """Cerebellum with folia, brain stem, fourth ventricle, cisterns."""
+    box = canvas.grid.box((0, -45, -95), (75, 75, 105), 0, mirrored=False)
+    if box is None:
+        return
+    canvas, inside, tent = canvas.crop(box), inside[box], tent[box]
+    fine, slow = canvas.noise
+    stem = _stem(canvas.grid)
     grid = canvas.grid
     canvas.blob((0, 9, -18), (10, 9, 8), "csf", mirrored=False, rough=(slow, 1.5))  # cistern above the sella
-    around = np.maximum(stem - 1.0 - 1.2 * head.atrophy, grid.z - 1)
+    around = np.maximum(stem - 0.5 - 1.0 * head.atrophy, grid.z - 1)
     canvas.paint(around + 0.8 * slow, "csf")
     front = grid.y + 27 - 0.25 * np.minimum(grid.ax, 40) + 0.012 * np.square(grid.z + 30)
     body = smooth_max(smooth_max(inside + np.float32(1.6 + head.atrophy), -tent + 1.5, 4), front, 8)
@@ -189,12 +208,12 @@ def _hindbrain(
         if grid.plane == "coronal":
             angle = np.arctan2(grid.z + 30, grid.ax - 8)
         course = {
-            "axial": body + 2.0 * np.cos(3 * angle),
+            "axial": np.sqrt(np.square(0.75 * grid.x) + np.square(grid.y + 22)) + 2.0 * np.cos(3 * angle),
             "coronal": grid.z + 0.004 * np.square(grid.x) + 0.35 * body,
             "sagittal": np.float32(9.0) * angle + 0.5 * body,
         }[grid.plane]
         leaves = np.sin(course * 0.75 + 1.6 * slow + 0.6 * fine)
-        strength = np.clip(0.55 + 0.5 * sample_noise(head.fine, grid, CELL * 2.3), 0, 1)
+        strength = np.clip(0.4 + 0.6 * sample_noise(head.fine, grid, CELL * 2.3), 0, 1)
         branch = np.cos(angle * np.float32(9 if grid.plane == "sagittal" else 7) + 1.6 * slow)
         white = body + 8 - 5.0 * np.maximum(branch, -0.2) + 1.2 * fine
         canvas.paint(body, canvas.value("grey") * (1 + np.float32(0.03) * fine))
@@ -213,7 +232,7 @@ def _hindbrain(
     canvas.blob((0, -42, -60), (14, 8, 5), "csf", mirrored=False, rough=(slow, 1))
 
 
-def paint_vessels(canvas: Canvas, head: Head, inside: np.ndarray) -> None:
+def paint_vessels(canvas: Canvas, inside: np.ndarray) -> None:
     """Dura, falx, sinuses and larger arteries, which are bright with contrast agent."""
     grid = canvas.grid
     slow = canvas.noise[1]
@@ -227,15 +246,17 @@ def paint_vessels(canvas: Canvas, head: Head, inside: np.ndarray) -> None:
     canvas.paint(np.abs(inside - 0.2) - 0.35 - 0.35 * slow, "dura", opacity=0.55)
     top = np.maximum(ellipsoid(grid, (0, -7, 12), (3.4, 84, 60), mirrored=False), -(inside + 4.5))
     canvas.paint(np.maximum(top, np.maximum(inside - 1, 10 - grid.z - 0.5 * grid.ax)), "vessel")
-    canvas.tube((2, -86, -12), (46, -62, -20), 2.8, 2.8, "vessel", flat=(1, 1.3, 1))  # transverse sinuses
-    canvas.tube((46, -62, -20), (50, -34, -34), 2.8, 3.2, "vessel")
+    canvas.tube(
+        (2, -86, -12), (46, -62, -20), 2.6, 2.6, "vessel", flat=(1, 1.3, 1), rough=(slow, 1.2), opacity=0.8
+    )  # transverse sinuses
+    canvas.tube((46, -62, -20), (50, -34, -34), 2.6, 3.0, "vessel", rough=(slow, 1.6), opacity=0.7)
     canvas.tube((0, -40, 2), (0, -80, -9), 1.0, 1.4, "vessel", rough=(slow, 1.4), opacity=0.6)  # straight sinus
     canvas.blob((0, 9, -24.5), (6.5, 5, 3.2), "gland", mirrored=False)
     canvas.tube((0, 9, -22), (0, 7, -13), 1.2, 1.4, "gland", opacity=0.8)
     canvas.tube((7.5, 6, -30), (8.5, 9, -17), 2.4, 2.2, "vessel")  # carotid arteries, circle of Willis
     canvas.tube((8.5, 9, -17), (26, 10, -13), 1.2, 1.0, "vessel", rough=(slow, 0.7), opacity=0.75)
     canvas.tube((26, 10, -13), (36, 0, -4), 1.0, 0.8, "vessel", rough=(slow, 0.7), opacity=0.7)
-    canvas.tube((7, 10, -16), (1, 28, -6), 1.2, 1.0, "vessel", rough=(slow, 1.2), opacity=0.7)
-    canvas.tube((1, 28, -6), (1, 40, 10), 1.0, 0.9, "vessel", rough=(slow, 1.2), opacity=0.6)
-    canvas.tube((0, 3, -20), (0, 3, -40), 1.7, 1.7, "vessel")
-    canvas.tube((3, 0, -13), (18, -22, -8), 1.2, 1.0, "vessel")
+    canvas.tube((7, 10, -16), (1, 28, -6), 1.0, 0.9, "vessel", rough=(slow, 0.9), opacity=0.55)
+    canvas.tube((1, 28, -6), (1, 40, 10), 0.9, 0.8, "vessel", rough=(slow, 0.9), opacity=0.5)
+    canvas.tube((0, 3, -20), (0, 1, -40), 1.2, 1.4, "vessel", rough=(slow, 0.8), opacity=0.7)
+    canvas.tube((3, 0, -13), (18, -22, -8), 1.0, 0.9, "vessel", rough=(slow, 0.6), opacity=0.7)

@@ -12,6 +12,7 @@ import numpy as np
 
 PLANES = ("axial", "coronal", "sagittal")
 Centre = Sequence[float]
+Point = tuple[float, float, float]
 Box = tuple[slice, slice]
 
 
@@ -95,7 +96,7 @@ def ellipsoid(grid: Grid, centre: Centre, radii: Centre, *, mirrored: bool = Tru
 
     Distance over gradient of the implicit function, which is exact to first order at the surface.
     """
-    inner = outer = np.float32(0)
+    inner = outer = np.zeros((1, 1), np.float32)
     for values, c, r in zip((grid.ax if mirrored else grid.x, grid.y, grid.z), centre, radii, strict=True):
         square = np.square((values - np.float32(c)) / np.float32(r))
         inner = inner + square
@@ -119,6 +120,12 @@ def egg(grid: Grid, centre: Centre, radii: Centre, taper: float, power: float) -
     inner = np.maximum(np.power(total, np.float32(1 / power)), np.float32(0.02))
     length = np.sqrt(np.square(x) + np.square(y) + np.square(z))
     return np.broadcast_to(length * (1 - 1 / inner), grid.shape)
+
+
+def point(values: Sequence[float] | np.ndarray) -> Point:
+    """Three numbers as plain floats."""
+    x, y, z = (float(v) for v in values)
+    return x, y, z
 
 
 def capsule(grid: Grid, a: Centre, b: Centre, radius_a: float, radius_b: float, flat: Centre = (1, 1, 1)) -> np.ndarray:

@@ -1,16 +1,18 @@
 """Tumours of the brain: where they grow, their shape, their compartments, and how they push the brain aside."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .brain_grid import Grid, noise_volumes, sample_noise, smooth_max, smooth_min
+from .brain_grid import Grid, Point, noise_volumes, point, sample_noise, smooth_max, smooth_min
 from .brain_head import Canvas, cavity
 
 CLASSES = ("healthy", "glioma", "meningioma", "pituitary")
 TUMOURS = CLASSES[1:]
 SELLA = (0.0, 9.0, -23.0)
 CELL = 2.4  # mm per cell of a lesion's noise
+REACH = {"axial": (2, -36.0, 56.0), "coronal": (1, -56.0, 48.0), "sagittal": (0, -45.0, 45.0)}  # axis, mm of the slices
 
 
 @dataclass(frozen=True)
@@ -19,13 +21,13 @@ class Lesion:
 
     kind: str
     variant: str
-    centre: tuple[float, float, float]
+    centre: Point
     radius: float
-    stretch: tuple[float, float, float]
+    stretch: Point
     rough: float  # irregularity of the border, over the radius
     oedema: float  # its reach outside the tumour, over the radius
     push: float  # shift of the brain at the border, over the radius
-    second: tuple[float, float, float]  # centre of a second lobe or nodule
+    second: Point  # centre of a second lobe or nodule
     second_radius: float
     side: float  # of the midline
     strength: float  # of the enhancement
@@ -33,39 +35,39 @@ class Lesion:
     fine: np.ndarray
 
 
-def draw_lesion(rng: np.random.Generator, kind: str) -> Lesion:
-    """A random tumour of one of :data:`TUMOURS`."""
+def draw_lesion(rng: np.random.Generator, kind: str, planes: Sequence[str] = ()) -> Lesion:
+    """A random tumour of one of :data:`TUMOURS`, whose middle is in the reach of slices of these planes."""
     side = 1.0 if rng.random() < 0.5 else -1.0
     radius = float(
-        np.exp(rng.uniform(*np.log({"glioma": (9, 26), "meningioma": (8, 23), "pituitary": (5.5, 13)}[kind])))
+        np.exp(rng.uniform(*np.log({"glioma": (13, 29), "meningioma": (12, 25), "pituitary": (8, 14.5)}[kind])))
     )
-    stretch = tuple(float(v) for v in rng.uniform(0.76, 1.28, 3))
+    stretch = point(rng.uniform(0.76, 1.28, 3))
     variant, centre, second, second_radius = "", SELLA, (0.0, 0.0, 0.0), 0.0
     rough, oedema, push = 0.06, 0.0, rng.uniform(0.15, 0.4)
     if kind == "glioma":
         variant = str(rng.choice(["ring", "ring", "ring", "solid", "solid", "diffuse"]))
-        centre = _inside(rng, side, radius)
+        centre = _inside(rng, side, radius, planes)
         away = rng.normal(0, 1, 3)
-        second = tuple(float(v) for v in np.add(centre, away / np.linalg.norm(away) * radius * rng.uniform(0.75, 1.1)))
+        second = point(np.add(centre, away / np.linalg.norm(away) * radius * rng.uniform(0.75, 1.1)))
         second_radius = radius * rng.uniform(0.3, 0.6) * (rng.random() < 0.6)
         rough = rng.uniform(0.13, 0.3)
         oedema = rng.uniform(0.25, 1.1)
         push *= 0.8
     elif kind == "meningioma":
         variant = str(rng.choice(["convexity", "convexity", "falx", "base"]))
-        centre = _on_dura(rng, side, radius, variant)
+        centre = _on_dura(rng, side, radius, variant, planes)
         rough = rng.uniform(0.06, 0.17)
         oedema = float(rng.uniform(0.3, 0.9) if rng.random() < 0.4 else 0.0)
     else:
         variant = str(rng.choice(["round", "snowman", "snowman", "cystic"]))
         centre = (float(rng.normal(0, 1.2)), SELLA[1] + float(rng.normal(0, 1)), SELLA[2] + 0.45 * radius)
-        second = (centre[0] + float(rng.normal(0, 1)), centre[1] + float(rng.normal(0, 1.5)), centre[2] + 1.25 * radius)
+        second = (centre[0] + float(rng.normal(0, 1)), centre[1] + float(rng.normal(0, 1.5)), centre[2] + 1.1 * radius)
         second_radius = radius * rng.uniform(0.65, 1.0) * (variant == "snowman")
         rough = rng.uniform(0.05, 0.14)
     coarse, fine = noise_volumes(rng, 48, ((max(1.9 * radius / CELL, 4.0), 0.4), (2.8, 0.5)))
     return Lesion(
         kind, variant, centre, radius, stretch, rough, oedema, float(push), second, float(second_radius), side,
-        rng.uniform(0.7, 1.02), coarse, fine,
+        rng.uniform(0.88, 1.2), coarse, fine,
     )  # fmt: skip
 
 
@@ -75,22 +77,27 @@ def _line(start: np.ndarray, end: np.ndarray, n: int) -> Grid:
     return Grid("axial", 0.0, 1.0, (1, n), x, y, z)
 
 
-def _inside(rng: np.random.Generator, side: float, radius: float) -> tuple[float, float, float]:
+def _inside(rng: np.random.Generator, side: float, radius: float, planes: Sequence[str]) -> Point:
     """A place in the white matter of a hemisphere, now and then in the cerebellum."""
     while True:
         if rng.random() < 0.9:
-            place = np.array([side * rng.uniform(15, 46), rng.uniform(-58, 48), rng.uniform(-6, 48)])
+            place = np.array([side * rng.uniform(16, 46), rng.uniform(-58, 48), rng.uniform(-6, 48)])
         else:
             place = np.array([side * rng.uniform(4, 30), rng.uniform(-60, -38), rng.uniform(-38, -24)])
         depth = -float(cavity(_line(place, place, 1))[0, 0])
-        if depth > 4 + 0.55 * radius:
-            return tuple(float(v) for v in place)
+        if depth > 4 + 0.55 * radius and _reached(place, planes):
+            return point(place)
 
 
-def _on_dura(rng: np.random.Generator, side: float, radius: float, variant: str) -> tuple[float, float, float]:
+def _reached(place: np.ndarray, planes: Sequence[str]) -> bool:
+    """Whether slices of all these planes pass through a place."""
+    return all(low <= place[axis] <= high for axis, low, high in map(REACH.__getitem__, planes))
+
+
+def _on_dura(rng: np.random.Generator, side: float, radius: float, variant: str, planes: Sequence[str]) -> Point:
     """A place from which a tumour of this radius reaches the dura."""
     if variant == "falx":
-        return side * (0.62 * radius + 0.5), float(rng.uniform(-55, 52)), float(rng.uniform(36, 50))
+        return side * (0.62 * radius + 0.5), float(rng.uniform(-52, 46)), float(rng.uniform(36, 50))
     while True:
         direction = rng.normal(0, 1, 3)
         if variant == "base":  # olfactory groove, sphenoid wing, petrous ridge
@@ -105,8 +112,8 @@ def _on_dura(rng: np.random.Generator, side: float, radius: float, variant: str)
         last = int(np.argmax(inside > 0))
         if last:
             place = start + direction * (last * 0.5 - 0.6 * radius)
-            if abs(place[0]) > 4:
-                return tuple(float(v) for v in place)
+            if abs(place[0]) > 4 and _reached(place, planes):
+                return point(place)
 
 
 def lesion_distance(lesion: Lesion, grid: Grid, inside: np.ndarray) -> np.ndarray:
@@ -119,7 +126,7 @@ def lesion_distance(lesion: Lesion, grid: Grid, inside: np.ndarray) -> np.ndarra
     distance = _sphere(grid, lesion.centre, lesion.radius, lesion.stretch)
     if lesion.second_radius > 0:
         other = _sphere(grid, lesion.second, lesion.second_radius, (1, 1, 1))
-        distance = smooth_min(distance, other, 1.5 if lesion.kind == "pituitary" else 4)
+        distance = smooth_min(distance, other, 2.5 if lesion.kind == "pituitary" else 4)
     border = np.float32(lesion.rough * lesion.radius)
     distance = distance + border * (coarse + 0.12 * fine * (lesion.kind == "glioma"))
     if lesion.kind == "meningioma":
@@ -131,8 +138,9 @@ def lesion_distance(lesion: Lesion, grid: Grid, inside: np.ndarray) -> np.ndarra
     return np.broadcast_to(distance, grid.shape)
 
 
-def _sphere(grid: Grid, centre, radius: float, stretch) -> np.ndarray:
-    total = np.float32(0)
+def _sphere(grid: Grid, centre: Point, radius: float, stretch: Point) -> np.ndarray:
+    """Signed distance in mm to a sphere, or in about mm to an ellipsoid."""
+    total = np.zeros((1, 1), np.float32)
     for values, c, s in zip((grid.x, grid.y, grid.z), centre, stretch, strict=True):
         total = total + np.square((values - np.float32(c)) / np.float32(s))
     return np.sqrt(total) - np.float32(radius)

@@ -152,17 +152,17 @@ def draw_anatomy(person: BrainPatient, planes: str, seed: int) -> Anatomy:
     """A patient's head, tumour and slices, from (seed, patient) and the planned class and source only."""
     body, growth, acquisition = np.random.SeedSequence([seed, 24, person.index]).spawn(3)
     head = draw_head(np.random.default_rng(body))
-    rng = np.random.default_rng(growth)
-    # slices of a healthy patient are where a tumour could be, so that their place does not give the class away
-    kind = TUMOURS[int(rng.integers(len(TUMOURS)))] if person.label == "healthy" else person.label
-    lesion = draw_lesion(rng, kind)
     rng = np.random.default_rng(acquisition)
     odds = np.array(PLANE_ODDS[planes].get(person.label, PLANE_ODDS[planes]["other"]))
     count = 2 if person.slices >= 4 and rng.random() < TWO_SERIES else 1
-    chosen = rng.choice(len(PLANES), size=count, replace=False, p=odds)
+    chosen = [PLANES[k] for k in rng.choice(len(PLANES), size=count, replace=False, p=odds)]
+    growing = np.random.default_rng(growth)
+    # slices of a healthy patient are where a tumour could be, so that their place does not give the class away
+    kind = TUMOURS[int(growing.integers(len(TUMOURS)))] if person.label == "healthy" else person.label
+    lesion = draw_lesion(growing, kind, chosen)
     shots: list[Shot] = []
     for k, plane in enumerate(chosen):
-        view, series = draw_view(rng, PLANES[plane]), draw_series(rng, person.source)
+        view, series = draw_view(rng, plane), draw_series(rng, person.source)
         number = person.slices // count + (person.slices % count if k == 0 else 0)
         for offset in _offsets(rng, number, lesion.radius):
             shots.append(Shot(len(shots) + 1, view, series, offset))
@@ -173,6 +173,6 @@ def _offsets(rng: np.random.Generator, count: int, radius: float) -> list[float]
     """Places of the slices of one series across a tumour, in mm from its middle."""
     if count == 1:
         return [float(rng.uniform(-0.4, 0.4) * radius)]
-    reach = float(rng.uniform(0.6, 0.78) * radius)
+    reach = float(rng.uniform(0.5, 0.72) * radius)
     places = np.linspace(-reach, reach, count) + rng.uniform(-0.08, 0.08, count) * radius
     return [float(v) for v in places]

@@ -30,10 +30,18 @@ class Source:
 
 
 LOOKS: dict[str, Source] = {
-    "A": Source("curved", (256, 320), (1.3, 2.2), (0, 1.5), (1.0, 1.25), (185, 235), (0.96, 1.1), (0.7, 0.1, 0.1, 0.1)),
-    "B": Source("bands", (220, 260), (2.1, 3.1), (4, 9), (0.85, 1.0), (165, 215), (1.0, 1.15), (0.6, 0.1, 0.2, 0.1)),
-    "C": Source("tight", (280, 340), (0.9, 1.5), (-6, -2), (0.9, 1.1), (215, 270), (0.88, 0.98), (0.6, 0.1, 0.1, 0.2)),
-    "D": Source("none", (150, 190), (3.4, 5.0), (9, 18), (0.75, 0.9), (160, 205), (1.0, 1.15), (0.6, 0.2, 0.1, 0.1)),
+    "A": Source(
+        "curved", (256, 320), (1.3, 2.2), (0, 1.5), (1.0, 1.25), (185, 235), (0.96, 1.1), (0.80, 0.04, 0.08, 0.08)
+    ),
+    "B": Source(
+        "bands", (220, 260), (2.1, 3.1), (4, 9), (0.85, 1.0), (165, 215), (1.0, 1.15), (0.74, 0.04, 0.14, 0.08)
+    ),
+    "C": Source(
+        "tight", (280, 340), (0.9, 1.5), (-6, -2), (0.9, 1.1), (215, 270), (0.88, 0.98), (0.74, 0.04, 0.08, 0.14)
+    ),
+    "D": Source(
+        "none", (150, 190), (3.4, 5.0), (9, 18), (0.75, 0.9), (160, 205), (1.0, 1.15), (0.74, 0.10, 0.08, 0.08)
+    ),
 }
 NOISE = 0.0085  # standard deviation of the noise over bright fat, for a source with floor 1
 
@@ -68,7 +76,7 @@ def draw_series(rng: np.random.Generator, source: str) -> Series:
         gamma=rng.uniform(*look.gamma),
         white=rng.uniform(*look.white),
         fov=rng.uniform(*look.fov),
-        coil=tuple(float(v) for v in rng.normal(0, (0.22, 0.22, 0.0)) + (0, 0, rng.uniform(0.05, 0.5))),
+        coil=(float(rng.normal(0, 0.22)), float(rng.normal(0, 0.22)), float(rng.uniform(0.05, 0.5))),
         swap=bool(rng.random() < 0.5),
         ghost=float(rng.uniform(0.25, 1.0) if rng.random() < 0.12 else 0.0),
         band=rng.uniform(0.06, 0.13),
@@ -87,10 +95,9 @@ def acquire(image: np.ndarray, series: Series, rng: np.random.Generator) -> np.n
     keep = keep[::-1] if series.swap else keep
     if series.ghost:
         kspace = _move(kspace, series, rng)
-    spread = np.float32(NOISE * series.floor)
-    # white noise of the acquired samples only: the same look at any size of the image
-    noise = rng.standard_normal((2, size, size), dtype=np.float32) * spread
-    kspace += np.fft.fft2(noise[0] + 1j * noise[1])
+    # noise of the acquired samples only: the same look at any size of the image
+    noise = rng.standard_normal((size, size, 2), dtype=np.float32) * np.float32(NOISE * series.floor * size)
+    kspace += noise.view(np.complex64)[..., 0]
     kspace *= keep[0][:, None] * keep[1][None]
     made = np.abs(np.fft.ifft2(kspace)).astype(np.float32)
     return _window(made, series, rng)
@@ -99,9 +106,9 @@ def acquire(image: np.ndarray, series: Series, rng: np.random.Generator) -> np.n
 def _kept(size: int, matrix: float) -> np.ndarray:
     """Weights float32[size] of the frequencies: those acquired, softened a little at the limit."""
     f = np.abs(np.fft.fftfreq(size)).astype(np.float32) * size
-    limit = np.float32(min(matrix / 2, size / 2))
-    edge = np.clip((limit - f) / np.float32(max(0.04 * limit, 1)), 0, 1)
-    return edge * (1 - np.float32(0.2) * np.square(np.minimum(f / limit, 1)))
+    limit = min(matrix, float(size)) / 2
+    edge = np.clip((limit - f) / np.float32(max(0.04 * limit, 1.0)), 0, 1)
+    return edge * (1 - np.float32(0.2) * np.square(np.minimum(f / np.float32(limit), 1)))
 
 
 def _move(kspace: np.ndarray, series: Series, rng: np.random.Generator) -> np.ndarray:

@@ -7,8 +7,9 @@ import numpy as np
 
 from .brain_contrast import TISSUES
 from .brain_cortex import paint_brain, paint_vessels
-from .brain_grid import Grid, make_grid
-from .brain_head import Canvas, Head, cavity, paint_outside, skin, textures
+from .brain_face import paint_outside
+from .brain_grid import Box, Grid, make_grid
+from .brain_head import Canvas, Head, cavity, over, skin, textures
 from .brain_lesion import Lesion, lesion_distance, paint_lesion, paint_oedema, shift
 from .brain_scanner import Series, acquire
 
@@ -16,6 +17,7 @@ PAD = 1.12  # the head is drawn on a larger image, so that turning it leaves no 
 FOV = {"axial": 222.0, "coronal": 244.0, "sagittal": 250.0}  # mm
 MIDDLE = {"axial": (-3.0, 0.0), "coronal": (-24.0, 0.0), "sagittal": (-24.0, 2.0)}
 PARTIAL = 1.3  # mm over which borders are blurred by the thickness of the slice
+MARGIN = 16.0  # mm outside the cavity that tumours of the pituitary reach
 BEND = 1.5  # mm by which the head is bent
 
 
@@ -31,9 +33,8 @@ class View:
 
 def draw_view(rng: np.random.Generator, plane: str) -> View:
     """A random position."""
-    return View(
-        plane, float(rng.normal(0, 0.05)), float(rng.normal(0, 3.5)), tuple(float(v) for v in rng.normal(0, 3.0, 2))
-    )
+    down, right = rng.normal(0, 3.0, 2)
+    return View(plane, float(rng.normal(0, 0.05)), float(rng.normal(0, 3.5)), (float(down), float(right)))
 
 
 def render_slice(
@@ -50,8 +51,8 @@ def render_slice(
     """
     pixels = round(size * PAD)
     fov = FOV[view.plane] * series.fov * pixels / size
-    centre = tuple(a + b for a, b in zip(MIDDLE[view.plane], view.centre, strict=True))
-    grid = make_grid(view.plane, at, view.tilt, centre, fov, pixels)
+    (row, column), (down, right) = MIDDLE[view.plane], view.centre
+    grid = make_grid(view.plane, at, view.tilt, (row + down, column + right), fov, pixels)
     grid = Grid(
         grid.plane, grid.at, grid.mm, grid.shape,
         *(values / np.float32(k) for values, k in zip((grid.x, grid.y, grid.z), head.scale, strict=True)),
@@ -68,12 +69,13 @@ def render_slice(
 
 def _draw(head: Head, lesion: Lesion | None, grid: Grid, series: Series) -> tuple[np.ndarray, np.ndarray | None]:
     """Tissue intensities float32[H, W], and the signed distance to the tumour."""
-    tissue = TISSUES[series.sequence]
-    soft = max(PARTIAL, 1.2 * grid.mm)
     inside = cavity(grid)
-    noise = textures(head, grid)
-    canvas, brain = Canvas(grid, tissue, soft, noise), Canvas(grid, tissue, soft, noise)
+    canvas = Canvas(grid, TISSUES[series.sequence], max(PARTIAL, 1.2 * grid.mm), textures(head, grid))
     paint_outside(canvas, head, inside, skin(grid, head, inside))
+    box = _around(inside < MARGIN)  # nothing of the brain or a tumour is outside
+    part, inside = canvas.crop(box), inside[box]
+    grid = part.grid
+    brain = Canvas(grid, part.tissue, part.soft, part.noise)
     brain.image[:] = brain.value("csf")
     white = paint_brain(brain, head, inside)
     distance = None
@@ -81,12 +83,22 @@ def _draw(head: Head, lesion: Lesion | None, grid: Grid, series: Series) -> tupl
         distance = lesion_distance(lesion, grid, inside)
         brain.image, white = _pushed(brain.image, white, lesion, grid, inside)
         paint_oedema(brain, lesion, distance, white)
-    alpha = np.clip(np.float32(0.5) - (inside + np.float32(0.4)) * np.float32(1 / soft), 0, 1)
-    canvas.image += alpha * (brain.image - canvas.image)
-    paint_vessels(canvas, head, inside)
-    if lesion is not None and distance is not None:
-        paint_lesion(canvas, lesion, distance, inside)
-    return canvas.image, distance
+    over(part.image, inside + np.float32(0.4), brain.image, part.soft, 1.0)
+    paint_vessels(part, inside)
+    if lesion is None or distance is None:
+        return canvas.image, None
+    paint_lesion(part, lesion, distance, inside)
+    whole = np.full(canvas.image.shape, 99, np.float32)
+    whole[box] = distance
+    return canvas.image, whole
+
+
+def _around(mask: np.ndarray) -> Box:
+    """The rows and columns of the pixels of a mask, or all if there are none."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _pushed(
@@ -98,13 +110,12 @@ def _pushed(
     # rows run against their coordinate, and so do the columns of a sagittal plane
     rows += down * np.float32(1 / grid.mm)
     columns += right * np.float32((1 if grid.plane == "sagittal" else -1) / grid.mm)
-    return tuple(
-        cv2.remap(part, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for part in (image, white)
-    )
+    image = cv2.remap(image, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return image, cv2.remap(white, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _bent(head: Head, grid: Grid, turn: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel of the image is on the padded plane: turned, and bent so that no two heads are symmetric alike."""
+    """Where each pixel of the image is on the padded plane: turned, and bent, as no head is symmetric."""
     axis = {"axial": 3, "coronal": 2, "sagittal": 1}[grid.plane]
     place = (grid.at / 45.0) % 8
     low, part = int(place), np.float32(place - int(place))

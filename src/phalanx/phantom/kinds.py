@@ -5,8 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import hand, ultrasound
-from . import brain, hand
+from . import brain, hand, ultrasound
 from .dataset import PhantomOptions, clear_left
 
 
