@@ -215,10 +215,12 @@ def test_recipes_that_cannot_be_are_refused_in_a_line(sets, tmp_path, changes, f
     assert "\n" not in str(caught.value)
 
 
-def test_labels_need_a_recipe_that_classifies():
-    with pytest.raises(ConfigError, match=r"data=brain: has labels, .* as in experiment=brain"):
-        compose({"data": "brain"})
+def test_labels_choose_a_recipe_that_classifies():
+    found = compose({"data": "brain", "epochs": "3"})
+    assert (found.task, found.name, found.epochs) == ("classify", "brain", 3)
     assert compose({"experiment": "brain"}).task == "classify"
+    with pytest.raises(ConfigError, match="task"):
+        compose({"data": "brain", "experiment": "base"})
     assert compose({"experiment": "ultrasound", "data.root": "/d"}).data.layout == "table"
 
 

@@ -20,11 +20,13 @@ phalanx phantom KIND patients=N size=S seed=K out=DIR [test_patients=M] [workers
 Makes a synthetic data set.
 
   hand                   X-rays of hands with overlapping bones, two per patient
-  ultrasound             fetal ultrasound for classification, four to eight images per patient
+  ultrasound             fetal ultrasound with labels of five organs, four to eight images per patient
+  brain                  MRI slices in folders of healthy, glioma, meningioma, pituitary, two to six per patient
 
   patients=80            training patients
   test_patients=M        test patients (default: a quarter of the training patients); of hands, half of them are rotated
-  size=512               height and width of the images in pixels, 128 to 2048; ultrasound: 256, 128 to 1024
+  size=512               height and width of the images in pixels, 128 to 2048; ultrasound: 256, 128 to 1024; brain:
+                         256, 128 to 512
   seed=0                 the same seed gives the same files
   out=DIR                must not exist
   workers=W              processes (default: all cores); the files do not depend on it
@@ -38,9 +40,8 @@ Fractions for ultrasound; their counts are exact in each split:
   wrong_labels=0.01      of the training images: the row in train.csv is wrong
   missing_labels=0       of the cells of train.csv: empty
 
-phalanx phantom brain makes MRI slices in one folder per class: healthy, glioma, meningioma, pituitary. Its options:
+Options of brain:
 
-  size=256               height and width of the images, 128 to 512 pixels
   confound=0             fraction of each class's patients that come from a source of the class's own
   duplicates=0.05        copies of training images in test, over the other test images
   wrong_labels=0.02      fraction of training images in another class's folder

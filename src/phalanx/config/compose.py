@@ -98,6 +98,7 @@ def compose(pairs: dict[str, str]) -> Config:
     groups = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "sweep")
     words, texts = list[str](), dict[str, Any]()
     check_recipes(folder)
+    pairs = pairs | experiment_of(pairs, folder)
     kind = config_kind(task_of(pairs, folder))
     for key, value in pairs.items():
         if "${" in value:
@@ -133,18 +134,31 @@ def compose(pairs: dict[str, str]) -> Config:
     return validate(values)
 
 
+def experiment_of(pairs: dict[str, str], folder: Path) -> dict[str, str]:
+    """The experiment of a data set with labels, if none is given: that of the same name, as the base recipe segments.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if "data" not in pairs or {"experiment", "task"} & pairs.keys():
+        return {}
+    layout = _values(folder / "data" / f"{pairs['data']}.yaml").get("layout")
+    if layout not in get_args(ClassifyData.model_fields["layout"].annotation):
+        return {}
+    known = [file.stem for file in (folder / "experiment").glob("*.yaml") if _values(file).get("task") == "classify"]
+    if pairs["data"] not in known:
+        raise ConfigError(
+            f"data={pairs['data']}: has labels, and the recipe by default segments; name one that classifies, as in "
+            f"experiment={min(known, default='NAME')}"
+        )
+    return {"experiment": pairs["data"]}
+
+
 def task_of(pairs: dict[str, str], folder: Path) -> Any:
     """The task of a recipe: as given, else of its experiment's file."""
-    task = pairs.get("task") or _values(folder / "experiment" / f"{pairs.get('experiment', 'base')}.yaml").get("task")
-    if task is None and "experiment" not in pairs and "data" in pairs:
-        layout = _values(folder / "data" / f"{pairs['data']}.yaml").get("layout")
-        if layout in get_args(ClassifyData.model_fields["layout"].annotation):
-            known = [file.stem for file in (folder / "experiment").glob("*.yaml") if _values(file).get("task")]
-            raise ConfigError(
-                f"data={pairs['data']}: has labels, and the recipe by default segments; name one that classifies, as "
-                f"in experiment={min(known, default='NAME')}"
-            )
-    return task or "segment"
+    if "task" in pairs:
+        return pairs["task"]
+    return _values(folder / "experiment" / f"{pairs.get('experiment', 'base')}.yaml").get("task", "segment")
 
 
 def _values(file: Path) -> dict[str, Any]:
