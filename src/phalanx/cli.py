@@ -36,17 +36,20 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx picture FILE TRUTH IMAGES out=FILE.png                     draw predictions next to the ground truth
   phalanx sweep TABLE [scale=small] [seeds=0,1]                      train published variants that have no result yet
   phalanx claims                                                     compare published and own results: docs/results.md
-  phalanx demo [quick=true]                                          the whole pipeline on synthetic hands
+  phalanx demo [job=hand|ultrasound|brain] [quick=true]              a whole pipeline on synthetic images
 
 Options are key=value; `--key value` means the same. `phalanx COMMAND --help` lists the options of a command. The
 scripts train.sh, infer.sh, ensemble.sh and demo.sh prepare the environment and call these commands.
 """
 
 DEMO = """\
-phalanx demo [quick=true]        (bash demo.sh [quick=true])
+phalanx demo [job=hand|ultrasound|brain] [quick=true]        (bash demo.sh [job=...] [quick=true])
 
 Makes synthetic hands, trains two encoder/decoder pairs on two folds each, predicts unseen patients, combines them by
 soft and hard vote, and scores all. Writes runs/demo/summary.json and runs/demo/picture.png. quick=true is a smoke test.
+
+  job=ultrasound         the same with labels: fetal ultrasound, in which an image shows several organs
+  job=brain              brain MRI, healthy or one of three tumours; both write runs/demo_JOB/summary.json
 """
 
 
@@ -121,13 +124,20 @@ def demo(words: Sequence[str]) -> None:
     from .config.compose import split_words
 
     pairs = split_words(words)
-    quick = pairs.pop("quick", "false")
+    quick, job = pairs.pop("quick", "false"), pairs.pop("job", "hand")
     if pairs or quick not in ("true", "false"):
-        raise ConfigError(f"{' '.join(words)}: the demo takes quick=true or nothing")
+        raise ConfigError(f"{' '.join(words)}: the demo takes job=hand|ultrasound|brain and quick=true")
+    if job == "hand":
+        from .commands.demo import run_demo
 
-    from .commands.demo import run_demo
+        run_demo(quick=quick == "true", call=main)
+        return
 
-    run_demo(quick=quick == "true", call=main)
+    from .commands.demo_labels import JOBS, run_labels
+
+    if job not in JOBS:
+        raise ConfigError(f"job={job}: no such job; known: hand, {', '.join(JOBS)}")
+    run_labels(job, quick=quick == "true", call=main)
 
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {

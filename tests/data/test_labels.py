@@ -82,6 +82,19 @@ def test_tables_people_have_are_read(tmp_path, text, row):
     assert [None if value != value else value for value in found] == list(row)
 
 
+def test_a_table_may_list_names_without_their_endings(table, tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(table, root)
+    text = (root / "train.csv").read_text(encoding="utf-8")
+    (root / "train.csv").write_text(text.replace(".png,", ","), encoding="utf-8")
+    bare, named = data_of(root, "table"), data_of(table, "table")
+    assert [r.name for r in train_records(bare)] == [r.name for r in train_records(named)]
+    assert np.array_equal(labels_of(train_records(bare), bare), labels_of(train_records(named), named), equal_nan=True)
+    write(root / "train/images/P0/001.jpg", picture([], 0))
+    with pytest.raises(DataError, match=r"001: is the row of 001.jpg and of 001.png; list both with their endings"):
+        train_records(bare)
+
+
 @pytest.mark.parametrize(
     ("cell", "row"),
     [("up", [1, 0, 0]), ("up|slant", [1, 0, 1]), (" flat | up ", [1, 1, 0]), ("", [None] * 3), ("none", [None] * 3)],

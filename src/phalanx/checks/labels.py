@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..config import ClassifyData
-from ..data.labels import Labels, folders_of, group_of, label_row, table_of
+from ..data.labels import Labels, folders_of, group_of, keys_of, label_row, table_of
 from ..data.layouts import LAYOUTS, test_place
 from ..data.listing import SUFFIXES
 from ..data.quarantine import read_quarantine, unmatched
@@ -127,8 +127,9 @@ def _table(data: ClassifyData) -> tuple[Items, list[Finding]]:
     findings: list[Finding] = []
     rows = table_of(path, data)  # a damaged table labels nothing: there is nothing to compare
     found = listed(folder)
+    keys = keys_of(rows, list(dict.fromkeys(record.name for record in found)))
     for record in found:
-        row = rows.get(record.name)
+        row = rows[keys[record.name]] if record.name in keys else None
         if row is None or all(value != value for value in row.labels):
             text = "has no row" if row is None else "has no label in its row"
             severity = "note" if data.skip_unlabelled else "error"
@@ -136,7 +137,7 @@ def _table(data: ClassifyData) -> tuple[Items, list[Finding]]:
             items.append((record, "train"))
         else:
             items.append((record._replace(group=nfc(row.group), labels=path), "train"))
-    for name in sorted(rows.keys() - {record.name for record in found}):
+    for name in sorted(rows.keys() - set(keys.values())):
         text = f"lists {shown(name)}, which is not an image below {data.table.images}"
         findings.append(Finding(str(path), "error", "no-image", text, "Restore the image, or delete the row"))
     items += [(record._replace(group=record.name), "test") for record in _tested(data)]

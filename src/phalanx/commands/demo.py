@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +50,7 @@ def run_demo(*, quick: bool, call: Callable[[list[str]], int]) -> dict[str, Any]
         "picture", f"{out / 'soft'}.csv", answers, str(data / "test" / "DCM"), f"out={picture}"
     ]  # fmt: skip
 
-    log = home / "stages.json"
-    seconds: dict[str, float] = json.loads(log.read_text(encoding="utf-8")) if log.is_file() else {}
-    for name, words in stages.items():
-        if name in seconds:
-            continue
-        print(f"\n== {name}\n   phalanx {' '.join(words)}", flush=True)
-        began = time.monotonic()
-        if call(words):
-            raise PhalanxError(
-                f"the step '{name}' failed, see above; fix the cause and run the demo again, which continues there"
-            )
-        seconds[name] = time.monotonic() - began
-        write_json(log, seconds)
+    seconds = run_stages(home, stages, call)
     dice = {name: json.loads(file.read_text(encoding="utf-8"))["dice"] for name, file in scored.items()}
     summary = {
         "dice_soft": dice["soft"],
@@ -84,6 +72,31 @@ def run_demo(*, quick: bool, call: Callable[[list[str]], int]) -> dict[str, Any]
         flush=True,
     )
     return summary
+
+
+def run_stages(home: Path, stages: Mapping[str, Sequence[str]], call: Callable[[list[str]], int]) -> dict[str, float]:
+    """Runs the command lines that are not done yet, in order; returns the seconds of each by name.
+
+    Args:
+        home: folder whose ``stages.json`` records what is done.
+
+    Raises:
+        PhalanxError: one of them failed.
+    """
+    log = home / "stages.json"
+    seconds: dict[str, float] = json.loads(log.read_text(encoding="utf-8")) if log.is_file() else {}
+    for name, words in stages.items():
+        if name in seconds:
+            continue
+        print(f"\n== {name}\n   phalanx {' '.join(words)}", flush=True)
+        began = time.monotonic()
+        if call([*words]):
+            raise PhalanxError(
+                f"the step '{name}' failed, see above; fix the cause and run the demo again, which continues there"
+            )
+        seconds[name] = time.monotonic() - began
+        write_json(log, seconds)
+    return seconds
 
 
 def setup_seconds() -> float | None:

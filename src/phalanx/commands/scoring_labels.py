@@ -8,7 +8,7 @@ import numpy as np
 
 from ..config import ClassifyConfig, ClassifyData, nearest, validate_as
 from ..config.classify_loss import Head
-from ..data.labels import header_of_table, labels_of, read_labels
+from ..data.labels import header_of_table, keys_of, labels_of, read_labels
 from ..errors import ConfigError, DataError
 from ..scoring.classify import PREVALENCES, ClassifyScore, score_classes
 from ..submission.probabilities import Probabilities
@@ -43,14 +43,15 @@ def score_labels(file: Path, truth: Path | None, pairs: dict[str, str], *, parti
     labels, patients = _truth(truth, made.classes, {k: v for k, v in pairs.items() if k.split(".")[0] == "data"})
     for note in made.notes:
         print(f"note: {note}")
-    missing, unknown = sorted(labels.keys() - set(made.images)), sorted(set(made.images) - labels.keys())
+    keys = keys_of(labels, made.images)
+    missing, unknown = sorted(labels.keys() - set(keys.values())), sorted(set(made.images) - keys.keys())
     if unknown or (missing and not partial):
         name, where = (unknown[0], "labels have not") if unknown else (missing[0], "CSV has not")
         more = "" if unknown else "; partial=true scores the images that it has"
         raise DataError(f"{file}: the {where} {name} ({len(unknown) or len(missing)} such image(s)){more}")
     return score_classes(
-        str(file), made.values, np.array([labels[name] for name in made.images], float), made.classes, made.head,
-        images=made.images, patients=[patients[name] for name in made.images] if patients else None,
+        str(file), made.values, np.array([labels[keys[name]] for name in made.images], float), made.classes, made.head,
+        images=made.images, patients=[patients[keys[name]] for name in made.images] if patients else None,
         thresholds=_thresholds(pairs, made), healthy=pairs.get("healthy"), prevalences=_prevalences(pairs),
     )  # fmt: skip
 

@@ -46,7 +46,8 @@ def label_row(record: Record, data: ClassifyData) -> Labels:
         raise DataError(f"{record.image}: has no label")
     if data.layout == "folders":
         return _one_hot([nfc(record.labels.name)], data.classes)
-    return table_of(record.labels, data)[record.name].labels
+    rows = table_of(record.labels, data)
+    return rows[keys_of(rows, [record.name])[record.name]].labels
 
 
 def label_strata(found: Sequence[Record], data: ClassifyData) -> "pd.DataFrame":
@@ -175,6 +176,23 @@ def _read_table(
     return found
 
 
+def keys_of(rows: Collection[str], images: Sequence[str]) -> dict[str, str]:
+    """The row of each image that has one: by its name, or by its name without ending, as many tables have it.
+
+    Raises:
+        DataError: two images whose names differ in their ending alone are listed by what they have in common.
+    """
+    found, owner = dict[str, str](), dict[str, str]()
+    for name in images:
+        key = name if name in rows else records.stem_of(name)
+        if key not in rows:
+            continue
+        if (other := owner.setdefault(key, name)) != name:
+            raise DataError(f"{key}: is the row of {other} and of {name}; list both with their endings")
+        found[name] = key
+    return found
+
+
 def header_of_table(path: Path) -> list[str]:
     """The columns of a CSV. Raises DataError if it cannot be read."""
     return [cell.strip() for cell in _lines_of(path)[0][1]]
@@ -234,8 +252,8 @@ def table_records(data: ClassifyData, without: Collection[str] = ()) -> list[Rec
     path, folder = root / data.table.train, root / data.table.images
     rows = table_of(path, data)
     images = records.scan(folder, f"data.table.images={data.table.images} names it", complete=False)
-    names = {record.name for record in images}
-    lost = sorted(rows.keys() - names - set(without))
+    keys = keys_of(rows, [record.name for record in images])
+    lost = sorted(rows.keys() - set(keys.values()) - set(without))
     if lost:
         raise DataError(
             f"{path}: lists {brief(lost[0])}, which is not an image below {folder} ({len(lost)} such row(s)); restore "
@@ -243,7 +261,7 @@ def table_records(data: ClassifyData, without: Collection[str] = ()) -> list[Rec
         )
     found, lacking = list[Record](), list[str]()
     for record in images:
-        row = rows.get(record.name)
+        row = rows[keys[record.name]] if record.name in keys else None
         if record.name in without:
             continue
         if row is None or all(value != value for value in row.labels):
