@@ -37,7 +37,7 @@ def lines(folder: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("layout", ["folders", "table"])
-def test_it_learns_what_its_classes_show(sets, tmp_path, layout):
+def test_it_learns_what_its_classes_show(tmp_path, layout, capsys):
     """By the path of a user: training, out-of-fold scores, prediction, vote and score."""
     root, runs = tmp_path / "set", tmp_path / "runs"
     (make_folders if layout == "folders" else make_table)(root, train=48)
@@ -66,6 +66,12 @@ def test_it_learns_what_its_classes_show(sets, tmp_path, layout):
     assert read["mean"].shape == (6, 3)
     assert set(np.unique(read["hard"])) <= {0.0, 1.0}
     assert main(["compare", str(out["mean"]), str(out["zero"]), str(truth)]) == 0
+    capsys.readouterr()
+    assert main(["compare", str(runs / layout), str(runs / layout), f"json={tmp_path / 'same.json'}"]) == 0
+    assert "accuracy: " in capsys.readouterr().out
+    same = json.loads((tmp_path / "same.json").read_text())["macro_auc"]
+    assert same["difference"] == 0
+    assert same["tied"]
 
 
 def test_the_mean_of_folds_and_views_is_that_of_their_probabilities(sets, tmp_path):
@@ -205,7 +211,8 @@ def test_a_metric_that_cannot_be_computed_is_refused_at_once(sets, tmp_path):
         ({"augment.device": "cuda"}, "only task=segment warps on the GPU"),
         ({"task": "clasify"}, "no such task; did you mean classify?"),
         ({"metric": "auc"}, "metric"),
-        ({"data.layout": "coco"}, "data.layout"),
+        ({"data.layout": "coco"}, "its layout is coco, of task=segment"),
+        ({"data": "hand"}, "its layout is competition, of task=segment"),
     ],
 )
 def test_recipes_that_cannot_be_are_refused_in_a_line(sets, tmp_path, changes, fault):
@@ -234,6 +241,23 @@ def test_a_plateau_watches_the_inner_split(sets, tmp_path):
     assert monitored
     assert all(run.folds[name] != 0 for name in monitored)
     assert len(run.log("monitor")) == 2
+
+
+def test_data_commands_know_labels(sets, tmp_path, capsys):
+    root = f"data.root={sets['table']}"
+    common = ["data=ultrasound", root, f"data.classes=[{','.join(CLASSES)}]"]
+    out = tmp_path / "folds.csv"
+    assert main(["folds", *common, "folds=3", "stratify=label", f"out={out}"]) == 0
+    assert "not labelled slant" in capsys.readouterr().out
+    rows = [line.split(",") for line in out.read_text().splitlines()[1:]]
+    assert len({tuple(row[1:]) for row in rows}) == 12  # a patient is in one fold
+    assert main(["folds", *common, "stratify=sex", f"out={tmp_path / 'no.csv'}"]) == 2
+    assert "stratify=label" in capsys.readouterr().err
+    assert main(["selection", *common]) == 0
+    assert "24" in capsys.readouterr().out
+    assert main(["check", *common, f"json={tmp_path / 'check.json'}", "progress=false"]) == 0
+    assert "24 train, 6 test images: 0 errors" in capsys.readouterr().out
+    assert main(["eda", *common, f"out={tmp_path / 'eda'}"]) == 2
 
 
 def test_segmentation_commands_refuse_a_run_that_classifies(sets, tmp_path, capsys):

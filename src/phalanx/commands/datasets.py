@@ -10,7 +10,7 @@ from .args import split_places, switch
 if TYPE_CHECKING:  # slow to load
     import pandas as pd
 
-    from ..config import Data, SegmentConfig
+    from ..config import Config, Data
     from ..data.records import Record
     from ..data.selection import Selection
 
@@ -284,8 +284,7 @@ each fold's folder as selection.csv. Takes the keys of phalanx train; trains not
 
 def selection(words: Sequence[str]) -> None:
     """``phalanx selection``."""
-    from ..config import SegmentConfig
-    from ..config.compose import compose_as, split_words
+    from ..config.compose import compose, split_words
 
     pairs = split_words(words)
     every, out = switch(pairs, "all"), Path(pairs.pop("out")) if "out" in pairs else None
@@ -297,18 +296,20 @@ def selection(words: Sequence[str]) -> None:
         if out.suffix != ".csv":
             raise ConfigError(f"out={out}: expected a file name that ends in .csv, as in out=selection.csv")
         refuse_foreign(out, ",".join(HEADER))
-    found = _select(
-        compose_as(SegmentConfig, {"name": "selection"} | pairs)
-    )  # a new run may name any earlier one, also the default's
+    # a new run may name any earlier one, also the default's
+    found = _select(compose({"name": "selection"} | pairs))
     if out is not None:
         write_text(out, found.to_csv())
     print(found.to_text(every=every), *([out] if out else []), sep="\n")
 
 
-def _select(config: "SegmentConfig") -> "Selection":
+def _select(config: "Config") -> "Selection":
+    from ..config import SegmentConfig
     from ..data.quarantine import kept_records
     from ..data.root import resolve_root
+    from ..data.rules import left_out
     from ..tasks.selection import select_images
 
     config.data = resolve_root(config.data)
-    return select_images(config, kept_records(config.data, report=False))
+    records = kept_records(config.data, report=False)
+    return select_images(config, records) if isinstance(config, SegmentConfig) else left_out(records, config.data)

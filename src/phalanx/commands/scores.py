@@ -67,11 +67,11 @@ def compare(words: Sequence[str]) -> None:
         raise ConfigError(f"expected A B TRUTH, got {' '.join(places) or 'nothing'}; see phalanx compare --help")
 
     from ..runtime.files import write_report
-    from .tasks import TASKS, task_of_csv
+    from .tasks import TASKS, task_of_csv, task_of_run
 
     report = report_path(pairs, "comparison")
     first, second, *truth = map(Path, places)
-    task = "segment" if first.is_dir() else task_of_csv(first)  # folders: means over images, whatever the task
+    task = task_of_run(str(first), Path()) if first.is_dir() else task_of_csv(first)
     text, values = TASKS[task].compare(first, second, truth[0] if truth else None, pairs, partial)
     print(text)
     if report is not None:

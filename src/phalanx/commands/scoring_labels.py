@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..config import ClassifyConfig, ClassifyData, nearest, validate_as
+from ..config import ClassifyConfig, ClassifyData, Table, nearest, validate_as
 from ..config.classify_loss import Head
-from ..data.labels import header_of_table, keys_of, labels_of, read_labels
+from ..data.labels import header_of_table, keys_of, labels_of, read_labels, table_of
 from ..errors import ConfigError, DataError
+from ..runs.reader import folds_of
 from ..scoring.classify import PREVALENCES, ClassifyScore, score_classes
 from ..submission.probabilities import Probabilities
 from .args import number_of
@@ -53,6 +54,33 @@ def score_labels(file: Path, truth: Path | None, pairs: dict[str, str], *, parti
         str(file), made.values, np.array([labels[keys[name]] for name in made.images], float), made.classes, made.head,
         images=made.images, patients=[patients[keys[name]] for name in made.images] if patients else None,
         thresholds=_thresholds(pairs, made), healthy=pairs.get("healthy"), prevalences=_prevalences(pairs),
+    )  # fmt: skip
+
+
+def out_of_fold(run: Path) -> ClassifyScore:
+    """Scores of all images that finished folds of a run held out, by the labels it was trained with.
+
+    Raises:
+        ConfigError: a run of another task. DataError: no finished fold, or one that cannot be read.
+    """
+    folds = [fold for fold in folds_of(run) if fold.is_scored]
+    if not folds:
+        raise DataError(f"{run}: has no finished fold (fold<k>/oof.csv); name runs, or CSVs with their labels")
+    config = folds[0].config_of(ClassifyConfig)
+    classes, head = config.data.classes, config.model.head
+    made = [Probabilities.read(fold.folder / "oof.csv", classes, head) for fold in folds]
+    images = [name for part in made for name in part.images]
+    table = Table(train="labels.csv", group=None)
+    data = config.data.model_copy(update={"layout": "table", "table": table})
+    labels = {name: row.labels for fold in folds for name, row in table_of(fold.folder / "labels.csv", data).items()}
+    patients = {name: patient for fold in folds for name, patient in fold.patients.items()}
+    lacking = [name for name in images if name not in labels or name not in patients]
+    if lacking:
+        raise DataError(f"{run}: its labels.csv and folds.csv do not list {lacking[0]}, which was held out")
+    limits = np.full(len(classes), config.predict.threshold) if head == "sigmoid" else None
+    return score_classes(
+        str(run), np.concatenate([part.values for part in made]), np.array([labels[name] for name in images], float),
+        classes, head, images=images, patients=[patients[name] for name in images], thresholds=limits,
     )  # fmt: skip
 
 

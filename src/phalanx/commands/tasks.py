@@ -183,9 +183,14 @@ def _compare_labels(
     first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool
 ) -> tuple[str, dict[str, Any]]:
     from ..scoring.classify_compare import compare_classes
-    from .scoring_labels import score_labels
+    from .scoring_labels import out_of_fold, score_labels
 
-    one, other = (score_labels(file, truth, pairs, partial=partial) for file in (first, second))
+    if first.is_dir() and second.is_dir():
+        if truth is not None or pairs:
+            raise ConfigError("two runs are compared by their out-of-fold predictions, without labels or options")
+        one, other = out_of_fold(first), out_of_fold(second)
+    else:
+        one, other = (score_labels(file, truth, pairs, partial=partial) for file in (first, second))
     found = [compare_classes(one, other, name) for name in ("accuracy", "macro_auc", "macro_f1")]
     return "\n".join(each.to_text() for each in found), {each.metric: each.to_json() for each in found}
 

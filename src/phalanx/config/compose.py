@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 
 from ..errors import ConfigError, brief
 from ..runtime.reading import read_text
-from . import ClassifyData, Config, config_kind, nearest, validate
+from . import CONFIGS, ClassifyConfig, Config, SegmentData, config_kind, nearest, validate
 from .plain import MAX_BYTES, read_plain
 from .words import split_list, text_kinds, text_value
 
@@ -100,6 +100,7 @@ def compose(pairs: dict[str, str]) -> Config:
     check_recipes(folder)
     pairs = pairs | experiment_of(pairs, folder)
     kind = config_kind(task_of(pairs, folder))
+    check_layout(kind, pairs, folder)
     for key, value in pairs.items():
         if "${" in value:
             raise ConfigError(f"{key}={value}: {NOT_RESOLVED}")
@@ -143,7 +144,7 @@ def experiment_of(pairs: dict[str, str], folder: Path) -> dict[str, str]:
     if "data" not in pairs or {"experiment", "task"} & pairs.keys():
         return {}
     layout = _values(folder / "data" / f"{pairs['data']}.yaml").get("layout")
-    if layout not in get_args(ClassifyData.model_fields["layout"].annotation):
+    if layout not in _layouts(ClassifyConfig):
         return {}
     known = [file.stem for file in (folder / "experiment").glob("*.yaml") if _values(file).get("task") == "classify"]
     if pairs["data"] not in known:
@@ -152,6 +153,26 @@ def experiment_of(pairs: dict[str, str], folder: Path) -> dict[str, str]:
             f"experiment={min(known, default='NAME')}"
         )
     return {"experiment": pairs["data"]}
+
+
+def check_layout(kind: type[Config], pairs: dict[str, str], folder: Path) -> None:
+    """Raises ConfigError for a data set of another task than the recipe's, before its keys are refused one by one."""
+    values = _values(folder / "data" / f"{pairs.get('data', '')}.yaml")
+    usual = SegmentData.model_fields["layout"].default if values else None  # which files of data sets leave out
+    layout = pairs.get("data.layout") or values.get("layout", usual)
+    if layout is not None and layout not in _layouts(kind):
+        task = kind.model_fields["task"].default
+        others = [name for name, other in CONFIGS.items() if layout in _layouts(other)]
+        if others:
+            raise ConfigError(
+                f"data={pairs.get('data', layout)}: its layout is {layout}, of task={others[0]}, and the recipe is of "
+                f"task={task}; name an experiment= of that task"
+            )
+
+
+def _layouts(kind: type[Config]) -> tuple[Any, ...]:
+    data: Any = kind.model_fields["data"].annotation
+    return get_args(data.model_fields["layout"].annotation)
 
 
 def task_of(pairs: dict[str, str], folder: Path) -> Any:
