@@ -213,7 +213,9 @@ def _envelope(
 
 def _blurred(plane: np.ndarray, lateral: tuple[float, float], axial: float, blend: np.ndarray) -> np.ndarray:
     """A plane blurred by the narrower and the wider point-spread function, ``blend`` of the latter per sample."""
-    narrow, wide = (cv2.GaussianBlur(plane, (0, 0), sigma, sigmaY=axial) for sigma in lateral)
+    narrow = cv2.GaussianBlur(plane, (0, 0), lateral[0], sigmaY=axial)
+    more = math.sqrt(lateral[1] ** 2 - lateral[0] ** 2)  # variances of blurs add
+    wide = cv2.GaussianBlur(narrow, (int(3 * more) * 2 + 1, 1), more)
     return narrow + blend * (wide - narrow)
 
 

@@ -34,7 +34,7 @@ from .ultrasound_canvas import (
 from .ultrasound_limbs import cord, limb_section
 
 
-def afterbirth(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generator) -> None:
+def placenta_alone(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Generator) -> None:
     """A placenta that fills the plane, with lakes and the insertion of the cord; little fluid."""
     axes = (canvas.width * rng.uniform(0.36, 0.5), rng.uniform(18, 30))
     outline = blob(centre, axes, rng.normal(0, 9), rng, 0.08)
@@ -218,7 +218,7 @@ def limbs(canvas: Canvas, centre: np.ndarray, week: float, rng: np.random.Genera
 Painter = Callable[[Canvas, np.ndarray, float, np.random.Generator], None]
 # each with the class that it resembles most, if any
 PLANES: dict[str, tuple[Painter, str | None]] = {
-    "placenta": (afterbirth, None),
+    "placenta": (placenta_alone, None),
     "bladder": (bladder, "AFI"),
     "chest": (chest, "AC"),
     "skull_base": (skull_base, "BPD"),
