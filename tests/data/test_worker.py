@@ -62,7 +62,7 @@ def test_an_exception_names_file_stage_and_free_memory(train, monkeypatch, error
     with pytest.raises(DataError) as caught:
         run()
     text = str(caught.value)
-    assert text.startswith(f"{records[2].image}: the warp failed in dataset.py, __getitem__ ({type(error).__name__}: ")
+    assert text.startswith(f"{records[2].image}: the warp failed in dataset.py, sample ({type(error).__name__}: ")
     assert re.search(FREE, text)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from . import dataset
 from .anatomy import CANVAS, HAND_CLASSES, Hand, cut_below, pose_hand, rotation
 from .dataset import Order, PhantomOptions, check_fraction, make_patients, new_set, write_manifest, write_png
 from .faults import add_metal, add_noise_band, draw_faults
@@ -78,11 +77,6 @@ def make_hands(
         images = make_patients(make, people, order, "hands")
         write_sheet(people, seed, work / "meta_data.xlsx")
         return write_manifest(work, order, {"rotated_test": rotated_test}, HAND_CLASSES, images)
-
-
-def clear_left(out: Path) -> None:
-    """See :func:`.dataset.clear_left`."""
-    dataset.clear_left(out, FILES)
 
 
 def _wrong_annotations(patients: int, seed: int) -> dict[tuple[int, int], str]:
