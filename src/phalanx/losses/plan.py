@@ -134,7 +134,7 @@ def _fixed(value: PerClass) -> PerClass:
     return value if isinstance(value, float | int) else tuple(value)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=None)  # what a recorded step reads must not be freed
 def _make(
     items: tuple[tuple[str, float], ...],
     options: TermOptions,

@@ -40,7 +40,7 @@ def pick_points(planes: Tensor, coords: Tensor) -> Tensor:
     return planes.flatten(2).gather(2, index[:, None].expand(-1, planes.shape[1], -1))[:, :, None]
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=None)  # what a recorded step reads must not be freed
 def _grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Width and height, and the first and last column and row, int64[2]. Made once: copying to a GPU waits for it."""
     size = torch.tensor([width, height], device=device)
