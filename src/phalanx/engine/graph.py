@@ -214,20 +214,18 @@ class Graphs:
         """Leaves replays unchecked, of a step that is given up."""
         self.pending = []
 
-    def drop(self) -> bool:
-        """Gives back the memory of the graph, which is recorded again at its next step; returns if there was one."""
-        if self.recorded is None:
-            return False
-        self.recorded.graph.wait()
-        self.recorded = None
-        return True
+    def drop(self) -> None:
+        """Gives back the memory of the graph, which is recorded again at its next step."""
+        if self.recorded is not None:
+            self.recorded.graph.wait()
+            self.recorded = None
 
-    def stop(self, reason: str) -> bool:
-        """Goes on without graphs from here on; returns if there was one."""
+    def stop(self, reason: str) -> None:
+        """Goes on without graphs from here on."""
         if self.on:
             self.on = False
             self.report(f"cuda_graphs=true: steps are computed without graphs, since {reason}")
-        return self.drop()
+        self.drop()
 
     def _look(self) -> None:
         """Drops the graph if it is of another situation."""

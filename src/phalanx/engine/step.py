@@ -236,7 +236,8 @@ class Stepper:
         """After memory did not suffice: drops the step, and computes half as many images per forward from here on; or
         does without a graph, if there is one."""
         self.restart(state)
-        held = self.ranks.any(self.graphs.stop("memory does not suffice beside one"))
+        if held := self.ranks.any(self.graphs.recorded is not None):
+            self.graphs.stop("memory does not suffice beside one")
         release()
         if held:
             return
