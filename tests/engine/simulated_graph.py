@@ -1,6 +1,7 @@
 """A CUDA graph on a CPU: its replays call what was recorded, and write into the tensors that the recording returned."""
 
-import pytest
+from typing import ClassVar
+
 import torch
 from torch.utils import _pytree as pytree
 
@@ -14,7 +15,7 @@ def tensors(tree):
 class SimulatedGraph(CudaGraph):
     """Counts what it does in ``told``. A recording computes nothing on a GPU: here its outputs are spoilt."""
 
-    told = []
+    told: ClassVar[list[str]] = []
 
     def __init__(self, device):
         self.device = device
@@ -39,12 +40,3 @@ class SimulatedGraph(CudaGraph):
 
     def wait(self):
         self.told.append("drop")
-
-
-@pytest.fixture
-def simulated(monkeypatch):
-    """Trainings with ``cuda_graphs`` record simulated graphs; returns what these have done."""
-    monkeypatch.setattr("phalanx.engine.graph.obstacle", lambda config, device: None)
-    monkeypatch.setattr("phalanx.engine.graph.graph_on", SimulatedGraph)
-    monkeypatch.setattr(SimulatedGraph, "told", [])
-    return SimulatedGraph.told

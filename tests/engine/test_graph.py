@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 import torch
-from tests.engine.simulated_graph import SimulatedGraph, simulated  # noqa: F401
+from tests.engine.simulated_graph import SimulatedGraph
 from tests.engine.stopping import Stopped, stopping
 from tests.engine.test_ahead import an_epoch, choose, same
 from tests.engine.test_oom import small_gpu
@@ -40,7 +40,7 @@ def both(config, records, task=Segment, ahead=True, task_of=None):
         ("fpn", {"batch": 9}, []),  # one shape that never comes twice
     ],
 )
-def test_an_epoch_is_that_without_graphs(simulated, recipe, records, model, changes, told, ahead):  # noqa: F811
+def test_an_epoch_is_that_without_graphs(simulated, recipe, records, model, changes, told, ahead):
     config = recipe(model, optim__ema=0.5, optim__clip=0.1, augment="affine", **changes)
     same(*both(config, records[:9], ahead=ahead))
     assert simulated == told
@@ -71,7 +71,12 @@ class BadGradients(BadImages):
     ("task", "changes"), [(BadImages, {"on_nan": "skip", "accumulate": 2}), (BadGradients, {"on_nan": "halve"})]
 )
 def test_steps_that_are_not_finite_are_skipped_with_the_same_messages(
-    simulated, recipe, records, task, changes, ahead  # noqa: F811
+    simulated,
+    recipe,
+    records,
+    task,
+    changes,
+    ahead,
 ):
     """Numbers and terms of a replay are read when the next one has been launched."""
     config = recipe(batch=1, model__norm="batch", optim__ema=0.5, **changes)
@@ -103,11 +108,18 @@ def trained(config, records, fold):
     [
         ("unet", {"loss__stages": STAGES, "epochs": 3, "validate_every": 0}, 3),
         ("unet", {"optim__freeze": "{stages:3,epochs:1}", "epochs": 2, "validate_every": 0, "model__norm": "batch"}, 2),
-        pytest.param("unet", {"epochs": 2, "validate_every": 1}, 2, marks=pytest.mark.slow),  # which may need its memory
+        pytest.param(
+            "unet", {"epochs": 2, "validate_every": 1}, 2, marks=pytest.mark.slow
+        ),  # which may need its memory
     ],
 )
 def test_a_graph_is_recorded_anew_when_the_loss_or_what_learns_changes(
-    simulated, recipe, records, model, changes, recordings  # noqa: F811
+    simulated,
+    recipe,
+    records,
+    model,
+    changes,
+    recordings,
 ):
     config = recipe(model, batch=2, **changes)
     plain, graphs = trained(config, records, 0) if config.validate_every else trained(config, records[:6], None)
@@ -118,7 +130,7 @@ def test_a_graph_is_recorded_anew_when_the_loss_or_what_learns_changes(
     assert told["replay"] > told["record"]
 
 
-def test_memory_that_runs_out_ends_in_the_same_micro_batches(simulated, recipe, records):  # noqa: F811
+def test_memory_that_runs_out_ends_in_the_same_micro_batches(simulated, recipe, records):
     found = both(recipe(batch=2), records, task_of=lambda: small_gpu(1))
     same(*found)
     assert found[1].state.micro_batch == 1
@@ -133,7 +145,7 @@ def without_graphs(found, reason):
     same(*found)
 
 
-def test_a_graph_that_memory_does_not_suffice_for_is_not_recorded(simulated, recipe, records):  # noqa: F811
+def test_a_graph_that_memory_does_not_suffice_for_is_not_recorded(simulated, recipe, records):
     class Task(Segment):
         def step(self, network, batch):
             found = super().step(network, batch)
@@ -147,7 +159,7 @@ def test_a_graph_that_memory_does_not_suffice_for_is_not_recorded(simulated, rec
     assert simulated == []
 
 
-def test_a_step_that_lacks_memory_beside_a_graph_starts_again_without_one(simulated, recipe, records):  # noqa: F811
+def test_a_step_that_lacks_memory_beside_a_graph_starts_again_without_one(simulated, recipe, records):
     """The last, smaller batch of each step, which has no graph."""
 
     class Task(Segment):
@@ -163,7 +175,7 @@ def test_a_step_that_lacks_memory_beside_a_graph_starts_again_without_one(simula
     assert simulated == ["record", "replay", "replay", "drop"]
 
 
-def test_what_reads_the_host_for_each_image_has_no_graph(simulated, recipe, records):  # noqa: F811
+def test_what_reads_the_host_for_each_image_has_no_graph(simulated, recipe, records):
     found = both(recipe(model__metadata="[age]"), records[:6])
     without_graphs(found, "a step needs the host (Cannot copy out of meta tensor; no data!)")
 
@@ -184,24 +196,26 @@ def test_a_recording_that_fails_ends_training_with_what_to_do():
     assert _reason(RuntimeError("called a synchronizing CUDA operation")).startswith("a step needs the host")
 
 
-def test_with_fp16_the_scale_is_read_where_it_changes(simulated, recipe, records):  # noqa: F811
+def test_with_fp16_the_scale_is_read_where_it_changes(simulated, recipe, records):
     found = []
     for graphs in (False, True):
         scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=2)
         device = Device(torch.device("cpu"), "bf16")
-        found.append(an_epoch(recipe(batch=2, cuda_graphs=graphs), records[:8], Segment, True, scaler=scaler, device=device))
+        found.append(
+            an_epoch(recipe(batch=2, cuda_graphs=graphs), records[:8], Segment, True, scaler=scaler, device=device)
+        )
     same(*found)
     assert found[1].take_step.scaler.get_scale() == 4096
     assert simulated == ["record"] + ["replay"] * 3
 
 
-def test_batches_that_are_warped_on_the_device_are_warped_by_the_graph(simulated, recipe, records, monkeypatch):  # noqa: F811
+def test_batches_that_are_warped_on_the_device_are_warped_by_the_graph(simulated, recipe, records, monkeypatch):
     monkeypatch.setattr("phalanx.tasks.segment.check_warp_device", lambda *_: None)
     same(*both(recipe(batch=2, augment="affine", augment__device="cuda"), records[:8]))
     assert simulated == ["record"] + ["replay"] * 3
 
 
-def test_a_compiled_network_is_recorded_too(simulated, recipe, records, monkeypatch):  # noqa: F811
+def test_a_compiled_network_is_recorded_too(simulated, recipe, records, monkeypatch):
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=lambda graph, _: graph.forward))
     plain, _ = both(recipe(batch=2), records[:6])
     same(plain, both(recipe(batch=2, model__compile=True), records[:6])[1])
@@ -212,7 +226,10 @@ LOVASZ = "[{weights:{bce:0.5,lovasz:0.5}}]"
 
 
 def test_active_pixels_that_have_no_room_in_a_graph_are_computed_again_without_it(
-    simulated, recipe, records, monkeypatch  # noqa: F811
+    simulated,
+    recipe,
+    records,
+    monkeypatch,
 ):
     """There is room for no more than before, and each batch has other images: both happen, room and no room."""
     monkeypatch.setattr("phalanx.losses.stages.path_of", lambda device: "batched")
@@ -239,7 +256,7 @@ def test_room_of_a_graph_grows_after_it_was_too_small_and_shrinks_when_half_woul
 
 
 @pytest.mark.parametrize("epochs", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_run_that_was_killed_goes_on_to_the_same_bits(simulated, recipe, records, monkeypatch, epochs):  # noqa: F811
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(simulated, recipe, records, monkeypatch, epochs):
     """Of three steps per epoch, killed while it records and after."""
     choose(monkeypatch, ahead=True)
     config = recipe("fpn", epochs=epochs, checkpoint_minutes=1e-9, model__norm="batch", validate_every=2)

@@ -3,8 +3,7 @@
 A graph reads and writes the same memory each time. So a batch is copied into it, and what it returns is copied out.
 Gradients stay in its memory: each replay overwrites them. As the first of a step they are the parameters' gradients
 themselves, later ones are added to a copy. That is how autograd accumulates, and setting gradients to None remains
-right. The numbers of a replay, seeded like any other step, are those of a step without a graph: the generator's seed and
-offset are read from the device's memory.
+right. A replay draws what a step without a graph draws, since it reads the generator's seed and offset from memory.
 
 Only one shape has a graph, the first that comes twice; the last, smaller batch of an epoch has none. The graph is
 recorded anew if the task's state, such as the loss stage, or what is frozen changes.

@@ -7,13 +7,13 @@ Counts are integers: running sums along the sorted truth, minus what they are wh
 Only active pixels (of positive error) are sorted. Their number is known to the device alone, and the host must know the
 shape of a tensor. So room is reserved by the count of the step before. The host reads the count when the sort and all
 that follows is queued, so that the device has work meanwhile. If the room was too small, the result is dropped, and
-computed again from a count that is waited for. So the result is always exact. A recorded step (:mod:`..runtime.capture`)
-has the room of its recording. The host reads its count after each replay, and has the step computed again if the room
-was too small.
+computed again from a count that is waited for. So the result is always exact. A recorded step has the room of its
+recording (:mod:`..runtime.capture`). The host reads the count after each replay, and the step is computed again if the
+room was too small.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -196,7 +196,7 @@ class Ranking(NamedTuple):
     truth: Tensor
 
 
-@lru_cache(maxsize=None)  # what a recorded step reads must not be freed
+@cache  # what a recorded step reads must not be freed
 def constants(segments: int, pixels: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """1 in float32[], and the lowest keys int64[S + 1] of segments and of what follows them."""
     bounds = torch.arange(segments + 1, device=device) << (1 + pixel_bits(pixels) + ERROR_BITS)
