@@ -25,7 +25,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import torch
 
 from common import flags
-from gpu_bench import HERE, ON_GPU, QUICK, Bench, Row, hands, kernels
+from gpu_bench import HERE, ON_GPU, QUICK, Bench, Row, Steps, hands, kernels
 
 LARGE = ("convnextv2_base_upernet", "hrnet_w48_ocr")
 NEEDED = {
@@ -39,10 +39,7 @@ VARIANTS: tuple[tuple[str, dict[str, str]], ...] = (  # of our step
     ("norm=batch", {"model.norm": "batch"}),
     ("precision=fp16", {"precision": "fp16"}),
     ("channels_last=true", {"model.channels_last": "true"}),
-    ("compile=true", {"model.compile": "true"}),
-    ("compile=true, cuda_graphs=true", {"model.compile": "true", "cuda_graphs": "true"}),
 )
-ONLY_GPU = {"precision", "model.compile"}  # what a CPU cannot, or takes minutes for
 ROW = (  # of a step
     ("ms", "a step", "ms"),
     ("busy", "the GPU's own work", "ms"),
@@ -64,36 +61,56 @@ def steps_of(bench: Bench, size: int, batch: int) -> None:
         bench.add(f"{where}, {kind}: memory as planned (baseline: peak)", found.get("planned"), found.get("gib"), "GiB")
     best = min((found.get("ms", float("inf")), kind) for kind, found in whole.items())[1]
     ours = whole[best]
+    bench.steps[size] = Steps(where, best, base, ours, plain)
     if torch.cuda.is_available():
-        graphs(bench, where, best, base, ours, plain)
+        graphs(bench, bench.steps[size])
+        rows(bench, f"{where}, {best}", " (baseline: plain channels_last)",
+             ours, bench.case("step", who="plain channels_last", **base))  # fmt: skip
     for name, more in VARIANTS:
-        if torch.cuda.is_available() or not ONLY_GPU & more.keys():
-            found = bench.case("step", best, who="ours", **base | more) or {}
-            for key, what, unit in ROW:
-                bench.add(f"{where}, {best}: {what}, {name}", found.get(key), ours.get(key), unit)
-            if "model.compile" in more:
-                bench.add(f"{where}, {best}: the first four steps, {name}", found.get("first"), ours.get("first"), "s")
-    for who in ("plain compiled", "plain channels_last"):
-        if torch.cuda.is_available():
-            found = bench.case("step", who=who, **base) or {}
-            for key, what, unit in ROW:
-                bench.add(f"{where}, {best}: {what} (baseline: {who})", ours.get(key), found.get(key), unit)
+        if torch.cuda.is_available() or "precision" not in more:
+            rows(bench, f"{where}, {best}", f", {name}", bench.case("step", best, who="ours", **base | more), ours)
 
 
-def graphs(bench: Bench, where: str, kind: str, base: Row, ours: Row, plain: Row) -> None:
+def rows(bench: Bench, where: str, name: str, found: Row | None, baseline: Row | None) -> None:
+    """All that is measured of a step, beside another."""
+    for key, what, unit in ROW:
+        bench.add(f"{where}: {what}{name}", (found or {}).get(key), (baseline or {}).get(key), unit)
+
+
+def graphs(bench: Bench, steps: Steps) -> None:
     """Steps that are launched as a whole, beside the same ones without and beside the plain script's.
 
     Their memory is what torch has reserved, since nothing else shows what a graph holds.
     """
     for name, more in (("", {}), (" with Lovasz instead of Dice", {"loss": "lovasz"})):
-        usual = bench.case("step", kind, who="ours", **base | more) or {} if more else ours
-        found = bench.case("step", kind, who="ours", **base | more | {"cuda_graphs": "true"}) or {}
-        what = f"{where}, {kind}, cuda_graphs=true{name}"
-        for beside, of in (("without graphs", usual), ("plain script", {} if more else plain)):
+        base = steps.base | more
+        usual = bench.case("step", steps.kind, who="ours", **base) or {} if more else steps.ours
+        found = bench.case("step", steps.kind, who="ours", **base | {"cuda_graphs": "true"}) or {}
+        what = f"{steps.where}, {steps.kind}, cuda_graphs=true{name}"
+        for beside, of in (("without graphs", usual), ("plain script", {} if more else steps.plain)):
             bench.add(f"{what}: a step (baseline: {beside})", found.get("ms"), of.get("ms"))
             bench.add(f"{what}: memory reserved (baseline: {beside})", found.get("reserved"), of.get("reserved"), "GiB")
         bench.add(f"{what}: the GPU's own work", found.get("busy"), usual.get("busy"))
         bench.add(f"{what}: the first four steps", found.get("first"), usual.get("first"), "s")
+
+
+def compiled(bench: Bench) -> None:
+    """Compiled steps, ours and the plain script's; a second start finds the compiler's cache filled."""
+    size = bench.sizes.small[0]
+    if not torch.cuda.is_available() or size not in bench.steps:
+        print("compiled: skipped, it needs a GPU and the small steps", flush=True)
+        return
+    where, kind, base, ours, plain = bench.steps[size]
+    for name, more in (("model.compile=true", {}), ("model.compile=true, cuda_graphs=true", {"cuda_graphs": "true"})):
+        options = base | more | {"model.compile": "true"}
+        found = bench.case("step", kind, who="ours", **options)
+        rows(bench, f"{where}, {kind}", f", {name}", found, ours)
+        again = bench.case("step", kind, who="ours", **options) or {}
+        what = f"{where}, {kind}: the first four steps, {name} (baseline: without the compiler's cache)"
+        bench.add(what, again.get("first"), (found or {}).get("first"), "s")
+    found = bench.case("step", who="plain compiled", **base)
+    rows(bench, f"{where}, {kind}", " (baseline: plain compiled)", ours, found)
+    rows(bench, f"{where}: plain compiled", "", found, plain)
 
 
 def alone(bench: Bench) -> None:
@@ -237,6 +254,7 @@ SECTIONS = [
     Section("race", 0.5, race),
     Section("same bits", 0.1, same_bits),
     Section("start", 0.1, starts),
+    Section("compiled", 0.3, compiled),
     Section("large networks", 0.2, large_networks),
     Section("train", 0.3, other_bench("train")),
     Section("warp", 0.1, other_bench("warp")),

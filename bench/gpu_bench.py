@@ -34,12 +34,23 @@ ON_GPU = Sizes("fpn_b3", (512, 8), (2048, 2), 20, 20, ([8, 48, 256, 256], [2, 14
 QUICK = Sizes("fpn_light", (64, 2), (96, 2), 2, 1, ([2, 16, 16, 16],), 3)
 
 
+class Steps(NamedTuple):
+    """Steps of a size: their name in a claim, the better kind of kernels, the case's options, and what was found."""
+
+    where: str
+    kind: str
+    base: Row
+    ours: Row
+    plain: Row
+
+
 class Bench:
     """The rows so far, and the time that is left."""
 
     def __init__(self, sizes: Sizes, seconds: float, file: Path | None, scratch: Path, root: Path | None, recipe: str):
         self.sizes, self.file, self.scratch, self.root, self.recipe = sizes, file, scratch, root, recipe
         self.end, self.rows, self.until = time.monotonic() + seconds, list[Row](), 0.0
+        self.steps = dict[int, Steps]()  # by size
 
     @property
     def left(self) -> float:
