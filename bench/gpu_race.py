@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nnunet import nnunet
 from phalanx.cli import main as phalanx
 from phalanx.config import Data
@@ -18,6 +20,8 @@ from phalanx.runtime.device import open_device
 from phalanx.scoring.score import score
 from phalanx.submission.table import Submission
 from plain import plain_script
+
+WORKERS = 8 if torch.cuda.is_available() else 1  # loader processes
 
 
 def race(root: str, recipe: str, model: str, size: int, batch: int, seconds: float, who: str) -> dict[str, Any]:
@@ -43,7 +47,7 @@ def race(root: str, recipe: str, model: str, size: int, batch: int, seconds: flo
 
 def raced(data: Data, folder: Path, *words: str, seconds: float) -> dict[str, Any]:
     """A run of as many epochs as the time allows, by the pace of a pilot, and its prediction of the test images."""
-    fixed = ["train", "fold=all", "model.weights=none", "workers=8", "progress=false",
+    fixed = ["train", "fold=all", "model.weights=none", f"workers={WORKERS}", "progress=false",
              "validate_every=100000", f"runs={folder}", *words]  # fmt: skip
     if phalanx([*fixed, "name=pilot", "epochs=3"]):
         raise SystemExit("the pilot run failed")
