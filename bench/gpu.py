@@ -18,79 +18,34 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import torch
 
-from common import flags, keep
-from phalanx.phantom.hand import make_hands
+from common import flags
+from gpu_bench import HERE, ON_GPU, QUICK, Bench, Row, Steps, hands, kernels
 
-HERE = Path(__file__).resolve().parent
-Row = dict[str, Any]
 LARGE = ("convnextv2_base_upernet", "hrnet_w48_ocr")
-NEEDED = {"pytest": "the tests marked gpu", "triton": "the kernels of losses and norms"}
+NEEDED = {
+    "pytest": "the tests marked gpu",
+    "triton": "the kernels of losses and norms",
+    "nnunetv2": "nnU-Net in the race",
+}
+VARIANTS: tuple[tuple[str, dict[str, str]], ...] = (  # of our step
+    ("with Lovasz instead of Dice", {"loss": "lovasz"}),
+    ("without the point head", {"model.pointrend": "null"}),
+    ("norm=batch", {"model.norm": "batch"}),
+    ("precision=fp16", {"precision": "fp16"}),
+    ("channels_last=true", {"model.channels_last": "true"}),
+)
 ROW = (  # of a step
     ("ms", "a step", "ms"),
     ("busy", "the GPU's own work", "ms"),
     ("launches", "launches of kernels", "launches"),
     ("gib", "peak memory", "GiB"),
 )
-
-
-class Sizes(NamedTuple):
-    """What is measured, on a GPU or to see that the script runs."""
-
-    model: str
-    small: tuple[int, int]  # side and batch
-    large: tuple[int, int]
-    steps: int
-    repeats: int
-    norms: tuple[list[int], ...]
-    race: float  # seconds
-
-
-ON_GPU = Sizes("fpn_b3", (512, 8), (2048, 2), 20, 20, ([8, 48, 256, 256], [2, 144, 1024, 1024], [8, 256, 128, 128]), 75)
-QUICK = Sizes("fpn_light", (64, 2), (96, 2), 2, 1, ([2, 16, 16, 16],), 3)
-
-
-class Bench:
-    """The rows so far, and the time that is left."""
-
-    def __init__(self, sizes: Sizes, seconds: float, file: Path | None, scratch: Path, root: Path | None, recipe: str):
-        self.sizes, self.file, self.scratch, self.root, self.recipe = sizes, file, scratch, root, recipe
-        self.end, self.rows, self.until = time.monotonic() + seconds, list[Row](), 0.0
-
-    @property
-    def left(self) -> float:
-        """Seconds of the section."""
-        return min(self.until, self.end) - time.monotonic()
-
-    def case(self, kind: str, kernels: str = "torch", **options: Any) -> dict[str, Any] | None:
-        """A case of gpu_cases.py; None, with a line that says why, if it fails or the time is over."""
-        words = [sys.executable, str(HERE / "gpu_cases.py"), json.dumps([kind, options])]
-        if self.left < 3:
-            return None
-        environment = os.environ | {"PHALANX_KERNELS": kernels}
-        try:
-            done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=self.left)
-        except subprocess.TimeoutExpired:
-            print(f"{kind} {options}: cut off, its section's time is over", flush=True)
-            return None
-        if done.returncode:
-            print(f"{kind} {options} {kernels}: {done.stderr.strip()[-600:]}", flush=True)
-            return None
-        return json.loads(done.stdout.splitlines()[-1])
-
-    def add(self, claim: str, ours: float | None, baseline: float | None = None, unit: str = "ms") -> None:
-        """A row, printed and kept; nothing of what was not measured."""
-        if ours is None:
-            return
-        self.rows.append({"claim": claim, "ours": ours, "baseline": baseline, "unit": unit})
-        ratio = f"  {baseline:9.4g}  x{baseline / ours:.3f}" if baseline is not None and ours else ""
-        print(f"{claim:84} {ours:9.4g}{ratio} {unit}", flush=True)
-        keep([row | {"gpu": gpu_name()} for row in self.rows], self.file)
 
 
 def steps_of(bench: Bench, size: int, batch: int) -> None:
@@ -105,20 +60,57 @@ def steps_of(bench: Bench, size: int, batch: int) -> None:
             bench.add(f"{where}, {kind}: {what}", found.get(key), plain.get(key), unit)
         bench.add(f"{where}, {kind}: memory as planned (baseline: peak)", found.get("planned"), found.get("gib"), "GiB")
     best = min((found.get("ms", float("inf")), kind) for kind, found in whole.items())[1]
-    for name, more in (
-        ("with Lovasz instead of Dice", {"loss": "lovasz"}),
-        ("without the point head", {"model.pointrend": "null"}),
-        ("norm=batch", {"model.norm": "batch"}),
-        ("precision=fp16", {"precision": "fp16"}),
-    ):
+    ours = whole[best]
+    bench.steps[size] = Steps(where, best, base, ours, plain)
+    if torch.cuda.is_available():
+        graphs(bench, bench.steps[size])
+        rows(bench, f"{where}, {best}", " (baseline: plain channels_last)",
+             ours, bench.case("step", who="plain channels_last", **base))  # fmt: skip
+    for name, more in VARIANTS:
         if torch.cuda.is_available() or "precision" not in more:
-            found = bench.case("step", best, who="ours", **base | more) or {}
-            bench.add(f"{where}, {best}: a step, {name}", found.get("ms"), whole[best].get("ms"))
-            bench.add(f"{where}, {best}: peak memory, {name}", found.get("gib"), whole[best].get("gib"), "GiB")
-    for who in ("plain compiled", "plain channels_last"):
-        if torch.cuda.is_available():
-            found = bench.case("step", who=who, **base) or {}
-            bench.add(f"{where}: a step (baseline: {who})", whole[best].get("ms"), found.get("ms"))
+            rows(bench, f"{where}, {best}", f", {name}", bench.case("step", best, who="ours", **base | more), ours)
+
+
+def rows(bench: Bench, where: str, name: str, found: Row | None, baseline: Row | None) -> None:
+    """All that is measured of a step, beside another."""
+    for key, what, unit in ROW:
+        bench.add(f"{where}: {what}{name}", (found or {}).get(key), (baseline or {}).get(key), unit)
+
+
+def graphs(bench: Bench, steps: Steps) -> None:
+    """Steps that are launched as a whole, beside the same ones without and beside the plain script's.
+
+    Their memory is what torch has reserved, since nothing else shows what a graph holds.
+    """
+    for name, more in (("", {}), (" with Lovasz instead of Dice", {"loss": "lovasz"})):
+        base = steps.base | more
+        usual = bench.case("step", steps.kind, who="ours", **base) or {} if more else steps.ours
+        found = bench.case("step", steps.kind, who="ours", **base | {"cuda_graphs": "true"}) or {}
+        what = f"{steps.where}, {steps.kind}, cuda_graphs=true{name}"
+        for beside, of in (("without graphs", usual), ("plain script", {} if more else steps.plain)):
+            bench.add(f"{what}: a step (baseline: {beside})", found.get("ms"), of.get("ms"))
+            bench.add(f"{what}: memory reserved (baseline: {beside})", found.get("reserved"), of.get("reserved"), "GiB")
+        bench.add(f"{what}: the GPU's own work", found.get("busy"), usual.get("busy"))
+        bench.add(f"{what}: the first four steps", found.get("first"), usual.get("first"), "s")
+
+
+def compiled(bench: Bench) -> None:
+    """Compiled steps, ours and the plain script's; a second start finds the compiler's cache filled."""
+    size = bench.sizes.small[0]
+    if not torch.cuda.is_available() or size not in bench.steps:
+        print("compiled: skipped, it needs a GPU and the small steps", flush=True)
+        return
+    where, kind, base, ours, plain = bench.steps[size]
+    for name, more in (("model.compile=true", {}), ("model.compile=true, cuda_graphs=true", {"cuda_graphs": "true"})):
+        options = base | more | {"model.compile": "true"}
+        found = bench.case("step", kind, who="ours", **options)
+        rows(bench, f"{where}, {kind}", f", {name}", found, ours)
+        again = bench.case("step", kind, who="ours", **options) or {}
+        what = f"{where}, {kind}: the first four steps, {name} (baseline: without the compiler's cache)"
+        bench.add(what, again.get("first"), (found or {}).get("first"), "s")
+    found = bench.case("step", who="plain compiled", **base)
+    rows(bench, f"{where}, {kind}", " (baseline: plain compiled)", ours, found)
+    rows(bench, f"{where}: plain compiled", "", found, plain)
 
 
 def alone(bench: Bench) -> None:
@@ -148,24 +140,45 @@ def same_bits(bench: Bench) -> None:
         options = {"root": str(hands(bench, size)), "model": bench.sizes.model, "size": size, "batch": batch}
         found = bench.case("equal", kind, steps=bench.sizes.steps, **options) or {}
         bench.add(f"largest difference of weights between two runs, {kind}", found.get("difference"), unit="weight")
+        if torch.cuda.is_available():
+            found = bench.case("equal", kind, steps=bench.sizes.steps, **options, cuda_graphs="true") or {}
+            what = f"largest difference of weights between runs without and with graphs, {kind}"
+            bench.add(what, found.get("difference"), unit="weight")
+
+
+def starts(bench: Bench) -> None:
+    """From a command to its first step, and to its first prediction."""
+    size = bench.sizes.small[0]
+    found = bench.case("start", root=str(hands(bench, size)), model=bench.sizes.model, size=size)
+    if found:
+        bench.add(f"from `train` to the end of its first step, {found['images']} images", found["train"], unit="s")
+        bench.add("`infer` of one image", found["infer"], unit="s")
 
 
 def race(bench: Bench) -> None:
-    """Equal time on the data set at ``root``: Dice on its test images, ours and the plain script's."""
-    if bench.root is None or not (bench.root / "test" / "answers_json").is_dir():
-        print(f"race: skipped, no data set with test/answers_json at --root {bench.root}", flush=True)
+    """Equal time on the data set at ``root``: Dice on its test images, ours, the plain script's and nnU-Net's."""
+    root, recipe = bench.root, bench.recipe
+    if root is None and not torch.cuda.is_available():
+        root, recipe = hands(bench, bench.sizes.small[0]), "base"
+    if root is None or not (root / "test" / "answers_json").is_dir():
+        print(f"race: skipped, no data set with test/answers_json at --root {root}", flush=True)
         return
     size = bench.sizes.small[0]
-    options = {"root": str(bench.root), "recipe": bench.recipe, "model": bench.sizes.model, "size": size,
+    options = {"root": str(root), "recipe": recipe, "model": bench.sizes.model, "size": size,
                "batch": bench.sizes.small[1], "seconds": bench.sizes.race}  # fmt: skip
     for kind in kernels()[-1:]:
         found, usual = bench.case("race", kind, who="ours", **options), bench.case("race", who="plain", **options)
+        where = f"{bench.sizes.race:.0f} s of training at {size} px from scratch"
         if found and usual:
-            where = f"{bench.sizes.race:.0f} s of training at {size} px from scratch"
             bench.add(f"{where}, {kind}: Dice on unseen images", found["dice"], usual["dice"], "Dice")
             bench.add(f"{where}, {kind}: steps", found["steps"], usual["steps"], "steps")
             bench.add(f"{where}, {kind}: seconds", found["seconds"], usual["seconds"], "s")
             bench.add(f"predicting {found['images']} images, with the start of the command", found["infer"], unit="s")
+        if found and importlib.util.find_spec("nnunetv2") and (other := bench.case("race", who="nnunet", **options)):
+            bench.add(
+                f"{where}, {kind}: Dice on unseen images (baseline: nnU-Net)", found["dice"], other["dice"], "Dice"
+            )
+            bench.add(f"{where}, {kind}: steps (baseline: nnU-Net)", found["steps"], other["steps"], "steps")
 
 
 def large_networks(bench: Bench) -> None:
@@ -240,30 +253,13 @@ SECTIONS = [
     Section("alone", 0.15, alone),
     Section("race", 0.5, race),
     Section("same bits", 0.1, same_bits),
+    Section("start", 0.1, starts),
+    Section("compiled", 0.3, compiled),
     Section("large networks", 0.2, large_networks),
     Section("train", 0.3, other_bench("train")),
     Section("warp", 0.1, other_bench("warp")),
     Section("sweep", 1.0, sweep),
 ]
-
-
-def kernels() -> list[str]:
-    """The kinds that can be tried here."""
-    return ["torch", "triton"] if torch.cuda.is_available() and importlib.util.find_spec("triton") else ["torch"]
-
-
-def gpu_name() -> str:
-    """The GPU with the version of PyTorch."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "without a GPU"
-    return f"{device}, torch {torch.__version__}"
-
-
-def hands(bench: Bench, size: int) -> Path:
-    """A few synthetic hands of a size, made once."""
-    out = bench.scratch / f"hands{size}"
-    if not out.exists():
-        make_hands(out, patients=8, test_patients=1, size=max(size, 128), seed=3, progress=False)
-    return out
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,23 +22,20 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import torch
 from torch import Tensor, nn
 
-from phalanx.cli import main as phalanx
-from phalanx.config import SegmentConfig, SegmentData, validate_as
+import gpu_race
+from phalanx.config import SegmentConfig, validate_as
 from phalanx.config.compose import compose
 from phalanx.config.loss import Loss
 from phalanx.data.dataset import Batch, collate
 from phalanx.data.records import train_records
-from phalanx.data.truth import read_truth
 from phalanx.engine.loop import Trainer
 from phalanx.losses.stages import StagedLoss
 from phalanx.masks.planes_torch import unpack
 from phalanx.models.norms import replace_norms
 from phalanx.profiling.memory import estimate_step
 from phalanx.runtime.device import Device, open_device
-from phalanx.scoring.score import score
-from phalanx.submission.table import Submission
 from phalanx.tasks.segment import Segment
-from plain import PlainLoss, plain_network, plain_script, plain_step
+from plain import PlainLoss, plain_network, plain_step
 
 BATCHES = 4  # prepared ones, that steps go through in turn
 LOSSES = {"bce+dice": {"bce": 0.5, "dice": 0.5}, "lovasz": {"bce": 0.5, "lovasz": 0.5}}
@@ -57,7 +53,8 @@ def recipe(root: str, model: str, size: int, batch: int, loss: str, more: dict[s
 
 
 def step(root: str, who: str, model: str, size: int, batch: int, loss: str, steps: int, **more: str) -> dict[str, Any]:
-    """A training step: milliseconds, images a second, peak memory, the GPU's own work and launches.
+    """A training step: milliseconds, images per second, peak memory, the GPU's own work and launches; and the seconds
+    of the first few, in which what is compiled or recorded is made.
 
     Args:
         who: ours, or plain; plain compiled; plain channels_last.
@@ -69,16 +66,19 @@ def step(root: str, who: str, model: str, size: int, batch: int, loss: str, step
         task = Segment(config, train_records(Path(root)), [])
         samples = prepared(task, batch)
         run = ours(config, Path(folder), task, samples) if who == "ours" else plain(who, config, device, samples)
-        run(BATCHES)  # memory, plans of libraries, the optimizer's state
+        began = clock()
+        run(BATCHES)  # memory, plans of libraries, the optimizer's state; what is compiled or recorded
+        first = clock() - began
         run(BATCHES)
         if device.torch.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         began = clock()
         run(steps)
         spent = (clock() - began) / steps
-        found: dict[str, Any] = {"ms": spent * 1e3, "images": batch / spent}
+        found: dict[str, Any] = {"ms": spent * 1e3, "images": batch / spent, "first": first}
         if device.torch.type == "cuda":
             found["gib"] = torch.cuda.max_memory_allocated() / 2**30
+            found["reserved"] = torch.cuda.max_memory_reserved() / 2**30  # with what a graph holds
             found |= gpu_work(lambda: run(BATCHES), BATCHES)
         if who == "ours":
             planned = estimate_step(
@@ -103,6 +103,7 @@ def ours(config: SegmentConfig, folder: Path, task: Segment, samples: list[Batch
     """Runs so many steps of the engine on prepared batches."""
     trainer = Trainer(config, folder / "fold0", task)
     trainer.began = trainer.saved = time.monotonic()
+    trainer.log = lambda *event, **values: None  # type: ignore[assignment]
     batches = [batch.to(trainer.device.torch) for batch in samples]
 
     def run(steps: int) -> None:
@@ -174,12 +175,16 @@ def norm_alone(norm: str, shape: list[int], repeats: int) -> dict[str, Any]:
     return timed(run, repeats)
 
 
-def equal(root: str, model: str, size: int, batch: int, steps: int) -> dict[str, Any]:
-    """The largest difference of the weights of two runs of the same steps."""
+def equal(root: str, model: str, size: int, batch: int, steps: int, **more: str) -> dict[str, Any]:
+    """The largest difference of the weights of two runs of the same steps.
+
+    Args:
+        more: words of the second one's recipe.
+    """
     ends = []
-    for _ in range(2):
+    for words in ({}, more):
         with tempfile.TemporaryDirectory() as folder:
-            config = recipe(root, model, size, batch, "bce+dice", {})
+            config = recipe(root, model, size, batch, "bce+dice", words)
             torch.manual_seed(0)
             task = Segment(config, train_records(Path(root)), [])
             samples = prepared(task, batch)
@@ -243,57 +248,9 @@ def clock() -> float:
     return time.perf_counter()
 
 
-def race(root: str, recipe: str, model: str, size: int, batch: int, seconds: float, who: str) -> dict[str, Any]:
-    """Trains from scratch for so many seconds, start and validation left out; Dice on the test images."""
-    config = compose({"experiment": recipe, "data.root": root, "model": model, "model.weights": "none"})
-    device, classes = open_device("auto", "auto"), config.data.classes
-    if who == "plain":
-        made, steps, spent = plain_script(Path(root), classes, device, seconds, seed=0, side=size,
-                                   encoder=config.model.encoder, batch=batch, flip=False)  # fmt: skip
-        return {"dice": dice_of(made, config.data), "steps": steps, "seconds": spent}
-    with tempfile.TemporaryDirectory() as folder:
-        words = [f"experiment={recipe}", f"data.root={root}", f"model={model}", f"data.size={size}", f"batch={batch}"]
-        return raced(config.data, Path(folder), *words, seconds=seconds)
-
-
-def raced(data: SegmentData, folder: Path, *words: str, seconds: float) -> dict[str, Any]:
-    """A run of as many epochs as the time allows, by the pace of a pilot, and its prediction of the test images."""
-    fixed = ["train", "fold=all", "model.weights=none", "workers=8", "progress=false",
-             "validate_every=100000", f"runs={folder}", *words]  # fmt: skip
-    if phalanx([*fixed, "name=pilot", "epochs=3"]):
-        raise SystemExit("the pilot run failed")
-    paces = [event for event in events(folder / "pilot") if event.get("event") == "epoch"]
-    per_epoch = paces[-1]["time"] - paces[-2]["time"] if len(paces) > 1 else seconds
-    epochs = max(1, int(seconds / per_epoch))
-    if phalanx([*fixed, "name=race", f"epochs={epochs}"]):
-        raise SystemExit("the run failed")
-    seen = events(folder / "race")
-    file = folder / "race.csv"
-    began = time.monotonic()
-    infer = [sys.executable, "-m", "phalanx", "infer", "experiment=race", f"runs={folder}", f"data.root={data.root}"]
-    subprocess.run([*infer, f"out={file}", "progress=false"], check=True, stdout=sys.stderr)
-    spent = time.monotonic() - began
-    made = Submission.read(file)
-    trained = [event for event in seen if event.get("event") == "epoch"]
-    return {"dice": dice_of(made, data), "steps": trained[-1]["step"], "seconds": per_epoch * epochs,
-            "infer": spent, "images": len(made.images)}  # fmt: skip
-
-
-def events(run: Path) -> list[dict[str, Any]]:
-    """The log of a run's only fold."""
-    (log,) = run.glob("*/log.jsonl")
-    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-
-
-def dice_of(made: Submission, data: SegmentData) -> float:
-    """Mean Dice of a submission on the answers beside the data set."""
-    assert data.root is not None
-    truth, patients = read_truth(Path(data.root) / "test" / "answers_json", data, made.sizes)
-    return score(made, truth, patients).mean
-
-
 CASES: dict[str, Callable[..., dict[str, Any]]] = {
-    "step": step, "loss": loss_alone, "norm": norm_alone, "equal": equal, "race": race,
+    "step": step, "loss": loss_alone, "norm": norm_alone, "equal": equal, "race": gpu_race.race,
+    "start": gpu_race.start,
 }  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def plain_step(
 
 def plain_sample(record: Record, classes: Sequence[str], side: int) -> tuple[Tensor, Tensor]:
     """Image uint8[S, S] and masks uint8[C, S, S] of any image, squeezed into a square."""
-    image = _grey(record)
+    image = grey(record)
     assert record.labels is not None
     planes = rasterise(read_annotations(record.labels, classes), image.shape[:2], len(classes), 1.0)
     masks = unpack(planes, len(classes)).astype(np.uint8)
@@ -104,7 +104,7 @@ def predicted(network: nn.Module, root: Path, classes: Sequence[str], device: De
     rles: dict[str, Any] = {}
     sizes = {}
     for record in test_records(root):
-        whole = _grey(record)
+        whole = grey(record)
         small = torch.from_numpy(cv2.resize(whole, (side, side), interpolation=cv2.INTER_AREA))
         with device.autocast():
             maps = network(as_input(small[None].to(device.torch))).float().sigmoid()[0].cpu().numpy()
@@ -113,7 +113,8 @@ def predicted(network: nn.Module, root: Path, classes: Sequence[str], device: De
     return Submission.of(rles, list(classes), sizes, "plain script")
 
 
-def _grey(record: Record) -> np.ndarray:
+def grey(record: Record) -> np.ndarray:
+    """The pixels of an image, uint8[H, W]."""
     image = cv2.imread(str(record.image), cv2.IMREAD_GRAYSCALE)
     assert image is not None, record.image
     return image

@@ -91,6 +91,36 @@ def test_two_trainings_are_bit_equal_and_learn(kernels, tiny, tmp_path, precisio
         assert torch.equal(value, ends[1][name]), name
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augment": "affine"},
+        {"accumulate": 2, "model__norm": "batch", "augment__device": "cuda"},
+        {"loss__stages": "[{weights:{bce:0.5,lovasz:0.5,point:0.5}}]"},
+        {"optim__freeze": "{stages:3,epochs:2}", "model__channels_last": True},
+    ],
+)
+def test_steps_as_graphs_end_in_the_bits_of_steps_without(
+    kernels, tiny, tmp_path, monkeypatch, capsys, precision, changes
+):
+    """Dropout and points among them; of three steps per epoch, the first is like any other."""
+    from phalanx.engine.graph import CudaGraph
+
+    replays, replay = [], CudaGraph.replay
+    monkeypatch.setattr(CudaGraph, "replay", lambda graph: (replays.append(1), replay(graph)))
+    ends = []
+    for graphs in (False, True):
+        words = tiny("fpn", name=f"graphs{graphs}", runs=tmp_path, device="cuda", precision=precision,
+                     cuda_graphs=graphs, batch=1, **changes)  # fmt: skip
+        assert main(["train", *words]) == 0
+        ends.append(load_weights(tmp_path / f"graphs{graphs}" / "fold0" / "final")[0])
+    assert "without graphs" not in capsys.readouterr().out
+    assert len(replays) > 10
+    for name, value in ends[0].items():
+        assert torch.equal(value, ends[1][name]), name
+
+
 def test_masks_predicted_on_a_gpu_are_those_of_the_cpu(kernels, runs, hands, tmp_path):
     tables = []
     for device in ("cpu", "cuda"):

@@ -7,7 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from phalanx.engine.fit import fit
+from phalanx.engine.freeze import freeze
+from phalanx.engine.loop import Trainer
 from phalanx.errors import ConfigError
+from phalanx.models.encoder_stages import encoder_stages
 from phalanx.tasks.segment import Segment
 
 
@@ -68,3 +71,51 @@ def test_compiled_for_real_it_learns_the_same_but_for_rounding(recipe, records):
     for key, value in weights(plain).items():
         assert (found[key] - value).abs().max() <= 0.01 * value.abs().max() + 1e-5, key
     assert max((found[key] - value).abs().max() for key, value in start.items()) > 1e-3
+
+
+def test_what_predicts_is_not_compiled(make, records, monkeypatch):
+    """Inductor was wrong for norms in evaluation (pytorch 181696); validation and prediction do not meet it."""
+    calls = []
+
+    def backend(graph, inputs):
+        calls.append(len(inputs))
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    config = make("compiled", model__compile=True)
+    trainer = Trainer(config, config.runs, Segment(config, records[:2], records[2:4]))
+    images = torch.zeros(2, 1, 64, 64, dtype=torch.uint8)
+    trainer.network.train()(images)
+    before = len(calls)
+    assert before > 1
+    for network in (trainer.network.eval(), trainer.average.network):
+        network.predict(images)
+    trainer.average.network(images)
+    trainer.task.evaluate(trainer.average.network, "held_out", torch.device("cpu"), trainer.ranks)
+    assert len(calls) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_frozen_norms_compiled_for_real_are_those_of_the_eager_network(recipe, records, norm):
+    """In evaluation mode within a network that trains: the logits and all gradients."""
+    config = recipe("unet", model__norm=norm, optim__freeze="{stages:3}")
+    task = Segment(config, records[:2], [])
+    network = task.network.double().train()
+    images = torch.stack([task.training_set[0, i][0] for i in range(2)])
+    for _ in range(3):  # statistics other than those of a new norm
+        network(images)
+    freeze(network, config.optim.freeze, encoder_stages(network, config.data.size), 0)
+    ends = []
+    for compiled in (False, True):
+        if compiled:
+            network.compile()
+        network.zero_grad()
+        logits = network(images).logits
+        logits.square().mean().backward()
+        gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+        ends.append({"logits": logits.detach(), **gradients})
+    assert not next(network.parameters()).requires_grad
+    assert ends[0].keys() == ends[1].keys()
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name], value, rtol=1e-9, atol=1e-9 * float(value.abs().max()), msg=name)

@@ -144,8 +144,7 @@ def poisoned(where, when=(3,)):
             result = super().step(network, batch)
             if where == "gradient":
                 return result._replace(loss=result.loss + 0 * (result.loss - result.loss.detach()).sqrt())
-            _, terms = result.diagnose.args
-            terms["dice"][0, 4] = NAN
+            result.terms["dice"][0, 4] = NAN
             return result._replace(loss=result.loss * NAN)
 
         def inputs(self, batch):

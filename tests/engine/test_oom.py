@@ -189,8 +189,7 @@ class Troubled(InDouble):
         if Ranks().rank == 1:
             self.calls += 1
             if self.calls == 3:
-                _, terms = result.diagnose.args
-                terms["dice"][0, 2] = float("nan")
+                result.terms["dice"][0, 2] = float("nan")
                 return result._replace(loss=result.loss * float("nan"))
         return result
 

@@ -110,6 +110,10 @@ class ClassifyConfig(Config):
                 f"optim.monitor.split=train: a training step has no {self.metric}; monitor split=inner, or set "
                 "metric=accuracy"
             )
+        if self.cuda_graphs and self.mix is not None:
+            raise ValueError(
+                "cuda_graphs=true: mix draws on the host, which a graph would repeat; leave one of the two out"
+            )
         if self.augment.device == "cuda":
             raise ValueError("augment.device=cuda: only task=segment warps on the GPU; set it to cpu")
         return self

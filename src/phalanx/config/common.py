@@ -16,7 +16,7 @@ from .training import Optim, Predict
 RUNTIME_KEYS = (
     "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "max_hours", "on_nan", "tracking",
     "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "predict.oof_prob",
-    "model.activation_checkpointing",
+    "model.activation_checkpointing", "cuda_graphs",
 )  # fmt: skip
 
 
@@ -57,6 +57,7 @@ class Config(Strict):
     # YAML reads 32 as a number
     precision: Annotated[Literal["auto", "32", "bf16", "fp16"], BeforeValidator(str)] = "auto"
     device: str = "auto"  # auto, cpu, cuda or cuda:1
+    cuda_graphs: bool = False  # launch steps of one shape as a whole; to be the default once measured on a GPU
     workers: Annotated[int, Field(ge=-1, le=1024)] = -1  # loader processes; -1: chosen by the machine's cores
     checkpoint_minutes: Annotated[float, Field(ge=0, le=100_000)] = 5.0  # 0: only at the end of an epoch
     progress: bool = True

@@ -52,7 +52,10 @@ class Trainer:
             torch.cuda.set_device(device)
         self.average = Average(task.network.to(device), config.optim.ema)
         self.swa = WeightMean(self.average.network) if config.optim.swa else None
-        self.validate = Validator(config, folder, task, self.average.network, self.device, self.ranks)
+        self.validate = Validator(
+            config, folder, task, self.average.network, self.device, self.ranks,
+            make_room=lambda: self.take_step.graphs.drop(),
+        )  # fmt: skip
         self.network = task.network
         # after the average was copied, which is not compiled; weights keep their names
         if config.model.compile:
@@ -163,6 +166,7 @@ class Trainer:
     def finish(self) -> None:
         """Writes ``final``, with ``swa`` the mean of the last epochs' weights."""
         config = self.config
+        self.take_step.graphs.drop()
         if self.swa:
             self.network.train()
             if config.optim.freeze:

@@ -20,7 +20,8 @@ class Part(NamedTuple):
     Attributes:
         number: of their batch in the epoch, from 0.
         names: of the images.
-        loss: float[]; ``values``, ``diagnose``: as of `task.Step`.
+        loss: float[]; ``values``: as of `task.Step`.
+        diagnose: what `task.Task.diagnose` finds.
     """
 
     number: int

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..models.norms import refusing_single_values
 from ..runtime.device import Device
 from ..runtime.distributed import Ranks
 from .ema import Average
+from .graph import Graphs
 from .nonfinite import (
     Norms,
     Part,
@@ -26,7 +28,7 @@ from .nonfinite import (
 from .oom import Replay, Statistics, halve_micro_batch, out_of_memory, release
 from .optim import skips_on_device
 from .state import State
-from .task import Batch, Task
+from .task import Batch, Step, Task
 from .time_limit import is_over
 
 
@@ -88,6 +90,10 @@ class Stepper:
         self.parameters = list(network.named_parameters())
         self.ahead = ahead and skips_on_device(optimizer)
         self.taken: Taken | None = None
+        self.number = 0  # of the step under way, from 1
+        self.graphs = Graphs(
+            config, task, network, device.torch, self.compute, lambda text: self.report("graphs", self.number, text)
+        )
         self.over = False  # the time of one of the processes is up
 
     def __call__(self, state: State, images: int, stream: Iterator[Batch]) -> bool:
@@ -99,10 +105,12 @@ class Stepper:
         Returns:
             whether the time of one of the processes is up, as far as is known.
         """
-        batches, parts, factor = Replay(stream), list[Part](), state.lr_factor
+        batches, parts, factor, eager = Replay(stream), list[Part](), state.lr_factor, False
         self.statistics.save()
-        while self.ranks.any(not self.gradient(state, batches, images, parts)):
-            self.shrink(state)
+        self.number = state.step + 1
+        while any(again := self.ranks.sum(*self.gradient(state, batches, images, parts, eager=eager))):
+            eager = True
+            self.shrink(state) if again[0] else self.restart(state)
         self.read(state)  # of the step before, if it was not waited for
         for group in self.optimizer.param_groups if state.lr_factor != factor else ():
             group["lr"] *= state.lr_factor / factor  # exactly, a power of 2
@@ -125,10 +133,20 @@ class Stepper:
         state.step, state.batch = state.step + 1, state.batch + count
         return self.over
 
-    def gradient(self, state: State, batches: Iterable[Batch], images: int, parts: list[Part]) -> bool:
-        """Adds up this process's part of the gradient of the mean loss over the ``images`` of a step; False if memory
-        did not suffice. ``parts`` becomes what each forward gave."""
+    def gradient(
+        self, state: State, batches: Iterable[Batch], images: int, parts: list[Part], *, eager: bool = False
+    ) -> tuple[bool, bool]:
+        """Adds up this process's part of the gradient of the mean loss over the ``images`` of a step.
+
+        Args:
+            parts: becomes what each forward gave.
+            eager: use no graph.
+
+        Returns:
+            whether memory did not suffice; whether a graph had no room for what it computed.
+        """
         parts.clear()
+        self.graphs.forget()
         records = self.task.training_set.records
         try:
             for number, batch in enumerate(batches, state.batch):
@@ -138,17 +156,25 @@ class Stepper:
                 torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
                 for piece in batch.split(state.micro_batch or len(batch.rows)):
                     names = [records[i].name for i in piece.rows.tolist()]
-                    with self.device.autocast(), refusing_single_values():
-                        step = self.task.step(self.network, piece)
-                    # a mean over the images of the whole step, however it is split
-                    loss = step.loss * (len(names) / images)
-                    (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-                    parts.append(Part(number, names, step.loss.detach(), step.values, step.diagnose))
+                    weight = len(names) / images  # a mean over the images of the whole step, however it is split
+                    step = None if eager else self.graphs(piece, weight)
+                    if step is None:
+                        step = self.compute(piece, weight)
+                    why = partial(self.task.diagnose, piece, step.terms)
+                    parts.append(Part(number, names, step.loss, step.values, why))
+            return False, not self.graphs.settle()
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            return False
-        return True
+            return True, False
+
+    def compute(self, batch: Any, weight: float | Tensor) -> Step:
+        """Forward, loss and gradient of a micro-batch, whose loss counts by a weight; its outputs are detached."""
+        with self.device.autocast(), refusing_single_values():
+            step = self.task.step(self.network, batch)
+        loss = step.loss * (weight.to(step.loss.dtype) if isinstance(weight, Tensor) else weight)
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        return step._replace(loss=step.loss.detach())
 
     def update(self, state: State, norm: Tensor, skip: Tensor | None = None) -> None:
         """Changes weights and their average by the gradient.
@@ -207,13 +233,22 @@ class Stepper:
         return not bad
 
     def shrink(self, state: State) -> None:
-        """After memory did not suffice: drops the step, and computes half as many images per forward from here on."""
+        """After memory did not suffice: drops the step, and computes half as many images per forward from here on; or
+        does without a graph, if there is one."""
+        self.restart(state)
+        if held := self.ranks.any(self.graphs.recorded is not None):
+            self.graphs.stop("memory does not suffice beside one")
+        release()
+        if held:
+            return
+        text = halve_micro_batch(state, self.config.batch, self.statistics)
+        self.report("memory", state.step + 1, text, micro_batch=state.micro_batch)
+
+    def restart(self, state: State) -> None:
+        """Drops the step under way."""
         self.read(state)  # of the step before, so that the log is in order
         self.optimizer.zero_grad(set_to_none=True)
         self.statistics.restore()
-        release()
-        text = halve_micro_batch(state, self.config.batch, self.statistics)
-        self.report("memory", state.step + 1, text, micro_batch=state.micro_batch)
 
     def skip(self, state: State, taken: Taken, losses: list[float]) -> None:
         """Ends a step that is not finite and changed no weight, or ends training, as ``on_nan`` has it."""

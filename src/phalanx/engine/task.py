@@ -4,7 +4,7 @@
 of it is one fold's training.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, Self
@@ -57,12 +57,12 @@ class Step(NamedTuple):
     Attributes:
         loss: float[], the mean over the batch's images.
         values: float[B] each, detached: a metric of an image under its name, the loss's terms as ``loss/<term>``.
-        diagnose: names the input or the term that is not finite, if one is; called only if the loss is not finite.
+        terms: detached, what :meth:`Task.diagnose` needs besides the batch.
     """
 
     loss: Tensor
     values: dict[str, Tensor]
-    diagnose: Callable[[], str | None]
+    terms: dict[str, Tensor]
 
 
 class HeldOutScore(NamedTuple):
@@ -120,7 +120,18 @@ class Task(Protocol):
         """What is missing or damaged of what :meth:`finish` wrote into a folder; None if nothing is."""
 
     def step(self, network: nn.Module, batch: Any) -> Step:
-        """Loss and values of a batch on the network's device, in the task's present state."""
+        """Loss and values of a batch on the network's device, in the task's present state.
+
+        A CUDA graph may record it: then ``rows`` cannot be read, and ``runtime.capture`` collects what the host is to
+        know.
+        """
+
+    def diagnose(self, batch: Any, terms: Mapping[str, Tensor]) -> str | None:
+        """Names the input or the term that is not finite, if one is; called only if the loss is not finite.
+
+        Args:
+            terms: of the batch's :class:`Step`.
+        """
 
     @property
     def value_names(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """After an epoch: validation, the best weights, and what plateau and early stop make of the monitored metric."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -23,11 +24,21 @@ class Validator:
     Args:
         network: the average, on ``device``, which trains.
         ranks: the processes that train together, of which the first writes.
+        make_room: called before; gives back memory that only training needs.
     """
 
-    def __init__(self, config: Config, folder: Path, task: Task, network: nn.Module, device: Device, ranks: Ranks):
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        task: Task,
+        network: nn.Module,
+        device: Device,
+        ranks: Ranks,
+        make_room: Callable[[], object] = lambda: None,
+    ):
         self.config, self.folder, self.task, self.network, self.ranks = config, folder, task, network, ranks
-        self.device = device
+        self.device, self.make_room = device, make_room
         self.metric = task.metric
         self.on = getattr(monitored(config.optim), "split", None)
 
@@ -55,6 +66,7 @@ class Validator:
     def _evaluate(self, part: Part) -> float | None:
         """The metric; on a GPU in the precision that trains and predicts, on a CPU in 32 bits."""
         device = self.device.torch
+        self.make_room()
         with self.device.autocast() if device.type == "cuda" else nullcontext():
             return self.task.evaluate(self.network, part, device, self.ranks)
 

@@ -7,29 +7,38 @@ Counts are integers: running sums along the sorted truth, minus what they are wh
 Only active pixels (of positive error) are sorted. Their number is known to the device alone, and the host must know the
 shape of a tensor. So room is reserved by the count of the step before. The host reads the count when the sort and all
 that follows is queued, so that the device has work meanwhile. If the room was too small, the result is dropped, and
-computed again from a count that is waited for. So the result is always exact. The host cannot check a captured step: if
-its room is too small, its loss is NaN.
+computed again from a count that is waited for. So the result is always exact. A recorded step has the room of its
+recording (:mod:`..runtime.capture`). The host reads the count after each replay, and the step is computed again if the
+room was too small.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..runtime.capture import Check, Verdict, recorded_checks
 from .plan import TINY
 
+REPLAYS = 50  # of a recorded step, before it is recorded again with less room
 MARGIN = 1.25  # room for a quarter more active pixels than in the step before
 KEY_BITS, ERROR_BITS = 63, 31  # of a positive int64; of a positive float32
 MOST = (1 << 31) - 2  # elements of a map in which PyTorch finds positions
 
 
 class BatchedLovasz:
-    """The Lovasz hinge as a :class:`.batch_loss.MapTerm`. It remembers how many pixels of a shape were active."""
+    """The Lovasz hinge as a :class:`.batch_loss.MapTerm`. It remembers how many pixels of a shape were active.
+
+    Attributes:
+        room: by shape, for the next step.
+        least: by shape, what a recording reserves at least, since an earlier one was too small.
+    """
 
     def __init__(self) -> None:
         self.room: dict[tuple[int, ...], int] = {}
+        self.least: dict[tuple[int, ...], int] = {}
 
     def forward(
         self, logits: Tensor, source: Tensor, truth: Tensor, factors: Tensor
@@ -112,15 +121,16 @@ class BatchedLovasz:
         """Loss, steps and places of all active pixels of a part of the segments, None: all, as of :meth:`scan`."""
         first = part.start if part else 0
         shape = *logits.shape, first
-        room = self.room.get(shape)
+        room, checks = self.room.get(shape), recorded_checks()
+        if room is not None and checks is not None:
+            room = room_for(max(room, self.least.get(shape, 0)))
+            ranking = self.rank(room, part, logits, source)
+            checks.append(Check(ranking[0][0], RecordedRoom(self, shape, room).judge))
+            loss, steps, places = self.scan(ranking, truth, factors)
+            return loss, *self.padded(steps, places)
         if room is not None:
             ranking = self.rank(room, part, logits, source)
-            free = ranking[0][0]
-            if logits.is_cuda and torch.cuda.is_current_stream_capturing():
-                loss, steps, places = self.scan(ranking, truth, factors)
-                steps = steps.masked_fill_(places < 0, 0)
-                return torch.where(free > 0, loss, torch.nan), steps, places.clamp_(min=0)
-            read = read_later(free)
+            read = read_later(ranking[0][0])
             loss, steps, places = self.scan(ranking, truth, factors)
             if (left := read()) > 0:
                 self.room[shape] = room_for(room - left)
@@ -139,6 +149,33 @@ class BatchedLovasz:
     def used(self, steps: Tensor, places: Tensor, free: int) -> tuple[Tensor, Tensor]:
         """What :meth:`backward` adds, without the free places."""
         return steps[free:], places[free:]
+
+    def padded(self, steps: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """What :meth:`backward` adds, with nothing for free places, whose number the host does not know."""
+        anywhere = torch.arange(len(places), device=places.device)  # one each, or additions would wait for each other
+        free = places < 0
+        return steps.masked_fill(free, 0), torch.where(free, anywhere, places)
+
+
+class RecordedRoom:
+    """The room of a recorded step of a shape, judged by what its replays needed."""
+
+    def __init__(self, term: BatchedLovasz, shape: tuple[int, ...], room: int):
+        self.term, self.shape, self.room = term, shape, room
+        self.replays = self.most = 0
+
+    def judge(self, free: int) -> Verdict:
+        """Whether a replay was right, by the number of places that remained free; also whether a recording with less
+        room would be quicker, as when the network has learned."""
+        if free <= 0:
+            self.term.least[self.shape] = self.room
+            return "wrong"
+        self.replays, self.most = self.replays + 1, max(self.most, self.room - free)
+        needed = room_for(self.most)
+        if self.replays < REPLAYS or 2 * room_for(needed) > self.room:
+            return "right"
+        self.term.room[self.shape] = self.term.least[self.shape] = needed
+        return "wasteful"
 
 
 class Ranking(NamedTuple):
@@ -159,7 +196,7 @@ class Ranking(NamedTuple):
     truth: Tensor
 
 
-@lru_cache(maxsize=64)
+@cache  # what a recorded step reads must not be freed
 def constants(segments: int, pixels: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """1 in float32[], and the lowest keys int64[S + 1] of segments and of what follows them."""
     bounds = torch.arange(segments + 1, device=device) << (1 + pixel_bits(pixels) + ERROR_BITS)

@@ -169,5 +169,8 @@ class TritonLovasz(BatchedLovasz):
     def used(self, steps: Tensor, places: Tensor, free: int) -> tuple[Tensor, Tensor]:
         return steps, places  # free ones are marked; a kernel is compiled again for other alignments
 
+    def padded(self, steps: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        return steps, places
+
     def backward(self, gradient: Tensor, saved: tuple[Tensor, ...], upstream: Tensor) -> None:
         lovasz_add(gradient, *saved, upstream)

@@ -10,7 +10,7 @@ Dice has alpha = beta = 1/2. With D the denominator, the derivatives are alpha (
 (beta + (1 - beta) index) / D by FN. Another loss of this family is one line in ``_family``.
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -134,7 +134,7 @@ def _fixed(value: PerClass) -> PerClass:
     return value if isinstance(value, float | int) else tuple(value)
 
 
-@lru_cache(maxsize=64)
+@cache  # what a recorded step reads must not be freed
 def _make(
     items: tuple[tuple[str, float], ...],
     options: TermOptions,

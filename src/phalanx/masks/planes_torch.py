@@ -1,6 +1,6 @@
 """Bit-planes to classes on the device, a few at a time: no full-size float target is ever made."""
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ def pick_points(planes: Tensor, coords: Tensor) -> Tensor:
     return planes.flatten(2).gather(2, index[:, None].expand(-1, planes.shape[1], -1))[:, :, None]
 
 
-@lru_cache(maxsize=64)
+@cache  # what a recorded step reads must not be freed
 def _grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Width and height, and the first and last column and row, int64[2]. Made once: copying to a GPU waits for it."""
     size = torch.tensor([width, height], device=device)

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -126,7 +125,7 @@ class Classify:
         found = self.loss(logits, labels, self.epochs)
         values = {f"loss/{term}": part for term, part in found.terms.items()}
         values[TRAINED_BY] = accuracy_of(logits.detach(), batch.labels, self.head, self.config.predict.threshold)
-        return Step(found.total, values, partial(self.diagnose, batch, found.terms))
+        return Step(found.total, values, found.terms)
 
     def diagnose(self, batch: LabelledBatch, terms: Mapping[str, Tensor]) -> str | None:
         """Which loss term of which image is not finite; None if all are."""

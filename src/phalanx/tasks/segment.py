@@ -1,7 +1,6 @@
 """The segmentation task: what it adds to the engine is its data set, network, loss, metrics and decoding."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -102,7 +101,7 @@ class Segment:
         result = loss_of(self.loss, self.stage, output, found.planes)
         values = {f"loss/{term}": parts.mean(1) for term, parts in result.terms.items()}
         values[self.metric.name] = result.dice.mean(1)
-        return Step(result.total, values, partial(self.diagnose, batch, result.terms))
+        return Step(result.total, values, result.terms)
 
     def inputs(self, batch: Batch | Unwarped) -> dict[str, Tensor]:
         """What may not be finite of a step's inputs, float[B, ...] by name. Missing metadata counts as zero."""
