@@ -68,9 +68,7 @@ def explain_run(name: str, options: CamOptions) -> str:
     explainer = explainer_of(run)  # first: a network that cannot be explained says so before any image is read
     cases = find_cases(run, options)
     maps, inside = list[np.ndarray](), list[Inside | None]()
-    for case, (found, grid) in zip(
-        cases, explainer.maps(cases, options.batch, progress=options.progress), strict=True
-    ):
+    for case, (found, grid) in zip(cases, explainer.maps(cases, options.batch, progress=options.progress), strict=True):
         maps.append(found)
         inside.append(energy_of(case, found, grid))
     located, controls = None, dict[str, Located]()
@@ -108,9 +106,7 @@ def check_place(out: Path) -> None:
 
 def _opened(name: str, options: CamOptions) -> ClassifierRun:
     # whole precision: small gradients vanish in half
-    return open_classifier(
-        name, runs=options.runs, weights=options.weights, device=options.device, precision="32"
-    )
+    return open_classifier(name, runs=options.runs, weights=options.weights, device=options.device, precision="32")
 
 
 class Truth(NamedTuple):

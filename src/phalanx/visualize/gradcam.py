@@ -184,7 +184,7 @@ def activation_maps(found: Explained, images: Tensor, classes: np.ndarray) -> np
 
 
 def heat_map(maps: np.ndarray, grid: Grid) -> np.ndarray:
-    """Heat float32[H, W] on an image's own pixels, from 0 to 1: the mean of the folds' maps, each scaled by its maximum.
+    """Heat float32[H, W], 0 to 1, on an image's own pixels: the mean of the folds' maps, each scaled by its maximum.
 
     Args:
         maps: float[F, n, n] of F networks, over the whole grid. Heat on its padding is cut off. A map without heat
