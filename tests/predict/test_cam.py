@@ -31,7 +31,7 @@ def mask_of(image: np.ndarray) -> np.ndarray:
 
 def add_masks(root: Path, skip: int = 0) -> Path:
     """A mask of each test image but the first ones."""
-    for path in sorted((root / "test").rglob("*.png"))[skip:]:
+    for path in sorted((root / "test").rglob("*.png"), key=lambda path: path.name)[skip:]:
         write(root / "masks" / path.name, mask_of(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)))
     return root / "masks"
 
@@ -75,7 +75,7 @@ def test_it_writes_a_table_its_means_and_a_gallery(made, tmp_path, capsys):
         progress=False,
     )  # fmt: skip
     for row, probabilities in zip(rows, values, strict=True):
-        assert float(row["probability"]) == pytest.approx(probabilities[CLASSES.index(row["class"])], abs=1e-6)
+        assert float(row["probability"]) == pytest.approx(probabilities[CLASSES.index(row["class"])], abs=2e-6)
     without = [row["image"] for row in rows if not row["area"]]
     assert without == [min(path.name for path in (made / "set/test").rglob("*.png"))]
     known = [row for row in rows if row["ratio"]]
@@ -94,7 +94,6 @@ def test_it_writes_a_table_its_means_and_a_gallery(made, tmp_path, capsys):
         assert f"{words_}: ratio {found['ratio']['mean']:.2f}" in text
         assert ("NOT above" in text.partition(words_)[2].partition("\n")[0]) == (not found["above"])
     assert (facts["run"], facts["rows"], facts["images"], len(facts["run_hashes"])) == ("bars", 9, 9, 2)
-    assert cv2.imread(str(out / "gallery.png")).shape[1] % 2 == 0
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     assert call(made, out, "class=label", f"masks={made / 'set/masks'}", control, "count=4", "random=2") == 0
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before  # and it may write there again
@@ -102,7 +101,7 @@ def test_it_writes_a_table_its_means_and_a_gallery(made, tmp_path, capsys):
 
 def test_a_run_is_no_better_than_itself(made):
     """Where both are the same, the gain is exactly zero, so it is not above."""
-    one = Located.of([[Inside(0.5, 0.1), Inside(0.2, 0.1), None]], cases_of("aab", [1, 1, 0]))
+    one = Located.of([[Inside(0.5, 0.1), Inside(0.2, 0.1), None]], cases_of("abb", [1, 1, 0]))
     assert one.above(one).mean == 0
     assert not one.above(one).is_positive
 
@@ -130,13 +129,13 @@ def test_images_without_heat_count_nowhere_and_draws_are_averaged():
 
 def test_intervals_are_over_patients_and_one_patient_has_none():
     values = np.array([1.0, 1, 1, 5, 5, 5])
-    by_image, by_patient = Figure.of(values, "abcdef"), Figure.of(values, "aaabbb")
+    by_image, by_patient = Figure.of(values, list("abcdef")), Figure.of(values, list("aaabbb"))
     assert by_image.mean == by_patient.mean == 3
     assert by_patient.interval == (1.0, 5.0)
     assert by_image.interval[0] > 1
-    assert Figure.of(values, "aaaaaa").interval is None
-    assert not Figure.of(values, "aaaaaa").is_positive
-    assert Figure.of(values * NAN, "abcdef") == Figure(None, None)
+    assert Figure.of(values, ["a"] * 6).interval is None
+    assert not Figure.of(values, ["a"] * 6).is_positive
+    assert Figure.of(values * NAN, list("abcdef")) == Figure(None, None)
 
 
 def test_random_weights_are_those_of_the_seed_and_of_no_fold(made):

@@ -18,6 +18,7 @@ from ..data.listing import list_files
 from ..data.records import Record, by_stem, scan, stem_of
 from ..errors import ConfigError, DataError
 from ..runtime.files import check_report, not_ours, refuse_link, write_report, write_text
+from ..runtime.spelling import nfc
 from ..visualize.cam_gallery import Tile, draw_gallery
 from ..visualize.gradcam import Inside, heat_map, load_library
 from .classify import ClassifierRun, open_classifier
@@ -162,8 +163,9 @@ def _truth(place: Path, data: ClassifyData, options: CamOptions, *, needed: bool
     """Labels of ``labels=``, or of the images' folders if those are the classes; None if there are none."""
     if options.labels is not None:
         return Truth(*read_labels(options.labels, data))
-    inside = {path.name for path in place.iterdir() if path.is_dir()} if place.is_dir() else set()
-    if set(data.classes) <= inside:
+    folders = [path.name for path in place.iterdir() if path.is_dir()] if place.is_dir() else []
+    inside, classes = {nfc(name) for name in folders if name[:1] != "."}, set(data.classes)
+    if inside == classes or (needed and inside >= classes):
         return Truth(*read_labels(place, data))
     if needed:
         raise ConfigError(f"class=label: {place} has no folder per class; give labels=FILE.csv or labels=DIR")

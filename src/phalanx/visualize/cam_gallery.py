@@ -63,7 +63,7 @@ def draw_tile(tile: Tile) -> np.ndarray:
             mask = cv2.resize(tile.mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
             outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
             small = np.ascontiguousarray(small)
-            cv2.drawContours(small, outlines, -1, OUTLINE, 1, cv2.LINE_AA)
+            cv2.drawContours(small, outlines, -1, OUTLINE, 1)
         left = number * (SIDE + GAP)
         result[TITLE : TITLE + height, left : left + width] = small
     for number, text in enumerate(tile.lines):

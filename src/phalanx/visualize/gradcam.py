@@ -157,7 +157,7 @@ def activation_maps(found: Explained, images: Tensor, classes: np.ndarray) -> np
     Raises:
         ConfigError: the library is not installed, or no gradient reaches the layer.
     """
-    library = load_library()
+    library: Any = load_library()
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     class Unscaled(library):  # the library's maps before its scaling
