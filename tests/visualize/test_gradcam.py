@@ -68,10 +68,10 @@ def test_of_a_vit_it_is_the_formula_on_the_tokens_of_patches(options, prefix):
 
 
 def test_it_leaves_the_network_as_it_was():
-    network = classifier("test_resnet")
+    network = classifier("test_resnet", 64)
     network.head.bias.requires_grad_(False)
     before = {name: one.clone() for name, one in network.state_dict().items()}
-    activation_maps(explained(network, 32, 1), images(2), np.array([0, 1]))
+    activation_maps(explained(network, 64, 1), images(2, 64), np.array([0, 1]))
     assert all(torch.equal(one, before[name]) for name, one in network.state_dict().items())
     assert all(one.grad is None for one in network.parameters())
     assert [name for name, one in network.named_parameters() if not one.requires_grad] == ["head.bias"]
@@ -229,6 +229,25 @@ def test_a_network_without_places_is_refused(kind):
     network = Classifier(kind(), features=2, classes=2, dropout=0.0).eval()
     with pytest.raises(ConfigError, match=r"^model\.encoder=odd: .*; Grad-CAM can place the features of other"):
         explained(network, 32, 1, "model.encoder=odd")
+
+
+def test_a_map_of_one_cell_has_no_places():
+    with pytest.raises(ConfigError, match=r"^model\.encoder=test_resnet: has one cell of features at data\.size=32"):
+        explained(classifier("test_resnet", 32), 32, 1, "model.encoder=test_resnet")
+
+
+def test_a_layer_that_no_gradient_reaches_is_refused():
+    class Detached(Detector):
+        def forward_features(self, x):
+            self.around = x.mean()
+            return super().forward_features(x)
+
+        def forward_head(self, x):
+            return super().forward_head(x.detach()) + self.around
+
+    network = Classifier(Detached(), features=2, classes=2, dropout=0.0).eval()
+    with pytest.raises(ConfigError, match="no gradient of a class reaches"):
+        activation_maps(explained(network, 32, 1), images(1), np.array([0]))
 
 
 def test_tokens_without_a_class_token_are_placed():

@@ -95,7 +95,10 @@ def explained(network: Classifier, size: int, channels: int, name: str = "model.
     if not isinstance(found, Tensor) or found.ndim not in (3, 4):
         raise ConfigError(f"{name}: its last features are not one map; Grad-CAM can {PLACED}")
     if found.ndim == 4 and same:
-        return Explained(split, split.features, "features", 0, _channels_last(encoder, found), tokens=False)
+        last = _channels_last(encoder, found)
+        if found.shape[1 if last else 2] == 1:
+            raise ConfigError(f"{name}: has one cell of features at data.size={size}, so heat has no place; enlarge it")
+        return Explained(split, split.features, "features", 0, last, tokens=False)
     blocks = getattr(encoder, "blocks", None)
     layer = getattr(blocks[-1], "norm1", None) if isinstance(blocks, nn.Sequential | nn.ModuleList) and blocks else None
     if found.ndim == 3 and isinstance(layer, nn.Module):
@@ -163,8 +166,12 @@ def activation_maps(found: Explained, images: Tensor, classes: np.ndarray) -> np
     class Unscaled(library):  # the library's maps before its scaling
         heat: np.ndarray
 
-        def get_cam_image(self, *arguments: Any, **options: Any) -> np.ndarray:
-            self.heat = super().get_cam_image(*arguments, **options)
+        def get_cam_image(
+            self, images: Any, layer: Any, targets: Any, activations: Any, grads: Any, eigen_smooth: bool = False
+        ) -> np.ndarray:
+            if grads is None:
+                raise ConfigError(f"{found.name}: no gradient of a class reaches this layer; Grad-CAM can {PLACED}")
+            self.heat = super().get_cam_image(images, layer, targets, activations, grads, eigen_smooth)
             return self.heat
 
     trained = [one for one in found.network.parameters() if one.requires_grad]
@@ -174,8 +181,6 @@ def activation_maps(found: Explained, images: Tensor, classes: np.ndarray) -> np
     try:
         with torch.enable_grad():
             cam(images.detach().requires_grad_(), [ClassifierOutputTarget(int(c)) for c in classes])
-        if not cam.activations_and_grads.gradients:
-            raise ConfigError(f"{found.name}: no gradient of a class reaches this layer; Grad-CAM can {PLACED}")
     finally:
         cam.activations_and_grads.release()
         for one in trained:
