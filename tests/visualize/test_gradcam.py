@@ -63,7 +63,7 @@ def test_of_a_vit_it_is_the_formula_on_the_tokens_of_patches(options, prefix):
         for row in range(3):
             for column in range(3):
                 token = tokens[0, prefix + row * 3 + column]
-                assert heat[row, column] == pytest.approx(max(0.0, float(weights @ token)), rel=1e-9, abs=1e-15)
+                assert heat[row, column] == pytest.approx(max(0.0, (weights @ token).item()), rel=1e-9, abs=1e-15)
     hook.remove()
 
 
