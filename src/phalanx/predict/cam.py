@@ -259,7 +259,10 @@ def _figures(located: Located | None, controls: Mapping[str, Located], options: 
     if located is None:
         return {"with_mask": 0}
     found: dict[str, Any] = {"with_mask": len(located.patients), **located.to_json(), "controls": {}}
-    about = {"random": {"networks": options.random, "seed": options.seed}, "shuffled": {"run": options.control}}
+    about: dict[str, dict[str, Any]] = {
+        "random": {"networks": options.random, "seed": options.seed},
+        "shuffled": {"run": options.control},
+    }
     for name, one in controls.items():
         more = located.above(one)
         found["controls"][name] = about[name] | one.to_json() | {"gain": more.to_json(), "above": more.is_positive}

@@ -6,7 +6,7 @@ heat, which makes energies incomparable, and stretches the map over the padding 
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ class Split(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits float[B, C] of standardised images."""
-        network, encoder = self.network, self.network.encoder
+        network, encoder = self.network, cast(Any, self.network.encoder)
         found = self.features(encoder.forward_features(images))
         # cloned, for what follows may work in place, and the hooks' tensors would change
         return network.head(network.dropout(encoder.forward_head(found.clone())))
@@ -79,7 +79,7 @@ def explained(network: Classifier, size: int, channels: int, name: str = "model.
     Raises:
         ConfigError: the network has no layer whose features have places in the image.
     """
-    encoder = network.encoder
+    encoder: Any = network.encoder
     images = torch.rand(1, channels, size, size, generator=torch.Generator().manual_seed(0))
     parameter = next(network.parameters())
     images = images.to(device=parameter.device, dtype=parameter.dtype)
