@@ -158,6 +158,7 @@ def test_what_starts_fast_loads_nothing_heavy(modules, heavy):
 UNUSED = [
     "wandb", "mlflow", "tensorboard", "torch.utils.tensorboard", "lightning", "torchmetrics", "scipy", "sklearn",
     "matplotlib", "pandas", "albumentations", "onnx", "onnxruntime", "ttach", "openpyxl", "pydicom", "pycocotools",
+    "pytorch_grad_cam",
 ]  # fmt: skip
 
 

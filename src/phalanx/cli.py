@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from .commands import datasets, scores, submissions, training
+from .commands import cam, datasets, scores, submissions, training
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError, shown
 from .runtime.leftovers import temporary_folder
@@ -34,6 +34,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx selection data.root=DIR key=value ... [out=FILE.csv]       which images are trained on, how often, why
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE TRUTH IMAGES out=FILE.png                     draw predictions next to the ground truth
+  phalanx cam RUN [masks=DIR] [control=RUN] out=DIR                  where a classifier looks: Grad-CAM, with controls
   phalanx sweep TABLE [scale=small] [seeds=0,1]                      train published variants that have no result yet
   phalanx claims                                                     compare published and own results: docs/results.md
   phalanx demo [job=hand|ultrasound|brain] [quick=true]              a whole pipeline on synthetic images
@@ -158,6 +159,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "selection": (datasets.selection, datasets.SELECTION),
     "plan": (training.plan, training.PLAN),
     "picture": (scores.picture, scores.PICTURE),
+    "cam": (cam.cam, cam.CAM),
     "sweep": (training.sweep, training.SWEEP),
     "claims": (training.claims, training.CLAIMS),
     "demo": (demo, DEMO),
