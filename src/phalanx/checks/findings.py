@@ -33,6 +33,7 @@ class Report(NamedTuple):
     images: dict[str, int]  # number checked, by split
     findings: list[Finding]
     quarantined: list[str]  # images in quarantine already, which are not checked
+    groups: dict[str, str] = {}  # of a set with labels: patient by image, one for all who share an image
 
     @property
     def counts(self) -> dict[str, int]:

@@ -59,7 +59,7 @@ file. Prints the images, the patients and the fraction of each stratum per fold.
 
 def folds(words: Sequence[str]) -> None:
     """``phalanx folds``."""
-    from ..config.compose import compose, split_words
+    from ..config.compose import compose_data, split_words
 
     pairs = split_words(words)
     out = Path(pairs.pop("out", ""))
@@ -68,7 +68,7 @@ def folds(words: Sequence[str]) -> None:
     if out.exists():
         raise ConfigError(f"{out}: exists; folds never change once made. Give another name, or delete it yourself")
     columns = [name.strip() for name in pairs.pop("stratify", "").split(",") if name.strip()]
-    config = compose(pairs)
+    config = compose_data(pairs)
 
     from ..config import SegmentData
     from ..data import folds as folding
@@ -133,16 +133,20 @@ def eda(words: Sequence[str]) -> None:
 
 
 CHECK = """\
-phalanx check data=NAME data.root=DIR [json=FILE] [quarantine=FILE]
+phalanx check data=NAME data.root=DIR [json=FILE] [quarantine=FILE] [groups=FILE.csv]
 
 Reads all images and annotations and lists problems: unreadable, blank or duplicate images, test images in train, near
 duplicates of other patients' images, invalid polygons and masks, unknown or missing labels, swapped labels, bones of
 unusual position or size, images or annotations without their counterpart, patients without metadata. Also notes rings,
-implants, collimator edges and bands of noise. The exit code is 1 if there are errors.
+implants, collimator edges and bands of noise. Of images with labels: folders and rows that fit nothing, the same
+pixels with different labels, rare classes, and how many test images are copies of training images. The exit code is 1
+if there are errors.
 
-  data.layout=           competition, coco or masks, with their options as for training
+  data.layout=           competition, coco or masks, folders or table, with their options as for training
   json=check.json        file for the full list of problems
   quarantine=FILE        write the training images with errors to a new file, for data.quarantine=FILE of phalanx train
+  groups=FILE.csv        of images with labels: write the patient of each, one for all patients who share an image,
+                         exactly or nearly; data.groups_file=FILE then keeps copies in one fold
   data.quarantine=FILE   images to skip here as well, so that known problems are not listed again
   data.skip_unlabelled=true   images without annotation are not an error
   workers=N              processes (default: all cores)      progress=false   no progress bar
@@ -158,14 +162,23 @@ def check(words: Sequence[str]) -> int:
     if out is not None and out.exists():
         raise ConfigError(f"{out}: exists and may contain your edits; give another name, or delete it yourself")
 
-    from ..config.compose import compose
-    from ..runtime.files import check_report, write_report
+    groups = Path(pairs.pop("groups")) if "groups" in pairs else None
+
+    from ..config.compose import compose_data
+    from ..data.groups import MARK, write_groups
+    from ..runtime.files import check_report, refuse_foreign, write_report
 
     where = Path(pairs.pop("json", "check.json"))
     if out is not None and out.resolve() == where.resolve():
         raise ConfigError(f"{out}: json= and quarantine= name the same file; give each its own")
     check_report(where, "check")
-    config = compose(pairs)
+    if groups is not None:
+        if groups.suffix != ".csv":
+            raise ConfigError(f"groups={groups}: expected a file name that ends in .csv, as in groups=groups.csv")
+        refuse_foreign(groups, MARK)
+    config = compose_data(pairs)
+    if groups is not None and config.task != "classify":
+        raise ConfigError(f"groups={groups}: only for task=classify; this data set has masks")
 
     from ..data.quarantine import write_quarantine
     from ..data.root import resolve_root
@@ -176,6 +189,11 @@ def check(words: Sequence[str]) -> int:
     print(report.to_text(), flush=True)  # first: on a full disk it is all that is left of the work
     write_report(where, "check", report.to_json())
     print(where)
+    if groups is not None:
+        write_groups(groups, report.groups)
+        count = len(set(report.groups.values()))
+        print(f"{groups}: {len(report.groups)} images of {count} patients; keep copies in one fold with "
+              f"data.groups_file={groups}")  # fmt: skip
     bad = report.bad_images()
     if out is not None:
         write_quarantine(out, bad)

@@ -133,17 +133,34 @@ def compose(pairs: dict[str, str]) -> Config:
     return validate(values)
 
 
+def compose_data(pairs: dict[str, str]) -> Config:
+    """As :func:`compose`, for commands that use only the data set: without ``experiment`` and ``task``, a recipe that
+    reads such a data set is taken, one of the same name if there is one."""
+    folder = config_folder()
+    if not {"experiment", "task"} & pairs.keys() and _has_labels(pairs, folder):
+        known = _labelled_recipes(folder)
+        name = pairs["data"] if pairs["data"] in known else min(known, default="base")
+        pairs = {"experiment": name, **pairs}
+    return compose(pairs)
+
+
+def _has_labels(pairs: dict[str, str], folder: Path) -> bool:
+    layout = _values(folder / "data" / f"{pairs['data']}.yaml").get("layout") if "data" in pairs else None
+    return layout in get_args(ClassifyData.model_fields["layout"].annotation)
+
+
+def _labelled_recipes(folder: Path) -> list[str]:
+    return [file.stem for file in (folder / "experiment").glob("*.yaml") if _values(file).get("task") == "classify"]
+
+
 def task_of(pairs: dict[str, str], folder: Path) -> Any:
     """The task of a recipe: as given, else of its experiment's file."""
     task = pairs.get("task") or _values(folder / "experiment" / f"{pairs.get('experiment', 'base')}.yaml").get("task")
-    if task is None and "experiment" not in pairs and "data" in pairs:
-        layout = _values(folder / "data" / f"{pairs['data']}.yaml").get("layout")
-        if layout in get_args(ClassifyData.model_fields["layout"].annotation):
-            known = [file.stem for file in (folder / "experiment").glob("*.yaml") if _values(file).get("task")]
-            raise ConfigError(
-                f"data={pairs['data']}: has labels, and the recipe by default segments; name one that classifies, as "
-                f"in experiment={min(known, default='NAME')}"
-            )
+    if task is None and "experiment" not in pairs and _has_labels(pairs, folder):
+        raise ConfigError(
+            f"data={pairs['data']}: has labels, and the recipe by default segments; name one that classifies, as in "
+            f"experiment={min(_labelled_recipes(folder), default='NAME')}"
+        )
     return task or "segment"
 
 
