@@ -38,7 +38,7 @@ def make_run(run: Path, probabilities: np.ndarray, labels: np.ndarray, head: str
 def overconfident(count: int, head: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities whose logits are 2.5 times too large, and labels drawn by the honest ones."""
     rng = np.random.default_rng(seed)
-    logits = rng.normal(0, 1.5, (count, 3)) + [0.0, -1.0, 0.5]
+    logits = rng.normal([0.0, -1.0, 0.5], 1.5, (count, 3))
     if head == "softmax":
         honest = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         drawn = (honest.cumsum(axis=1) > rng.random((count, 1))).argmax(axis=1)

@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from phalanx.cli import main
 from phalanx.config import RUNTIME_KEYS, SegmentConfig
-from phalanx.config.compose import compose, split_words
+from phalanx.config.compose import compose, compose_data, split_words
 from phalanx.config.words import typed
 from phalanx.ensemble.options import EnsembleOptions, InferOptions
 
@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 GUIDES = [ROOT / "docs" / name for name in ("training.md", "data.md", "ensembling.md")]
 SCRIPTS = {f"{name}.sh": name for name in ("train", "infer", "ensemble", "demo")}
-RECIPE_COMMANDS = ("train", "plan", "check", "eda", "folds", "quarantine", "selection")  # take the keys of a recipe
+RECIPE_COMMANDS = ("train", "plan", "check", "confound", "eda", "folds", "quarantine", "selection")  # keys of a recipe
+DATA_COMMANDS = ("check", "confound", "folds")  # use only the data set of it
 RECIPE_KEYS = {*SegmentConfig.model_fields, *(path.name for path in (ROOT / "configs").iterdir() if path.is_dir())}
 
 
@@ -73,7 +74,7 @@ def test_commands_are_accepted(page, words, capsys):
         recipe = {"name": "documented"} | {
             key: value for key, value in pairs.items() if key.split(".")[0] in RECIPE_KEYS
         }
-        assert compose(recipe)
+        assert (compose_data if command in DATA_COMMANDS else compose)(recipe)
         own = pairs.keys() - recipe.keys()
         assert not [key for key in own if not re.search(rf"\b{key}=", text)], f"{page}: not in the help of {command}"
     else:

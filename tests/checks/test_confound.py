@@ -44,9 +44,6 @@ def tested(root: Path, **changes) -> Confound:
     return find_confound(data, workers=1, progress=False, **({"permutations": 99} | changes))
 
 
-
-
-
 def test_a_planted_source_is_found(tmp_path, capsys):
     root = make_set(tmp_path / "set", lambda kind, patient: kind)
     line = [f"{k}={v}" for k, v in (words(root, "folders") | GROUPED).items() if k.startswith(("data", "task", "work"))]

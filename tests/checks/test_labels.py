@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tests.labelled import CLASSES, make_folders, make_table, picture, words, write
+from tests.labelled import CLASSES, make_folders, make_table, words, write
 
 from phalanx.checks.labels import check
 from phalanx.cli import main

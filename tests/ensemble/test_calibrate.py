@@ -1,4 +1,4 @@
-"""Out-of-fold probabilities of a run, the commands that read them, and calibration through infer, ensemble and score."""
+"""Out-of-fold probabilities of a run, and calibration and suspects from them, by the commands."""
 
 import csv
 import json
@@ -52,7 +52,7 @@ def test_runs_that_lack_something_are_refused(made, tmp_path):
     assert set(found.folds.tolist()) == {0}
     assert "fold1 is not finished" in found.notes[0]
     labels = run / "fold0" / "labels.csv"
-    labels.write_text("\n".join(labels.read_text().splitlines()[:1] + ["0002.png,1,0,0"]) + "\n")
+    labels.write_text(labels.read_text().partition("\n")[0] + "\n0002.png,1,0,0\n")
     with pytest.raises(DataError, match="has no row of"):
         read_out_of_fold(str(run), tmp_path)
     (run / "fold0" / "done.json").unlink()

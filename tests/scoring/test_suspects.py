@@ -73,10 +73,8 @@ def test_planted_errors_come_first(head):
     """Out-of-fold probabilities of a good network; one label in fifty is wrong."""
     rng = np.random.default_rng(0)
     n, c = 1000, 4
-    if head == "softmax":
-        true = np.eye(c)[rng.integers(0, c, n)]
-    else:
-        true = (rng.random((n, c)) < 0.3).astype(float)
+    several = (rng.random((n, c)) < 0.3).astype(float)
+    true = np.eye(c)[rng.integers(0, c, n)] if head == "softmax" else several
     logits = (2 * true - 1) * rng.normal(2.5, 0.8, (n, c))
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True) if head == "softmax" else 1 / (1 + np.exp(-logits))
     wrong = rng.choice(n, 20, replace=False)

@@ -7,8 +7,8 @@ from .inspection import Inspection
 
 Pairs = Sequence[tuple[Inspection, Inspection, float]]  # of `compare.near_pairs`
 APART = (
-    "Train without the copies (quarantine=FILE lists the exact ones in train), or leave them out of the test set: until "
-    "then a score is optimistic, because it partly measures memory"
+    "Train without the copies (quarantine=FILE lists the exact ones in train), or leave them out of the test set: "
+    "until then a score is optimistic, because it partly measures memory"
 )
 
 
@@ -20,7 +20,8 @@ def copies_in_test(inspections: Sequence[Inspection], pairs: Pairs) -> Iterator[
     sides = ((one, other) if one.split == "test" else (other, one) for one, other, _ in pairs)
     alike = {id(one) for one, other in sides if (one.split, other.split) == ("test", "train")} - exact
     if exact or alike:
-        text = f"{len(exact)} of {len(tested)} test images have the pixels of a training image, {len(alike)} more look like one"
+        text = f"{len(exact)} of {len(tested)} test images have the pixels of a training image"
+        text += f", {len(alike)} more look like one"
         yield Finding("", "warning", "copies-in-test", text, APART)
 
 

@@ -134,10 +134,10 @@ def compose(pairs: dict[str, str]) -> Config:
 
 
 def compose_data(pairs: dict[str, str]) -> Config:
-    """As :func:`compose`, for commands that use only the data set: without ``experiment`` and ``task``, a recipe that
-    reads such a data set is taken, one of the same name if there is one."""
+    """As :func:`compose`, for commands that use only the data set: without ``experiment``, a recipe that reads such a
+    data set is taken, one of the same name if there is one."""
     folder = config_folder()
-    if not {"experiment", "task"} & pairs.keys() and _has_labels(pairs, folder):
+    if "experiment" not in pairs and pairs.get("task", "classify") == "classify" and _has_labels(pairs, folder):
         known = _labelled_recipes(folder)
         name = pairs["data"] if pairs["data"] in known else min(known, default="base")
         pairs = {"experiment": name, **pairs}

@@ -40,7 +40,7 @@ class Calibration(Strict):
     head: Head
     temperature: list[Annotated[float, Field(ge=COLDEST, le=HOTTEST)]]
     thresholds: list[Annotated[float, Field(gt=0, lt=1)]] | None = None
-    report: dict[str, Any] = {}
+    report: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Calibration":
@@ -96,7 +96,9 @@ class Calibration(Strict):
             return None
         return np.array([self.thresholds[self.classes.index(name)] for name in classes])
 
-    def apply(self, name: str, values: np.ndarray, classes: Sequence[str], head: Head | None, by: str | None):
+    def apply(
+        self, name: str, values: np.ndarray, classes: Sequence[str], head: Head | None, by: str | None
+    ) -> np.ndarray:
         """Calibrated probabilities float64[N, C].
 
         Args:

@@ -52,7 +52,9 @@ class Suspect(NamedTuple):
     @property
     def reason(self) -> str:
         """For a quarantine file."""
-        return f"suspect label: {self.given}, likelier {self.likeliest}, doubted {self.doubted} (score {self.score:.4f})"
+        return (
+            f"suspect label: {self.given}, likelier {self.likeliest}, doubted {self.doubted} (score {self.score:.4f})"
+        )
 
 
 def self_confidences(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
