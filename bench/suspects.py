@@ -9,13 +9,13 @@ ours by rounding alone, which the bench checks.
 """
 
 import numpy as np
-from common import flags, keep
 from sklearn.metrics import average_precision_score
 
+from common import flags, keep
 from phalanx.scoring.suspects import normalised_margins, self_confidences, softmin
 
 
-def simulate(head: str, images: int, classes: int, wrong: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def simulate(head: str, images: int, classes: int, wrong: float, seed: int) -> tuple[np.ndarray, ...]:
     """Probabilities float64[N, C], labels as given, and which images have a wrong one, bool[N]."""
     rng = np.random.default_rng(seed)
     several = rng.random((images, classes)) < np.linspace(0.1, 0.5, classes)

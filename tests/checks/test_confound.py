@@ -18,14 +18,14 @@ GROUPED = {"data.folders.group_pattern": "^(P[0-9]+)-"}
 SIDE = 96
 
 
-def scan(kind: int, source: int, seed: int) -> np.ndarray:
+def scan(kind: int, source: int, seed: int, shift: int = 0) -> np.ndarray:
     """A bright disc whose inside shows its class, on the noise of a source."""
     rng = np.random.default_rng(seed)
     noise = np.abs(rng.normal(8, (4.0, 7.0, 4.0)[source], (SIDE, SIDE))) + (0, 0, 5)[source]
     image = noise.astype(np.float32)
     centre, radius = tuple((SIDE // 2 + rng.integers(-4, 5, 2)).tolist()), int(rng.integers(22, 30))
     cv2.circle(image, centre, radius, float(rng.uniform(120, 200)), -1)
-    cv2.circle(image, centre, 4 + 4 * kind, 250.0, -1)
+    cv2.circle(image, (centre[0] + shift, centre[1]), 4 + 4 * kind, 250.0, -1)
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
@@ -39,7 +39,7 @@ def make_set(root: Path, source_of, patients: int = 45) -> Path:
     return root
 
 
-def tested(root: Path, **changes) -> Confound:
+def outcome(root: Path, **changes) -> Confound:
     data = compose(words(root, "folders") | GROUPED).data
     return find_confound(data, workers=1, progress=False, **({"permutations": 99} | changes))
 
@@ -62,7 +62,7 @@ def test_a_planted_source_is_found(tmp_path, capsys):
 def test_without_a_source_or_with_one_that_classes_share_it_is_silent(tmp_path):
     """The discs' insides differ by class in both sets: what is in the object is not seen."""
     for name, source_of in (("one", lambda kind, patient: 0), ("shared", lambda kind, patient: patient // 3 % 3)):
-        found = tested(make_set(tmp_path / name, source_of))
+        found = outcome(make_set(tmp_path / name, source_of))
         assert not found.detected, found.to_text()
         assert found.p > 0.05
         assert 0.2 < found.macro_auc < 0.7
@@ -70,10 +70,7 @@ def test_without_a_source_or_with_one_that_classes_share_it_is_silent(tmp_path):
 
 
 def test_what_is_inside_the_object_changes_no_feature(tmp_path):
-    image = scan(0, 0, 3)
-    other = image.copy()
-    cv2.circle(other, (SIDE // 2, SIDE // 2), 12, 90, -1)
-    for name, one in (("a.png", image), ("b.png", other)):
+    for name, one in (("a.png", scan(0, 0, 3)), ("b.png", scan(0, 0, 3, shift=8))):
         write(tmp_path / name, one)
     first, second = (measure_background(tmp_path / name) for name in ("a.png", "b.png"))
     assert first.values == pytest.approx(second.values, rel=1e-6, nan_ok=True)
@@ -136,7 +133,7 @@ def test_missing_labels_and_single_classes_are_left_out():
 def test_bad_input_is_refused_in_one_line(tmp_path, capsys):
     few = make_set(tmp_path / "few", lambda kind, patient: 0, patients=3)
     with pytest.raises(DataError, match="5 at least"):
-        tested(few)
+        outcome(few)
     assert main(["confound", "data=hand", f"data.root={few}"]) == 2
     assert "labels" in capsys.readouterr().err
     assert main(["confound", "data=brain", f"data.root={few}", "permutations=9"]) == 2

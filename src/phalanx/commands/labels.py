@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from .args import number_of, split_places, switch
+from .args import number_of, report_path, split_places, switch
 
 SUSPECTS = """\
 phalanx suspects RUN [out=suspects.csv] [quarantine=FILE top=K] [runs=DIR]
@@ -77,8 +77,6 @@ them, a network may learn where an image comes from. The exit code is 1 if a con
 
 def confound(words: Sequence[str]) -> int:
     """``phalanx confound``; returns 1 if one is found."""
-    from .args import report_path
-
     places, pairs = split_places(words)
     if places:
         raise ConfigError(f"{places[0]}: expected key=value, as in data.root={places[0]}; see phalanx confound --help")

@@ -134,7 +134,7 @@ def rank_suspects(
     return sorted(found, key=lambda one: (one.score, one.image))
 
 
-def _joined(names: Sequence[str]) -> str:
+def _joined(names: np.ndarray) -> str:
     return BETWEEN.join(names) or NONE
 
 
