@@ -203,7 +203,9 @@ def test_groups_keep_copies_in_one_fold(spoiled, tmp_path, layout):
     own = {r.name: r.group for r in kept_records(data_of(root, layout), report=False)}
     joined = {r.name: r.group for r in kept_records(data_of(root, layout, data__groups_file=out), report=False)}
     assert {name for name in own if own[name] != joined[name]} == {"P71-701.png", "P72-702.png"}
-    assert main(["check", *line, "data.groups_file=null", f"groups={root / 'train.csv'}"]) == 2
+    (tmp_path / "mine.csv").write_text("mine\n")
+    assert main(["check", *line, f"groups={tmp_path / 'mine.csv'}"]) == 2
+    assert (tmp_path / "mine.csv").read_text() == "mine\n"
 
 
 def test_a_data_set_s_name_is_enough(tmp_path, capsys):
