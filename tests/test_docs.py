@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 GUIDES = [ROOT / "docs" / name for name in ("training.md", "data.md", "ensembling.md")]
 SCRIPTS = {f"{name}.sh": name for name in ("train", "infer", "ensemble", "demo")}
-RECIPE_COMMANDS = ("train", "plan", "check", "eda", "folds", "quarantine", "selection")  # take the keys of a recipe
+RECIPE_COMMANDS = ("train", "plan", "check", "confound", "eda", "folds", "quarantine", "selection")  # keys of a recipe
+DATA_COMMANDS = ("check", "confound", "folds")  # use only the data set of it
 RECIPE_KEYS = {*SegmentConfig.model_fields, *(path.name for path in (ROOT / "configs").iterdir() if path.is_dir())}
 
 

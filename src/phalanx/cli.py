@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from .commands import cam, datasets, scores, submissions, training
+from .commands import cam, datasets, labels, scores, submissions, training
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError, shown
 from .runtime.leftovers import temporary_folder
@@ -30,6 +30,9 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx folds data=NAME out=FILE.csv                               draw the folds of a data set into a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
   phalanx check data=NAME data.root=DIR [quarantine=FILE]            find problems of a data set
+  phalanx confound data=NAME data.root=DIR                           is the class told by the background alone?
+  phalanx suspects RUN [quarantine=FILE top=K]                       labels that may be wrong, the likeliest first
+  phalanx calibrate RUN [out=FILE.json]                              temperature and thresholds of probabilities
   phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
   phalanx selection data.root=DIR key=value ... [out=FILE.csv]       which images are trained on, how often, why
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
@@ -155,6 +158,9 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "folds": (datasets.folds, datasets.FOLDS),
     "eda": (datasets.eda, datasets.EDA),
     "check": (datasets.check, datasets.CHECK),
+    "confound": (labels.confound, labels.CONFOUND),
+    "suspects": (labels.suspects, labels.SUSPECTS),
+    "calibrate": (labels.calibrate, labels.CALIBRATE),
     "quarantine": (datasets.quarantine, datasets.QUARANTINE),
     "selection": (datasets.selection, datasets.SELECTION),
     "plan": (training.plan, training.PLAN),

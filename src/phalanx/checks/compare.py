@@ -1,7 +1,7 @@
 """Findings that need several images: duplicates, leaks from test to train, mixed file types."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def compare(
         pairs: left-right partners as class numbers.
     """
     yield from duplicates(inspections)
-    yield from near_duplicates(inspections)
+    yield from near_duplicates(near_pairs(inspections))
     yield from patients_in_both(inspections)
     yield from copied_annotations(inspections)
     yield from mixed_forms(inspections)
@@ -52,8 +52,19 @@ def duplicates(inspections: Sequence[Inspection]) -> Iterator[Finding]:
             yield Finding(path, "warning", "duplicate", text, "Remove one: it counts twice", spoiled)
 
 
-def near_duplicates(inspections: Sequence[Inspection]) -> Iterator[Finding]:
-    """Yields images of different patients that look alike: recompressed, brightened or cropped copies."""
+def near_duplicates(pairs: Iterable[tuple[Inspection, Inspection, float]]) -> Iterator[Finding]:
+    """Yields the later of two images of :func:`near_pairs`."""
+    for inspection, other, alike in pairs:
+        yield Finding(
+            str(other.record.image), "warning", "near-duplicate",
+            f"looks like {inspection.record.image} (correlation {alike:.3f})",
+            "Inspect both; retain one, or assign both to one patient", other.record.name,
+        )  # fmt: skip
+
+
+def near_pairs(inspections: Sequence[Inspection]) -> Iterator[tuple[Inspection, Inspection, float]]:
+    """Yields images of different patients or splits that look alike, recompressed, brightened or cropped copies, and
+    their correlation; not those with the same pixels."""
     blank = [any(finding.kind == "blank" for finding in one.findings) for one in inspections]
     some = [one for one, empty in zip(inspections, blank, strict=True) if one.thumb is not None and not empty]
     if len(some) < 2:
@@ -69,11 +80,7 @@ def near_duplicates(inspections: Sequence[Inspection]) -> Iterator[Finding]:
                 continue
             alike = _correlation(inspection, other)
             if alike >= MIN_CORRELATION:
-                yield Finding(
-                    str(other.record.image), "warning", "near-duplicate",
-                    f"looks like {inspection.record.image} (correlation {alike:.3f})",
-                    "Inspect both; retain one, or assign both to one patient", other.record.name,
-                )  # fmt: skip
+                yield inspection, other, alike
 
 
 def patients_in_both(inspections: Sequence[Inspection]) -> Iterator[Finding]:

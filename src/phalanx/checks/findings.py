@@ -1,7 +1,8 @@
 """The findings of a check, each with severity and remedy, and the report that lists them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from ..errors import shown
@@ -33,6 +34,8 @@ class Report(NamedTuple):
     images: dict[str, int]  # number checked, by split
     findings: list[Finding]
     quarantined: list[str]  # images in quarantine already, which are not checked
+    # of a set with labels: patient by image, one for all who share an image
+    groups: Mapping[str, str] = MappingProxyType({})
 
     @property
     def counts(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..config import ClassifyData
+from ..data.groups import read_groups
 from ..data.labels import Labels, folders_of, group_of, keys_of, label_row, table_of
 from ..data.layouts import LAYOUTS, test_place
 from ..data.listing import SUFFIXES
@@ -14,7 +15,8 @@ from ..data.records import Record, fault_of_name, listed, root_of
 from ..errors import DataError, shown
 from ..runtime.processes import process_map
 from ..runtime.spelling import nfc
-from .compare import duplicates, mixed_forms, near_duplicates, patients_in_both
+from .compare import duplicates, mixed_forms, near_duplicates, near_pairs, patients_in_both
+from .copies import copies_in_test, joined_patients
 from .files import Items, bad_names, duplicate_names, passed_over, similar_names
 from .findings import Finding, Report, ranked
 from .inspection import Inspection
@@ -36,6 +38,8 @@ def check(data: ClassifyData, *, workers: int = -1, progress: bool = True) -> Re
     """
     root = root_of(data)
     items, findings = (_folders if data.layout == "folders" else _table)(data)
+    groups = read_groups(data.groups_file)
+    items = [(one._replace(group=groups.get(one.name, one.group)), split) for one, split in items]
     findings += passed_over(data)
     if not items and not findings:
         raise DataError(f"{root}: no images in {LAYOUTS[data.layout].images(data)} ({', '.join(SUFFIXES)})")
@@ -57,7 +61,9 @@ def check(data: ClassifyData, *, workers: int = -1, progress: bool = True) -> Re
     labels = {one.record.name: label_row(one.record, data) for one in inspections if one.record.labels is not None}
     findings += contradictions(inspections, labels, data.classes)
     findings += duplicates(inspections)
-    findings += near_duplicates(inspections)
+    pairs = list(near_pairs(inspections))
+    findings += near_duplicates(pairs)
+    findings += copies_in_test(inspections, pairs)
     findings += patients_in_both(inspections)
     findings += mixed_forms(inspections)
     findings += rare_classes(list(labels.values()), data.classes)
@@ -69,7 +75,7 @@ def check(data: ClassifyData, *, workers: int = -1, progress: bool = True) -> Re
     ]
     images = {split: sum(item[1] == split for item in checked) for split in ("train", "test")}
     quarantined = sorted(record.name for record, split in items if split == "train" and record.name in quarantine)
-    return Report(str(root), images, ranked(findings), quarantined)
+    return Report(str(root), images, ranked(findings), quarantined, joined_patients(inspections, pairs))
 
 
 def _inspect(item: tuple[Record, str]) -> Inspection:
@@ -78,7 +84,7 @@ def _inspect(item: tuple[Record, str]) -> Inspection:
 
 def _folders(data: ClassifyData) -> tuple[Items, list[Finding]]:
     """All images of train, with the folders of their classes, and of test; and the findings of the folders."""
-    options, root = folders_of(data), root_of(data)
+    options, root, groups = folders_of(data), root_of(data), read_groups(data.groups_file)
     train = root / options.train
     if not train.is_dir():
         raise DataError(f"{train}: no such folder; expected the layout {train}/<class>/<image>")
@@ -91,7 +97,7 @@ def _folders(data: ClassifyData) -> tuple[Items, list[Finding]]:
             continue
         for record in listed(folder):
             try:
-                group = group_of(record.name, options.group_pattern)
+                group = groups.get(record.name) or group_of(record.name, options.group_pattern)
             except DataError as error:
                 text, _, remedy = str(error).removeprefix(f"{record.name}: ").partition("; ")
                 findings.append(Finding(str(record.image), "error", "no-patient", text, remedy, record.name))

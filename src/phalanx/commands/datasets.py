@@ -168,16 +168,20 @@ def eda(words: Sequence[str]) -> None:
 
 
 CHECK = """\
-phalanx check data=NAME data.root=DIR [json=FILE] [quarantine=FILE]
+phalanx check data=NAME data.root=DIR [json=FILE] [quarantine=FILE] [groups=FILE.csv]
 
 Reads all images and annotations and lists problems: unreadable, blank or duplicate images, test images in train, near
 duplicates of other patients' images, invalid polygons and masks, unknown or missing labels, swapped labels, bones of
 unusual position or size, images or annotations without their counterpart, patients without metadata. Also notes rings,
-implants, collimator edges and bands of noise. The exit code is 1 if there are errors.
+implants, collimator edges and bands of noise. Of images with labels: folders and rows that fit nothing, the same
+pixels with different labels, rare classes, and how many test images are copies of training images. The exit code is 1
+if there are errors.
 
-  data.layout=           competition, coco or masks, with their options as for training
+  data.layout=           competition, coco or masks, folders or table, with their options as for training
   json=check.json        file for the full list of problems
   quarantine=FILE        write the training images with errors to a new file, for data.quarantine=FILE of phalanx train
+  groups=FILE.csv        of images with labels: write the patient of each, one for all patients who share an image,
+                         exactly or nearly; data.groups_file=FILE then keeps copies in one fold
   data.quarantine=FILE   images to skip here as well, so that known problems are not listed again
   data.skip_unlabelled=true   images without annotation are not an error
   workers=N              processes (default: all cores)      progress=false   no progress bar
@@ -193,14 +197,23 @@ def check(words: Sequence[str]) -> int:
     if out is not None and out.exists():
         raise ConfigError(f"{out}: exists and may contain your edits; give another name, or delete it yourself")
 
+    groups = Path(pairs.pop("groups")) if "groups" in pairs else None
+
     from ..config.compose import compose
-    from ..runtime.files import check_report, write_report
+    from ..data.groups import MARK, write_groups
+    from ..runtime.files import check_report, refuse_foreign, write_report
 
     where = Path(pairs.pop("json", "check.json"))
     if out is not None and out.resolve() == where.resolve():
         raise ConfigError(f"{out}: json= and quarantine= name the same file; give each its own")
     check_report(where, "check")
+    if groups is not None:
+        if groups.suffix != ".csv":
+            raise ConfigError(f"groups={groups}: expected a file name that ends in .csv, as in groups=groups.csv")
+        refuse_foreign(groups, MARK)
     config = compose(pairs)
+    if groups is not None and config.task != "classify":
+        raise ConfigError(f"groups={groups}: only for task=classify; this data set has masks")
 
     from ..data.quarantine import write_quarantine
     from ..data.root import resolve_root
@@ -211,6 +224,11 @@ def check(words: Sequence[str]) -> int:
     print(report.to_text(), flush=True)  # first: on a full disk it is all that is left of the work
     write_report(where, "check", report.to_json())
     print(where)
+    if groups is not None:
+        write_groups(groups, report.groups)
+        count = len(set(report.groups.values()))
+        print(f"{groups}: {len(report.groups)} images of {count} patients; keep copies in one fold with "
+              f"data.groups_file={groups}")  # fmt: skip
     bad = report.bad_images()
     if out is not None:
         write_quarantine(out, bad)

@@ -17,6 +17,8 @@ phalanx score FILE.csv [TRUTH] [key=value ...] [json=FILE] [partial=true]
   size=HxW               image size of a CSV without sidecar
   surface=2              also compute surface Dice at this tolerance in pixels, and the 95% Hausdorff distance
   spacing=0.14           mm per pixel, to report these in mm as well
+  postprocess=FILE.json  of a CSV of probabilities: temperature and thresholds of `phalanx calibrate`
+  data.groups_file=FILE.csv   of a CSV of probabilities: patients of the images, as `phalanx check groups=` writes them
   json=FILE              write all numbers
   partial=true           FILE contains only some of the images, as an out-of-fold CSV does; score those
 

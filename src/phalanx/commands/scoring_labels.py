@@ -11,11 +11,12 @@ from ..config.classify_loss import Head
 from ..data.labels import header_of_table, keys_of, labels_of, read_labels, table_of
 from ..errors import ConfigError, DataError
 from ..runs.reader import folds_of
+from ..scoring.calibration_file import Calibration
 from ..scoring.classify import PREVALENCES, ClassifyScore, score_classes
 from ..submission.probabilities import Probabilities
 from .args import number_of
 
-OPTIONS = ("data", "head", "healthy", "prevalence", "threshold")
+OPTIONS = ("data", "head", "healthy", "postprocess", "prevalence", "threshold")
 
 
 def score_labels(file: Path, truth: Path | None, pairs: dict[str, str], *, partial: bool = False) -> ClassifyScore:
@@ -23,7 +24,8 @@ def score_labels(file: Path, truth: Path | None, pairs: dict[str, str], *, parti
 
     Args:
         truth: a CSV of labels, or a folder with one folder per class; None: the labelled images of ``data.root``.
-        pairs: ``data`` and its keys, ``head`` of CSVs without sidecar, ``healthy``, ``prevalence``, ``threshold``.
+        pairs: ``data`` and its keys, ``head`` of CSVs without sidecar, ``healthy``, ``prevalence``, ``threshold``,
+            ``postprocess``, a file of `phalanx calibrate`.
         partial: the labels may have images that the CSV has not.
 
     Raises:
@@ -50,10 +52,17 @@ def score_labels(file: Path, truth: Path | None, pairs: dict[str, str], *, parti
         name, where = (unknown[0], "labels have not") if unknown else (missing[0], "CSV has not")
         more = "" if unknown else "; partial=true scores the images that it has"
         raise DataError(f"{file}: the {where} {name} ({len(unknown) or len(missing)} such image(s)){more}")
+    thresholds, values = _thresholds(pairs, made), made.values
+    if "postprocess" in pairs:
+        if thresholds is not None:
+            raise ConfigError("threshold: postprocess= sets it; leave one of the two out")
+        calibration = Calibration.read(Path(pairs["postprocess"]))
+        values = calibration.apply(str(file), values, made.classes, made.head, made.calibration)
+        thresholds = calibration.limits(made.classes)
     return score_classes(
-        str(file), made.values, np.array([labels[keys[name]] for name in made.images], float), made.classes, made.head,
+        str(file), values, np.array([labels[keys[name]] for name in made.images], float), made.classes, made.head,
         images=made.images, patients=[patients[keys[name]] for name in made.images] if patients else None,
-        thresholds=_thresholds(pairs, made), healthy=pairs.get("healthy"), prevalences=_prevalences(pairs),
+        thresholds=thresholds, healthy=pairs.get("healthy"), prevalences=_prevalences(pairs),
     )  # fmt: skip
 
 
@@ -102,6 +111,8 @@ def _truth(
     values: dict[str, Any] = {"name": "truth", "root": place, "classes": list(classes), "size": 32}
     values["layout"] = layout = "folders" if place.is_dir() else "table"
     section = values.setdefault(layout, {})
+    if "data.groups_file" in pairs:
+        values["groups_file"] = pairs.pop("data.groups_file")
     for key, text in pairs.items():
         group, _, option = key.removeprefix("data.").partition(".")
         if group != layout or not option:

@@ -27,7 +27,8 @@ Predicts with one run or more, each into a CSV of its own. The folds of a run ar
   workers=2              processes that share the images; devices=0,1 assigns them GPUs in turn
   part=1/2               predict only this part, for a call in progress; workers= and devices= start such processes
   threshold=0.5  batch=4 (images or windows at once)  device=auto  precision=auto  runs=runs  progress=true
-  postprocess=FILE.json  thresholds by class and cleaning of masks, from `phalanx tune members=NAME`
+  postprocess=FILE.json  thresholds by class and cleaning of masks, from `phalanx tune members=NAME`; of task=classify a
+                         temperature, from `phalanx calibrate NAME`
 
 Prediction options that are not given are the run's own (predict.* in training). If the command is killed, the same
 command continues after the images that are done; with other members, options or images it starts again. A CSV that
@@ -58,7 +59,8 @@ phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        
   quorum=K               votes that a pixel needs (hard). By default more than half, so a tie is background; 1 is the
                          union, the number of members the intersection
   weights=2,1,1          votes of each member, whole numbers; votes=2,1,1 is the same. (weights=best is a checkpoint)
-  postprocess=FILE.json  weights, thresholds and cleaning of masks from `phalanx tune` of these members (soft)
+  postprocess=FILE.json  weights, thresholds and cleaning of masks from `phalanx tune` of these members (soft); of
+                         task=classify a temperature for every member and thresholds (hard), from `phalanx calibrate`
   allow_misaligned=true  vote although a member is misaligned: shifted, mirrored, or with other class or image names
   out=FILE.csv           default: submissions/<mode>.csv
   size=HxW               image size of CSV members without a sidecar; or images=DIR to read it from the images (hard)

@@ -1,6 +1,7 @@
 """A recipe of the classification task: its data set, network and prediction."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -58,6 +59,8 @@ class ClassifyData(Data):
     folders: Folders | None = None  # null: the defaults, if the layout is folders
     table: Table | None = None  # null: the defaults, if the layout is table
     colour: bool = False  # false: images become grey
+    # CSV image_name,group, as of `phalanx check groups=`: a listed image's group takes the place of its patient
+    groups_file: Path | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "ClassifyData":

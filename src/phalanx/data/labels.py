@@ -18,6 +18,7 @@ from ..runtime.reading import LARGE, decode, fault, numbered_rows, read_bytes
 from ..runtime.spelling import nfc
 from . import records
 from .digests import State, state_of
+from .groups import check_used, read_groups
 from .records import Record
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def folder_records(root: Path, data: ClassifyData, without: Collection[str] = ()
     Raises:
         DataError: a folder is missing, empty or not of a class; a name appears twice, also in two classes' folders.
     """
-    options = folders_of(data)
+    options, groups = folders_of(data), read_groups(data.groups_file)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected the layout {root}/<class>/<image>")
     there = {nfc(path.name): path for path in sorted(root.iterdir()) if path.is_dir() and path.name[:1] != "."}
@@ -87,7 +88,7 @@ def folder_records(root: Path, data: ClassifyData, without: Collection[str] = ()
     if absent:
         raise DataError(f"{root}: has no folder of class {absent[0]!r}; it may be empty, but must exist")
     found = [
-        record._replace(labels=folder, group=group_of(record.name, options.group_pattern))
+        record._replace(labels=folder, group=groups.get(record.name) or group_of(record.name, options.group_pattern))
         for folder in there.values()
         for record in (records.scan(folder, complete=False) if any(folder.iterdir()) else [])
         if record.name not in without
@@ -96,6 +97,7 @@ def folder_records(root: Path, data: ClassifyData, without: Collection[str] = ()
     for one, other in pairwise(found):
         if one.name == other.name:
             raise DataError(f"{other.image}: the name {one.name} is also that of {one.image}; an image has one class")
+    check_used(data.groups_file, groups, [record.name for record in found])
     return records.some(found, f"{root}: no image in the folders of the classes")
 
 
@@ -250,7 +252,7 @@ def table_records(data: ClassifyData, without: Collection[str] = ()) -> list[Rec
     assert data.table is not None
     root = records.root_of(data)
     path, folder = root / data.table.train, root / data.table.images
-    rows = table_of(path, data)
+    rows, groups = table_of(path, data), read_groups(data.groups_file)
     images = records.scan(folder, f"data.table.images={data.table.images} names it", complete=False)
     keys = keys_of(rows, [record.name for record in images])
     lost = sorted(rows.keys() - set(keys.values()) - set(without))
@@ -267,12 +269,13 @@ def table_records(data: ClassifyData, without: Collection[str] = ()) -> list[Rec
         if row is None or all(value != value for value in row.labels):
             lacking.append(record.name)
         else:
-            found.append(Record(record.name, nfc(row.group), record.image, path))
+            found.append(Record(record.name, groups.get(record.name, nfc(row.group)), record.image, path))
     if lacking and not data.skip_unlabelled:
         raise DataError(
             f"{path}: has no label of {brief(lacking[0])} ({len(lacking)} such image(s)). Add what is missing, or "
             "leave such images out with data.skip_unlabelled=true"
         )
+    check_used(data.groups_file, groups, [record.name for record in found])
     return records.some(found, f"{path}: no labelled image")
 
 
@@ -292,7 +295,10 @@ def read_labels(place: Path, data: ClassifyData) -> tuple[dict[str, Labels], dic
     if not place.is_file():
         raise DataError(f"{place}: no such file or folder of labels")
     rows = table_of(place, data if data.table else data.model_copy(update={"table": _table(place)}))
-    return {name: row.labels for name, row in rows.items()}, {name: row.group for name, row in rows.items()}
+    groups = read_groups(data.groups_file)
+    check_used(data.groups_file, groups, rows)
+    patients = {name: groups.get(name, row.group) for name, row in rows.items()}
+    return {name: row.labels for name, row in rows.items()}, patients
 
 
 def _folders() -> Any:

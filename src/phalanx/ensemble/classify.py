@@ -18,6 +18,7 @@ from ..predict.classify import ClassifierRun, open_classifier
 from ..runs.ledger import note_vote
 from ..runtime.provenance import digest
 from ..runtime.sidecar import is_csv, merged_hashes, read_sidecar
+from ..scoring.calibration_file import Calibration
 from ..submission.probabilities import Probabilities, write_probabilities
 from ..submission.table import check_name, check_target
 from ..voting.probabilities import Ballot
@@ -42,6 +43,7 @@ class InferLabels(Strict):
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     runs: Path = Path("runs")
     progress: bool = True
+    postprocess: Path | None = None  # a file of `phalanx calibrate`
 
 
 class VoteLabels(InferLabels):
@@ -73,14 +75,21 @@ def infer_run(name: str, options: InferLabels) -> Path:
     """Predicts with one run into its CSV of probabilities; returns the CSV's path."""
     out = options.out or Path("submissions") / f"{Path(name).name}.csv"
     check_target(out)
+    calibration = Calibration.read(options.postprocess) if options.postprocess else None
     run = _opened(name, options)
+    if calibration is not None:
+        calibration.check(run.name, run.classes, run.head)
     records = find_records(run, options)
-    key = digest([run.key, [[record.name, record.image.stat().st_size] for record in records]])
+    parts = [run.key, [[record.name, record.image.stat().st_size] for record in records]]
+    key = digest(parts if calibration is None else [*parts, calibration.digest])
     if _is_finished(out, key):
         print(f"{out}: finished before; delete it to predict it again", flush=True)
         return out
-    made = _predicted(run, records, options)
-    write_probabilities(out, made.images, made.classes, made.values, run.head, run_hashes=run.hashes, key=key)
+    made = calibrated(_predicted(run, records, options), calibration)
+    write_probabilities(
+        out, made.images, made.classes, made.values, run.head, run_hashes=run.hashes, key=key,
+        calibration=made.calibration,
+    )  # fmt: skip
     return out
 
 
@@ -127,7 +136,8 @@ def vote(options: VoteLabels) -> Path:
         if Path(name).resolve() == out.resolve():
             raise ConfigError(f"out={out}: would replace the member {name}; give another name")
     check_target(out)
-    found = [_member(name, options) for name in options.members]
+    calibration = Calibration.read(options.postprocess) if options.postprocess else None
+    found = [calibrated(_member(name, options), calibration) for name in options.members]
     for note in (note for member in found for note in member.notes):
         print(f"note: {note}", flush=True)
     ballot = Ballot(found, options.votes)
@@ -142,15 +152,31 @@ def vote(options: VoteLabels) -> Path:
         for note in agreement.notes:
             print(f"note: {note}", flush=True)
         report_faults(agreement.misaligned, allow_misaligned=options.allow_misaligned)
-    values = ballot.mean() if options.mode == "soft" else ballot.hard()
+    limits = calibration.limits(ballot.classes) if calibration is not None else None
+    values = ballot.mean() if options.mode == "soft" else ballot.hard(limits)
     how = options.mode + (f" weights={','.join(map(str, options.votes))}" if options.votes else "")
     about = {"how": how, "members": options.members, "agreement": agreement and agreement.to_json()}
     hashes = merged_hashes((member.name, member.run_hashes) for member in found)
     write_probabilities(
-        out, ballot.images, ballot.classes, values, ballot.head, sizes=ballot.sizes, run_hashes=hashes, vote=about
-    )
+        out, ballot.images, ballot.classes, values, ballot.head, sizes=ballot.sizes, run_hashes=hashes, vote=about,
+        calibration=_common(found),
+    )  # fmt: skip
     note_vote(out, options.members, how)
     return out
+
+
+def calibrated(made: Probabilities, calibration: Calibration | None) -> Probabilities:
+    """Probabilities at the temperature of a calibration, unless they are already. Raises as `Calibration.apply`."""
+    if calibration is None:
+        return made
+    values = calibration.apply(made.name, made.values, made.classes, made.head, made.calibration)
+    return replace(made, values=values, calibration=calibration.digest)
+
+
+def _common(members: Sequence[Probabilities]) -> str | None:
+    """What all members were calibrated with; of several, a digest of all, so that no file takes it for its own."""
+    found = {member.calibration for member in members}
+    return found.pop() if len(found) == 1 else digest(sorted(map(str, found)))
 
 
 def _member(name: str, options: VoteLabels) -> Probabilities:

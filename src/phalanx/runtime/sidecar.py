@@ -29,6 +29,7 @@ class Sidecar:
     vote: Mapping[str, Any] | None = None  # of a vote: how, members, and their agreement, as `Agreement.to_json`
     key: str | None = None  # of all that a prediction depends on
     head: str | None = None  # of a table of probabilities: softmax or sigmoid
+    calibration: str | None = None  # digest of what its probabilities were calibrated with
 
     def text(self) -> str:
         """The file's content, as JSON."""
@@ -82,15 +83,17 @@ def _checked(found: dict[str, Any]) -> Sidecar:
     hashes = {as_name(folder): as_name(value) for folder, value in _mapping_of(found, "run_hashes").items()}
     sizes = {image: checked_size(size, image) for image, size in _mapping_of(found, "sizes").items()}
     vote, key, head = found.get("vote"), found.get("key"), found.get("head")
+    calibration = found.get("calibration")
     if vote is not None:
         as_name(as_mapping(vote, "vote").get("how"))
         as_names(vote.get("members"), "the vote's members")
-    if key is not None:
-        as_hash(key)
+    for value in (key, calibration):
+        if value is not None:
+            as_hash(value)
     if head not in (None, "softmax", "sigmoid"):
         raise ValueError(f"has the head {brief(head, 40)}, which is neither softmax nor sigmoid")
     classes = as_names(found.get("classes"), "classes")
-    return Sidecar(as_hash(found.get("sha256")), classes, sizes, hashes, vote, key, head)
+    return Sidecar(as_hash(found.get("sha256")), classes, sizes, hashes, vote, key, head, calibration)
 
 
 def _mapping_of(found: dict[str, Any], key: str) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Probabilities:
         sizes: (height, width) of the images whose size its sidecar records.
         run_hashes: name to hash of the training runs it was made from, if its sidecar records them.
         notes: what the user should know; no errors.
+        calibration: digest of what they were calibrated with, if its sidecar records that.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Probabilities:
     sizes: Mapping[str, Size] = field(default_factory=dict)
     run_hashes: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    calibration: str | None = None
 
     @classmethod
     def read(
@@ -103,7 +105,8 @@ class Probabilities:
         labels = tuple(wanted) if wanted is not None else tuple(columns)
         sizes = {nfc(image): size for image, size in sidecar.sizes.items()} if sidecar is not None else {}
         hashes = sidecar.run_hashes if sidecar is not None else {}
-        return cls(str(path), tuple(names), labels, values, head, sizes, hashes, tuple(notes))
+        by = sidecar.calibration if sidecar is not None else None
+        return cls(str(path), tuple(names), labels, values, head, sizes, hashes, tuple(notes), by)
 
     def reorder(self, classes: Sequence[str]) -> "Probabilities":
         """The same rows with the classes in another order."""
@@ -128,6 +131,7 @@ def write_probabilities(
     run_hashes: Mapping[str, str] | None = None,
     vote: Mapping[str, Any] | None = None,
     key: str | None = None,
+    calibration: str | None = None,
 ) -> str:
     """Writes ``FILE.csv``, sorted by image, and its sidecar ``FILE.json``; a write that fails leaves nothing.
 
@@ -138,6 +142,7 @@ def write_probabilities(
         run_hashes: name to hash of the training runs the probabilities come from.
         vote: what the sidecar records of a vote.
         key: of all that a prediction depends on.
+        calibration: digest of what the probabilities were calibrated with.
 
     Returns:
         sha256 of the CSV.
@@ -180,7 +185,7 @@ def write_probabilities(
             yield (",".join([csv_field(names[i]), *cells]) + "\n").encode()
 
     def about(digest: str) -> Sidecar:
-        return Sidecar(digest, labels, known, dict(run_hashes or {}), vote, key, head)
+        return Sidecar(digest, labels, known, dict(run_hashes or {}), vote, key, head, calibration)
 
     return write_with_sidecar(path, blocks(), about)
 

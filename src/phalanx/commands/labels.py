@@ -1,0 +1,150 @@
+"""Commands about labels: which may be wrong, whether something else gives them away, what probabilities are worth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import ConfigError
+from .args import number_of, report_path, split_places, switch
+
+SUSPECTS = """\
+phalanx suspects RUN [out=suspects.csv] [quarantine=FILE top=K] [runs=DIR]
+
+Ranks the labels of a run of task=classify by how little its out-of-fold probabilities agree with them: candidates for
+label errors, the likeliest first. An image's score is the softmin (temperature .1) of the probabilities of its labels.
+All finished folds are used. Of a ranking, look at as many images as you have time for: it promises no number.
+
+  out=FILE.csv           rank, image_name, patient, fold, given, likeliest and doubted label, score, self-confidence and
+                         normalised margin of all labelled images (default: suspects.csv)
+  top=20                 rows to print, and to write into quarantine=
+  quarantine=FILE        write the top=K images to a new file, for data.quarantine=FILE of phalanx train; needs top=
+  runs=DIR               folder of the runs (default: runs)
+"""
+
+
+def suspects(words: Sequence[str]) -> None:
+    """``phalanx suspects``."""
+    places, pairs = split_places(words)
+    top = _whole(pairs.pop("top"), "top", 1) if "top" in pairs else None
+    out, runs = Path(pairs.pop("out", "suspects.csv")), Path(pairs.pop("runs", "runs"))
+    quarantine = Path(pairs.pop("quarantine")) if "quarantine" in pairs else None
+    _refuse_others(pairs, ["out", "top", "quarantine", "runs"])
+    if len(places) != 1:
+        raise ConfigError(f"expected one RUN, got {' '.join(places) or 'nothing'}; see phalanx suspects --help")
+    if out.suffix != ".csv":
+        raise ConfigError(f"out={out}: expected a file name that ends in .csv, as in out=suspects.csv")
+    if quarantine is not None and top is None:
+        raise ConfigError("quarantine=: needs the number of images to leave out, as in top=20")
+    if quarantine is not None and quarantine.exists():
+        raise ConfigError(f"{quarantine}: exists and may contain your edits; give another name, or delete it yourself")
+
+    from ..data.quarantine import write_quarantine
+    from ..ensemble.classify_oof import read_out_of_fold
+    from ..runtime.files import refuse_foreign, write_text
+    from ..scoring.suspects import HEADER, rank_suspects, suspects_csv, suspects_text
+
+    refuse_foreign(out, ",".join(HEADER))
+    source = read_out_of_fold(places[0], runs)
+    for note in source.notes:
+        print(f"note: {note}")
+    found = rank_suspects(
+        source.probabilities, source.labels, source.classes, source.head, images=source.images,
+        patients=source.patients, folds=source.folds.tolist(),
+    )  # fmt: skip
+    print(suspects_text(found, top or 20), flush=True)
+    write_text(out, suspects_csv(found))
+    print(out)
+    if quarantine is not None:
+        write_quarantine(quarantine, {one.image: one.reason for one in found[:top]})
+        print(f"{quarantine}: {len(found[:top])} image(s); look at them, and train without them with "
+              f"data.quarantine={quarantine}")  # fmt: skip
+
+
+CONFOUND = """\
+phalanx confound data=NAME data.root=DIR [permutations=199] [json=FILE] key=value ...
+
+Tests whether the class of a training image can be told from what is not the object: the grey levels of its background
+and borders, the noise and power spectrum there, size and type of its file. A logistic regression predicts patients
+that it was not fitted on (5 folds); its AUC is compared with those on labels permuted over patients. If it is above
+them, a network may learn where an image comes from. The exit code is 1 if a confound is found (p <= .01).
+
+  permutations=199       of the labels, 99 at least; the smallest p-value is 1 / (permutations + 1)
+  json=FILE              write all numbers
+  seed=0                 of the folds and permutations
+  data.quarantine=FILE data.groups_file=FILE data.folders.group_pattern=...   the data set, as for training
+  workers=N              processes (default: all cores)      progress=false   no progress bar
+"""
+
+
+def confound(words: Sequence[str]) -> int:
+    """``phalanx confound``; returns 1 if one is found."""
+    places, pairs = split_places(words)
+    if places:
+        raise ConfigError(f"{places[0]}: expected key=value, as in data.root={places[0]}; see phalanx confound --help")
+    report = report_path(pairs, "confound")
+    permutations = _whole(pairs.pop("permutations", "199"), "permutations", 99)
+
+    from ..config import ClassifyConfig
+    from ..config.compose import compose
+
+    config = compose(pairs)
+    if not isinstance(config, ClassifyConfig):
+        raise ConfigError(f"task={config.task}: this command needs a data set with labels, as in data=brain")
+
+    from ..checks.confound import find_confound
+    from ..config import ClassifyData
+    from ..data.root import resolve_root
+    from ..runtime.files import write_report
+
+    data = resolve_root(config.data)
+    assert isinstance(data, ClassifyData)
+    found = find_confound(
+        data, seed=config.seed, permutations=permutations, workers=config.workers, progress=config.progress
+    )
+    print(found.to_text(), flush=True)
+    if report is not None:
+        write_report(report, "confound", found.to_json())
+    return int(found.detected)
+
+
+CALIBRATE = """\
+phalanx calibrate RUN [out=submissions/calibration.json] [per_class=true] [runs=DIR]
+
+Fits a temperature, and of sigmoids a threshold per class, to the out-of-fold probabilities of all finished folds of a
+run of task=classify. Each is fitted on all folds but one and measured on that one, and adopted if the interval of its
+improvement over patients is above 0. Prints the expected calibration error before and after, and the table.
+infer, ensemble and score take the file as postprocess=FILE: the temperature divides the logits of probabilities (once:
+a CSV records it), and the thresholds decide in scores and hard votes.
+
+  out=FILE.json          the file to write; the reliability diagram is FILE.png
+  per_class=true         a temperature for each sigmoid
+  runs=DIR               folder of the runs (default: runs)
+"""
+
+
+def calibrate(words: Sequence[str]) -> None:
+    """``phalanx calibrate``."""
+    places, pairs = split_places(words)
+    if len(places) != 1:
+        raise ConfigError(f"expected one RUN, got {' '.join(places) or 'nothing'}; see phalanx calibrate --help")
+    per_class = switch(pairs, "per_class")
+
+    from ..config.words import typed
+    from ..ensemble.calibrate import CalibrateOptions
+    from ..ensemble.calibrate import calibrate as calibrate_run
+
+    options = typed(CalibrateOptions, pairs | {"per_class": str(per_class).lower()})
+    print(calibrate_run(places[0], options).to_text(), options.out, options.picture, sep="\n")
+
+
+def _whole(text: str, key: str, least: int) -> int:
+    value = number_of(text)
+    if value is None or value != int(value) or not least <= value <= 10**6:
+        raise ConfigError(f"{key}={text}: expected a whole number from {least}")
+    return int(value)
+
+
+def _refuse_others(pairs: dict[str, str], known: list[str]) -> None:
+    from ..config import nearest
+
+    for key in pairs:
+        raise ConfigError(f"{key}: no such option{nearest(key, known)}")
