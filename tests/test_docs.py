@@ -150,7 +150,10 @@ def test_every_option_of_classification_is_documented_with_its_default():
     """In its own guide those that segmentation lacks or has with another default; the others are in the others."""
     known, others = dict(options(ClassifyConfig)), dict(options(SegmentConfig))
     own = {key for key, value in known.items() if key not in others or others[key] != value}
-    rows = [(key, bool(mark), text) for key, mark, text in documented([ROOT / "docs" / "classification.md"])]
+    written = documented([ROOT / "docs" / "classification.md"])
+    rows = [
+        (key, bool(mark), text) for key, mark, text in written if key.partition(".")[0] in ClassifyConfig.model_fields
+    ]
     assert {key for key, _, _ in rows} == own
     for key, mark, text in rows:
         check_row(key, mark, text, known[key])
