@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 GUIDES = [ROOT / "docs" / name for name in ("training.md", "data.md", "ensembling.md")]
 SCRIPTS = {f"{name}.sh": name for name in ("train", "infer", "ensemble", "demo")}
-RECIPE_COMMANDS = ("train", "plan", "check", "confound", "eda", "folds", "quarantine", "selection")  # keys of a recipe
+RECIPE_COMMANDS = ("train", "plan", "check", "eda", "folds", "quarantine", "selection")  # take the keys of a recipe
 RECIPE_KEYS = {*SegmentConfig.model_fields, *(path.name for path in (ROOT / "configs").iterdir() if path.is_dir())}
 
 
@@ -151,7 +151,9 @@ def test_every_option_of_classification_is_documented_with_its_default():
     known, others = dict(options(ClassifyConfig)), dict(options(SegmentConfig))
     own = {key for key, value in known.items() if key not in others or others[key] != value}
     written = documented([ROOT / "docs" / "classification.md"])
-    rows = [(key, bool(mark), text) for key, mark, text in written if key.partition(".")[0] in ClassifyConfig.model_fields]
+    rows = [
+        (key, bool(mark), text) for key, mark, text in written if key.partition(".")[0] in ClassifyConfig.model_fields
+    ]
     assert {key for key, _, _ in rows} == own
     for key, mark, text in rows:
         check_row(key, mark, text, known[key])

@@ -159,7 +159,7 @@ def test_quarantine_takes_what_has_errors_out_and_misspelt_names_are_reported(sp
     root, out = spoiled["folders"], tmp_path / "quarantine.txt"
     copy(sorted((root / "test").rglob("*.png"))[0], root / "train/up/P91-902.png")
     line = [f"{k}={v}" for k, v in (words(root, "folders") | GROUPED).items()]
-    line = [word for word in line if word.split("=")[0] in ("data", "task", "data.root", "data.classes", "workers")]
+    line = [word for word in line if word.split("=")[0] in ("data", "data.root", "data.classes", "workers")]
     report = f"json={tmp_path / 'check.json'}"
     assert main(["check", *line, f"quarantine={out}", report, "progress=false"]) == 1
     assert json.loads((tmp_path / "check.json").read_text())["counts"]["error"] == 1
@@ -185,7 +185,7 @@ def test_groups_keep_copies_in_one_fold(spoiled, tmp_path, layout):
             with (root / "train.csv").open("a", newline="") as file:
                 csv.writer(file).writerow([name, patient, 1, 0, 0])
     line = [f"{k}={v}" for k, v in (words(root, layout) | (GROUPED if layout == "folders" else {})).items()]
-    line = [word for word in line if word.startswith(("data", "task", "workers"))]
+    line = [word for word in line if word.startswith(("data", "workers"))]
     line = [word for word in line if not word.startswith("data.size")]
     assert main(["check", *line, f"groups={out}", f"json={tmp_path / 'check.json'}", "progress=false"]) == 1
     groups = read_groups(out)
