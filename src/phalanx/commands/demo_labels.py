@@ -17,6 +17,7 @@ class LabelJob(NamedTuple):
         patients: of train and test; and of a quick demo.
         truth: the labels of the test images, below the data set.
         options: of scores.
+        masks: folder of lesion masks below the data set, for the gallery that shows where a network looks.
     """
 
     runs: tuple[str, ...]
@@ -24,11 +25,12 @@ class LabelJob(NamedTuple):
     quick: tuple[int, int]
     truth: str
     options: tuple[str, ...] = ()
+    masks: str | None = None
 
 
 JOBS = {
     "ultrasound": LabelJob(("demo_ultrasound", "demo_ultrasound_asl"), (110, 40), (8, 6), "answers.csv"),
-    "brain": LabelJob(("demo_brain", "demo_brain_balanced"), (150, 60), (12, 8), "test", ("healthy=healthy",)),
+    "brain": LabelJob(("demo_brain", "demo_brain_balanced"), (150, 60), (12, 8), "test", ("healthy=healthy",), "masks"),
 }
 SHOWN = ("accuracy", "macro_auc", "macro_f1")
 
@@ -72,6 +74,9 @@ def run_labels(job: str, *, quick: bool, call: Callable[[list[str]], int]) -> di
         code = call(words)
         return 0 if words[0] == "check" and code == 1 else code  # 1: it found the faults that are planted
 
+    gallery = home / "cam"
+    masks = [f"masks={data / about.masks}"] if about.masks else []
+    stages["gallery"] = ["cam", about.runs[0], *common, *masks, "count=8", f"out={gallery}"]
     seconds = run_stages(home, stages, run)
     found = {name: json.loads(file.read_text(encoding="utf-8"))["metrics"] for name, file in scored.items()}
     scores = {name: {key: of[key]["value"] for key in SHOWN} for name, of in found.items()}
@@ -85,6 +90,7 @@ def run_labels(job: str, *, quick: bool, call: Callable[[list[str]], int]) -> di
     print("\n".join(_table(scores)))
     print(
         f"on unseen patients; {summary['seconds_main']:.0f} s in all. See next:"
+        f"\n  {gallery}/gallery.png     where the first network looks"
         f"\n  {out}/soft.csv     the submission\n  {home / 'summary.json'}     the numbers"
         f"\n  {home / about.runs[0]}/fold0     the files of a run\n  docs/classification.md     your own images",
         flush=True,
