@@ -67,8 +67,6 @@ def task_of_csv(path: Path) -> str:
     from ..runtime.reading import open_regular
     from ..submission.rows import HEADER
 
-    if not path.is_file():
-        raise ConfigError(f"members: {path}: no such file")
     try:
         with open_regular(path) as file:
             first = file.readline(1 << 16).decode("utf-8-sig", "replace").strip().split(",")
