@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tests.data.dicoms import write
 
-from phalanx.checks import run as module
+from phalanx.checks import pixels as module
 from phalanx.checks.run import check
 from phalanx.config import SegmentData
 from phalanx.data.images import read_grey

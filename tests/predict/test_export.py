@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from phalanx.cli import main
+from phalanx.config import SegmentPredict
 from phalanx.errors import ConfigError, DataError
 from phalanx.masks.rle import decode
 from phalanx.predict import export, exported
@@ -122,7 +123,7 @@ def test_views_and_maps_are_those_of_torch():
             Session(),
             ["a", "b", "c"],
         )
-        fold.predict = export.Predict(tta=tta)
+        fold.predict = SegmentPredict(tta=tta)
         expected = probabilities(Net().predict, torch.from_numpy(picture)[None, None], views_of(tta), [(0, 2)])[0]
         np.testing.assert_allclose(fold._maps_of(picture).dense(), expected.dense(), atol=1e-6)
     logits = np.full((2, 8, 8), -200, np.float32)

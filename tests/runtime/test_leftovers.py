@@ -14,7 +14,7 @@ import pytest
 from phalanx.cli import main
 from phalanx.data.root import resolve_root
 from phalanx.errors import OutputError
-from phalanx.phantom import hand
+from phalanx.phantom import hand, kinds
 from phalanx.phantom.dataset import remove_set
 from phalanx.runtime import leftovers
 from phalanx.runtime.files import Replacement, remove_tree, write_text
@@ -192,7 +192,7 @@ def test_two_that_need_one_set_wait_for_each_other(tmp_path, monkeypatch, capsys
             raise Held(out)
         out.mkdir(parents=True)
 
-    monkeypatch.setattr(hand, "make_hands", make)
+    monkeypatch.setitem(kinds.KINDS, "hand", kinds.KINDS["hand"]._replace(make=make))
     assert resolve_root(data).root == made[0]
     assert len(made) == 2
     assert capsys.readouterr().out.count("another process is making it; waiting") == 1

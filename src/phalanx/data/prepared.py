@@ -22,8 +22,8 @@ OPTIONS = ("classes", "size", "layout", "coco", "masks", "blackout", "background
 # modules that make a prepared sample: an edit of any other does not invalidate what is cached on disk
 CODE = (
     "data/coco", "data/coco_file", "data/coco_rle", "data/dicom", "data/dicom_pixels", "data/digests", "data/grey",
-    "data/headers", "data/images", "data/labels", "data/layouts", "data/masks", "data/polygons", "data/prepared",
-    "data/preprocess", "data/tiff", "data/tiff_pixels", "masks/planes",
+    "data/groups", "data/headers", "data/images", "data/labels", "data/layouts", "data/masks", "data/polygons",
+    "data/prepared", "data/preprocess", "data/tiff", "data/tiff_pixels", "masks/planes",
 )  # fmt: skip
 
 
