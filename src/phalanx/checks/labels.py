@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -11,10 +12,11 @@ from ..data.labels import Labels, folders_of, group_of, keys_of, label_row, tabl
 from ..data.layouts import LAYOUTS, test_place
 from ..data.listing import SUFFIXES
 from ..data.quarantine import read_quarantine, unmatched
-from ..data.records import Record, fault_of_name, listed, root_of
+from ..data.records import Record, fault_of_name, listed, root_of, stem_of
 from ..errors import DataError, shown
 from ..runtime.processes import process_map
-from ..runtime.spelling import nfc
+from ..runtime.spelling import nfc, on_disk
+from .annotation import REDRAW
 from .compare import duplicates, mixed_forms, near_duplicates, near_pairs, patients_in_both
 from .copies import copies_in_test, joined_patients
 from .files import Items, bad_names, duplicate_names, passed_over, similar_names
@@ -37,7 +39,7 @@ def check(data: ClassifyData, *, workers: int = -1, progress: bool = True) -> Re
         DataError: no image was found and no finding explains it, or a file or folder that lists them is missing.
     """
     root = root_of(data)
-    items, findings = (_folders if data.layout == "folders" else _table)(data)
+    items, findings = ITEMS[data.layout](data)
     groups = read_groups(data.groups_file)
     items = [(one._replace(group=groups.get(one.name, one.group)), split) for one, split in items]
     findings += passed_over(data)
@@ -148,6 +150,31 @@ def _table(data: ClassifyData) -> tuple[Items, list[Finding]]:
         findings.append(Finding(str(path), "error", "no-image", text, "Restore the image, or delete the row"))
     items += [(record._replace(group=record.name), "test") for record in _tested(data)]
     return items, findings
+
+
+def _presence(data: ClassifyData) -> tuple[Items, list[Finding]]:
+    """All images of train with their annotation files, and of test; images without a file, and faults in files."""
+    root, groups = root_of(data), read_groups(data.groups_file)
+    items: Items = []
+    findings: list[Finding] = []
+    for record in listed(root / "train" / "DCM"):
+        path = on_disk(root / "train" / "outputs_json", Path(record.group) / f"{stem_of(record.image.name)}.json")
+        labelled = record._replace(group=groups.get(record.name, record.group), labels=path)
+        try:
+            label_row(labelled, data)
+        except DataError as error:
+            lacking = not path.exists()
+            severity = "note" if lacking and data.skip_unlabelled else "error"
+            kind = "unannotated" if lacking else "bad-annotation"
+            text, remedy = str(error).removeprefix(f"{path}: "), LABEL if lacking else REDRAW
+            findings.append(Finding(str(path), severity, kind, text, remedy, record.name))  # type: ignore[arg-type]
+            labelled = labelled._replace(labels=None)
+        items.append((labelled, "train"))
+    items += [(record, "test") for record in _tested(data)]
+    return items, findings
+
+
+ITEMS = {"folders": _folders, "table": _table, "presence": _presence}
 
 
 def contradictions(

@@ -9,6 +9,7 @@ import numpy as np
 from ..config import ClassifyConfig, ClassifyData, Table, nearest, validate_as
 from ..config.classify_loss import Head
 from ..data.labels import header_of_table, keys_of, labels_of, read_labels, table_of
+from ..data.presence import has_annotations
 from ..errors import ConfigError, DataError
 from ..runs.reader import folds_of
 from ..scoring.calibration_file import Calibration
@@ -109,8 +110,8 @@ def _truth(
         by_name = dict(zip((record.name for record in records), found.tolist(), strict=True))
         return by_name, {record.name: record.group for record in records}
     values: dict[str, Any] = {"name": "truth", "root": place, "classes": list(classes), "size": 32}
-    values["layout"] = layout = "folders" if place.is_dir() else "table"
-    section = values.setdefault(layout, {})
+    values["layout"] = layout = _layout_of(place)
+    section = values.setdefault(layout, {}) if layout != "presence" else {}
     if "data.groups_file" in pairs:
         values["groups_file"] = pairs.pop("data.groups_file")
     for key, text in pairs.items():
@@ -123,6 +124,12 @@ def _truth(
     labels, patients = read_labels(place, validate_as(ClassifyData, values))
     grouped = len(set(patients.values())) < len(patients)
     return dict(labels), patients if grouped else None
+
+
+def _layout_of(place: Path) -> str:
+    if not place.is_dir():
+        return "table"
+    return "presence" if has_annotations(place) else "folders"
 
 
 def _thresholds(pairs: dict[str, str], made: Probabilities) -> np.ndarray | None:

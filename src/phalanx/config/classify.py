@@ -37,8 +37,15 @@ class Table(Strict):
     test: str | None = "test/images"  # images to predict
     image: str = "image_name"  # column of the image's name
     group: str | None = "patient"  # column of the patient; null: each image is its own patient
+    rows: str | None = None  # COLUMN=VALUE: only rows with this value are read, as in split=train; null: all
     # column of the class names, several with | between; null: one column per class of 0, 1 or, if not labelled, nothing
     label: str | None = None
+
+    @model_validator(mode="after")
+    def _condition(self) -> "Table":
+        if self.rows is not None and not all(self.rows.partition("=")[::2]):
+            raise ValueError(f"rows: {self.rows!r} is not COLUMN=VALUE, as in split=train")
+        return self
 
 
 def _check_pattern(pattern: str | None) -> None:
@@ -55,7 +62,7 @@ def _check_pattern(pattern: str | None) -> None:
 class ClassifyData(Data):
     """Images with labels."""
 
-    layout: Literal["folders", "table"]
+    layout: Literal["folders", "table", "presence"]  # presence: a class is there if a polygon of it is
     folders: Folders | None = None  # null: the defaults, if the layout is folders
     table: Table | None = None  # null: the defaults, if the layout is table
     colour: bool = False  # false: images become grey

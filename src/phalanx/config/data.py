@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from ..runtime.spelling import nfc
-from .base import Seed, Side, Strict
+from .base import Seed, Side, Strict, nearest
 
 Name = Annotated[str, AfterValidator(nfc)]  # in the form that labels are compared in
 
@@ -29,6 +29,7 @@ class Data(Strict):
     root: Path | None = None  # the data set's folder; null: the phantom below, generated once in data/
     phantom: Phantom | None = None
     classes: list[Name] = Field(min_length=1, max_length=1024)
+    pairs: Annotated[list[tuple[Name, Name]], Field(max_length=512)] = []  # left-right partners, swapped by a flip
     size: Side  # input size: long side of the image in pixels
     folds_file: Path | None = None  # null: folds grouped by patient, drawn from the seed
     cache: Literal["ram", "disk", "none"] = "ram"  # where images and masks at the input size are cached
@@ -44,4 +45,16 @@ class Data(Strict):
     def _distinct(self) -> "Data":
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes: a name appears twice")
+        paired = [name for pair in self.pairs for name in pair]
+        for name in paired:
+            if name not in self.classes:
+                raise ValueError(f"pairs: {name!r} is not a class{nearest(name, self.classes)}")
+            if paired.count(name) > 1:
+                raise ValueError(f"pairs: {name!r} appears twice; a class has at most one partner")
         return self
+
+    @property
+    def pair_indices(self) -> list[tuple[int, int]]:
+        """Indices of the classes that a flip swaps."""
+        index = {name: i for i, name in enumerate(self.classes)}
+        return [(index[a], index[b]) for a, b in self.pairs]

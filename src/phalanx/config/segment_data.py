@@ -105,7 +105,6 @@ class Masks(Strict):
 class SegmentData(Data):
     """Images with masks or polygons of overlapping classes."""
 
-    pairs: Annotated[list[tuple[Name, Name]], Field(max_length=512)] = []  # left-right partners, swapped by a flip
     drop: Drop | None = None  # by a rule, only in training; held-out images stay
     oversample: Oversample | None = None  # only in training; held-out images are always used once
     layout: Literal["competition", "coco", "masks"] = "competition"
@@ -114,21 +113,8 @@ class SegmentData(Data):
     crop: Side | None = None  # train on square crops of this side
     crop_foreground: Fraction = 0.5  # fraction of crops around a pixel of some class; the others are anywhere
 
-    @property
-    def pair_indices(self) -> list[tuple[int, int]]:
-        """Indices of the classes that a flip swaps."""
-        index = {name: i for i, name in enumerate(self.classes)}
-        return [(index[a], index[b]) for a, b in self.pairs]
-
     @model_validator(mode="after")
     def _consistent(self) -> "SegmentData":
-        for name in [name for pair in self.pairs for name in pair]:
-            if name not in self.classes:
-                raise ValueError(f"pairs: {name!r} is not a class{nearest(name, self.classes)}")
-        paired = [name for pair in self.pairs for name in pair]
-        for name in paired:
-            if paired.count(name) > 1:
-                raise ValueError(f"pairs: {name!r} appears twice; a class has at most one partner")
         if self.root is None and (self.phantom is None or self.layout != "competition"):
             raise ValueError("root: name the data set's folder, as in data.root=/path/to/dataset")
         if self.crop is not None and self.crop > self.size:

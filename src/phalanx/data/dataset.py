@@ -18,6 +18,7 @@ from ..augment.warp import resample, warp_drawn
 from ..config import Augment, ClassifyData, SegmentData
 from ..errors import DataError
 from .cache import SampleCache
+from .classes import mirrored
 from .prepared import Prepared, channels_first
 from .records import Record
 from .worker import PIXELS, READ, SENT, WARP, WorkerProgress, failure, free_memory, worker_errors
@@ -187,7 +188,7 @@ class TrainingSet(ImageSet):
 
 
 class LabelledSet(ImageSet):
-    """Images with labels, of which only the images are warped.
+    """Images with labels, of which only the images are warped; a flip swaps the labels of ``data.pairs``.
 
     Args:
         labels: float32[N, C], NaN where not labelled.
@@ -198,21 +199,23 @@ class LabelledSet(ImageSet):
     ):
         super().__init__(records, augment=augment, channels=3 if data.colour else 1, **common)
         self.labels = torch.from_numpy(labels)
+        self.mirrored = mirrored(len(data.classes), data.pair_indices)
 
     def sample(
         self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None]
-    ) -> tuple[Tensor, int]:
+    ) -> tuple[Tensor, int, bool]:
         image, _, grid = prepared
         note(WARP)
         drawn = draw(rng, self.augment, grid.content, image.shape[0], NO_PLANES)
         image = self.pixels(resample(drawn, [(image, cv2.INTER_LINEAR)])[0], rng)
         note(SENT)
-        return torch.from_numpy(channels_first(image)), index
+        return torch.from_numpy(channels_first(image)), index, drawn.flipped
 
-    def collate(self, samples: "list[tuple[Tensor, int] | DataError]") -> "LabelledBatch | DataError":
-        def batch(images: Sequence[Tensor], index: Sequence[int]) -> LabelledBatch:
-            rows = torch.tensor(index)
-            return LabelledBatch(torch.stack(list(images)), self.labels[rows], rows)
+    def collate(self, samples: "list[tuple[Tensor, int, bool] | DataError]") -> "LabelledBatch | DataError":
+        def batch(images: Sequence[Tensor], index: Sequence[int], flipped: Sequence[bool]) -> LabelledBatch:
+            rows, labels = torch.tensor(index), self.labels[list(index)]
+            labels = torch.where(torch.tensor(flipped)[:, None], labels[:, self.mirrored], labels)
+            return LabelledBatch(torch.stack(list(images)), labels, rows)
 
         return stacked(samples, batch)
 

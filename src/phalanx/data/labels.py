@@ -19,6 +19,7 @@ from ..runtime.spelling import nfc
 from . import records
 from .digests import State, state_of
 from .groups import check_used, read_groups
+from .presence import presence_row, presence_truth
 from .records import Record
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def label_row(record: Record, data: ClassifyData) -> Labels:
         raise DataError(f"{record.image}: has no label")
     if data.layout == "folders":
         return _one_hot([nfc(record.labels.name)], data.classes)
+    if data.layout == "presence":
+        return presence_row(record.labels, data)
     rows = table_of(record.labels, data)
     return rows[keys_of(rows, [record.name])[record.name]].labels
 
@@ -146,22 +149,27 @@ def table_of(path: Path, data: ClassifyData) -> Mapping[str, Row]:
     """
     assert data.table is not None  # the configuration fills in the defaults
     options = data.table
-    return _read_table(path, state_of(path), tuple(data.classes), options.image, options.group, options.label)
+    columns = options.image, options.group, options.label
+    return _read_table(path, state_of(path), tuple(data.classes), *columns, options.rows)
 
 
 @lru_cache(maxsize=16)
 def _read_table(
-    path: Path, state: State, classes: tuple[str, ...], image: str, group: str | None, label: str | None
-) -> Mapping[str, Row]:
+    path: Path, state: State, classes: tuple[str, ...], image: str, group: str | None, label: str | None,
+    rows: str | None,
+) -> Mapping[str, Row]:  # fmt: skip
     lines = _lines_of(path)
     header = [cell.strip() for cell in lines[0][1]]
     wanted = [image, *([group] if group else []), *([label] if label else classes)]
-    places = {name: _column(path, header, name) for name in wanted}
+    column, _, value = (rows or "").partition("=")
+    places = {name: _column(path, header, name) for name in [*wanted, *([column] if rows else [])]}
     found: dict[str, Row] = {}
     for line, cells in lines[1:]:
         where = f"{path}: line {line}"
         if len(cells) != len(header):
             raise DataError(f"{where}: has {len(cells)} fields, its header has {len(header)}")
+        if rows and cells[places[column]].strip() != value:
+            continue
         name = cells[places[image]].strip()
         if not name:
             raise DataError(f"{where}: the column {image} is empty")
@@ -175,6 +183,8 @@ def _read_table(
         else:
             labels = tuple(_truth(where, name, cells[places[name]]) for name in classes)
         found[name] = Row((patient, labels))
+    if rows and not found:
+        raise DataError(f"{path}: data.table.rows={rows}: the column {column} has no {value!r} in any row")
     return found
 
 
@@ -283,11 +293,13 @@ def table_records(data: ClassifyData, without: Collection[str] = ()) -> list[Rec
 
 
 def read_labels(place: Path, data: ClassifyData) -> tuple[dict[str, Labels], dict[str, str]]:
-    """Labels and patients by image name of a CSV, or of a folder with one folder per class.
+    """Labels and patients by image name of a CSV, or of a folder: one folder per class, or annotations by patient.
 
     Raises:
         DataError: neither, or one that cannot be used.
     """
+    if place.is_dir() and data.layout == "presence":
+        return presence_truth(place, data)
     if place.is_dir():
         kind = data.model_copy(update={"layout": "folders", "folders": data.folders or _folders()})
         found = folder_records(place, kind)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..config import Data
 from ..errors import DataError
-from . import coco, labels, masks, records
+from . import coco, labels, masks, presence, records
 from .images import Grid
 from .listing import list_files, list_images
 from .polygons import rasterise, read_annotations
@@ -123,6 +123,17 @@ LAYOUTS: dict[str, Layout] = {
         planes=labels.empty_planes,
         check=labels.label_row,
         images=lambda data: records.root_of(data) / data.table.images,
+    ),
+    "presence": Layout(
+        train=presence.presence_records,
+        names=lambda data: {record.name for record in records.listed(records.root_of(data) / "train" / "DCM")},
+        test_name=lambda data: "test/DCM",
+        test=lambda folder, data: records.scan(folder),
+        ground_truth=_no_masks,
+        expected="<patient>/<image>.json",
+        planes=presence.presence_planes,
+        check=labels.label_row,
+        images=lambda data: records.root_of(data) / "train" / "DCM",
     ),
 }
 

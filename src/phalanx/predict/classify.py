@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..config import ClassifyConfig
+from ..data.classes import mirrored
 from ..data.prepared import channels_first, prepare_image
 from ..data.records import Record
 from ..errors import ConfigError, DataError
@@ -54,6 +55,7 @@ class ClassifierRun:
                     "be averaged"
                 )
         self.config, self.classes, self.head = config, list(config.data.classes), config.model.head
+        self.mirrored = mirrored(len(self.classes), config.data.pair_indices)
         self.tta = list(config.predict.tta if tta is None else tta)
         self.hashes = {str(fold.folder): fold.weights for fold in self.folds}
         self.key = digest([sorted(self.hashes.values()), self.tta, _seen(config)])
@@ -83,13 +85,14 @@ class ClassifierRun:
             for fold in self.folds:
                 with self.device.autocast():
                     logits = fold.network.predict(seen)
-                total = total + probabilities_of(logits, self.head).double()
+                found = probabilities_of(logits, self.head).double()
+                total = total + (found[:, self.mirrored] if view.mirrored else found)
         return (total / (len(views) * len(self.folds))).cpu().numpy()
 
 
 def _seen(config: ClassifyConfig) -> dict[str, Any]:
     """The options of data that change what a network sees, and its classes."""
-    return config.data.model_dump(mode="json", include={"classes", "size", "blackout", "background", "colour"})
+    return config.data.model_dump(mode="json", include={"classes", "pairs", "size", "blackout", "background", "colour"})
 
 
 def open_fold(folder: Path, weights: str, device: Device) -> ClassifierFold:

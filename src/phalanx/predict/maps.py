@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..data.classes import mirrored
 from ..data.images import Grid
 from ..masks.rle import mask_runs
 from ..masks.stack import Stack
@@ -282,15 +283,3 @@ def reordered(maps: ProbabilityMaps, pairs: Sequence[tuple[int, int]]) -> Probab
     """Probability maps with the classes of each pair swapped."""
     order = mirrored(len(maps.boxes), pairs)
     return ProbabilityMaps(maps.side, [maps.boxes[c] for c in order], [maps.values[c] for c in order])
-
-
-def mirrored(classes: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
-    """The class order after a mirror.
-
-    >>> mirrored(4, [(0, 2)])
-    [2, 1, 0, 3]
-    """
-    order = list(range(classes))
-    for a, b in pairs:
-        order[a], order[b] = b, a
-    return order
