@@ -30,6 +30,12 @@ def test_of_sigmoids_the_least_decided_labelled_class_counts():
     assert loss("bce", "sigmoid", 0.7).confident(p.logit(), labels).tolist() == [True, False, True, False]
 
 
+def test_what_is_not_finite_is_not_hidden():
+    logits = torch.tensor([[NAN, 0, 0]])
+    assert loss("ce", "softmax", 0.6).confident(logits, torch.eye(1, 3)).all()
+    assert loss("bce", "sigmoid", 0.6).confident(logits, torch.eye(1, 3)).all()
+
+
 def test_it_has_no_gradient_of_its_own():
     logits = torch.randn(4, 3, requires_grad=True)
     assert not loss("ce", "softmax", 0.6).confident(logits, torch.eye(4, 3)).requires_grad
