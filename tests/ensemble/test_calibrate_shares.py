@@ -11,7 +11,6 @@ from tests.oof_runs import make_run
 
 from phalanx.cli import main
 from phalanx.runs.reader import FORMAT
-from phalanx.runtime.files import write_json
 from phalanx.submission.probabilities import Probabilities, write_probabilities
 from phalanx.tasks.classify import labels_csv
 
@@ -31,6 +30,7 @@ def run(tmp_path_factory):
     for fold in (0, 1):
         folder = place / f"fold{fold}"
         recipe = yaml.safe_load((folder / "config.yaml").read_text())
+        recipe.pop("format")
         recipe["data"] |= {"classes": NAMES, "layout": "table", "folders": None, "targets": "shares",
                            "negative": "none", "table": {}}  # fmt: skip
         (folder / "config.yaml").write_text(f"format: {FORMAT}\n{yaml.safe_dump(recipe)}")
@@ -40,7 +40,6 @@ def run(tmp_path_factory):
         for name in ("oof.csv", "oof.json"):
             (folder / name).unlink()
         write_probabilities(folder / "oof.csv", [names[k] for k in mine], NAMES, p[mine], "softmax", run_hashes={})
-        write_json(folder / "oof_score.json", {"per_image": {}})
     return place, p, labels
 
 
