@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, get_worker_info
 from ..augment.device import WarpMaps, warp_batch
 from ..augment.draw import Crop, Draw, draw
 from ..augment.pixels import PixelTransforms
-from ..augment.warp import resample, warp_drawn
+from ..augment.warp import resample, swap_classes, warp_drawn
 from ..config import Augment, ClassifyData, SegmentData
 from ..errors import DataError
 from .cache import SampleCache
@@ -62,11 +62,15 @@ class Unwarped(NamedTuple):
 
 
 class LabelledBatch(NamedTuple):
-    """``images`` uint8[B, 1 or 3, S, S]; ``labels`` float32[B, C], NaN where not labelled; ``rows`` int64[B]."""
+    """``images`` uint8[B, 1 or 3, S, S]; ``labels`` float32[B, C], NaN where not labelled; ``rows`` int64[B].
+
+    ``regions``: bit-planes uint8[B, P, S, S] warped as the images, or an empty tuple if they are not used.
+    """
 
     images: Tensor
     labels: Tensor
     rows: Tensor
+    regions: Tensor | tuple[()] = ()
 
     def to(self, device: torch.device) -> "LabelledBatch":
         """The batch on a device, but for ``rows``."""
@@ -92,6 +96,7 @@ def _split(batch: Any, most: int) -> Iterator[Any]:
 
 
 Sample = tuple[Tensor, Tensor, int] | tuple[Tensor, Tensor, int, Draw]
+Labelled = tuple[Tensor, int, bool] | tuple[Tensor, int, bool, Tensor]  # image, row, flipped, planes of regions
 NO_PLANES = np.zeros((1, 1, 1), np.uint8)
 Key = tuple[int, ...]  # epoch, index and, for repetitions of an image within an epoch, their number
 
@@ -188,34 +193,49 @@ class TrainingSet(ImageSet):
 
 
 class LabelledSet(ImageSet):
-    """Images with labels, of which only the images are warped; a flip swaps the labels of ``data.pairs``.
+    """Images with labels, of which only the images are warped, and their regions if they are asked for. A flip swaps
+    the labels and regions of ``data.pairs``.
 
     Args:
         labels: float32[N, C], NaN where not labelled.
+        regions: whether batches have the bit-planes of data/regions.py.
     """
 
     def __init__(
-        self, records: Sequence[Record], *, labels: np.ndarray, data: ClassifyData, augment: Augment, **common: Any
+        self,
+        records: Sequence[Record],
+        *,
+        labels: np.ndarray,
+        data: ClassifyData,
+        augment: Augment,
+        regions: bool = False,
+        **common: Any,
     ):
         super().__init__(records, augment=augment, channels=3 if data.colour else 1, **common)
-        self.labels = torch.from_numpy(labels)
-        self.mirrored = mirrored(len(data.classes), data.pair_indices)
+        self.labels, self.regions = torch.from_numpy(labels), regions
+        self.pairs, self.mirrored = data.pair_indices, mirrored(len(data.classes), data.pair_indices)
 
     def sample(
         self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None]
-    ) -> tuple[Tensor, int, bool]:
-        image, _, grid = prepared
+    ) -> "Labelled":
+        image, runs, grid = prepared
         note(WARP)
         drawn = draw(rng, self.augment, grid.content, image.shape[0], NO_PLANES)
-        image = self.pixels(resample(drawn, [(image, cv2.INTER_LINEAR)])[0], rng)
+        sources = [(image, cv2.INTER_LINEAR), *([(runs.planes(), cv2.INTER_NEAREST)] if self.regions else [])]
+        image, *planes = resample(drawn, sources)
+        if drawn.flipped and self.pairs:
+            planes = [swap_classes(one, self.pairs) for one in planes]
+        image = self.pixels(image, rng)
         note(SENT)
-        return torch.from_numpy(channels_first(image)), index, drawn.flipped
+        parts = (torch.from_numpy(np.ascontiguousarray(one.transpose(2, 0, 1))) for one in planes)
+        return (torch.from_numpy(channels_first(image)), index, drawn.flipped, *parts)
 
-    def collate(self, samples: "list[tuple[Tensor, int, bool] | DataError]") -> "LabelledBatch | DataError":
-        def batch(images: Sequence[Tensor], index: Sequence[int], flipped: Sequence[bool]) -> LabelledBatch:
+    def collate(self, samples: "list[Labelled | DataError]") -> "LabelledBatch | DataError":
+        def batch(images: Any, index: Any, flipped: Any, *planes: Sequence[Tensor]) -> LabelledBatch:
             rows, labels = torch.tensor(index), self.labels[list(index)]
             labels = torch.where(torch.tensor(flipped)[:, None], labels[:, self.mirrored], labels)
-            return LabelledBatch(torch.stack(list(images)), labels, rows)
+            regions = torch.stack(list(planes[0])) if planes else ()
+            return LabelledBatch(torch.stack(list(images)), labels, rows, regions)
 
         return stacked(samples, batch)
 

@@ -40,10 +40,13 @@ def presence_row(path: Path, data: ClassifyData) -> tuple[float, ...]:
 
 
 def presence_planes(record: Record, data: ClassifyData, grid: Grid) -> np.ndarray:
-    """The outlines of a record as bit-planes uint8[side, side, P], for losses that look at places."""
+    """The outlines of a record as bit-planes uint8[side, side, P], a bit per class and one that is set everywhere: they
+    are the regions of data/regions.py, and every image has them."""
     assert record.labels is not None
-    polygons = read_annotations(record.labels, data.classes)
-    return rasterise(polygons, (grid.side, grid.side), len(data.classes), grid.scale)
+    count = len(data.classes)
+    planes = rasterise(read_annotations(record.labels, data.classes), (grid.side, grid.side), count + 1, grid.scale)
+    planes[:, :, count // 8] |= np.uint8(1 << (count % 8))
+    return planes
 
 
 def presence_truth(place: Path, data: ClassifyData) -> tuple[dict[str, tuple[float, ...]], dict[str, str]]:
