@@ -27,7 +27,10 @@ def make_presence(root, test=True):
     """Images of the competition's layout, of a patient each, with a square outline of every class that is shown."""
     for split, labels in (("train", "outputs_json"), ("test", "answers_json"))[: 1 + test]:
         for i, shown in enumerate(SHOWN * 2):
-            write(root / split / "DCM" / f"P{i:02d}" / f"{split}{i:02d}.png", picture(shown, i if split == "train" else i + 100))
+            write(
+                root / split / "DCM" / f"P{i:02d}" / f"{split}{i:02d}.png",
+                picture(shown, i if split == "train" else i + 100),
+            )
             outlines = [
                 {"label": name, "points": [[4 * k, 4], [4 * k + 8, 4], [4 * k + 8, 12], [4 * k, 12]]}
                 for k, name in enumerate(CLASSES)

@@ -123,11 +123,25 @@ class ClassifyData(Data):
         return [name for name in self.classes if name != self.negative]
 
 
+SHARPNESS = 5.0
+
+
 class ClassifyModel(Model):
     encoder: str  # a network of timm
     norm: Literal["group", "batch", "instance", "layer"] = "batch"  # batches are large enough for the network's own
     head: Head  # softmax: classes exclude each other; sigmoid: any number of them
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # before the head
+    # mean: the network's own pooling of features, then the head; lse: the head at each place, then log-sum-exp
+    pool: Literal["mean", "lse"] = "mean"
+    sharpness: Annotated[float, Field(gt=0, le=100)] | None = None  # of lse: 0 is the mean, large the maximum; null: 5
+
+    @model_validator(mode="after")
+    def _pooled(self) -> "ClassifyModel":
+        if self.pool == "lse":
+            self.sharpness = SHARPNESS if self.sharpness is None else self.sharpness
+        elif self.sharpness is not None:
+            raise ValueError("sharpness: only pool=lse uses it")
+        return self
 
 
 class ClassifyPredict(Predict):
@@ -183,8 +197,14 @@ class ClassifyConfig(Config):
             raise ValueError("data.table.regions: only loss.marker uses them; give it, or leave them out")
 
     @property
+    def marks_cells(self) -> bool:
+        """Whether the heat map of the marker loss is that of the head's logits at each place, one per class."""
+        marked = self.loss.marker is not None and self.loss.marker.kind == "heatmap"
+        return marked and self.model.pool == "lse" and self.data.region_count == len(self.data.classes)
+
+    @property
     def marker_maps(self) -> int:
         """Channels of the auxiliary heat map of ``loss.marker.kind=heatmap``; 0 if there is none."""
-        if self.loss.marker is None or self.loss.marker.kind != "heatmap":
+        if self.loss.marker is None or self.loss.marker.kind != "heatmap" or self.marks_cells:
             return 0
         return self.data.region_count

@@ -1,6 +1,7 @@
 """The network of a classification: an encoder of timm, pooled features, and a linear head."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,18 @@ class Classifier(nn.Module):
         encoder: images float[B, channels, S, S] to features float[B, F].
         features: F.
         dropout: rate before the head.
+        sharpness: of log-sum-exp pooling; None: the encoder's own.
 
     Attributes:
         marker: a 1 x 1 convolution on the features before pooling that training may add; predictions leave it out.
         layout: of these features, once :meth:`locate` was called.
     """
 
-    def __init__(self, encoder: nn.Module, *, features: int, classes: int, dropout: float):
+    def __init__(
+        self, encoder: nn.Module, *, features: int, classes: int, dropout: float, sharpness: float | None = None
+    ):
         super().__init__()
+        self.sharpness = sharpness
         self.encoder, self.dropout, self.head = encoder, nn.Dropout(dropout), nn.Linear(features, classes)
         self.marker: nn.Conv2d | None = None
         self.layout: FeatureMap | None = None
@@ -62,7 +67,19 @@ class Classifier(nn.Module):
         features = encoder.forward_features(images)
         maps = self.layout.as_map(features)
         maps = maps.clone() if self.marker is None else self.marker(maps)  # what follows may work in place
-        return self.head(self.dropout(encoder.forward_head(features))), maps
+        return self.of_features(features), maps
+
+    def of_features(self, features: Tensor) -> Tensor:
+        """Logits float[B, C] of what ``encoder.forward_features`` returns."""
+        encoder: Any = self.encoder
+        if self.sharpness is None:
+            return self.head(self.dropout(encoder.forward_head(features)))
+        assert self.layout is not None  # located when it was built
+        return log_mean_exp(self.cells(self.dropout(self.layout.as_map(features))), self.sharpness)
+
+    def cells(self, maps: Tensor) -> Tensor:
+        """Logits float[B, C, n, n] of the head at each place of feature maps float[B, F, n, n]."""
+        return torch.einsum("bfhw,cf->bchw", maps, self.head.weight) + self.head.bias[:, None, None]
 
     def forward(self, images: Tensor, maps: bool = False) -> Any:
         """Logits float[B, C] of images uint8[B, channels, S, S], or of the same as :meth:`standardised` returns it;
@@ -70,6 +87,8 @@ class Classifier(nn.Module):
         if maps:
             return self.with_maps(images)
         x = self.standardised(images) if images.dtype == torch.uint8 else images
+        if self.sharpness is not None:
+            return self.of_features(self.encoder.forward_features(x))  # type: ignore[operator]
         return self.head(self.dropout(self.encoder(x)))
 
     def predict(self, images: Tensor) -> Tensor:
@@ -79,6 +98,18 @@ class Classifier(nn.Module):
     def standardised(self, images: Tensor) -> Tensor:
         """Images uint8[B, channels, S, S] as floats, with the mean and deviation of luminance on ImageNet."""
         return normalise(images, self.head.weight.dtype)
+
+
+def log_mean_exp(cells: Tensor, sharpness: float) -> Tensor:
+    """Soft maximum float[B, C] over the places of logits float[B, C, n, n].
+
+    Source: Pinheiro & Collobert (2015), "From image-level to pixel-level labeling with convolutional networks", eq. 6.
+
+    Args:
+        sharpness: r of ``log(mean(exp(r z))) / r``: towards 0 the mean, towards infinity the maximum.
+    """
+    flat = cells.flatten(2).float()
+    return (torch.logsumexp(sharpness * flat, dim=2) - math.log(flat.shape[2])) / sharpness
 
 
 def build_classifier(
@@ -107,13 +138,21 @@ def build_classifier(
         raise no_drop_path(model)
     try:
         features = dry_run(encoder, torch.zeros(1, channels, size, size)).shape
-        network = Classifier(encoder, features=features[1], classes=classes, dropout=model.dropout)
+        network = Classifier(
+            encoder, features=features[1], classes=classes, dropout=model.dropout, sharpness=model.sharpness
+        )
     except Exception as error:  # third-party code raises errors of any type
         raise ConfigError(
             f"model.encoder={model.encoder}: does not run at data.size={size} ({described(error)})"
         ) from None
-    if marker:
-        network.locate(size=size, channels=channels, maps=marker, name=f"model.encoder={model.encoder}")
+    if marker or model.pool == "lse":
+        name = f"model.encoder={model.encoder}"
+        found = network.locate(size=size, channels=channels, maps=marker, name=name).channels
+        if model.pool == "lse" and found != features[1]:
+            raise ConfigError(
+                f"model.pool=lse: the head of {name} weighs {features[1]} features and its last map has {found}; use "
+                "pool=mean, or another encoder"
+            )
     if model.activation_checkpointing:
         checkpoint_blocks(network)
     if model.channels_last:

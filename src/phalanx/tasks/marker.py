@@ -30,6 +30,7 @@ class MarkerTerm:
     def __init__(self, config: ClassifyConfig, network: Classifier, train: Sequence[Record]):
         assert config.loss.marker is not None
         self.options, self.network, self.regions = config.loss.marker, network, config.data.region_count
+        self.own = config.marks_cells
         check_regions(train, config.data)
         if network.layout is None:
             channels, name = 3 if config.data.colour else 1, f"model.encoder={config.model.encoder}"
@@ -52,5 +53,5 @@ class MarkerTerm:
         assert isinstance(batch.regions, Tensor)  # as the training set makes them
         regions, known = region_maps(batch.regions, self.regions, self.layout.side)
         if self.options.kind == "heatmap":
-            return heatmap_loss(maps, regions, known)
+            return heatmap_loss(self.network.cells(maps) if self.own else maps, regions, known)
         return outside_loss(maps, self.network.head.weight, batch.labels, regions, known)

@@ -34,7 +34,7 @@ class Split(nn.Module):
         network, encoder = self.network, cast(Any, self.network.encoder)
         found = self.features(encoder.forward_features(images))
         # cloned, for what follows may work in place, and the hooks' tensors would change
-        return network.head(network.dropout(encoder.forward_head(found.clone())))
+        return network.of_features(found.clone())
 
 
 class Explained(NamedTuple):
