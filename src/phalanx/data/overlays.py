@@ -121,7 +121,7 @@ def _ink(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _sorted_text(lines: np.ndarray, text: np.ndarray) -> Overlays:
     """Ink with its text divided into results and captions."""
-    height, width = text.shape
+    height = len(text)
     letter = max(3, round(0.02 * height))
     joined = cv2.morphologyEx(text.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((1, 2 * letter + 1), np.uint8))
     columns = _columns(joined, letter)
