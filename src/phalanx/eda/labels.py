@@ -243,7 +243,7 @@ def _summary(facts: dict[str, Any], tables: dict[str, pd.DataFrame], out: Path) 
     for row in facts["shift"]:
         if abs(row["d"]) >= NOTABLE:
             lines.append(
-                f"shift from train to test, {row['attribute']}: {row['train']:.1f} to {row['test']:.1f}, d "
+                f"shift from train to test, {row['attribute']}: {row['train']:.3g} to {row['test']:.3g}, d "
                 f"{row['d']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
             )
     for row in facts["folds"]:
