@@ -11,12 +11,11 @@ import numpy as np
 
 Removal = Literal["black", "fast_marching", "bilinear"]
 LONG = 1024  # marks are searched on an image of at most this long side
-LIKELY = 0.5  # probability from which a pixel is ink
+LIKELY = 0.2  # probability from which a pixel is ink
 TOP, BOTTOM = 0.05, 0.04  # of the height: text nearer than that to the upper or lower border is a caption
-ASIDE = (
-    0.025  # of the width: lines nearer to a side are grey wedges; a column of text that begins there is a caption if
-)
-COLUMN = 0.11  # of the height is the least that it has, and there is no box behind it
+# of the width: nearer to a side, lines are grey wedges, and a column of text without a box is a caption
+ASIDE = 0.025
+COLUMN = 0.11  # of the height, at least, of such a column
 BOX = 0.8  # fraction of its rectangle that a box fills
 EVEN = 10  # grey levels within which the pixels of a box are
 LETTER = 0.02  # of the height: about the height of a letter
@@ -25,8 +24,8 @@ RADIUS = 3  # pixels that fast marching looks at around each
 
 
 class Overlays(NamedTuple):
-    """What is drawn over an image, each bool[H, W]: ``marks`` to remove, of which
-    ``text`` is text with its boxes, and ``captions`` of the machine, which stay."""
+    """What is drawn over an image, each bool[H, W]: ``marks`` to remove, of which ``text`` is text with its boxes, and
+    ``captions`` of the machine, which stay."""
 
     marks: np.ndarray
     text: np.ndarray
@@ -145,6 +144,8 @@ def _sorted_text(grey: np.ndarray, lines: np.ndarray, text: np.ndarray) -> Overl
         inside = np.s_[y : y + h, x : x + w]
         own = labels[inside] == k
         boxes[k] = _box(grey, middle, x, y, w, h)
+        if boxes[k] is None and h > 2 * letter and (middle[inside] & own).mean() >= BOX:
+            boxes[k] = inside  # the network found all of a box, which something as grey continues
         caption[k] = boxes[k] is None and (columns[inside] & own).sum() > area / 2
         result[k] = not caption[k] and w >= WORD * letter
     kept = np.zeros(text.shape, bool)
