@@ -1,7 +1,7 @@
 """Marks burnt into an ultrasound image: found without truth, and removed in one of three ways.
 
 Removed are calipers, dotted or dashed lines and frames, arrows, and results with their boxes, in any colour. What every
-image of a machine has is left: captions in the outermost lines and columns of the screen, grey wedge, depth scale.
+image of a machine has is left: captions in the outermost lines and columns of the screen, grey wedges.
 """
 
 from typing import Literal, NamedTuple
@@ -17,6 +17,7 @@ TOP, BOTTOM = 0.05, 0.04  # of the height: text nearer than that to the upper or
 ASIDE = 0.025
 COLUMN = 0.11  # of the height, at least, of such a column
 BOX = 0.8  # fraction of its rectangle that a box fills
+TALL = 0.2  # of the height: what is higher is a column of captions rather than a box
 EVEN = 10  # grey levels within which the pixels of a box are
 LETTER = 0.02  # of the height: about the height of a letter
 WORD = 3  # letters' heights: shorter text is a numeral of the depth scale
@@ -144,7 +145,7 @@ def _sorted_text(grey: np.ndarray, lines: np.ndarray, text: np.ndarray) -> Overl
         inside = np.s_[y : y + h, x : x + w]
         own = labels[inside] == k
         boxes[k] = _box(grey, middle, x, y, w, h)
-        if boxes[k] is None and h > 2 * letter and (middle[inside] & own).mean() >= BOX:
+        if boxes[k] is None and 2 * letter < h < TALL * height and (middle[inside] & own).mean() >= BOX:
             boxes[k] = inside  # the network found all of a box, which something as grey continues
         caption[k] = boxes[k] is None and (columns[inside] & own).sum() > area / 2
         result[k] = not caption[k] and w >= WORD * letter
