@@ -156,8 +156,8 @@ def _sorted_text(grey: np.ndarray, lines: np.ndarray, text: np.ndarray) -> Overl
     for x, y, w, h in stats[caption, :4]:
         kept[max(y - 1, 0) : y + h + 1, max(x - 1, 0) : x + w + 1] = True
     results = middle & result[labels]
-    for k in np.flatnonzero(result):
-        if (box := boxes[k]) is not None:
+    for number, box in boxes.items():
+        if result[number] and box is not None:
             results[box] = True
     return Overlays((lines & ~kept) | results, results, outer | (middle & caption[labels]))
 
