@@ -27,7 +27,8 @@ def test_it_is_the_written_out_formula_and_lies_between_mean_and_maximum():
     for b in range(2):
         for c in range(3):
             values = cells[b, c].flatten().tolist()
-            assert found[b, c].item() == pytest.approx(math.log(sum(math.exp(5 * z) for z in values) / 16) / 5, abs=1e-5)
+            written = math.log(sum(math.exp(5 * z) for z in values) / 16) / 5
+            assert found[b, c].item() == pytest.approx(written, abs=1e-5)
     assert torch.allclose(log_mean_exp(cells, 1e-3), cells.mean((2, 3)), atol=1e-2)
     assert torch.allclose(log_mean_exp(cells, 90.0), cells.amax((2, 3)), atol=4e-2)
     assert torch.isfinite(log_mean_exp(cells * 1e4, 5.0)).all()
@@ -53,7 +54,7 @@ def test_sharpness_without_the_pooling_is_refused():
 
 
 def test_the_heat_map_of_a_marker_is_that_of_the_head(tmp_path):
-    """The classes' own regions teach the head where a class is: its cells inside an outline rise above those outside."""
+    """The classes' own regions teach the head where a class is."""
     root = make_presence(tmp_path / "set")
     changes = {
         "data": "teeth_presence", "data.pairs": "[]", "model.pool": "lse", "loss.marker.kind": "heatmap",
