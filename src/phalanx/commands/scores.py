@@ -26,8 +26,9 @@ A CSV of probabilities (image_name and a column per class) is scored as a classi
 
   TRUTH                  a CSV of labels, or a folder with one folder per class
   data.table.image= data.table.group= data.table.label=   columns of that CSV; data.folders.group_pattern= of the names
+  data.classes=[A,B]     of a softmax, score these columns of TRUTH; default: all that the CSV has too
   head=softmax|sigmoid   of a CSV without sidecar
-  threshold=0.5          of sigmoids
+  threshold=0.5          of sigmoids, or of a softmax where images have several labels
   healthy=CLASS          also scores any disease against healthy
   prevalence=.25,.1,.0001   predictive values where this fraction is ill
 """

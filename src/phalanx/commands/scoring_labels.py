@@ -13,6 +13,7 @@ from ..errors import ConfigError, DataError
 from ..runs.reader import folds_of
 from ..scoring.calibration_file import Calibration
 from ..scoring.classify import PREVALENCES, ClassifyScore, score_classes
+from ..scoring.several import score_several
 from ..submission.probabilities import Probabilities
 from .args import number_of
 
@@ -23,7 +24,8 @@ def score_labels(file: Path, truth: Path | None, pairs: dict[str, str], *, parti
     """Scores of a CSV of probabilities.
 
     Args:
-        truth: a CSV of labels, or a folder with one folder per class; None: the labelled images of ``data.root``.
+        truth: a CSV of labels, or a folder with one folder per class; None: the labelled images of ``data.root``. A
+            softmax is scored as :func:`score_several` does if images have several labels or none.
         pairs: ``data`` and its keys, ``head`` of CSVs without sidecar, ``healthy``, ``prevalence``, ``threshold``,
             ``postprocess``, a file of `phalanx calibrate`.
         partial: the labels may have images that the CSV has not.
@@ -43,7 +45,7 @@ def score_labels(file: Path, truth: Path | None, pairs: dict[str, str], *, parti
     made = Probabilities.read(file, head=head)
     if made.head is None:
         raise ConfigError(f"{file}: has no sidecar that records its head; give head=softmax or head=sigmoid")
-    labels, patients = _truth(truth, made.classes, {k: v for k, v in pairs.items() if k.split(".")[0] == "data"})
+    labels, patients, classes = _truth(truth, made, {k: v for k, v in pairs.items() if k.split(".")[0] == "data"})
     for note in made.notes:
         print(f"note: {note}")
     keys = keys_of(labels, made.images)
@@ -52,18 +54,36 @@ def score_labels(file: Path, truth: Path | None, pairs: dict[str, str], *, parti
         name, where = (unknown[0], "labels have not") if unknown else (missing[0], "CSV has not")
         more = "" if unknown else "; partial=true scores the images that it has"
         raise DataError(f"{file}: the {where} {name} ({len(unknown) or len(missing)} such image(s)){more}")
-    thresholds, values = _thresholds(pairs, made), made.values
+    rows = np.array([labels[keys[name]] for name in made.images], float)
+    of = [patients[keys[name]] for name in made.images] if patients else None
+    several = made.head == "softmax" and (classes != made.classes or _has_several(rows))
+    limits, values = _thresholds(pairs, classes, several or made.head == "sigmoid"), made.values
     if "postprocess" in pairs:
-        if thresholds is not None:
+        if limits is not None:
             raise ConfigError("threshold: postprocess= sets it; leave one of the two out")
         calibration = Calibration.read(Path(pairs["postprocess"]))
         values = calibration.apply(str(file), values, made.classes, made.head, made.calibration)
-        thresholds = calibration.limits(made.classes)
-    return score_classes(
-        str(file), values, np.array([labels[keys[name]] for name in made.images], float), made.classes, made.head,
-        images=made.images, patients=[patients[keys[name]] for name in made.images] if patients else None,
-        thresholds=thresholds, healthy=pairs.get("healthy"), prevalences=_prevalences(pairs),
+        limits = calibration.limits(classes) if several or made.head == "sigmoid" else None
+    if not several:
+        return score_classes(
+            str(file), values, rows, classes, made.head, images=made.images, patients=of, thresholds=limits,
+            healthy=pairs.get("healthy"), prevalences=_prevalences(pairs),
+        )  # fmt: skip
+    for key in ("healthy", "prevalence"):
+        if key in pairs:
+            raise ConfigError(f"{key}: needs one class per image, and the ground truth has images with several or none")
+    if negatives := [name for name in made.classes if name not in classes]:
+        print(f"note: {file}: {', '.join(negatives)}: not in the ground truth; predicted, they mean no class")
+    return score_several(
+        str(file), values, made.classes, rows, classes, head=made.head, thresholds=limits, images=made.images,
+        patients=of,
     )  # fmt: skip
+
+
+def _has_several(labels: np.ndarray) -> bool:
+    """Whether an image without missing labels float[N, C] has several or none."""
+    known = ~np.isnan(labels).any(axis=1)
+    return bool((known & ((labels == 1).sum(axis=1) != 1)).any())
 
 
 def out_of_fold(run: Path) -> ClassifyScore:
@@ -94,9 +114,9 @@ def out_of_fold(run: Path) -> ClassifyScore:
 
 
 def _truth(
-    place: Path | None, classes: Sequence[str], pairs: dict[str, str]
-) -> tuple[dict[str, Any], dict[str, str] | None]:
-    """Labels by image, and patients by image if the truth names them."""
+    place: Path | None, made: Probabilities, pairs: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, str] | None, tuple[str, ...]]:
+    """Labels by image, patients by image if the truth names them, and the classes of the labels."""
     if place is None:
         if "data.root" not in pairs:
             raise ConfigError("no ground truth: name it, or a data set with labels, as in data.root=DIR")
@@ -104,34 +124,57 @@ def _truth(
         from ..data.quarantine import kept_records
 
         data = compose_as(ClassifyConfig, {"task": "classify", "model.head": "sigmoid"} | pairs).data
-        records = kept_records(data.model_copy(update={"classes": list(classes)}))
+        several = made.head == "softmax" and data.table is not None and data.table.label is None
+        classes = _scored(made, data.classes, "data.classes") if several else made.classes
+        data = data.model_copy(update={"classes": list(classes)})
+        records = kept_records(data)
         found = labels_of(records, data)
         by_name = dict(zip((record.name for record in records), found.tolist(), strict=True))
-        return by_name, {record.name: record.group for record in records}
-    values: dict[str, Any] = {"name": "truth", "root": place, "classes": list(classes), "size": 32}
+        return by_name, {record.name: record.group for record in records}, classes
+    values: dict[str, Any] = {"name": "truth", "root": place, "classes": list(made.classes), "size": 32}
     values["layout"] = layout = "folders" if place.is_dir() else "table"
     section = values.setdefault(layout, {})
     if "data.groups_file" in pairs:
         values["groups_file"] = pairs.pop("data.groups_file")
+    named = pairs.pop("data.classes", None)
     for key, text in pairs.items():
         group, _, option = key.removeprefix("data.").partition(".")
         if group != layout or not option:
             raise ConfigError(f"{key}: does not apply to {place}, whose layout is {layout}")
         section[option] = None if text == "null" else text
+    several = made.head == "softmax" and layout == "table" and section.get("label") is None and place.is_file()
+    if named is not None and not several:
+        raise ConfigError("data.classes: chooses columns of a ground truth with a column per class, for a softmax")
+    if several:
+        there = [name.strip() for name in named.strip("[]").split(",")] if named else header_of_table(place)
+        kept = [name for name in made.classes if name in there]
+        values["classes"] = list(_scored(made, there, "data.classes") if named else kept or made.classes)
     if layout == "table" and "group" not in section and place.is_file() and "patient" not in header_of_table(place):
         section["group"] = None
     labels, patients = read_labels(place, validate_as(ClassifyData, values))
     grouped = len(set(patients.values())) < len(patients)
-    return dict(labels), patients if grouped else None
+    return dict(labels), patients if grouped else None, tuple(values["classes"])
 
 
-def _thresholds(pairs: dict[str, str], made: Probabilities) -> np.ndarray | None:
+def _scored(made: Probabilities, classes: Sequence[str], where: str) -> tuple[str, ...]:
+    """The columns of a CSV that are classes of the truth. Raises DataError if a class has no column."""
+    if lacking := next((name for name in classes if name not in made.classes), None):
+        raise DataError(
+            f"{made.name}: has no column of {lacking!r}, which {where} lists{nearest(lacking, made.classes)}"
+        )
+    return tuple(name for name in made.classes if name in classes)
+
+
+def _thresholds(pairs: dict[str, str], classes: Sequence[str], used: bool) -> np.ndarray | None:
     if "threshold" not in pairs:
         return None
     value = number_of(pairs["threshold"])
-    if value is None or not 0 < value < 1 or made.head == "softmax":
-        raise ConfigError(f"threshold={pairs['threshold']}: expected a number between 0 and 1, of sigmoids")
-    return np.full(len(made.classes), value)
+    if value is None or not 0 < value < 1 or not used:
+        raise ConfigError(
+            f"threshold={pairs['threshold']}: expected a number between 0 and 1, of sigmoids, or of a softmax where "
+            "images have several labels"
+        )
+    return np.full(len(classes), value)
 
 
 def _prevalences(pairs: dict[str, str]) -> tuple[float, ...]:

@@ -152,7 +152,7 @@ def vote(options: VoteLabels) -> Path:
         for note in agreement.notes:
             print(f"note: {note}", flush=True)
         report_faults(agreement.misaligned, allow_misaligned=options.allow_misaligned)
-    limits = calibration.limits(ballot.classes) if calibration is not None else None
+    limits = calibration.limits(ballot.classes) if calibration is not None and ballot.head == "sigmoid" else None
     values = ballot.mean() if options.mode == "soft" else ballot.hard(limits)
     how = options.mode + (f" weights={','.join(map(str, options.votes))}" if options.votes else "")
     about = {"how": how, "members": options.members, "agreement": agreement and agreement.to_json()}

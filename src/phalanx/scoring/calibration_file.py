@@ -29,7 +29,9 @@ class Calibration(Strict):
     Attributes:
         run: it was fitted to; for people, as are the hashes of its weights.
         temperature: of each class, which divides its logits; 1 changes nothing.
-        thresholds: of each sigmoid; None: .5, or the largest probability of a softmax.
+        thresholds: of each class; None: .5 of sigmoids, the largest probability of a softmax. Those of a softmax decide
+            where images may have several labels (:func:`~phalanx.scoring.several.score_several`); its classes that are
+            none of such labels have None.
         report: how it was fitted.
     """
 
@@ -39,7 +41,7 @@ class Calibration(Strict):
     classes: Annotated[list[str], Field(min_length=1)]
     head: Head
     temperature: list[Annotated[float, Field(ge=COLDEST, le=HOTTEST)]]
-    thresholds: list[Annotated[float, Field(gt=0, lt=1)]] | None = None
+    thresholds: list[Annotated[float, Field(gt=0, lt=1)] | None] | None = None
     report: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -48,8 +50,10 @@ class Calibration(Strict):
             values = getattr(self, key)
             if values is not None and len(values) != len(self.classes):
                 raise ValueError(f"{key}: {len(values)} for {len(self.classes)} classes")
-        if self.head == "softmax" and (self.thresholds is not None or len(set(self.temperature)) > 1):
-            raise ValueError("head: a softmax has one temperature and no thresholds")
+        if self.head == "softmax" and len(set(self.temperature)) > 1:
+            raise ValueError("temperature: a softmax has one for all its classes")
+        if self.head == "sigmoid" and self.thresholds is not None and None in self.thresholds:
+            raise ValueError("thresholds: each sigmoid needs one")
         return self
 
     @classmethod
@@ -91,10 +95,17 @@ class Calibration(Strict):
             )
 
     def limits(self, classes: Sequence[str]) -> np.ndarray | None:
-        """Thresholds float64[C] of classes in this order; None if there are none."""
+        """Thresholds float64[C] of classes in this order; None if there are none.
+
+        Raises:
+            DataError: one of the classes has none.
+        """
         if self.thresholds is None:
             return None
-        return np.array([self.thresholds[self.classes.index(name)] for name in classes])
+        found = dict(zip(self.classes, self.thresholds, strict=True))
+        if lacking := next((name for name in classes if found.get(name) is None), None):
+            raise DataError(f"postprocess=: has no threshold of {lacking!r}; calibrate a run with such labels")
+        return np.array([found[name] for name in classes], float)
 
     def apply(
         self, name: str, values: np.ndarray, classes: Sequence[str], head: Head | None, by: str | None

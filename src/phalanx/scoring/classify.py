@@ -41,6 +41,7 @@ class ClassifyScore:
     thresholds: np.ndarray | None = None  # float64[C] of sigmoids: at least this is positive
     healthy: str | None = None  # the class that is no disease, of a softmax
     prevalences: tuple[float, ...] = PREVALENCES
+    decided: np.ndarray | None = None  # bool[N, C]: decisions that do not follow from ``thresholds``, for sigmoids
 
     @cached_property
     def labelled(self) -> np.ndarray:
@@ -53,6 +54,8 @@ class ClassifyScore:
         """bool[N, C]: the class of the largest probability, of equals the first; or all that reach their threshold."""
         if self.head == "softmax":
             return np.arange(len(self.classes)) == self.probabilities.argmax(axis=1)[:, None]
+        if self.decided is not None:
+            return self.decided
         return self.probabilities >= self.thresholds
 
     @cached_property
@@ -159,6 +162,7 @@ def score_classes(
     thresholds: np.ndarray | None = None,
     healthy: str | None = None,
     prevalences: Sequence[float] = PREVALENCES,
+    decided: np.ndarray | None = None,
 ) -> ClassifyScore:
     """Scores probabilities against labels.
 
@@ -170,6 +174,7 @@ def score_classes(
         thresholds: float[C] of sigmoids, at least which is positive; 0.5 by default.
         healthy: the class of a softmax that is no disease, for figures of disease against healthy.
         prevalences: of the disease, for predictive values.
+        decided: bool[N, C], decisions that take the place of thresholds of sigmoids.
 
     Raises:
         DataError: shapes that differ, a label or probability out of range, an image of a softmax that has not exactly
@@ -177,8 +182,8 @@ def score_classes(
     """
     probabilities, labels = np.asarray(probabilities, float), np.asarray(labels, float)
     shape = (len(images), len(classes))
-    for what, array in (("probabilities", probabilities), ("labels", labels)):
-        if array.shape != shape:
+    for what, array in (("probabilities", probabilities), ("labels", labels), ("decisions", decided)):
+        if array is not None and array.shape != shape:
             raise DataError(
                 f"{name}: {what} are {list(array.shape)}, and there are {shape[0]} images x {shape[1]} classes"
             )
@@ -197,13 +202,16 @@ def score_classes(
         raise DataError(f"{name}: healthy={healthy} is not a class; known: {', '.join(classes)}")
     if any(not 0 < prevalence < 1 for prevalence in prevalences):
         raise DataError(f"{name}: prevalence={[*prevalences]} must be above 0 and below 1")
-    if head == "sigmoid":
+    if decided is not None and (head == "softmax" or thresholds is not None):
+        raise DataError(f"{name}: decisions take the place of thresholds of sigmoids; give one of the two")
+    if head == "sigmoid" and decided is None:
         thresholds = np.full(len(classes), THRESHOLD) if thresholds is None else np.asarray(thresholds, float)
         if thresholds.shape != (len(classes),) or not np.isfinite(thresholds).all():
             raise DataError(f"{name}: {thresholds.size} thresholds for {len(classes)} classes; give a number for each")
     return ClassifyScore(
         name, tuple(images), tuple(classes), head, probabilities, labels,
         tuple(images if patients is None else patients), patients is not None, thresholds, healthy, tuple(prevalences),
+        decided,
     )  # fmt: skip
 
 
