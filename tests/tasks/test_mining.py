@@ -193,9 +193,9 @@ def test_a_run_that_cannot_be_mined_is_one_line(trained, tmp_path):
 
     with pytest.raises(ConfigError, match=r"data\.hard\.run=bass: bass: no trained run .*did you mean base"):
         select(data__hard="{run:bass}")
+    other = config_of(trained)
+    other.data = other.data.model_copy(update={"classes": ["up", "flat"]})
     with pytest.raises(DataError, match=r"data\.hard\.run=base: has the classes up, flat, slant, this recipe has up"):
-        other = config_of(trained)
-        other.data = other.data.model_copy(update={"classes": ["up", "flat"]})
         select_labelled(other, [])
     runs = tmp_path / "runs"
     shutil.copytree(trained / "runs/base/fold0", runs / "base/fold0")

@@ -5,7 +5,6 @@ A *twin* is the same test image without burnt-in marks: predictions for both sho
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -128,9 +127,3 @@ class LabelTable:
             name, values, made.columns, labels, self.classes, head=made.head, thresholds=made.thresholds,
             images=images, patients=patients,
         )  # fmt: skip
-
-
-def check_columns(name: str, columns: Sequence[str], classes: Sequence[str]) -> None:
-    """Raises DataError unless every class of the truth is a column of the predictions."""
-    if lacking := [one for one in classes if one not in columns]:
-        raise DataError(f"{name}: predicts no class {lacking[0]!r}, which the ground truth has")

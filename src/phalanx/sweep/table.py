@@ -51,7 +51,7 @@ class SweepRow(Strict):
     thresholds: Literal["cross_fitted"] | None = None
 
 
-class Column(Strict):
+class Column(Strict, frozen=True):
     """A score of a classification: a metric over some of the test images."""
 
     name: Name
@@ -190,9 +190,7 @@ class Table(Strict):
             return None
         return ours.dice - other.dice
 
-    def recipe(
-        self, row: SweepRow, scale: str, seed: int, extra: dict[str, str] | None = None
-    ) -> Config | Ballot:
+    def recipe(self, row: SweepRow, scale: str, seed: int, extra: dict[str, str] | None = None) -> Config | Ballot:
         """The row's recipe at a scale, checked.
 
         Raises:
