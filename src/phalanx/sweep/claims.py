@@ -43,11 +43,11 @@ seed draws its own folds, so the first part contains some of the second: the int
 rows without any effect, one is still expected to be decided.
 
 **Labels.** A table of classifications (`task: classify`) has several scores, each a metric over some of the test
-images, of the mean probabilities of all trained folds. F1 and AUC are not means over patients, so the patients' part of
-the variance is that of a bootstrap: in each of {RESAMPLES} draws of patients, the same for all rows and seeds, the row's
-figure minus the baseline's, averaged over seeds. The seeds' part and the interval are as above. Seeds share the test
-images here and differ in folds, weights and order. A softmax that may name one class only is scored against all labels of
-an image, class by class. Results have the probabilities of every image, so that other figures can be computed from them.
+images, of the mean probabilities of all trained folds. F1 and AUC are not means over patients, so the patients' part
+of the variance is that of a bootstrap: in each of {RESAMPLES} draws of patients, the same for all rows and seeds, the
+row's figure minus the baseline's, averaged over seeds. The seeds' part and the interval are as above. Seeds share the
+test images here and differ in folds, weights and order. A softmax that may name one class only is scored against all
+labels of an image, class by class. Results have the probabilities of every image, to compute other figures from.
 
 **The verdict.** *agrees*: published as "worked" and our interval is above zero, or as "did not help" and it is below.
 *disagrees*: the other way round. *undecided*: the interval contains zero; a difference within noise is neither. So "did
