@@ -130,7 +130,7 @@ def test_labels_are_the_manifests_but_for_the_planted_mistakes(made):
     out, manifest = made
     for split, name in (("train", "train.csv"), ("test", "answers.csv")):
         rows = table(out / name)
-        assert list(rows[0]) == ["image_name", "patient", *ORGANS]
+        assert list(rows[0]) == ["image_name", "patient", *ORGANS, "largest", "split"]
         assert [row["image_name"] for row in rows] == [row["image"] for row in by_split(manifest, split)]
         for written, row in zip(rows, by_split(manifest, split), strict=True):
             assert written["patient"] == row["patient"]

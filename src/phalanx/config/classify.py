@@ -10,7 +10,7 @@ from ..errors import ConfigError
 from .base import Strict, nearest
 from .classify_loss import ClassifyLoss, Head, Mix, check_loss
 from .common import Config
-from .data import Data
+from .data import Data, Name
 from .hard import Hard
 from .model import Model
 from .training import Predict
@@ -40,6 +40,15 @@ class Table(Strict):
     group: str | None = "patient"  # column of the patient; null: each image is its own patient
     # column of the class names, several with | between; null: one column per class of 0, 1 or, if not labelled, nothing
     label: str | None = None
+    # folder of PNGs by image name, where the measured region is not 0; for loss.marker. null: none
+    regions: str | None = None
+    region_kind: Literal["any", "bits"] = "any"  # bits: bit k is the region of class k of data.classes
+
+    @model_validator(mode="after")
+    def _used(self) -> "Table":
+        if self.regions is None and self.region_kind != "any":
+            raise ValueError("region_kind: is of regions, and there are none; name their folder in regions")
+        return self
 
 
 def _check_pattern(pattern: str | None) -> None:
@@ -60,6 +69,9 @@ class ClassifyData(Data):
     folders: Folders | None = None  # null: the defaults, if the layout is folders
     table: Table | None = None  # null: the defaults, if the layout is table
     colour: bool = False  # false: images become grey
+    # of a softmax. shares: an image with k labels has the target 1/k for each; labels: it has exactly one
+    targets: Literal["labels", "shares"] = "labels"
+    negative: Name | None = None  # with targets=shares, the class of images without a label; needs no column
     # CSV image_name,group, as of `phalanx check groups=`: a listed image's group takes the place of its patient
     groups_file: Path | None = None
     hard: Hard | None = None  # train on an earlier run's failures, or more often on them
@@ -76,9 +88,26 @@ class ClassifyData(Data):
                 setattr(self, name, getattr(self, name) or kind())
             elif getattr(self, name) is not None:
                 raise ValueError(f"{name}: only for data.layout={name}; the layout is {self.layout}")
+        if self.targets == "shares":
+            if self.table is None or self.table.label is not None:
+                raise ValueError("targets=shares: needs a table with a column per class (layout=table, no table.label)")
+            if self.negative not in self.classes:
+                raise ValueError(
+                    f"negative={self.negative}: targets=shares needs a class for images without a label; "
+                    "add one to classes, as in classes=[...,none] negative=none"
+                )
+            if len(self.classes) < 2:
+                raise ValueError("targets=shares: needs a class besides negative; add it to classes")
+        elif self.negative is not None:
+            raise ValueError("negative: only targets=shares uses it")
         if self.colour and self.background != "keep":
             raise ValueError("background: is found in grey images; set colour=false, or background=keep")
         return self
+
+    @property
+    def scored(self) -> list[str]:
+        """The classes that labels are scored by: all but ``negative``."""
+        return [name for name in self.classes if name != self.negative]
 
 
 class ClassifyModel(Model):
@@ -111,6 +140,7 @@ class ClassifyConfig(Config):
             check_loss(self.loss, self.model.head, self.data.classes)
         except ConfigError as error:
             raise ValueError(str(error).replace("head=", "model.head=")) from None
+        self._check_parts()
         acts = self.optim.schedule == "plateau" or self.optim.early_stop is not None
         split = self.optim.monitor.split if self.optim.monitor else "train"
         if acts and split == "train" and self.metric != "accuracy":
@@ -125,3 +155,24 @@ class ClassifyConfig(Config):
         if self.augment.device == "cuda":
             raise ValueError("augment.device=cuda: only task=segment warps on the GPU; set it to cpu")
         return self
+
+    def _check_parts(self) -> None:
+        """Raises ValueError if targets, filter or marker do not fit the rest."""
+        if self.data.targets == "shares" and self.model.head != "softmax":
+            raise ValueError("data.targets=shares: is for model.head=softmax; sigmoids need no shares")
+        for key in ("min_confidence", "marker"):
+            if self.mix is not None and getattr(self.loss, key) is not None:
+                why = "has no label of its own to be sure of" if key == "min_confidence" else "has two images' regions"
+                raise ValueError(f"loss.{key}: a mixed image {why}; leave loss.{key} or mix out")
+        regions = self.data.table.regions if self.data.table else None
+        if self.loss.marker is not None and regions is None:
+            raise ValueError("loss.marker: needs the measured regions, as in data.table.regions=regions (a folder)")
+        if self.loss.marker is None and regions is not None:
+            raise ValueError("data.table.regions: only loss.marker uses them; give it, or leave them out")
+
+    @property
+    def marker_maps(self) -> int:
+        """Channels of the auxiliary heat map of ``loss.marker.kind=heatmap``; 0 if there is none."""
+        if self.loss.marker is None or self.loss.marker.kind != "heatmap":
+            return 0
+        return len(self.data.classes) if self.data.table and self.data.table.region_kind == "bits" else 1

@@ -50,6 +50,14 @@ class LogitAdjusted(Strict):
     tau: Annotated[float, Field(gt=0, le=10)] = 1.0  # exponent of the class frequencies
 
 
+class Marker(Strict):
+    """An extra loss of the measured region; see losses/marker.py."""
+
+    # heatmap: an auxiliary 1x1 convolution predicts the region; outside: activation outside it is penalised
+    kind: Literal["heatmap", "outside"]
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0  # against the loss of the labels
+
+
 Rule = Literal["none", "inverse", "one_minus_share", "effective_number"]
 
 
@@ -64,6 +72,9 @@ class ClassifyLoss(Strict):
     class_weights: Rule | dict[str, Positive] = "none"  # or a number per class by name; `others` for the rest, 1
     beta: Annotated[float, Field(gt=0, lt=1)] | None = None  # of the effective number; null: 0.9999
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # softmax: towards 1 / classes; sigmoid: towards 1/2
+    # only images predicted with this confidence count in a step; null: all. See losses/classification.py
+    min_confidence: Annotated[float, Field(gt=0, lt=1)] | None = None
+    marker: Marker | None = None  # null: no loss of regions
 
     @model_validator(mode="after")
     def _used_options(self) -> "ClassifyLoss":
@@ -122,6 +133,12 @@ def check_loss(loss: ClassifyLoss, head: Head, classes: Sequence[str]) -> None:
         raise ConfigError("loss.focal.alpha: weighs positives against negatives (head=sigmoid); use class_weights")
     if head == "softmax" and len(classes) < 2:
         raise ConfigError(f"head=softmax: needs two classes or more, and there is {len(classes)}; use head=sigmoid")
+    least = 1 / len(classes) if head == "softmax" else 0.5
+    if loss.min_confidence is not None and loss.min_confidence <= least:
+        raise ConfigError(
+            f"loss.min_confidence={loss.min_confidence:g}: no prediction is below {least:g} with head={head}, so none "
+            "would be dropped; give more, or null"
+        )
     for name in loss.class_weights if isinstance(loss.class_weights, dict) else ():
         if name not in (*classes, "others"):
             known = nearest(name, [*classes, "others"])

@@ -61,11 +61,15 @@ class Unwarped(NamedTuple):
 
 
 class LabelledBatch(NamedTuple):
-    """``images`` uint8[B, 1 or 3, S, S]; ``labels`` float32[B, C], NaN where not labelled; ``rows`` int64[B]."""
+    """``images`` uint8[B, 1 or 3, S, S]; ``labels`` float32[B, C], NaN where not labelled; ``rows`` int64[B].
+
+    ``regions``: bit-planes uint8[B, P, S, S] warped as the images, or an empty tuple if they are not used.
+    """
 
     images: Tensor
     labels: Tensor
     rows: Tensor
+    regions: Tensor | tuple[()] = ()
 
     def to(self, device: torch.device) -> "LabelledBatch":
         """The batch on a device, but for ``rows``."""
@@ -91,6 +95,7 @@ def _split(batch: Any, most: int) -> Iterator[Any]:
 
 
 Sample = tuple[Tensor, Tensor, int] | tuple[Tensor, Tensor, int, Draw]
+Labelled = tuple[Tensor, int] | tuple[Tensor, int, Tensor]  # image, row, planes of regions
 NO_PLANES = np.zeros((1, 1, 1), np.uint8)
 Key = tuple[int, ...]  # epoch, index and, for repetitions of an image within an epoch, their number
 
@@ -187,32 +192,44 @@ class TrainingSet(ImageSet):
 
 
 class LabelledSet(ImageSet):
-    """Images with labels, of which only the images are warped.
+    """Images with labels, of which only the images are warped, and their regions if they are asked for.
 
     Args:
         labels: float32[N, C], NaN where not labelled.
+        regions: whether batches have the bit-planes of data/regions.py.
     """
 
     def __init__(
-        self, records: Sequence[Record], *, labels: np.ndarray, data: ClassifyData, augment: Augment, **common: Any
+        self,
+        records: Sequence[Record],
+        *,
+        labels: np.ndarray,
+        data: ClassifyData,
+        augment: Augment,
+        regions: bool = False,
+        **common: Any,
     ):
         super().__init__(records, augment=augment, channels=3 if data.colour else 1, **common)
-        self.labels = torch.from_numpy(labels)
+        self.labels, self.regions = torch.from_numpy(labels), regions
 
     def sample(
         self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None]
-    ) -> tuple[Tensor, int]:
-        image, _, grid = prepared
+    ) -> "Labelled":
+        image, runs, grid = prepared
         note(WARP)
         drawn = draw(rng, self.augment, grid.content, image.shape[0], NO_PLANES)
-        image = self.pixels(resample(drawn, [(image, cv2.INTER_LINEAR)])[0], rng)
+        sources = [(image, cv2.INTER_LINEAR), *([(runs.planes(), cv2.INTER_NEAREST)] if self.regions else [])]
+        image, *planes = resample(drawn, sources)
+        image = self.pixels(image, rng)
         note(SENT)
-        return torch.from_numpy(channels_first(image)), index
+        parts = (torch.from_numpy(np.ascontiguousarray(one.transpose(2, 0, 1))) for one in planes)
+        return (torch.from_numpy(channels_first(image)), index, *parts)
 
-    def collate(self, samples: "list[tuple[Tensor, int] | DataError]") -> "LabelledBatch | DataError":
-        def batch(images: Sequence[Tensor], index: Sequence[int]) -> LabelledBatch:
+    def collate(self, samples: "list[Labelled | DataError]") -> "LabelledBatch | DataError":
+        def batch(images: Sequence[Tensor], index: Sequence[int], *planes: Sequence[Tensor]) -> LabelledBatch:
             rows = torch.tensor(index)
-            return LabelledBatch(torch.stack(list(images)), self.labels[rows], rows)
+            regions = torch.stack(list(planes[0])) if planes else ()
+            return LabelledBatch(torch.stack(list(images)), self.labels[rows], rows, regions)
 
         return stacked(samples, batch)
 

@@ -146,16 +146,25 @@ def table_of(path: Path, data: ClassifyData) -> Mapping[str, Row]:
     """
     assert data.table is not None  # the configuration fills in the defaults
     options = data.table
-    return _read_table(path, state_of(path), tuple(data.classes), options.image, options.group, options.label)
+    return _read_table(
+        path, state_of(path), tuple(data.classes), options.image, options.group, options.label, data.negative
+    )
 
 
 @lru_cache(maxsize=16)
 def _read_table(
-    path: Path, state: State, classes: tuple[str, ...], image: str, group: str | None, label: str | None
+    path: Path,
+    state: State,
+    classes: tuple[str, ...],
+    image: str,
+    group: str | None,
+    label: str | None,
+    negative: str | None = None,
 ) -> Mapping[str, Row]:
     lines = _lines_of(path)
     header = [cell.strip() for cell in lines[0][1]]
-    wanted = [image, *([group] if group else []), *([label] if label else classes)]
+    named = [name for name in classes if name != negative]
+    wanted = [image, *([group] if group else []), *([label] if label else named)]
     places = {name: _column(path, header, name) for name in wanted}
     found: dict[str, Row] = {}
     for line, cells in lines[1:]:
@@ -173,7 +182,10 @@ def _read_table(
         if label:
             labels = _named(where, cells[places[label]], classes)
         else:
-            labels = tuple(_truth(where, name, cells[places[name]]) for name in classes)
+            truths = {name: _truth(where, name, cells[places[name]]) for name in named}
+            if negative is not None:
+                truths[negative] = _none_of([*truths.values()])
+            labels = tuple(truths[name] for name in classes)
         found[name] = Row((patient, labels))
     return found
 
@@ -229,6 +241,11 @@ def _truth(where: str, name: str, cell: str) -> float:
     if text not in TRUTHS:
         raise DataError(f"{where}: {brief(cell)} of class {name} is not 0, 1 or, if it is not labelled, nothing")
     return TRUTHS[text]
+
+
+def _none_of(truths: Sequence[float]) -> float:
+    """Whether an image has none of the classes; NaN if that is not known."""
+    return 0.0 if 1.0 in truths else float("nan") if any(value != value for value in truths) else 1.0
 
 
 def _named(where: str, cell: str, classes: tuple[str, ...]) -> Labels:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..config import Data
 from ..errors import DataError
-from . import coco, labels, masks, records
+from . import coco, labels, masks, records, regions
 from .images import Grid
 from .listing import list_files, list_images
 from .polygons import rasterise, read_annotations
@@ -56,6 +56,17 @@ def _competition_planes(record: Record, data: Data, grid: Grid) -> np.ndarray:
 def _competition_check(record: Record, data: Data) -> None:
     assert record.labels is not None
     read_annotations(record.labels, data.classes)
+
+
+def _table_files(record: Record, data: Any) -> list[Path]:
+    found = regions.region_file(record, data)
+    return [*([record.labels] if record.labels else []), *([found] if found else [])]
+
+
+def _table_check(record: Record, data: Any) -> None:
+    labels.label_row(record, data)
+    if found := regions.region_file(record, data):
+        regions.read_regions(found, data)
 
 
 def _no_masks(place: Path, *others: Any) -> NoReturn:
@@ -120,9 +131,10 @@ LAYOUTS: dict[str, Layout] = {
         test=lambda folder, data: records.scan(folder),
         ground_truth=_no_masks,
         expected="a row per image",
-        planes=labels.empty_planes,
-        check=labels.label_row,
+        planes=regions.region_planes,
+        check=_table_check,
         images=lambda data: records.root_of(data) / data.table.images,
+        files=_table_files,
     ),
 }
 

@@ -18,12 +18,13 @@ from .records import Record
 
 # options that change a prepared sample; any other may differ
 OPTIONS = ("classes", "size", "layout", "coco", "masks", "blackout", "background", "colour")
+TABLE_OPTIONS = ("regions", "region_kind")  # the same of `table`
 
 # modules that make a prepared sample: an edit of any other does not invalidate what is cached on disk
 CODE = (
     "data/coco", "data/coco_file", "data/coco_rle", "data/dicom", "data/dicom_pixels", "data/digests", "data/grey",
     "data/headers", "data/images", "data/labels", "data/layouts", "data/masks", "data/polygons", "data/prepared",
-    "data/preprocess", "data/tiff", "data/tiff_pixels", "masks/planes",
+    "data/preprocess", "data/regions", "data/tiff", "data/tiff_pixels", "masks/planes",
 )  # fmt: skip
 
 
@@ -69,6 +70,8 @@ def channels_first(image: np.ndarray) -> np.ndarray:
 def prepared_key(record: Record, digests: list[str], data: Data) -> str:
     """Cache key of what `prepare` returns for files with these digests; of image, truth, options and code."""
     options = data.model_dump_json(include=set(OPTIONS))
+    if isinstance(data, ClassifyData) and data.table is not None and data.table.regions is not None:
+        options += data.table.model_dump_json(include=set(TABLE_OPTIONS))
     return hashlib.sha256("\n".join([_code(), options, record.name, *digests]).encode()).hexdigest()
 
 

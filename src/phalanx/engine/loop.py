@@ -152,10 +152,13 @@ class Trainer:
         self.log("epoch", state.step, epoch=state.epoch, loss=state.loss_sum / state.images, **means,
                  lr=self.optimizer.param_groups[0]["lr"], images_per_second=round(self.speed, 3),
                  waiting=round(self.waiting, 4), memory_gib=round(self._memory_gib(), 3))  # fmt: skip
+        seen = {**means, "images": state.images}
         state.epoch, state.batch = state.epoch + 1, 0
         state.loss_sum, state.sums, state.images = 0.0, {}, 0
-        for event, values in self.task.end_epoch(state.epoch, means):
+        for event, values in self.task.end_epoch(state.epoch, seen):
             self.log(event, state.step, **values)
+            if "text" in values:
+                say(f"{self.folder}: {values['text']}")
         if self.swa and config.optim.swa and state.epoch > config.optim.swa.start * config.epochs:
             state.averaged += 1
             self.swa.add(self.network, state.averaged)

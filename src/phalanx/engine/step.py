@@ -1,7 +1,7 @@
 """One optimizer step: the gradient of its micro-batches, started again if memory runs out, skipped if not finite."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from .nonfinite import (
 from .oom import Replay, Statistics, halve_micro_batch, out_of_memory, release
 from .optim import skips_on_device
 from .state import State
-from .task import Batch, Step, Task
+from .task import COUNTED, Batch, Step, Task
 from .time_limit import is_over
 
 
@@ -116,9 +116,12 @@ class Stepper:
             group["lr"] *= state.lr_factor / factor  # exactly, a power of 2
         # gradients and logged values are those of the whole step, wherever its images were
         self.ranks.sum_gradients(self.network, sum(len(part.names) for part in parts) / images)
+        names = self.task.value_names
+        if COUNTED in names:
+            self.mean_of_counted(parts, images)
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
-        norms, names = gradient_norms(self.parameters), self.task.value_names
+        norms = gradient_norms(self.parameters)
         transfer, count = Transfer(parts, names, norms.total), -(-images // self.config.batch)
         self.taken = Taken(
             state.place, state.step + 1, state.batch, count, images, parts, names, norms, transfer
@@ -167,6 +170,16 @@ class Stepper:
             if not out_of_memory(error):
                 raise
             return True, False
+
+    @torch.no_grad()
+    def mean_of_counted(self, parts: Sequence[Part], images: int) -> None:
+        """Makes the gradient of a step's mean over ``images`` one over those that count; 0 stays 0 if none does."""
+        found = [part.values[COUNTED].sum() for part in parts]
+        own = torch.stack(found).sum() if found else torch.zeros((), device=self.device.torch)
+        factor = images / self.ranks.sum_on_device(own).clamp(min=1)
+        for _, parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor.to(parameter.grad.dtype))
 
     def compute(self, batch: Any, weight: float | Tensor) -> Step:
         """Forward, loss and gradient of a micro-batch, whose loss counts by a weight; its outputs are detached."""

@@ -19,6 +19,7 @@ from ..runtime.distributed import Ranks
 from ..runtime.metric import Metric
 
 Part = Literal["held_out", "monitored"]
+COUNTED = "counted"  # a value of a step: 1 of images that count in the loss, 0 of others
 Event = tuple[str, dict[str, Any]]  # its name in the log, and its values
 
 
@@ -55,7 +56,8 @@ class Step(NamedTuple):
     """What one forward gave.
 
     Attributes:
-        loss: float[], the mean over the batch's images.
+        loss: float[], the mean over the batch's images. If ``COUNTED`` is among the values, images that do not count
+            add 0 to it, and the gradient is that of the mean over those of the whole step that do.
         values: float[B] each, detached: a metric of an image under its name, the loss's terms as ``loss/<term>``.
         terms: detached, what :meth:`Task.diagnose` needs besides the batch.
     """
@@ -142,7 +144,10 @@ class Task(Protocol):
         """Moves the task's state on, as to the next loss stage, after ``epochs`` epochs.
 
         Args:
-            means: of the values over the epoch's images.
+            means: of the values over the epoch's images, and ``images``, their number.
+
+        Returns:
+            events for the log; the ``text`` of one is also printed.
         """
 
     def evaluate(self, network: nn.Module, part: Part, device: torch.device, ranks: Ranks) -> float | None:

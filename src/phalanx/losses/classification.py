@@ -98,6 +98,22 @@ class ClassificationLoss:
                 plain = _masked_mean(-(y * F.logsigmoid(z) + (1 - y) * F.logsigmoid(-z)), missing)
         return LossValues(per_image.mean(), per_image, {self.config.name: per_image.detach(), "nll": plain})
 
+    @torch.no_grad()
+    def confident(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """bool[B]: labelled images whose prediction reaches ``config.min_confidence``, whether it is right or not.
+
+        With a softmax the confidence is the largest probability. With sigmoids it is the least of max(p, 1 - p) over
+        the image's labelled classes, since an image is decided only if each of its classes is.
+
+        Args:
+            logits, labels: as for the loss.
+        """
+        z, missing = logits.to(torch.promote_types(logits.dtype, torch.float32)), labels.isnan()
+        if self.head == "softmax":
+            return (F.softmax(z, dim=1).amax(dim=1) >= self.config.min_confidence) & ~missing.any(dim=1)
+        sure = torch.where(missing, 1.0, torch.sigmoid(z.abs()))
+        return (sure.amin(dim=1) >= self.config.min_confidence) & ~missing.all(dim=1)
+
     def _softmax(self, z: Tensor, y: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
         """Float[B] of images that have a label."""
         config = self.config

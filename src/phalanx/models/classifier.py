@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from .activation_checkpointing import checkpoint_blocks
 from .build import check_weights, described, load_encoder, no_drop_path, normalise
 from .drop_path import set_drop_path
+from .feature_map import FeatureMap, feature_map
 from .libraries import without_wandb
 from .norms import replace_norms
 from .pretrained import prepare_fetch
@@ -25,14 +26,49 @@ class Classifier(nn.Module):
         encoder: images float[B, channels, S, S] to features float[B, F].
         features: F.
         dropout: rate before the head.
+
+    Attributes:
+        marker: a 1 x 1 convolution on the features before pooling that training may add; predictions leave it out.
+        layout: of these features, once :meth:`locate` was called.
     """
 
     def __init__(self, encoder: nn.Module, *, features: int, classes: int, dropout: float):
         super().__init__()
         self.encoder, self.dropout, self.head = encoder, nn.Dropout(dropout), nn.Linear(features, classes)
+        self.marker: nn.Conv2d | None = None
+        self.layout: FeatureMap | None = None
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits float[B, C] of images uint8[B, channels, S, S], or of the same as :meth:`standardised` returns it."""
+    def locate(self, *, size: int, channels: int, maps: int = 0, name: str = "model.encoder") -> FeatureMap:
+        """Finds out where the last features are in the image, for :meth:`with_maps`.
+
+        Args:
+            size: of the input.
+            channels: of the input.
+            maps: channels of the auxiliary convolution; 0: there is none.
+
+        Raises:
+            ConfigError: as :func:`feature_map`.
+        """
+        self.layout = feature_map(self.encoder, size=size, channels=channels, name=name)
+        if maps:
+            self.marker = nn.Conv2d(self.layout.channels, maps, 1)
+        return self.layout
+
+    def with_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits float[B, C] of images as :meth:`standardised` returns them, and the features before pooling, or what
+        ``marker`` makes of them, float[B, K, n, n]."""
+        encoder: Any = self.encoder
+        assert self.layout is not None  # located when it was built
+        features = encoder.forward_features(images)
+        maps = self.layout.as_map(features)
+        maps = maps.clone() if self.marker is None else self.marker(maps)  # what follows may work in place
+        return self.head(self.dropout(encoder.forward_head(features))), maps
+
+    def forward(self, images: Tensor, maps: bool = False) -> Any:
+        """Logits float[B, C] of images uint8[B, channels, S, S], or of the same as :meth:`standardised` returns it;
+        with ``maps``, as :meth:`with_maps`."""
+        if maps:
+            return self.with_maps(images)
         x = self.standardised(images) if images.dtype == torch.uint8 else images
         return self.head(self.dropout(self.encoder(x)))
 
@@ -46,7 +82,7 @@ class Classifier(nn.Module):
 
 
 def build_classifier(
-    model: ClassifyModel, *, classes: int, size: int, channels: int, pretrained: bool = True
+    model: ClassifyModel, *, classes: int, size: int, channels: int, pretrained: bool = True, marker: int = 0
 ) -> Classifier:
     """The classifier of a configuration, on the CPU.
 
@@ -54,6 +90,7 @@ def build_classifier(
         size: input size, at which the network is run once on empty images.
         channels: of the images, 1 or 3.
         pretrained: false ignores ``model.weights``, if a checkpoint is loaded later.
+        marker: channels of the auxiliary convolution; 0: there is none.
 
     Raises:
         ConfigError: an unknown encoder, a size that does not work, weights that cannot be loaded.
@@ -75,6 +112,8 @@ def build_classifier(
         raise ConfigError(
             f"model.encoder={model.encoder}: does not run at data.size={size} ({described(error)})"
         ) from None
+    if marker:
+        network.locate(size=size, channels=channels, maps=marker, name=f"model.encoder={model.encoder}")
     if model.activation_checkpointing:
         checkpoint_blocks(network)
     if model.channels_last:

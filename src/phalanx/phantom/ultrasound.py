@@ -7,6 +7,7 @@ results that give the class away; the mask of these marks, and the test image wi
 import csv
 import re
 import zlib
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ FILES = re.compile(
     r"train\.csv|answers\.csv|manifest\.json|(train|test)(/images(/P\d+(/P\d+_\d\d\.png)?)?)?|"
     r"(overlays|regions|clean)(/P\d+_\d\d\.png)?"
 )  # of a set
+FORCED = ("largest", "split")  # columns of one label per image
+RESEMBLED = {name: organ for name, (_, organ) in PLANES.items()} | {"blurred_volume": "3D"}
 FINE = 448  # pixels of the screen on which an image is drawn, at least
 TRIES = 30  # to draw a plane whose organs are in the field
 
@@ -93,8 +96,9 @@ def make_ultrasound(
         for name in ("overlays", "regions", "clean"):
             (work / name).mkdir()
         images = make_patients(partial(_make_patient, size=size, seed=seed, work=work), people, order, "ultrasound")
+        areas = {row["image"]: row["organs"] for row in images}
         for split, name in (("train", "train.csv"), ("test", "answers.csv")):
-            write_labels([person for person in people if person.split == split], work / name)
+            write_labels([person for person in people if person.split == split], areas, work / name)
         return write_manifest(work, order, vars(fractions), ORGANS, images)
 
 
@@ -103,15 +107,41 @@ def image_name(person: Patient, shot: Shot) -> str:
     return f"{person.group}_{shot.number:02d}"
 
 
-def write_labels(people: list[Patient], path: Path) -> None:
-    """A CSV of labels as they are written: 1, 0, or empty for a cell that nobody filled in."""
+def write_labels(people: list[Patient], areas: Mapping[str, Mapping[str, int]], path: Path) -> None:
+    """A CSV of labels as they are written: 1, 0, or empty for a cell that nobody filled in.
+
+    Two more columns force one label on an image. ``largest`` names the written organ of the largest area, and ``none``
+    if none is written. ``split`` divides the latter into ``no_<organ>`` for planes that resemble an organ and ``na``
+    for others. Both are empty if a cell of the row is, as the largest organ is then not known.
+
+    Args:
+        areas: pixels by organ of each image, by its name.
+    """
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["image_name", "patient", *ORGANS])
+        table.writerow(["image_name", "patient", *ORGANS, *FORCED])
         for person in people:
             for shot in person.shots:
+                name = image_name(person, shot)
                 cells = ["" if organ in shot.blank else int(organ in shot.written) for organ in ORGANS]
-                table.writerow([image_name(person, shot), person.group, *cells])
+                forced = ("", "") if shot.blank else forced_labels(shot.written, shot.decoys, areas[name])
+                table.writerow([name, person.group, *cells, *forced])
+
+
+def forced_labels(written: Sequence[str], decoys: Sequence[str], areas: Mapping[str, int]) -> tuple[str, str]:
+    """The one label of an image, without and with divided negatives; see :func:`write_labels`.
+
+    Args:
+        written: organs of its row. One that the image does not show has no area, so it counts only if no other is
+            written; of equals the first of ``ORGANS`` does.
+        decoys: its planes without an organ, of which the first that resembles one divides the negatives.
+        areas: pixels by organ.
+    """
+    if written:
+        largest = max(sorted(written, key=ORGANS.index), key=lambda organ: areas.get(organ, 0))
+        return largest, largest
+    resembled = next((RESEMBLED[decoy] for decoy in decoys if RESEMBLED.get(decoy)), None)
+    return "none", f"no_{resembled}" if resembled else "na"
 
 
 def _make_patient(person: Patient, *, size: int, seed: int, work: Path) -> Rows:

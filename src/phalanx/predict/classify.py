@@ -100,7 +100,7 @@ def open_fold(folder: Path, weights: str, device: Device) -> ClassifierFold:
         raise ConfigError(f"{folder}: has no {weights} weights yet; train it first (bash train.sh)")
     network = build_classifier(
         config.model, classes=len(config.data.classes), size=config.data.size, channels=3 if config.data.colour else 1,
-        pretrained=False,
+        pretrained=False, marker=config.marker_maps,
     )  # fmt: skip
     check_fit(folder / weights, found[0], network)
     network.load_state_dict(found[0])

@@ -49,6 +49,14 @@ class Ranks:
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return found.bool()
 
+    def sum_on_device(self, value: Tensor) -> Tensor:
+        """The sum over the processes of a number, float[] on the device that trains; the host does not wait for it."""
+        if self.size == 1:
+            return value
+        found = value.clone()
+        dist.all_reduce(found)
+        return found
+
     def gather(self, value: Any) -> list[Any]:
         """What each of them gives, in their order."""
         found = [value] * self.size

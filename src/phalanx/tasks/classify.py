@@ -19,13 +19,15 @@ from ..data.cache import SampleCache
 from ..data.dataset import LabelledBatch, LabelledSet
 from ..data.labels import labels_of
 from ..data.records import Record
+from ..data.regions import check_regions, region_count
 from ..data.selection import Selection
 from ..engine.loader import ahead, evaluation_loader
 from ..engine.nonfinite import first_bad
-from ..engine.task import Event, HeldOutScore, Part, Step
-from ..errors import DataError
+from ..engine.task import COUNTED, Event, HeldOutScore, Part, Step
+from ..errors import ConfigError, DataError
 from ..losses.class_weights import count_labels
 from ..losses.classification import ClassificationLoss
+from ..losses.marker import heatmap_loss, outside_loss, region_maps
 from ..models.classifier import build_classifier
 from ..predict.classify import open_classifier, probabilities_of
 from ..runtime.distributed import Ranks
@@ -36,16 +38,18 @@ from ..runtime.sidecar import read_sidecar
 from ..runtime.stopping import deferred
 from ..scoring.classify import ClassifyScore, score_classes
 from ..scoring.classify_report import score_json, score_text
+from ..scoring.several import score_several
 from ..submission.probabilities import Probabilities, write_probabilities
 from .mining import select_labelled
 
+MARKER = "marker."  # parameters of the auxiliary heat map
 TRAINED_BY = "accuracy"  # of an image: what a training step gives
 
 
 class Classify:
     """Labels of images, scored by a metric of the recipe."""
 
-    head_prefixes: tuple[str, ...] = ("head.",)
+    head_prefixes: tuple[str, ...] = ("head.", MARKER)
 
     def __init__(
         self,
@@ -70,17 +74,38 @@ class Classify:
         self.mixer = Mixer(config.mix) if config.mix else None
         pretrained = config.model.init_from is None  # else a run's weights follow
         self.network = build_classifier(
-            config.model, classes=len(classes), size=data.size, channels=3 if data.colour else 1, pretrained=pretrained
-        )
+            config.model, classes=len(classes), size=data.size, channels=3 if data.colour else 1, pretrained=pretrained,
+            marker=config.marker_maps,
+        )  # fmt: skip
+        if config.loss.marker is not None:
+            self._check_marker(train)
         common: dict[str, Any] = {
             "data": data, "seed": config.seed, "cache": SampleCache(data), "progress": config.progress
         }  # fmt: skip
-        self.training_set = LabelledSet(train, labels=labels["train"], augment=config.augment, **common)
+        self.training_set = LabelledSet(
+            train, labels=labels["train"], augment=config.augment,
+            regions=config.loss.marker is not None, **common,
+        )  # fmt: skip
         self.evaluated: dict[Part, LabelledSet] = {
             "held_out": LabelledSet(held_out, labels=labels["held_out"], augment=Augment(), **common),
             "monitored": LabelledSet(monitored, labels=labels["monitored"], augment=Augment(), **common),
         }
         self.loaders: dict[Part, DataLoader] = {}  # of these, once they are evaluated
+
+    def _check_marker(self, train: Sequence[Record]) -> None:
+        """Raises DataError if there are no regions, ConfigError if the network has no features that fit them."""
+        config = self.config
+        check_regions(train, config.data)
+        if self.network.layout is None:
+            channels, name = 3 if config.data.colour else 1, f"model.encoder={config.model.encoder}"
+            self.network.locate(size=config.data.size, channels=channels, name=name)
+        assert self.network.layout is not None
+        found, wanted = self.network.layout.channels, self.network.head.in_features
+        if config.loss.marker is not None and config.loss.marker.kind == "outside" and found != wanted:
+            raise ConfigError(
+                f"loss.marker.kind=outside: the head of {config.model.encoder} weighs {wanted} features and its last "
+                f"map has {found}, so classes have no map; use kind=heatmap, or another model.encoder"
+            )
 
     def _check_defined(self, labels: np.ndarray, name: str, part: Sequence[Record]) -> None:
         """Raises DataError if the metric of images that are evaluated would not be defined, whatever is predicted."""
@@ -94,12 +119,17 @@ class Classify:
     def _score(self, probabilities: np.ndarray, labels: np.ndarray, part: Sequence[Record]) -> ClassifyScore:
         """The scores of probabilities of images; missing ones in ``labels`` count as 0 in ``probabilities``."""
         config = self.config
-        thresholds = np.full(len(config.data.classes), config.predict.threshold) if self.head == "sigmoid" else None
-        return score_classes(
-            config.name, np.nan_to_num(probabilities), labels, config.data.classes, self.head,
-            images=[record.name for record in part], patients=[record.group for record in part],
-            thresholds=thresholds,
-        )  # fmt: skip
+        names: dict[str, Any] = {
+            "images": [record.name for record in part], "patients": [record.group for record in part]
+        }  # fmt: skip
+        probabilities, classes = np.nan_to_num(probabilities), config.data.classes
+        if config.data.targets == "shares":
+            scored = [classes.index(name) for name in config.data.scored]
+            return score_several(
+                config.name, probabilities, classes, labels[:, scored], config.data.scored, head=self.head, **names
+            )
+        thresholds = np.full(len(classes), config.predict.threshold) if self.head == "sigmoid" else None
+        return score_classes(config.name, probabilities, labels, classes, self.head, thresholds=thresholds, **names)
 
     @staticmethod
     def select(config: ClassifyConfig, records: Sequence[Record]) -> Selection:
@@ -114,18 +144,44 @@ class Classify:
     @property
     def value_names(self) -> tuple[str, ...]:
         """Names of a step's values."""
-        return TRAINED_BY, f"loss/{self.config.loss.name}", "loss/nll"
+        loss = self.config.loss
+        marker = [] if loss.marker is None else [f"loss/{loss.marker.kind}"]
+        counted = [] if loss.min_confidence is None else [COUNTED]
+        return TRAINED_BY, f"loss/{loss.name}", "loss/nll", *marker, *counted
 
     def step(self, network: Any, batch: LabelledBatch) -> Step:
         """Loss, training accuracy and loss terms of a batch on the network's device."""
         images, labels = self.network.standardised(batch.images), batch.labels
         if self.mixer is not None:
             images, labels = self.mixer(images, labels)
-        logits = network(images)
+        if self.config.data.targets == "shares":  # the part that each of an image's labels has
+            labels = labels / labels.sum(dim=1, keepdim=True)
+        marker, options = self.config.loss.marker, self.config.loss
+        logits, maps = network(images, maps=True) if marker else (network(images), None)
         found = self.loss(logits, labels, self.epochs)
-        values = {f"loss/{term}": part for term, part in found.terms.items()}
+        terms, per_image = dict(found.terms), found.per_image
+        if marker is not None:
+            extra = self._marker_loss(maps, batch)
+            terms[marker.kind] = extra.detach()
+            per_image = per_image + marker.weight * extra
+        values = {f"loss/{term}": part for term, part in terms.items()}
         values[TRAINED_BY] = accuracy_of(logits.detach(), batch.labels, self.head, self.config.predict.threshold)
-        return Step(found.total, values, found.terms)
+        if options.min_confidence is not None:
+            counted = self.loss.confident(logits, labels)
+            values[COUNTED] = counted.float()
+            per_image = torch.where(counted, per_image, 0.0)
+        return Step(found.total if per_image is found.per_image else per_image.mean(), values, terms)
+
+    def _marker_loss(self, maps: Any, batch: LabelledBatch) -> Tensor:
+        """The marker loss float[B] of a batch: of the heat map it predicts, or of the features before pooling."""
+        options, layout = self.config.loss.marker, self.network.layout
+        assert options is not None
+        assert layout is not None
+        assert isinstance(batch.regions, Tensor)
+        regions, known = region_maps(batch.regions, region_count(self.config.data), layout.side)
+        if options.kind == "heatmap":
+            return heatmap_loss(maps, regions, known)
+        return outside_loss(maps, self.network.head.weight, batch.labels, regions, known)
 
     def diagnose(self, batch: LabelledBatch, terms: Mapping[str, Tensor]) -> str | None:
         """Which loss term of which image is not finite; None if all are."""
@@ -136,9 +192,12 @@ class Classify:
         return None
 
     def end_epoch(self, epochs: int, means: Mapping[str, float]) -> list[Event]:
-        """Counts the epochs, by which LDAM defers its weights."""
+        """Counts the epochs, by which LDAM defers its weights, and the samples that the confidence filter dropped."""
         before, self.epochs = self.loss.weights_at(self.epochs), epochs
-        return [("weights", {"deferred": True})] if self.loss.weights_at(epochs) is not before else []
+        events: list[Event] = [("weights", {"deferred": True})] if self.loss.weights_at(epochs) is not before else []
+        if COUNTED in means:
+            events.append(("filter", filtered(epochs, means[COUNTED], round(means["images"]))))
+        return events
 
     def state_dict(self) -> dict[str, Any]:
         """The epochs that are over."""
@@ -156,8 +215,10 @@ class Classify:
         return {"labels.csv": labels_csv(names, self.config.data.classes, labels)}
 
     def adapt_weights(self, weights: dict[str, Tensor], other: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-        """Another run's weights as they are: the names of all classifiers agree."""
-        return weights, ()
+        """Another run's weights: the names of all classifiers agree, but for the auxiliary heat map."""
+        if self.network.marker is None:
+            return {name: value for name, value in weights.items() if not name.startswith(MARKER)}, ()
+        return weights, () if any(name.startswith(MARKER) for name in weights) else (MARKER,)
 
     @torch.no_grad()
     def evaluate(self, network: Any, part: Part, device: torch.device, ranks: Ranks) -> float | None:
@@ -218,16 +279,33 @@ class Classify:
         return "oof.json is damaged" if sidecar is None else None
 
 
+def filtered(epoch: int, counted: float, samples: int) -> dict[str, Any]:
+    """What the log says about the confidence filter of an epoch.
+
+    Args:
+        epoch: from 1.
+        counted: fraction of the samples that reached the confidence.
+    """
+    dropped = samples - round(counted * samples)
+    text = f"confidence filter: {dropped} of {samples} samples dropped"
+    if dropped == samples:
+        text = (
+            f"warning: {text}, so epoch {epoch} taught nothing; lower loss.min_confidence, or start from a trained "
+            "run (model.init_from)"
+        )
+    return {"dropped": dropped, "samples": samples, "text": text}
+
+
 def accuracy_of(values: Tensor, labels: Tensor, head: str, threshold: float, *, logits: bool = True) -> Tensor:
-    """Accuracy float[B] of each image: with a softmax whether its class is the likeliest, with sigmoids the fraction of
-    its labelled classes that are right; 0 of an image without any label.
+    """Accuracy float[B] of each image: with a softmax whether the likeliest class is one of its own, with sigmoids the
+    fraction of its labelled classes that are right; 0 of an image without any label.
 
     Args:
         values: logits, or probabilities, float[B, C].
         labels: float[B, C], NaN where not labelled.
     """
     if head == "softmax":
-        return (values.argmax(1) == labels.nan_to_num(-1.0).argmax(1)).float()
+        return (labels.gather(1, values.argmax(1, keepdim=True))[:, 0] == 1).float()
     limit = float(np.log(threshold / (1 - threshold))) if logits else threshold
     known = ~labels.isnan()
     right = ((values >= limit) == (labels > 0.5)) & known
