@@ -133,18 +133,20 @@ EDA = """\
 phalanx eda data=NAME data.root=DIR out=DIR [csv=FILE.csv] [workers=N] [progress=true]
 
 Explores a data set: rotation of the hands, shift from train to test with effect sizes, bone area by metadata, overlaps
-between classes, bright outliers and bands of noise. Prints what it leaves out, and why.
+between classes, bright outliers and bands of noise. Of images with labels: images and patients per class, images per
+patient, which classes occur together, missing labels, sizes, grey levels per class, and the classes per fold if
+data.folds_file= is given. Prints what it leaves out, and why.
 
-  out=DIR                tables (images shift size classes overlap .csv), eda.json, plots (.png)
-  csv=FILE.csv           also measure the rotation in these predictions, of the test set or out of fold
+  out=DIR                tables (images shift size classes overlap .csv), eda.json, plots (.png); of images with labels:
+                         images patients classes cooccurrence sizes shift folds .csv
+  csv=FILE.csv           also measure the rotation in these predictions, of the test set or out of fold; only of masks
   workers=N              processes (default: all cores)
 """
 
 
 def eda(words: Sequence[str]) -> None:
     """``phalanx eda``."""
-    from ..config import SegmentConfig
-    from ..config.compose import compose_as, split_words
+    from ..config.compose import compose, split_words
 
     pairs = split_words(words)
     out, csv = pairs.pop("out", ""), pairs.pop("csv", "")
@@ -152,19 +154,13 @@ def eda(words: Sequence[str]) -> None:
         raise ConfigError("out=DIR: missing; name the folder for tables and plots, as in out=runs/eda")
     if csv and not Path(csv).is_file():
         raise ConfigError(f"csv={csv}: no such file; name a submission or an out-of-fold CSV")
-    config = compose_as(SegmentConfig, pairs)
+    config = compose(pairs)
 
     from ..data.root import resolve_root
-    from ..eda.report import explore
+    from .tasks import TASKS
 
-    found = explore(
-        resolve_root(config.data),
-        Path(out),
-        csv=Path(csv) if csv else None,
-        workers=config.workers,
-        progress=config.progress,
-    )
-    print(found)
+    config.data = resolve_root(config.data)
+    print(TASKS[config.task].eda(config, Path(out), Path(csv) if csv else None))
 
 
 CHECK = """\

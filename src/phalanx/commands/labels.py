@@ -148,3 +148,38 @@ def _refuse_others(pairs: dict[str, str], known: list[str]) -> None:
 
     for key in pairs:
         raise ConfigError(f"{key}: no such option{nearest(key, known)}")
+
+
+OVERLAYS = """\
+phalanx overlays data=NAME data.root=DIR out=DIR [data.overlays=bilinear] [count=24]
+
+Shows what data.overlays=black|fast_marching|bilinear removes from the images of a data set: calipers, dotted or dashed
+lines and frames, arrows, results and their boxes, in any colour. Captions in the outermost lines and columns of the
+screen stay, as do grey wedge and depth scale. Writes overlays.csv, the fraction of each image that is removed, and
+pages (.png) with images before, what was found, and images after.
+
+  out=DIR                for the table and the pages
+  count=24               images in the pages, from the one of which most is removed to the one of which least is
+  data.overlays=         the way of removal that is shown; default: bilinear
+  workers=N              processes (default: all cores)      progress=false   no progress bar
+"""
+
+
+def overlays(words: Sequence[str]) -> None:
+    """``phalanx overlays``."""
+    from ..config import ClassifyConfig
+    from ..config.compose import compose_as, split_words
+
+    pairs = split_words(words)
+    out, count = pairs.pop("out", ""), pairs.pop("count", "24")
+    if not out:
+        raise ConfigError("out=DIR: missing; name the folder for the table and the pages, as in out=runs/overlays")
+    if not count.isdecimal() or not 1 <= int(count) <= 10_000:
+        raise ConfigError(f"count={count}: expected a whole number from 1 to 10000")
+    config = compose_as(ClassifyConfig, pairs)
+
+    from ..data.root import resolve_root
+    from ..visualize.removed_marks import show_overlays
+
+    data = resolve_root(config.data)
+    print(show_overlays(data, Path(out), count=int(count), workers=config.workers, progress=config.progress))

@@ -21,6 +21,7 @@ class TaskCommands(NamedTuple):
         check: lists the problems of a data set.
         score: scores a CSV by a ground truth and options, perhaps of some images only; as text and as JSON types.
         compare: the same of two CSVs.
+        eda: explores a data set into a folder, perhaps with a CSV of predictions; returns the summary.
     """
 
     task: "Callable[[], type[Task]]"
@@ -29,6 +30,7 @@ class TaskCommands(NamedTuple):
     check: "Callable[[Config], Any]"
     score: Callable[[Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]
     compare: Callable[[Path, Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]
+    eda: "Callable[[Config, Path, Path | None], str]"
 
 
 def task_of_run(name: str, runs: Path) -> str:
@@ -193,7 +195,29 @@ def _compare_labels(
     return "\n".join(each.to_text() for each in found), {each.metric: each.to_json() for each in found}
 
 
+def _explore_masks(config: "Config", out: Path, csv: Path | None) -> str:
+    from ..config import SegmentData
+    from ..eda.report import explore
+
+    assert isinstance(config.data, SegmentData)  # of a recipe of this task
+    return explore(config.data, out, csv=csv, workers=config.workers, progress=config.progress)
+
+
+def _explore_labels(config: "Config", out: Path, csv: Path | None) -> str:
+    from ..config import ClassifyData
+    from ..eda.labels import explore
+
+    assert isinstance(config.data, ClassifyData)  # of a recipe of this task
+    if csv is not None:
+        raise ConfigError(f"csv={csv}: only for task=segment, whose masks show the rotation; leave it out")
+    return explore(config.data, out, folds=config.folds, workers=config.workers, progress=config.progress)
+
+
 TASKS: dict[str, TaskCommands] = {
-    "segment": TaskCommands(_segment, _infer_masks, _vote_masks, _check_masks, _score_masks, _compare_masks),
-    "classify": TaskCommands(_classify, _infer_labels, _vote_labels, _check_labels, _score_labels, _compare_labels),
+    "segment": TaskCommands(
+        _segment, _infer_masks, _vote_masks, _check_masks, _score_masks, _compare_masks, _explore_masks
+    ),
+    "classify": TaskCommands(
+        _classify, _infer_labels, _vote_labels, _check_labels, _score_labels, _compare_labels, _explore_labels
+    ),
 }

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ..errors import ConfigError
-from .base import Strict, nearest
+from .base import Seed, Strict, nearest
 from .classify_loss import ClassifyLoss, Head, Mix, check_loss
 from .common import Config
 from .data import Data, Name
@@ -72,6 +72,9 @@ class ClassifyData(Data):
     # of a softmax. shares: an image with k labels has the target 1/k for each; labels: it has exactly one
     targets: Literal["labels", "shares"] = "labels"
     negative: Name | None = None  # with targets=shares, the class of images without a label; needs no column
+    # marks burnt into ultrasound images: keep, or remove them by black, fast_marching or bilinear; see data/overlays.py
+    overlays: Literal["keep", "black", "fast_marching", "bilinear"] = "keep"
+    shuffle_labels: Seed | None = None  # of a control: permutes labels over the training patients; null: off
     # CSV image_name,group, as of `phalanx check groups=`: a listed image's group takes the place of its patient
     groups_file: Path | None = None
     hard: Hard | None = None  # train on an earlier run's failures, or more often on them

@@ -17,14 +17,14 @@ from .preprocess import preprocess
 from .records import Record
 
 # options that change a prepared sample; any other may differ
-OPTIONS = ("classes", "size", "layout", "coco", "masks", "blackout", "background", "colour")
+OPTIONS = ("classes", "size", "layout", "coco", "masks", "blackout", "background", "colour", "overlays")
 TABLE_OPTIONS = ("regions", "region_kind")  # the same of `table`
 
 # modules that make a prepared sample: an edit of any other does not invalidate what is cached on disk
 CODE = (
     "data/coco", "data/coco_file", "data/coco_rle", "data/dicom", "data/dicom_pixels", "data/digests", "data/grey",
-    "data/headers", "data/images", "data/labels", "data/layouts", "data/masks", "data/polygons", "data/prepared",
-    "data/preprocess", "data/regions", "data/tiff", "data/tiff_pixels", "masks/planes",
+    "data/headers", "data/images", "data/labels", "data/layouts", "data/masks", "data/overlay_network", "data/overlays",
+    "data/polygons", "data/prepared", "data/preprocess", "data/regions", "data/tiff", "data/tiff_pixels", "masks/planes",
 )  # fmt: skip
 
 
@@ -56,8 +56,9 @@ def prepare(record: Record, data: Data) -> Prepared:
 
 def prepare_image(record: Record, data: Data) -> tuple[np.ndarray, Grid]:
     """A record's image uint8[S, S], or [S, S, 3] in colour, on its grid. Raises DataError if it cannot be read."""
-    read = read_colour if isinstance(data, ClassifyData) and data.colour else read_grey
-    image = read(record.image)
+    colour = isinstance(data, ClassifyData) and data.colour
+    marked = isinstance(data, ClassifyData) and data.overlays != "keep"  # whose colour shows where they are
+    image = (read_colour if colour or marked else read_grey)(record.image)
     grid = Grid.of(image, data.size)
     return grid.place(preprocess(image, data)), grid
 

@@ -6,7 +6,8 @@ They come before the working grid, so that the same pixels are removed at every 
 import cv2
 import numpy as np
 
-from ..config import Data
+from ..config import ClassifyData, Data
+from .overlays import remove_overlays
 
 THUMB = 512  # the background is found on an image of this long side
 MARGIN = 0.015  # of the long side: added around the region found
@@ -15,7 +16,15 @@ NOISE = 4  # times the spread of the air: what is brighter than that is not nois
 
 
 def preprocess(image: np.ndarray, data: Data) -> np.ndarray:
-    """An image uint8[H, W, ...] with the noise band blacked out and the background removed, as ``data`` has it."""
+    """An image as ``data`` has it: without burnt-in marks, noise band and background.
+
+    Args:
+        image: uint8[H, W] or [H, W, 3]; to remove marks by their colour too, in colour also if ``data`` wants it grey.
+    """
+    if isinstance(data, ClassifyData) and data.overlays != "keep":
+        image = remove_overlays(image, data.overlays)
+        if image.ndim == 3 and not data.colour:
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     if data.blackout:
         image = blackout(image, data.blackout)
     if data.background == "contour":

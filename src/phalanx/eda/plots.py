@@ -42,7 +42,7 @@ def rotation(images: pd.DataFrame, limit: float) -> Figure:
             values = own[column].dropna().to_numpy() if column in images else np.zeros(0)
             if len(values):
                 rows.append((split, source, values))
-    figure, all_axes = _figure(len(rows), 1, width=7, height=1.9 * len(rows) + 0.6, share_axes=True)
+    figure, all_axes = new_figure(len(rows), 1, width=7, height=1.9 * len(rows) + 0.6, share_axes=True)
     most = max(60.0, max(values.max() for _, _, values in rows))
     bins = np.arange(0, most + 3, 3)
     for axes, (split, source, values) in zip(all_axes, rows, strict=True):
@@ -61,7 +61,7 @@ def rotation(images: pd.DataFrame, limit: float) -> Figure:
 def shift(table: pd.DataFrame) -> Figure:
     """Draws test minus train with 95% intervals: proportions in points, measures in standard deviations."""
     kinds = [(kind, rows) for kind, rows in table.groupby("effect", sort=False) if rows["value"].notna().any()]
-    figure, all_axes = _figure(len(kinds), 1, width=7, height=0.55 * len(table) + 1.0 * len(kinds) + 0.4)
+    figure, all_axes = new_figure(len(kinds), 1, width=7, height=0.55 * len(table) + 1.0 * len(kinds) + 0.4)
     for axes, (kind, rows) in zip(all_axes, kinds, strict=True):
         scale = 100 if str(kind).startswith("diff") else 1
         labels = []
@@ -88,7 +88,9 @@ def size(images: pd.DataFrame, table: pd.DataFrame) -> Figure:
     found = table[table["relation"] == "correlation"]
     r = dict(zip(found["attribute"], found["value"], strict=True))
     shown = [attribute for attribute in UNITS if np.isfinite(r.get(attribute, np.nan))]
-    figure, all_axes = _figure(1, max(1, len(shown)), width=3.4 * max(1, len(shown)) + 0.6, height=3.4, share_axes=True)
+    figure, all_axes = new_figure(
+        1, max(1, len(shown)), width=3.4 * max(1, len(shown)) + 0.6, height=3.4, share_axes=True
+    )
     for axes, attribute in zip(all_axes, shown, strict=False):
         known = images.dropna(subset=[attribute, "area"])
         for sex, colour in (("male", "#228833"), ("female", "#aa3377"), (None, GREY)):
@@ -108,7 +110,7 @@ def size(images: pd.DataFrame, table: pd.DataFrame) -> Figure:
 def overlap(table: pd.DataFrame) -> Figure:
     """Draws the pairs with the largest overlap relative to the smaller class, mean over images with both."""
     rows = table.head(MAX_PAIRS)
-    figure, (axes,) = _figure(1, 1, width=7, height=0.28 * len(rows) + 1.2)
+    figure, (axes,) = new_figure(1, 1, width=7, height=0.28 * len(rows) + 1.2)
     names = [f"{a} & {b}" for a, b in zip(rows["class"], rows["other"], strict=True)]
     axes.barh(names, 100 * rows["of_smaller_mean"], color=COLOURS["train"], height=0.7)
     axes.margins(y=0.01)
@@ -121,7 +123,7 @@ def overlap(table: pd.DataFrame) -> Figure:
 def brightness(images: pd.DataFrame) -> Figure:
     """Draws the fraction of bright pixels, images sorted, and the sizes of noise bands if there are any."""
     banded = bool(images["noise_band"].any())
-    figure, (first, *others) = _figure(1, 1 + banded, width=9 if banded else 5, height=3.4)
+    figure, (first, *others) = new_figure(1, 1 + banded, width=9 if banded else 5, height=3.4)
     for split, rows in images.groupby("split", sort=False):
         values = np.sort(100 * rows["bright"].to_numpy())
         first.plot(np.linspace(0, 100, len(values)), values, color=COLOURS[str(split)], label=f"{split}, {len(values)}")
@@ -162,9 +164,10 @@ def _noise_bands(axes: Axes, images: pd.DataFrame) -> None:
     axes.legend(frameon=False, loc="lower left", markerscale=0.7)
 
 
-def _figure(
+def new_figure(
     rows: int, columns: int, *, width: float, height: float, share_axes: bool = False
 ) -> tuple[Figure, list[Axes]]:
+    """A figure, in inches, and its axes, row by row."""
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     axes = figure.subplots(
         rows, columns, squeeze=False, sharex=share_axes and columns == 1, sharey=share_axes and rows == 1

@@ -91,7 +91,7 @@ def explore(data: SegmentData, out: Path, *, csv: Path | None = None, workers: i
     for name in ("shift", "size", "overlap", "classes"):
         facts[name] = tables[name].to_dict("records")
     # first: a later call may write into a folder that has it
-    write_report(out / "eda.json", "eda", _plain(facts))
+    write_report(out / "eda.json", "eda", plain(facts))
     for name, table in tables.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     for name, figure in eda_plots.draw_all(tables, LIMIT):
@@ -230,12 +230,12 @@ def _summary(facts: dict[str, Any], out: Path) -> str:
     return "\n".join([*lines, f"{out}: tables (CSV), eda.json, plots (PNG)"])
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Returns plain values for JSON: no numpy types, null for NaN."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

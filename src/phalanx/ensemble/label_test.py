@@ -36,9 +36,10 @@ def read_test_table(data: ClassifyData, truth: str | None = None) -> LabelTable:
     """
     place = truth_place(data, truth)
     if place.is_file() and data.table:
-        shared = {data.table.image, data.table.group, data.table.label}
-        named = [name for name in header_of_table(place) if name not in shared]
-        data = data.model_copy(update={"classes": named} if data.table.label is None else {})
+        # a table that forces one label on an image may also have a column per class, with all labels
+        named = [name for name in header_of_table(place) if name in data.classes]
+        table = data.table.model_copy(update={"label": None})
+        data = data.model_copy(update={"classes": named, "table": table} if named else {})
     labels, patients = read_labels(place, data)
     records = test_records(data)
     keys = {name: name if name in labels else stem_of(name) for name in (record.name for record in records)}

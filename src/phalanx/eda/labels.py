@@ -1,0 +1,254 @@
+"""Explores a data set of images with labels: classes, co-occurrence, missing labels, sizes, intensities, folds."""
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from ..config import ClassifyData
+from ..data.folds import read as read_folds
+from ..data.images import read_grey
+from ..data.labels import labels_of
+from ..data.layouts import test_place, test_records
+from ..data.quarantine import kept_records
+from ..data.records import Record
+from ..errors import DataError
+from ..runtime.files import check_report, not_ours, refuse_link, write_report, write_text
+from ..runtime.processes import process_map
+from . import label_plots
+from .plots import save
+from .report import plain
+from .stats import Effect, cohens_d
+
+TABLES = ("images", "patients", "classes", "cooccurrence", "sizes", "shift", "folds")
+RARE = 5  # images with or without a class: with fewer, a held-out part easily has none
+NOTABLE = 0.5  # Cohen's d from which a difference in intensity is named in the summary (Cohen, 1988: medium)
+
+
+def explore(data: ClassifyData, out: Path, *, folds: int = 5, workers: int = -1, progress: bool = True) -> str:
+    """Measures the data set at ``data.root`` and writes tables (CSV), ``eda.json`` and plots (PNG) into ``out``.
+
+    Args:
+        folds: number of those in ``data.folds_file``, if one is given.
+        workers: processes; -1: one per core.
+
+    Returns:
+        The summary, with what was left out and why.
+
+    Raises:
+        DataError: no usable image; a fold file that does not fit.
+        OutputError: ``out`` contains files of other programs.
+    """
+    check_place(out)
+    records, left_out = kept_records(data), list[str]()
+    labels = labels_of(records, data)
+    work = [(record, "train") for record in records]
+    place = test_place(data)
+    if place is not None and place.exists():
+        work += [(record, "test") for record in test_records(data)]
+    else:
+        what = f"{place} does not exist" if place is not None else f"data.{data.layout}.test is not set"
+        left_out.append(f"the test set: {what}")
+    rows = process_map(_measure, work, workers=workers, name="measure", unit="image", progress=progress, least=16)
+    broken = [row["problem"] for row in rows if row["problem"]]
+    if broken:
+        left_out.append(f"{len(broken)} unusable image(s), such as {broken[0]}")
+    images = pd.DataFrame([{k: v for k, v in row.items() if k != "problem"} for row in rows])
+    for i, name in enumerate(data.classes):  # the labels of test images are not read: they are for scores
+        images[f"label {name}"] = np.concatenate([labels[:, i], np.full(len(work) - len(records), np.nan)])
+    known = images[[not row["problem"] for row in rows]]
+    if known.empty:
+        raise DataError(f"{data.root}: no usable image; {broken[0]}")
+    fold_table = _no_folds(data.classes)
+    if data.folds_file is not None:
+        assigned = read_folds(data.folds_file, records, folds)
+        fold_table = folds_of(records, labels, [assigned[record.name] for record in records], data.classes)
+    else:
+        left_out.append("classes per fold: data.folds_file is not set")
+    tables = {
+        "images": known,
+        "patients": patients_of(records, labels, data.classes),
+        "classes": classes_of(known[known["split"] == "train"], records, labels, data.classes),
+        "cooccurrence": together(labels, data.classes),
+        "sizes": known.groupby(["split", "height_px", "width_px"]).size().reset_index(name="images"),
+        "shift": shift_of(known),
+        "folds": fold_table,
+    }
+    facts = {"data": data.name, "left_out": left_out, "images": images["split"].value_counts().to_dict()}
+    facts |= {name: tables[name].to_dict("records") for name in TABLES[2:]}
+    facts["patients"] = _patient_facts(tables["patients"])
+    write_report(out / "eda.json", "eda", plain(facts))  # first: a later call may write into a folder that has it
+    for name, table in tables.items():
+        write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    for name, figure in label_plots.draw_all(tables, data.classes):
+        save(figure, out / f"{name}.png")
+    return _summary(facts, tables, out)
+
+
+def check_place(out: Path) -> None:
+    """Refuses a folder in which files of other programs would be replaced.
+
+    Raises:
+        OutputError: a file to be written is a link, or exists without an ``eda.json`` from an earlier call.
+    """
+    check_report(out / "eda.json", "eda")
+    known = (out / "eda.json").is_file()
+    for name in (*(f"{table}.csv" for table in TABLES), *(f"{plot}.png" for plot in label_plots.PLOTS)):
+        refuse_link(out / name)
+        if not known and (out / name).exists():
+            raise not_ours(out / name)
+
+
+def _measure(item: tuple[Record, str]) -> dict[str, Any]:
+    """Size and grey levels of one image; what makes it unusable becomes ``problem``."""
+    cv2.setNumThreads(1)  # the images are processed in parallel already
+    record, split = item
+    row: dict[str, Any] = {"image_name": record.name, "patient": record.group, "split": split}
+    try:
+        grey = read_grey(record.image)
+    except DataError as error:
+        return row | {"problem": str(error)}
+    low, median, high = np.percentile(grey, (1, 50, 99))
+    return row | {
+        "height_px": grey.shape[0], "width_px": grey.shape[1], "mean": float(grey.mean()), "sd": float(grey.std()),
+        "p1": float(low), "median": float(median), "p99": float(high), "black": float((grey == 0).mean()),
+        "white": float((grey == 255).mean()), "problem": "",
+    }  # fmt: skip
+
+
+def patients_of(records: Sequence[Record], labels: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """One row per patient of train: images, and images with each class."""
+    table = pd.DataFrame(labels == 1, columns=list(classes)).astype(int)
+    table.insert(0, "images", 1)
+    table.insert(0, "patient", [record.group for record in records])
+    return table.groupby("patient", sort=True).sum().reset_index()
+
+
+def classes_of(
+    train: pd.DataFrame, records: Sequence[Record], labels: np.ndarray, classes: Sequence[str]
+) -> pd.DataFrame:
+    """One row per class: images with, without and not labelled, patients with, and grey levels with against without."""
+    groups, rows = np.array([record.group for record in records]), []
+    for i, name in enumerate(classes):
+        present, absent = labels[:, i] == 1, labels[:, i] == 0
+        here, there = (train[train[f"label {name}"] == value] for value in (1, 0))
+        effect = cohens_d(there["mean"].to_numpy(float), here["mean"].to_numpy(float))
+        rows.append({
+            "class": name, "images": int(present.sum()), "without": int(absent.sum()),
+            "not_labelled": int(np.isnan(labels[:, i]).sum()),
+            "fraction": present.sum() / max(1, present.sum() + absent.sum()),
+            "patients": len(set(groups[present])), "alone": int((present & ((labels == 1).sum(1) == 1)).sum()),
+            "mean_grey": here["mean"].mean(), "sd_of_mean_grey": here["mean"].std(),
+            "mean_grey_without": there["mean"].mean(),
+            "d": effect.value, "d_low": effect.low, "d_high": effect.high,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def together(labels: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """One row per pair of classes, over the images in which both are labelled.
+
+    ``both``: images with both; ``expected``: if they were independent; ``phi``: correlation of the two labels
+    (Yule, 1912), NaN where either is constant.
+    """
+    rows = []
+    for i, j in combinations(range(len(classes)), 2):
+        one, other = labels[~np.isnan(labels[:, [i, j]]).any(1)][:, [i, j]].T
+        varies = len(one) > 1 and one.std() > 0 and other.std() > 0
+        rows.append({
+            "class": classes[i], "other": classes[j], "labelled": len(one), "both": int((one * other).sum()),
+            "expected": one.sum() * other.sum() / len(one) if len(one) else math.nan,
+            "phi": float(np.corrcoef(one, other)[0, 1]) if varies else math.nan,
+        })  # fmt: skip
+    columns = ["class", "other", "labelled", "both", "expected", "phi"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["both", "class", "other"], ascending=[False, True, True])
+
+
+def shift_of(images: pd.DataFrame) -> pd.DataFrame:
+    """Size and grey levels of train and test, by patients' means, with Cohen's d of test minus train."""
+    columns = ["attribute", "train", "test", "d", "low", "high"]
+    if (images["split"] == "test").sum() == 0:
+        return pd.DataFrame(columns=columns)
+    by_patient = images.groupby(["split", "patient"])[["height_px", "width_px", "mean", "sd", "black"]].mean()
+    rows = []
+    for name in by_patient:
+        train, test = (by_patient.loc[split, name].to_numpy(float) for split in ("train", "test"))
+        effect: Effect = cohens_d(train, test)
+        rows.append([name, train.mean(), test.mean(), *effect])
+    return pd.DataFrame(rows, columns=columns)
+
+
+def folds_of(
+    records: Sequence[Record], labels: np.ndarray, folds: Sequence[int], classes: Sequence[str]
+) -> pd.DataFrame:
+    """One row per fold: images, patients, and images with each class."""
+    table = pd.DataFrame(labels == 1, columns=list(classes)).astype(int)
+    table.insert(0, "images", 1)
+    table.insert(0, "fold", list(folds))
+    found = table.groupby("fold", sort=True).sum().reset_index()
+    groups = pd.Series([record.group for record in records]).groupby(np.array(folds)).nunique()
+    found.insert(2, "patients", groups.loc[found["fold"]].to_numpy())
+    return found
+
+
+def _no_folds(classes: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame(columns=["fold", "images", "patients", *classes])
+
+
+def _patient_facts(patients: pd.DataFrame) -> dict[str, Any]:
+    images = patients["images"]
+    return {
+        "count": len(patients), "images_min": int(images.min()), "images_median": float(images.median()),
+        "images_max": int(images.max()),
+    }  # fmt: skip
+
+
+def _summary(facts: dict[str, Any], tables: dict[str, pd.DataFrame], out: Path) -> str:
+    """Returns the summary for the terminal."""
+    lines = [", ".join(f"{count} {split} images" for split, count in sorted(facts["images"].items(), reverse=True))]
+    own = facts["patients"]
+    lines.append(
+        f"{own['count']} training patients with {own['images_min']} to {own['images_max']} images, median "
+        f"{own['images_median']:g}"
+    )
+    shown = tables["classes"][["class", "images", "without", "not_labelled", "patients", "alone"]]
+    lines += [shown.to_string(index=False)]
+    rare = shown[shown[["images", "without"]].min(axis=1) < RARE]
+    if len(rare):
+        lines.append(
+            f"fewer than {RARE} images with or without: {', '.join(rare['class'])}; see phalanx folds stratify="
+        )
+    pairs = tables["cooccurrence"]
+    if len(pairs) and pairs.iloc[0]["both"]:
+        most = pairs.iloc[0]
+        lines.append(
+            f"together most often: {most['class']} and {most['other']}, {most['both']} images (expected "
+            f"{most['expected']:.1f} if independent)"
+        )
+    sizes = tables["sizes"].groupby(["height_px", "width_px"])["images"].sum().sort_values(ascending=False)
+    height, width = sizes.index[0]
+    lines.append(f"{len(sizes)} size(s) of images; {height} x {width} pixels in {sizes.iloc[0]} of {sizes.sum()}")
+    for row in facts["classes"]:
+        if abs(row["d"]) >= NOTABLE:
+            side = "brighter" if row["d"] > 0 else "darker"
+            lines.append(
+                f"images with {row['class']} are {side} than those without: d {row['d']:+.2f} "
+                f"[{row['d_low']:+.2f}, {row['d_high']:+.2f}]; see phalanx confound"
+            )
+    for row in facts["shift"]:
+        if abs(row["d"]) >= NOTABLE:
+            lines.append(
+                f"shift from train to test, {row['attribute']}: {row['train']:.1f} to {row['test']:.1f}, d "
+                f"{row['d']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+            )
+    for row in facts["folds"]:
+        lacking = [name for name in row if name not in ("fold", "images", "patients") and not row[name]]
+        if lacking:
+            lines.append(f"fold {row['fold']} has no image with {', '.join(lacking)}: draw them with stratify=label")
+    lines += [f"left out: {reason}" for reason in facts["left_out"]]
+    return "\n".join([*lines, f"{out}: tables (CSV), eda.json, plots (PNG)"])
