@@ -178,7 +178,9 @@ def test_the_marker_loss_reaches_the_encoder_of_a_cnn_and_a_vit(made, tmp_path, 
     images = task.network.standardised(batch_of(task, range(8)).images)
     _, maps = task.network(images, maps=True)
     task._marker_loss(maps, batch_of(task, range(8))).sum().backward()
-    grads = [p.grad for name, p in task.network.named_parameters() if name.startswith("encoder.") and p.grad is not None]
+    grads = [
+        p.grad for name, p in task.network.named_parameters() if name.startswith("encoder.") and p.grad is not None
+    ]
     assert any(g.abs().max() > 0 for g in grads)
     assert torch.allclose(task.network(images, maps=True)[0], task.network(images), atol=1e-5)
 

@@ -15,6 +15,10 @@ from .selection import SelectionRow
 Pair = tuple[str, str]
 
 
+class NoFailures(ConfigError):
+    """An earlier run has no failure to train on."""
+
+
 class Mined(NamedTuple):
     """What an earlier run predicted for images that the predicting fold had not seen.
 
@@ -91,6 +95,18 @@ def failures_on(mined: Mined, pairs: Sequence[Pair]) -> list[Failure]:
     return found
 
 
+def told_apart(mined: Mined, pairs: Sequence[Pair]) -> tuple[int, int]:
+    """Of the images that have one class of a pair and not the other: in how many the one and not the other was
+    predicted, and how many there are. An image counts once for each of its pairs.
+    """
+    place, right, count = {name: c for c, name in enumerate(mined.classes)}, 0, 0
+    for a, b in [way for one, other in pairs for way in ((place[one], place[other]), (place[other], place[one]))]:
+        here = (mined.labels[:, a] == 1) & (mined.labels[:, b] == 0)
+        count += int(here.sum())
+        right += int((here & mined.predicted[:, a] & ~mined.predicted[:, b]).sum())
+    return right, count
+
+
 def hard_rows(records: Sequence[Record], rule: Hard, mined: Mined, seed: int) -> dict[str, SelectionRow]:
     """Selection rows by name of the images that the rule decides about.
 
@@ -99,14 +115,14 @@ def hard_rows(records: Sequence[Record], rule: Hard, mined: Mined, seed: int) ->
         seed: draws the right images that are trained on with the failures.
 
     Raises:
-        ConfigError: no image fails on the pairs.
+        NoFailures: no image fails on the pairs.
     """
     pairs = rule.pairs or confused_pairs(mined)
     names = {record.name for record in records}
     failures = {one.image: one for one in failures_on(mined, pairs) if one.image in names}
     if not failures:
         where = " or ".join("/".join(pair) for pair in pairs) or "any pair of classes"
-        raise ConfigError(
+        raise NoFailures(
             f"data.hard.run={rule.run}: no training image fails on {where} out of fold, so there is nothing to train "
             "on; name other pairs, or leave the rule out"
         )

@@ -70,18 +70,20 @@ def predict_test(
         config: of the run; its data set is where it is now.
         cross_fitted: the classes of the truth get thresholds, fitted to the out-of-fold probabilities of these folds.
     """
-    values, twins = 0.0, 0.0
     by_name = {record.name: record for record in test_records(config.data)}
     images = [by_name[name] for name in table.images]
     marked = {record.name: record for record in twin_records(config.data)}
     clean = [marked[name] for name, has in zip(table.images, table.has_twin, strict=True) if has]
+    found = list[tuple[np.ndarray, np.ndarray | None]]()
     for folder in folders:
         run = open_classifier(str(folder), runs=config.runs, device=config.device, precision=config.precision)
-        values = values + run.predict(images, config.predict.batch, progress=False) / len(folders)
-        twins = twins + run.predict(clean, config.predict.batch, progress=False) / len(folders) if clean else twins
+        parts = [run.predict(each, config.predict.batch, progress=False) if each else None for each in (images, clean)]
+        assert parts[0] is not None  # a table has images
+        found.append((parts[0], parts[1]))
     limits = out_of_fold_thresholds(folders, table.classes) if cross_fitted else None
     columns = tuple(config.data.classes)
-    return Predicted(columns, config.model.head, np.asarray(values), np.asarray(twins) if clean else None, limits)
+    means = [np.mean([values[k] for values in found], axis=0) for k in range(1 + bool(clean))]
+    return Predicted(columns, config.model.head, means[0], means[1] if clean else None, limits)
 
 
 def out_of_fold_thresholds(folders: Sequence[Path], classes: Sequence[str]) -> np.ndarray:

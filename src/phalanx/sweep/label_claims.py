@@ -20,14 +20,15 @@ class LabelScores:
     def __init__(self, result: SweepResult, labels: LabelTable):
         assert result.predicted is not None
         self.result, self._labels, self._made = result, labels, result.predicted.arrays
-        self._values: dict[Column, tuple[float, np.ndarray]] = {}
+        self._values: dict[tuple[str, str], tuple[float, np.ndarray]] = {}
 
     def figures(self, column: Column) -> tuple[float, np.ndarray]:
         """A column's value, and its values float64[RESAMPLES] in draws of patients, the same for all results."""
-        if column not in self._values:
+        key = column.metric, column.images
+        if key not in self._values:
             score = self._labels.score(self.result.row, self._made, column.images)
-            self._values[column] = score.value(column.metric), score.resampled(column.metric)
-        return self._values[column]
+            self._values[key] = score.value(column.metric), score.resampled(column.metric)
+        return self._values[key]
 
 
 @dataclass(frozen=True)
@@ -116,12 +117,12 @@ def section(
     for row in table.rows:
         ours, pair = found.get(row.name, []), pairs.get((table.name, row.name))
         rest = [other for key, other in pairs.items() if key != (table.name, row.name)]
-        gains = {one: gain_of(pair, rest, one) if pair else None for one in table.columns}
-        reached = _verdict(row, ours, gains[main], main, scale)
+        gains = {one.name: gain_of(pair, rest, one) if pair else None for one in table.columns}
+        reached = _verdict(row, ours, gains[main.name], main, scale)
         if row.outcome and not reached.startswith("not run (scale"):
             verdicts[reached] += 1
         cells = [row.name, row.baseline or "", row.outcome or "", str(len(ours)) if ours else ""]
-        cells += [cell_text(ours, gains[one], one) for one in table.columns]
+        cells += [cell_text(ours, gains[one.name], one) for one in table.columns]
         lines.append("| " + " | ".join([*cells, reached]) + " |")
     return lines, verdicts
 

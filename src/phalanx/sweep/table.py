@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from ..config import CONFIGS, Config, Strict, nearest, read_plain, validate_as
 from ..config.compose import compose_as, config_folder, split_words
@@ -51,7 +51,7 @@ class SweepRow(Strict):
     thresholds: Literal["cross_fitted"] | None = None
 
 
-class Column(Strict, frozen=True):
+class Column(Strict):
     """A score of a classification: a metric over some of the test images."""
 
     name: Name
@@ -75,6 +75,7 @@ class Table(Strict):
     overrides: list[str] = []
     at: dict[str, list[str]] = {}
     rows: list[SweepRow] = Field(min_length=1)
+    _made: dict[tuple, Config | Ballot] = PrivateAttr({})  # recipes, which those of rows that come after them repeat
 
     @model_validator(mode="after")
     def _comparable(self) -> "Table":
@@ -196,6 +197,12 @@ class Table(Strict):
         Raises:
             ConfigError: an override that cannot work, a fold that a member does not have; names the table and the row.
         """
+        key = row.name, scale, seed, tuple((extra or {}).items())
+        if key not in self._made:
+            self._made[key] = self._recipe(row, scale, seed, extra)
+        return self._made[key]
+
+    def _recipe(self, row: SweepRow, scale: str, seed: int, extra: dict[str, str] | None) -> Config | Ballot:
         if row.vote:
             found = []
             for member in row.members:
