@@ -283,8 +283,8 @@ SELECTION = """\
 phalanx selection data=NAME data.root=DIR [out=FILE.csv] [all=true] key=value ...
 
 Lists which training images a recipe trains on, how often, with whose labels, and why: data.quarantine, data.drop,
-data.skip_unlabelled, data.oversample and data.hard in one table, over the whole data set. Training writes the same table
-into each fold's folder as selection.csv. Takes the keys of phalanx train; trains nothing.
+data.skip_unlabelled, data.oversample and data.hard in one table, over the whole data set. Training writes the same
+table into each fold's folder as selection.csv. Takes the keys of phalanx train; trains nothing.
 
   weight                 mean appearances per epoch; 0: never trained on. A dropped image is still predicted and scored
                          when it is held out; an image in quarantine is in no fold
