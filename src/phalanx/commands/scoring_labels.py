@@ -107,10 +107,13 @@ def out_of_fold(run: Path) -> ClassifyScore:
     if lacking:
         raise DataError(f"{run}: its labels.csv and folds.csv do not list {lacking[0]}, which was held out")
     limits = np.full(len(classes), config.predict.threshold) if head == "sigmoid" else None
-    return score_classes(
-        str(run), np.concatenate([part.values for part in made]), np.array([labels[name] for name in images], float),
-        classes, head, images=images, patients=[patients[name] for name in images], thresholds=limits,
-    )  # fmt: skip
+    values, of = np.concatenate([part.values for part in made]), [patients[name] for name in images]
+    rows = np.array([labels[name] for name in images], float)
+    if config.data.targets == "shares":
+        scored = config.data.scored
+        rows = rows[:, [classes.index(name) for name in scored]]
+        return score_several(str(run), values, classes, rows, scored, head=head, images=images, patients=of)
+    return score_classes(str(run), values, rows, classes, head, images=images, patients=of, thresholds=limits)
 
 
 def _truth(

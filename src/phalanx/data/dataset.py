@@ -95,7 +95,7 @@ def _split(batch: Any, most: int) -> Iterator[Any]:
 
 
 Sample = tuple[Tensor, Tensor, int] | tuple[Tensor, Tensor, int, Draw]
-Labelled = tuple[Tensor, int] | tuple[Tensor, int, Tensor]  # image, row, planes of regions
+Labelled = tuple[Tensor | int, ...]  # image, row and, if they are used, planes of regions
 NO_PLANES = np.zeros((1, 1, 1), np.uint8)
 Key = tuple[int, ...]  # epoch, index and, for repetitions of an image within an epoch, their number
 

@@ -1,5 +1,6 @@
 """`phalanx calibrate`: a temperature and thresholds from out-of-fold probabilities, and what they are worth."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,10 @@ class Calibrated:
         width = max(map(len, ("class", *self.source.classes)))
         lines += ["", f"{'class':<{width}}  temperature  threshold  ECE before  ECE after"]
         before, after = report["before"]["classes"], report["after"]["classes"]
-        limits = self.file.thresholds or [THRESHOLD] * len(self.source.classes)
+        sigmoid = self.source.head == "sigmoid"
+        limits = self.file.thresholds or [THRESHOLD if sigmoid else None] * len(self.source.classes)
         for c, name in enumerate(self.source.classes):
-            limit = "-" if self.source.head == "softmax" else f"{limits[c]:.4f}"
-            cells = (f"{self.file.temperature[c]:.4f}", limit, _text(before[name]), _text(after[name]))
+            cells = (f"{self.file.temperature[c]:.4f}", _text(limits[c]), _text(before[name]), _text(after[name]))
             lines.append(f"{name:<{width}}  {cells[0]:>11}  {cells[1]:>9}  {cells[2]:>10}  {cells[3]:>9}")
         lines.append("")
         for key, what in (("ece_equal_width", "ECE, bins of equal width"), ("ece_equal_mass", "ECE, of equal mass")):
@@ -98,22 +99,38 @@ def calibrate(name: str, options: CalibrateOptions) -> Calibrated:
 
 
 def fit_calibration(source: OutOfFold, *, per_class: bool = False) -> Calibrated:
-    """Cross-fits a temperature, then thresholds on the probabilities at it; what is not better unseen is left out."""
+    """Cross-fits a temperature, then thresholds on the probabilities at it; what is not better unseen is left out.
+
+    A softmax has thresholds if its images may have several labels: those of the classes that are scored, compared with
+    its likeliest class.
+    """
     head, labels, p = source.head, source.labels, source.probabilities
-    temperature = cross_fit_temperature(p, labels, head, source.folds, source.patients, per_class=per_class)
+    shares, scored = source.negative is not None, source.scored
+    targets = labels / labels.sum(axis=1, keepdims=True) if shares else labels
+    temperature = cross_fit_temperature(p, targets, head, source.folds, source.patients, per_class=per_class)
     cold = temperature.fitted if temperature.adopted else np.ones(len(source.classes))
     applied = temperature.applied if temperature.adopted else p
     thresholds, limits = None, None
-    if head == "sigmoid":
-        thresholds = cross_fit_thresholds(applied, labels, source.folds, source.patients)
+    if head == "sigmoid" or shares:
+        likeliest = np.arange(p.shape[1]) == applied.argmax(axis=1)[:, None]
+        thresholds = cross_fit_thresholds(
+            applied[:, scored], labels[:, scored], source.folds, source.patients,
+            plain=likeliest[:, scored] if shares else None,
+        )  # fmt: skip
         if thresholds.adopted:
-            whole = apply_temperature(p, cold, head) if temperature.adopted else p
-            limits = np.clip(fit_thresholds(whole, labels), 1e-9, 1 - 1e-9).tolist()
+            whole = apply_temperature(p, cold if head == "sigmoid" else cold[0], head) if temperature.adopted else p
+            found = np.clip(fit_thresholds(whole[:, scored], labels[:, scored]), 1e-9, 1 - 1e-9).tolist()
+            of = dict(zip(scored, found, strict=True))
+            limits = [of.get(c) for c in range(len(source.classes))]
     report = {
         "images": len(source.images), "folds": sorted(set(source.folds.tolist())),
         "before": calibration_json(p, labels, source.classes, head),
         "after": calibration_json(applied, labels, source.classes, head),
-        "choices": [_choice(one, source.classes) for one in (temperature, thresholds) if one is not None],
+        "choices": [
+            _choice(one, names)
+            for one, names in ((temperature, source.classes), (thresholds, [source.classes[c] for c in scored]))
+            if one is not None
+        ],
     }  # fmt: skip
     file = Calibration(
         run=source.run, run_hashes=dict(source.hashes), classes=list(source.classes), head=head,
@@ -126,7 +143,7 @@ def fit_calibration(source: OutOfFold, *, per_class: bool = False) -> Calibrated
     return Calibrated(source, temperature, thresholds, file, tables)
 
 
-def _choice(one: CrossFitted, classes: tuple[str, ...]) -> dict[str, Any]:
+def _choice(one: CrossFitted, classes: Sequence[str]) -> dict[str, Any]:
     return {
         "what": one.what, "adopted": one.adopted, "before": _number(one.before), "after": _number(one.after),
         "interval": one.interval, "fitted": dict(zip(classes, one.fitted.tolist(), strict=True)),

@@ -24,6 +24,8 @@ class OutOfFold(NamedTuple):
         folds: int64[N].
         hashes: SHA-256 of the weights by fold folder.
         notes: what the user should know.
+        negative: the class of images without any other, of a softmax trained with ``data.targets=shares``: its labels
+            may be several per image. None of other runs.
     """
 
     run: str
@@ -36,6 +38,12 @@ class OutOfFold(NamedTuple):
     folds: np.ndarray
     hashes: Mapping[str, str]
     notes: tuple[str, ...]
+    negative: str | None = None
+
+    @property
+    def scored(self) -> list[int]:
+        """Numbers of the classes that are scored: all but ``negative``."""
+        return [c for c, name in enumerate(self.classes) if name != self.negative]
 
 
 def read_out_of_fold(name: str, runs: Path) -> OutOfFold:
@@ -66,6 +74,7 @@ def read_out_of_fold(name: str, runs: Path) -> OutOfFold:
         np.concatenate([part[0].values for part in parts]), np.concatenate([part[1] for part in parts]),
         np.concatenate([np.full(len(part[1]), fold.number) for fold, part in zip(finished, parts, strict=True)]),
         {folder: value for part in parts for folder, value in part[0].run_hashes.items()}, tuple(notes),
+        first.data.negative,
     )  # fmt: skip
 
 

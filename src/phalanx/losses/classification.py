@@ -110,9 +110,11 @@ class ClassificationLoss:
         """
         z, missing = logits.to(torch.promote_types(logits.dtype, torch.float32)), labels.isnan()
         if self.head == "softmax":
-            return (F.softmax(z, dim=1).amax(dim=1) >= self.config.min_confidence) & ~missing.any(dim=1)
-        sure = torch.where(missing, 1.0, torch.sigmoid(z.abs()))
-        return (sure.amin(dim=1) >= self.config.min_confidence) & ~missing.all(dim=1)
+            sure, known = F.softmax(z, dim=1).amax(dim=1), ~missing.any(dim=1)
+        else:
+            sure, known = torch.where(missing, 1.0, torch.sigmoid(z.abs())).amin(dim=1), ~missing.all(dim=1)
+        # what is not finite counts, so that the step is found out
+        return known & ~(sure < self.config.min_confidence)
 
     def _softmax(self, z: Tensor, y: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
         """Float[B] of images that have a label."""

@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ConfigError
 
@@ -72,7 +72,7 @@ def feature_map(encoder: Any, *, size: int, channels: int, name: str = "model.en
             raise ConfigError(f"{name}: its {features.shape[1]} tokens do not fill a square; {PLACED}")
         found = FeatureMap(features.shape[2], side, prefix, channels_last=False, tokens=True)
     else:
-        last = _channels_last(encoder, features)
+        last = is_channels_last(encoder, features)
         shape = (features.shape[3], features.shape[1]) if last else (features.shape[1], features.shape[2])
         found = FeatureMap(*shape, 0, channels_last=last, tokens=False)
     if found.side < 2:
@@ -80,7 +80,7 @@ def feature_map(encoder: Any, *, size: int, channels: int, name: str = "model.en
     return found
 
 
-def _channels_last(encoder: nn.Module, features: Tensor) -> bool:
+def is_channels_last(encoder: Any, features: Tensor) -> bool:
     """Whether features are [B, n, n, K], as those of Swin."""
     known = str(getattr(getattr(encoder, "output_fmt", ""), "value", getattr(encoder, "output_fmt", "")))
     if known in ("NHWC", "NCHW"):

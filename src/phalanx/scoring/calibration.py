@@ -179,9 +179,19 @@ def cross_fit_temperature(
 
 
 def cross_fit_thresholds(
-    probabilities: np.ndarray, labels: np.ndarray, folds: np.ndarray, patients: Sequence[str]
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    patients: Sequence[str],
+    *,
+    plain: np.ndarray | None = None,
 ) -> CrossFitted:
-    """Thresholds fitted without each fold and measured on it, by macro F1. As :func:`cross_fit_temperature`."""
+    """Thresholds fitted without each fold and measured on it, by macro F1. As :func:`cross_fit_temperature`.
+
+    Args:
+        plain: bool[N, C], the decisions to improve on; by default those at ``THRESHOLD``.
+    """
+    decided = probabilities >= THRESHOLD if plain is None else plain
 
     def fit(rows: np.ndarray) -> np.ndarray:
         return fit_thresholds(probabilities[rows], labels[rows])
@@ -189,15 +199,15 @@ def cross_fit_thresholds(
     fitted, by_fold, applied = _cross_fit(fit, folds, patients, labels.shape)
     known = ~np.isnan(labels).all(axis=1)
     whose = np.array(patients, str)[known]
-    plain, fine = (
-        GroupedFigures(probabilities[known], labels[known], (probabilities >= limits)[known], whose, "sigmoid", None)
-        for limits in (THRESHOLD, applied)
+    default, fine = (
+        GroupedFigures(probabilities[known], labels[known], made[known], whose, "sigmoid", None)
+        for made in (decided, probabilities >= applied)
     )
-    before, after = (figures.function("macro_f1") for figures in (plain, fine))
+    before, after = (figures.function("macro_f1") for figures in (default, fine))
     span = None
-    if plain.groups > 1:
-        span = interval(np.concatenate([after(drawn) - before(drawn) for drawn in draws(plain.groups)]))
-    values = float(before(plain.whole)[0]), float(after(plain.whole)[0])
+    if default.groups > 1:
+        span = interval(np.concatenate([after(drawn) - before(drawn) for drawn in draws(default.groups)]))
+    values = float(before(default.whole)[0]), float(after(default.whole)[0])
     return CrossFitted("thresholds", fitted, by_fold, applied, *values, span)
 
 

@@ -19,15 +19,13 @@ from ..data.cache import SampleCache
 from ..data.dataset import LabelledBatch, LabelledSet
 from ..data.labels import labels_of
 from ..data.records import Record
-from ..data.regions import check_regions, region_count
 from ..data.selection import Selection
 from ..engine.loader import ahead, evaluation_loader
 from ..engine.nonfinite import first_bad
 from ..engine.task import COUNTED, Event, HeldOutScore, Part, Step
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from ..losses.class_weights import count_labels
 from ..losses.classification import ClassificationLoss
-from ..losses.marker import heatmap_loss, outside_loss, region_maps
 from ..models.classifier import build_classifier
 from ..predict.classify import open_classifier, probabilities_of
 from ..runtime.distributed import Ranks
@@ -40,6 +38,7 @@ from ..scoring.classify import ClassifyScore, score_classes
 from ..scoring.classify_report import score_json, score_text
 from ..scoring.several import score_several
 from ..submission.probabilities import Probabilities, write_probabilities
+from .marker import MarkerTerm
 from .mining import select_labelled
 
 MARKER = "marker."  # parameters of the auxiliary heat map
@@ -77,35 +76,19 @@ class Classify:
             config.model, classes=len(classes), size=data.size, channels=3 if data.colour else 1, pretrained=pretrained,
             marker=config.marker_maps,
         )  # fmt: skip
-        if config.loss.marker is not None:
-            self._check_marker(train)
+        self.marker = MarkerTerm(config, self.network, train) if config.loss.marker is not None else None
         common: dict[str, Any] = {
             "data": data, "seed": config.seed, "cache": SampleCache(data), "progress": config.progress
         }  # fmt: skip
         self.training_set = LabelledSet(
             train, labels=labels["train"], augment=config.augment,
-            regions=config.loss.marker is not None, **common,
+            regions=self.marker is not None, **common,
         )  # fmt: skip
         self.evaluated: dict[Part, LabelledSet] = {
             "held_out": LabelledSet(held_out, labels=labels["held_out"], augment=Augment(), **common),
             "monitored": LabelledSet(monitored, labels=labels["monitored"], augment=Augment(), **common),
         }
         self.loaders: dict[Part, DataLoader] = {}  # of these, once they are evaluated
-
-    def _check_marker(self, train: Sequence[Record]) -> None:
-        """Raises DataError if there are no regions, ConfigError if the network has no features that fit them."""
-        config = self.config
-        check_regions(train, config.data)
-        if self.network.layout is None:
-            channels, name = 3 if config.data.colour else 1, f"model.encoder={config.model.encoder}"
-            self.network.locate(size=config.data.size, channels=channels, name=name)
-        assert self.network.layout is not None
-        found, wanted = self.network.layout.channels, self.network.head.in_features
-        if config.loss.marker is not None and config.loss.marker.kind == "outside" and found != wanted:
-            raise ConfigError(
-                f"loss.marker.kind=outside: the head of {config.model.encoder} weighs {wanted} features and its last "
-                f"map has {found}, so classes have no map; use kind=heatmap, or another model.encoder"
-            )
 
     def _check_defined(self, labels: np.ndarray, name: str, part: Sequence[Record]) -> None:
         """Raises DataError if the metric of images that are evaluated would not be defined, whatever is predicted."""
@@ -156,32 +139,20 @@ class Classify:
             images, labels = self.mixer(images, labels)
         if self.config.data.targets == "shares":  # the part that each of an image's labels has
             labels = labels / labels.sum(dim=1, keepdim=True)
-        marker, options = self.config.loss.marker, self.config.loss
-        logits, maps = network(images, maps=True) if marker else (network(images), None)
+        logits, maps = network(images, maps=True) if self.marker else (network(images), None)
         found = self.loss(logits, labels, self.epochs)
         terms, per_image = dict(found.terms), found.per_image
-        if marker is not None:
-            extra = self._marker_loss(maps, batch)
-            terms[marker.kind] = extra.detach()
-            per_image = per_image + marker.weight * extra
+        if self.marker is not None:
+            extra = self.marker(maps, batch)
+            terms[self.marker.options.kind] = extra.detach()
+            per_image = per_image + self.marker.options.weight * extra
         values = {f"loss/{term}": part for term, part in terms.items()}
         values[TRAINED_BY] = accuracy_of(logits.detach(), batch.labels, self.head, self.config.predict.threshold)
-        if options.min_confidence is not None:
+        if self.config.loss.min_confidence is not None:
             counted = self.loss.confident(logits, labels)
             values[COUNTED] = counted.float()
             per_image = torch.where(counted, per_image, 0.0)
         return Step(found.total if per_image is found.per_image else per_image.mean(), values, terms)
-
-    def _marker_loss(self, maps: Any, batch: LabelledBatch) -> Tensor:
-        """The marker loss float[B] of a batch: of the heat map it predicts, or of the features before pooling."""
-        options, layout = self.config.loss.marker, self.network.layout
-        assert options is not None
-        assert layout is not None
-        assert isinstance(batch.regions, Tensor)
-        regions, known = region_maps(batch.regions, region_count(self.config.data), layout.side)
-        if options.kind == "heatmap":
-            return heatmap_loss(maps, regions, known)
-        return outside_loss(maps, self.network.head.weight, batch.labels, regions, known)
 
     def diagnose(self, batch: LabelledBatch, terms: Mapping[str, Tensor]) -> str | None:
         """Which loss term of which image is not finite; None if all are."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..data.images import Grid
 from ..errors import ConfigError
 from ..models.classifier import Classifier
+from ..models.feature_map import is_channels_last
 
 INSTALL_HINT = "install it with: pip install 'phalanx[cam]'"
 PLACED = "place the features of other networks, such as a ResNet, a ConvNeXt, a Swin or a ViT"
@@ -95,7 +96,7 @@ def explained(network: Classifier, size: int, channels: int, name: str = "model.
     if not isinstance(found, Tensor) or found.ndim not in (3, 4):
         raise ConfigError(f"{name}: its last features are not one map; Grad-CAM can {PLACED}")
     if found.ndim == 4 and same:
-        last = _channels_last(encoder, found)
+        last = is_channels_last(encoder, found)
         if found.shape[1 if last else 2] == 1:
             raise ConfigError(f"{name}: has one cell of features at data.size={size}, so heat has no place; enlarge it")
         return Explained(split, split.features, "features", 0, last, tokens=False)
@@ -108,14 +109,6 @@ def explained(network: Classifier, size: int, channels: int, name: str = "model.
     elif found.ndim == 3 and same and not getattr(encoder, "num_prefix_tokens", 0) and _is_square(found.shape[1]):
         return Explained(split, split.features, "features", 0, channels_last=False, tokens=True)
     raise ConfigError(f"{name}: none of its layers has features with places in the image; Grad-CAM can {PLACED}")
-
-
-def _channels_last(encoder: Any, features: Tensor) -> bool:
-    """Whether features are [B, n, n, K], as those of Swin."""
-    known = str(getattr(getattr(encoder, "output_fmt", ""), "value", getattr(encoder, "output_fmt", "")))
-    if known in ("NHWC", "NCHW"):
-        return known == "NHWC"
-    return features.shape[1] == features.shape[2] != features.shape[3]
 
 
 def _prefix(network: Classifier, layer: nn.Module, images: Tensor) -> int | None:
