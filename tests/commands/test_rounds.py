@@ -18,7 +18,14 @@ STAGES = ["tiny", "tiny_round1_hard", "tiny_round1_refined", "tiny_round2_hard",
 
 
 def command(root: Path, runs: Path, **changes: object) -> list[str]:
-    changes = {"name": "tiny", "runs": runs, "epochs": 1, "batch": 4, "validate_every": 0, "predict.threshold": 0.2} | changes
+    changes = {
+        "name": "tiny",
+        "runs": runs,
+        "epochs": 1,
+        "batch": 4,
+        "validate_every": 0,
+        "predict.threshold": 0.2,
+    } | changes
     return ["rounds", *(f"{key}={value}" for key, value in words(root, "table", **changes).items())]
 
 

@@ -22,7 +22,7 @@ REMEDY = "delete it and run the row again"
 
 
 LABELS = "labels.csv"  # of the test images of a data set, next to its tables
-DECIMALS = 4  # of stored probabilities
+UNITS = 10_000  # stored probabilities are whole numbers of 1 / UNITS, which are shorter than decimals
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Predictions:
     columns: list[str]
     head: Literal["softmax", "sigmoid"]
     thresholds: list[float] | None  # of the classes of labels.csv; null: those of the head
-    test: list[list[float]]  # of each image there
-    twins: list[list[float]] | None  # of those that have a twin without marks, predicted from it
+    test: list[list[int]]  # of each image there, in 1 / UNITS
+    twins: list[list[int]] | None  # of those that have a twin without marks, predicted from it
 
     @classmethod
     def of(cls, made: Predicted, table: LabelTable) -> "Predictions":
@@ -42,9 +42,9 @@ class Predictions:
         twins, limits = made.twins, made.thresholds
         return cls(
             labels_digest(table.to_csv()), list(made.columns), made.head,
-            None if limits is None else np.round(limits, DECIMALS + 2).tolist(),
-            np.round(made.values, DECIMALS).tolist(),
-            None if twins is None else np.round(twins, DECIMALS).tolist(),
+            None if limits is None else np.round(limits, 6).tolist(),
+            _whole(made.values),
+            None if twins is None else _whole(twins),
         )  # fmt: skip
 
     @property
@@ -52,8 +52,8 @@ class Predictions:
         """As arrays."""
         twins, limits = self.twins, self.thresholds
         return Predicted(
-            tuple(self.columns), self.head, np.array(self.test, float),
-            None if twins is None else np.array(twins, float), None if limits is None else np.array(limits, float),
+            tuple(self.columns), self.head, np.array(self.test, float) / UNITS,
+            None if twins is None else np.array(twins, float) / UNITS, None if limits is None else np.array(limits, float),
         )  # fmt: skip
 
     def to_text(self) -> str:
@@ -75,12 +75,17 @@ class Predictions:
         columns = as_names(values["columns"], "columns")
         for key in ("test", "twins"):
             for row in _lists(values[key], key) if values[key] is not None else []:
-                if len([as_real(value, 0, 1) for value in row]) != len(columns):
+                if len([as_whole(value, 0, UNITS) for value in row]) != len(columns):
                     raise ValueError(f"has {len(row)} probabilities in {key} for {len(columns)} columns")
         if values["thresholds"] is not None:
             [as_real(value) for value in _lists([values["thresholds"]], "thresholds")[0]]
         as_name(values["labels"])
         return cls(**values)
+
+
+def _whole(values: np.ndarray) -> list[list[int]]:
+    """Probabilities in 1 / UNITS."""
+    return np.rint(values * UNITS).astype(int).tolist()
 
 
 def labels_digest(text: str) -> str:
