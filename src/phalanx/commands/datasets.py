@@ -261,9 +261,10 @@ def quarantine(words: Sequence[str]) -> None:
         raise ConfigError("out=FILE: missing; name the file to write, as in out=quarantine.txt")
     if out.exists():
         raise ConfigError(f"{out}: exists and may contain your edits; give another name, or delete it yourself")
-    config = compose_as(
-        SegmentConfig, pairs | {"name": "quarantine"}
-    )  # not a run's name, so that the rule may read any run
+    pairs["name"] = "quarantine"  # not a run's name, so that the rule may read any run
+    rules = [key for key in pairs if key.startswith("data.drop")]
+    compose_as(SegmentConfig, {key: value for key, value in pairs.items() if key not in rules})  # else they are unknown
+    config = compose_as(SegmentConfig, pairs)
     if config.data.drop is None:
         raise ConfigError(
             "data.drop: names no rule; give one, as in data.drop.bright=1.5; see phalanx quarantine --help"

@@ -161,7 +161,7 @@ phalanx overlays data=NAME data.root=DIR out=DIR [data.overlays=bilinear] [count
 
 Shows what data.overlays=black|fast_marching|bilinear removes from the images of a data set: calipers, dotted or dashed
 lines and frames, arrows, results and their boxes, in any colour. Captions in the outermost lines and columns of the
-screen stay, as do grey wedge and depth scale. Writes overlays.csv, the fraction of each image that is removed, and
+screen stay, as do grey wedges. Writes overlays.csv, the fraction of each image that is removed, and
 pages (.png) with images before, what was found, and images after.
 
   out=DIR                for the table and the pages

@@ -163,7 +163,10 @@ def picture(words: Sequence[str]) -> None:
     from ..config.words import typed
     from ..visualize.overlay import PictureOptions, draw
     from .scoring import open_pair
+    from .tasks import task_of_csv
 
+    if task_of_csv(Path(places[0])) != "segment":
+        raise ConfigError(f"{places[0]}: has probabilities of classes, and masks are drawn; see phalanx cam --help")
     partial = switch(pairs, "partial")
     options = typed(PictureOptions, {key: pairs.pop(key) for key in ("out", "rows") if key in pairs})
     for key in pairs:

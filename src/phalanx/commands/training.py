@@ -88,8 +88,8 @@ Estimates the cost of a recipe before training, from the options of phalanx trai
 encoder, decoder and heads, and the peak memory of a training step. On a GPU, real steps are measured; without one, the
 step is simulated on tensors without data. The output states which. With ddp=true, memory is per device.
 
-  vram=24                memory of a GPU in GiB: find the largest batch at 512, 1024, 2048 and the input size of the
-                         recipe, and the largest input size at its batch
+  vram=24                memory of a GPU in GiB: find the largest batch at 512, 1024, 2048 (of images with labels: 224,
+                         384, 512) and the input size of the recipe, and the largest input size at its batch
   measure=true           run real steps on the CPU if there is no GPU
   json=FILE              write all numbers; memory in bytes
 """
@@ -109,10 +109,9 @@ def plan(words: Sequence[str]) -> None:
 
     report = report_path(pairs, "plan")
 
-    from ..config import SegmentConfig
-    from ..config.compose import compose_as
+    from ..config.compose import compose
 
-    config = compose_as(SegmentConfig, pairs)
+    config = compose(pairs)
 
     from ..profiling.plan import make_plan
     from ..runtime.files import write_report

@@ -1,7 +1,7 @@
 """Marks burnt into an ultrasound image: found without truth, and removed in one of three ways.
 
 Removed are calipers, dotted or dashed lines and frames, arrows, and results with their boxes, in any colour. What every
-image of a machine has is left: captions in the outermost lines and columns of the screen, grey wedge, depth scale.
+image of a machine has is left: captions in the outermost lines and columns of the screen, grey wedges.
 """
 
 from typing import Literal, NamedTuple
@@ -11,11 +11,16 @@ import numpy as np
 
 Removal = Literal["black", "fast_marching", "bilinear"]
 LONG = 1024  # marks are searched on an image of at most this long side
-LIKELY = 0.5  # probability from which a pixel is ink
-EDGE = 0.045  # of the height: a line of text whose middle is nearer to the upper or lower border is a caption
-ASIDE = 0.02  # of the width: a column of text that begins or ends nearer to a side is a caption if it has
-COLUMN = 0.11  # of the height or more
-SOLID = 0.8  # fraction of a text's rectangle that is found if there is a box behind the text
+LIKELY = 0.2  # probability from which a pixel is ink
+TOP, BOTTOM = 0.05, 0.04  # of the height: text nearer than that to the upper or lower border is a caption
+# of the width: nearer to a side, lines are grey wedges, and a column of text without a box is a caption
+ASIDE = 0.025
+COLUMN = 0.11  # of the height, at least, of such a column
+BOX = 0.8  # fraction of its rectangle that a box fills
+TALL = 0.2  # of the height: what is higher is a column of captions rather than a box
+EVEN = 10  # grey levels within which the pixels of a box are
+LETTER = 0.02  # of the height: about the height of a letter
+WORD = 3  # letters' heights: shorter text is a numeral of the depth scale
 RADIUS = 3  # pixels that fast marching looks at around each
 
 
@@ -40,7 +45,7 @@ def remove_overlays(image: np.ndarray, how: Removal) -> np.ndarray:
     found = find_overlays(image)
     if not found.marks.any():
         return image
-    mask = cv2.dilate(found.marks.astype(np.uint8), np.ones((3, 3), np.uint8))  # with the fringe of anti-aliasing
+    mask = found.marks.astype(np.uint8)
     if how == "black":
         for x, y, width, height in _rectangles(found.text):
             mask[y : y + height, x : x + width] = 1
@@ -103,7 +108,7 @@ def find_overlays(image: np.ndarray) -> Overlays:
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
-    found = _sorted_text(*_ink(small))
+    found = _sorted_text(small.mean(axis=2), *_ink(small))
     if scale == 1:
         return found
     return Overlays(
@@ -119,29 +124,63 @@ def _ink(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return lines, text
 
 
-def _sorted_text(lines: np.ndarray, text: np.ndarray) -> Overlays:
-    """Ink with its text divided into results and captions."""
-    height, width = text.shape
-    letter = max(3, round(0.02 * height))
-    joined = cv2.morphologyEx(text.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((1, 2 * letter + 1), np.uint8))
+def _sorted_text(grey: np.ndarray, lines: np.ndarray, text: np.ndarray) -> Overlays:
+    """Ink with its text divided into results and captions.
+
+    Args:
+        grey: the image, float[H, W].
+    """
+    height, letter = len(text), max(3, round(LETTER * len(text)))
+    first, last = round(TOP * height), height - round(BOTTOM * height)
+    beside = cv2.dilate(text.astype(np.uint8), np.ones((letter, 2 * letter + 1), np.uint8)) > 0
+    text = text | (lines & beside)  # letters that look like symbols
+    middle, outer = text.copy(), text.copy()
+    middle[:first] = middle[last:] = outer[first:last] = False
+    joined = cv2.morphologyEx(middle.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((1, 2 * letter + 1), np.uint8))
     columns = _columns(joined, letter)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     caption, result = np.zeros(count, bool), np.zeros(count, bool)
-    for k, (x, y, w, h, area) in enumerate(stats):
+    boxes: dict[int, tuple[slice, slice] | None] = {}
+    for k, (x, y, w, h, area) in enumerate(stats[1:], 1):
         inside = np.s_[y : y + h, x : x + w]
-        own = text[inside] & (labels[inside] == k)
-        if k == 0 or w < 1.5 * letter or own.sum() < letter:
-            continue
-        boxed = own.mean() >= SOLID and h > 0.03 * height
-        middle = (y + h / 2) / height
-        in_column = (columns[inside] & (labels[inside] == k)).sum() > area / 2
-        caption[k] = not boxed and (min(middle, 1 - middle) < EDGE or in_column)
-        result[k] = not caption[k]
+        own = labels[inside] == k
+        boxes[k] = _box(grey, middle, x, y, w, h)
+        if boxes[k] is None and 2 * letter < h < TALL * height and (middle[inside] & own).mean() >= BOX:
+            boxes[k] = inside  # the network found all of a box, which something as grey continues
+        caption[k] = boxes[k] is None and (columns[inside] & own).sum() > area / 2
+        result[k] = not caption[k] and w >= WORD * letter
     kept = np.zeros(text.shape, bool)
+    kept[:first] = kept[last:] = True
+    margin = round(1.2 * ASIDE * text.shape[1])
+    kept[:, :margin] = kept[:, text.shape[1] - margin :] = True
     for x, y, w, h in stats[caption, :4]:
         kept[max(y - 1, 0) : y + h + 1, max(x - 1, 0) : x + w + 1] = True
-    results = text & result[labels]
-    return Overlays((lines & ~kept) | results, results, text & caption[labels])
+    results = middle & result[labels]
+    for number, box in boxes.items():
+        if result[number] and box is not None:
+            results[box] = True
+    return Overlays((lines & ~kept) | results, results, outer | (middle & caption[labels]))
+
+
+def _box(grey: np.ndarray, text: np.ndarray, x: int, y: int, w: int, h: int) -> tuple[slice, slice] | None:
+    """The box behind a text: what is about as grey as between its letters, if that is a rectangle; else None."""
+    reach = 4 * h
+    top, left = max(0, y - reach), max(0, x - reach)
+    window = np.s_[top : y + h + reach, left : x + w + reach]
+    near, words = grey[window], text[window]
+    own = np.s_[y - top : y - top + h, x - left : x - left + w]
+    paper = np.percentile(near[own], 40)
+    alike = (np.abs(near - paper) <= EVEN) | words
+    alike = cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=4)
+    found = np.bincount(labels[own].ravel(), minlength=len(stats))
+    found[0] = 0
+    k = int(found.argmax())
+    first, start, wide, high, area = stats[k]
+    inner = start > 0 and first > 0 and start + high < near.shape[0] and first + wide < near.shape[1]
+    if not found[k] or not inner or area < BOX * wide * high or wide < w or high < h:
+        return None
+    return np.s_[top + start : top + start + high, left + first : left + first + wide]
 
 
 def _columns(lines: np.ndarray, letter: int) -> np.ndarray:
@@ -157,7 +196,7 @@ def _columns(lines: np.ndarray, letter: int) -> np.ndarray:
 
 def _rectangles(text: np.ndarray) -> list[tuple[int, int, int, int]]:
     """x, y, width, height of each block of text."""
-    letter = max(3, round(0.02 * len(text)))
+    letter = max(3, round(LETTER * len(text)))
     joined = cv2.dilate(text.astype(np.uint8), np.ones((letter, 2 * letter + 1), np.uint8))
     contours, _ = cv2.findContours(joined, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     found = []

@@ -38,7 +38,9 @@ def counts(table: pd.DataFrame) -> Figure:
             axes.barh(table["class"], values, left=left, color=colour, height=0.7, label=label)
         left += values
     for place, row in enumerate(table.to_dict("records")):
-        axes.text(left.max() * 1.01, place, f"{row['images']} of {row['patients']} patients", va="center", fontsize=8)
+        axes.text(
+            left.max() * 1.01, place, f"{row['images']} images, {row['patients']} patients", va="center", fontsize=8
+        )
     axes.invert_yaxis()
     axes.set_xlim(0, left.max() * 1.28)
     axes.set_xlabel("training images")

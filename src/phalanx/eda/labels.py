@@ -174,9 +174,10 @@ def shift_of(images: pd.DataFrame) -> pd.DataFrame:
     columns = ["attribute", "train", "test", "d", "low", "high"]
     if (images["split"] == "test").sum() == 0:
         return pd.DataFrame(columns=columns)
-    by_patient = images.groupby(["split", "patient"])[["height_px", "width_px", "mean", "sd", "black"]].mean()
+    names = ["height_px", "width_px", "mean", "sd", "black"]
+    by_patient = images.groupby(["split", "patient"])[names].mean()
     rows = []
-    for name in by_patient:
+    for name in names:
         train, test = (by_patient.loc[split, name].to_numpy(float) for split in ("train", "test"))
         effect: Effect = cohens_d(train, test)
         rows.append([name, train.mean(), test.mean(), *effect])
@@ -243,7 +244,7 @@ def _summary(facts: dict[str, Any], tables: dict[str, pd.DataFrame], out: Path) 
     for row in facts["shift"]:
         if abs(row["d"]) >= NOTABLE:
             lines.append(
-                f"shift from train to test, {row['attribute']}: {row['train']:.1f} to {row['test']:.1f}, d "
+                f"shift from train to test, {row['attribute']}: {row['train']:.3g} to {row['test']:.3g}, d "
                 f"{row['d']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
             )
     for row in facts["folds"]:

@@ -13,6 +13,7 @@ from ..config.training import View
 from ..config.words import split_names
 from ..data.layouts import test_place, test_records
 from ..data.records import Record, scan
+from ..data.shuffled import note_control
 from ..errors import ConfigError, DataError, shown
 from ..predict.classify import ClassifierRun, open_classifier
 from ..runs.ledger import note_vote
@@ -107,6 +108,8 @@ def _opened(name: str, options: InferLabels) -> ClassifierRun:
         tta=options.tta,
     )  # fmt: skip
     note_retrained(name, run.hashes)
+    if (seed := run.config.data.shuffle_labels) is not None:
+        print(f"note: {note_control(name, seed)}", flush=True)
     return run
 
 
@@ -184,6 +187,8 @@ def _member(name: str, options: VoteLabels) -> Probabilities:
     if is_csv(name):
         return Probabilities.read(name, head=options.head)
     run = _opened(name, options)
+    if (seed := run.config.data.shuffle_labels) is not None:
+        raise ConfigError(f"members: {note_control(name, seed)}; leave it out")
     made = _predicted(run, find_records(run, options), options)
     order = sorted(range(len(made.images)), key=made.images.__getitem__)
     return replace(made, images=tuple(made.images[i] for i in order), values=made.values[order])

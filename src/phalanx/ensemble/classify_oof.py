@@ -9,6 +9,7 @@ import numpy as np
 from ..config import ClassifyConfig, ClassifyData, validate_as
 from ..config.classify_loss import Head
 from ..data.labels import table_of
+from ..data.shuffled import note_control
 from ..errors import ConfigError, DataError
 from ..runs.reader import FoldRun, fold_folders, folds_of
 from ..submission.probabilities import Probabilities
@@ -63,6 +64,8 @@ def read_out_of_fold(name: str, runs: Path) -> OutOfFold:
         raise DataError(f"{place}: has no finished fold with held-out images; train it first (bash train.sh)")
     notes = [f"{place}: {fold.name} is not finished, and is left out" for fold in begun if fold not in finished]
     first = finished[0].config_of(ClassifyConfig)
+    if (seed := first.data.shuffle_labels) is not None:
+        raise ConfigError(f"{note_control(str(place), seed)}; name a run on the true labels")
     classes, head = tuple(first.data.classes), first.model.head
     parts = [_read_fold(fold, classes, head) for fold in finished]
     missing = sorted(set(range(first.folds)) - {fold.number for fold in begun})

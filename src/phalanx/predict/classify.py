@@ -89,7 +89,9 @@ class ClassifierRun:
 
 def _seen(config: ClassifyConfig) -> dict[str, Any]:
     """The options of data that change what a network sees, and its classes."""
-    return config.data.model_dump(mode="json", include={"classes", "size", "blackout", "background", "colour"})
+    return config.data.model_dump(
+        mode="json", include={"classes", "size", "blackout", "background", "colour", "overlays"}
+    )
 
 
 def open_fold(folder: Path, weights: str, device: Device) -> ClassifierFold:

@@ -2,19 +2,22 @@
 
 import ctypes
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
-from ..config import SegmentConfig
+from ..config import ClassifyConfig, Config, SegmentConfig
 from ..engine.ema import Average
 from ..engine.optim import build_optimizer
 from ..engine.swa import WeightMean
 from ..errors import ConfigError
+from ..losses.class_weights import count_labels
+from ..losses.classification import ClassificationLoss
 from ..losses.stages import StagedLoss
-from ..models.build import Network
 from ..models.norms import refusing_single_values
 from ..runtime.device import Device
 from ..tasks.segment import loss_of
@@ -23,7 +26,7 @@ M_MMAP_THRESHOLD = -3  # of malloc.h
 STEPS = 2  # from the second on, the optimizer's moments are already allocated
 
 
-def measure_step(config: SegmentConfig, network: Network, device: Device, *, size: int, batch: int) -> int:
+def measure_step(config: Config, network: nn.Module, device: Device, *, size: int, batch: int) -> int:
     """Peak bytes of a step: on a GPU those of tensors, as counted by torch; on a CPU the growth of the process.
 
     Args:
@@ -36,8 +39,8 @@ def measure_step(config: SegmentConfig, network: Network, device: Device, *, siz
         return _measure(config, network, device, size=size, batch=batch)
 
 
-def _measure(config: SegmentConfig, network: Network, device: Device, *, size: int, batch: int) -> int:
-    loss = StagedLoss(config.loss, config.data.classes)
+def _measure(config: Config, network: nn.Module, device: Device, *, size: int, batch: int) -> int:
+    losses = _losses(config, network, size=size, batch=batch)
     gpu = device.torch.type == "cuda"
     _reset(device)
     before = torch.cuda.memory_allocated(device.torch) if gpu else _status("VmRSS") - _bytes_of(network)
@@ -45,14 +48,12 @@ def _measure(config: SegmentConfig, network: Network, device: Device, *, size: i
     average = Average(network, config.optim.ema)
     mean = WeightMean(network) if config.optim.swa else None
     optimizer = build_optimizer(network, config.optim, fused=gpu)
-    classes = len(config.data.classes)
-    stages = range(len(config.loss.stages))
-    for step, stage in enumerate([*stages] * STEPS):
+    channels = 3 if isinstance(config, ClassifyConfig) and config.data.colour else 1
+    for step, loss in enumerate(losses * STEPS):
         for _ in range(min(2, config.accumulate)):
-            images = torch.randint(0, 256, (batch, 1, size, size), dtype=torch.uint8, device=device.torch)
-            planes = torch.zeros(batch, -(-classes // 8), size, size, dtype=torch.uint8, device=device.torch)
+            images = torch.randint(0, 256, (batch, channels, size, size), dtype=torch.uint8, device=device.torch)
             with device.autocast():
-                total = loss_of(loss, stage, network(images), planes).total
+                total = loss(images)
             (total / config.accumulate).backward()
         torch.nn.utils.clip_grad_norm_([p for p in network.parameters() if p.grad is not None], 1.0)
         optimizer.step()
@@ -65,7 +66,30 @@ def _measure(config: SegmentConfig, network: Network, device: Device, *, size: i
     return _status("VmHWM") - before
 
 
-def _bytes_of(network: Network) -> int:
+def _losses(config: Config, network: nn.Module, *, size: int, batch: int) -> list[Callable[[Tensor], Tensor]]:
+    """What a step computes from images uint8[B, channels, S, S], for each loss stage."""
+    classes = config.data.classes
+    if isinstance(config, ClassifyConfig):
+        labels = np.zeros((batch, len(classes)), np.float32)
+        labels[:, 0] = 1
+        counts = count_labels(np.eye(len(classes), dtype=np.float32))  # each class once: weights take no more memory
+        loss = ClassificationLoss(config.loss, config.model.head, classes, counts)
+        target = torch.from_numpy(labels)
+        return [lambda images: loss(network(images), target.to(images.device), 0).total]
+    assert isinstance(config, SegmentConfig)
+    staged = StagedLoss(config.loss, classes)
+
+    def of_stage(stage: int) -> Callable[[Tensor], Tensor]:
+        def total(images: Tensor) -> Tensor:
+            planes = torch.zeros(batch, -(-len(classes) // 8), size, size, dtype=torch.uint8, device=images.device)
+            return loss_of(staged, stage, network(images), planes).total
+
+        return total
+
+    return [of_stage(stage) for stage in range(len(config.loss.stages))]
+
+
+def _bytes_of(network: nn.Module) -> int:
     return sum(value.nbytes for value in network.state_dict().values())
 
 

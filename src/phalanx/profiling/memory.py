@@ -9,7 +9,7 @@ import copy
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..config import SegmentConfig
+from ..config import ClassifyConfig, Config, SegmentConfig
 from ..engine.optim import state_share
 from ..losses.stages import StagedLoss
 from ..models.activation_checkpointing import recomputed_within
 from ..models.build import Network, Output
+from ..models.classifier import Classifier
 from ..models.norm_paths import simulated_gpu
 from ..models.norms import refusing_single_values
 from ..models.pointrend import Points
@@ -37,7 +38,10 @@ FLOAT32_ON_GPU = (torch.group_norm, torch.nn.functional.group_norm, torch.layer_
         torch.softmax, torch.nn.functional.softmax)  # fmt: skip
 
 
-def estimate_step(config: SegmentConfig, network: Network, *, size: int, batch: int, precision: str, gpu: bool) -> int:
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
+
+
+def estimate_step(config: Config, network: nn.Module, *, size: int, batch: int, precision: str, gpu: bool) -> int:
     """Bytes that the tensors of a training step take at their peak: weights, average, optimizer, gradients,
     activations, losses. The memory of libraries and of a GPU's context is not included.
 
@@ -47,6 +51,12 @@ def estimate_step(config: SegmentConfig, network: Network, *, size: int, batch: 
         precision: 32, bf16 or fp16.
         gpu: run norms as on a GPU, and what autocast runs there in 32 bit under 16-bit precision.
     """
+    if isinstance(config, ClassifyConfig):
+        assert isinstance(network, Classifier)
+        peak = _simulate_labels(config, network, size=size, batch=batch, precision=precision, gpu=gpu)
+        return state_bytes(config, network) + int(peak)
+    assert isinstance(config, SegmentConfig)
+    assert isinstance(network, Network)
     loss = StagedLoss(config.loss, config.data.classes, "batched" if gpu else "tiles")
     with refusing_single_values():
         peaks = [
@@ -56,7 +66,7 @@ def estimate_step(config: SegmentConfig, network: Network, *, size: int, batch: 
     return state_bytes(config, network) + int(max(peaks))
 
 
-def state_bytes(config: SegmentConfig, network: nn.Module) -> int:
+def state_bytes(config: Config, network: nn.Module) -> int:
     """Bytes of parameters, their averages and the optimizer's moments."""
     weights = sum(value.nbytes for value in network.state_dict().values())
     learning = sum(p.nbytes for p in network.parameters() if p.requires_grad)
@@ -198,7 +208,28 @@ def _simulate(
     return ledger.peak + planes
 
 
-def meta_copy(network: Network, mode: FakeTensorMode) -> Network:
+def _simulate_labels(
+    config: ClassifyConfig, network: Classifier, *, size: int, batch: int, precision: str, gpu: bool
+) -> float:
+    """As :func:`_simulate`. Losses of labels take a few bytes per image and class, whichever they are."""
+    mode, ledger = FakeTensorMode(), Ledger()
+    meta = meta_copy(network, mode)
+    channels = 3 if config.data.colour else 1
+    gpu_autocast = _GpuAutocast() if gpu and precision != "32" else nullcontext()
+
+    def forward() -> Tensor:
+        images = torch.zeros(batch, channels, size, size, dtype=torch.uint8)
+        with torch.autocast("cpu", HALVES.get(precision, torch.bfloat16), precision in HALVES), gpu_autocast:
+            logits = meta(images)
+        return logits.float().log_softmax(1).mean()
+
+    with simulated_gpu() if gpu else nullcontext(), mode, ledger, recomputed_within(lambda: gpu_autocast):
+        for _ in range(min(2, config.accumulate)):  # from the second on, gradients are already allocated
+            forward().backward()
+    return ledger.peak
+
+
+def meta_copy(network: AnyNetwork, mode: FakeTensorMode) -> AnyNetwork:
     """A copy whose parameters have shapes and no data, to be used inside ``mode``."""
     with torch.device("meta"):
         meta = copy.deepcopy(network).to("meta")

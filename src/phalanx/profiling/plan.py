@@ -12,10 +12,11 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..config import SegmentConfig
+from ..config import ClassifyConfig, Config, SegmentConfig
 from ..engine.freeze import check_freeze, freeze
 from ..errors import ConfigError
 from ..models.build import Network, build
+from ..models.classifier import Classifier, build_classifier
 from ..models.encoder_stages import encoder_stages
 from ..models.norm_paths import simulated_gpu
 from ..models.pointrend import PointRend
@@ -25,7 +26,7 @@ from .memory import estimate_step, meta_copy, state_bytes
 
 GIB = 2**30
 SPARE = 0.1  # of a GPU's memory, for its context, cuDNN's workspace and fragmentation
-SIZES = (512, 1024, 2048)
+SIZES = {"segment": (512, 1024, 2048), "classify": (224, 384, 512)}
 NOT_OF_THIS_SIZE = (RuntimeError, ValueError, AssertionError)  # what networks raise for an unsupported input size
 
 
@@ -73,7 +74,7 @@ class Plan:
         return "\n".join(lines)
 
 
-def make_plan(config: SegmentConfig, *, vram: float | None, measure: bool) -> Plan:
+def make_plan(config: Config, *, vram: float | None, measure: bool) -> Plan:
     """The plan of a recipe.
 
     Args:
@@ -86,6 +87,7 @@ def make_plan(config: SegmentConfig, *, vram: float | None, measure: bool) -> Pl
     if config.devices:
         config = _of_one_device(config)
     size, batch = config.data.size, config.batch
+    channels = 3 if isinstance(config, ClassifyConfig) and config.data.colour else 1
     there = torch.cuda.is_available() and config.device != "cpu"
     for_gpu = there or vram is not None or config.device.startswith("cuda") or config.precision == "fp16"
     if measure and for_gpu and not there:
@@ -119,8 +121,8 @@ def make_plan(config: SegmentConfig, *, vram: float | None, measure: bool) -> Pl
         raise ConfigError(f"data.size={size} batch={batch}: a step does not fit into this GPU; reduce one of them")
     how = "measured on this " + ("GPU" if there else "CPU") if real else f"estimated for a {'G' if for_gpu else 'C'}PU"
     found = Plan(
-        arch=config.model.arch, encoder=config.model.encoder, size=size, batch=batch, precision=precision,
-        parameters=parameters(network), multiply_adds=multiply_adds(network, size), peak=int(peak),
+        arch=_arch(config), encoder=config.model.encoder, size=size, batch=batch, precision=precision,
+        parameters=parameters(network), multiply_adds=multiply_adds(network, size, channels), peak=int(peak),
         state=state_bytes(config, network), how=how, vram=vram,
     )  # fmt: skip
     if vram is not None:
@@ -129,7 +131,7 @@ def make_plan(config: SegmentConfig, *, vram: float | None, measure: bool) -> Pl
 
 
 def _search(
-    found: Plan, config: SegmentConfig, estimate: Callable[[int, int], float], peak: Callable[[int, int], float]
+    found: Plan, config: Config, estimate: Callable[[int, int], float], peak: Callable[[int, int], float]
 ) -> None:
     """Fills in what fits: the estimate gives a guess, ``peak`` the result."""
     limit = (found.vram or 0) * (1 - SPARE) * GIB
@@ -140,7 +142,7 @@ def _search(
         except NOT_OF_THIS_SIZE:  # a network built for one size
             return False
 
-    for size in sorted({*SIZES, found.size}):
+    for size in sorted({*SIZES[config.task], found.size}):
         try:
             one, two = estimate(size, 1), estimate(size, 2)
         except NOT_OF_THIS_SIZE:
@@ -175,18 +177,27 @@ def largest(fits: Callable[[int], bool], guess: int) -> int:
     return low
 
 
-def parts(network: Network) -> dict[str, nn.Module]:
+def _arch(config: Config) -> str:
+    if isinstance(config, ClassifyConfig):
+        return f"{config.model.head} classifier"
+    assert isinstance(config, SegmentConfig)
+    return config.model.arch
+
+
+def parts(network: Network | Classifier) -> dict[str, nn.Module]:
     """Encoder, decoder and heads of a network, by name."""
+    if isinstance(network, Classifier):
+        return {"encoder": network.encoder, "head": network.head}
     found = dict(network.segmenter.named_children())
     return found | ({"point head": network.core.head} if isinstance(network.core, PointRend) else {})
 
 
-def parameters(network: Network) -> dict[str, int]:
+def parameters(network: Network | Classifier) -> dict[str, int]:
     """Number of parameters of each part."""
     return {name: sum(p.numel() for p in part.parameters()) for name, part in parts(network).items()}
 
 
-def multiply_adds(network: Network, size: int) -> dict[str, int]:
+def multiply_adds(network: Network | Classifier, size: int, channels: int = 1) -> dict[str, int]:
     """Multiply-adds of each part for the prediction of one image, refined points included."""
     mode = FakeTensorMode()
     meta = meta_copy(network, mode).eval()
@@ -203,19 +214,26 @@ def multiply_adds(network: Network, size: int) -> dict[str, int]:
             part.register_forward_pre_hook(before)
             part.register_forward_hook(after)
         with torch.no_grad():
-            meta.predict(torch.zeros(1, 1, size, size, dtype=torch.uint8))
+            meta.predict(torch.zeros(1, channels, size, size, dtype=torch.uint8))
     return work
 
 
-def _of_one_device(config: SegmentConfig) -> SegmentConfig:
+def _of_one_device(config: Config) -> SegmentConfig:
     """The recipe of one of ``devices``: with ``ddp``, at most its part of a step's images at once."""
     own = -(-config.batch * config.accumulate // len(config.devices)) if config.ddp else config.batch
     return config.model_copy(update={"device": config.devices[0], "batch": min(config.batch, own)})
 
 
-def _build(config: SegmentConfig, size: int) -> Network:
+def _build(config: Config, size: int) -> Network | Classifier:
     """The network in its state of largest memory: encoder stages that are unfrozen later count as trainable."""
-    network = build(config.model, classes=len(config.data.classes), size=size, pretrained=False)
+    classes = len(config.data.classes)
+    network: Network | Classifier
+    if isinstance(config, ClassifyConfig):
+        channels = 3 if config.data.colour else 1
+        network = build_classifier(config.model, classes=classes, size=size, channels=channels, pretrained=False)
+    else:
+        assert isinstance(config, SegmentConfig)
+        network = build(config.model, classes=classes, size=size, pretrained=False)
     frozen = config.optim.freeze
     if frozen is not None and frozen.epochs is None:
         stages = encoder_stages(network, size)
@@ -224,7 +242,7 @@ def _build(config: SegmentConfig, size: int) -> Network:
     return network
 
 
-def _warm_up(config: SegmentConfig, device: Device) -> None:
+def _warm_up(config: Config, device: Device) -> None:
     """Runs a small step, so that the memory of libraries that are loaded then is not counted."""
     with suppress(*NOT_OF_THIS_SIZE):
         measure_step(config, _build(config, 64), device, size=64, batch=1)

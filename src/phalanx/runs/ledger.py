@@ -72,7 +72,15 @@ def run_row(run: Path, experiment: str = "", *, every: bool = True) -> LedgerRow
         out_of_fold=_mean([*scored.values()]),
         file=str(run),
         sha256=hashlib.sha256(digests.encode()).hexdigest(),
+        note=_control(folds[0]),
     )
+
+
+def _control(fold: FoldRun) -> str:
+    """That a run was trained on permuted labels; nothing of others."""
+    data = fold.recipe.get("data")
+    seed = data.get("shuffle_labels") if isinstance(data, dict) else None
+    return f"control: data.shuffle_labels={seed}" if seed is not None else ""
 
 
 def _folders(run: Path, *, every: bool) -> list[Path]:

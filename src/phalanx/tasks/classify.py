@@ -20,6 +20,7 @@ from ..data.dataset import LabelledBatch, LabelledSet
 from ..data.labels import labels_of
 from ..data.records import Record
 from ..data.selection import Selection
+from ..data.shuffled import note_control, shuffle_labels
 from ..engine.loader import ahead, evaluation_loader
 from ..engine.nonfinite import first_bad
 from ..engine.task import COUNTED, Event, HeldOutScore, Part, Step
@@ -34,6 +35,7 @@ from ..runtime.metric import Metric
 from ..runtime.reading import as_whole
 from ..runtime.sidecar import read_sidecar
 from ..runtime.stopping import deferred
+from ..runtime.terminal import say
 from ..scoring.classify import ClassifyScore, score_classes
 from ..scoring.classify_report import score_json, score_text
 from ..scoring.several import score_several
@@ -66,6 +68,11 @@ class Classify:
             name: labels_of(part, data)
             for name, part in (("train", train), ("held_out", held_out), ("monitored", monitored))
         }
+        if (seed := data.shuffle_labels) is not None:  # held-out labels stay
+            say(f"note: {note_control(config.name, seed)}")
+            for name, part in (("train", train), ("monitored", monitored)):
+                if len(part):
+                    labels[name] = shuffle_labels(labels[name], [record.group for record in part], seed)
         for name, part in (("held_out", held_out), ("monitored", monitored)):
             self._check_defined(labels[name], name, part)
         shown = labels["train"] if weights is None else labels["train"][weights > 0]
