@@ -53,7 +53,8 @@ class Predictions:
         twins, limits = self.twins, self.thresholds
         return Predicted(
             tuple(self.columns), self.head, np.array(self.test, float) / UNITS,
-            None if twins is None else np.array(twins, float) / UNITS, None if limits is None else np.array(limits, float),
+            None if twins is None else np.array(twins, float) / UNITS,
+            None if limits is None else np.array(limits, float),
         )  # fmt: skip
 
     def to_text(self) -> str:
