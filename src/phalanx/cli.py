@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from .commands import cam, datasets, labels, scores, submissions, training
+from .commands import cam, datasets, labels, rounds, scores, submissions, training
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError, shown
 from .runtime.leftovers import temporary_folder
@@ -36,6 +36,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx calibrate RUN [out=FILE.json]                              temperature and thresholds of probabilities
   phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
   phalanx selection data.root=DIR key=value ... [out=FILE.csv]       which images are trained on, how often, why
+  phalanx rounds experiment=NAME [rounds=2] [truth=FILE]             hard-negative rounds of an image classifier
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE TRUTH IMAGES out=FILE.png                     draw predictions next to the ground truth
   phalanx cam RUN [masks=DIR] [control=RUN] out=DIR                  where a classifier looks: Grad-CAM, with controls
@@ -165,6 +166,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "calibrate": (labels.calibrate, labels.CALIBRATE),
     "quarantine": (datasets.quarantine, datasets.QUARANTINE),
     "selection": (datasets.selection, datasets.SELECTION),
+    "rounds": (rounds.rounds, rounds.ROUNDS),
     "plan": (training.plan, training.PLAN),
     "picture": (scores.picture, scores.PICTURE),
     "cam": (cam.cam, cam.CAM),
@@ -173,7 +175,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "demo": (demo, DEMO),
 }
 
-RESUMED = {"train", "infer", "ensemble", "sweep", "demo"}  # commands that go on where they were stopped
+RESUMED = {"train", "rounds", "infer", "ensemble", "sweep", "demo"}  # commands that go on where they were stopped
 RENAMED = {"decide": "tune"}  # commands of earlier versions
 
 if __name__ == "__main__":

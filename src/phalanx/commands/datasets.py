@@ -284,8 +284,8 @@ SELECTION = """\
 phalanx selection data=NAME data.root=DIR [out=FILE.csv] [all=true] key=value ...
 
 Lists which training images a recipe trains on, how often, with whose labels, and why: data.quarantine, data.drop,
-data.skip_unlabelled and data.oversample in one table, over the whole data set. Training writes the same table into
-each fold's folder as selection.csv. Takes the keys of phalanx train; trains nothing.
+data.skip_unlabelled, data.oversample and data.hard in one table, over the whole data set. Training writes the same
+table into each fold's folder as selection.csv. Takes the keys of phalanx train; trains nothing.
 
   weight                 mean appearances per epoch; 0: never trained on. A dropped image is still predicted and scored
                          when it is held out; an image in quarantine is in no fold
@@ -319,12 +319,9 @@ def selection(words: Sequence[str]) -> None:
 
 
 def _select(config: "Config") -> "Selection":
-    from ..config import SegmentConfig
     from ..data.quarantine import kept_records
     from ..data.root import resolve_root
-    from ..data.rules import left_out
-    from ..tasks.selection import select_images
+    from .tasks import TASKS
 
     config.data = resolve_root(config.data)
-    records = kept_records(config.data, report=False)
-    return select_images(config, records) if isinstance(config, SegmentConfig) else left_out(records, config.data)
+    return TASKS[config.task].task().select(config, kept_records(config.data, report=False))

@@ -13,6 +13,7 @@ from .classify import ClassifyConfig, ClassifyData, ClassifyModel, ClassifyPredi
 from .classify_loss import ClassifyLoss, Mix
 from .common import RUNTIME_KEYS, Config
 from .data import Data, Phantom
+from .hard import Hard
 from .loss import Loss, PerClass
 from .model import Model
 from .plain import flatten, read_plain
@@ -23,7 +24,7 @@ from .training import Freeze, Monitor, OneCycle, Optim, Plateau, Predict, Restar
 __all__ = [
     "CONFIGS", "RUNTIME_KEYS", "Augment", "ClassifyConfig", "ClassifyData", "ClassifyLoss", "ClassifyModel",
     "ClassifyPredict", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Folders", "Fraction", "Freeze",
-    "GridDistortion", "Loss", "Masks", "Mix", "Model", "Monitor", "OneCycle", "Optim", "Oversample", "PerClass",
+    "GridDistortion", "Hard", "Loss", "Masks", "Mix", "Model", "Monitor", "OneCycle", "Optim", "Oversample", "PerClass",
     "Phantom", "Plateau", "Predict", "Processes", "Restarts", "Seed", "SegmentConfig", "SegmentData", "SegmentModel",
     "SegmentPredict", "Side", "SlidingWindow", "Strict", "Table", "config_kind", "flatten", "known_keys", "nearest",
     "read_plain", "validate", "validate_as",

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ..errors import ConfigError
-from .base import Seed, Strict
+from .base import Seed, Strict, nearest
 from .classify_loss import ClassifyLoss, Head, Mix, check_loss
 from .common import Config
 from .data import Data, Name
+from .hard import Hard
 from .model import Model
 from .training import Predict
 
@@ -83,9 +84,13 @@ class ClassifyData(Data):
     shuffle_labels: Seed | None = None  # of a control: permutes labels over the training patients; null: off
     # CSV image_name,group, as of `phalanx check groups=`: a listed image's group takes the place of its patient
     groups_file: Path | None = None
+    hard: Hard | None = None  # train on an earlier run's failures, or more often on them
 
     @model_validator(mode="after")
     def _consistent(self) -> "ClassifyData":
+        for name in [name for pair in (self.hard.pairs or [] if self.hard else []) for name in pair]:
+            if name not in self.classes:
+                raise ValueError(f"hard.pairs: {name!r} is not a class{nearest(name, self.classes)}")
         if self.root is None and self.phantom is None:
             raise ValueError("root: name the data set's folder, as in data.root=/path/to/dataset")
         for name, kind in (("folders", Folders), ("table", Table)):

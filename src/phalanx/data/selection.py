@@ -22,6 +22,7 @@ from ..runtime.reading import LARGE, fault, read_rows
 from ..runtime.spelling import nfc
 from .records import Record
 
+CHOOSING = ("hard",)  # rules that leave out whatever they did not choose
 HEADER = ("image_name", "weight", "source", "rule", "reason")
 
 
@@ -82,12 +83,17 @@ class Selection:
         return np.array([self.by_image[record.name].weight for record in records])
 
     def left_out_text(self, records: Sequence[Record]) -> str:
-        """Lines that list which of the records are left out, and why; empty if none is."""
+        """Lines that list which of the records are left out, and why; empty if none is. A rule that chooses what is
+        trained on, not what is left out, has one line."""
         rows = [row for record in records if not (row := self.by_image[record.name]).weight]
         if not rows:
             return ""
-        head = f"{len(rows)} of {len(records)} training images left out"
-        return "\n".join([head, *(f"  {row.image} (data.{row.rule}: {row.reason})" for row in rows)])
+        lines = [f"{len(rows)} of {len(records)} training images left out"]
+        lines += [f"  {row.image} (data.{row.rule}: {row.reason})" for row in rows if row.rule not in CHOOSING]
+        for rule in CHOOSING:
+            reasons = [row.reason for row in rows if row.rule == rule]
+            lines += [f"  {len(reasons)} images (data.{rule}: {reasons[0]})"] if reasons else []
+        return "\n".join(lines)
 
     def difference(self, other: "Selection") -> str:
         """The first image with another weight, in words; empty if all have the same. Reasons may differ."""

@@ -28,6 +28,7 @@ class Job:
         argv: words of ``phalanx``: a command and its ``key=value`` options, without those that a backend adds.
         folder: the folder it writes to.
         environment: variables to set before the command starts.
+        after: folders of other jobs, which must have ended before this one begins.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Job:
     folder: Path
     resources: Resources = Resources()
     environment: Mapping[str, str] = field(default_factory=dict)
+    after: tuple[Path, ...] = ()
 
     def on(self, device: str, hours: float | None = None) -> "Job":
         """The job placed on a device of this machine: it sees only its GPU, or uses only its cores.

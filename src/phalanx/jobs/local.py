@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, NamedTuple
 
 from ..runtime.lifeline import VARIABLE
@@ -42,32 +43,50 @@ def run_local(
     Close the iterator, as by `contextlib.closing`, to kill the jobs that are still running.
 
     Args:
-        jobs: begun in this order.
+        jobs: begun in this order, each once those that it comes after have ended. If one of them failed, it is not
+            begun.
         devices: one job runs on each at a time; a device that is named twice runs two.
         deadline: moment of ``time.monotonic()`` from which no job is begun; jobs get the rest of the time as a limit.
         echo: print the output of the jobs, each line after the job's name.
     """
     waiting, free = deque(jobs), deque(devices)
     running: list[Process] = []
+    failed: set[Path] = set()  # folders of jobs
     try:
         while waiting or running:
-            while waiting and free:
+            while free and (job := _next(waiting, running)) is not None:
+                if lost := failed.intersection(job.after):
+                    failed.add(job.folder)
+                    yield Outcome(job, 0, f"not begun: {min(lost)} failed, which it begins after")
+                    continue
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
-                    yield Outcome(waiting.popleft(), 0, "not begun: max_hours are over")
+                    yield Outcome(job, 0, "not begun: max_hours are over")
                     continue
                 hours = None if left is None else left / 3600
-                running.append(Process(waiting.popleft().on(free.popleft(), hours), echo=echo))
+                running.append(Process(job.on(free.popleft(), hours), echo=echo))
             ended = [process for process in running if process.poll() is not None]
             for process in ended:
                 running.remove(process)
                 free.append(process.device)
-                yield process.outcome()
+                outcome = process.outcome()
+                if outcome.error:
+                    failed.add(outcome.job.folder)
+                yield outcome
             if running and not ended:
                 time.sleep(POLL_SECONDS)
     finally:
         for process in running:
             process.kill()
+
+
+def _next(waiting: deque[Job], running: Sequence["Process"]) -> Job | None:
+    """Takes the first job that comes after none of those that have not ended; None if there is none."""
+    unfinished = {job.folder for job in waiting} | {process.job.folder for process in running}
+    found = next((job for job in waiting if unfinished.isdisjoint(job.after)), None)
+    if found is not None:
+        waiting.remove(found)
+    return found
 
 
 class Process:

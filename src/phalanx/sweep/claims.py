@@ -1,14 +1,18 @@
 """docs/results.md from the tables and the results of their rows: published and ours, and whether they agree."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..runtime.metric import Metric
+from ..scoring.resampling import RESAMPLES
+from . import label_claims
+from .label_claims import LabelScores, PairedLabels
 from .published import Published
-from .results import RESULTS, SweepResult, changed, read_results
+from .results import RESULTS, SweepResult, changed, label_fault, read_labels, read_results
 from .table import SweepRow, Table, read_table, runs_at, table_names
 from .verdict import PRIOR, Gain, Paired, gain_of, verdict
 
@@ -38,6 +42,13 @@ comparisons at the scale, which count {PRIOR} degrees of freedom at most (a mode
 seed draws its own folds, so the first part contains some of the second: the intervals are rather too wide. Of twenty
 rows without any effect, one is still expected to be decided.
 
+**Labels.** A table of classifications (`task: classify`) has several scores, each a metric over some of the test
+images, of the mean probabilities of all trained folds. F1 and AUC are not means over patients, so the patients' part
+of the variance is that of a bootstrap: in each of {RESAMPLES} draws of patients, the same for all rows and seeds, the
+row's figure minus the baseline's, averaged over seeds. The seeds' part and the interval are as above. Seeds share the
+test images here and differ in folds, weights and order. A softmax that may name one class only is scored against all
+labels of an image, class by class. Results have the probabilities of every image, to compute other figures from.
+
 **The verdict.** *agrees*: published as "worked" and our interval is above zero, or as "did not help" and it is below.
 *disagrees*: the other way round. *undecided*: the interval contains zero; a difference within noise is neither. So "did
 not help" agrees only if we find harm: a few seeds cannot separate no effect from a small one. *open: better* or
@@ -48,15 +59,20 @@ recipe. For a metric of which less is better, above and below zero change places
 
 @dataclass(frozen=True)
 class Place:
-    """A scale with a data set, and the valid results there by (table, row)."""
+    """A scale with a data set, and the valid results there by (table, row); those of labels also with their scores."""
 
     scale: str
     data: str
     results: dict[tuple[str, str], list[SweepResult]]
     stale: list[str]
+    labels: dict[tuple[str, str], list[LabelScores]]
 
-    def paired(self, table: Table, row: SweepRow) -> Paired | None:
+    def paired(self, table: Table, row: SweepRow) -> Paired | PairedLabels | None:
         """The row paired with its baseline; None if there is nothing to pair."""
+        if table.task == "classify":
+            one, two = (self.labels.get((table.name, name or ""), []) for name in (row.name, row.baseline))
+            found = PairedLabels.of(one, two)
+            return found if found.pairs else None
         ours, other = (self.results.get((table.name, name or ""), []) for name in (row.name, row.baseline))
         pair = Paired.of(ours, other, gap=table.gap)
         return pair if pair.values else None
@@ -71,7 +87,7 @@ def places(tables: list[Table], results: Path = RESULTS) -> list[Place]:
     by_name = {table.name: table for table in tables}
     found: dict[tuple[str, str], Place] = {}
     for result in read_results(results):
-        place = found.setdefault((result.scale, result.data), Place(result.scale, result.data, {}, []))
+        place = found.setdefault((result.scale, result.data), Place(result.scale, result.data, {}, [], {}))
         table = by_name.get(result.table)
         row = next((row for row in table.rows if row.name == result.row), None) if table else None
         if table is None or row is None:
@@ -80,6 +96,11 @@ def places(tables: list[Table], results: Path = RESULTS) -> list[Place]:
             why = "the row no longer runs at this scale"
         else:
             why = misplaced(result, table) or changed(result, table.recipe(row, result.scale, result.seed))
+        if why is None and table is not None and row is not None and table.task == "classify":
+            truth = read_labels(results, result.scale, result.data)
+            why = label_fault(result, row.thresholds is not None, truth)
+            if why is None and truth is not None:
+                place.labels.setdefault((result.table, result.row), []).append(LabelScores(result, truth))
         if why is None:
             place.results.setdefault((result.table, result.row), []).append(result)
         else:
@@ -139,8 +160,21 @@ def gain_text(gain: Gain | None, decimals: int) -> str:
     return f"{signed(gain.mean)}{interval}; {', '.join(map(signed, gain.by_seed))}"
 
 
-def section(table: Table, place: Place | None, others: dict[tuple[str, str], Paired]) -> tuple[list[str], Counter]:
+def section(
+    table: Table, place: Place | None, others: Mapping[tuple[str, str], Paired | PairedLabels]
+) -> tuple[list[str], Counter]:
     """The Markdown table of a table's rows at a place (None: nothing was run), and its verdicts."""
+    if table.task == "classify":
+        found = {row: scores for (name, row), scores in place.labels.items() if name == table.name} if place else {}
+        pairs = {key: pair for key, pair in others.items() if isinstance(pair, PairedLabels)}
+        return label_claims.section(table, found, pairs, place.scale if place else None)
+    return masks_section(table, place, {key: pair for key, pair in others.items() if isinstance(pair, Paired)})
+
+
+def masks_section(
+    table: Table, place: Place | None, others: Mapping[tuple[str, str], Paired]
+) -> tuple[list[str], Counter]:
+    """As :func:`section`, of a segmentation."""
     metric = place.metric(table) if place else None
     head = [
         "row",
@@ -206,12 +240,14 @@ def document(results: Path = RESULTS) -> str:
         {(t.name, row.name): pair for t in tables for row in t.rows if row.baseline and (pair := place.paired(t, row))}
         for place in found
     ]
-    measures = {table.name: (table.scored_on, table.gap) for table in tables}
+    measures = {table.name: (table.task, table.scored_on, table.gap, table.columns) for table in tables}
     body: list[str] = []
     totals = [Counter[str]() for _ in found]
     for table in tables:
         body += ["", f"## {table.title}", "", " ".join(table.why.split()), ""]
-        if table.scored_on != "out_of_fold":
+        if table.task == "classify":
+            body += label_claims.columns_text(table)
+        elif table.scored_on != "out_of_fold":
             body += [f"Scored on {SCORED_ON[table.scored_on]}{', compared with out of fold' if table.gap else ''}.", ""]
         body += [f"- {row.name}: {row.source}{members_text(row)}" for row in table.rows]
         shown = [i for i, place in enumerate(found) if any(name == table.name for name, _ in place.results)]
@@ -235,7 +271,11 @@ def summary(found: list[Place], totals: list[Counter]) -> list[str]:
     lines += ["| scale | data | trainings | seeds | verdicts | machine | commit |", "|" + "---|" * 7]
     for place, total in zip(found, totals, strict=True):
         results = [result for rows in place.results.values() for result in rows]
-        trained = {(str(result.recipe), result.fold) for result in results if "vote" not in result.recipe}
+        trained = {
+            (str(result.recipe), fold)
+            for result in results if "vote" not in result.recipe
+            for fold in result.folds or [result.fold]
+        }  # fmt: skip
         cells = [
             place.scale,
             place.data,

@@ -1,19 +1,97 @@
 """The result of a row's training, or vote: results/sweep/<scale>/<data>/<table>/<row>.seed<s>.fold<k>.json."""
 
+import hashlib
 import json
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ..config import RUNTIME_KEYS, SegmentConfig, flatten, validate
+import numpy as np
+
+from ..config import Config, flatten, validate
 from ..errors import ConfigError, DataError, one_line
 from ..runtime.files import refuse_link, write_text
 from ..runtime.metric import Metric
 from ..runtime.reading import LIST, as_mapping, as_name, as_names, as_real, as_whole, fault, read_mapping
-from .table import Ballot
+from ..scoring.label_table import LabelTable, Predicted
+from .recipe import Ballot
+from .recipe import recipe_of as recipe_of
 
 RESULTS = Path("results/sweep")
 REMEDY = "delete it and run the row again"
+
+
+LABELS = "labels.csv"  # of the test images of a data set, next to its tables
+UNITS = 10_000  # stored probabilities are whole numbers of 1 / UNITS, which are shorter than decimals
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities of the test images, by a classifier; their labels are in labels.csv of the data set's folder."""
+
+    labels: str  # digest of that file
+    columns: list[str]
+    head: Literal["softmax", "sigmoid"]
+    thresholds: list[float] | None  # of the classes of labels.csv; null: those of the head
+    test: list[list[int]]  # of each image there, in 1 / UNITS
+    twins: list[list[int]] | None  # of those that have a twin without marks, predicted from it
+
+    @classmethod
+    def of(cls, made: Predicted, table: LabelTable) -> "Predictions":
+        """Predictions rounded as they are stored, so that whoever reads them scores the same."""
+        twins, limits = made.twins, made.thresholds
+        return cls(
+            labels_digest(table.to_csv()), list(made.columns), made.head,
+            None if limits is None else np.round(limits, 6).tolist(),
+            _whole(made.values),
+            None if twins is None else _whole(twins),
+        )  # fmt: skip
+
+    @property
+    def arrays(self) -> Predicted:
+        """As arrays."""
+        twins, limits = self.twins, self.thresholds
+        return Predicted(
+            tuple(self.columns), self.head, np.array(self.test, float) / UNITS,
+            None if twins is None else np.array(twins, float) / UNITS,
+            None if limits is None else np.array(limits, float),
+        )  # fmt: skip
+
+    def to_text(self) -> str:
+        """JSON with a line per image."""
+        lines = []
+        for key, value in asdict(self).items():
+            text = json.dumps(value)
+            if key in ("test", "twins") and value:
+                text = "[\n" + ",\n".join("   " + json.dumps(row, separators=(",", ":")) for row in value) + "\n  ]"
+            lines.append(f"  {json.dumps(key)}: {text}")
+        return "{\n" + ",\n".join(lines) + "\n }"
+
+    @classmethod
+    def from_json(cls, values: Any) -> "Predictions":
+        """Those of :meth:`to_text`. Raises ValueError if it is not one."""
+        values = as_mapping(values, "predicted")
+        if values.keys() != {field.name for field in fields(cls)} or values["head"] not in ("softmax", "sigmoid"):
+            raise ValueError("has predictions with other fields")
+        columns = as_names(values["columns"], "columns")
+        for key in ("test", "twins"):
+            for row in _lists(values[key], key) if values[key] is not None else []:
+                if len([as_whole(value, 0, UNITS) for value in row]) != len(columns):
+                    raise ValueError(f"has {len(row)} probabilities in {key} for {len(columns)} columns")
+        if values["thresholds"] is not None:
+            [as_real(value) for value in _lists([values["thresholds"]], "thresholds")[0]]
+        as_name(values["labels"])
+        return cls(**values)
+
+
+def _whole(values: np.ndarray) -> list[list[int]]:
+    """Probabilities in 1 / UNITS."""
+    return np.rint(values * UNITS).astype(int).tolist()
+
+
+def labels_digest(text: str) -> str:
+    """Digest of a table of labels, by which a result knows its own."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -39,6 +117,8 @@ class SweepResult:
     machine: str
     scored_on: str = "out_of_fold"
     held_out: dict[str, dict[str, Any]] | None = None  # `patients` and `images` out of fold, if scored on a test set
+    folds: list[int] | None = None  # whose networks predicted together; null: `fold` alone
+    predicted: "Predictions | None" = None  # of a classification, whose metrics are no means over patients
 
     @property
     def classes(self) -> list[str]:
@@ -47,17 +127,21 @@ class SweepResult:
 
     def path(self, results: Path = RESULTS) -> Path:
         """Its file."""
-        name = f"{self.row}.seed{self.seed}.fold{self.fold}.json"
+        folds = "-".join(map(str, self.folds or [self.fold]))
+        name = f"{self.row}.seed{self.seed}.fold{folds}.json"
         return results / self.scale / self.data / self.table / name
 
     def write(self, results: Path = RESULTS) -> None:
         """Writes the file whole, a line a value and a line a patient, so that it can be read."""
         lines = []
         for key, value in asdict(self).items():
+            if value is None and key in ("folds", "predicted"):
+                continue
             value = self.metric.to_json() if key == "metric" else value
             text = _lines(value) if key == "patients" else json.dumps(value, allow_nan=False)
             if key == "held_out" and value:
                 text = f'{{"images": {json.dumps(value["images"])}, "patients": {_lines(value["patients"])}}}'
+            text = self.predicted.to_text() if key == "predicted" and self.predicted else text
             lines.append(f" {json.dumps(key)}: {text}")
         path = self.path(results)
         for folder in path.parents[:3]:  # those below ``results``
@@ -69,6 +153,32 @@ def _lines(patients: dict[str, list[float]]) -> str:
     """JSON with one line per patient."""
     rows = [f"  {json.dumps(name)}: {json.dumps(values, allow_nan=False)}" for name, values in patients.items()]
     return "{\n" + ",\n".join(rows) + "\n }"
+
+
+def read_labels(results: Path, scale: str, data: str) -> LabelTable | None:
+    """The labels of a data set's test images, next to its tables; None if no classification was scored there.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = results / scale / data / LABELS
+    return LabelTable.read(path) if path.is_file() else None
+
+
+def label_fault(result: SweepResult, fitted: bool, labels: LabelTable | None) -> str | None:
+    """Why the predictions of a result cannot be scored; None if they can.
+
+    Args:
+        fitted: whether the row's thresholds are fitted out of fold.
+    """
+    made = result.predicted
+    if made is None or labels is None or made.labels != labels_digest(labels.to_csv()):
+        return "was scored on other labels of the test images"
+    if len(made.test) != len(labels.images) or (made.twins is not None and len(made.twins) != labels.has_twin.sum()):
+        return "has predictions of other images"
+    if (made.thresholds is not None) != fitted:
+        return "has other thresholds than the row"
+    return None
 
 
 def read_results(results: Path = RESULTS, *, scale: str = "*", data: str = "*") -> list[SweepResult]:
@@ -104,7 +214,13 @@ def _result(values: dict[str, Any]) -> SweepResult:
     as_whole(values["seed"]), as_whole(values["fold"]), as_real(values["value"]), as_real(values["seconds"], 0)
     data = as_mapping(as_mapping(values["recipe"], "recipe").get("data"), "data of the recipe")
     classes = as_names(data.get("classes"), "classes")
-    _check_scores(values["patients"], values["images"], len(classes))
+    predicted = values.get("predicted")
+    if predicted is None:
+        _check_scores(values["patients"], values["images"], len(classes))
+    elif values["patients"] or values["images"]:
+        raise ValueError("has both predictions and values by patient")
+    if values.get("folds") is not None and not [as_whole(fold) for fold in _lists([values["folds"]], "folds")[0]]:
+        raise ValueError("has no folds")
     if values.get("held_out") is not None:
         held_out = as_mapping(values["held_out"], "held_out")
         _check_scores(held_out.get("patients"), held_out.get("images"), len(classes))
@@ -113,7 +229,8 @@ def _result(values: dict[str, Any]) -> SweepResult:
             raise ValueError("has a curve that is not of epochs and values")
     if not isinstance(values["overrides"], list) or not all(isinstance(word, str) for word in values["overrides"]):
         raise ValueError("has no list of overrides")
-    return SweepResult(**values | {"metric": Metric.from_json(values["metric"])})
+    made = {} if predicted is None else {"predicted": Predictions.from_json(predicted)}
+    return SweepResult(**values | {"metric": Metric.from_json(values["metric"])} | made)
 
 
 def _check_scores(patients: Any, images: Any, classes: int) -> None:
@@ -131,23 +248,7 @@ def _lists(values: Any, what: str) -> list[list[Any]]:
     return values
 
 
-def recipe_of(recipe: SegmentConfig | Ballot) -> dict[str, Any]:
-    """The part of a recipe that its result depends on: without its name and runtime options."""
-    if isinstance(recipe, Ballot):
-        members = [{"folds": list(folds), "recipe": recipe_of(member)} for member, folds in recipe.members]
-        classes = next(recipe.configs()).data.classes
-        return {"vote": recipe.mode, "members": members, "data": {"classes": classes}}
-    hidden: dict[str, Any] = {"name": True}
-    for key in RUNTIME_KEYS:
-        section, _, last = key.partition(".")
-        if last:
-            hidden.setdefault(section, {})[last] = True
-        else:
-            hidden[section] = True
-    return recipe.model_dump(mode="json", exclude=hidden)
-
-
-def changed(result: SweepResult, recipe: SegmentConfig | Ballot) -> str | None:
+def changed(result: SweepResult, recipe: Config | Ballot) -> str | None:
     """How the present recipe differs from the one of a result; None if it does not. Options that came later have the
     values that change nothing."""
     try:

@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,17 +11,20 @@ from typing import Any
 
 import torch
 
-from ..config import SegmentConfig, SegmentData
+from ..config import ClassifyConfig, Config, Data, SegmentConfig
 from ..config.compose import parse_folds
 from ..data.root import resolve_root
 from ..errors import ConfigError, PhalanxError, TrainingError
 from ..jobs.job import Job
 from ..jobs.local import Outcome, run_local
 from ..runs.reader import FoldRun
+from ..runtime.files import write_text
+from ..runtime.metric import Metric
 from ..runtime.processes import cores as usable_cores
 from ..runtime.provenance import commit
 from .options import SweepOptions
-from .results import SweepResult, changed, read_results, recipe_of
+from .recipe import recipe_of
+from .results import LABELS, RESULTS, Predictions, SweepResult, changed, label_fault, read_labels, read_results
 from .runs import Runs, Scored, keep_final, result_of, seconds_of
 from .table import Ballot, SweepRow, Table, runs_at
 
@@ -33,18 +36,24 @@ class Trial:
     table: Table
     row: SweepRow
     scale: str
-    recipe: SegmentConfig | Ballot
+    recipe: Config | Ballot
     seed: int
-    fold: int  # of a vote 0: it has no held-out images
+    folds: tuple[int, ...]  # whose networks predict together; of a vote 0: it has no held-out images
+
+    @property
+    def fold(self) -> int:
+        """The first fold, which is the only one unless labels are predicted."""
+        return self.folds[0]
 
     @property
     def title(self) -> str:
-        return f"{self.table.name}/{self.row.name} seed {self.seed} fold {self.fold}"
+        of = f"fold {self.fold}" if len(self.folds) == 1 else f"folds {', '.join(map(str, self.folds))}"
+        return f"{self.table.name}/{self.row.name} seed {self.seed} {of}"
 
     @property
-    def data(self) -> SegmentData:
+    def data(self) -> Data:
         """The data set, where it is now."""
-        first = self.recipe if isinstance(self.recipe, SegmentConfig) else next(self.recipe.configs())
+        first = self.recipe if isinstance(self.recipe, Config) else next(self.recipe.configs())
         return resolve_root(first.data)
 
     @property
@@ -96,8 +105,10 @@ def trials_of(options: SweepOptions) -> tuple[list[Trial], int]:
             for row in chosen or [row for row in table.rows if runs_at(row, options.scale)]:
                 try:  # all recipes before the first training, so that an error in the last shows at once
                     recipe = table.recipe(row, options.scale, seed, options.extra)
-                    folds = folds_of(options.folds, recipe) if isinstance(recipe, SegmentConfig) else [0]
-                    trials += [Trial(table, row, options.scale, recipe, seed, fold) for fold in folds]
+                    folds = folds_of(options.folds, recipe) if isinstance(recipe, Config) else [0]
+                    # labels are predicted by all folds together, masks by each
+                    parts = [tuple(folds)] if table.task == "classify" else [(fold,) for fold in folds]
+                    trials += [Trial(table, row, options.scale, recipe, seed, part) for part in parts]
                 except ConfigError as error:
                     failed += 1
                     print(f"failed: {table.name}/{row.name} seed {seed}: {error}", flush=True)
@@ -130,9 +141,9 @@ class Plan:
         if known_results(trial):
             return
         runs = self.runs(trial)
-        for row, fold in table.networks(trial.row, [trial.fold]):
-            config = trial.recipe if row is trial.row else table.recipe(row, trial.scale, seed, extra)
-            assert isinstance(config, SegmentConfig)
+        for row, fold in table.networks(trial.row, trial.folds, trial.scale, seed):
+            config = trial.recipe if row is trial.row else table.config(row, trial.scale, seed, extra)
+            assert isinstance(config, Config)
             folder = runs.run(config, fold).folder
             needs.append(folder)
             if folder in self.jobs or folder in self.ended:
@@ -143,7 +154,11 @@ class Plan:
             title = f"{table.name}/{row.name} seed {seed} fold {fold}"
             words = table.words(row, trial.scale, seed, extra)
             cores = max(1, usable_cores() // devices) if devices > 1 else None
-            self.jobs[folder] = runs.job(config, words, fold, title, cores)
+            before = set[Path]()
+            if row.after:
+                begun = table.config(table.row(row.after), trial.scale, seed, extra)
+                before = {runs.run(begun, number).folder for number in range(begun.folds)}
+            self.jobs[folder] = runs.job(config, words, fold, title, cores, before & self.jobs.keys())
 
     def wait_for(self, trial: Trial, ending: Iterator[Outcome]) -> None:
         """Waits until the trainings of a trial have ended.
@@ -163,7 +178,7 @@ class Plan:
             keep_final(folder)
 
 
-def folds_of(text: str, config: SegmentConfig) -> list[int]:
+def folds_of(text: str, config: Config) -> list[int]:
     """The folds of a row; there must be held-out images."""
     folds = [fold for fold in parse_folds(text, config.folds) if fold is not None]
     if not folds:
@@ -175,8 +190,11 @@ def known_results(trial: Trial) -> list[SweepResult]:
     """The results that a trial may take over: those of its recipe, seed, fold, data set and scored images."""
     table = trial.table
     known = read_results(scale=trial.scale, data=trial.home)
-    known = [result for result in known if (result.seed, result.fold) == (trial.seed, trial.fold)]
+    known = [r for r in known if (r.seed, tuple(r.folds or [r.fold])) == (trial.seed, trial.folds)]
     known = [r for r in known if r.scored_on == table.scored_on and (r.held_out is not None or not table.gap)]
+    if table.task == "classify":
+        labels, limits = read_labels(RESULTS, trial.scale, trial.home), trial.row.thresholds is not None
+        known = [result for result in known if label_fault(result, limits, labels) is None]
     return [result for result in known if changed(result, trial.recipe) is None]
 
 
@@ -184,7 +202,7 @@ def finish(trial: Trial, runs: Runs) -> tuple[SweepResult, str]:
     """The result of a trial: an existing one, that of another row with the same recipe, or a new one."""
     table, row = trial.table, trial.row
     words = [table.name, f"scale={trial.scale}", f"rows={row.name}", f"seeds={trial.seed}"]
-    words += [] if row.vote else [f"fold={trial.fold}"]
+    words += [] if row.vote else [f"fold={','.join(map(str, trial.folds))}"]
     about: dict[str, Any] = {"table": table.name, "row": row.name, "overrides": overrides(trial)}
     about["command"] = " ".join(["phalanx sweep", *words])  # without runtime keys, which hold private paths
     equal = known_results(trial)
@@ -195,7 +213,8 @@ def finish(trial: Trial, runs: Runs) -> tuple[SweepResult, str]:
         copy = replace(equal[0], **about)
         copy.write()
         return copy, f"the recipe of {equal[0].table}/{equal[0].row}"
-    made = score_training(trial, runs) if isinstance(trial.recipe, SegmentConfig) else score_vote(trial, runs)
+    score = score_labels if table.task == "classify" else score_vote if row.vote else score_training
+    made = score(trial, runs)
     result = replace(made, data=trial.home, **about)
     result.write()
     return result, f"{result.seconds:.0f} s"
@@ -216,9 +235,41 @@ def score_training(trial: Trial, runs: Runs) -> SweepResult:
         seconds=seconds_of(run),
         curve=curve(run),
         commit=made["commit"],
-        machine=f"{processor()}, {made['threads']} threads" if made["gpu"] is None else made["gpu"],
+        machine=machine_of(made),
         held_out={"patients": out_of_fold.patients, "images": out_of_fold.images} if trial.table.gap else None,
     )
+
+
+def score_labels(trial: Trial, runs: Runs) -> SweepResult:
+    """Predicts the test images with the folds of a trial; writes their labels next to the tables of the data set."""
+    config, table = trial.recipe, trial.table
+    assert isinstance(config, ClassifyConfig)
+    folds = [runs.run(config, fold) for fold in trial.folds]
+    labels, made = runs.labels_on_test(
+        config, trial.folds, table.truth, cross_fitted=trial.row.thresholds == "cross_fitted"
+    )
+    predicted = Predictions.of(made, labels)
+    main = table.by_column[table.main or ""]
+    scores = {one.name: labels.score(trial.title, predicted.arrays, one.images) for one in table.columns}
+    for one in table.columns:  # all now, so that a column that nothing defines shows before the result is written
+        scores[one.name].value(one.metric)
+    write_text(RESULTS / trial.scale / trial.home / LABELS, labels.to_csv())
+    made_with = folds[0].environment
+    return replace(
+        _result(trial, Scored(scores[main.name].value(main.metric), {}, {}), folds[0]),
+        metric=Metric(main.metric),
+        seconds=sum(map(seconds_of, folds)),
+        curve=curve(folds[0]),
+        commit=made_with["commit"],
+        machine=machine_of(made_with),
+        folds=list(trial.folds) if len(trial.folds) > 1 else None,
+        predicted=predicted,
+    )
+
+
+def machine_of(environment: Mapping[str, Any]) -> str:
+    """The GPU that a run was trained on, or the processor with its threads."""
+    return environment["gpu"] or f"{processor()}, {environment['threads']} threads"
 
 
 def score_vote(trial: Trial, runs: Runs) -> SweepResult:

@@ -1,20 +1,21 @@
 """The runs that a sweep's results come from: jobs that train folds, predicting the test set, voting, scoring."""
 
-import hashlib
-import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from ..config import SegmentConfig, SegmentData
+from ..config import ClassifyConfig, Config, SegmentConfig, SegmentData
 from ..data.quarantine import kept_records
 from ..data.root import resolve_root
 from ..data.rotation import LIMIT, has_rule, tilt_of_stack
 from ..data.truth import read_truth, truth_of
 from ..engine.fit import finished
+from ..engine.task import Task
+from ..ensemble.label_test import predict_test, read_test_table
 from ..ensemble.options import EnsembleOptions, InferOptions
 from ..ensemble.run import predict_members
 from ..ensemble.run import vote as hold_vote
@@ -24,11 +25,15 @@ from ..runs import checkpoint
 from ..runs.folder import agreed_folds, check_recipe, fold_folder
 from ..runs.reader import FoldResult as FoldResult
 from ..runs.reader import FoldRun
+from ..scoring.label_table import LabelTable, Predicted
 from ..scoring.score import Score, score
 from ..submission.table import Submission
+from ..tasks.classify import Classify
 from ..tasks.segment import Segment
-from .results import recipe_of
-from .table import Ballot
+from .recipe import Ballot, digest, run_name
+
+Recipe = TypeVar("Recipe", bound=Config)
+TASKS: dict[str, type[Task]] = {"segment": Segment, "classify": Classify}
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,11 @@ class Runs:
 
     place: Path
 
-    def run(self, config: SegmentConfig, fold: int) -> FoldRun:
+    def run(self, config: Config, fold: int) -> FoldRun:
         """The folder of a fold's training."""
         return FoldRun(fold_folder(self._own(config), fold))
 
-    def is_trained(self, config: SegmentConfig, fold: int) -> bool:
+    def is_trained(self, config: Config, fold: int) -> bool:
         """Whether the fold is finished, and still what it was then.
 
         Raises:
@@ -73,23 +78,28 @@ class Runs:
             return False
         check_recipe(folder, config)
         agreed_folds(folder, config, kept_records(config.data))
-        return finished(folder, config, Segment) is not None
+        return finished(folder, config, TASKS[config.task]) is not None
 
-    def job(self, config: SegmentConfig, words: Mapping[str, str], fold: int, title: str, cores: int | None) -> Job:
+    def job(
+        self, config: Config, words: Mapping[str, str], fold: int, title: str, cores: int | None,
+        after: Collection[Path] = (),
+    ) -> Job:  # fmt: skip
         """The job that trains a fold, or continues its training.
 
         Args:
             words: options of ``phalanx train`` that make the recipe.
             cores: for this job; None: all of the machine.
+            after: folders of jobs that must have ended before.
         """
         own = self._own(config)
         words = {key: value for key, value in words.items() if key != "device"}
         words |= {"fold": f"{fold}", "name": own.name, "runs": f'"{own.runs}"'}
         argv = ("train", *(f"{key}={value}" for key, value in words.items()))
-        return Job(title, argv, fold_folder(own, fold), Resources(cores=cores), {"TQDM_MININTERVAL": "10"})
+        where = fold_folder(own, fold)
+        return Job(title, argv, where, Resources(cores=cores), {"TQDM_MININTERVAL": "10"}, tuple(after))
 
-    def _own(self, config: SegmentConfig) -> SegmentConfig:
-        own = {"data": resolve_root(config.data), "runs": self.place, "name": f"{digest(config)}-seed{config.seed}"}
+    def _own(self, config: Recipe) -> Recipe:
+        own = {"data": resolve_root(config.data), "runs": self.place, "name": run_name(config)}
         return config.model_copy(update=own)
 
     def members(self, ballot: Ballot) -> list[FoldRun]:
@@ -108,7 +118,7 @@ class Runs:
         patient = {record.name: record.group for record in held_out}
         return Scored.of(score(Submission.read(run.folder / "oof.csv"), truth_of(held_out, data), patient))
 
-    def on_test(self, recipe: SegmentConfig | Ballot, fold: int, *, rotated: bool) -> Scored:
+    def on_test(self, recipe: Config | Ballot, fold: int, *, rotated: bool) -> Scored:
         """Dice of a trained fold, or a vote, on the test images.
 
         Args:
@@ -119,16 +129,26 @@ class Runs:
         """
         path = self._predict(recipe, [fold])
         submission = Submission.read(path)
-        data = resolve_root((recipe if isinstance(recipe, SegmentConfig) else next(recipe.configs())).data)
+        data = resolve_root((recipe if isinstance(recipe, Config) else next(recipe.configs())).data)
+        assert isinstance(data, SegmentData)
         truth, patients = ground_truth(submission, data)
         if rotated:
             chosen = rotated_images(truth)
             submission, truth = submission.only(chosen), truth.only(chosen)
         return Scored.of(score(submission, truth, patients))
 
-    def _predict(self, recipe: SegmentConfig | Ballot, folds: Collection[int]) -> Path:
+    def labels_on_test(
+        self, config: ClassifyConfig, folds: Collection[int], truth: str | None, *, cross_fitted: bool
+    ) -> tuple[LabelTable, Predicted]:
+        """The labels of the test images, and what trained folds predict for them together."""
+        own = self._own(config)
+        table = read_test_table(own.data, truth)
+        folders = [self.run(config, fold).folder for fold in folds]
+        return table, predict_test(folders, own, table, cross_fitted=cross_fitted)
+
+    def _predict(self, recipe: Config | Ballot, folds: Collection[int]) -> Path:
         """The CSV of a trained fold, of the mean of several, or of a vote, on the test images."""
-        if isinstance(recipe, SegmentConfig):
+        if isinstance(recipe, Config):
             if len(folds) > 1:
                 return self._predict(Ballot("soft", ((recipe, tuple(folds)),)), [0])
             (fold,) = folds
@@ -144,13 +164,13 @@ class Runs:
         names, votes = [], []
         most = math.lcm(*(len(of) for _, of in recipe.members))
         for member, of in recipe.members:
-            assert isinstance(member, SegmentConfig)  # a soft vote of votes is refused with the table
+            assert isinstance(member, Config)  # a soft vote of votes is refused with the table
             names += [str(self.run(member, fold).folder) for fold in of]
             votes += [most // len(of)] * len(of)  # every member weighs the same, whatever its number of folds
         return hold_vote(EnsembleOptions(mode="soft", members=names, votes=votes, out=out, **_how(first)))
 
 
-def _how(config: SegmentConfig) -> dict:
+def _how(config: Config) -> dict:
     """Data set, device and precision of a member's prediction."""
     root = resolve_root(config.data).root
     return {"root": root, "device": config.device, "precision": config.precision, "progress": config.progress}
@@ -202,8 +222,3 @@ def seconds_of(run: FoldRun) -> float:
     """Seconds of a fold's training and its out-of-fold prediction."""
     result = result_of(run)
     return result.seconds_train + result.seconds_held_out
-
-
-def digest(recipe: SegmentConfig | Ballot) -> str:
-    """Short name of a recipe, seed included."""
-    return hashlib.sha256(json.dumps(recipe_of(recipe), sort_keys=True).encode()).hexdigest()[:12]

@@ -1,36 +1,24 @@
 """Tables of variants: one file of configs/sweep/ each, one row per published claim, and its recipe at a scale."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
-from ..config import SegmentConfig, Strict, nearest, read_plain, validate_as
+from ..config import CONFIGS, Config, Strict, nearest, read_plain, validate_as
 from ..config.compose import compose_as, config_folder, split_words
 from ..errors import ConfigError
+from ..scoring.label_table import Subset
 from .published import Published, read_published
+from .recipe import Ballot as Ballot
+from .recipe import Mode, run_name
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Outcome = Literal["worked", "did not help", "open"]  # open: untested, unclear, or the source contradicts itself
 
 
-Mode = Literal["soft", "hard"]
 ScoredOn = Literal["out_of_fold", "test", "rotated_test"]  # the last: the rotated hands of the test set alone
-
-
-@dataclass(frozen=True)
-class Ballot:
-    """The recipe of a vote: the recipes of its members, each with the folds whose networks vote."""
-
-    mode: Mode
-    members: tuple[tuple["SegmentConfig | Ballot", tuple[int, ...]], ...]
-
-    def configs(self) -> Iterator[SegmentConfig]:
-        """The recipes of all networks in the vote."""
-        for recipe, _ in self.members:
-            yield from (recipe,) if isinstance(recipe, SegmentConfig) else recipe.configs()
 
 
 class Member(Strict):
@@ -56,12 +44,30 @@ class SweepRow(Strict):
     outcome: Outcome | None = None  # published, of the comparison
     published: str | None = None  # key of configs/published.yaml: the Dice, or the gain over the baseline
     classes: list[str] = []  # the claim is about the mean Dice of these; empty: of all
+    # a row above: the trainings begin with the weights of its runs of the same seed, fold by fold, and train on the
+    # failures of these (data.hard), so all folds of that row are trained first
+    after: Name | None = None
+    # of a softmax that may predict several classes: limits by class, fitted to the row's out-of-fold probabilities
+    thresholds: Literal["cross_fitted"] | None = None
+
+
+class Column(Strict):
+    """A score of a classification: a metric over some of the test images."""
+
+    name: Name
+    metric: Literal["macro_f1", "macro_auc", "macro_ap", "balanced_accuracy", "accuracy"] = "macro_f1"
+    images: Subset = "all"
 
 
 class Table(Strict):
     """Variants of one choice. ``overrides`` and ``at`` are shared by its rows."""
 
     name: Name
+    task: Literal["segment", "classify"] = "segment"
+    experiment: str | None = None  # the recipe that all rows share; null: that of the scale, claims_<scale>
+    columns: list[Column] = []  # scores of a classification
+    main: Name | None = None  # the column that the claims are about
+    truth: str | None = None  # labels of the test images in the data set's folder; null: answers.csv, or test
     scored_on: ScoredOn = "out_of_fold"
     gap: bool = False  # the claims are about the Dice lost from out of fold to `scored_on`
     title: str = Field(min_length=1)
@@ -69,6 +75,7 @@ class Table(Strict):
     overrides: list[str] = []
     at: dict[str, list[str]] = {}
     rows: list[SweepRow] = Field(min_length=1)
+    _made: dict[tuple, Config | Ballot] = PrivateAttr({})  # recipes, which those of rows that come after them repeat
 
     @model_validator(mode="after")
     def _comparable(self) -> "Table":
@@ -76,6 +83,7 @@ class Table(Strict):
         known = scales()
         if self.gap and self.scored_on == "out_of_fold":
             raise ValueError("gap: is from out of fold to a test set; give scored_on: test or rotated_test")
+        self._check_task()
         for row in self.rows:
             if names.count(row.name) > 1:
                 raise ValueError(f"rows: {row.name} appears twice")
@@ -99,8 +107,44 @@ class Table(Strict):
                 if scale not in known:
                     raise ValueError(f"rows: {row.name}: {scale!r} is not a scale{nearest(scale, known)}")
         for index, row in enumerate(self.rows):
-            self._check_vote(row, {above.name: above for above in self.rows[:index]})
+            above = {one.name: one for one in self.rows[:index]}
+            self._check_vote(row, above)
+            self._check_after(row, above)
         return self
+
+    def _check_task(self) -> None:
+        """Refuses options of the other task. Rows of an experiment run at the scales for which the table has options.
+
+        A training at another scale would be the experiment itself, at its full size.
+        """
+        if self.task == "segment":
+            if self.columns or self.main or self.truth or self.experiment:
+                raise ValueError("columns, main, truth, experiment: only for task: classify")
+            if odd := next((row.name for row in self.rows if row.after or row.thresholds), None):
+                raise ValueError(f"rows: {odd}: after and thresholds are only for task: classify")
+            return
+        names = [column.name for column in self.columns]
+        if self.experiment is None or not self.at or self.scored_on != "test" or self.gap:
+            raise ValueError("task: classify needs an experiment, options for a scale (at) and scored_on: test, no gap")
+        if len(set(names)) < len(names) or self.main not in names:
+            raise ValueError(f"main: {self.main!r} must be one of the columns, each with a name of its own: {names}")
+        for row in self.rows:
+            if row.vote or row.members or row.classes or row.published:
+                raise ValueError(f"rows: {row.name}: vote, members, classes, published are only for task: segment")
+            row.scales = list(self.at) if row.scales is None else row.scales
+
+    def _check_after(self, row: SweepRow, above: dict[str, SweepRow]) -> None:
+        if row.after is None:
+            return
+        if row.after not in above:
+            raise ValueError(f"rows: {row.name}: after: {row.after!r} is not a row above it")
+        if any(runs_at(row, scale) and not runs_at(above[row.after], scale) for scale in scales()):
+            raise ValueError(f"rows: {row.name}: after: {row.after} does not run at all of its scales")
+
+    @property
+    def by_column(self) -> dict[str, Column]:
+        """The columns by name."""
+        return {column.name: column for column in self.columns}
 
     def _check_vote(self, row: SweepRow, above: dict[str, SweepRow]) -> None:
         """Refuses a vote that cannot be held or scored. Its members are above it, so that no vote is its own member."""
@@ -147,39 +191,56 @@ class Table(Strict):
             return None
         return ours.dice - other.dice
 
-    def recipe(
-        self, row: SweepRow, scale: str, seed: int, extra: dict[str, str] | None = None
-    ) -> SegmentConfig | Ballot:
+    def recipe(self, row: SweepRow, scale: str, seed: int, extra: dict[str, str] | None = None) -> Config | Ballot:
         """The row's recipe at a scale, checked.
 
         Raises:
             ConfigError: an override that cannot work, a fold that a member does not have; names the table and the row.
         """
+        key = row.name, scale, seed, tuple((extra or {}).items())
+        if key not in self._made:
+            self._made[key] = self._recipe(row, scale, seed, extra)
+        return self._made[key]
+
+    def _recipe(self, row: SweepRow, scale: str, seed: int, extra: dict[str, str] | None) -> Config | Ballot:
         if row.vote:
             found = []
             for member in row.members:
                 recipe = self.recipe(self.row(member.row), scale, seed, extra)
-                if isinstance(recipe, SegmentConfig) and max(member.folds) >= recipe.folds:
+                if isinstance(recipe, Config) and max(member.folds) >= recipe.folds:
                     raise ConfigError(f"configs/sweep/{self.name}.yaml, {row.name} at scale {scale}: {member.row} has "
                                       f"no fold {max(member.folds)} (folds={recipe.folds})")  # fmt: skip
                 found.append((recipe, tuple(member.folds)))
             return Ballot(row.vote, tuple(found))
         try:
-            return compose_as(SegmentConfig, self.words(row, scale, seed, extra))
+            return compose_as(CONFIGS[self.task], self.words(row, scale, seed, extra))
         except ConfigError as error:
             raise ConfigError(f"configs/sweep/{self.name}.yaml, {row.name} at scale {scale}: {error}") from None
 
     def words(self, row: SweepRow, scale: str, seed: int, extra: dict[str, str] | None = None) -> dict[str, str]:
         """The options of ``phalanx train`` that make a row's recipe; it is not a vote."""
-        pairs = {"experiment": f"claims_{scale}"}
+        pairs = {"experiment": self.experiment or f"claims_{scale}"}
         for words in (self.overrides, self.at.get(scale, []), row.overrides, row.at.get(scale, [])):
             pairs |= split_words(words)
+        if row.after:
+            run = run_name(self.config(self.row(row.after), scale, seed))
+            pairs |= {"model.init_from": run, "data.hard.run": run}
         return pairs | (extra or {}) | {"seed": str(seed)}
 
-    def networks(self, row: SweepRow, folds: Sequence[int]) -> Iterator[tuple[SweepRow, int]]:
-        """The rows and folds whose networks a row needs: its own folds, or those of its members if it is a vote."""
+    def config(self, row: SweepRow, scale: str, seed: int, extra: dict[str, str] | None = None) -> Config:
+        """The recipe of a row that is not a vote. Raises as :meth:`recipe`."""
+        found = self.recipe(row, scale, seed, extra)
+        assert isinstance(found, Config)
+        return found
+
+    def networks(self, row: SweepRow, folds: Sequence[int], scale: str, seed: int) -> Iterator[tuple[SweepRow, int]]:
+        """The rows and folds whose networks a row needs, in the order of training: all folds of the row that it begins
+        after, and its own folds, or those of its members if it is a vote."""
         for member in row.members:
-            yield from self.networks(self.row(member.row), member.folds)
+            yield from self.networks(self.row(member.row), member.folds, scale, seed)
+        if row.after:
+            before = self.row(row.after)
+            yield from self.networks(before, range(self.config(before, scale, seed).folds), scale, seed)
         if not row.vote:
             for fold in folds:
                 yield row, fold

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from scipy.special import stdtrit
@@ -102,7 +102,17 @@ class Gain:
         return int(self.interval[0] > 0) - int(self.interval[1] < 0)
 
 
-def gain_of(pair: Paired, others: Sequence[Paired], classes: Sequence[int]) -> Gain:
+class Comparison(Protocol):
+    """Differences of two recipes on the same patients, of which a claim is about a part: classes, or a column."""
+
+    def by_seed(self, part: Any, /) -> np.ndarray:
+        """float64[S]: mean difference of each seed."""
+
+    def patient_variance(self, part: Any, /) -> float:
+        """Variance of the mean over seeds that comes from which patients were drawn."""
+
+
+def gain_of(pair: Comparison, others: Sequence[Comparison], part: Any) -> Gain:
     """The gain of one comparison, by seeds and by patients.
 
     Its variance is that over seeds, divided by their number, plus that over patients. Two seeds tell little of their
@@ -112,18 +122,18 @@ def gain_of(pair: Paired, others: Sequence[Paired], classes: Sequence[int]) -> G
 
     Args:
         others: the other comparisons at this scale, for the spread over seeds.
-        classes: numbers of the classes that the claim is about.
+        part: what the claim is about: numbers of classes of masks, a column of labels.
     """
-    own = pair.by_seed(classes)
+    own = pair.by_seed(part)
     freedom, squares = len(own) - 1, float(((own - own.mean()) ** 2).sum())
-    spreads = [other.by_seed(classes) for other in others]
+    spreads = [other.by_seed(part) for other in others]
     lent = sum(len(values) - 1 for values in spreads)
     if lent:
         pooled = sum(float(((values - values.mean()) ** 2).sum()) for values in spreads) / lent
         freedom, squares = freedom + min(PRIOR, lent), squares + min(PRIOR, lent) * pooled
     if freedom == 0:
         return Gain(float(own.mean()), tuple(own.tolist()), None)
-    variance = squares / freedom / len(own) + pair.patient_variance(classes)
+    variance = squares / freedom / len(own) + pair.patient_variance(part)
     reach = float(stdtrit(freedom, 0.975)) * variance**0.5
     return Gain(float(own.mean()), tuple(own.tolist()), (float(own.mean()) - reach, float(own.mean()) + reach))
 

@@ -19,7 +19,6 @@ from ..data.cache import SampleCache
 from ..data.dataset import LabelledBatch, LabelledSet
 from ..data.labels import labels_of
 from ..data.records import Record
-from ..data.rules import left_out
 from ..data.selection import Selection
 from ..data.shuffled import note_control, shuffle_labels
 from ..engine.loader import ahead, evaluation_loader
@@ -42,6 +41,7 @@ from ..scoring.classify_report import score_json, score_text
 from ..scoring.several import score_several
 from ..submission.probabilities import Probabilities, write_probabilities
 from .marker import MarkerTerm
+from .mining import select_labelled
 
 MARKER = "marker."  # parameters of the auxiliary heat map
 TRAINED_BY = "accuracy"  # of an image: what a training step gives
@@ -123,8 +123,8 @@ class Classify:
 
     @staticmethod
     def select(config: ClassifyConfig, records: Sequence[Record]) -> Selection:
-        """Which labelled images of the data set the recipe trains on: all but those in quarantine."""
-        return left_out(records, config.data)
+        """Which labelled images of the data set the recipe trains on, and how often: see `tasks.mining`."""
+        return select_labelled(config, records)
 
     @staticmethod
     def files(config: ClassifyConfig, record: Record) -> list[Path]:
