@@ -322,12 +322,17 @@ def selection(words: Sequence[str]) -> None:
 
 
 def _select(config: "Config") -> "Selection":
-    from ..config import SegmentConfig
+    from ..config import ClassifyConfig, RestoreConfig, SegmentConfig
     from ..data.quarantine import kept_records
     from ..data.root import resolve_root
-    from ..data.rules import left_out
+    from ..data.rules import select_labelled, select_restoring
     from ..tasks.selection import select_images
 
     config.data = resolve_root(config.data)
     records = kept_records(config.data, report=False)
-    return select_images(config, records) if isinstance(config, SegmentConfig) else left_out(records, config.data)
+    if isinstance(config, SegmentConfig):
+        return select_images(config, records)
+    if isinstance(config, RestoreConfig):
+        return select_restoring(records, config.data)
+    assert isinstance(config, ClassifyConfig)
+    return select_labelled(records, config.data)

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ..errors import ConfigError
-from .base import Strict
+from .base import Positive, Strict, nearest
 from .classify_loss import ClassifyLoss, Head, Mix, check_loss
 from .common import Config
-from .data import Data
+from .data import Data, Name
 from .model import Model
 from .training import Predict
 
@@ -61,6 +61,9 @@ class ClassifyData(Data):
     colour: bool = False  # false: images become grey
     # CSV image_name,group, as of `phalanx check groups=`: a listed image's group takes the place of its patient
     groups_file: Path | None = None
+    restored: Path | None = None  # folder of `phalanx restore`, whose images are trained on as well
+    # ratio in which an epoch shows the classes, 1 for those that are not named; null: as many as there are
+    balance: dict[Name, Positive] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "ClassifyData":
@@ -73,6 +76,13 @@ class ClassifyData(Data):
                 raise ValueError(f"{name}: only for data.layout={name}; the layout is {self.layout}")
         if self.colour and self.background != "keep":
             raise ValueError("background: is found in grey images; set colour=false, or background=keep")
+        if self.colour and self.restored is not None:
+            raise ValueError("restored: those images are grey; set colour=false")
+        if self.balance is not None and not self.balance:
+            raise ValueError("balance: names no class; give a number per class, as in {healthy: 8}, or null")
+        for name in self.balance or ():
+            if name not in self.classes:
+                raise ValueError(f"balance: {name!r} is not a class{nearest(name, self.classes)}")
         return self
 
 

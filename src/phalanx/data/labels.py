@@ -20,6 +20,7 @@ from . import records
 from .digests import State, state_of
 from .groups import check_used, read_groups
 from .records import Record
+from .restored import source_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,8 +48,8 @@ def label_row(record: Record, data: ClassifyData) -> Labels:
         raise DataError(f"{record.image}: has no label")
     if data.layout == "folders":
         return _one_hot([nfc(record.labels.name)], data.classes)
-    rows = table_of(record.labels, data)
-    return rows[keys_of(rows, [record.name])[record.name]].labels
+    rows, name = table_of(record.labels, data), source_of(record.name, data)
+    return rows[keys_of(rows, [name])[name]].labels
 
 
 def label_strata(found: Sequence[Record], data: ClassifyData) -> "pd.DataFrame":

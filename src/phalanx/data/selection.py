@@ -23,6 +23,7 @@ from ..runtime.spelling import nfc
 from .records import Record
 
 HEADER = ("image_name", "weight", "source", "rule", "reason")
+SHOWN = 40  # images left out, as training lists them
 
 
 class SelectionRow(NamedTuple):
@@ -30,7 +31,8 @@ class SelectionRow(NamedTuple):
 
     Attributes:
         weight: mean appearances per epoch; 0: never trained on.
-        source: of the labels: ``annotation``, or ``none`` if no label of the image is read.
+        source: of the labels: ``annotation``, ``restored`` if the image was made from one with that label, or
+            ``none`` if no label of the image is read.
         rule: key of ``data`` that decided, such as ``drop``; empty for an ordinary image of weight 1.
         reason: what the rule found.
     """
@@ -87,7 +89,9 @@ class Selection:
         if not rows:
             return ""
         head = f"{len(rows)} of {len(records)} training images left out"
-        return "\n".join([head, *(f"  {row.image} (data.{row.rule}: {row.reason})" for row in rows)])
+        shown = [f"  {row.image} (data.{row.rule}: {row.reason})" for row in rows[:SHOWN]]
+        more = [f"  and {len(rows) - SHOWN} more, in selection.csv"] if len(rows) > SHOWN else []
+        return "\n".join([head, *shown, *more])
 
     def difference(self, other: "Selection") -> str:
         """The first image with another weight, in words; empty if all have the same. Reasons may differ."""

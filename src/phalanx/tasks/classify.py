@@ -19,7 +19,8 @@ from ..data.cache import SampleCache
 from ..data.dataset import LabelledBatch, LabelledSet
 from ..data.labels import labels_of
 from ..data.records import Record
-from ..data.rules import left_out
+from ..data.restored import restored_csv, restored_of_fold
+from ..data.rules import select_labelled
 from ..data.selection import Selection
 from ..engine.loader import ahead, evaluation_loader
 from ..engine.nonfinite import first_bad
@@ -103,8 +104,15 @@ class Classify:
 
     @staticmethod
     def select(config: ClassifyConfig, records: Sequence[Record]) -> Selection:
-        """Which labelled images of the data set the recipe trains on: all but those in quarantine."""
-        return left_out(records, config.data)
+        """Which labelled images the recipe trains on, and how often: all but those in quarantine, and restored ones."""
+        return select_labelled(records, config.data)
+
+    @staticmethod
+    def added(
+        config: ClassifyConfig, fold: int | None, records: Sequence[Record], held_out: Sequence[Record]
+    ) -> list[Record]:
+        """The images that the denoiser of this fold restored."""
+        return restored_of_fold(config.data, fold, records, held_out)
 
     @staticmethod
     def files(config: ClassifyConfig, record: Record) -> list[Path]:
@@ -149,11 +157,15 @@ class Classify:
         self.epochs = as_whole(state.get("epochs"), 0, self.config.epochs)
 
     def pinned_files(self) -> dict[str, str]:
-        """The labels that are trained on, monitored and held out: of a folder per class, no file contains them."""
+        """The labels that are trained on, monitored and held out: of a folder per class, no file contains them. And
+        which restored images are trained on, with their digests."""
         sets = [self.training_set, *self.evaluated.values()]
         labels = np.concatenate([one.labels.numpy() for one in sets])
         names = [record.name for one in sets for record in one.records]
-        return {"labels.csv": labels_csv(names, self.config.data.classes, labels)}
+        files = {"labels.csv": labels_csv(names, self.config.data.classes, labels)}
+        if self.config.data.restored is not None:
+            files["restored.csv"] = restored_csv(self.config.data.restored, self.training_set.records)
+        return files
 
     def adapt_weights(self, weights: dict[str, Tensor], other: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         """Another run's weights as they are: the names of all classifiers agree."""
