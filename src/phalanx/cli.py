@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from .commands import cam, datasets, labels, scores, submissions, training
+from .commands import cam, datasets, labels, restoration, scores, submissions, training
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError, shown
 from .runtime.leftovers import temporary_folder
@@ -33,6 +33,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx confound data=NAME data.root=DIR                           is the class told by the background alone?
   phalanx suspects RUN [quarantine=FILE top=K]                       labels that may be wrong, the likeliest first
   phalanx calibrate RUN [out=FILE.json]                              temperature and thresholds of probabilities
+  phalanx restore RUN out=DIR                                        more training images, by a denoiser
   phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
   phalanx selection data.root=DIR key=value ... [out=FILE.csv]       which images are trained on, how often, why
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
@@ -160,6 +161,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "check": (datasets.check, datasets.CHECK),
     "confound": (labels.confound, labels.CONFOUND),
     "suspects": (labels.suspects, labels.SUSPECTS),
+    "restore": (restoration.restore, restoration.RESTORE),
     "calibrate": (labels.calibrate, labels.CALIBRATE),
     "quarantine": (datasets.quarantine, datasets.QUARANTINE),
     "selection": (datasets.selection, datasets.SELECTION),

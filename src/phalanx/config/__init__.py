@@ -25,9 +25,9 @@ __all__ = [
     "CONFIGS", "RUNTIME_KEYS", "Augment", "ClassifyConfig", "ClassifyData", "ClassifyLoss", "ClassifyModel",
     "ClassifyPredict", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Folders", "Fraction", "Freeze",
     "GridDistortion", "Loss", "Masks", "Mix", "Model", "Monitor", "OneCycle", "Optim", "Oversample", "PerClass",
-    "Phantom", "Plateau", "Predict", "Processes", "Restarts", "RestoreConfig", "RestoreData", "RestoreModel", "Seed", "SegmentConfig", "SegmentData", "SegmentModel",
-    "SegmentPredict", "Side", "SlidingWindow", "Strict", "Table", "config_kind", "flatten", "known_keys", "nearest",
-    "read_plain", "validate", "validate_as",
+    "Phantom", "Plateau", "Predict", "Processes", "Restarts", "RestoreConfig", "RestoreData", "RestoreModel",
+    "Seed", "SegmentConfig", "SegmentData", "SegmentModel", "SegmentPredict", "Side", "SlidingWindow", "Strict",
+    "Table", "config_kind", "flatten", "known_keys", "nearest", "read_plain", "validate", "validate_as",
 ]  # fmt: skip
 
 # by task

@@ -164,8 +164,8 @@ def restored_records(data: ClassifyData, records: Sequence[Record]) -> list[Reco
         was, now = found.about["data"][key], getattr(data, key)
         if was != now:
             raise DataError(
-                f"data.restored={data.restored}: was made with data.{key}={was}, and the recipe has {now}; restore with "
-                f"data.{key}={now}, as a second resampling would mark restored images"
+                f"data.restored={data.restored}: was made with data.{key}={was}, and the recipe has {now}; restore "
+                f"with data.{key}={now}, as a second resampling would mark restored images"
             )
     by_name = {record.name: record for record in records}
     if clash := next((row.image for row in found.rows if row.image in by_name), None):
