@@ -34,6 +34,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx suspects RUN [quarantine=FILE top=K]                       labels that may be wrong, the likeliest first
   phalanx calibrate RUN [out=FILE.json]                              temperature and thresholds of probabilities
   phalanx restore RUN out=DIR                                        more training images, by a denoiser
+  phalanx shortcut RUN healthy=A none=B all=C                        did restored images teach a shortcut?
   phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
   phalanx selection data.root=DIR key=value ... [out=FILE.csv]       which images are trained on, how often, why
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
@@ -162,6 +163,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "confound": (labels.confound, labels.CONFOUND),
     "suspects": (labels.suspects, labels.SUSPECTS),
     "restore": (restoration.restore, restoration.RESTORE),
+    "shortcut": (restoration.shortcut, restoration.SHORTCUT),
     "calibrate": (labels.calibrate, labels.CALIBRATE),
     "quarantine": (datasets.quarantine, datasets.QUARANTINE),
     "selection": (datasets.selection, datasets.SELECTION),

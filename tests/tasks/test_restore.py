@@ -94,7 +94,9 @@ def test_a_stopped_denoiser_ends_in_the_same_bits(made, tmp_path):
             with pytest.raises(Stopped), stopping(stop):
                 fit(config, 0, records, Restore)
         fit(config, 0, records, Restore)
-        found.append((load_weights(tmp_path / name / "fold0" / "final")[1], FoldRun(tmp_path / name / "fold0").result.value))
+        found.append(
+            (load_weights(tmp_path / name / "fold0" / "final")[1], FoldRun(tmp_path / name / "fold0").result.value)
+        )
     assert found[0] == found[1]
 
 

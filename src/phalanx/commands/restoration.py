@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ..errors import ConfigError
-from .args import split_places
+from .args import report_path, split_places
 
 RESTORE = """\
 phalanx restore RUN out=DIR [classes=healthy|all] [times=5] [key=value ...]
@@ -32,3 +32,48 @@ def restore(words: Sequence[str]) -> None:
     from ..predict.restored_set import RestoreOptions, restore_run
 
     print(restore_run(places[0], typed(RestoreOptions, pairs)))
+
+
+SHORTCUT = """\
+phalanx shortcut DENOISER healthy=RUN none=RUN [all=RUN] [others=A,B] [truth=LABELS] [json=FILE] [picture=FILE.png]
+
+Did a classifier that was trained with restored images of the healthy learn that "looks restored" means healthy? The
+denoiser of each fold restores images that the fold holds out, and the classifiers of the same fold are asked:
+
+  acceptance             restored healthy images that are called healthy
+  turned                 diseased images that are called healthy once they are restored, and are not before; less the
+                         same of each other run, paired by image, with a 95% interval over patients
+  frequencies            can restored images be told from plain ones by their radial power spectrum alone? And does the
+                         probability of healthy follow how restored a plain image looks?
+
+  DENOISER               a run of task=restore
+  healthy=RUN            trained with restored images of the healthy alone
+  none=RUN               trained without restored images
+  all=RUN                trained with restored images of every class
+  others=A,B             further controls, as plain copies or class weights
+  class=healthy          the class that is no disease
+  truth=DIR|FILE.csv     labels of the test images, which are asked then instead of the held-out ones
+  picture=FILE.png       images beside their restored copies         rows=6
+  json=FILE              write all numbers
+  seed=0                 of noise and permutations                   permutations=199
+  data.root=DIR          the data set, if it was moved since training
+  runs=runs batch=32 device=auto precision=auto progress=true
+"""
+
+
+def shortcut(words: Sequence[str]) -> None:
+    """``phalanx shortcut``."""
+    places, pairs = split_places(words)
+    if len(places) != 1:
+        raise ConfigError(f"expected one DENOISER, got {' '.join(places) or 'nothing'}; see phalanx shortcut --help")
+    report = report_path(pairs, "shortcut")
+
+    from ..config.words import typed
+    from ..ensemble.restoration import ShortcutOptions, find_shortcut
+    from ..runtime.files import write_report
+
+    options = typed(ShortcutOptions, pairs)
+    found = find_shortcut(places[0], options)
+    print(found.to_text(), *([options.picture] if options.picture else []), sep="\n")
+    if report is not None:
+        write_report(report, "shortcut", found.to_json())
