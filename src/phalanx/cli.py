@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from .commands import cam, datasets, labels, restoration, scores, submissions, training
+from .commands import cam, datasets, labels, ranking, restoration, scores, submissions, training
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError, shown
 from .runtime.leftovers import temporary_folder
@@ -23,6 +23,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx export RUN [out=DIR]                                       export a run to ONNX, for use without PyTorch
   phalanx score FILE TRUTH [json=FILE]                               mean Dice, per class, patient bootstrap
   phalanx compare A B TRUTH                                          the difference of two, paired by patient
+  phalanx rank A B C TRUTH [healthy=CLASS]                           classifiers in one table, by accuracy and by AUC
   phalanx tune members=A,B [out=FILE.json]                           tune the ensemble out of fold
   phalanx ledger add RUN|FILE.csv [score=0.976]                      add a run or submission to submissions/ledger.csv
   phalanx leaderboard                                                the entries of the ledger, the best first
@@ -153,6 +154,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "export": (submissions.export, submissions.EXPORT),
     "score": (scores.score, scores.SCORE),
     "compare": (scores.compare, scores.COMPARE),
+    "rank": (ranking.rank, ranking.RANK),
     "tune": (submissions.tune, submissions.TUNE),
     "ledger": (scores.ledger, scores.LEDGER),
     "leaderboard": (scores.leaderboard, scores.LEADERBOARD),

@@ -87,12 +87,12 @@ def test_the_score_is_the_psnr_of_the_images_as_they_are_saved(made):
 def test_a_stopped_denoiser_ends_in_the_same_bits(made, tmp_path):
     records = None
     found = []
-    for name, stop in (("whole", None), ("stopped", 5)):
+    for name, stop in (("whole", None), ("stopped", 2)):
         config = compose(restoring(made / "set", "folders", runs=tmp_path, name=name, checkpoint_minutes=0))
         records = records or kept_records(config.data)
         if stop:
-            with pytest.raises(Stopped), stopping(stop):
-                fit(config, 0, records, Restore)
+            with pytest.raises(Stopped):
+                fit(config, 0, records, stopping(stop, Restore))
         fit(config, 0, records, Restore)
         found.append(
             (load_weights(tmp_path / name / "fold0" / "final")[1], FoldRun(tmp_path / name / "fold0").result.value)
@@ -174,8 +174,8 @@ def test_a_damaged_or_changed_folder_is_refused(made, tmp_path):
     config = recipe(made, tmp_path / "runs")
     config.data.restored = folder
     records = kept_records(config.data)
-    with pytest.raises(Stopped), stopping(2):
-        fit(config, 0, records, Classify)
+    with pytest.raises(Stopped):
+        fit(config, 0, records, stopping(2, Classify))
     image = next((folder / "images" / "fold0").iterdir())
     content = image.read_bytes()
     image.write_bytes(cv2.imencode(".png", np.zeros((32, 32), np.uint8))[1].tobytes())

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..runtime.metric import Metric
+from . import published_labels
 from .published import Published
 from .results import RESULTS, SweepResult, changed, read_results
 from .table import SweepRow, Table, read_table, runs_at, table_names
@@ -224,7 +225,7 @@ def document(results: Path = RESULTS) -> str:
             body += ["", *section(table, None, {})[0]]
             for place, total in zip(found, totals, strict=True):
                 total["not run"] += sum(row.outcome is not None and runs_at(row, place.scale) for row in table.rows)
-    return "\n".join([INTRO.rstrip(), *summary(found, totals), *body]) + "\n"
+    return "\n".join([INTRO.rstrip(), *summary(found, totals), *body, *published_labels.section()]) + "\n"
 
 
 def summary(found: list[Place], totals: list[Counter]) -> list[str]:
