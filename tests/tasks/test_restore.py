@@ -217,6 +217,23 @@ def test_what_does_not_fit_is_one_line(made, tmp_path, capsys, changes, message)
     assert not list(tmp_path.iterdir())
 
 
+def test_check_knows_them_and_calls_none_a_duplicate(made, tmp_path):
+    from phalanx.checks.labels import check
+
+    config = recipe(made, tmp_path)
+    before = check(config.data.model_copy(update={"restored": None}), workers=1, progress=False)
+    after = check(config.data, workers=1, progress=False)
+    added = set(after.findings) - set(before.findings)
+    assert [(one.severity, one.kind) for one in added] == [("note", "restored")]
+    assert after.images == before.images
+    assert after.groups == before.groups
+    broken = tmp_path / "broken"
+    shutil.copytree(made / "restored", broken)
+    next((broken / "images" / "fold1").iterdir()).unlink()
+    found = check(config.data.model_copy(update={"restored": broken}), workers=1, progress=False)
+    assert [one.kind for one in found.findings if one.severity == "error"] == ["bad-restored"]
+
+
 def test_restore_writes_nothing_if_it_cannot(made, tmp_path, capsys):
     run = str(made / "runs" / "denoiser")
     common = ["device=cpu", "progress=false"]

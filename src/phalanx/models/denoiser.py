@@ -3,7 +3,7 @@
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from .pretrained import prepare_fetch
 from .segmenter import dry_run
 from .smp_models import check_encoder, sized
 
+WIDTH = 32  # channels of the head, the only layers that see single pixels
 MEAN, SPREAD = 0.449, 0.226  # of luminance on ImageNet, as for the other networks
 
 
@@ -36,9 +37,11 @@ class Denoiser(nn.Module):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
         self.head = nn.Sequential(
-            nn.Conv2d(channels + 1, channels, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(channels, 1, 3, padding=1)
-        )
-        for parameter in self.head[-1].parameters():
+            nn.Conv2d(channels + 1, WIDTH, 3, padding=1), nn.ReLU(inplace=True),
+            nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.ReLU(inplace=True),
+            nn.Conv2d(WIDTH, 1, 3, padding=1),
+        )  # fmt: skip
+        for parameter in cast(nn.Conv2d, self.head[-1]).parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, noisy: Tensor) -> Tensor:

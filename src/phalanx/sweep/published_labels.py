@@ -135,9 +135,7 @@ def _winners(table: PublishedTable) -> list[str]:
     by = {key: sorted(table.rows, key=lambda name: -getattr(table.rows[name], key)) for key in ("accuracy", "auc")}
     first = by["accuracy"][0]
     same = "is" if first == by["auc"][0] else "is not"
-    return [
-        f"The published accuracy winner {same} the AUC winner: {first} by accuracy, {by['auc'][0]} by AUC."
-    ]
+    return [f"The published accuracy winner {same} the AUC winner: {first} by accuracy, {by['auc'][0]} by AUC."]
 
 
 def _own(ranks: Path) -> list[str]:
