@@ -204,7 +204,7 @@ def test_a_damaged_or_changed_folder_is_refused(made, tmp_path):
         ({"data__size": 64}, "was made with data.size=32, and the recipe has 64"),
         ({"data__colour": "true"}, "restored: those images are grey"),
         ({"data__restored": "nowhere"}, "make it with phalanx restore"),
-        ({"data__balance": "{up: 2, down: 1}"}, "balance: 'down' is not a class; did you mean"),
+        ({"data__balance": "{up: 2, down: 1}"}, "balance: 'down' is not a class; known: flat"),
         ({"data__balance": "{}"}, "balance: names no class"),
     ],
 )
@@ -240,7 +240,7 @@ def test_restore_writes_nothing_if_it_cannot(made, tmp_path, capsys):
     for more, message in (
         ([f"out={made / 'restored'}"], "exists"),
         ([f"out={made / 'set' / 'train' / 'up' / 'more'}"], "lies among the images of the data set"),
-        ([f"out={tmp_path / 'x'}", "classes=uq"], "is not a class; did you mean up"),
+        ([f"out={tmp_path / 'x'}", "classes=upp"], "is not a class; did you mean up"),
         ([f"out={tmp_path / 'x'}", "times=0"], "times"),
         ([], "expected RUN out=DIR"),
     ):
@@ -249,6 +249,40 @@ def test_restore_writes_nothing_if_it_cannot(made, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
     assert main(["infer", f"experiment={run}", f"out={tmp_path / 'a.csv'}"]) == 2
     assert "phalanx restore" in capsys.readouterr().err
+
+
+def test_the_shortcut_is_asked_of_images_that_nobody_saw(made, tmp_path, capsys):
+    """The numbers of two networks that learnt next to nothing: only the path is tested here."""
+    records, names = None, {"none": {}, "healthy": {"data__restored": made / "restored"}}
+    for name, more in names.items():
+        config = compose(words(made / "set", "folders", runs=tmp_path, name=name, epochs=1, **more))
+        records = records or kept_records(config.data)
+        fit(config, 0, records, Classify)
+    denoiser = str(made / "runs" / "denoiser" / "fold0")
+    common = ["class=up", f"runs={tmp_path}", "device=cpu", "progress=false", "permutations=99"]
+    out, picture = tmp_path / "shortcut.json", tmp_path / "sheet.png"
+    more = [f"json={out}", f"picture={picture}"]
+    assert main(["shortcut", denoiser, "healthy=healthy", "none=none", *common, *more]) == 0
+    assert "against none: " in capsys.readouterr().out
+    found = json.loads(out.read_text())
+    held_out = [name for name, number in FoldRun(made / "runs" / "denoiser" / "fold0").folds.items() if number == 0]
+    assert sum(found["images"].values()) == found["spectrum"]["images"] == len(held_out)
+    # a plain image is called as the submission of the fold calls it
+    fold = FoldRun(tmp_path / "none" / "fold0")
+    rows = list(csv.reader((fold.folder / "oof.csv").open(encoding="utf-8")))[1:]
+    labels = {record.name: record.labels.name for record in records}
+    called = [np.argmax([float(cell) for cell in row[1:]]) == 0 for row in rows if labels[row[0]] == "up"]
+    assert found["classifiers"]["none"]["healthy_plain"]["value"] == pytest.approx(np.mean(called))
+    assert cv2.imread(str(picture)) is not None
+    capsys.readouterr()
+    for given, message in (
+        (["healthy=none", "none=healthy"], "none=healthy: was trained with data.restored="),
+        (["healthy=none", "none=nobody"], "no trained run of that name"),
+        (["healthy=healthy", "none=none", "all=healthy"], "the same run is given twice"),
+        (["healthy=healthy", "none=none", "class=down"], "class=down: is not a class"),
+    ):
+        assert main(["shortcut", denoiser, *given, *[c for c in common if c.split("=")[0] not in str(given)]]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_table_and_several_classes_per_image(tmp_path):

@@ -6,6 +6,7 @@ of the same fold may be trained on the image, and only if no patient that it hol
 
 import csv
 import io
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -125,7 +126,7 @@ def _read(folder: Path, state: tuple[State, ...]) -> Restored:
 
 def _parsed(row: Sequence[str]) -> RestoredImage:
     made = RestoredImage(*row)  # type: ignore[arg-type]
-    if "/" in made.image or "/" in made.fold or made.image.startswith("."):
+    if "/" in made.image or made.image.startswith(".") or not re.fullmatch("fold[0-9]+|all", made.fold):
         raise ValueError
     return made._replace(
         image=nfc(made.image), source=nfc(made.source), group=nfc(made.group), number=as_whole(int(made.number)),

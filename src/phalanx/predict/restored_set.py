@@ -11,7 +11,8 @@ from pydantic import Field
 from tqdm import tqdm
 
 from ..config import RestoreConfig, Seed, Strict, nearest
-from ..data.digests import current_digest
+from ..data.digests import NAME as DIGESTS
+from ..data.digests import Digests, current_digest
 from ..data.folds import HEADER as FOLD_HEADER
 from ..data.labels import labels_of
 from ..data.layouts import LAYOUTS, test_place
@@ -23,7 +24,7 @@ from ..data.rules import class_names
 from ..errors import ConfigError, DataError, OutputError
 from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import open_device
-from ..runtime.files import format_mark, refuse_link, remove_tree, sha256_file, write_bytes, write_json, write_text
+from ..runtime.files import format_mark, refuse_link, remove_tree, sha256_file, write_json, write_text
 from ..runtime.leftovers import Held, work_folder
 from ..submission.table import csv_field
 from .restore import DenoiserFold, open_denoiser, restore
@@ -142,18 +143,28 @@ def _fold(
             names[record.name] = class_names(label, config.data.classes)
     if not chosen:
         raise DataError(f"{fold.folder}: was trained on no image of {', '.join(wanted)}")
-    rows = []
+    _refuse_changed(fold.folder, chosen)
+    rows, folder = [], work / IMAGES / run.name
+    folder.mkdir(parents=True)
     with tqdm(total=len(chosen) * len(levels), desc=run.name, unit="image", disable=not options.progress) as bar:
         for copy in restore(fold, chosen, levels, seed=options.seed, batch=options.batch):
             name = f"{stem_of(copy.record.name)}.{run.name}.r{copy.number}.png"
-            path = work / IMAGES / run.name / name
-            write_bytes(path, encode(copy.restored))
+            path = folder / name
+            path.write_bytes(encode(copy.restored))  # not synced one by one: the folder takes its name when whole
             rows.append(RestoredImage(
                 name, copy.record.name, names[copy.record.name], copy.record.group, run.name, copy.number, copy.noise,
                 str(fold.folder.parent), fold.weights, current_digest(copy.record.image), sha256_file(path),
             ))  # fmt: skip
             bar.update()
     return rows
+
+
+def _refuse_changed(folder: Path, records: Sequence[Record]) -> None:
+    """Raises DataError if an image is not the one that the network was trained on."""
+    digests = Digests.read(folder / DIGESTS)
+    for record in records:
+        if record.name in digests and digests[record.name].image != current_digest(record.image):
+            raise DataError(f"{record.image}: changed since {folder} was trained; restore the image, or train again")
 
 
 def encode(image: np.ndarray) -> bytes:
