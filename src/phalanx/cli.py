@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from .commands import cam, datasets, labels, rounds, scores, submissions, training
+from .commands import cam, datasets, labels, ranking, restoration, rounds, scores, submissions, training
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError, shown
 from .runtime.leftovers import temporary_folder
@@ -23,6 +23,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx export RUN [out=DIR]                                       export a run to ONNX, for use without PyTorch
   phalanx score FILE TRUTH [json=FILE]                               mean Dice, per class, patient bootstrap
   phalanx compare A B TRUTH                                          the difference of two, paired by patient
+  phalanx rank A B C TRUTH [healthy=CLASS]                           classifiers in one table, by accuracy and by AUC
   phalanx tune members=A,B [out=FILE.json]                           tune the ensemble out of fold
   phalanx ledger add RUN|FILE.csv [score=0.976]                      add a run or submission to submissions/ledger.csv
   phalanx leaderboard                                                the entries of the ledger, the best first
@@ -34,6 +35,8 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx confound data=NAME data.root=DIR                           is the class told by the background alone?
   phalanx suspects RUN [quarantine=FILE top=K]                       labels that may be wrong, the likeliest first
   phalanx calibrate RUN [out=FILE.json]                              temperature and thresholds of probabilities
+  phalanx restore RUN out=DIR                                        more training images, by a denoiser
+  phalanx shortcut RUN healthy=A none=B all=C                        did restored images teach a shortcut?
   phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
   phalanx selection data.root=DIR key=value ... [out=FILE.csv]       which images are trained on, how often, why
   phalanx rounds experiment=NAME [rounds=2] [truth=FILE]             hard-negative rounds of an image classifier
@@ -153,6 +156,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "export": (submissions.export, submissions.EXPORT),
     "score": (scores.score, scores.SCORE),
     "compare": (scores.compare, scores.COMPARE),
+    "rank": (ranking.rank, ranking.RANK),
     "tune": (submissions.tune, submissions.TUNE),
     "ledger": (scores.ledger, scores.LEDGER),
     "leaderboard": (scores.leaderboard, scores.LEADERBOARD),
@@ -163,6 +167,8 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "overlays": (labels.overlays, labels.OVERLAYS),
     "confound": (labels.confound, labels.CONFOUND),
     "suspects": (labels.suspects, labels.SUSPECTS),
+    "restore": (restoration.restore, restoration.RESTORE),
+    "shortcut": (restoration.shortcut, restoration.SHORTCUT),
     "calibrate": (labels.calibrate, labels.CALIBRATE),
     "quarantine": (datasets.quarantine, datasets.QUARANTINE),
     "selection": (datasets.selection, datasets.SELECTION),

@@ -16,7 +16,7 @@ from phalanx.data.selection import Selection
 from phalanx.errors import ConfigError, DataError, TrainingError
 from phalanx.runs.reader import FoldRun
 from phalanx.submission.probabilities import write_probabilities
-from phalanx.tasks.mining import select_labelled
+from phalanx.tasks.mining import select_with_failures
 
 NAN = float("nan")
 
@@ -163,7 +163,7 @@ def test_a_selection_shows_rule_and_reason(trained, capsys, tmp_path):
     assert "up taken for flat with 0.90 out of fold by base" in text
     found = Selection.read(out)
     config = config_of(trained)
-    assert found.trained_weights == select_labelled(config, kept_records(config.data)).trained_weights
+    assert found.trained_weights == select_with_failures(config, kept_records(config.data)).trained_weights
     hard = [row for row in found.rows if "taken" in row.reason]
     assert hard
     assert all(int(row.image[:3]) % 2 == 0 for row in hard)
@@ -189,14 +189,14 @@ def test_a_change_of_the_mined_run_refuses_to_continue(trained, tmp_path):
 def test_a_run_that_cannot_be_mined_is_one_line(trained, tmp_path):
     def select(**changes):
         config = config_of(trained, **changes)
-        return select_labelled(config, kept_records(config.data))
+        return select_with_failures(config, kept_records(config.data))
 
     with pytest.raises(ConfigError, match=r"data\.hard\.run=bass: bass: no trained run .*did you mean base"):
         select(data__hard="{run:bass}")
     other = config_of(trained)
     other.data = other.data.model_copy(update={"classes": ["up", "flat"]})
     with pytest.raises(DataError, match=r"data\.hard\.run=base: has the classes up, flat, slant, this recipe has up"):
-        select_labelled(other, [])
+        select_with_failures(other, [])
     runs = tmp_path / "runs"
     shutil.copytree(trained / "runs/base/fold0", runs / "base/fold0")
     with pytest.raises(ConfigError, match=r"has no out-of-fold prediction of \d+.png .* finish all its folds first"):
@@ -207,4 +207,4 @@ def test_a_run_that_cannot_be_mined_is_one_line(trained, tmp_path):
     root = make_folders(tmp_path / "other")
     foreign = compose(words(root, "folders", runs=trained / "runs", name="new", data__hard="{run:base}"))
     with pytest.raises(DataError, match="which is not a training image of"):
-        select_labelled(foreign, kept_records(foreign.data))
+        select_with_failures(foreign, kept_records(foreign.data))

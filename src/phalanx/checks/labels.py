@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from ..config import ClassifyData
+from ..data.digests import current_digest
 from ..data.groups import read_groups
 from ..data.labels import Labels, folders_of, group_of, keys_of, label_row, table_of
 from ..data.layouts import LAYOUTS, test_place
 from ..data.listing import SUFFIXES
 from ..data.quarantine import read_quarantine, unmatched
 from ..data.records import Record, fault_of_name, listed, root_of, stem_of
-from ..errors import DataError, shown
+from ..data.restored import Restored, RestoredImage, read_restored, restored_records
+from ..errors import ConfigError, DataError, shown
 from ..runtime.processes import process_map
 from ..runtime.spelling import nfc, on_disk
 from .annotation import REDRAW
@@ -69,6 +71,7 @@ def check(data: ClassifyData, *, workers: int = -1, progress: bool = True) -> Re
     findings += patients_in_both(inspections)
     findings += mixed_forms(inspections)
     findings += rare_classes(list(labels.values()), data.classes)
+    findings += restored_images(data, [record for record, split in items if split == "train" and record.labels])
     prefix = f"{root}{os.sep}"
     findings = [
         finding._replace(file=finding.file.removeprefix(prefix), text=finding.text.replace(prefix, ""))
@@ -194,6 +197,32 @@ def contradictions(
                 str(inspection.record.image), "error", "contradiction", text, "Correct one of them, or remove both",
                 inspection.record.name,
             )  # fmt: skip
+
+
+def restored_images(data: ClassifyData, records: Sequence[Record]) -> Iterator[Finding]:
+    """Yields what ``data.restored`` adds, or why it cannot be used. Its images are outside the data set, and copies of
+    their sources by intent, so they are not compared with these."""
+    if data.restored is None:
+        return
+    place = str(data.restored)
+    try:
+        made, found = restored_records(data, records), read_restored(data.restored)
+        damaged = [row for row in found.rows if not _whole(found, row)]
+    except (ConfigError, DataError) as error:
+        text, remedy = str(error).removeprefix(f"data.restored={place}: "), "Make it again with phalanx restore"
+        yield Finding(place, "error", "bad-restored", text, remedy)
+        return
+    for row in damaged:
+        text = "is missing or altered since it was restored"
+        yield Finding(str(found.path(row)), "error", "bad-restored", text, "Make the folder again with phalanx restore")
+    sources, folds = {row.source for row in found.rows}, ", ".join(found.names_of_folds)
+    text = f"{len(made)} restored images of {len(sources)} training images ({folds}), as extra training images"
+    yield Finding(place, "note", "restored", text, "Nothing: they are not duplicates")
+
+
+def _whole(found: Restored, row: RestoredImage) -> bool:
+    path = found.path(row)
+    return path.is_file() and current_digest(path) == row.sha256
 
 
 def rare_classes(labels: Sequence[Labels], classes: Sequence[str]) -> Iterator[Finding]:

@@ -319,9 +319,18 @@ def selection(words: Sequence[str]) -> None:
 
 
 def _select(config: "Config") -> "Selection":
+    from ..config import ClassifyConfig, RestoreConfig, SegmentConfig
     from ..data.quarantine import kept_records
     from ..data.root import resolve_root
-    from .tasks import TASKS
+    from ..data.rules import select_restoring
+    from ..tasks.mining import select_with_failures
+    from ..tasks.selection import select_images
 
     config.data = resolve_root(config.data)
-    return TASKS[config.task].task().select(config, kept_records(config.data, report=False))
+    records = kept_records(config.data, report=False)
+    if isinstance(config, SegmentConfig):
+        return select_images(config, records)
+    if isinstance(config, RestoreConfig):
+        return select_restoring(records, config.data)
+    assert isinstance(config, ClassifyConfig)
+    return select_with_failures(config, records)

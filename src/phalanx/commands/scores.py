@@ -30,7 +30,7 @@ A CSV of probabilities (image_name and a column per class) is scored as a classi
   head=softmax|sigmoid   of a CSV without sidecar
   threshold=0.5          of sigmoids, or of a softmax where images have several labels
   healthy=CLASS          also scores any disease against healthy
-  prevalence=.25,.1,.0001   predictive values where this fraction is ill
+  prevalence=.25,.1,.0001   predictive values and average precision where this fraction is ill
 """
 
 

@@ -90,6 +90,18 @@ def _classify() -> "type[Task]":
     return Classify
 
 
+def _restore() -> "type[Task]":
+    from ..tasks.restore import Restore
+
+    return Restore
+
+
+def _not_restored(*words: Any) -> Any:
+    raise ConfigError(
+        "a run of task=restore restores images with phalanx restore RUN out=DIR; it predicts no labels to vote or score"
+    )
+
+
 def _infer_masks(names: list[str], pairs: dict[str, str]) -> None:
     from ..config.words import typed
     from ..ensemble.options import InferOptions
@@ -219,5 +231,8 @@ TASKS: dict[str, TaskCommands] = {
     ),
     "classify": TaskCommands(
         _classify, _infer_labels, _vote_labels, _check_labels, _score_labels, _compare_labels, _explore_labels
+    ),
+    "restore": TaskCommands(
+        _restore, _not_restored, _not_restored, _check_labels, _not_restored, _not_restored, _explore_labels
     ),
 }

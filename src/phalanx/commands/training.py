@@ -159,7 +159,9 @@ phalanx claims [out=docs/results.md]
 
 Compares what was published about each row of configs/sweep/ with our results in results/sweep/: the score with its
 spread over seeds, the gain over the baseline with an interval over seeds and patients, and the verdict: agrees,
-disagrees, undecided or not run. Results of an outdated recipe are listed but not counted.
+disagrees, undecided or not run. Results of an outdated recipe are listed but not counted. Of published figures of
+classifications (configs/published_classification.yaml) it says whether one integer confusion matrix can give them,
+beside our own of phalanx rank in results/classification/.
 
   out=FILE.md            file to write (default: docs/results.md)
 """

@@ -17,6 +17,7 @@ from .hard import Hard
 from .loss import Loss, PerClass
 from .model import Model
 from .plain import flatten, read_plain
+from .restore import RestoreConfig, RestoreData, RestoreModel
 from .segment import SegmentConfig, SegmentModel, SegmentPredict, SlidingWindow
 from .segment_data import Coco, DropDice, Masks, Oversample, SegmentData
 from .training import Freeze, Monitor, OneCycle, Optim, Plateau, Predict, Restarts
@@ -24,13 +25,14 @@ from .training import Freeze, Monitor, OneCycle, Optim, Plateau, Predict, Restar
 __all__ = [
     "CONFIGS", "RUNTIME_KEYS", "Augment", "ClassifyConfig", "ClassifyData", "ClassifyLoss", "ClassifyModel",
     "ClassifyPredict", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Folders", "Fraction", "Freeze",
-    "GridDistortion", "Hard", "Loss", "Masks", "Mix", "Model", "Monitor", "OneCycle", "Optim", "Oversample", "PerClass",
-    "Phantom", "Plateau", "Predict", "Processes", "Restarts", "Seed", "SegmentConfig", "SegmentData", "SegmentModel",
-    "SegmentPredict", "Side", "SlidingWindow", "Strict", "Table", "config_kind", "flatten", "known_keys", "nearest",
-    "read_plain", "validate", "validate_as",
+    "GridDistortion", "Hard", "Loss", "Masks", "Mix", "Model", "Monitor", "OneCycle", "Optim", "Oversample",
+    "PerClass", "Phantom", "Plateau", "Predict", "Processes", "Restarts", "RestoreConfig", "RestoreData",
+    "RestoreModel", "Seed", "SegmentConfig", "SegmentData", "SegmentModel", "SegmentPredict", "Side", "SlidingWindow",
+    "Strict", "Table", "config_kind", "flatten", "known_keys", "nearest", "read_plain", "validate", "validate_as",
 ]  # fmt: skip
 
-CONFIGS: dict[str, type[Config]] = {"segment": SegmentConfig, "classify": ClassifyConfig}  # by task
+# by task
+CONFIGS: dict[str, type[Config]] = {"segment": SegmentConfig, "classify": ClassifyConfig, "restore": RestoreConfig}
 
 
 def config_kind(task: Any) -> type[Config]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ..errors import ConfigError
-from .base import Seed, Strict, nearest
+from .base import Positive, Seed, Strict, nearest
 from .classify_loss import ClassifyLoss, Head, Mix, check_loss
 from .common import Config
 from .data import Data, Name
@@ -85,6 +85,9 @@ class ClassifyData(Data):
     # CSV image_name,group, as of `phalanx check groups=`: a listed image's group takes the place of its patient
     groups_file: Path | None = None
     hard: Hard | None = None  # train on an earlier run's failures, or more often on them
+    restored: Path | None = None  # folder of `phalanx restore`, whose images are trained on as well
+    # ratio in which an epoch shows the classes, 1 for those that are not named; null: as many as there are
+    balance: dict[Name, Positive] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "ClassifyData":
@@ -112,6 +115,16 @@ class ClassifyData(Data):
             raise ValueError("negative: only targets=shares uses it")
         if self.colour and self.background != "keep":
             raise ValueError("background: is found in grey images; set colour=false, or background=keep")
+        if self.colour and self.restored is not None:
+            raise ValueError("restored: those images are grey; set colour=false")
+        for key in ("restored", "balance"):
+            if self.hard is not None and getattr(self, key) is not None:
+                raise ValueError(f"hard: sets the weights of all images, as {key} does; leave one of the two out")
+        if self.balance is not None and not self.balance:
+            raise ValueError("balance: names no class; give a number per class, as in {healthy: 8}, or null")
+        for name in self.balance or ():
+            if name not in self.classes:
+                raise ValueError(f"balance: {name!r} is not a class{nearest(name, self.classes)}")
         return self
 
     @property

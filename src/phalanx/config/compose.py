@@ -115,7 +115,8 @@ def compose(pairs: dict[str, str]) -> Config:
             known = {*kind.model_fields, *groups, "fold"}
             raise ConfigError(f"{key}: no such option{nearest(key.split('.')[0], known)}")
         elif (kinds := text_kinds(kind, key)) is not None:
-            texts[key] = split_list(value) if list in kinds else text_value(key, value, kinds)
+            is_list = list in kinds and not (value == "null" and type(None) in kinds)
+            texts[key] = split_list(value) if is_list else text_value(key, value, kinds)
         else:
             check_value(key, value)
             # '++' adds or changes a key; the typed configuration checks keys, with a better message

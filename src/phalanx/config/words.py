@@ -88,7 +88,7 @@ def text_kinds(kind: type[BaseModel], dotted: str) -> set[Any] | None:
     plain = kinds - {type(None)}
     if plain and plain <= {str, Path}:
         return kinds
-    return {list} if plain == {list} and _items(kind.model_fields[section].annotation) <= {str} else None
+    return kinds if plain == {list} and _items(kind.model_fields[section].annotation) <= {str} else None
 
 
 def _items(annotation: Any) -> set[Any]:

@@ -21,6 +21,7 @@ from .digests import State, state_of
 from .groups import check_used, read_groups
 from .presence import presence_row, presence_truth
 from .records import Record
+from .restored import source_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,8 +51,8 @@ def label_row(record: Record, data: ClassifyData) -> Labels:
         return _one_hot([nfc(record.labels.name)], data.classes)
     if data.layout == "presence":
         return presence_row(record.labels, data)
-    rows = table_of(record.labels, data)
-    return rows[keys_of(rows, [record.name])[record.name]].labels
+    rows, name = table_of(record.labels, data), source_of(record.name, data)
+    return rows[keys_of(rows, [name])[name]].labels
 
 
 def label_strata(found: Sequence[Record], data: ClassifyData) -> "pd.DataFrame":

@@ -24,6 +24,7 @@ from .records import Record
 
 CHOOSING = ("hard",)  # rules that leave out whatever they did not choose
 HEADER = ("image_name", "weight", "source", "rule", "reason")
+SHOWN = 40  # images left out, as training lists them
 
 
 class SelectionRow(NamedTuple):
@@ -31,7 +32,8 @@ class SelectionRow(NamedTuple):
 
     Attributes:
         weight: mean appearances per epoch; 0: never trained on.
-        source: of the labels: ``annotation``, or ``none`` if no label of the image is read.
+        source: of the labels: ``annotation``, ``restored`` if the image was made from one with that label, or
+            ``none`` if no label of the image is read.
         rule: key of ``data`` that decided, such as ``drop``; empty for an ordinary image of weight 1.
         reason: what the rule found.
     """
@@ -88,8 +90,10 @@ class Selection:
         rows = [row for record in records if not (row := self.by_image[record.name]).weight]
         if not rows:
             return ""
+        named = [row for row in rows if row.rule not in CHOOSING]
         lines = [f"{len(rows)} of {len(records)} training images left out"]
-        lines += [f"  {row.image} (data.{row.rule}: {row.reason})" for row in rows if row.rule not in CHOOSING]
+        lines += [f"  {row.image} (data.{row.rule}: {row.reason})" for row in named[:SHOWN]]
+        lines += [f"  and {len(named) - SHOWN} more, in selection.csv"] if len(named) > SHOWN else []
         for rule in CHOOSING:
             reasons = [row.reason for row in rows if row.rule == rule]
             lines += [f"  {len(reasons)} images (data.{rule}: {reasons[0]})"] if reasons else []

@@ -103,6 +103,8 @@ def _train(
         say(text)
     torch.manual_seed(config.seed)
     shown, monitored = inner_part(config, selection.trained(train))
+    patients = {record.group for record in shown}  # those of monitored ones are not trained on in any form
+    shown += [record for record in kind.added(config, fold, records, held_out) if record.group in patients]
     task = kind(config, shown, held_out, monitored, selection.weights(shown))
     begun = begin(task, config, folder, fold, held_out)
     trainer = Trainer(config, folder, task, deadline)

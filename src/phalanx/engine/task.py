@@ -113,6 +113,13 @@ class Task(Protocol):
         """Which annotated images of the data set the recipe trains on, and how often."""
 
     @staticmethod
+    def added(config: Any, fold: int | None, records: Sequence[Record], held_out: Sequence[Record]) -> list[Record]:
+        """Samples to train a fold on besides images of the data set, such as restored ones, of the same patients.
+
+        Raises DataError if one of them comes from what is held out.
+        """
+
+    @staticmethod
     def files(config: Any, record: Record) -> list[Path]:
         """All files that an image and its annotation are read from, the image's first. A run whose content differs is
         not continued."""

@@ -35,7 +35,8 @@ PACKAGES = (
 
 
 FILES = re.compile(
-    r"config\.yaml|environment\.json|(folds|digests|selection|monitored|attributes|labels|oof)\.csv|(start|oof|oof_score|done)\.json|"
+    r"config\.yaml|environment\.json|(folds|digests|selection|monitored|attributes|labels|restored|oof)\.csv|"
+    r"(start|oof|oof_score|done)\.json|"
     r"log\.jsonl|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|\.oof\.csv\.part|"
     r"tracking\.json|tensorboard|wandb"
 )  # what a training writes into its folder

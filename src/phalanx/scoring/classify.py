@@ -15,7 +15,7 @@ from ..config.classify_loss import Head
 from ..errors import DataError
 from .classify_draws import RANKED, GroupedFigures
 from .confusion import BinaryCounts, against_healthy, mean_defined, predictive_values
-from .ranking import auc, average_precision
+from .ranking import auc, average_precision, average_precision_at
 from .resampling import RESAMPLES, Interval, draws, interval
 
 PREVALENCES = (0.25, 0.1, 0.0001)
@@ -130,6 +130,18 @@ class ClassifyScore:
         return {
             name: {prevalence: predictive_values(*pair, prevalence) for prevalence in self.prevalences}
             for name, pair in sides.items()
+        }
+
+    def precision_at_prevalence(self) -> dict[str, dict[float, float]]:
+        """Average precision at each prevalence, of the same as :meth:`predictive_values`."""
+        scored = dict[str, tuple[np.ndarray, np.ndarray]]()
+        if self.healthy is not None:
+            scored = {"disease": self._figures.diseased()}
+        elif self.head == "sigmoid":
+            scored = {name: self._figures.scored(c) for c, name in enumerate(self.classes)}
+        return {
+            name: {prevalence: average_precision_at(*pair, prevalence) for prevalence in self.prevalences}
+            for name, pair in scored.items()
         }
 
     def _check(self, metric: str) -> None:

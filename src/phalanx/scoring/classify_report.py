@@ -19,7 +19,7 @@ def score_json(score: ClassifyScore, intervals: Sequence[str] = ()) -> dict[str,
         metrics[name] = {"value": number(score.value(name))}
         if name in intervals:
             metrics[name]["interval"] = score.interval(name)
-    columns = {name: score.per_class(name) for name in PER_CLASS}
+    columns, ap = {name: score.per_class(name) for name in PER_CLASS}, score.precision_at_prevalence()
     return {
         "name": score.name,
         "head": score.head,
@@ -38,7 +38,10 @@ def score_json(score: ClassifyScore, intervals: Sequence[str] = ()) -> dict[str,
         if score.disease is None
         else {"healthy": score.healthy, **{name: int(side) for name, side in score.disease._asdict().items()}},
         "predictive_values": {
-            name: {f"{prevalence:g}": {"ppv": number(ppv), "npv": number(npv)} for prevalence, (ppv, npv) in of.items()}
+            name: {
+                f"{prevalence:g}": {"ppv": number(ppv), "npv": number(npv), "ap": number(ap[name][prevalence])}
+                for prevalence, (ppv, npv) in of.items()
+            }
             for name, of in score.predictive_values().items()
         },
     }
@@ -65,9 +68,11 @@ def score_text(score: ClassifyScore, intervals: Sequence[str] = ()) -> str:
         span = score.interval(metric) if metric in intervals else None
         shown = f", 95% interval {span[0]:.4f} to {span[1]:.4f}" if span else ""
         lines.append(f"{metric:<20} {text(score.value(metric))}{shown}")
+    ap = score.precision_at_prevalence()
     for name, of in score.predictive_values().items():
         for prevalence, (ppv, npv) in of.items():
-            lines.append(f"{name} at prevalence {prevalence:g}: PPV {text(ppv)}, NPV {text(npv)}")
+            shown = f"PPV {text(ppv)}, NPV {text(npv)}, average precision {text(ap[name][prevalence])}"
+            lines.append(f"{name} at prevalence {prevalence:g}: {shown}")
     lines.append(f"{score.name}: {int(score.labelled.sum())} of {len(score.images)} images have labels")
     return "\n".join(lines)
 

@@ -22,6 +22,20 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
     return float(average_precision_score(positive, scores)) if positive.any() else np.nan
 
 
+def average_precision_at(scores: np.ndarray, positive: np.ndarray, prevalence: float) -> float:
+    """Average precision of scores float[N] for labels bool[N], if a fraction ``prevalence`` of images were positive.
+
+    The positives weigh ``prevalence`` together, the negatives the rest: recall stays, and precision at each threshold
+    becomes the positive predictive value there. NaN without a positive or a negative image.
+    """
+    from sklearn.metrics import average_precision_score
+
+    if not positive.any() or positive.all():
+        return np.nan
+    weights = np.where(positive, prevalence / positive.sum(), (1 - prevalence) / (~positive).sum())
+    return float(average_precision_score(positive, scores, sample_weight=weights))
+
+
 class Ranking:
     """The order of the images by one class's scores, which is the same in every resample.
 

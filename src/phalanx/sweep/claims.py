@@ -9,7 +9,7 @@ import numpy as np
 
 from ..runtime.metric import Metric
 from ..scoring.resampling import RESAMPLES
-from . import label_claims
+from . import label_claims, published_labels
 from .label_claims import LabelScores, PairedLabels
 from .published import Published
 from .results import RESULTS, SweepResult, changed, label_fault, read_labels, read_results
@@ -260,7 +260,7 @@ def document(results: Path = RESULTS) -> str:
             body += ["", *section(table, None, {})[0]]
             for place, total in zip(found, totals, strict=True):
                 total["not run"] += sum(row.outcome is not None and runs_at(row, place.scale) for row in table.rows)
-    return "\n".join([INTRO.rstrip(), *summary(found, totals), *body]) + "\n"
+    return "\n".join([INTRO.rstrip(), *summary(found, totals), *body, *published_labels.section()]) + "\n"
 
 
 def summary(found: list[Place], totals: list[Counter]) -> list[str]:

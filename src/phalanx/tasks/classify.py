@@ -19,6 +19,7 @@ from ..data.cache import SampleCache
 from ..data.dataset import LabelledBatch, LabelledSet
 from ..data.labels import labels_of
 from ..data.records import Record
+from ..data.restored import restored_csv, restored_of_fold
 from ..data.selection import Selection
 from ..data.shuffled import note_control, shuffle_labels
 from ..engine.loader import ahead, evaluation_loader
@@ -41,7 +42,7 @@ from ..scoring.classify_report import score_json, score_text
 from ..scoring.several import score_several
 from ..submission.probabilities import Probabilities, write_probabilities
 from .marker import MarkerTerm
-from .mining import select_labelled
+from .mining import select_with_failures
 
 MARKER = "marker."  # parameters of the auxiliary heat map
 TRAINED_BY = "accuracy"  # of an image: what a training step gives
@@ -123,8 +124,15 @@ class Classify:
 
     @staticmethod
     def select(config: ClassifyConfig, records: Sequence[Record]) -> Selection:
-        """Which labelled images of the data set the recipe trains on, and how often: see `tasks.mining`."""
-        return select_labelled(config, records)
+        """Which labelled images the recipe trains on, and how often: see `tasks.mining`."""
+        return select_with_failures(config, records)
+
+    @staticmethod
+    def added(
+        config: ClassifyConfig, fold: int | None, records: Sequence[Record], held_out: Sequence[Record]
+    ) -> list[Record]:
+        """The images that the denoiser of this fold restored."""
+        return restored_of_fold(config.data, fold, records, held_out)
 
     @staticmethod
     def files(config: ClassifyConfig, record: Record) -> list[Path]:
@@ -186,11 +194,15 @@ class Classify:
         self.epochs = as_whole(state.get("epochs"), 0, self.config.epochs)
 
     def pinned_files(self) -> dict[str, str]:
-        """The labels that are trained on, monitored and held out: of a folder per class, no file contains them."""
+        """The labels that are trained on, monitored and held out: of a folder per class, no file contains them. And
+        which restored images are trained on, with their digests."""
         sets = [self.training_set, *self.evaluated.values()]
         labels = np.concatenate([one.labels.numpy() for one in sets])
         names = [record.name for one in sets for record in one.records]
-        return {"labels.csv": labels_csv(names, self.config.data.classes, labels)}
+        files = {"labels.csv": labels_csv(names, self.config.data.classes, labels)}
+        if self.config.data.restored is not None:
+            files["restored.csv"] = restored_csv(self.config.data.restored, self.training_set.records)
+        return files
 
     def adapt_weights(self, weights: dict[str, Tensor], other: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         """Another run's weights: the names of all classifiers agree, but for the auxiliary heat map."""

@@ -9,15 +9,15 @@ from ..config import ClassifyConfig
 from ..data.hard import Mined, hard_rows
 from ..data.layouts import train_names
 from ..data.records import Record
-from ..data.rules import left_out
+from ..data.rules import select_labelled
 from ..data.selection import Selection
 from ..ensemble.classify_oof import read_out_of_fold
 from ..errors import ConfigError, DataError
 from ..runs.reader import folds_of
 
 
-def select_labelled(config: ClassifyConfig, records: Sequence[Record]) -> Selection:
-    """The selection of a whole data set by quarantine and by ``data.hard``.
+def select_with_failures(config: ClassifyConfig, records: Sequence[Record]) -> Selection:
+    """The selection of a whole data set by all rules, ``data.hard`` among them.
 
     Args:
         records: the labelled images outside the quarantine.
@@ -26,7 +26,7 @@ def select_labelled(config: ClassifyConfig, records: Sequence[Record]) -> Select
         ConfigError: no such run, one whose folds are not all finished, or no failure in it.
         DataError: a run on other classes or another data set, or a damaged one.
     """
-    found, rule = left_out(records, config.data), config.data.hard
+    found, rule = select_labelled(records, config.data), config.data.hard
     if rule is None:
         return found
     mined = mined_run(config, rule.run)

@@ -85,6 +85,13 @@ class Segment:
         return select_images(config, records)
 
     @staticmethod
+    def added(
+        config: SegmentConfig, fold: int | None, records: Sequence[Record], held_out: Sequence[Record]
+    ) -> list[Record]:
+        """None: masks are trained on with images of the data set alone."""
+        return []
+
+    @staticmethod
     def files(config: SegmentConfig, record: Record) -> list[Path]:
         """All files that an image and its annotation are read from, the image's first."""
         return layouts.files(record, config.data)
