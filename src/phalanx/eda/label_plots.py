@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .plots import COLOURS, GREY
 from .plots import new_figure as _figure
@@ -56,8 +57,8 @@ def patients(table: pd.DataFrame) -> Figure:
     found = np.bincount(values)
     axes.bar(np.arange(len(found)), found, color=COLOURS["train"], width=0.8)
     axes.set_xlim(0.2, len(found) - 0.2)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("images of a patient")
     axes.set_ylabel("training patients")
     axes.set_title(f"{len(table)} patients, {values.sum()} images", loc="left")

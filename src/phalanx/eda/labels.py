@@ -79,8 +79,8 @@ def explore(data: ClassifyData, out: Path, *, folds: int = 5, workers: int = -1,
         "shift": shift_of(known),
         "folds": fold_table,
     }
-    facts = {"data": data.name, "left_out": left_out, "images": images["split"].value_counts().to_dict()}
-    facts |= {name: tables[name].to_dict("records") for name in TABLES[2:]}
+    facts: dict[str, Any] = {"data": data.name, "left_out": left_out, "images": images["split"].value_counts().to_dict()}
+    facts |= {name: list(tables[name].to_dict("records")) for name in TABLES[2:]}
     facts["patients"] = _patient_facts(tables["patients"])
     write_report(out / "eda.json", "eda", plain(facts))  # first: a later call may write into a folder that has it
     for name, table in tables.items():
@@ -178,7 +178,8 @@ def shift_of(images: pd.DataFrame) -> pd.DataFrame:
     by_patient = images.groupby(["split", "patient"])[names].mean()
     rows = []
     for name in names:
-        train, test = (by_patient.loc[split, name].to_numpy(float) for split in ("train", "test"))
+        values = by_patient[name]
+        train, test = (values.xs(split, level="split").to_numpy(float) for split in ("train", "test"))
         effect: Effect = cohens_d(train, test)
         rows.append([name, train.mean(), test.mean(), *effect])
     return pd.DataFrame(rows, columns=columns)

@@ -74,12 +74,11 @@ def predict_test(
     images = [by_name[name] for name in table.images]
     marked = {record.name: record for record in twin_records(config.data)}
     clean = [marked[name] for name, has in zip(table.images, table.has_twin, strict=True) if has]
-    found = list[tuple[np.ndarray, np.ndarray | None]]()
+    found = list[list[np.ndarray]]()
     for folder in folders:
         run = open_classifier(str(folder), runs=config.runs, device=config.device, precision=config.precision)
-        parts = [run.predict(each, config.predict.batch, progress=False) if each else None for each in (images, clean)]
-        assert parts[0] is not None  # a table has images
-        found.append((parts[0], parts[1]))
+        kinds = [images, clean] if clean else [images]
+        found.append([run.predict(each, config.predict.batch, progress=False) for each in kinds])
     limits = out_of_fold_thresholds(folders, table.classes) if cross_fitted else None
     columns = tuple(config.data.classes)
     means = [np.mean([values[k] for values in found], axis=0) for k in range(1 + bool(clean))]

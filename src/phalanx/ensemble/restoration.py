@@ -124,13 +124,13 @@ class _Image:
 
     def __init__(self, record: Record, diseased: bool):
         self.record, self.diseased = record, diseased
-        self.spectra: tuple[np.ndarray, np.ndarray] | None = None
+        self.spectra: tuple[np.ndarray, ...] = ()  # of the plain and of the restored image
         self.calls: dict[str, list[tuple[Any, ...]]] = {}
 
     def add(self, part: Part, copies: Sequence[Copy], healthy: int, device: Device, number: int) -> None:
         """Adds a fold. The levels of noise take turns in the spectra, image by image."""
         chosen = copies[number % len(copies)]
-        if self.spectra is None:
+        if not self.spectra:
             self.spectra = radial_power(chosen.clean), radial_power(chosen.restored)
         side = part.denoiser.config.data.size
         shown = [copies[0].clean, *(copy.restored for copy in copies)]
@@ -186,7 +186,7 @@ def _parts(name: str, options: ShortcutOptions, device: Device) -> list[Part]:
         opened = {kind: open_fold(folders[0], "final", device) for kind, folders in same.items()}
         for one in opened.values():
             _check_alike(one, denoiser)
-        seen = [FoldRun(one.folder).folds for one in (denoiser, *opened.values())]
+        seen = [FoldRun(folder).folds for folder in (denoiser.folder, *(one.folder for one in opened.values()))]
         if options.truth:
             unseen = [r for r in records if not any(r.name in folds for folds in seen)]
         else:

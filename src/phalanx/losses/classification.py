@@ -108,6 +108,7 @@ class ClassificationLoss:
         Args:
             logits, labels: as for the loss.
         """
+        assert self.config.min_confidence is not None  # else nothing asks
         z, missing = logits.to(torch.promote_types(logits.dtype, torch.float32)), labels.isnan()
         if self.head == "softmax":
             sure, known = F.softmax(z, dim=1).amax(dim=1), ~missing.any(dim=1)

@@ -218,7 +218,7 @@ def multiply_adds(network: Network | Classifier, size: int, channels: int = 1) -
     return work
 
 
-def _of_one_device(config: Config) -> SegmentConfig:
+def _of_one_device(config: Config) -> Config:
     """The recipe of one of ``devices``: with ``ddp``, at most its part of a step's images at once."""
     own = -(-config.batch * config.accumulate // len(config.devices)) if config.ddp else config.batch
     return config.model_copy(update={"device": config.devices[0], "batch": min(config.batch, own)})

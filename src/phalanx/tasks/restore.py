@@ -99,7 +99,7 @@ class Restore:
         restored = network(batch.noisy).float()
         gap = restored - clean
         errors = (gap**2 if self.config.loss.name == "mse" else gap.abs()).mean((1, 2, 3))
-        terms = {self.config.loss.name: errors.detach()}
+        terms: dict[str, Tensor] = {self.config.loss.name: errors.detach()}
         values = {METRIC.name: _psnr(restored.detach(), batch.clean), f"loss/{self.config.loss.name}": errors.detach()}
         return Step(errors.mean(), values, terms)
 
