@@ -16,6 +16,7 @@ from phalanx.config import (
     ClassifyModel,
     Loss,
     Optim,
+    RestoreConfig,
     SegmentConfig,
     SegmentData,
     SegmentModel,
@@ -27,13 +28,15 @@ from phalanx.config import (
 from phalanx.config.base import RENAMED
 from phalanx.config.classify_loss import HEADS
 from phalanx.config.compose import compose, config_folder, parse_folds, split_words
+from phalanx.config.restore import RestoreLoss
 from phalanx.errors import ConfigError
 
 FILES = sorted(path for path in config_folder().rglob("*.yaml") if path.parent.name != "sweep")
 GROUPS = [path for path in FILES if path.parent != config_folder()]
 
 
-LABELS = ("folders", "table")  # layouts
+LABELS = ("folders", "table", "presence")  # layouts
+RESTORES = ("mse", "l1")  # names of losses
 GENERAL = [key for key in SegmentConfig.model_fields if key not in ("name", *(path.parent.name for path in FILES))]
 
 
@@ -51,7 +54,9 @@ def test_every_file_composes_and_its_values_arrive(path):
     group, name = path.parent.name, path.stem
     values = yaml.safe_load(path.read_text()) or {}
     pairs = {group: name, "data.root": "/data"}
-    if group != "experiment" and task_of(group, values) == "classify":
+    if group != "experiment" and task_of(group, values) == "restore":
+        pairs |= {"experiment": "brain_restore", "name": "base"}
+    elif group != "experiment" and task_of(group, values) == "classify":
         pairs |= {"experiment": "brain", "name": "base"}
         heads = HEADS[values["name"]] if group == "loss" else ("sigmoid" if group == "data" else "softmax",)
         pairs |= {"model.head": heads[0]} | ({"loss": "bce"} if group == "data" else {})
@@ -92,6 +97,8 @@ def task_of(group, values):
     """The task of a file of a group, by the options that only one has."""
     if group == "experiment":
         return values.get("task", "segment")
+    if group == "loss" and values.get("name") in RESTORES:
+        return "restore"
     only = {"model": "arch" not in values, "loss": "stages" not in values, "data": values.get("layout") in LABELS}
     return "classify" if only.get(group) else "segment"
 
@@ -116,9 +123,11 @@ def test_no_file_restates_a_default(path):
     values, group = yaml.safe_load(path.read_text()), path.parent.name
     # sections of an experiment differ from the file of their group, not from the default
     sections = () if group in KINDS else ("task", "predict", *KINDS)
-    kinds, whole = (
-        (CLASSIFY_KINDS, ClassifyConfig) if task_of(group, values or {}) == "classify" else (KINDS, SegmentConfig)
-    )
+    kinds, whole = {
+        "segment": (KINDS, SegmentConfig),
+        "classify": (CLASSIFY_KINDS, ClassifyConfig),
+        "restore": (CLASSIFY_KINDS | {"loss": RestoreLoss}, RestoreConfig),
+    }[task_of(group, values or {})]
     assert restated(values, kinds.get(group, whole), sections) == []
 
 

@@ -257,7 +257,8 @@ def test_data_commands_know_labels(sets, tmp_path, capsys):
     assert "24" in capsys.readouterr().out
     assert main(["check", *common, f"json={tmp_path / 'check.json'}", "progress=false"]) == 0
     assert "24 train, 6 test images: 0 errors" in capsys.readouterr().out
-    assert main(["eda", *common, f"out={tmp_path / 'eda'}"]) == 2
+    assert main(["eda", *common, f"out={tmp_path / 'eda'}"]) == 0
+    assert json.loads((tmp_path / "eda" / "eda.json").read_text())["images"] == {"train": 24, "test": 6}
 
 
 def test_segmentation_commands_refuse_a_run_that_classifies(sets, tmp_path, capsys):

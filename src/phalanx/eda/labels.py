@@ -79,7 +79,11 @@ def explore(data: ClassifyData, out: Path, *, folds: int = 5, workers: int = -1,
         "shift": shift_of(known),
         "folds": fold_table,
     }
-    facts: dict[str, Any] = {"data": data.name, "left_out": left_out, "images": images["split"].value_counts().to_dict()}
+    facts: dict[str, Any] = {
+        "data": data.name,
+        "left_out": left_out,
+        "images": images["split"].value_counts().to_dict(),
+    }
     facts |= {name: list(tables[name].to_dict("records")) for name in TABLES[2:]}
     facts["patients"] = _patient_facts(tables["patients"])
     write_report(out / "eda.json", "eda", plain(facts))  # first: a later call may write into a folder that has it
