@@ -14,6 +14,22 @@ TITLES = {
         "python bench/demo.py --json results/demo.json (--without-plain leaves the baseline out)",
     ),
     "teeth": ("Real dental X-rays", "python bench/teeth.py --root DIR --json results/teeth.json"),
+    "teeth_labels": (
+        "Labels of real dental X-rays (baseline: a regression on the number of teeth; the most frequent category)",
+        "python bench/teeth_labels.py --root DIR --json results/teeth_labels.json",
+    ),
+    "brain": (
+        "Classifiers of real brain MRI, from scratch (baseline: a plain timm script with as much CPU time)",
+        "python bench/brain.py --root DIR --json results/brain.json",
+    ),
+    "brain_path": (
+        "What is planted into synthetic brain slices (baseline: the fraction of wrong labels)",
+        "python bench/brain_path.py --json results/brain_path.json",
+    ),
+    "overlays": (
+        "Burnt-in marks of ultrasound, found and removed on unseen synthetic sets",
+        "python bench/overlays.py --json results/overlays.json",
+    ),
     "warp": ("The warp, on a CPU core and on a GPU", "python bench/warp.py --json results/warp.json"),
     "data": ("From files to a batch (baseline: the usual pipeline)", "python bench/data.py --json results/data.json"),
     "check": (

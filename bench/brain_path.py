@@ -1,0 +1,154 @@
+"""What can be planted into synthetic brain slices is found: wrong labels, a scanner that gives the class away, lesions
+that a classifier does or does not look at, and a shortcut that restoration augmentation teaches.
+
+Everything is done by the commands that a user has, on two synthetic sets: one whose classes share their sources, with
+some wrong labels, and one whose classes each come from a source of their own. What is finished is not done again, so
+the same command continues.
+
+    python bench/brain_path.py [--keep DIR] [--seed 1] [--quick] [--json FILE]
+"""
+
+import csv
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+from common import flags, keep
+from phalanx.cli import main as phalanx
+
+FOLDS, WRONG = 3, 0.05
+GROUPS = "data.folders.group_pattern=^(P[0-9]+)-"
+
+
+def main() -> None:
+    parser = flags(__doc__, quick="a few patients and one epoch: shows that it runs; its numbers mean nothing")
+    parser.add_argument("--keep", type=Path, help="where sets and runs are kept, to continue")
+    parser.add_argument("--seed", type=int, default=1, help="of the synthetic sets")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = Bench((args.keep or Path(scratch)).resolve(), args.seed, args.quick)
+        rows = [*bench.confound(), *bench.suspects(), *bench.cam(), *bench.restoration()]
+    for row in rows:
+        print(f"{row['claim']}: {row['ours']:.4f}" + (f" ({row['baseline']:.4f})" if row["baseline"] else ""))
+    keep(rows, args.json)
+
+
+def row(claim: str, ours: float, unit: str = "", baseline: float | None = None) -> dict[str, Any]:
+    return {"claim": claim, "ours": ours, "baseline": baseline, "unit": unit}
+
+
+class Bench:
+    """The two sets and the runs on them."""
+
+    def __init__(self, place: Path, seed: int, quick: bool):
+        self.place, self.runs, self.quick = place, place / "runs", quick
+        self.sets = {name: place / name for name in ("shared", "apart")}
+        for name, folder in self.sets.items():
+            if not folder.is_dir():
+                wrong, confound = (WRONG, 0) if name == "shared" else (0, 1)
+                self.call("phantom", "brain", f"out={folder}", f"patients={24 if quick else 240}", "size=256",
+                          f"seed={seed}", f"wrong_labels={wrong}", f"confound={confound}")  # fmt: skip
+        self.images = json.loads((self.sets["shared"] / "manifest.json").read_text(encoding="utf-8"))["images"]
+
+    def call(self, *words: str) -> int:
+        code = phalanx([*words])
+        if code not in (0, 1):
+            sys.exit(2)
+        return code
+
+    def train(self, name: str, recipe: str, *words: str, data: str = "shared", folds: str = f"0..{FOLDS - 1}") -> str:
+        """A run, finished or not, by name."""
+        fixed = [f"fold={folds}", f"folds={FOLDS}", f"experiment={recipe}", f"name={name}", f"runs={self.runs}",
+                 f"data.root={self.sets[data]}", GROUPS, "data.size=96", *words]  # fmt: skip
+        self.call("train", *fixed, *(["epochs=1"] if self.quick else []))
+        return name
+
+    def report(self, name: str, *words: str) -> dict[str, Any]:
+        """What a command with ``json=`` wrote; it is not run again."""
+        file = self.place / f"{name}.json"
+        if not file.is_file():
+            self.call(*words, f"json={file}")
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return found
+
+    def confound(self) -> list[dict[str, Any]]:
+        """The test of background and borders on both sets."""
+        rows = []
+        for name, title in (("shared", "classes share their sources"), ("apart", "each class has a source of its own")):
+            found = self.report(f"confound_{name}", "confound", "data=brain", f"data.root={self.sets[name]}", GROUPS)
+            rows.append(row(f"confound, {title}: AUC of the class by background and borders", found["macro_auc"]))
+            rows.append(row(f"confound, {title}: found", float(found["detected"])))
+        return rows
+
+    def suspects(self) -> list[dict[str, Any]]:
+        """Planted wrong labels, ranked by out-of-fold probabilities."""
+        run, out = self.train("plain", "brain_light"), self.place / "suspects.csv"
+        self.call("suspects", run, f"runs={self.runs}", f"out={out}")
+        planted = {f"{image['image']}.png": image["wrong_label"] for image in self.images}
+        with out.open(encoding="utf-8", newline="") as file:
+            rank = {line["image_name"]: int(line["rank"]) for line in csv.DictReader(file)}
+        wrong = np.array([planted[image] for image in rank])
+        found = average_precision_score(wrong, -np.array(list(rank.values())))
+        title = f"suspects: average precision on {wrong.sum()} of {len(wrong)} labels that are wrong"
+        return [row(title, float(found), baseline=float(wrong.mean()))]
+
+    def cam(self) -> list[dict[str, Any]]:
+        """The part of the heat in lesions, of a sound classifier and of one that learnt the source."""
+        control = self.train("shuffled", "brain_light", "data.shuffle_labels=0")
+        rows: list[dict[str, Any]] = []
+        sound, source = self.train("plain", "brain_light"), self.train("source", "brain_light", data="apart")
+        for run, data in ((sound, "shared"), (source, "apart")):
+            out = self.place / f"cam_{run}"
+            if not (out / "cam.json").is_file():
+                self.call("cam", run, f"runs={self.runs}", f"data.root={self.sets[data]}", "class=label",
+                          f"masks={self.sets[data] / 'masks'}", f"control={control}", f"out={out}")  # fmt: skip
+            found = json.loads((out / "cam.json").read_text(encoding="utf-8"))
+            title = f"Grad-CAM, {'classes share their sources' if run == 'plain' else 'a source per class'}"
+            rows.append(row(f"{title}: heat in lesions by their area", found["ratio"]["mean"]))
+            for name, other in found["controls"].items():
+                low, high = other["gain"]["interval"]
+                rows.append(row(f"{title}: ratio less that of the control ({name})", other["gain"]["mean"]))
+                rows += [row(f"the same, {end} end of the 95% interval", value)
+                         for end, value in (("lower", low), ("upper", high))]  # fmt: skip
+        return rows
+
+    def restoration(self) -> list[dict[str, Any]]:
+        """Tumours that become healthy once they are restored."""
+        none = self.train("small", "brain_small")
+        members = {"none": none}
+        for kind in ("healthy", "all"):
+            suffix = "" if kind == "healthy" else "_all"
+            denoiser = self.train(f"restore{suffix}", f"brain_small_restore{suffix}")
+            made = self.place / f"restored{suffix}"
+            if not made.is_dir():
+                self.call("restore", denoiser, f"runs={self.runs}", f"out={made}")
+            words = f"data.restored={made}"
+            members[kind] = self.train(f"restored{suffix}", f"brain_small_restored{suffix}", words)
+        found = self.report("shortcut", "shortcut", "restore", f"runs={self.runs}",
+                            f"picture={self.place / 'restored.png'}",
+                            *(f"{kind}={run}" for kind, run in members.items()))  # fmt: skip
+        return shortcut_rows(found)
+
+
+def shortcut_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the report of ``phalanx shortcut``."""
+    rows = []
+    for name, one in found["classifiers"].items():
+        kind = f"{one['restored_for_training']} restored for training"
+        rows.append(row(f"{name} ({kind}): restored healthy images called healthy", one["acceptance"]["value"]))
+        rows.append(row(f"{name} ({kind}): tumours that become healthy once restored", one["diseased_turned"]["value"]))
+    for name, one in found["differences"].items():
+        rows.append(row(f"the same, restored healthy alone less {name}", one["value"]))
+        rows += [row(f"the same, {end} end of the 95% interval", value)
+                 for end, value in zip(("lower", "upper"), one["interval"] or (), strict=False)]  # fmt: skip
+    rows.append(row("restored images told from plain ones by the power spectrum, AUC", found["spectrum"]["auc"]))
+    return rows
+
+
+if __name__ == "__main__":
+    main()
