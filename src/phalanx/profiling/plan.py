@@ -84,6 +84,9 @@ def make_plan(config: Config, *, vram: float | None, measure: bool) -> Plan:
     Raises:
         ConfigError: the recipe cannot be built, or this machine cannot measure it.
     """
+    if not isinstance(config, SegmentConfig | ClassifyConfig):
+        raise ConfigError(f"task={config.task}: its memory is not estimated; train one epoch, and read memory_gib in "
+                          "log.jsonl")  # fmt: skip
     if config.devices:
         config = _of_one_device(config)
     size, batch = config.data.size, config.batch
