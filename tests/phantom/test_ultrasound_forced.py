@@ -88,7 +88,8 @@ def test_a_set_has_the_columns_of_its_areas(made):
     ],
     ids=["several", "largest", "split"],
 )  # fmt: skip
-def test_every_column_can_be_read_and_checked(made, capsys, words):
+def test_every_column_can_be_read_and_checked(made, tmp_path, capsys, words):
     out, _ = made
-    code = main(["check", "data=ultrasound", f"data.root={out}", "workers=1", "progress=false", *words])
+    report = f"json={tmp_path / 'check.json'}"  # by default it is written into the present folder
+    code = main(["check", "data=ultrasound", f"data.root={out}", "workers=1", "progress=false", report, *words])
     assert code == 0, capsys.readouterr().out
