@@ -117,6 +117,18 @@ def test_a_flip_swaps_the_labels_of_a_pair(tmp_path):
     assert other.labels.tolist() == labels[:8, ::-1].tolist()
 
 
+def test_a_flip_swaps_regions_only_if_each_class_has_one(tmp_path):
+    presence = data_of(make_presence(tmp_path / "a", test=False), pairs=[("up", "slant")])
+    table = {"regions": "regions"}
+    single = data_of(make_table(tmp_path / "b"), layout="table", table=table, pairs=[("up", "flat")])
+    swapped = {
+        data.layout: LabelledSet([], labels=np.zeros((0, 3), np.float32), data=data, augment=Augment(), seed=0,
+                                 cache=SampleCache(data)).pairs
+        for data in (presence, single)
+    }  # fmt: skip
+    assert swapped == {"presence": [(0, 2)], "table": []}
+
+
 def test_mirrored_views_swap_the_probabilities_of_a_pair(tmp_path, monkeypatch):
     root = make_presence(tmp_path / "set")
     changes = {"data": "teeth_presence", "data.pairs": "[[up,slant]]", "runs": str(tmp_path), "predict.tta": "[hflip]"}

@@ -213,7 +213,9 @@ class LabelledSet(ImageSet):
     ):
         super().__init__(records, augment=augment, channels=3 if data.colour else 1, **common)
         self.labels, self.regions = torch.from_numpy(labels), regions
-        self.pairs, self.mirrored = data.pair_indices, mirrored(len(data.classes), data.pair_indices)
+        self.mirrored = mirrored(len(data.classes), data.pair_indices)
+        # one region of all classes has no partner: its planes stay as they are
+        self.pairs = data.pair_indices if data.region_count == len(data.classes) else []
 
     def sample(
         self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None]
