@@ -66,7 +66,7 @@ class Trainer:
         if config.optim.freeze:
             check_freeze(config.optim.freeze, self.stages)
         ahead = runs_ahead(device)
-        self.optimizer = build_optimizer(self.network, config.optim, self.stages if scaled else None, fused=ahead)
+        self.optimizer = build_optimizer(self.network, config.optim, self.stages if scaled else None)
         self.take_step = Stepper(
             config, task, self.device, self.device.scaler(), self.network, self.optimizer, self.average, self.ranks,
             self.report, deadline, ahead=ahead,

@@ -27,9 +27,7 @@ KINDS: dict[type, tuple[Any, str]] = {
 }
 
 
-def build_optimizer(
-    network: nn.Module, config: Optim, stages: dict[str, int] | None = None, *, fused: bool = False
-) -> torch.optim.Optimizer:
+def build_optimizer(network: nn.Module, config: Optim, stages: dict[str, int] | None = None) -> torch.optim.Optimizer:
     """The optimizer of a configuration. Norms, biases and other vectors get no weight decay.
 
     Each group has a ``scale``, the factor of its learning rate: 1 for the decoder and the heads. For the encoder it is
@@ -38,7 +36,6 @@ def build_optimizer(
 
     Args:
         stages: encoder stage by parameter name (`models.depth.encoder_stages`), needed if :func:`scales_encoder`.
-        fused: one kernel per step if the optimizer has one; rounds otherwise than torch's other ways.
     """
     stages = stages or {}
     deepest = max(stages.values(), default=0)
@@ -53,7 +50,7 @@ def build_optimizer(
         {"params": parameters, "weight_decay": config.weight_decay if matrix else 0.0, "scale": scale}
         for (scale, matrix), parameters in sorted(groups.items(), key=lambda item: item[0], reverse=True)
     ]
-    return make_optimizer(settings, config, fused=fused)
+    return make_optimizer(settings, config)
 
 
 def scales_encoder(config: Optim) -> bool:
@@ -61,16 +58,14 @@ def scales_encoder(config: Optim) -> bool:
     return config.layer_decay < 1 or config.encoder_lr_factor < 1
 
 
-def make_optimizer(groups: list[dict[str, Any]], config: Optim, *, fused: bool = False) -> torch.optim.Optimizer:
-    """The named optimizer with its options, ``fused`` as for :func:`build_optimizer`. Raises as
-    :func:`check_optimizer`."""
+def make_optimizer(groups: list[dict[str, Any]], config: Optim) -> torch.optim.Optimizer:
+    """The named optimizer with its options, one kernel per step if it has one (on a CPU too, where many small tensors
+    are slow otherwise). Raises as :func:`check_optimizer`."""
     with without_wandb():
         from timm.optim import create_optimizer_v2, get_optimizer_class
 
     check_optimizer(config)
-    more: dict[str, Any] = (
-        {"fused": True} if fused and get_optimizer_class(config.name, bind_defaults=False) in FUSED else {}
-    )
+    more = {"fused": True} if get_optimizer_class(config.name, bind_defaults=False) in FUSED else {}
     return create_optimizer_v2(groups, config.name, lr=config.lr, **_options(config), **more)
 
 

@@ -47,7 +47,7 @@ def _measure(config: Config, network: nn.Module, device: Device, *, size: int, b
     network = network.to(device.torch)
     average = Average(network, config.optim.ema)
     mean = WeightMean(network) if config.optim.swa else None
-    optimizer = build_optimizer(network, config.optim, fused=gpu)
+    optimizer = build_optimizer(network, config.optim)
     channels = 3 if isinstance(config, ClassifyConfig) and config.data.colour else 1
     for step, loss in enumerate(losses * STEPS):
         for _ in range(min(2, config.accumulate)):
