@@ -86,7 +86,8 @@ def test_the_next_run_finds_what_the_first_made(make, counted):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"size": 96}, {"blackout": 400}, {"background": "contour"}, {"classes": ["b", "a"]}]
+    "changes",
+    [{"size": 96}, {"blackout": 400}, {"background": "contour"}, {"contrast": "clahe"}, {"classes": ["b", "a"]}],
 )
 def test_other_options_make_other_samples(make, changes):
     make()

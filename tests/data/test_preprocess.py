@@ -10,7 +10,7 @@ from phalanx.config import SegmentData
 from phalanx.data.images import Grid, read_grey
 from phalanx.data.layouts import train_records, truth
 from phalanx.data.prepared import prepare
-from phalanx.data.preprocess import foreground, preprocess
+from phalanx.data.preprocess import blackout, foreground, preprocess, stretch
 from phalanx.predict.opening import open_member
 
 
@@ -104,3 +104,40 @@ def test_a_run_prepares_images_in_prediction_as_in_training(hands, tiny, tmp_pat
     expected = prepare(record, member.config.data)[0]
     assert torch.equal(seen[0][0, 0], torch.from_numpy(expected))
     assert not expected[:9].any()
+
+
+def bright_disc(low, high):
+    """A disc with a ramp of grey levels, in air with some noise."""
+    rows, columns = np.mgrid[:120, :160]
+    inside = (rows - 60) ** 2 + (columns - 80) ** 2 < 45**2
+    ramp = low + (high - low) * (columns - 35) / 90
+    noise = np.random.default_rng(0).integers(0, 3, inside.shape)
+    return np.where(inside, np.clip(ramp, low, high), noise).astype(np.uint8), inside
+
+
+@pytest.mark.parametrize(("low", "high"), [(40, 90), (60, 200), (20, 255)])
+def test_a_stretch_makes_two_windows_of_one_object_alike(low, high):
+    image, inside = bright_disc(low, high)
+    reference, _ = bright_disc(30, 140)
+    found, same = (stretch(one) for one in (image, reference))
+    assert found[inside].min() == 0
+    assert found[inside].max() == 255
+    assert np.abs(found.astype(int) - same)[inside].max() <= 8  # 50 levels become 255
+    assert found[~inside].max() == 0
+
+
+def test_a_stretch_of_one_level_changes_nothing():
+    image = np.full((40, 50), 7, np.uint8)
+    np.testing.assert_array_equal(stretch(image), image)
+
+
+def test_equalisation_widens_a_narrow_range():
+    image = np.random.default_rng(0).normal(110, 6, (256, 256)).astype(np.uint8)
+    assert preprocess(image, data(contrast="clahe")).std() > 1.5 * image.std()
+
+
+def test_contrast_comes_last():
+    image, _ = bright_disc(40, 90)
+    image[:8] = 255
+    found = preprocess(image, data(blackout=200, contrast="stretch"))
+    np.testing.assert_array_equal(found, stretch(blackout(image, 200)))

@@ -203,6 +203,7 @@ def test_a_damaged_or_changed_folder_is_refused(made, tmp_path):
     [
         ({"data__size": 64}, "was made with data.size=32, and the recipe has 64"),
         ({"data__colour": "true"}, "restored: those images are grey"),
+        ({"data__contrast": "clahe"}, "restored: a second change of contrast would mark those images"),
         ({"data__restored": "nowhere"}, "make it with phalanx restore"),
         ({"data__balance": "{up: 2, down: 1}"}, "balance: 'down' is not a class; known: flat"),
         ({"data__balance": "{}"}, "balance: names no class"),

@@ -12,7 +12,7 @@ from .base import Count, Fraction, Processes, Seed, Side, Strict, known_keys, ne
 from .classify import ClassifyConfig, ClassifyData, ClassifyModel, ClassifyPredict, Folders, Table
 from .classify_loss import ClassifyLoss, Mix
 from .common import RUNTIME_KEYS, Config
-from .data import Data, Phantom
+from .data import PREPROCESSING, Data, Phantom
 from .hard import Hard
 from .loss import Loss, PerClass
 from .model import Model
@@ -23,9 +23,9 @@ from .segment_data import Coco, DropDice, Masks, Oversample, SegmentData
 from .training import Freeze, Monitor, OneCycle, Optim, Plateau, Predict, Restarts
 
 __all__ = [
-    "CONFIGS", "RUNTIME_KEYS", "Augment", "ClassifyConfig", "ClassifyData", "ClassifyLoss", "ClassifyModel",
-    "ClassifyPredict", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Folders", "Fraction", "Freeze",
-    "GridDistortion", "Hard", "Loss", "Masks", "Mix", "Model", "Monitor", "OneCycle", "Optim", "Oversample",
+    "CONFIGS", "PREPROCESSING", "RUNTIME_KEYS", "Augment", "ClassifyConfig", "ClassifyData", "ClassifyLoss",
+    "ClassifyModel", "ClassifyPredict", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Folders", "Fraction",
+    "Freeze", "GridDistortion", "Hard", "Loss", "Masks", "Mix", "Model", "Monitor", "OneCycle", "Optim", "Oversample",
     "PerClass", "Phantom", "Plateau", "Predict", "Processes", "Restarts", "RestoreConfig", "RestoreData",
     "RestoreModel", "Seed", "SegmentConfig", "SegmentData", "SegmentModel", "SegmentPredict", "Side", "SlidingWindow",
     "Strict", "Table", "config_kind", "flatten", "known_keys", "nearest", "read_plain", "validate", "validate_as",

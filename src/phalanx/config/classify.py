@@ -113,10 +113,13 @@ class ClassifyData(Data):
                 raise ValueError("targets=shares: needs a class besides negative; add it to classes")
         elif self.negative is not None:
             raise ValueError("negative: only targets=shares uses it")
-        if self.colour and self.background != "keep":
-            raise ValueError("background: is found in grey images; set colour=false, or background=keep")
+        for key in ("background", "contrast"):
+            if self.colour and getattr(self, key) != "keep":
+                raise ValueError(f"{key}: is found in grey images; set colour=false, or {key}=keep")
         if self.colour and self.restored is not None:
             raise ValueError("restored: those images are grey; set colour=false")
+        if self.restored is not None and self.contrast != "keep":
+            raise ValueError("restored: a second change of contrast would mark those images; set contrast=keep")
         for key in ("restored", "balance"):
             if self.hard is not None and getattr(self, key) is not None:
                 raise ValueError(f"hard: sets the weights of all images, as {key} does; leave one of the two out")

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ..runtime.spelling import nfc
 from .base import Seed, Side, Strict, nearest
 
+PREPROCESSING = ("blackout", "background", "contrast")  # options that change every image, in training and prediction
 Name = Annotated[str, AfterValidator(nfc)]  # in the form that labels are compared in
 
 
@@ -40,6 +41,8 @@ class Data(Strict):
     layout: str  # of images and ground truth in root
     blackout: Annotated[int, Field(ge=0, le=512)] = 0  # rows and columns at the top and left set to 0, of 2048
     background: Literal["keep", "contour"] = "keep"  # contour: 0 outside the largest bright region
+    # stretch: the grey levels of what is brighter than air fill the range; clahe: evened out within neighbourhoods
+    contrast: Literal["keep", "stretch", "clahe"] = "keep"
 
     @model_validator(mode="after")
     def _distinct(self) -> "Data":

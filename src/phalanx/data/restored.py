@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..config import ClassifyData
+from ..config import PREPROCESSING, ClassifyData
 from ..errors import ConfigError, DataError, brief
 from ..runtime.files import format_mark, sha256_file
 from ..runtime.reading import LARGE, as_hash, as_mapping, as_real, as_whole, fault, read_mapping, read_rows
@@ -23,7 +23,7 @@ from .records import Record
 
 TABLE, FOLDS, ABOUT, IMAGES = "restored.csv", "folds.csv", "restored.json", "images"
 REMEDY = "restore it from a copy, or make the folder again with phalanx restore"
-SEEN = ("size", "blackout", "background")  # options of data that must be those of the network
+SEEN = ("size", *PREPROCESSING)  # options of data that must be those of the network
 
 
 class RestoredImage(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..config import ClassifyConfig
+from ..config import PREPROCESSING, ClassifyConfig
 from ..data.classes import mirrored
 from ..data.prepared import channels_first, prepare_image
 from ..data.records import Record
@@ -93,7 +93,7 @@ class ClassifierRun:
 def _seen(config: ClassifyConfig) -> dict[str, Any]:
     """The options of data that change what a network sees, and its classes."""
     return config.data.model_dump(
-        mode="json", include={"classes", "pairs", "size", "blackout", "background", "colour", "overlays"}
+        mode="json", include={"classes", "pairs", "size", *PREPROCESSING, "colour", "overlays"}
     )
 
 

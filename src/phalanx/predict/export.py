@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import SegmentConfig, SegmentData, SegmentPredict, Strict
+from ..config import PREPROCESSING, SegmentConfig, SegmentData, SegmentPredict, Strict
 from ..data.images import Grid, read_grey
 from ..data.layouts import test_records
 from ..data.preprocess import preprocess
@@ -40,7 +40,7 @@ from .members import FoldMember
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 MAX_DIFFERENCE = 1e-4  # difference of coarse logits, and fraction of all classes' pixels whose mask differs
 DATA_KEYS = {
-    "name", "root", "phantom", "classes", "pairs", "size", "layout", "coco", "masks", "blackout", "background",
+    "name", "root", "phantom", "classes", "pairs", "size", "layout", "coco", "masks", *PREPROCESSING,
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..config import SegmentData, SegmentPredict
+from ..config import PREPROCESSING, SegmentData, SegmentPredict
 from ..data.images import Grid
 from ..data.preprocess import preprocess
 from ..data.records import Record
@@ -117,7 +117,7 @@ def map_options(data: SegmentData, predict: SegmentPredict) -> tuple[dict[str, A
     """The options that maps depend on, besides the weights."""
     return (
         predict.model_dump(mode="json", exclude={"batch", "oof_prob", "threshold"}),
-        data.model_dump(mode="json", include={"size", "blackout", "background", "pairs", "classes"}),
+        data.model_dump(mode="json", include={"size", *PREPROCESSING, "pairs", "classes"}),
     )
 
 
