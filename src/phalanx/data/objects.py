@@ -36,12 +36,14 @@ class Shape(NamedTuple):
         box: float64[4], x_min, y_min, x_max, y_max; within the image.
         outlines: float64[N, 2] each, x and y; empty if only the box is known.
         where: its place in a file, for messages.
+        margin: pixels by which the object extends beyond its outlines.
     """
 
     label: int
     box: np.ndarray
     outlines: tuple[np.ndarray, ...]
     where: str
+    margin: float = 0.0
 
 
 def shapes_of(record: Record, data: DetectData) -> list[Shape]:
@@ -151,7 +153,8 @@ def _drawn(
     cut = np.concatenate([np.clip(box[:2], 0, limits), np.clip(box[2:], 0, limits)])
     if (cut[2:] <= cut[:2]).any():
         raise DataError(f"{where}: is outside its image of {size[0]} x {size[1]} pixels (height x width); {REMEDY}")
-    return Shape(label, cut, tuple(outlines), where)
+    inside = tuple(np.clip(one, margin, limits - margin) for one in outlines)
+    return Shape(label, cut, inside, where, margin)
 
 
 # COCO JSON
@@ -167,7 +170,7 @@ def _coco_view(path: Path, data: DetectData) -> tuple[str, ...]:
 
 def _coco_entries(path: Path, data: DetectData, without: Collection[str] = ()) -> dict[str, coco_file.Entry]:
     found = coco_file.gather(path, _coco_view(path, data), boxes=True)
-    coco.raise_first(found.problems, without)
+    coco.raise_first(found, without)
     return {name: entry for name, entry in found.entries.items() if name not in without}
 
 
