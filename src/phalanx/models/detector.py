@@ -55,15 +55,18 @@ class Detector(nn.Module):
         """Of targets, as :meth:`losses`; else as :meth:`predict`."""
         return self.predict(images) if targets is None else self.losses(images, targets)
 
-    def losses(self, images: Tensor, targets: Sequence[Any]) -> tuple[dict[str, Tensor], Tensor]:
+    def losses(
+        self, images: Tensor, targets: Sequence[Any], maps: "OrderedDict[str, Tensor] | None" = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Terms float32[B] of the loss by name, and the fraction float32[B] of samples of objects with the right class.
 
         It does not depend on ``training``, but for norms and dropout.
 
         Args:
             targets: `data.box_set.Target` of each image.
+            maps: the pyramid of the images, if it has been computed.
         """
-        maps, frames = self.maps(images), frames_of(images)
+        maps, frames = self.maps(images) if maps is None else maps, frames_of(images)
         shift = int(self.dense is None)  # two stages have a class 0 of their own: background
         wanted = [{"boxes": one.boxes, "labels": one.labels + shift, "masks": one.masks} for one in targets]
         if self.dense is not None:
@@ -74,9 +77,9 @@ class Detector(nn.Module):
         rest, hits = self.heads.losses(frames, maps, proposals, wanted)
         return {**terms, **rest}, hits
 
-    def predict(self, images: Tensor) -> list[Detections]:
-        """The boxes of each image uint8[B, 1, S, S]."""
-        maps, frames = self.maps(images), frames_of(images)
+    def predict(self, images: Tensor, maps: "OrderedDict[str, Tensor] | None" = None) -> list[Detections]:
+        """The boxes of each image uint8[B, 1, S, S]; Args as :meth:`losses`."""
+        maps, frames = self.maps(images) if maps is None else maps, frames_of(images)
         if self.dense is not None:
             return self.dense.detect(frames, [*maps.values()])
         assert self.proposals is not None
