@@ -91,7 +91,7 @@ def read_rows(path: Path, classes: Sequence[str] | None, *, truth: bool = False)
         if len(row) != len(place):
             raise fault(path, f"line {line}: has {len(row)} fields, the header has {len(place)}", REMEDY)
         cells = {name: row[i] for name, i in place.items()}
-        image = _name(path, line, "image name", cells["image_name"])
+        image = _name(path, line, "the name of an image", cells["image_name"])
         if (patient := cells.get("patient", "")) and patients.setdefault(image, patient) != patient:
             raise fault(path, f"line {line}: image {brief(image)} has two patients", "give it one")
         _add(path, line, cells, image, found.setdefault(image, _Image(line)), labels, known)
@@ -139,7 +139,7 @@ def _add(
     where = f"line {line} (image {brief(image)})"
     if lacking := next((name for name in HEADER[1:] if name in cells and name not in filled), None):
         raise fault(path, f"{where}: {lacking} is empty", "a box has all columns, and an image without a box none")
-    label = _name(path, line, "class name", cells["class"])
+    label = _name(path, line, "that of a class", cells["class"])
     if label not in labels:
         if known is not None:
             raise fault(path, f"{where}: unknown class {brief(label)} of {len(known)} known{nearest(label, known)}")
@@ -169,7 +169,7 @@ def _both(path: Path, first: int, line: int, image: str) -> DataError:
 def _name(path: Path, line: int, what: str, cell: str) -> str:
     name = nfc(cell)
     if not 0 < len(name.encode("utf-8", "replace")) <= MAX_NAME or any(letter in name for letter in "\r\n\0"):
-        raise fault(path, f"line {line}: {brief(name)} is not a {what}", REMEDY)
+        raise fault(path, f"line {line}: {brief(name)} cannot be {what}", REMEDY)
     return name
 
 

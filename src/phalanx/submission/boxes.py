@@ -98,6 +98,7 @@ class BoxSubmission:
         patients: of the images, if a ground truth names them.
         run_hashes: name to hash of the training runs it was made from, if its sidecar records them.
         notes: what the user should know; no errors.
+        closed: the list of classes is known to be whole, by the caller or a sidecar; else it is of those that were found.
     """
 
     name: str
@@ -108,6 +109,7 @@ class BoxSubmission:
     patients: Mapping[str, str] = field(default_factory=dict)
     run_hashes: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    closed: bool = True
 
     @classmethod
     def read(
@@ -139,7 +141,10 @@ class BoxSubmission:
         known = merge_sizes(path, rows.images, dict(sidecar.sizes) if sidecar else {}, sizes)
         rows.check_frames(known)
         hashes = sidecar.run_hashes if sidecar else {}
-        return cls(str(path), rows.images, rows.classes, rows.boxes, known, rows.patients, hashes, tuple(notes))
+        return cls(
+            str(path), rows.images, rows.classes, rows.boxes, known, rows.patients, hashes, tuple(notes),
+            classes is not None,
+        )  # fmt: skip
 
     def write(
         self, path: str | os.PathLike[str], *, vote: Mapping[str, Any] | None = None, key: str | None = None
