@@ -83,7 +83,7 @@ class DetectPredict(Predict):
     most: Count = 100  # boxes per image
     fusion_iou: Annotated[float, Field(gt=0, lt=1)] = 0.55  # folds and views: boxes of a class that overlap more are one
     # how the scores of one object's boxes become one, over the folds and views that predict
-    fusion_scores: Literal["mean", "sum", "max"] = "mean"
+    fusion_scores: Literal["mean", "sum", "average", "max"] = "mean"
 
 
 class DetectConfig(Config):

@@ -15,6 +15,7 @@ from ..data.images import Grid
 from ..data.prepared import prepare_image
 from ..data.records import Record
 from ..errors import ConfigError, DataError
+from ..masks.box_geometry import BoxView
 from ..models.detector import Detector, build_detector
 from ..models.two_stages import Detections
 from ..runs.checkpoint import check_fit, load_weights
@@ -23,6 +24,7 @@ from ..runtime.device import Device, open_device
 from ..runtime.provenance import digest
 from ..runtime.sidecar import Size
 from ..submission.boxes import Boxes, BoxSubmission
+from ..voting.boxes import fuse
 from .views import View, views_of
 
 
@@ -77,7 +79,7 @@ class DetectorRun:
         """
         found, views = list[Boxes](), views_of(self.tta)
         sizes: dict[str, Size] = {}
-        with torch.no_grad(), tqdm(total=len(records), desc=self.name, unit="image", disable=not progress) as bar:
+        with tqdm(total=len(records), desc=self.name, unit="image", disable=not progress) as bar:
             for first in range(0, len(records), batch):
                 part = records[first : first + batch]
                 read = [prepare_image(record, self.config.data) for record in part]
@@ -88,6 +90,7 @@ class DetectorRun:
         names = tuple(record.name for record in records)
         return BoxSubmission(self.name, names, tuple(self.classes), tuple(found), sizes, run_hashes=self.hashes)
 
+    @torch.no_grad()
     def _boxes(self, images: Tensor, grids: Sequence[Grid], views: Sequence[View]) -> list[Boxes]:
         members: list[list[Boxes]] = []
         for view in views:
@@ -98,8 +101,6 @@ class DetectorRun:
                 members.append([self._stored(one, grid, view) for one, grid in zip(found, grids, strict=True)])
         if len(members) == 1:
             return members[0]
-        from ..voting.boxes import fuse
-
         options = self.config.predict
         return [
             limited(fuse(each, iou=options.fusion_iou, scores=options.fusion_scores), options.most)
@@ -110,9 +111,8 @@ class DetectorRun:
         """Boxes in pixels of the stored image, with the classes of the plain view."""
         corners = found.boxes.double().cpu().numpy()
         labels = found.labels.cpu().numpy()
-        if view.hflip:
-            corners = np.column_stack([grid.side - corners[:, 2], corners[:, 1], grid.side - corners[:, 0], corners[:, 3]])
-            labels = self.mirrored[labels]
+        corners = BoxView(*view).invert(corners, (grid.side, grid.side))
+        labels = self.mirrored[labels] if view.mirrored else labels
         return to_stored(Boxes.of(corners, found.scores.double().cpu().numpy(), labels), (grid.height, grid.width), grid.side)
 
 

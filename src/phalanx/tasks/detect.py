@@ -189,10 +189,10 @@ class Detect:
         if part not in self.loaders:
             self.loaders[part] = evaluation_loader(self, part, self.config, device, ranks)
         found, sums, side = dict[int, Boxes](), dict[str, float](), self.config.data.size
-        with deferred():
-            batches = iter(self.loaders[part])
         devices = [device] if device.type == "cuda" else []
         with examined.reporting(), torch.random.fork_rng(devices):
+            with deferred():
+                batches = iter(self.loaders[part])
             for batch in ahead(batches, device):
                 if isinstance(batch, Exception):
                     raise batch
