@@ -93,6 +93,12 @@ def _classify() -> "type[Task]":
     return Classify
 
 
+def _detect() -> "type[Task]":
+    from ..tasks.detect import Detect
+
+    return Detect
+
+
 def _restore() -> "type[Task]":
     from ..tasks.restore import Restore
 
@@ -103,6 +109,10 @@ def _not_restored(*words: Any) -> Any:
     raise ConfigError(
         "a run of task=restore restores images with phalanx restore RUN out=DIR; it predicts no labels to vote or score"
     )
+
+
+def _not_yet(*words: Any) -> Any:
+    raise ConfigError("not of boxes")
 
 
 def _infer_masks(names: list[str], pairs: dict[str, str]) -> None:
@@ -122,6 +132,16 @@ def _infer_labels(names: list[str], pairs: dict[str, str]) -> None:
     from ..ensemble.classify import InferLabels, infer_run
 
     options = typed(InferLabels, pairs)
+    check_outputs(names, options.out)
+    for name in names:
+        print(infer_run(name, options), flush=True)
+
+
+def _infer_boxes(names: list[str], pairs: dict[str, str]) -> None:
+    from ..config.words import typed
+    from ..ensemble.detect import InferBoxes, infer_run
+
+    options = typed(InferBoxes, pairs)
     check_outputs(names, options.out)
     for name in names:
         print(infer_run(name, options), flush=True)
@@ -166,6 +186,14 @@ def _check_labels(config: "Config") -> Any:
     from ..config import ClassifyData
 
     assert isinstance(config.data, ClassifyData)  # of a recipe of this task
+    return check(config.data, workers=config.workers, progress=config.progress)
+
+
+def _check_boxes(config: "Config") -> Any:
+    from ..checks.boxes import check
+    from ..config import DetectData
+
+    assert isinstance(config.data, DetectData)  # of a recipe of this task
     return check(config.data, workers=config.workers, progress=config.progress)
 
 
@@ -235,6 +263,7 @@ TASKS: dict[str, TaskCommands] = {
     "classify": TaskCommands(
         _classify, _infer_labels, _vote_labels, _check_labels, _score_labels, _compare_labels, _explore_labels
     ),
+    "detect": TaskCommands(_detect, _infer_boxes, _not_yet, _check_boxes, _not_yet, _not_yet, _not_yet),
     "restore": TaskCommands(
         _restore, _not_restored, _not_restored, _check_labels, _not_restored, _not_restored, _explore_labels
     ),

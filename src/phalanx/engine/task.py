@@ -96,6 +96,7 @@ class Task(Protocol):
     def metric(self) -> Metric:
         """By which weights are validated and ranked."""
 
+    measured: Mapping[str, float]  # by name, what the last evaluate found besides the metric, for the log
     head_prefixes: tuple[str, ...]  # of parameters that depend on the classes, which a warm start may leave out
     weights: np.ndarray | None
 
