@@ -54,7 +54,7 @@ def test_what_is_written_is_read_sorted_and_written_again_to_the_same_bytes(tmp_
     assert json.loads((tmp_path / "again.json").read_text())["sha256"] == digest
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**31))
 def test_any_order_of_rows_and_columns_reads_alike(tmp_path_factory, seed):
     rng = np.random.default_rng(seed)

@@ -65,17 +65,20 @@ def task_of_members(names: Sequence[str], runs: Path) -> str:
 
 
 def task_of_csv(path: Path) -> str:
-    """By the header of a CSV, which of probabilities has a column per class."""
+    """By the header of a CSV: boxes have corners, probabilities a column per class, masks are anything else."""
     from ..runtime.reading import open_regular
+    from ..submission.box_rows import is_box_header
     from ..submission.rows import HEADER
 
     try:
         with open_regular(path) as file:
-            first = file.readline(1 << 16).decode("utf-8-sig", "replace").strip().split(",")
+            line = file.readline(1 << 16).decode("utf-8-sig", "replace").strip()
     except OSError:
         return "segment"  # whose reader says what is wrong
-    is_labels = first[0].strip('"') == "image_name" and tuple(cell.strip('"') for cell in first) != HEADER
-    return "classify" if is_labels else "segment"
+    if any(is_box_header([cell.strip(' "') for cell in line.split(mark)]) for mark in ",;\t|"):
+        return "detect"
+    first = [cell.strip('"') for cell in line.split(",")]
+    return "classify" if first[0] == "image_name" and tuple(first) != HEADER else "segment"
 
 
 def _segment() -> "type[Task]":

@@ -12,7 +12,7 @@ from ..errors import DataError, brief
 from ..runtime.reading import LIST, fault, numbered_rows, read_text
 from ..runtime.sidecar import Size
 from ..runtime.spelling import nfc
-from .boxes import CORNERS, HEADER, Boxes, box_fault
+from .box import CORNERS, HEADER, Boxes, box_fault
 
 TRUTH_COLUMNS = ("ignore", "patient")
 MAX_NAME = 1000  # bytes of an image's or class's name, as in a table of masks
