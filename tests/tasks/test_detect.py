@@ -11,8 +11,8 @@ from tests.engine.stopping import MEASURED, Stopped, stopping
 
 from phalanx.cli import main
 from phalanx.config.compose import compose
-from phalanx.data.quarantine import kept_records
 from phalanx.data.images import Grid
+from phalanx.data.quarantine import kept_records
 from phalanx.engine.fit import fit
 from phalanx.errors import ConfigError, DataError, TrainingError
 from phalanx.predict.views import views_of
@@ -78,7 +78,7 @@ def test_stopped_and_continued_ends_the_same_bit_for_bit(sets, tmp_path, archite
     def make(name):
         return config_of(
             sets, "polygons", tmp_path, name=name, model=architecture, checkpoint_minutes=1e-9,
-            **{"model__norm": "group", "accumulate": 2, "batch": 2, "loss__focal": "null"},
+            model__norm="group", accumulate=2, batch=2, loss__focal="null",
         )  # fmt: skip
 
     records = kept_records(make("whole").data)
@@ -134,7 +134,7 @@ def test_a_box_that_changed_is_refused(tmp_path):
     config = compose(words(root, "boxes", runs=tmp_path / "runs", epochs=1))
     fit(config, 0, kept_records(config.data), Detect)
     file = root / "train.csv"
-    first, name, *rest = next(line for line in file.read_text().splitlines() if ",block," in line).split(",block,")
+    first, name = next(line for line in file.read_text().splitlines() if ",block," in line).split(",block,", 1)
     x = name.split(",")[0]
     changed = file.read_text().replace(f"{first},block,{x},", f"{first},block,{float(x) + 1:g},", 1)
     file.write_text(changed, encoding="utf-8")

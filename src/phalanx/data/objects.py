@@ -61,12 +61,16 @@ def shapes_of(record: Record, data: DetectData) -> list[Shape]:
     for shape in found:
         key = (shape.label, *np.round(shape.box, 6).tolist())
         if key in seen:
-            raise DataError(f"{shape.where}: has the class and box of {seen[key].rpartition(': ')[2]}; keep one of them")
+            raise DataError(
+                f"{shape.where}: has the class and box of {seen[key].rpartition(': ')[2]}; keep one of them"
+            )
         seen[key] = shape.where
     return found
 
 
-def box_truth(found: Sequence[Record], data: DetectData, shapes: Sequence[Sequence[Shape]] | None = None) -> BoxSubmission:
+def box_truth(
+    found: Sequence[Record], data: DetectData, shapes: Sequence[Sequence[Shape]] | None = None
+) -> BoxSubmission:
     """The boxes of records as a ground truth.
 
     Args:
@@ -137,9 +141,7 @@ def _polygons(record: Record, data: DetectData, size: tuple[int, int]) -> list[S
     return found
 
 
-def _drawn(
-    label: int, outlines: Sequence[np.ndarray], size: tuple[int, int], where: str, margin: float = 0.0
-) -> Shape:
+def _drawn(label: int, outlines: Sequence[np.ndarray], size: tuple[int, int], where: str, margin: float = 0.0) -> Shape:
     """An object by its outlines, whose parts outside the image are cut off.
 
     Args:
@@ -187,7 +189,9 @@ def coco_truth(path: Path, data: DetectData) -> dict[str, Record]:
     """Records of all images of a COCO file by name, whose files need not exist."""
     entries = _coco_entries(path, data)
     options = coco.options_of(data)
-    return {name: Record(name, coco.group_of(name, one, path, options), Path(name), path) for name, one in entries.items()}
+    return {
+        name: Record(name, coco.group_of(name, one, path, options), Path(name), path) for name, one in entries.items()
+    }
 
 
 def _coco(record: Record, data: DetectData, size: tuple[int, int]) -> list[Shape]:

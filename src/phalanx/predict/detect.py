@@ -57,7 +57,8 @@ class DetectorRun:
         for fold in self.folds[1:]:
             if _seen(fold.config) != _seen(config):
                 raise DataError(
-                    f"{fold.folder}: has other classes or another input than {self.folds[0].folder}; they cannot be fused"
+                    f"{fold.folder}: has other classes or another input than {self.folds[0].folder}; their boxes cannot be "
+                    "fused"
                 )
         self.config, self.classes = config, list(config.data.classes)
         self.mirrored = np.array(mirrored(len(self.classes), config.data.pair_indices))
@@ -113,7 +114,9 @@ class DetectorRun:
         labels = found.labels.cpu().numpy()
         corners = BoxView(*view).invert(corners, (grid.side, grid.side))
         labels = self.mirrored[labels] if view.mirrored else labels
-        return to_stored(Boxes.of(corners, found.scores.double().cpu().numpy(), labels), (grid.height, grid.width), grid.side)
+        return to_stored(
+            Boxes.of(corners, found.scores.double().cpu().numpy(), labels), (grid.height, grid.width), grid.side
+        )
 
 
 FUSION = ("fusion_iou", "fusion_scores")
@@ -131,7 +134,7 @@ def to_stored(boxes: Boxes, size: Size, side: int) -> Boxes:
     limits = np.array([size[1], size[0]] * 2, float)
     cut = boxes._replace(corners=np.clip(boxes.corners / scale, 0, limits))
     rounded = np.round(cut.corners, 4)  # as a CSV has them
-    return cut.chosen((rounded[:, 2:] > rounded[:, :2]).all(axis=1))
+    return cut.chosen(np.flatnonzero((rounded[:, 2:] > rounded[:, :2]).all(axis=1)))
 
 
 def limited(boxes: Boxes, most: int) -> Boxes:
