@@ -8,7 +8,7 @@ import fnmatch
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,6 +24,9 @@ from .images import Grid, image_size
 from .labels import group_of, keys_of
 from .polygons import outlines_of, read_items
 from .records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REMEDY = "correct or remove it"
 
@@ -89,6 +92,17 @@ def box_truth(
 def boxes_of(shapes: Sequence[Shape]) -> Boxes:
     """Objects as boxes of score 1."""
     return Boxes.of([shape.box for shape in shapes], classes=[shape.label for shape in shapes])
+
+
+def object_strata(found: Sequence[Record], data: DetectData) -> "pd.DataFrame":
+    """Text by image name, one column per class: with or without; what stratified folds balance."""
+    import pandas as pd
+
+    there = [{shape.label for shape in shapes_of(record, data)} for record in found]
+    columns = {
+        name: [f"{'with' if i in each else 'without'} {name}" for each in there] for i, name in enumerate(data.classes)
+    }
+    return pd.DataFrame(columns, index=[record.name for record in found])
 
 
 def class_of(label: str, data: DetectData) -> int | None:
