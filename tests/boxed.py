@@ -94,10 +94,10 @@ def make_coco(root: Path, train: int = 16, empty: int = 2, *, drawn: bool = True
 def words(root: Path, layout: str = "polygons", **changes: object) -> dict[str, str]:
     """Words of `phalanx train` for a tiny recipe on such a set."""
     base = {
-        "task": "detect", "data": "teeth_tooth", "model": "faster_rcnn", "loss": "boxes", "model.weights": "none",
+        "task": "detect", "data": "teeth_boxes", "model": "faster_rcnn", "loss": "boxes", "model.weights": "none",
         "model.encoder": "test_resnet", "model.width": 32, "model.hidden": 32, "model.levels": "[8]",
         "model.anchors_per_level": 2, "model.candidates": 100, "model.proposals": 32, "model.samples": 16,
-        "model.anchor_samples": 64, "data.root": root, "data.layout": layout, "data.labels": "null",
+        "model.anchor_samples": 64, "data.root": root, "data.layout": layout, "data.pairs": "[]",
         "data.classes": f"[{','.join(CLASSES)}]", "data.size": 64, "folds": 2, "epochs": 2, "batch": 4, "workers": 0,
         "progress": "false", "validate_every": 1, "device": "cpu", "augment": "affine", "optim.lr": "3e-3",
         "optim.ema": 0.5,

@@ -5,7 +5,8 @@ import numpy as np
 
 from .draw import Draw
 
-ITERATIONS = 8  # of the fixed point that undoes an elastic deformation; its slope is far below 1
+ITERATIONS = 50  # at most, of the fixed point that undoes an elastic deformation, whose slope is below 1
+ENOUGH = 0.01  # pixels: smaller moves end it
 
 
 def warp_points(drawn: Draw, points: np.ndarray) -> np.ndarray:
@@ -27,7 +28,9 @@ def warp_points(drawn: Draw, points: np.ndarray) -> np.ndarray:
     if len(source) and drawn.field.any():
         bend = cv2.resize(drawn.field.transpose(1, 2, 0), (drawn.side, drawn.side), interpolation=cv2.INTER_CUBIC)
         for _ in range(ITERATIONS):
-            place = undone(source - _sampled(bend, place))
+            before, place = place, undone(source - _sampled(bend, place))
+            if np.abs(place - before).max() < ENOUGH:
+                break
     return place - (drawn.window.left, drawn.window.top) + 0.5
 
 
@@ -38,6 +41,6 @@ def _sampled(field: np.ndarray, points: np.ndarray) -> np.ndarray:
     for first in range(0, len(at), 32_000):  # as many rows as OpenCV takes
         part = np.ascontiguousarray(at[first : first + 32_000])
         found[first : first + 32_000] = cv2.remap(
-            field, part, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            field, part[..., 0], part[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         ).reshape(-1, 2)
     return found

@@ -79,11 +79,15 @@ class DetectLoss(Strict):
 class DetectPredict(Predict):
     batch: Annotated[int, Field(ge=1, le=65536)] = 8
     score: Fraction = 0.05  # boxes below are left out
-    nms_iou: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of two boxes of a class that overlap more, the better one stays
+    nms_iou: Annotated[float, Field(gt=0, lt=1)] = (
+        0.5  # of two boxes of a class that overlap more, the better one stays
+    )
     most: Count = 100  # boxes per image
-    fusion_iou: Annotated[float, Field(gt=0, lt=1)] = 0.55  # folds and views: boxes of a class that overlap more are one
+    fusion_iou: Annotated[float, Field(gt=0, lt=1)] = (
+        0.55  # folds and views: boxes of a class that overlap more are one
+    )
     # how the scores of one object's boxes become one, over the folds and views that predict
-    fusion_scores: Literal["mean", "sum", "max"] = "mean"
+    fusion_scores: Literal["mean", "sum", "average", "max"] = "mean"
 
 
 class DetectConfig(Config):
@@ -104,8 +108,8 @@ class DetectConfig(Config):
         two_stages = self.model.architecture in TWO_STAGES
         if not two_stages and (self.loss.class_weights != "none" or self.loss.focal is not None):
             raise ValueError(
-                f"loss.class_weights, loss.focal: are of a box head, which {self.model.architecture} does not have (its "
-                "own loss is focal); use faster_rcnn or mask_rcnn"
+                f"loss.class_weights, loss.focal: are of a box head, which {self.model.architecture} does not have "
+                "(its own loss is focal); use faster_rcnn or mask_rcnn"
             )
         weights = self.loss.class_weights
         if isinstance(weights, list) and len(weights) != len(self.data.classes):

@@ -149,7 +149,9 @@ def edge_points(box: np.ndarray) -> np.ndarray:
     x_min, y_min, x_max, y_max = box
     steps = np.linspace(0, 1, EDGE_POINTS, endpoint=False)[:, None]
     corners = np.array([[x_min, y_min], [x_max, y_min], [x_max, y_max], [x_min, y_max]])
-    return np.concatenate([one + steps * (other - one) for one, other in zip(corners, np.roll(corners, -1, 0), strict=True)])
+    return np.concatenate(
+        [one + steps * (other - one) for one, other in zip(corners, np.roll(corners, -1, 0), strict=True)]
+    )
 
 
 def filled(outlines: Sequence[np.ndarray], side: int) -> np.ndarray:

@@ -103,9 +103,7 @@ def gather(path: Path, data_classes: tuple[str, ...], annotated: bool = True, bo
 
 
 @lru_cache(maxsize=8)
-def _parse(
-    path: Path, state: tuple[int, int], classes: tuple[str, ...], annotated: bool, boxes: bool
-) -> Gathered:
+def _parse(path: Path, state: tuple[int, int], classes: tuple[str, ...], annotated: bool, boxes: bool) -> Gathered:
     values = read_json(path, LARGE, EXPECTED, finite=False)  # an entry's numbers are checked with it
     if not isinstance(values, dict):
         raise fault(path, "not a COCO file (it is not a mapping)", EXPECTED)

@@ -8,7 +8,7 @@ import fnmatch
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,6 +24,9 @@ from .images import Grid, image_size
 from .labels import group_of, keys_of
 from .polygons import outlines_of, read_items
 from .records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REMEDY = "correct or remove it"
 
@@ -64,12 +67,16 @@ def shapes_of(record: Record, data: DetectData, size: tuple[int, int] | None = N
     for shape in found:
         key = (shape.label, *np.round(shape.box, 6).tolist())
         if key in seen:
-            raise DataError(f"{shape.where}: has the class and box of {seen[key].rpartition(': ')[2]}; keep one of them")
+            raise DataError(
+                f"{shape.where}: has the class and box of {seen[key].rpartition(': ')[2]}; keep one of them"
+            )
         seen[key] = shape.where
     return found
 
 
-def box_truth(found: Sequence[Record], data: DetectData, shapes: Sequence[Sequence[Shape]] | None = None) -> BoxSubmission:
+def box_truth(
+    found: Sequence[Record], data: DetectData, shapes: Sequence[Sequence[Shape]] | None = None
+) -> BoxSubmission:
     """The boxes of records as a ground truth.
 
     Args:
@@ -88,6 +95,17 @@ def box_truth(found: Sequence[Record], data: DetectData, shapes: Sequence[Sequen
 def boxes_of(shapes: Sequence[Shape]) -> Boxes:
     """Objects as boxes of score 1."""
     return Boxes.of([shape.box for shape in shapes], classes=[shape.label for shape in shapes])
+
+
+def object_strata(found: Sequence[Record], data: DetectData) -> "pd.DataFrame":
+    """Text by image name, one column per class: with or without; what stratified folds balance."""
+    import pandas as pd
+
+    there = [{shape.label for shape in shapes_of(record, data)} for record in found]
+    columns = {
+        name: [f"{'with' if i in each else 'without'} {name}" for each in there] for i, name in enumerate(data.classes)
+    }
+    return pd.DataFrame(columns, index=[record.name for record in found])
 
 
 def class_of(label: str, data: DetectData) -> int | None:
@@ -140,9 +158,7 @@ def _polygons(record: Record, data: DetectData, size: tuple[int, int]) -> list[S
     return found
 
 
-def _drawn(
-    label: int, outlines: Sequence[np.ndarray], size: tuple[int, int], where: str, margin: float = 0.0
-) -> Shape:
+def _drawn(label: int, outlines: Sequence[np.ndarray], size: tuple[int, int], where: str, margin: float = 0.0) -> Shape:
     """An object by its outlines, whose parts outside the image are cut off.
 
     Args:
@@ -190,7 +206,9 @@ def coco_truth(path: Path, data: DetectData) -> dict[str, Record]:
     """Records of all images of a COCO file by name, whose files need not exist."""
     entries = _coco_entries(path, data)
     options = coco.options_of(data)
-    return {name: Record(name, coco.group_of(name, one, path, options), Path(name), path) for name, one in entries.items()}
+    return {
+        name: Record(name, coco.group_of(name, one, path, options), Path(name), path) for name, one in entries.items()
+    }
 
 
 def _coco(record: Record, data: DetectData, size: tuple[int, int]) -> list[Shape]:

@@ -9,7 +9,6 @@ from ..errors import ConfigError
 from .class_weights import Counts, class_weights
 
 
-
 def box_weights(
     rule: str | Sequence[float], classes: Sequence[str], objects: np.ndarray, beta: float | None = None
 ) -> np.ndarray:

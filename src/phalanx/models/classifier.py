@@ -170,9 +170,7 @@ def check_timm_weights(model: Model) -> None:
         )
 
 
-def timm_encoder(
-    model: Model, *, size: int, channels: int, fetched: bool, features_only: bool = False
-) -> nn.Module:
+def timm_encoder(model: Model, *, size: int, channels: int, fetched: bool, features_only: bool = False) -> nn.Module:
     """timm's network without its head, or with ``features_only`` one that returns its feature maps.
 
     Args:

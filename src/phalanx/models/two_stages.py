@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
@@ -74,7 +74,10 @@ class ProposalNetwork(RegionProposalNetwork):
             self.compute_loss(scores[k * total :][:total], deltas[k * total :][:total], [labels[k]], [wanted[k]])
             for k in range(count)
         ]
-        return found, {"objectness": torch.stack([one for one, _ in parts]), "proposal": torch.stack([b for _, b in parts])}
+        return found, {
+            "objectness": torch.stack([one for one, _ in parts]),
+            "proposal": torch.stack([b for _, b in parts]),
+        }
 
 
 class BoxHeads(RoIHeads):
@@ -106,10 +109,16 @@ class BoxHeads(RoIHeads):
         )  # fmt: skip
         self.focal = focal
         self.class_weights: Tensor
-        self.register_buffer("class_weights", torch.ones(classes + 1) if weights is None else weights.float(), persistent=False)
+        self.register_buffer(
+            "class_weights", torch.ones(classes + 1) if weights is None else weights.float(), persistent=False
+        )
 
     def losses(
-        self, frames: ImageList, maps: Mapping[str, Tensor], proposals: list[Tensor], targets: Sequence[Mapping[str, Tensor]]
+        self,
+        frames: ImageList,
+        maps: Mapping[str, Tensor],
+        proposals: list[Tensor],
+        targets: Sequence[Mapping[str, Tensor]],
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Terms float32[B] of the loss, and how many of an image's object samples have the right class, float32[B]; 1
         if it has none."""
@@ -147,9 +156,11 @@ class BoxHeads(RoIHeads):
         masks: Sequence[Any] = [None] * len(boxes)
         if self.has_mask():
             found = self._masks(frames, maps, boxes)
-            masks = [one[:, 0] for one in maskrcnn_inference(found, labels)] if len(found) else [
-                found.new_zeros((0, 2 * MASK_CELLS, 2 * MASK_CELLS)) for _ in boxes
-            ]
+            masks = (
+                [one[:, 0] for one in maskrcnn_inference(found, labels)]
+                if len(found)
+                else [found.new_zeros((0, 2 * MASK_CELLS, 2 * MASK_CELLS)) for _ in boxes]
+            )
         return [
             Detections(box, score, label - 1, mask)
             for box, score, label, mask in zip(boxes, scores, labels, masks, strict=True)
@@ -163,8 +174,8 @@ class BoxHeads(RoIHeads):
         return logits.float(), deltas.float()
 
     def _masks(self, frames: ImageList, maps: Mapping[str, Tensor], boxes: list[Tensor]) -> Tensor:
-        features = self.mask_roi_pool(maps, boxes, frames.image_sizes)  # type: ignore[misc]
-        return self.mask_predictor(self.mask_head(features)).float()  # type: ignore[misc]
+        features = self.mask_roi_pool(maps, boxes, frames.image_sizes)
+        return self.mask_predictor(self.mask_head(features)).float()
 
     def _mask_loss(
         self, frames: ImageList, maps: Mapping[str, Tensor], proposals: list[Tensor], matched: list[Tensor],
@@ -190,5 +201,3 @@ class BoxHeads(RoIHeads):
 def mean_or(values: Tensor, otherwise: float) -> Tensor:
     """The mean of values; of none, a constant."""
     return values.mean() if len(values) else values.new_tensor(otherwise)
-
-

@@ -15,6 +15,7 @@ from ..data.images import Grid
 from ..data.prepared import prepare_image
 from ..data.records import Record
 from ..errors import ConfigError, DataError
+from ..masks.box_geometry import BoxView
 from ..models.detector import Detector, build_detector
 from ..models.two_stages import Detections
 from ..runs.checkpoint import check_fit, load_weights
@@ -23,6 +24,7 @@ from ..runtime.device import Device, open_device
 from ..runtime.provenance import digest
 from ..runtime.sidecar import Size
 from ..submission.boxes import Boxes, BoxSubmission
+from ..voting.boxes import fuse
 from .views import View, views_of
 
 
@@ -55,7 +57,8 @@ class DetectorRun:
         for fold in self.folds[1:]:
             if _seen(fold.config) != _seen(config):
                 raise DataError(
-                    f"{fold.folder}: has other classes or another input than {self.folds[0].folder}; they cannot be fused"
+                    f"{fold.folder}: has other classes or another input than {self.folds[0].folder}; their boxes cannot be "
+                    "fused"
                 )
         self.config, self.classes = config, list(config.data.classes)
         self.mirrored = np.array(mirrored(len(self.classes), config.data.pair_indices))
@@ -77,7 +80,7 @@ class DetectorRun:
         """
         found, views = list[Boxes](), views_of(self.tta)
         sizes: dict[str, Size] = {}
-        with torch.no_grad(), tqdm(total=len(records), desc=self.name, unit="image", disable=not progress) as bar:
+        with tqdm(total=len(records), desc=self.name, unit="image", disable=not progress) as bar:
             for first in range(0, len(records), batch):
                 part = records[first : first + batch]
                 read = [prepare_image(record, self.config.data) for record in part]
@@ -88,6 +91,7 @@ class DetectorRun:
         names = tuple(record.name for record in records)
         return BoxSubmission(self.name, names, tuple(self.classes), tuple(found), sizes, run_hashes=self.hashes)
 
+    @torch.no_grad()
     def _boxes(self, images: Tensor, grids: Sequence[Grid], views: Sequence[View]) -> list[Boxes]:
         members: list[list[Boxes]] = []
         for view in views:
@@ -98,8 +102,6 @@ class DetectorRun:
                 members.append([self._stored(one, grid, view) for one, grid in zip(found, grids, strict=True)])
         if len(members) == 1:
             return members[0]
-        from ..voting.boxes import fuse
-
         options = self.config.predict
         return [
             limited(fuse(each, iou=options.fusion_iou, scores=options.fusion_scores), options.most)
@@ -110,10 +112,11 @@ class DetectorRun:
         """Boxes in pixels of the stored image, with the classes of the plain view."""
         corners = found.boxes.double().cpu().numpy()
         labels = found.labels.cpu().numpy()
-        if view.hflip:
-            corners = np.column_stack([grid.side - corners[:, 2], corners[:, 1], grid.side - corners[:, 0], corners[:, 3]])
-            labels = self.mirrored[labels]
-        return to_stored(Boxes.of(corners, found.scores.double().cpu().numpy(), labels), (grid.height, grid.width), grid.side)
+        corners = BoxView(*view).invert(corners, (grid.side, grid.side))
+        labels = self.mirrored[labels] if view.mirrored else labels
+        return to_stored(
+            Boxes.of(corners, found.scores.double().cpu().numpy(), labels), (grid.height, grid.width), grid.side
+        )
 
 
 FUSION = ("fusion_iou", "fusion_scores")
@@ -131,7 +134,7 @@ def to_stored(boxes: Boxes, size: Size, side: int) -> Boxes:
     limits = np.array([size[1], size[0]] * 2, float)
     cut = boxes._replace(corners=np.clip(boxes.corners / scale, 0, limits))
     rounded = np.round(cut.corners, 4)  # as a CSV has them
-    return cut.chosen((rounded[:, 2:] > rounded[:, :2]).all(axis=1))
+    return cut.chosen(np.flatnonzero((rounded[:, 2:] > rounded[:, :2]).all(axis=1)))
 
 
 def limited(boxes: Boxes, most: int) -> Boxes:

@@ -96,8 +96,6 @@ class Detect:
         }
         self.loaders: dict[Part, DataLoader] = {}  # of these, once they are evaluated
         self._sizes: dict[Part, list[Size]] = {}
-        self.loaders: dict[Part, DataLoader] = {}  # of these, once they are evaluated
-        self._sizes: dict[Part, list[Size]] = {}
 
     @staticmethod
     def select(config: DetectConfig, records: Sequence[Record]) -> Selection:
@@ -189,10 +187,10 @@ class Detect:
         if part not in self.loaders:
             self.loaders[part] = evaluation_loader(self, part, self.config, device, ranks)
         found, sums, side = dict[int, Boxes](), dict[str, float](), self.config.data.size
-        with deferred():
-            batches = iter(self.loaders[part])
         devices = [device] if device.type == "cuda" else []
         with examined.reporting(), torch.random.fork_rng(devices):
+            with deferred():
+                batches = iter(self.loaders[part])
             for batch in ahead(batches, device):
                 if isinstance(batch, Exception):
                     raise batch
@@ -240,7 +238,9 @@ class Detect:
         for name in ("oof.csv", "oof.json"):  # of an earlier try: one without the other would be taken for a user's
             (folder / name).unlink(missing_ok=True)
         run = open_detector(str(folder), runs=config.runs, device=config.device, precision=config.precision)
-        run.predict(self.held_out, config.predict.batch, progress=config.progress).write(folder / "oof.csv", key=run.key)
+        run.predict(self.held_out, config.predict.batch, progress=config.progress).write(
+            folder / "oof.csv", key=run.key
+        )
         truth = self.truth["held_out"]
         read = BoxSubmission.read(folder / "oof.csv", truth.classes)
         score, threshold = self._score(read, truth), self._score(read, truth).best_threshold().score
@@ -263,8 +263,8 @@ class Detect:
 
 def as_boxes(found: Detections) -> Boxes:
     """Detections as boxes in pixels of the input."""
-    parts = (one.double().cpu().numpy() for one in (found.boxes, found.scores))
-    return Boxes.of(*parts, found.labels.cpu().numpy())
+    corners, scores = (one.double().cpu().numpy() for one in (found.boxes, found.scores))
+    return Boxes.of(corners, scores, found.labels.cpu().numpy())
 
 
 def measure_objects(

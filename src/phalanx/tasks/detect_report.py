@@ -77,7 +77,7 @@ def score_text(score: BoxScore, threshold: float) -> str:
     cells = "  ".join(f"{'-' if np.isnan(value) else f'{value:.4f}':>7}" for value in values)
     lines.append(f"{'all':<{width}}  {sum(int(one.objects.sum()) for one in score.matches):>7}  {cells}")
     lines.append(
-        f"F1 at an IoU of {score.at:g} and scores from {threshold:.4f}, the best threshold on these {len(score.images)} "
-        "images"
+        f"F1 at an IoU of {score.at:g} and scores from {threshold:.4f}, the best threshold on these "
+        f"{len(score.images)} images"
     )
     return "\n".join(lines)
