@@ -173,6 +173,13 @@ def _vote_labels(pairs: dict[str, str]) -> Path:
     return vote(typed(VoteLabels, pairs))
 
 
+def _fuse_boxes(pairs: dict[str, str]) -> Path:
+    from ..config.words import typed
+    from ..ensemble.boxes import FuseBoxes, fuse_csvs
+
+    return fuse_csvs(typed(FuseBoxes, pairs))
+
+
 def _check_masks(config: "Config") -> Any:
     from ..checks.run import check
     from ..config import SegmentData
@@ -238,6 +245,23 @@ def _compare_labels(
     return "\n".join(each.to_text() for each in found), {each.metric: each.to_json() for each in found}
 
 
+def _score_boxes(file: Path, truth: Path | None, pairs: dict[str, str], partial: bool) -> tuple[str, dict[str, Any]]:
+    from ..scoring.boxes_report import score_json, score_text
+    from .scoring_boxes import score_csv
+
+    found = score_csv(file, truth, pairs, partial=partial)
+    return score_text(*found), score_json(*found)
+
+
+def _compare_boxes(
+    first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool
+) -> tuple[str, dict[str, Any]]:
+    from .scoring_boxes import compare_csvs
+
+    found = compare_csvs(first, second, truth, pairs, partial=partial)
+    return "\n".join(each.to_text() for each in found), {each.metric: each.to_json() for each in found}
+
+
 def _explore_masks(config: "Config", out: Path, csv: Path | None) -> str:
     from ..config import SegmentData
     from ..eda.report import explore
@@ -263,7 +287,7 @@ TASKS: dict[str, TaskCommands] = {
     "classify": TaskCommands(
         _classify, _infer_labels, _vote_labels, _check_labels, _score_labels, _compare_labels, _explore_labels
     ),
-    "detect": TaskCommands(_detect, _infer_boxes, _not_yet, _check_boxes, _not_yet, _not_yet, _not_yet),
+    "detect": TaskCommands(_detect, _infer_boxes, _fuse_boxes, _check_boxes, _score_boxes, _compare_boxes, _not_yet),
     "restore": TaskCommands(
         _restore, _not_restored, _not_restored, _check_labels, _not_restored, _not_restored, _explore_labels
     ),

@@ -49,8 +49,11 @@ class Shape(NamedTuple):
     margin: float = 0.0
 
 
-def shapes_of(record: Record, data: DetectData) -> list[Shape]:
+def shapes_of(record: Record, data: DetectData, size: tuple[int, int] | None = None) -> list[Shape]:
     """The objects of an image, perhaps none.
+
+    Args:
+        size: (height, width) of the image; by default its file is read.
 
     Raises:
         DataError: the record has no annotation, or an object that is of an unknown class, has no area, is outside the
@@ -58,7 +61,7 @@ def shapes_of(record: Record, data: DetectData) -> list[Shape]:
     """
     if record.labels is None:
         raise DataError(f"{record.image}: has no annotation")
-    size = image_size(record.image)
+    size = size or image_size(record.image)
     found = READERS[data.layout](record, data, size)
     seen: dict[tuple[float, ...], str] = {}
     for shape in found:

@@ -24,11 +24,11 @@ from ..config.f1_iou import F1AtIoU
 from ..errors import ConfigError, DataError
 from ..masks.box_geometry import box_areas, pairwise_iou
 from ..submission.boxes import Boxes
+from .classify_compare import ClassifyComparison
 from .classify_report import number, text
 from .confusion import BinaryCounts
 from .mask_counts import MaskCounts
-from .resampling import Interval, draws, interval
-from .score import over
+from .resampling import Interval, draws, interval, over
 
 BACKGROUND = "background"  # in tables of IoU: pixels of no class
 FIGURES = ("accuracy", "precision", "recall", "f1")
@@ -261,3 +261,26 @@ def _made(
     diseased, called, iou = columns
     of = tuple(images if patients is None else patients)
     return F1IoU(name, rule, tuple(images), diseased, called, iou, of, patients is not None, class_iou)
+
+
+def compare_f1(first: F1IoU, second: F1IoU, figure: str = "f1") -> ClassifyComparison:
+    """The paired difference of a figure of two predictions.
+
+    Raises:
+        DataError: they are of other images, diseases or patients.
+    """
+    alike = {
+        "images": first.images == second.images,
+        "rules of f1_iou": first.rule == second.rule,
+        "patients": (first.patients, first.grouped) == (second.patients, second.grouped),
+        "ground truth": np.array_equal(first.diseased, second.diseased),
+    }
+    for what, same in alike.items():
+        if not same:
+            raise DataError(f"{first.name} and {second.name} differ in {what}; compare what the same truth scored")
+    values = first.value(figure), second.value(figure)
+    alone = len(set(first.patients)) < 2
+    return ClassifyComparison(
+        f"{figure} at IoU {first.rule.iou:g} of {first.rule.positive}", (first.name, second.name), values,
+        values[1] - values[0], None if alone else interval(second.drawn(figure) - first.drawn(figure)), first.grouped,
+    )  # fmt: skip
