@@ -32,6 +32,7 @@ def test_the_probability_of_a_class_is_the_largest_score_times_mask():
     assert class_maps(none, 2, 32).max() == 0
 
 
+@pytest.mark.slow
 def test_masks_of_a_run_join_hard_and_soft_votes(tmp_path, capsys):
     """Mask R-CNN learns discs and blocks, and its masks are those of a segmentation."""
     root, runs = make_polygons(tmp_path / "set", train=20), tmp_path / "runs"
