@@ -25,11 +25,12 @@ from .reports import report_faults
 class FuseBoxes(Strict):
     """Options of ``ensemble`` for CSVs of boxes."""
 
+    SPELLED: ClassVar = {"weights": "votes"}  # as of other ensembles
     READ: ClassVar = {"votes": parse_votes, "members": split_names, "size": parse_size}
 
     mode: Method
     members: list[str] = Field(min_length=1, max_length=1000)
-    votes: list[Annotated[int, Field(ge=1, le=10**9)]] | None = None  # of each member; weights=2,1,1 is the same
+    votes: list[Annotated[int, Field(ge=1, le=10**9)]] | None = None  # of each member
     iou: Annotated[float, Field(gt=0, lt=1)] | None = None  # null: 0.55 of wbf, 0.5 of nms
     scores: Scores | None = None  # of wbf: how those of a cluster become one; null: mean
     min_score: Fraction = 0.0  # boxes of members below are left out
@@ -37,11 +38,6 @@ class FuseBoxes(Strict):
     size: tuple[int, int] | None = None  # of the images of CSVs without sidecar
     allow_misaligned: bool = False
     out: Path | None = None
-
-    @classmethod
-    def field_of(cls, key: str, text: str) -> str:
-        """``weights=`` are votes."""
-        return "votes" if key == "weights" else super().field_of(key, text)
 
     @model_validator(mode="after")
     def _usable(self) -> "FuseBoxes":
@@ -113,7 +109,7 @@ def fuse_members(members: Sequence[BoxSubmission], options: FuseBoxes) -> list[B
     """The boxes of each image of the first member, fused with those of all others.
 
     Raises:
-        DataError: no member has a box.
+        DataError: no member has a box, and none lists its classes, so that nothing is known of them.
     """
     places = [{image: i for i, image in enumerate(member.images)} for member in members]
     found = []
@@ -124,9 +120,11 @@ def fuse_members(members: Sequence[BoxSubmission], options: FuseBoxes) -> list[B
             min_score=options.min_score,
         )  # fmt: skip
         found.append(boxes.chosen(boxes.order()[: options.most]))
-    if not any(len(boxes.scores) for boxes in found):
+    if not members[0].classes:
         raise DataError(
-            f"{', '.join(member.name for member in members)}: no box with a score of {options.min_score:g} or more in "
-            "any image; lower min_score, or predict the members again"
+            f"{', '.join(member.name for member in members)}: have no box and no sidecar that lists the classes, so "
+            "there is nothing to fuse; predict them again"
         )
+    if not any(len(boxes.scores) for boxes in found):
+        print(f"note: no box with a score of {options.min_score:g} or more in any image", flush=True)
     return found
