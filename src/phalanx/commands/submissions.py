@@ -27,6 +27,7 @@ Predicts with one run or more, each into a CSV of its own. The folds of a run ar
   workers=2              processes that share the images; devices=0,1 assigns them GPUs in turn
   part=1/2               predict only this part, for a call in progress; workers= and devices= start such processes
   threshold=0.5  batch=4 (images or windows at once)  device=auto  precision=auto  runs=runs  progress=true
+  masks=true             of a run of mask_rcnn: masks of its classes, as a segmentation predicts them, instead of boxes
   postprocess=FILE.json  thresholds by class and cleaning of masks, from `phalanx tune members=NAME`; of task=classify a
                          temperature, from `phalanx calibrate NAME`
 

@@ -111,10 +111,6 @@ def _not_restored(*words: Any) -> Any:
     )
 
 
-def _not_yet(*words: Any) -> Any:
-    raise ConfigError("not of boxes")
-
-
 def _infer_masks(names: list[str], pairs: dict[str, str]) -> None:
     from ..config.words import typed
     from ..ensemble.options import InferOptions
@@ -280,6 +276,10 @@ def _explore_labels(config: "Config", out: Path, csv: Path | None) -> str:
     return explore(config.data, out, folds=config.folds, workers=config.workers, progress=config.progress)
 
 
+def _explore_boxes(config: "Config", out: Path, csv: Path | None) -> str:
+    raise ConfigError("task=detect: phalanx eda describes masks and labels; phalanx check lists what is odd about boxes")
+
+
 TASKS: dict[str, TaskCommands] = {
     "segment": TaskCommands(
         _segment, _infer_masks, _vote_masks, _check_masks, _score_masks, _compare_masks, _explore_masks
@@ -287,7 +287,7 @@ TASKS: dict[str, TaskCommands] = {
     "classify": TaskCommands(
         _classify, _infer_labels, _vote_labels, _check_labels, _score_labels, _compare_labels, _explore_labels
     ),
-    "detect": TaskCommands(_detect, _infer_boxes, _fuse_boxes, _check_boxes, _score_boxes, _compare_boxes, _not_yet),
+    "detect": TaskCommands(_detect, _infer_boxes, _fuse_boxes, _check_boxes, _score_boxes, _compare_boxes, _explore_boxes),
     "restore": TaskCommands(
         _restore, _not_restored, _not_restored, _check_labels, _not_restored, _not_restored, _explore_labels
     ),

@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ..config import Strict
+from ..config import Fraction, Strict
 from ..config.training import View
 from ..data.layouts import test_place, test_records
 from ..data.records import Record, scan
 from ..errors import DataError, shown
 from ..predict.detect import DetectorRun, open_detector
+from ..predict.instances import MaskMember
+from ..predict.run import write_submission
 from ..runtime.provenance import digest
 from ..runtime.sidecar import read_sidecar
 from ..submission.table import check_target
@@ -32,10 +34,20 @@ class InferBoxes(Strict):
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     runs: Path = Path("runs")
     progress: bool = True
+    masks: bool = False  # of mask_rcnn: masks of the classes in RLE, as a segmentation predicts them, instead of boxes
+    maps: bool = False  # also save their probability maps
+    threshold: Fraction | None = None  # of masks; null: 0.5
+
+    @model_validator(mode="after")
+    def _of_masks(self) -> "InferBoxes":
+        for key in ("maps", "threshold"):
+            if getattr(self, key) and not self.masks:
+                raise ValueError(f"{key}: is of masks, not of boxes; add masks=true")
+        return self
 
 
 def infer_run(name: str, options: InferBoxes) -> Path:
-    """Predicts with one run into its CSV of boxes; returns the CSV's path."""
+    """Predicts with one run into its CSV of boxes, or of masks; returns the CSV's path."""
     out = options.out or Path("submissions") / f"{Path(name).name}.csv"
     check_target(out)
     run = open_detector(
@@ -43,7 +55,15 @@ def infer_run(name: str, options: InferBoxes) -> Path:
         tta=options.tta,
     )  # fmt: skip
     note_retrained(name, run.hashes)
+    member = MaskMember(run) if options.masks else None
     records = find_records(run, options)
+    if member is not None:
+        write_submission(
+            out, [member], records, threshold=0.5 if options.threshold is None else options.threshold,
+            batch=options.batch or run.config.predict.batch, reuse_finished=True, progress=options.progress,
+            maps_folder=out.with_suffix(".maps") if options.maps else None,
+        )  # fmt: skip
+        return out
     key = digest([run.key, [[record.name, record.image.stat().st_size] for record in records]])
     if _is_finished(out, key):
         print(f"{out}: finished before; delete it to predict it again", flush=True)
