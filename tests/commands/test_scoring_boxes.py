@@ -1,6 +1,7 @@
 """`phalanx score`, `compare` and `ensemble` of CSVs of boxes by command, and F1 at an IoU of masks."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,8 +47,8 @@ def place(tmp_path, monkeypatch):
 
 
 def values_of(capsys, *words):
-    assert main([*words, "json=out.json"]) == 0, capsys.readouterr()
-    return json.loads(open("out.json").read())
+    assert main([*words, f"json={words[0]}.json"]) == 0, capsys.readouterr()
+    return json.loads(Path(f"{words[0]}.json").read_text())
 
 
 def refused(capsys, *words):
@@ -95,8 +96,29 @@ def test_coco_and_polygons_are_ground_truths_too(place, capsys):
     by_csv = values_of(capsys, "score", "a.csv", "truth.csv")
     by_coco = values_of(capsys, "score", "a.csv", "coco.json")
     assert by_coco["metrics"]["map"]["value"] == pytest.approx(by_csv["metrics"]["map"]["value"], abs=1e-9)
-    assert "is unknown (no sidecar c.json)" in refused(capsys, "score", "c.csv", "coco.json", "data=teeth_boxes")
+    words = ["data=teeth_tooth", "data.classes=[a,b,c]", "data.labels=null"]
+    assert "is unknown (no sidecar c.json)" in refused(capsys, "score", "c.csv", "coco.json", *words)
+    values = values_of(capsys, "score", "c.csv", "coco.json", *words, "size=120x140")
+    assert values["images"] == 16
     assert "give data=NAME" in refused(capsys, "score", "c.csv", "coco.json")
+
+
+def test_polygons_are_a_ground_truth_whose_patients_are_folders(place, capsys):
+    gold = BoxSubmission.read("truth.csv", truth=True)
+    whole = [boxes._replace(corners=np.round(boxes.corners)) for boxes in gold.boxes]
+    for i, (image, boxes) in enumerate(zip(gold.images, whole, strict=True)):
+        items = []
+        for (x, y, x2, y2), label in zip(boxes.corners.tolist(), boxes.classes.tolist(), strict=True):
+            points = [[x, y], [x2 - 1, y], [x2 - 1, y2 - 1], [x, y2 - 1]]  # of pixels, the last one included
+            items.append({"label": gold.classes[label], "points": [[int(a), int(b)] for a, b in points]})
+        folder = place / "json" / f"p{i // 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{image}.json").write_text(json.dumps({"annotations": items}))
+    sizes = dict.fromkeys(gold.images, SIZE)
+    BoxSubmission("x", gold.images, gold.classes, whole, sizes).write("whole.csv")
+    values = values_of(capsys, "score", "whole.csv", "json")
+    assert values["metrics"]["map"]["value"] == pytest.approx(1)
+    assert values["patients"] == 8
 
 
 def test_compare_is_paired(place, capsys):
@@ -139,7 +161,7 @@ def test_f1_of_images_of_boxes_and_of_masks(place, capsys):
         (["f1_iou={positive:a,iuo:.5}"], "f1_iou.iuo: no such option; did you mean iou?"),
         (["f1_iou=[{positive:a},{positive:a}]"], "positive in two rules"),
         (["f1_iou={positive:"], "f1_iou={positive:: not a value"),
-        (["data=teeth_boxes"], "unknown class 'a' of 32 known"),
+        (["data=teeth_boxes"], "of 32 known; known: tooth-11"),
     ],
 )
 def test_options_that_cannot_work_are_one_line(place, capsys, words, why):
@@ -191,7 +213,7 @@ def test_fusions_that_cannot_be_are_one_line(place, capsys):
         "mode='soft'": ["mode=soft", "members=a.csv,b.csv"],
         "iou=2": ["mode=wbf", "members=a.csv,b.csv", "iou=2"],
         "would replace the member a.csv": ["mode=wbf", "members=a.csv,b.csv", "out=a.csv"],
-        "differ in classes": ["mode=wbf", "members=a.csv,e.csv"],
+        "in classes: 2 only in the first": ["mode=wbf", "members=a.csv,e.csv"],
         "differ in images": ["mode=wbf", "members=a.csv,f.csv"],
         "nothing to fuse": ["mode=wbf", "members=f.csv,g.csv"],
         "no such file": ["mode=wbf", "members=a.csv,none.csv"],
@@ -199,9 +221,5 @@ def test_fusions_that_cannot_be_are_one_line(place, capsys):
     }
     (place / "maps.csv").write_text("image_name,class,rle\nim000,a,\n")
     for why, words in cases.items():
-        assert (
-            why in refused(capsys, "ensemble", "out=o.csv", *words)
-            if "out=a.csv" not in words
-            else refused(capsys, "ensemble", *words)
-        )
+        assert why in refused(capsys, "ensemble", *words, *(["out=o.csv"] if "out=a.csv" not in words else []))
     assert not (place / "o.csv").exists()
