@@ -115,15 +115,19 @@ def folds(words: Sequence[str]) -> None:
 
 def _strata(records: "Sequence[Record]", data: "Data", columns: list[str]) -> "pd.DataFrame":
     """What folds are balanced by, as text by image and column. Raises ConfigError for columns that a task has not."""
-    from ..config import ClassifyData, SegmentData
+    from ..config import ClassifyData, DetectData, SegmentData
 
     if isinstance(data, SegmentData):
         from ..data.attributes import read_attributes, strata
 
         return strata(read_attributes(records, data, columns))
-    assert isinstance(data, ClassifyData)
     if columns != ["label"]:
-        raise ConfigError(f"stratify={','.join(columns)}: images with labels are balanced by stratify=label")
+        raise ConfigError(f"stratify={','.join(columns)}: images with labels or boxes are balanced by stratify=label")
+    if isinstance(data, DetectData):
+        from ..data.objects import object_strata
+
+        return object_strata(records, data)
+    assert isinstance(data, ClassifyData)
     from ..data.labels import label_strata
 
     return label_strata(records, data)
@@ -319,10 +323,10 @@ def selection(words: Sequence[str]) -> None:
 
 
 def _select(config: "Config") -> "Selection":
-    from ..config import ClassifyConfig, RestoreConfig, SegmentConfig
+    from ..config import ClassifyConfig, DetectConfig, RestoreConfig, SegmentConfig
     from ..data.quarantine import kept_records
     from ..data.root import resolve_root
-    from ..data.rules import select_restoring
+    from ..data.rules import left_out, select_restoring
     from ..tasks.mining import select_with_failures
     from ..tasks.selection import select_images
 
@@ -332,5 +336,7 @@ def _select(config: "Config") -> "Selection":
         return select_images(config, records)
     if isinstance(config, RestoreConfig):
         return select_restoring(records, config.data)
+    if isinstance(config, DetectConfig):
+        return left_out(records, config.data)
     assert isinstance(config, ClassifyConfig)
     return select_with_failures(config, records)

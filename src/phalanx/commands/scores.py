@@ -19,6 +19,9 @@ phalanx score FILE.csv [TRUTH] [key=value ...] [json=FILE] [partial=true]
   spacing=0.14           mm per pixel, to report these in mm as well
   postprocess=FILE.json  of a CSV of probabilities: temperature and thresholds of `phalanx calibrate`
   data.groups_file=FILE.csv   of a CSV of probabilities: patients of the images, as `phalanx check groups=` writes them
+  f1_iou={positive:diseased,negative:normal,iou:0.5}   F1 of images that are diseased or not, found with that IoU;
+                         several in [..., ...]. both=any|larger_area|most_confident decides an image with both classes,
+                         below=fn|fn_and_fp counts a disease that is found below the IoU
   json=FILE              write all numbers
   partial=true           FILE contains only some of the images, as an out-of-fold CSV does; score those
 
@@ -31,6 +34,16 @@ A CSV of probabilities (image_name and a column per class) is scored as a classi
   threshold=0.5          of sigmoids, or of a softmax where images have several labels
   healthy=CLASS          also scores any disease against healthy
   prevalence=.25,.1,.0001   predictive values and average precision where this fraction is ill
+
+A CSV of boxes (image_name, class, score, x_min, y_min, x_max, y_max) is scored as a detection:
+
+  TRUTH                  a CSV of boxes (its score is optional; ignore and patient may be there), a folder of polygon
+                         JSON, a COCO file; or data.root=DIR
+  data=NAME              classes, data.pairs (left and right) and data.labels (several names for a class)
+  iou=0.5                for F1 and the confusion matrix; average precision always has COCO's thresholds
+  threshold=0.5          boxes with lower scores do not count for F1, the confusion matrix and f1_iou
+  max_boxes=100          boxes per image and class that count
+  size=HxW  f1_iou=      as above
 """
 
 
@@ -58,7 +71,7 @@ phalanx compare runs/A runs/B [json=FILE]
 
 Scores both as phalanx score does (same options except surface= and spacing=), or reads the out-of-fold scores of two
 runs. Prints the paired difference per class and overall, with a 95% interval over patients, and the p-value of a
-sign-flip permutation test over patients.
+sign-flip permutation test over patients. Of boxes: of map, map50 and f1; with f1_iou= also of that.
 """
 
 

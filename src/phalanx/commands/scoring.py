@@ -1,5 +1,6 @@
 """Scores CSVs by a ground truth of any supported form. Imports no torch, so it starts at once."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..config import SegmentConfig, SegmentData, nearest, validate_as
@@ -8,12 +9,14 @@ from ..data.truth import read_truth, truth_of
 from ..errors import ConfigError, DataError
 from ..runs.reader import folds_of
 from ..scoring.compare import Comparison, compare, compare_means
+from ..scoring.f1_submission import f1_of_submissions
 from ..scoring.score import Score, Surface, score
 from ..submission.matching import check_matching
 from ..submission.table import Submission
 from .args import number_of
+from .f1_iou import f1_rules
 
-OPTIONS = ("data", "size", "surface", "spacing")
+OPTIONS = ("data", "size", "surface", "spacing", "f1_iou")
 
 
 def score_file(file: Path, truth_place: Path | None, pairs: dict[str, str], *, partial: bool = False) -> Score:
@@ -22,13 +25,17 @@ def score_file(file: Path, truth_place: Path | None, pairs: dict[str, str], *, p
     Args:
         truth_place: a folder of polygon JSON or PNG masks, a COCO file, a submission CSV; None: the annotated images
             of ``data.root``.
-        pairs: ``data`` and its keys, ``size`` for CSVs without sidecar, ``surface`` and ``spacing``.
+        pairs: ``data`` and its keys, ``size`` for CSVs without sidecar, ``surface`` and ``spacing``,
+            ``f1_iou``.
         partial: the ground truth may have images that the submission has not.
     """
+    pairs = dict(pairs)
+    rules = f1_rules(pairs)
     submission, truth, patients = open_pair(file, truth_place, pairs, partial=partial)
     for note in submission.notes:
         print(f"note: {note}")
-    return score(submission, truth, patients, _surface(pairs))
+    found = score(submission, truth, patients, _surface(pairs))
+    return replace(found, f1=tuple(f1_of_submissions(submission, truth, rules, patients))) if rules else found
 
 
 def compare_files(
@@ -46,7 +53,7 @@ def compare_files(
         (one, patients), (other, _) = out_of_fold(first), out_of_fold(second)
         return compare_means((str(first), str(second)), one, other, patients)
     for key in pairs.keys() & {"surface", "spacing"}:
-        raise ConfigError(f"{key}: compare computes Dice only; phalanx score computes surfaces, file by file")
+        raise ConfigError(f"{key}: compare computes no surfaces; phalanx score computes surfaces, file by file")
     scores = [score_file(file, truth_place, pairs, partial=partial) for file in (first, second)]
     return compare(*scores)
 

@@ -27,6 +27,7 @@ Predicts with one run or more, each into a CSV of its own. The folds of a run ar
   workers=2              processes that share the images; devices=0,1 assigns them GPUs in turn
   part=1/2               predict only this part, for a call in progress; workers= and devices= start such processes
   threshold=0.5  batch=4 (images or windows at once)  device=auto  precision=auto  runs=runs  progress=true
+  masks=true             of a run of mask_rcnn: masks of its classes, as a segmentation predicts them, instead of boxes
   postprocess=FILE.json  thresholds by class and cleaning of masks, from `phalanx tune members=NAME`; of task=classify a
                          temperature, from `phalanx calibrate NAME`
 
@@ -66,6 +67,16 @@ phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        
   size=HxW               image size of CSV members without a sidecar; or images=DIR to read it from the images (hard)
   data.root= images= maps= weights= tta= input_size= scales= window= threshold= batch= device= devices= workers=
   precision= runs= progress= part=   as for infer; stored maps alone need neither the runs nor the images
+
+phalanx ensemble mode=wbf|nms|soft_nms members=A.csv,B.csv,C.csv out=FILE.csv key=value ...
+
+  mode=wbf               weighted boxes fusion of CSVs of boxes; nms and soft_nms choose among the boxes instead
+  iou=0.55               boxes of a class that overlap more are one (default: 0.55 of wbf, 0.5 of nms)
+  scores=mean|sum|average|max   how the scores of one object's boxes become one (wbf): mean and sum lower the score of
+                         what few members find, average and max do not
+  weights=2,1,1          weight of each member
+  min_score=0  most=100  boxes of members with lower scores are left out; boxes per image
+  size=HxW  allow_misaligned=true  out=FILE.csv    as above
 
 Prints how members agree, and records it in FILE.json. If the command is killed, or stopped by a misaligned member, the
 same command continues.

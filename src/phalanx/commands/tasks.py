@@ -65,17 +65,20 @@ def task_of_members(names: Sequence[str], runs: Path) -> str:
 
 
 def task_of_csv(path: Path) -> str:
-    """By the header of a CSV, which of probabilities has a column per class."""
+    """By the header of a CSV: boxes have corners, probabilities a column per class, masks are anything else."""
     from ..runtime.reading import open_regular
+    from ..submission.box_rows import is_box_header
     from ..submission.rows import HEADER
 
     try:
         with open_regular(path) as file:
-            first = file.readline(1 << 16).decode("utf-8-sig", "replace").strip().split(",")
+            line = file.readline(1 << 16).decode("utf-8-sig", "replace").strip()
     except OSError:
         return "segment"  # whose reader says what is wrong
-    is_labels = first[0].strip('"') == "image_name" and tuple(cell.strip('"') for cell in first) != HEADER
-    return "classify" if is_labels else "segment"
+    if any(is_box_header([cell.strip(' "') for cell in line.split(mark)]) for mark in ",;\t|"):
+        return "detect"
+    first = [cell.strip('"') for cell in line.split(",")]
+    return "classify" if first[0] == "image_name" and tuple(first) != HEADER else "segment"
 
 
 def _segment() -> "type[Task]":
@@ -88,6 +91,12 @@ def _classify() -> "type[Task]":
     from ..tasks.classify import Classify
 
     return Classify
+
+
+def _detect() -> "type[Task]":
+    from ..tasks.detect import Detect
+
+    return Detect
 
 
 def _restore() -> "type[Task]":
@@ -124,6 +133,16 @@ def _infer_labels(names: list[str], pairs: dict[str, str]) -> None:
         print(infer_run(name, options), flush=True)
 
 
+def _infer_boxes(names: list[str], pairs: dict[str, str]) -> None:
+    from ..config.words import typed
+    from ..ensemble.detect import InferBoxes, infer_run
+
+    options = typed(InferBoxes, pairs)
+    check_outputs(names, options.out)
+    for name in names:
+        print(infer_run(name, options), flush=True)
+
+
 def check_outputs(names: Sequence[str], out: Path | None) -> None:
     """Raises ConfigError if several predictions would be written to one file."""
     if out is not None and len(names) > 1:
@@ -150,6 +169,13 @@ def _vote_labels(pairs: dict[str, str]) -> Path:
     return vote(typed(VoteLabels, pairs))
 
 
+def _fuse_boxes(pairs: dict[str, str]) -> Path:
+    from ..config.words import typed
+    from ..ensemble.boxes import FuseBoxes, fuse_csvs
+
+    return fuse_csvs(typed(FuseBoxes, pairs))
+
+
 def _check_masks(config: "Config") -> Any:
     from ..checks.run import check
     from ..config import SegmentData
@@ -163,6 +189,14 @@ def _check_labels(config: "Config") -> Any:
     from ..config import ClassifyData
 
     assert isinstance(config.data, ClassifyData)  # of a recipe of this task
+    return check(config.data, workers=config.workers, progress=config.progress)
+
+
+def _check_boxes(config: "Config") -> Any:
+    from ..checks.boxes import check
+    from ..config import DetectData
+
+    assert isinstance(config.data, DetectData)  # of a recipe of this task
     return check(config.data, workers=config.workers, progress=config.progress)
 
 
@@ -207,6 +241,23 @@ def _compare_labels(
     return "\n".join(each.to_text() for each in found), {each.metric: each.to_json() for each in found}
 
 
+def _score_boxes(file: Path, truth: Path | None, pairs: dict[str, str], partial: bool) -> tuple[str, dict[str, Any]]:
+    from ..scoring.boxes_report import score_json, score_text
+    from .scoring_boxes import score_csv
+
+    found = score_csv(file, truth, pairs, partial=partial)
+    return score_text(*found), score_json(*found)
+
+
+def _compare_boxes(
+    first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool
+) -> tuple[str, dict[str, Any]]:
+    from .scoring_boxes import compare_csvs
+
+    found = compare_csvs(first, second, truth, pairs, partial=partial)
+    return "\n".join(each.to_text() for each in found), {each.metric: each.to_json() for each in found}
+
+
 def _explore_masks(config: "Config", out: Path, csv: Path | None) -> str:
     from ..config import SegmentData
     from ..eda.report import explore
@@ -225,12 +276,19 @@ def _explore_labels(config: "Config", out: Path, csv: Path | None) -> str:
     return explore(config.data, out, folds=config.folds, workers=config.workers, progress=config.progress)
 
 
+def _explore_boxes(config: "Config", out: Path, csv: Path | None) -> str:
+    raise ConfigError("task=detect: phalanx eda describes masks and labels; phalanx check lists what is odd in boxes")
+
+
 TASKS: dict[str, TaskCommands] = {
     "segment": TaskCommands(
         _segment, _infer_masks, _vote_masks, _check_masks, _score_masks, _compare_masks, _explore_masks
     ),
     "classify": TaskCommands(
         _classify, _infer_labels, _vote_labels, _check_labels, _score_labels, _compare_labels, _explore_labels
+    ),
+    "detect": TaskCommands(
+        _detect, _infer_boxes, _fuse_boxes, _check_boxes, _score_boxes, _compare_boxes, _explore_boxes
     ),
     "restore": TaskCommands(
         _restore, _not_restored, _not_restored, _check_labels, _not_restored, _not_restored, _explore_labels

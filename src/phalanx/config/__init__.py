@@ -13,6 +13,8 @@ from .classify import ClassifyConfig, ClassifyData, ClassifyModel, ClassifyPredi
 from .classify_loss import ClassifyLoss, Mix
 from .common import RUNTIME_KEYS, Config
 from .data import PREPROCESSING, Data, Phantom
+from .detect import DetectConfig, DetectLoss, DetectModel, DetectPredict
+from .detect_data import BoxTable, DetectData
 from .hard import Hard
 from .loss import Loss, PerClass
 from .model import Model
@@ -23,16 +25,22 @@ from .segment_data import Coco, DropDice, Masks, Oversample, SegmentData
 from .training import Freeze, Monitor, OneCycle, Optim, Plateau, Predict, Restarts
 
 __all__ = [
-    "CONFIGS", "PREPROCESSING", "RUNTIME_KEYS", "Augment", "ClassifyConfig", "ClassifyData", "ClassifyLoss",
-    "ClassifyModel", "ClassifyPredict", "Coco", "Config", "Count", "Data", "DropDice", "Elastic", "Folders", "Fraction",
-    "Freeze", "GridDistortion", "Hard", "Loss", "Masks", "Mix", "Model", "Monitor", "OneCycle", "Optim", "Oversample",
-    "PerClass", "Phantom", "Plateau", "Predict", "Processes", "Restarts", "RestoreConfig", "RestoreData",
-    "RestoreModel", "Seed", "SegmentConfig", "SegmentData", "SegmentModel", "SegmentPredict", "Side", "SlidingWindow",
-    "Strict", "Table", "config_kind", "flatten", "known_keys", "nearest", "read_plain", "validate", "validate_as",
+    "CONFIGS", "PREPROCESSING", "RUNTIME_KEYS", "Augment", "BoxTable", "ClassifyConfig", "ClassifyData", "ClassifyLoss",
+    "ClassifyModel", "ClassifyPredict", "Coco", "Config", "Count", "Data", "DetectConfig", "DetectData", "DetectLoss",
+    "DetectModel", "DetectPredict", "DropDice", "Elastic", "Folders", "Fraction", "Freeze", "GridDistortion", "Hard",
+    "Loss", "Masks", "Mix", "Model", "Monitor", "OneCycle", "Optim", "Oversample", "PerClass", "Phantom", "Plateau",
+    "Predict", "Processes", "Restarts", "RestoreConfig", "RestoreData", "RestoreModel", "Seed", "SegmentConfig",
+    "SegmentData", "SegmentModel", "SegmentPredict", "Side", "SlidingWindow", "Strict", "Table", "config_kind",
+    "flatten", "known_keys", "nearest", "read_plain", "validate", "validate_as",
 ]  # fmt: skip
 
 # by task
-CONFIGS: dict[str, type[Config]] = {"segment": SegmentConfig, "classify": ClassifyConfig, "restore": RestoreConfig}
+CONFIGS: dict[str, type[Config]] = {
+    "segment": SegmentConfig,
+    "classify": ClassifyConfig,
+    "detect": DetectConfig,
+    "restore": RestoreConfig,
+}
 
 
 def config_kind(task: Any) -> type[Config]:

@@ -26,7 +26,7 @@ class Folders(Strict):
 
     @model_validator(mode="after")
     def _one_group(self) -> "Folders":
-        _check_pattern(self.group_pattern)
+        check_pattern(self.group_pattern)
         return self
 
 
@@ -58,7 +58,8 @@ class Table(Strict):
         return self
 
 
-def _check_pattern(pattern: str | None) -> None:
+def check_pattern(pattern: str | None) -> None:
+    """Raises ValueError if a pattern of names is not one with one group."""
     if pattern is None:
         return
     try:

@@ -5,8 +5,9 @@ is scaled to the grid and then filled; a run-length mask is resampled by nearest
 """
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from .polygons import near
 from .records import Record, root_of, some
 
 
-def options_of(data: SegmentData) -> Coco:
+def options_of(data: Any) -> Coco:
     """Names of the data set's files."""
     return data.coco or Coco()
 
@@ -40,7 +41,7 @@ def train_records(data: SegmentData, without: Collection[str] = ()) -> list[Reco
     entries = _read(path, data, without)
     if data.skip_unlabelled:
         entries = {name: entry for name, entry in entries.items() if entry.shapes}
-    return [record._replace(labels=path) for record in _records(path, entries, data)]
+    return [record._replace(labels=path) for record in records_of(path, entries, data)]
 
 
 def train_names(data: SegmentData) -> set[str]:
@@ -50,7 +51,7 @@ def train_names(data: SegmentData) -> set[str]:
 
 def test_records(path: Path, data: SegmentData) -> list[Record]:
     """Images of a test file, sorted by name, without annotations."""
-    return _records(path, _read(path, data, annotated=False), data)
+    return records_of(path, _read(path, data, annotated=False), data)
 
 
 def ground_truth(path: Path, data: SegmentData, images: Sequence[str]) -> dict[str, Record]:
@@ -122,7 +123,8 @@ def missing_text(entry: Entry, folder: Path) -> str:
     return ""
 
 
-def _records(path: Path, entries: dict[str, Entry], data: SegmentData) -> list[Record]:
+def records_of(path: Path, entries: Mapping[str, Entry], data: Any) -> list[Record]:
+    """The records of entries without their annotations, sorted by name. Raises DataError if an image is missing."""
     options, folder = options_of(data), root_of(data) / options_of(data).images
     records = []
     for name, entry in entries.items():
@@ -165,8 +167,13 @@ def group_of(name: str, entry: Entry, path: Path, options: Coco) -> str:
 def _read(path: Path, data: SegmentData, without: Collection[str] = (), annotated: bool = True) -> dict[str, Entry]:
     """The entries of a COCO file by image name. Raises DataError for the first problem of an image not left out."""
     found = gather(path, data, annotated)
+    raise_first(found, without)
+    return {name: entry for name, entry in found.entries.items() if name not in without}
+
+
+def raise_first(found: Gathered, without: Collection[str] = ()) -> None:
+    """Raises DataError for the first problem of a COCO file, unless it is of an image that is left out."""
     problems = [problem for problem in found.problems if problem.image not in without]
     if problems:
         others = f" ({len(problems)} such problems; phalanx check lists them)" if problems[1:] else ""
         raise DataError(f"{problems[0].text}{others}")
-    return {name: entry for name, entry in found.entries.items() if name not in without}

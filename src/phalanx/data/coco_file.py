@@ -85,8 +85,12 @@ def file_of(file_name: str) -> PurePosixPath:
     return PurePosixPath(file_name if "/" in file_name else file_name.replace("\\", "/"))
 
 
-def gather(path: Path, data_classes: tuple[str, ...], annotated: bool = True) -> Gathered:
+def gather(path: Path, data_classes: tuple[str, ...], annotated: bool = True, boxes: bool = False) -> Gathered:
     """Reads a COCO file, once per process.
+
+    Args:
+        boxes: an annotation may have a bbox and no segmentation, and its shape is then ``{"bbox": [x, y, w, h]}``;
+            crowds (``iscrowd``) are left out, as they are not one object.
 
     Raises:
         DataError: the file is missing or is not COCO JSON.
@@ -95,11 +99,11 @@ def gather(path: Path, data_classes: tuple[str, ...], annotated: bool = True) ->
         state = path.stat()
     except (OSError, ValueError):
         raise DataError(f"{path}: no such COCO file; data.coco.train and data.coco.test name them") from None
-    return _parse(path, (state.st_mtime_ns, state.st_size), data_classes, annotated)
+    return _parse(path, (state.st_mtime_ns, state.st_size), data_classes, annotated, boxes)
 
 
 @lru_cache(maxsize=8)
-def _parse(path: Path, state: tuple[int, int], classes: tuple[str, ...], annotated: bool) -> Gathered:
+def _parse(path: Path, state: tuple[int, int], classes: tuple[str, ...], annotated: bool, boxes: bool) -> Gathered:
     values = read_json(path, LARGE, EXPECTED, finite=False)  # an entry's numbers are checked with it
     if not isinstance(values, dict):
         raise fault(path, "not a COCO file (it is not a mapping)", EXPECTED)
@@ -119,9 +123,11 @@ def _parse(path: Path, state: tuple[int, int], classes: tuple[str, ...], annotat
         gathered.notes.append(text)
     for row, item in enumerate(annotations):
         where = f"{path}: annotation {row}"
+        if boxes and isinstance(item, dict) and item.get("iscrowd"):
+            continue
         owners = by_id.get(key_of(item.get("image_id")) or "", []) if isinstance(item, dict) else []
         try:
-            label, shape, where = _shape(item, where, owners, names, number)
+            label, shape, where = _shape(item, where, owners, names, number, boxes)
         except _BadShape as error:
             gathered.problems.append(Problem(error.kind, str(error), owners[0] if owners else ""))
             continue
@@ -236,15 +242,17 @@ def _categories(path: Path, categories: list[Any], gathered: Gathered) -> dict[s
 
 
 def _shape(
-    item: Any, where: str, owners: list[str], categories: Mapping[str, list[str]], number: dict[str, int]
+    item: Any, where: str, owners: list[str], categories: Mapping[str, list[str]], number: dict[str, int], boxes: bool
 ) -> tuple[int, Segmentation, str]:
     """Class, segmentation and place of one annotation.
 
     Args:
         owners: names of the images with its image_id.
     """
-    if not isinstance(item, dict) or not {"image_id", "category_id", "segmentation"} <= set(item):
-        text = f"{where}: needs the keys image_id, category_id and segmentation; correct or remove it"
+    boxed = boxes and isinstance(item, dict) and not item.get("segmentation")
+    drawing = "bbox" if boxed else "segmentation"
+    if not isinstance(item, dict) or not {"image_id", "category_id", drawing} <= set(item):
+        text = f"{where}: needs the keys image_id, category_id and {drawing}; correct or remove it"
         raise _BadShape("bad-annotation", text)
     where = f"{where} (id {_plain(item.get('id'))}, image {_plain(item['image_id'])})"
     if not owners:
@@ -259,7 +267,8 @@ def _shape(
             what = f"unknown class {brief(found[0])}"
         raise _BadShape("unknown-label", f"{where}: {what}{known}. Correct it, or add the class to data.classes")
     try:
-        return number[found[0]], _segmentation(item["segmentation"], where), where
+        shape: Segmentation = _bbox(item["bbox"], where) if boxed else _segmentation(item["segmentation"], where)
+        return number[found[0]], shape, where
     except DataError as error:
         raise _BadShape("bad-polygon", str(error)) from None
 
@@ -272,6 +281,16 @@ def _nearest(word: str, known: tuple[str, ...]) -> str:
 def _plain(value: Any) -> str:
     """An id for a message."""
     return str(value) if isinstance(value, int | float) else brief(value)
+
+
+def _bbox(value: Any, where: str) -> dict[str, Any]:
+    """A box as a shape. Raises DataError for anything that is not four numbers with a width and height above 0."""
+    plain = isinstance(value, list) and len(value) == 4 and all(type(one) in (int, float) for one in value)
+    if not plain or not np.isfinite(value).all() or np.abs(value).max() > MAX_COORDINATE:
+        raise DataError(f"{where}: bbox {brief(value)} is not four numbers, x, y, width and height; correct it")
+    if min(value[2:]) <= 0:
+        raise DataError(f"{where}: bbox {brief(value)} has no area; correct or remove the annotation")
+    return {"bbox": [float(one) for one in value]}
 
 
 def _segmentation(value: Any, where: str) -> Segmentation:

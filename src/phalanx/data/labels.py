@@ -110,7 +110,7 @@ def folders_of(data: ClassifyData) -> Any:
     return data.folders
 
 
-def group_of(name: str, pattern: str | None) -> str:
+def group_of(name: str, pattern: str | None, key: str = "data.folders.group_pattern") -> str:
     """The patient of an image by its name: what the first group of a regular expression matches, or the name itself.
 
     Raises:
@@ -121,7 +121,7 @@ def group_of(name: str, pattern: str | None) -> str:
     match = re.search(pattern, name)
     if match is None or not match[1]:
         raise DataError(
-            f"{name}: data.folders.group_pattern={pattern} does not match this name, so its patient is unknown; give "
+            f"{name}: {key}={pattern} does not match this name, so its patient is unknown; give "
             "another pattern, or null if each image is of its own patient"
         )
     return match[1]

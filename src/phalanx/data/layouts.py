@@ -11,7 +11,7 @@ import numpy as np
 
 from ..config import Data
 from ..errors import DataError
-from . import coco, labels, masks, presence, records, regions
+from . import coco, labels, masks, objects, presence, records, regions
 from .images import Grid
 from .listing import list_files, list_images
 from .polygons import rasterise, read_annotations
@@ -146,6 +146,39 @@ LAYOUTS: dict[str, Layout] = {
         planes=presence.presence_planes,
         check=labels.label_row,
         images=lambda data: records.root_of(data) / "train" / "DCM",
+    ),
+    "polygons": Layout(
+        train=lambda data, without: records.train_records(records.root_of(data), data.skip_unlabelled, without),
+        names=lambda data: {record.name for record in records.listed(records.root_of(data) / "train" / "DCM")},
+        test_name=lambda data: "test/DCM",
+        test=lambda folder, data: records.scan(folder),
+        ground_truth=lambda place, data, images: records.by_stem(images, list_files(place, ".json")),
+        expected="<patient>/<image>.json",
+        planes=labels.empty_planes,
+        check=objects.shapes_of,
+        images=lambda data: records.root_of(data) / "train" / "DCM",
+    ),
+    "coco_boxes": Layout(
+        train=objects.coco_records,
+        names=lambda data: set(objects.coco_truth(records.root_of(data) / coco.options_of(data).train, data)),
+        test_name=lambda data: coco.options_of(data).test,
+        test=coco.test_records,
+        ground_truth=lambda place, data, images: objects.coco_truth(place, data),
+        expected="an image with that file_name",
+        planes=labels.empty_planes,
+        check=objects.shapes_of,
+        images=lambda data: None,
+    ),
+    "boxes": Layout(
+        train=objects.table_records,
+        names=lambda data: {record.name for record in records.listed(records.root_of(data) / data.boxes.images)},
+        test_name=lambda data: data.boxes.test,
+        test=lambda folder, data: records.scan(folder),
+        ground_truth=_no_masks,
+        expected="a row per box",
+        planes=labels.empty_planes,
+        check=objects.shapes_of,
+        images=lambda data: records.root_of(data) / data.boxes.images,
     ),
 }
 

@@ -100,6 +100,10 @@ class Task(Protocol):
     weights: np.ndarray | None
 
     @property
+    def measured(self) -> Mapping[str, float]:
+        """What the last :meth:`evaluate` found besides the metric, by name, for the log; ``loss`` is also printed."""
+
+    @property
     def network(self) -> nn.Module: ...
 
     @property

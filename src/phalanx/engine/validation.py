@@ -72,8 +72,10 @@ class Validator:
 
     def _save_best(self, state: State, value: float, log: Logger) -> None:
         """Saves the best weights by the held-out metric; the choice makes it optimistic."""
-        log("validate", state.step, epoch=state.epoch, **{f"held_out/{self.metric.name}": value})
-        say(f"epoch {state.epoch}/{self.config.epochs}: held-out {self.metric.name} {self.metric.text(value)}")
+        found = {self.metric.name: value, **self.task.measured}
+        log("validate", state.step, epoch=state.epoch, **{f"held_out/{name}": each for name, each in found.items()})
+        loss = f", loss {found['loss']:.4f}" if "loss" in found else ""
+        say(f"epoch {state.epoch}/{self.config.epochs}: held-out {self.metric.name} {self.metric.text(value)}{loss}")
         weights, count = self.network.state_dict(), self.config.optim.average_best
         if count:
             state.top = topk.enter(
@@ -85,7 +87,8 @@ class Validator:
                 save_best(self.folder, weights, state, self.task)
 
     def _monitor(self, state: State, value: float, log: Logger) -> None:
-        log("monitor", state.step, epoch=state.epoch, **{f"monitored/{self.metric.name}": value})
+        found = {self.metric.name: value, **(self.task.measured if self.on != "train" else {})}
+        log("monitor", state.step, epoch=state.epoch, **{f"monitored/{name}": each for name, each in found.items()})
         for event, values in take_in(state, self.config.optim, self.metric, value).items():
             log(event, state.step, epoch=state.epoch, **values)
             say(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import ClassifyModel, nearest
+from ..config import ClassifyModel, Model, nearest
 from ..errors import ConfigError
 from .activation_checkpointing import checkpoint_blocks
 from .build import check_weights, described, load_encoder, no_drop_path, normalise
@@ -128,9 +128,9 @@ def build_classifier(
     """
     from_file = pretrained and Path(model.weights).is_file()
     if pretrained:
-        _check(model)
+        check_timm_weights(model)
     fetched = pretrained and not from_file and model.weights != "none"
-    encoder = _encoder(model, size=size, channels=channels, fetched=fetched)
+    encoder = timm_encoder(model, size=size, channels=channels, fetched=fetched)
     if from_file:
         load_encoder(encoder, Path(model.weights))
     replace_norms(encoder, model.norm)
@@ -160,7 +160,7 @@ def build_classifier(
     return network.train()
 
 
-def _check(model: ClassifyModel) -> None:
+def check_timm_weights(model: Model) -> None:
     """Raises ConfigError for weights that do not exist."""
     check_weights(model)
     if model.weights not in ("none", "imagenet") and not Path(model.weights).is_file():
@@ -170,8 +170,17 @@ def _check(model: ClassifyModel) -> None:
         )
 
 
-def _encoder(model: ClassifyModel, *, size: int, channels: int, fetched: bool) -> nn.Module:
-    """timm's network without its head. Raises ConfigError."""
+def timm_encoder(model: Model, *, size: int, channels: int, fetched: bool, features_only: bool = False) -> nn.Module:
+    """timm's network without its head, or with ``features_only`` one that returns its feature maps.
+
+    Args:
+        size: of the input.
+        channels: of the images.
+        fetched: with its pretrained weights.
+
+    Raises:
+        ConfigError: an unknown encoder, or weights that cannot be loaded.
+    """
     with without_wandb():
         import timm
 
@@ -189,7 +198,8 @@ def _encoder(model: ClassifyModel, *, size: int, channels: int, fetched: bool) -
     if fetched:
         prepare_fetch(f"tu-{name}", "imagenet")
     try:
-        return timm.create_model(name, pretrained=fetched, in_chans=channels, num_classes=0, **options)
+        kind: dict[str, Any] = {"features_only": True} if features_only else {"num_classes": 0}
+        return timm.create_model(name, pretrained=fetched, in_chans=channels, **kind, **options)
     except OSError as error:
         raise ConfigError(
             f"model.weights={model.weights}: the pretrained weights of {name} could not be downloaded "

@@ -60,13 +60,15 @@ def open_members(names: Sequence[str], *, sharing: int = 1, **options: Any) -> l
 
 
 def recipe_of(members: Sequence[SoftMember]) -> tuple[SegmentData, SegmentPredict] | None:
-    """Data and prediction options of the first member that has any: a run, an export, or maps whose run is found."""
+    """Data and prediction options of the first member that has any: a run, an export, or maps whose run is found and
+    segments, as those of Mask R-CNN do not."""
     for member in members:
         folds = member.folds if isinstance(member, RunMember) else []
         if folds and isinstance(folds[0], ExportFold):
             return folds[0].data, folds[0].predict
         for folder in map(Path, member.hashes):
-            if (folder / "config.yaml").is_file():
-                config = FoldRun(folder).config_of(SegmentConfig)
+            run = FoldRun(folder)
+            if (folder / "config.yaml").is_file() and run.recipe.get("task", "segment") == "segment":
+                config = run.config_of(SegmentConfig)
                 return config.data, config.predict
     return None

@@ -9,8 +9,7 @@ import numpy as np
 from ..errors import DataError
 from .classify import ClassifyScore
 from .classify_report import number, text
-from .resampling import Interval, interval
-from .score import over
+from .resampling import Interval, interval, over
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from .classify import ClassifyScore
 from .classify_compare import Rank, rank_classes
 from .classify_report import number, text
-from .score import over
+from .resampling import over
 
 RANKED_BY = ("accuracy", "macro_auc")
 DISEASE = ("disease_recall", "disease_specificity", "disease_f1")

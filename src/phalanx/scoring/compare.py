@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from .resampling import SEED, Interval, bootstrap
-from .score import Score, over
+from .classify_compare import ClassifyComparison
+from .f1_iou import compare_f1
+from .resampling import SEED, Interval, bootstrap, over
+from .score import Score
 
 FLIPS = 10_000  # random signs of the patients' differences
 
@@ -24,6 +26,7 @@ class Comparison:
     classes: tuple[str, ...]  # empty if only means over classes are known
     dice: np.ndarray  # float64[2, I, C], or [2, I, 1] without classes
     grouped: bool = True  # patients are known; else each image counts as one
+    f1: tuple[ClassifyComparison, ...] = ()  # F1 at an IoU, of each disease that was asked for
 
     @property
     def means(self) -> tuple[float, float]:
@@ -84,6 +87,7 @@ class Comparison:
             "patients": len(set(self.patients)) if self.grouped else None,
             "classes": {name: {"difference": gap, "interval": span} for name, gap, span in per_class},
             "per_patient": self.per_patient,
+            **({"f1_iou": [one.to_json() for one in self.f1]} if self.f1 else {}),
         }
 
     def to_text(self) -> str:
@@ -106,6 +110,7 @@ class Comparison:
             f"p {self.p_value:.4f}",
             f"{len(gaps)} {whose}: {better} better with the second, {worse} worse, "
             f"{len(gaps) - better - worse} equal",
+            *(one.to_text() for one in self.f1),
         ])  # fmt: skip
 
 
@@ -126,7 +131,7 @@ def compare(first: Score, second: Score) -> Comparison:
     dice = second.dice[:, [second.classes.index(name) for name in first.classes]]
     return Comparison(
         (first.name, second.name), first.images, first.patients, first.classes, np.stack([first.dice, dice]),
-        first.grouped,
+        first.grouped, tuple(compare_f1(*both) for both in zip(first.f1, second.f1, strict=True)),
     )  # fmt: skip
 
 

@@ -48,3 +48,8 @@ def interval(values: np.ndarray) -> Interval:
         return None
     low, high = np.percentile(defined, [2.5, 97.5])
     return float(low), float(high)
+
+
+def over(grouped: bool) -> str:
+    """What an interval is drawn over, in words."""
+    return "over patients" if grouped else "over images (too narrow: whose they are is not known)"

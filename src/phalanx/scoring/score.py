@@ -16,7 +16,8 @@ from ..masks.stack import dice_per_class
 from ..runtime.metric import Metric
 from ..submission.matching import check_matching, known_sizes
 from ..submission.table import Submission
-from .resampling import RESAMPLES, Interval, bootstrap
+from .f1_iou import F1IoU
+from .resampling import RESAMPLES, Interval, bootstrap, over
 from .surface import surface_scores
 
 DICE = Metric("dice")
@@ -43,6 +44,7 @@ class Score:
     grouped: bool = True  # patients are known
     surface: Surface | None = None
     surfaces: np.ndarray | None = None  # float64[I, C, 2]: surface Dice and 95% Hausdorff distance, as `surface_scores`
+    f1: tuple[F1IoU, ...] = ()  # at an IoU, of each disease that was asked for
 
     @property
     def mean(self) -> float:
@@ -113,7 +115,9 @@ class Score:
             },
             "per_image": dict(zip(self.images, self.per_image.tolist(), strict=True)),
             "per_patient": self.per_patient,
-        } | ({"surface": self._surface_json()} if self.surface else {})
+            **({"surface": self._surface_json()} if self.surface else {}),
+            **({"f1_iou": [one.to_json() for one in self.f1]} if self.f1 else {}),
+        }
 
     def _surface_json(self) -> dict[str, Any]:
         assert self.surface is not None
@@ -154,6 +158,7 @@ class Score:
         ):
             lines.append(f"{label:<{width}}  {there:>7}  {mean:.4f}  {_span(interval)}")
         lines += self._surface_text() if self.surface else []
+        lines += [line for one in self.f1 for line in ("", one.to_text())]
         patients = sorted(self.per_patient.items(), key=lambda item: item[1])
         lines.append(f"\nworst of {_count(len(patients), 'patient' if self.grouped else 'image')}")
         lines += [f"  {name}  {mean:.4f}" for name, mean in patients[:worst]]
@@ -206,11 +211,6 @@ def score(
     of: Sequence[str] = truth.images if patients is None else [patients[image] for image in truth.images]
     known = patients is not None
     return Score(submission.name, truth.images, truth.classes, dice, present, tuple(of), known, surface, surfaces)
-
-
-def over(grouped: bool) -> str:
-    """What an interval is drawn over, in words."""
-    return "over patients" if grouped else "over images (too narrow: whose they are is not known)"
 
 
 def _span(interval: Interval) -> str:

@@ -70,7 +70,7 @@ class Submission:
         path = Path(path)
         sidecar, notes = read_sidecar(path)
         rows = RowFile(path, sidecar.classes if sidecar and classes is None else classes)
-        known = _merge_sizes(path, rows.images, sidecar.sizes if sidecar else {}, sizes)
+        known = merge_sizes(path, rows.images, sidecar.sizes if sidecar else {}, sizes)
         unknown = len(rows.images) - len(known)
         if unknown:
             first = next(image for image in rows.images if image not in known)
@@ -257,7 +257,7 @@ def check_target(path: Path) -> None:
         )
 
 
-def _merge_sizes(
+def merge_sizes(
     path: Path, images: Sequence[str], recorded: Mapping[str, Size], given: Mapping[str, Size] | Size | None
 ) -> dict[str, Size]:
     """Sizes of the sidecar and of the caller together."""

@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -51,6 +51,7 @@ TRAINED_BY = "accuracy"  # of an image: what a training step gives
 class Classify:
     """Labels of images, scored by a metric of the recipe."""
 
+    measured: ClassVar[dict[str, float]] = {}
     head_prefixes: tuple[str, ...] = ("head.", MARKER)
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ class Restore:
     It is trained and scored on the images of ``data.restore.classes`` alone.
     """
 
+    measured: ClassVar[dict[str, float]] = {}
     head_prefixes: tuple[str, ...] = ("head.",)
     metric = METRIC
 

@@ -45,6 +45,7 @@ class Segment:
     """Overlapping classes by sigmoid, scored by mean Dice over images and classes."""
 
     metric: ClassVar[Metric] = DICE
+    measured: ClassVar[dict[str, float]] = {}
     head_prefixes: tuple[str, ...] = (POINT_HEAD, "core.segmenter.head.")
 
     def __init__(

@@ -1,0 +1,173 @@
+"""Scores CSVs of boxes by a ground truth of any supported form. Imports no torch, so it starts at once."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..config import DetectConfig, DetectData, nearest, validate_as
+from ..errors import ConfigError, DataError
+from ..runs.reader import folds_of
+from ..runtime.sidecar import is_csv
+from ..scoring.box_matches import MAX_BOXES
+from ..scoring.boxes import IOU, THRESHOLD, BoxScore, compare_boxes, score_boxes
+from ..scoring.classify_compare import ClassifyComparison
+from ..scoring.f1_iou import F1IoU, compare_f1, f1_of_boxes
+from ..submission.box_matching import with_common_classes
+from ..submission.boxes import BoxSubmission
+from .args import number_of
+from .f1_iou import f1_rules
+
+OPTIONS = ("data", "size", "iou", "threshold", "max_boxes", "f1_iou")
+COMPARED = ("map", "map50", "f1")
+
+
+class Scores(NamedTuple):
+    """Scores of a CSV: of its boxes, and of its images for each rule of ``f1_iou``."""
+
+    boxes: BoxScore
+    f1: list[F1IoU]
+    pairs: Sequence[tuple[str, str]]  # classes of the left and right side
+
+
+def score_csv(file: Path, truth: Path | None, pairs: dict[str, str], *, partial: bool = False) -> Scores:
+    """Scores of a CSV of boxes.
+
+    Args:
+        truth: a CSV of boxes, a COCO file or a folder of polygon JSON; None: the annotated images of ``data.root``.
+        pairs: ``data`` and its keys, ``size`` of CSVs without sidecar, ``iou``, ``threshold``, ``max_boxes``,
+            ``f1_iou``.
+        partial: the ground truth may have images that the CSV has not.
+
+    Raises:
+        ConfigError: an unknown or impossible option. DataError: files that cannot be used or do not match.
+    """
+    from ..ensemble.options import parse_size
+
+    pairs = dict(pairs)
+    rules = f1_rules(pairs)
+    for key in pairs:
+        if key not in OPTIONS and not key.startswith("data."):
+            known = [*OPTIONS, "data.root", "data.layout", "json", "partial"]
+            raise ConfigError(f"{key}: no such option{nearest(key, known)}")
+    if truth is not None and not truth.exists():
+        raise DataError(f"{truth}: no such file or folder of ground truth")
+    iou = _number(pairs, "iou", IOU, "a number above 0, up to 1", lambda value: 0 < value <= 1)
+    threshold = _number(pairs, "threshold", THRESHOLD, "a number from 0 to 1", lambda value: 0 <= value <= 1)
+    most = _number(pairs, "max_boxes", MAX_BOXES, "a whole number from 1", lambda value: value >= 1 and value % 1 == 0)
+    data = _data(truth, {key: value for key, value in pairs.items() if key.split(".")[0] == "data"})
+    size = parse_size(pairs["size"]) if "size" in pairs else None
+    made = BoxSubmission.read(file, data.classes if data else None, size)
+    for note in made.notes:
+        print(f"note: {note}")
+    gold = _truth(truth, made, data, partial=partial)
+    if partial:
+        gold = gold.only(made.images)
+    made, gold = with_common_classes([made, gold], data.classes if data else None)
+    found = score_boxes(made, gold, iou=iou, threshold=threshold, max_boxes=int(most))
+    patients = found.patients if found.grouped else None
+    columns = (found.classes, found.images, found.predicted, found.truth)
+    f1 = [f1_of_boxes(str(file), rule, *columns, threshold=threshold, patients=patients) for rule in rules]
+    return Scores(found, f1, data.pairs if data else [])
+
+
+def compare_csvs(
+    first: Path, second: Path, truth: Path | None, pairs: dict[str, str], *, partial: bool
+) -> list[ClassifyComparison]:
+    """Paired differences of two CSVs, scored as by :func:`score_csv`, or of two runs out of fold."""
+    if first.is_dir() and second.is_dir():
+        if truth is not None or pairs:
+            raise ConfigError("two runs are compared by their out-of-fold boxes, without ground truth or options")
+        one, other = (Scores(out_of_fold(run), [], []) for run in (first, second))
+    else:
+        one, other = (score_csv(file, truth, pairs, partial=partial) for file in (first, second))
+    found = [compare_boxes(one.boxes, other.boxes, metric) for metric in COMPARED]
+    return found + [compare_f1(*both) for both in zip(one.f1, other.f1, strict=True)]
+
+
+def out_of_fold(run: Path) -> BoxScore:
+    """Scores of all images that finished folds of a run held out, by the objects it was trained with.
+
+    Raises:
+        ConfigError: a run of another task. DataError: no finished fold, or one that cannot be read.
+    """
+    folds = [fold for fold in folds_of(run) if fold.is_scored]
+    if not folds:
+        raise DataError(f"{run}: has no finished fold (fold<k>/oof.csv); name runs, or CSVs with their ground truth")
+    config = folds[0].config_of(DetectConfig)
+    classes = config.data.classes
+    made = [BoxSubmission.read(fold.folder / "oof.csv", classes) for fold in folds]
+    gold: dict[str, BoxSubmission] = {}
+    for fold in folds:
+        objects = BoxSubmission.read(fold.folder / "objects.csv", classes, truth=True)
+        gold |= dict.fromkeys(objects.images, objects)
+    patients = {name: patient for fold in folds for name, patient in fold.patients.items()}
+    images = tuple(name for part in made for name in part.images)
+    lacking = [name for name in images if name not in gold or name not in patients]
+    if lacking:
+        raise DataError(f"{run}: its objects.csv and folds.csv do not list {lacking[0]}, which was held out")
+    truth = BoxSubmission(
+        str(run), images, classes, tuple(gold[name].boxes[gold[name].images.index(name)] for name in images),
+        patients={name: patients[name] for name in images},
+    )  # fmt: skip
+    joined = BoxSubmission(str(run), images, classes, tuple(boxes for part in made for boxes in part.boxes))
+    return score_boxes(joined, truth, iou=config.f1_iou)
+
+
+def _number(pairs: dict[str, str], key: str, default: float, expected: str, fits: Callable[[float], bool]) -> float:
+    """The number of an option."""
+    if key not in pairs:
+        return default
+    value = number_of(pairs[key])
+    if value is None or not fits(value):
+        raise ConfigError(f"{key}={pairs[key]}: expected {expected}, as in {key}={default:g}")
+    return value
+
+
+def _truth(place: Path | None, made: BoxSubmission, data: DetectData | None, *, partial: bool) -> BoxSubmission:
+    """The boxes of the ground truth, with patients if it names them."""
+    from ..data.box_truth import read_box_truth
+    from ..data.objects import box_truth
+
+    if place is None:
+        assert data is not None  # or there would be nothing to score against
+        from ..data.quarantine import kept_records
+
+        records = kept_records(data)
+        if partial:
+            records = [record for record in records if record.name in set(made.images)]
+        return box_truth(records, data)
+    if is_csv(place):
+        return BoxSubmission.read(place, data.classes if data else None, truth=True)
+    if data is None:
+        if not made.closed:
+            raise ConfigError(
+                f"{made.name}: has no sidecar that lists its classes, which {place} needs; give data=NAME"
+            )
+        values = {"name": "truth", "root": place, "classes": list(made.classes), "size": 32, "layout": _layout(place)}
+        data = validate_as(DetectData, values)
+    unsized = [image for image in made.images if image not in made.sizes]
+    if unsized:
+        raise ConfigError(
+            f"{made.name}: the size of {unsized[0]} is unknown (no sidecar {Path(made.name).with_suffix('.json')}); "
+            "give it, as in size=2048x2048"
+        )
+    return read_box_truth(place, data, made.sizes, partial=partial)
+
+
+def _data(truth: Path | None, pairs: dict[str, str]) -> DetectData | None:
+    """The data configuration that was named, with the detected layout of the ground truth by default."""
+    if truth is None and "data.root" not in pairs:
+        raise ConfigError("no ground truth: name it, or a data set with annotations, as in data.root=DIR")
+    if not pairs:
+        return None
+    from ..config.compose import compose_as
+
+    guessed = {"task": "detect", "model": "faster_rcnn", "loss": "boxes"}  # neither is read
+    if truth is not None:
+        guessed |= {"data.root": "."} | ({} if is_csv(truth) else {"data.layout": _layout(truth)})
+    return compose_as(DetectConfig, guessed | pairs).data
+
+
+def _layout(place: Path) -> str:
+    """The layout of a ground truth, by its files."""
+    return "coco_boxes" if place.is_file() else "polygons"

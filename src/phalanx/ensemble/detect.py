@@ -1,0 +1,92 @@
+"""Predicting boxes: ``infer.sh`` of the task ``detect``."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from ..config import Fraction, Strict
+from ..config.training import View
+from ..data.layouts import test_place, test_records
+from ..data.records import Record, scan
+from ..errors import DataError, shown
+from ..predict.detect import DetectorRun, open_detector
+from ..predict.instances import MaskMember
+from ..predict.run import write_submission
+from ..runtime.provenance import digest
+from ..runtime.sidecar import read_sidecar
+from ..submission.table import check_target
+from .retrained import note_retrained
+
+
+class InferBoxes(Strict):
+    """Options of ``infer`` for runs that detect; those of prediction that are None are the run's own."""
+
+    SPELLED: ClassVar = {"data.root": "root"}  # as in training
+
+    root: Path | None = None
+    images: Path | None = None
+    out: Path | None = None
+    weights: Literal["final", "best", "last"] = "final"
+    tta: Annotated[list[View], Field(max_length=3)] | None = None
+    batch: Annotated[int, Field(ge=1, le=65536)] | None = None
+    device: str = "auto"
+    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    runs: Path = Path("runs")
+    progress: bool = True
+    masks: bool = False  # of mask_rcnn: masks of the classes in RLE, as a segmentation predicts them, instead of boxes
+    maps: bool = False  # also save their probability maps
+    threshold: Fraction | None = None  # of masks; null: 0.5
+
+    @model_validator(mode="after")
+    def _of_masks(self) -> "InferBoxes":
+        for key in ("maps", "threshold"):
+            if getattr(self, key) and not self.masks:
+                raise ValueError(f"{key}: is of masks, not of boxes; add masks=true")
+        return self
+
+
+def infer_run(name: str, options: InferBoxes) -> Path:
+    """Predicts with one run into its CSV of boxes, or of masks; returns the CSV's path."""
+    out = options.out or Path("submissions") / f"{Path(name).name}.csv"
+    check_target(out)
+    run = open_detector(
+        name, runs=options.runs, weights=options.weights, device=options.device, precision=options.precision,
+        tta=options.tta,
+    )  # fmt: skip
+    note_retrained(name, run.hashes)
+    member = MaskMember(run) if options.masks else None
+    records = find_records(run, options)
+    if member is not None:
+        write_submission(
+            out, [member], records, threshold=0.5 if options.threshold is None else options.threshold,
+            batch=options.batch or run.config.predict.batch, reuse_finished=True, progress=options.progress,
+            maps_folder=out.with_suffix(".maps") if options.maps else None,
+        )  # fmt: skip
+        return out
+    key = digest([run.key, [[record.name, record.image.stat().st_size] for record in records]])
+    if _is_finished(out, key):
+        print(f"{out}: finished before; delete it to predict it again", flush=True)
+        return out
+    made = run.predict(records, options.batch or run.config.predict.batch, progress=options.progress)
+    made.write(out, key=key)
+    return out
+
+
+def _is_finished(out: Path, key: str) -> bool:
+    try:
+        sidecar, _ = read_sidecar(out)
+    except DataError:
+        return False
+    return sidecar is not None and sidecar.key == key
+
+
+def find_records(run: DetectorRun, options: InferBoxes) -> list[Record]:
+    """The images to predict: a plain folder, or the test set of a root in the layout the run was trained on."""
+    from ..data.listing import list_images
+
+    data = run.config.data.model_copy(update={"root": options.root or run.config.data.root})
+    place = options.images or test_place(data)
+    if place is not None and place.is_dir() and (text := list_images(place).to_text(place)):
+        print(f"note: {shown(text)}", flush=True)
+    return scan(options.images) if options.images is not None else test_records(data)

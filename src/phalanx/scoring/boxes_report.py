@@ -1,0 +1,114 @@
+"""The scores of boxes as JSON and as tables for the terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .boxes import METRICS, BoxScore
+from .classify_report import number, text
+from .confusion import BinaryCounts
+from .f1_iou import F1IoU
+from .resampling import RESAMPLES, over
+
+SHOWN = ("map", "map50", "f1")  # with an interval
+MATRIX = 12  # classes of a confusion matrix that is printed whole
+CONFUSIONS = 10  # lines of a larger one
+POINTS = 101  # of a curve in JSON
+
+
+def score_json(score: BoxScore, f1: Sequence[F1IoU] = (), pairs: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """All figures as JSON types; those that are not defined are null.
+
+    Args:
+        f1: at an IoU, of images.
+        pairs: classes of the left and right side.
+    """
+    spans = {name: score.intervals(name) for name in SHOWN}
+    best = score.best_threshold()
+    return {
+        "name": score.name,
+        "images": len(score.images),
+        "patients": len(set(score.patients)) if score.grouped else None,
+        "resamples": RESAMPLES,
+        "iou": score.at,
+        "metrics": {
+            name: {"value": number(score.value(name))} | ({"interval": spans[name][0]} if name in spans else {})
+            for name in METRICS
+        },
+        "best_threshold": best._asdict(),
+        "classes": {
+            label: {
+                **{name: number(score.figures[name][1 + c]) for name in METRICS},
+                "intervals": {name: spans[name][1 + c] for name in SHOWN},
+                "objects": int(score.matches[c].objects.sum()),
+                "threshold": float(score.thresholds[c]),
+                **{name: int(score.counts._asdict()[name][c]) for name in ("tp", "fp", "fn")},
+                "best_threshold": score.best_threshold(label)._asdict(),
+                "curve": _curve(score, label),
+            }
+            for c, label in enumerate(score.classes)
+        },
+        "confusion": score.confusion.tolist(),
+        "exchanged_sides": score.exchanged(dict(pairs)) if pairs else None,
+        "f1_iou": [one.to_json() for one in f1],
+    }
+
+
+def _curve(score: BoxScore, label: str) -> dict[str, list[float | None]]:
+    """Precision, recall and F1 at scores from the highest to the lowest; of many, some."""
+    curve = score.curve(label)
+    chosen = np.unique(np.linspace(0, len(curve.scores) - 1, min(POINTS, len(curve.scores))).astype(int))
+    columns = {"score": curve.scores, "precision": curve.precision, "recall": curve.recall, "f1": curve.f1}
+    return {name: [number(float(value)) for value in values[chosen]] for name, values in columns.items()}
+
+
+def score_text(score: BoxScore, f1: Sequence[F1IoU] = (), pairs: Sequence[tuple[str, str]] = ()) -> str:
+    """Tables for the terminal: classes, what is taken for what, the figures of the whole."""
+    width = max(map(len, ("class", *score.classes)))
+    names = [*METRICS, "precision", "recall"]
+    heads = [*METRICS[:3], "AR", "F1", "precision", "found"]
+    lines = [f"{'class':<{width}}  objects  {'  '.join(f'{head:>9}' for head in heads)}"]
+    whole = BinaryCounts(*(np.asarray(side.sum()) for side in score.counts))
+    rows = [(label, c, score.matches[c].objects.sum()) for c, label in enumerate(score.classes)]
+    rows.append(("all", -1, sum(one.objects.sum() for one in score.matches)))
+    for label, c, objects in rows:
+        values = [float(score.figures[name][1 + c]) for name in METRICS]
+        for name in names[len(METRICS) :]:
+            values.append(float(getattr(whole, name) if c < 0 else getattr(score.counts, name)[c]))
+        lines.append(f"{label:<{width}}  {objects:>7}  {'  '.join(f'{text(value):>9}' for value in values)}")
+    lines += ["", *_confusion_text(score), ""]
+    if pairs:
+        lines.append(f"objects found under the name of the other side: {score.exchanged(dict(pairs))}")
+    lines.append(f"F1, precision and found are at IoU {score.at:g} and scores from {_limits(score)}")
+    best = score.best_threshold()
+    lines.append(f"best on these images: F1 {best.f1:.4f} at scores from {best.score:.4f}; choose it out of fold")
+    for metric in SHOWN:
+        span = score.intervals(metric)[0]
+        shown = "-" if span is None else f"{span[0]:.4f} to {span[1]:.4f}"
+        lines.append(f"{metric:<6} {text(score.value(metric))}, 95% interval {shown} {over(score.grouped)}")
+    for one in f1:
+        lines += ["", one.to_text()]
+    boxes = sum(len(each.scores) for each in score.predicted)
+    lines.append(f"{score.name}: {boxes} boxes in {len(score.images)} images")
+    return "\n".join(lines)
+
+
+def _limits(score: BoxScore) -> str:
+    low, high = score.thresholds.min(), score.thresholds.max()
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}, by class"
+
+
+def _confusion_text(score: BoxScore) -> list[str]:
+    """The confusion matrix, or of many classes the most frequent confusions."""
+    labels, matrix = [*score.classes, "nothing"], score.confusion
+    if len(score.classes) <= MATRIX:
+        width = max(20, *map(len, labels))
+        head = f"{'true, then found as':<{width}}  {'  '.join(f'{label[:9]:>9}' for label in labels)}"
+        rows = zip(labels, matrix.tolist(), strict=True)
+        return [head, *(f"{label:<{width}}  {'  '.join(f'{count:>9}' for count in row)}" for label, row in rows)]
+    wrong = matrix * (1 - np.eye(len(matrix), dtype=np.int64))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]
+    places = [divmod(int(place), len(matrix)) for place in order if wrong.ravel()[place]]
+    lines = [f"  {wrong[a, b]:>6}  {labels[a]} found as {labels[b]}" for a, b in places]
+    return [f"most frequent of {int(wrong.sum())} confusions", *lines]

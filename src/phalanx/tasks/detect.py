@@ -1,0 +1,311 @@
+"""The detection task: boxes of objects, with masks if the architecture has them."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..config import Augment, DetectConfig
+from ..config.detect import TWO_STAGES
+from ..data import layouts
+from ..data.box_set import BoxBatch, BoxSet
+from ..data.cache import SampleCache
+from ..data.images import Grid, image_size
+from ..data.objects import Shape, box_truth, boxes_of, shapes_of
+from ..data.records import Record
+from ..data.rules import left_out
+from ..data.selection import Selection
+from ..engine.loader import ahead, evaluation_loader
+from ..engine.nonfinite import first_bad
+from ..engine.task import Event, HeldOutScore, Part, Step
+from ..errors import DataError
+from ..losses.box_weights import box_weights
+from ..models.detector import anchor_shapes, build_detector
+from ..models.two_stages import Detections
+from ..predict.detect import open_detector, to_stored
+from ..runtime.distributed import Ranks
+from ..runtime.files import write_json
+from ..runtime.metric import Metric
+from ..runtime.reading import as_whole
+from ..runtime.sidecar import Size, read_sidecar
+from ..runtime.stopping import deferred
+from ..runtime.terminal import say
+from ..scoring.boxes import BoxScore, score_boxes
+from ..scoring.boxes_report import score_json, score_text
+from ..submission.boxes import Boxes, BoxSubmission
+from .detect_report import image_f1, objects_csv
+
+TRAINED_BY = "foreground_accuracy"  # of an image's samples of objects: what a training step gives
+ROOT = 2**31  # seeds of the validation loss, one per image
+
+
+class Detect:
+    """Boxes of objects, scored by a metric of the recipe."""
+
+    head_prefixes: tuple[str, ...] = (
+        "heads.box_predictor.", "heads.mask_predictor.", "dense.inner.head.classification_head.cls_logits.",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        config: DetectConfig,
+        train: Sequence[Record],
+        held_out: Sequence[Record],
+        monitored: Sequence[Record] = (),
+        weights: np.ndarray | None = None,
+    ):
+        self.config, self.held_out, self.weights = config, list(held_out), weights
+        self.metric = Metric(config.metric)
+        self.measured: Mapping[str, float] = {}
+        self.epochs = 0  # that are over
+        parts = {"train": train, "held_out": held_out, "monitored": monitored}
+        shapes = {name: [shapes_of(record, config.data) for record in part] for name, part in parts.items()}
+        self.truth: dict[Part, BoxSubmission] = {
+            "held_out": box_truth(held_out, config.data, shapes["held_out"]),
+            "monitored": box_truth(monitored, config.data, shapes["monitored"]),
+        }
+        for name, part in self.truth.items():
+            if part.images and not any(len(one.corners) for one in part.boxes):
+                what = {"held_out": "held-out images", "monitored": "monitored images"}[name]
+                raise DataError(
+                    f"metric={config.metric}: is not defined on the {len(part.images)} {what}, none of which has an "
+                    "object; use fewer folds="
+                )
+        sides, objects = measure_objects(train, shapes["train"], config, weights)
+        if not objects.sum():
+            raise DataError(f"none of the {len(train)} training images has an object; use fewer folds=")
+        found = anchor_shapes(config, sides)
+        factors = box_weights(config.loss.class_weights, config.data.classes, objects, config.loss.beta)
+        say(about_objects(config, objects, found, factors))
+        self.network = build_detector(
+            config, shapes=found, weights=torch.from_numpy(factors), pretrained=config.model.init_from is None
+        )
+        masks = config.model.architecture == "mask_rcnn"
+        common: dict[str, Any] = {
+            "data": config.data, "seed": config.seed, "cache": SampleCache(config.data), "progress": config.progress,
+            "masks": masks,
+        }  # fmt: skip
+        self.training_set = BoxSet(train, shapes=shapes["train"], augment=config.augment, **common)
+        self.evaluated: dict[Part, BoxSet] = {
+            "held_out": BoxSet(held_out, shapes=shapes["held_out"], augment=Augment(), **common),
+            "monitored": BoxSet(monitored, shapes=shapes["monitored"], augment=Augment(), **common),
+        }
+        self.loaders: dict[Part, DataLoader] = {}  # of these, once they are evaluated
+        self._sizes: dict[Part, list[Size]] = {}
+
+    @staticmethod
+    def select(config: DetectConfig, records: Sequence[Record]) -> Selection:
+        """Which annotated images of the data set the recipe trains on: all but those in quarantine."""
+        return left_out(records, config.data)
+
+    @staticmethod
+    def added(
+        config: DetectConfig, fold: int | None, records: Sequence[Record], held_out: Sequence[Record]
+    ) -> list[Record]:
+        """None: boxes are trained on with images of the data set alone."""
+        return []
+
+    @staticmethod
+    def files(config: DetectConfig, record: Record) -> list[Path]:
+        """All files that an image and its objects are read from, the image's first."""
+        return layouts.files(record, config.data)
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms of the loss."""
+        if self.config.model.architecture not in TWO_STAGES:
+            return ("label", "box", *(["centerness"] if self.config.model.architecture == "fcos" else []))
+        masks = ["mask"] if self.config.model.architecture == "mask_rcnn" else []
+        return ("objectness", "proposal", "label", "box", *masks)
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """Names of a step's values."""
+        return TRAINED_BY, *(f"loss/{term}" for term in self.terms)
+
+    def step(self, network: Any, batch: BoxBatch) -> Step:
+        """Loss, accuracy on samples of objects and loss terms of a batch on the network's device."""
+        terms, right = network(batch.images, batch.targets)
+        terms = {name: terms[name] for name in self.terms}
+        values = {f"loss/{name}": term.detach() for name, term in terms.items()}
+        return Step(self.total(terms).mean(), {TRAINED_BY: right, **values}, {k: v.detach() for k, v in terms.items()})
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum float32[B] of the terms."""
+        return sum((getattr(self.config.loss, name) * term for name, term in terms.items()), torch.zeros(()))
+
+    def diagnose(self, batch: BoxBatch, terms: Mapping[str, Tensor]) -> str | None:
+        """Which loss term of which image is not finite; None if all are."""
+        for term, values in terms.items():
+            if (place := first_bad(values)) is not None:
+                image = self.training_set.records[int(batch.rows[place[0]])].name
+                return f"the loss term {term} of {image} is not finite"
+        return None
+
+    def end_epoch(self, epochs: int, means: Mapping[str, float]) -> list[Event]:
+        """Counts the epochs."""
+        self.epochs = epochs
+        return []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs that are over."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes up a saved state. Raises ValueError if it is not one."""
+        self.epochs = as_whole(state.get("epochs"), 0, self.config.epochs)
+
+    def pinned_files(self) -> dict[str, str]:
+        """The boxes that are trained on, monitored and held out: of all images, one file may contain them."""
+        sets = [self.training_set, *self.evaluated.values()]
+        found = {record.name: each for one in sets for record, each in zip(one.records, one.shapes, strict=True)}
+        return {"objects.csv": objects_csv(found, self.config.data.classes)}
+
+    def adapt_weights(self, weights: dict[str, Tensor], other: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """Another run's weights: with them come the anchors that they were trained with. A mask head that they do not
+        have is new, and one that this network does not have is left out."""
+        had, has = (config.model.architecture == "mask_rcnn" for config in (other, self.config))
+        if had and not has:
+            return {name: value for name, value in weights.items() if not name.startswith("heads.mask_")}, ()
+        return weights, ("heads.mask_",) if has and not had else ()
+
+    @torch.no_grad()
+    def evaluate(self, network: Any, part: Part, device: torch.device, ranks: Ranks) -> float | None:
+        """The metric of a part's images, without test-time augmentation; None if there are none. Processes that train
+        together share the work.
+
+        ``measured`` becomes the loss of training on these images, without augmentation and with norms as in
+        prediction. Its random samples are the same each time, those of an image whatever images are with it.
+        """
+        examined = self.evaluated[part]
+        if not examined.records:
+            return None
+        if part not in self.loaders:
+            self.loaders[part] = evaluation_loader(self, part, self.config, device, ranks)
+        found, sums, side = dict[int, Boxes](), dict[str, float](), self.config.data.size
+        devices = [device] if device.type == "cuda" else []
+        with examined.reporting(), torch.random.fork_rng(devices):
+            with deferred():
+                batches = iter(self.loaders[part])
+            for batch in ahead(batches, device):
+                if isinstance(batch, Exception):
+                    raise batch
+                maps = network.maps(batch.images)
+                for row, one in zip(batch.rows.tolist(), network.predict(batch.images, maps), strict=True):
+                    found[row] = to_stored(as_boxes(one), self.sizes(part)[row], side)
+                for name, value in self._losses(network, batch, maps).items():
+                    sums[name] = sums.get(name, 0.0) + value
+        count, names = len(examined.records), sorted(["loss", *(f"loss/{term}" for term in self.terms)])
+        totals = ranks.sum(*(sums.get(name, 0.0) for name in names))
+        self.measured = {name: value / count for name, value in zip(names, totals, strict=True)}
+        merged = {row: one for each in ranks.gather(found) if each for row, one in each.items()}
+        boxes = tuple(merged[row] for row in range(count))
+        truth = self.truth[part]
+        return self._value(self._score(BoxSubmission(self.config.name, truth.images, truth.classes, boxes), truth))
+
+    def _losses(self, network: Any, batch: BoxBatch, maps: "OrderedDict[str, Tensor]") -> dict[str, float]:
+        """Sums of the loss and its terms over the images of a batch."""
+        sums: dict[str, float] = {}
+        for k, row in enumerate(batch.rows.tolist()):
+            torch.manual_seed(ROOT + row)
+            own = OrderedDict((name, one[k : k + 1]) for name, one in maps.items())
+            terms, _ = network.losses(batch.images[k : k + 1], batch.targets[k : k + 1], own)
+            values = {f"loss/{name}": float(terms[name]) for name in self.terms} | {"loss": float(self.total(terms))}
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + value
+        return sums
+
+    def sizes(self, part: Part) -> list[Size]:
+        """Height and width of the stored images of a part."""
+        if part not in self._sizes:
+            self._sizes[part] = [image_size(record.image) for record in self.evaluated[part].records]
+        return self._sizes[part]
+
+    def _score(self, submission: BoxSubmission, truth: BoxSubmission) -> BoxScore:
+        return score_boxes(submission, truth, iou=self.config.f1_iou)
+
+    def _value(self, score: BoxScore) -> float:
+        """The metric. That of F1 has the threshold that is best on these images, which is optimistic."""
+        return score.best_threshold().f1 if self.metric.name == "f1_iou" else score.value(self.metric.name)
+
+    def finish(self, folder: Path) -> HeldOutScore:
+        """Predicts the held-out images as infer does, writes ``oof.csv``, scores it, writes ``oof_score.json``."""
+        config = self.config
+        for name in ("oof.csv", "oof.json"):  # of an earlier try: one without the other would be taken for a user's
+            (folder / name).unlink(missing_ok=True)
+        run = open_detector(str(folder), runs=config.runs, device=config.device, precision=config.precision)
+        run.predict(self.held_out, config.predict.batch, progress=config.progress).write(
+            folder / "oof.csv", key=run.key
+        )
+        truth = self.truth["held_out"]
+        read = BoxSubmission.read(folder / "oof.csv", truth.classes)
+        score = self._score(read, truth)
+        value, threshold = self._value(score), score.best_threshold().score
+        at_best, pairs = score_boxes(read, truth, iou=config.f1_iou, threshold=threshold), config.data.pairs
+        about = {"metric": self.metric.to_json(), "value": value, "threshold": threshold}
+        found = {**score_json(at_best, pairs=pairs), **about, "per_image": image_f1(at_best)}
+        write_json(folder / "oof_score.json", found)
+        return HeldOutScore(value, score_text(at_best, pairs=pairs))
+
+    @staticmethod
+    def damage(folder: Path, config: DetectConfig) -> str | None:
+        """What is missing or damaged of what :meth:`finish` writes."""
+        for name in ("oof.csv", "oof.json", "oof_score.json"):
+            if not (folder / name).is_file():
+                return f"{name} is missing"
+        try:
+            sidecar, _ = read_sidecar(folder / "oof.csv")
+        except DataError as error:
+            return str(error)
+        return "oof.json is damaged" if sidecar is None else None
+
+
+def as_boxes(found: Detections) -> Boxes:
+    """Detections as boxes in pixels of the input."""
+    corners, scores = (one.double().cpu().numpy() for one in (found.boxes, found.scores))
+    return Boxes.of(corners, scores, found.labels.cpu().numpy())
+
+
+def measure_objects(
+    records: Sequence[Record], shapes: Sequence[Sequence[Shape]], config: DetectConfig, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Widths and heights float64[N, 2] of the boxes of training images in pixels of the input, and float64[C], the
+    objects of each class that an epoch shows.
+
+    Args:
+        weights: float64[N], mean appearances per epoch of the images; None: once each.
+    """
+    sides, objects = [np.empty((0, 2))], np.zeros(len(config.data.classes))
+    for number, (record, each) in enumerate(zip(records, shapes, strict=True)):
+        boxes, shown = boxes_of(each), 1.0 if weights is None else float(weights[number])
+        if not len(each):
+            continue
+        scale = Grid(*image_size(record.image), config.data.size).scale
+        sides.append((boxes.corners[:, 2:] - boxes.corners[:, :2]) * scale)
+        np.add.at(objects, boxes.classes, shown)
+    return np.concatenate(sides), objects
+
+
+def about_objects(config: DetectConfig, objects: np.ndarray, anchors: np.ndarray, factors: np.ndarray) -> str:
+    """What training prints about its objects: their number, anchors and class weights."""
+    classes = config.data.classes
+    lines = [f"{objects.sum():.0f} objects of {len(classes)} class(es) in the training images"]
+    if absent := [name for name, count in zip(classes, objects, strict=True) if not count]:
+        lines.append(f"note: none is of {', '.join(absent)}, which this fold does not learn")
+    if config.model.architecture != "fcos":
+        how = "fitted to them" if config.model.anchors == "fitted" else "of the recipe"
+        shown = "; ".join(
+            f"stride {stride}: " + ", ".join(f"{w:.0f} x {h:.0f}" for w, h in level)
+            for stride, level in zip(config.model.levels, anchors, strict=True)
+        )
+        lines.append(f"anchors {how}, width x height in pixels of the input: {shown}")
+    if config.loss.class_weights != "none":
+        pairs = zip(classes, factors[1:], objects, strict=True)
+        weights = ", ".join(f"{name} {factor:.4g} ({count:.0f})" for name, factor, count in pairs)
+        lines.append(f"class weights (objects), background 1: {weights}")
+    return "\n".join(lines)
