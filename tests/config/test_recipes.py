@@ -14,6 +14,10 @@ from phalanx.config import (
     ClassifyData,
     ClassifyLoss,
     ClassifyModel,
+    DetectConfig,
+    DetectData,
+    DetectLoss,
+    DetectModel,
     Loss,
     Optim,
     RestoreConfig,
@@ -37,6 +41,7 @@ GROUPS = [path for path in FILES if path.parent != config_folder()]
 
 LABELS = ("folders", "table", "presence")  # layouts
 RESTORES = ("mse", "l1")  # names of losses
+BOXES = ("polygons", "coco_boxes", "boxes")  # layouts
 GENERAL = [key for key in SegmentConfig.model_fields if key not in ("name", *(path.parent.name for path in FILES))]
 
 
@@ -54,7 +59,9 @@ def test_every_file_composes_and_its_values_arrive(path):
     group, name = path.parent.name, path.stem
     values = yaml.safe_load(path.read_text()) or {}
     pairs = {group: name, "data.root": "/data"}
-    if group != "experiment" and task_of(group, values) == "restore":
+    if group != "experiment" and task_of(group, values) == "detect":
+        pairs |= {"experiment": "teeth_tooth_faster", "name": "base"}
+    elif group != "experiment" and task_of(group, values) == "restore":
         pairs |= {"experiment": "brain_restore", "name": "base"}
     elif group != "experiment" and task_of(group, values) == "classify":
         pairs |= {"experiment": "brain", "name": "base"}
@@ -75,7 +82,7 @@ def test_every_file_composes_and_its_values_arrive(path):
     for line in values.get("defaults", []):  # what an experiment chooses is what it gets
         for target, choice in line.items():
             part = target.removeprefix("override /")
-            chosen = yaml.safe_load((config_folder() / part / f"{choice}.yaml").read_text())
+            chosen = yaml.safe_load((config_folder() / part / f"{choice}.yaml").read_text()) or {}
             for key, value in chosen.items():
                 if not isinstance(value, dict | list) and key not in values.get(part, {}) and key != "root":
                     assert found[part][key] == value
@@ -99,6 +106,9 @@ def task_of(group, values):
         return values.get("task", "segment")
     if group == "loss" and values.get("name") in RESTORES:
         return "restore"
+    of_boxes = {"model": "architecture" in values, "data": values.get("layout") in BOXES}
+    if of_boxes.get(group, group == "loss" and not {"name", "stages"} & values.keys()):
+        return "detect"
     only = {"model": "arch" not in values, "loss": "stages" not in values, "data": values.get("layout") in LABELS}
     return "classify" if only.get(group) else "segment"
 
@@ -126,6 +136,7 @@ def test_no_file_restates_a_default(path):
     kinds, whole = {
         "segment": (KINDS, SegmentConfig),
         "classify": (CLASSIFY_KINDS, ClassifyConfig),
+        "detect": (KINDS | {"model": DetectModel, "loss": DetectLoss, "data": DetectData}, DetectConfig),
         "restore": (CLASSIFY_KINDS | {"loss": RestoreLoss}, RestoreConfig),
     }[task_of(group, values or {})]
     assert restated(values, kinds.get(group, whole), sections) == []

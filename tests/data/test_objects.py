@@ -138,12 +138,12 @@ def test_rows_that_are_no_boxes(tmp_path, case):
 def test_a_row_without_image_and_an_image_without_row_are_refused(tmp_path):
     root = make_table(tmp_path, train=4, empty=0)
     (root / "train/images/000.png").unlink()
-    with pytest.raises(DataError, match=r"lists '000.png', which is not an image"):
+    with pytest.raises(DataError, match=r"lists '000\.png', which is not an image"):
         kept_records(data_of(root, "boxes"))
     root = make_table(tmp_path / "b", train=4, empty=0)
     lines = (root / "train.csv").read_text().splitlines()
     (root / "train.csv").write_text("\n".join(line for line in lines if not line.startswith("000")))
-    with pytest.raises(DataError, match="has no row of '000.png'"):
+    with pytest.raises(DataError, match=r"has no row of '000\.png'"):
         kept_records(data_of(root, "boxes"))
     assert len(kept_records(data_of(root, "boxes", data__skip_unlabelled=True))) == 3
 

@@ -57,7 +57,10 @@ def test_masks_of_a_run_join_hard_and_soft_votes(tmp_path, capsys):
     assert main(["ensemble", "mode=hard", f"members={out},{again}", f"out={hard}", "progress=false"]) == 0
     maps = out.with_suffix(".maps")
     images = f"images={root / 'test/DCM'}"
-    assert main(["ensemble", "mode=soft", f"members={maps}", f"out={soft}", images, "threshold=0.25", "progress=false"]) == 0
+    assert (
+        main(["ensemble", "mode=soft", f"members={maps}", f"out={soft}", images, "threshold=0.25", "progress=false"])
+        == 0
+    )
     one, other = Submission.read(soft), made
     assert all(np.array_equal(one.stack(name).runs, other.stack(name).runs) for name in made.images)
 

@@ -115,7 +115,8 @@ def doubtful(record: Record, shapes: Sequence[Shape], data: DetectData) -> Itera
     for shape in shapes:
         sides = (shape.box[2:] - shape.box[:2]) * scale
         if sides.min() < TINY:
-            text = f"{shape.where.rpartition(': ')[2]}: is {sides[0]:.1f} x {sides[1]:.1f} pixels at data.size={data.size}"
+            where, (wide, tall) = shape.where.rpartition(": ")[2], sides
+            text = f"{where}: is {wide:.1f} x {tall:.1f} pixels at data.size={data.size}"
             yield Finding(str(record.labels), "warning", "tiny-object", text, "Enlarge data.size, or redraw it")
     overlap = np.triu(pairwise_iou(corners, corners), 1)
     for i, k in zip(*np.nonzero(overlap >= ALIKE), strict=True):

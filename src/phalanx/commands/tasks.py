@@ -279,7 +279,7 @@ def _explore_labels(config: "Config", out: Path, csv: Path | None) -> str:
 
 
 def _explore_boxes(config: "Config", out: Path, csv: Path | None) -> str:
-    raise ConfigError("task=detect: phalanx eda describes masks and labels; phalanx check lists what is odd about boxes")
+    raise ConfigError("task=detect: phalanx eda describes masks and labels; phalanx check lists what is odd in boxes")
 
 
 TASKS: dict[str, TaskCommands] = {
@@ -289,7 +289,9 @@ TASKS: dict[str, TaskCommands] = {
     "classify": TaskCommands(
         _classify, _infer_labels, _vote_labels, _check_labels, _score_labels, _compare_labels, _explore_labels
     ),
-    "detect": TaskCommands(_detect, _infer_boxes, _fuse_boxes, _check_boxes, _score_boxes, _compare_boxes, _explore_boxes),
+    "detect": TaskCommands(
+        _detect, _infer_boxes, _fuse_boxes, _check_boxes, _score_boxes, _compare_boxes, _explore_boxes
+    ),
     "restore": TaskCommands(
         _restore, _not_restored, _not_restored, _check_labels, _not_restored, _not_restored, _explore_labels
     ),

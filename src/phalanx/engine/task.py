@@ -96,9 +96,12 @@ class Task(Protocol):
     def metric(self) -> Metric:
         """By which weights are validated and ranked."""
 
-    measured: Mapping[str, float]  # by name, what the last evaluate found besides the metric, for the log
     head_prefixes: tuple[str, ...]  # of parameters that depend on the classes, which a warm start may leave out
     weights: np.ndarray | None
+
+    @property
+    def measured(self) -> Mapping[str, float]:
+        """What the last :meth:`evaluate` found besides the metric, by name, for the log; ``loss`` is also printed."""
 
     @property
     def network(self) -> nn.Module: ...

@@ -57,8 +57,8 @@ class DetectorRun:
         for fold in self.folds[1:]:
             if _seen(fold.config) != _seen(config):
                 raise DataError(
-                    f"{fold.folder}: has other classes or another input than {self.folds[0].folder}; their boxes cannot be "
-                    "fused"
+                    f"{fold.folder}: has other classes or another input than {self.folds[0].folder}; their boxes "
+                    "cannot be fused"
                 )
         self.config, self.classes = config, list(config.data.classes)
         self.mirrored = np.array(mirrored(len(self.classes), config.data.pair_indices))

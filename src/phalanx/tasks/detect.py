@@ -36,8 +36,9 @@ from ..runtime.sidecar import Size, read_sidecar
 from ..runtime.stopping import deferred
 from ..runtime.terminal import say
 from ..scoring.boxes import BoxScore, score_boxes
+from ..scoring.boxes_report import score_json, score_text
 from ..submission.boxes import Boxes, BoxSubmission
-from .detect_report import objects_csv, score_json, score_text
+from .detect_report import image_f1, objects_csv
 
 TRAINED_BY = "foreground_accuracy"  # of an image's samples of objects: what a training step gives
 ROOT = 2**31  # seeds of the validation loss, one per image
@@ -243,10 +244,13 @@ class Detect:
         )
         truth = self.truth["held_out"]
         read = BoxSubmission.read(folder / "oof.csv", truth.classes)
-        score, threshold = self._score(read, truth), self._score(read, truth).best_threshold().score
-        at_best = score_boxes(read, truth, iou=config.f1_iou, threshold=threshold)
-        write_json(folder / "oof_score.json", score_json(at_best, threshold, self._value(score), self.metric.name))
-        return HeldOutScore(self._value(score), score_text(at_best, threshold))
+        score = self._score(read, truth)
+        value, threshold = self._value(score), score.best_threshold().score
+        at_best, pairs = score_boxes(read, truth, iou=config.f1_iou, threshold=threshold), config.data.pairs
+        about = {"metric": self.metric.to_json(), "value": value, "threshold": threshold}
+        found = {**score_json(at_best, pairs=pairs), **about, "per_image": image_f1(at_best)}
+        write_json(folder / "oof_score.json", found)
+        return HeldOutScore(value, score_text(at_best, pairs=pairs))
 
     @staticmethod
     def damage(folder: Path, config: DetectConfig) -> str | None:

@@ -1,14 +1,13 @@
-"""What a trained detector writes about its fold: its objects as a CSV, its scores as JSON and as text."""
+"""What a detector writes about its fold besides boxes and scores: the objects as a CSV, and a figure of each image."""
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from ..data.objects import Shape
-from ..scoring.boxes import METRICS, BoxScore
+from ..scoring.boxes import BoxScore
 from ..submission.boxes import CORNERS, number
 
 
@@ -35,49 +34,3 @@ def image_f1(score: BoxScore) -> dict[str, float]:
     whole = boxes + objects
     values = np.where(whole > 0, 2 * found / np.maximum(whole, 1), 1.0)
     return dict(zip(score.images, values.tolist(), strict=True))
-
-
-def score_json(score: BoxScore, threshold: float, value: float, metric: str) -> dict[str, Any]:
-    """All figures for oof_score.json.
-
-    Args:
-        threshold: of scores, at which F1 is best on these images.
-        value: of the metric.
-    """
-    return {
-        "metric": metric,
-        "value": value,
-        "threshold": threshold,
-        "iou": score.at,
-        "metrics": {name: plain(score.value(name)) for name in METRICS},
-        "classes": {
-            label: {name: plain(score.figures[name][1 + c]) for name in METRICS}
-            | {"objects": int(score.matches[c].objects.sum())}
-            for c, label in enumerate(score.classes)
-        },
-        "confusion": score.confusion.tolist(),
-        "per_image": image_f1(score),
-    }
-
-
-def plain(value: float) -> float | None:
-    """A number for JSON; None if it is not defined."""
-    return None if np.isnan(value) else float(value)
-
-
-def score_text(score: BoxScore, threshold: float) -> str:
-    """A table of classes for the terminal, and the figures of the whole."""
-    width = max(map(len, ("class", *score.classes)))
-    lines = [f"{'class':<{width}}  objects  {'  '.join(f'{name:>7}' for name in METRICS)}"]
-    for c, label in enumerate(score.classes):
-        values = (score.figures[name][1 + c] for name in METRICS)
-        cells = "  ".join(f"{'-' if np.isnan(value) else f'{value:.4f}':>7}" for value in values)
-        lines.append(f"{label:<{width}}  {int(score.matches[c].objects.sum()):>7}  {cells}")
-    values = (score.value(name) for name in METRICS)
-    cells = "  ".join(f"{'-' if np.isnan(value) else f'{value:.4f}':>7}" for value in values)
-    lines.append(f"{'all':<{width}}  {sum(int(one.objects.sum()) for one in score.matches):>7}  {cells}")
-    lines.append(
-        f"F1 at an IoU of {score.at:g} and scores from {threshold:.4f}, the best threshold on these "
-        f"{len(score.images)} images"
-    )
-    return "\n".join(lines)
