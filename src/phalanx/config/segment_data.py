@@ -108,10 +108,17 @@ class SegmentData(Data):
     drop: Drop | None = None  # by a rule, only in training; held-out images stay
     oversample: Oversample | None = None  # only in training; held-out images are always used once
     layout: Literal["competition", "coco", "masks"] = "competition"
+    overlap: Literal["allow", "last"] = "allow"  # last: a pixel of several classes has the last of them alone
     coco: Coco | None = None  # null: the defaults, if the layout is coco
     masks: Masks | None = None  # null: the defaults, if the layout is masks
     crop: Side | None = None  # train on square crops of this side
     crop_foreground: Fraction = 0.5  # fraction of crops around a pixel of some class; the others are anywhere
+
+    @property
+    def may_overlap(self) -> bool:
+        """Whether a pixel may have several classes; label maps give it one."""
+        maps = self.layout == "masks" and (self.masks is None or self.masks.kind == "labels")
+        return self.overlap == "allow" and not maps
 
     @model_validator(mode="after")
     def _consistent(self) -> "SegmentData":

@@ -17,7 +17,7 @@ from .preprocess import preprocess
 from .records import Record
 
 # options that change a prepared sample; any other may differ
-OPTIONS = ("classes", "size", "layout", "coco", "masks", "blackout", "background", "colour", "overlays")
+OPTIONS = ("classes", "size", "layout", "coco", "masks", "overlap", "blackout", "background", "colour", "overlays")
 TABLE_OPTIONS = ("regions", "region_kind")  # the same of `table`
 
 # modules that make a prepared sample: an edit of any other does not invalidate what is cached on disk
