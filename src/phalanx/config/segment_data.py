@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from .base import Count, Fraction, Side, Strict, nearest
-from .data import Data, Name
+from .data import Balanced, Data, Name, check_pattern
+from .loss import BACKGROUND
 from .ranges import UNITS, parse_range
 
 Factor = Annotated[float, Field(gt=0, le=1000)]  # an epoch becomes as much longer
@@ -91,18 +92,26 @@ class Masks(Strict):
     test: str | None = "test/images"
     kind: Literal["labels", "classes"] = "labels"
     values: dict[Name, Annotated[int, Field(ge=1, le=65535)]] | None = None  # value by class; null: 1, 2, ... in order
-    group: Literal["folder", "image"] = "folder"  # patient: the folder of an image, or each image
+    group: Literal["folder", "image"] = "folder"  # patient: the folder of an image, or each image; instead of it:
+    group_pattern: str | None = None  # a regular expression whose first group names the patient in an image's name
+    patients: str | None = None  # a CSV with a row per image
+    image_column: str = "image_name"  # of it: names of images, with or without their ending
+    patient_column: str = "patient"
 
     @model_validator(mode="after")
     def _plain(self) -> "Masks":
         if self.values is not None and self.kind != "labels":
             raise ValueError("values: only for kind=labels; a mask of one class has no values")
+        check_pattern(self.group_pattern)
+        given = [key for key in ("group_pattern", "patients") if getattr(self, key) is not None]
+        if len(given) > 1 or (given and self.group != "folder"):
+            raise ValueError(f"{given[-1]}: names the patients, as another option does; leave one of the two out")
         if self.values is not None and len(set(self.values.values())) < len(self.values):
             raise ValueError("values: two classes have the same value")
         return self
 
 
-class SegmentData(Data):
+class SegmentData(Data, Balanced):
     """Images with masks or polygons of overlapping classes."""
 
     drop: Drop | None = None  # by a rule, only in training; held-out images stay
@@ -131,6 +140,7 @@ class SegmentData(Data):
                 setattr(self, name, getattr(self, name) or kind())
             elif getattr(self, name) is not None:
                 raise ValueError(f"{name}: only for data.layout={name}; the layout is {self.layout}")
+        self.check_balance([*self.classes, BACKGROUND])
         values = self.masks.values if self.masks else None
         for name in values or {}:
             if name not in self.classes:

@@ -58,6 +58,12 @@ class PlaneRuns(NamedTuple):
         lengths = np.diff(self.starts, append=np.int32(self.shape[0] * self.shape[1]))
         return np.repeat(_words(self.values), lengths, axis=0).view(np.uint8).reshape(self.shape)
 
+    def areas(self, classes: int) -> np.ndarray:
+        """Pixels int64[C] of each class."""
+        lengths = np.diff(self.starts, append=np.int32(self.shape[0] * self.shape[1]))
+        bits = np.unpackbits(self.values, axis=1, count=classes, bitorder="little")
+        return lengths.astype(np.int64) @ bits
+
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""

@@ -21,8 +21,9 @@ from ..engine.loader import ahead, evaluation_loader
 from ..engine.nonfinite import first_bad
 from ..engine.task import Event, HeldOutScore, Part, Step
 from ..errors import DataError
+from ..losses.class_weights import class_weights, count_pixels
 from ..losses.segmentation import segmentation_loss
-from ..losses.softmax import exclusive_dice
+from ..losses.softmax import SoftmaxLoss, exclusive_dice
 from ..losses.stages import StagedLoss, StepLoss
 from ..masks.planes_torch import downsample, label_map
 from ..models.build import Output, build
@@ -39,6 +40,7 @@ from ..scoring.dice_torch import hard_dice
 from ..scoring.score import DICE, score
 from ..submission.table import Submission
 from .selection import select_images
+from .weights import check_copies, pixel_areas, tell_weights
 
 POINT_HEAD = "core.head."  # of parameters, in a network that has one
 
@@ -47,6 +49,7 @@ class Segment:
     """Classes that overlap (sigmoids) or exclude each other (softmax), scored by mean Dice over images and classes."""
 
     metric: ClassVar[Metric] = DICE
+    opening: Sequence[Event] = ()
     head_prefixes: tuple[str, ...] = (POINT_HEAD, "core.segmenter.head.")
 
     def __init__(
@@ -58,6 +61,7 @@ class Segment:
         weights: np.ndarray | None = None,
     ):
         self.config, self.held_out, self.weights = config, list(held_out), weights
+        check_copies(config, weights)
         check_warp_device(config.augment.device, open_device(config.device, config.precision))
         self.loss = segmentation_loss(config)  # first: wrong options should not wait for images
         self.stage = self.stage_began = 0  # of the loss, and the epoch in which it began
@@ -80,6 +84,19 @@ class Segment:
             "monitored": TrainingSet(monitored, data=whole, augment=Augment(), **common),
         }
         self.loaders: dict[Part, DataLoader] = {}  # of these, once they are evaluated
+        self._weigh_classes()
+
+    def _weigh_classes(self) -> None:
+        """Counts the pixels of background and classes, by which the loss of a softmax weighs them."""
+        config, rule = self.config, self.config.loss.class_weights
+        if not isinstance(self.loss, SoftmaxLoss) or not rule:
+            return
+        names, after = self.loss.names, config.loss.count != "before"
+        areas, sizes = pixel_areas(self.training_set.cache, self.training_set.records, len(config.data.classes))
+        counts = count_pixels(areas, sizes, self.weights if after else None)
+        found = class_weights(rule, "softmax", names, counts, config.loss.beta)
+        self.loss.set_weights(found)
+        self.opening = [tell_weights(config, rule, found, names, counts, after=after)]
 
     @staticmethod
     def select(config: SegmentConfig, records: Sequence[Record]) -> Selection:
