@@ -195,8 +195,8 @@ def test_more_than_eight_classes_are_told_apart_and_the_last_of_several_counts()
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        ({"stages": [{"weights": {"bce": 1.0}}]}, "weights.bce: no such term with model.head=softmax"),
-        ({"stages": [{"weights": {"boundary": 1.0}}]}, "weights.boundary: no such term with model.head=softmax"),
+        ({"stages": [{"weights": {"bce": 1.0}}]}, "weights.bce: is not a term of model.head=softmax"),
+        ({"stages": [{"weights": {"boundary": 1.0}}]}, "weights.boundary: is not a term of model.head=softmax"),
         ({"stages": [{"weights": {"focal": 1.0}}], "options": {"focal": {"alpha": 0.3}}}, "focal.alpha: weighs"),
         ({"stages": [{"weights": {"dice": 1.0}}], "class_weights": "inverse"}, "no loss stage has one of these terms"),
     ],

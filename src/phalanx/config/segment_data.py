@@ -84,6 +84,13 @@ class Coco(Strict):
     group: str = "folder"  # patient: folder (of file_name), image (one each), or a key of the image's entry
 
 
+Paths = Annotated[
+    list[str],
+    Field(min_length=1, max_length=64),
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+]
+
+
 class Masks(Strict):
     """Folders of a data set with masks as PNG, relative to ``data.root``."""
 
@@ -94,7 +101,7 @@ class Masks(Strict):
     values: dict[Name, Annotated[int, Field(ge=1, le=65535)]] | None = None  # value by class; null: 1, 2, ... in order
     group: Literal["folder", "image"] = "folder"  # patient: the folder of an image, or each image; instead of it:
     group_pattern: str | None = None  # a regular expression whose first group names the patient in an image's name
-    patients: str | None = None  # a CSV with a row per image
+    patients: Paths | None = None  # a CSV with a row per image, or several
     image_column: str = "image_name"  # of it: names of images, with or without their ending
     patient_column: str = "patient"
 

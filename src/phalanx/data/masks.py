@@ -73,10 +73,10 @@ def group_of(record: Record, images: Path, data: SegmentData) -> str:
     if options.group_pattern is not None:
         return patient_of_name(record.name, options.group_pattern)
     if options.patients is not None:
-        path = root_of(data) / options.patients
-        found = patients_of_table(path, options.image_column, options.patient_column)
+        tables = [root_of(data) / name for name in options.patients]
+        found = _patients(tables, options)
         if record.name not in found and stem_of(record.name) not in found:
-            raise DataError(f"{path}: has no row of {record.name}, whose patient it should name; add it")
+            raise DataError(f"{tables[0]}: has no row of {record.name}, whose patient it should name; add it")
         return found.get(record.name) or found[stem_of(record.name)]
     if options.group == "image":
         return nfc(Path(record.name).stem)
@@ -115,7 +115,7 @@ def ground_truth(place: Path, data: SegmentData, images: Sequence[str]) -> dict[
             stems |= {stem for stem in [*inside, *alongside] if nfc(stem.name) in known}
         paths = sorted(stems)
     single = options.group == "image"
-    table = _table_near(place, options)
+    table = _tables_near(place, options)
     found = by_stem(images, paths, with_suffix=options.kind == "labels")
     for name, record in found.items():
         if options.group_pattern is not None or options.patients is not None:
@@ -132,12 +132,22 @@ def ground_truth(place: Path, data: SegmentData, images: Sequence[str]) -> dict[
     return found
 
 
-def _table_near(place: Path, options: Masks) -> Mapping[str, str]:
-    """The table of patients in the folder of a ground truth or a few above it; empty if there is none. An image that
-    it does not list counts as a patient of its own."""
+def _patients(tables: Sequence[Path], options: Masks) -> Mapping[str, str]:
+    """Patient by image name of all tables."""
+    if len(tables) == 1:
+        return patients_of_table(tables[0], options.image_column, options.patient_column)
+    found: dict[str, str] = {}
+    for path in tables:
+        found |= patients_of_table(path, options.image_column, options.patient_column)
+    return found
+
+
+def _tables_near(place: Path, options: Masks) -> Mapping[str, str]:
+    """The tables of patients in the folder of a ground truth, or a few above it; empty if there is none. An image that
+    they do not list counts as a patient of its own."""
     for folder in (place, *place.resolve().parents[:3]) if options.patients else ():
-        if (folder / str(options.patients)).is_file():
-            return patients_of_table(folder / str(options.patients), options.image_column, options.patient_column)
+        if tables := [folder / name for name in options.patients or [] if (folder / name).is_file()]:
+            return _patients(tables, options)
     return {}
 
 

@@ -18,9 +18,8 @@ from ..masks.planes_torch import label_map, pick_points
 from .class_weights import Weights
 from .fused_autograd import accumulation_dtype
 from .pixel_region import SMOOTH
-from .stages import StagedLoss, StepLoss, refuse_terms
+from .stages import SOFTMAX_TERMS, StagedLoss, StepLoss, refuse_terms
 
-TERMS = ("ce", "focal", "dice", "lovasz", "point")
 WEIGHTED = ("ce", "focal", "point")  # of which each pixel counts by the weight of its class
 SMALLEST = 1e-12  # of 1 - p, so that its powers have a finite derivative
 
@@ -36,7 +35,7 @@ class SoftmaxLoss(StagedLoss):
     """
 
     def __init__(self, config: Loss, classes: Sequence[str]):
-        refuse_terms(config, TERMS, "softmax")
+        refuse_terms(config, SOFTMAX_TERMS, "softmax")
         if config.class_weights and not config.terms & set(WEIGHTED):
             raise ConfigError(
                 f"loss.class_weights: weigh the pixels of {', '.join(WEIGHTED)}, and no loss stage has one of these terms"

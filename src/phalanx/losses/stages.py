@@ -22,6 +22,7 @@ from .points import batched_point_loss, point_loss
 PIXEL_REGION = ("bce", "dice", "focal", "tversky")  # computed in one pass
 PER_CLASS = {"boundary": add_boundary, "lovasz": add_lovasz}
 TERMS = (*PIXEL_REGION, "boundary", "lovasz", "point")
+SOFTMAX_TERMS = ("ce", "focal", "dice", "lovasz", "point")  # of losses/softmax.py
 
 
 class StepLoss(NamedTuple):
@@ -131,8 +132,10 @@ def refuse_terms(config: Loss, terms: Sequence[str], head: str) -> None:
     for number, stage in enumerate(config.stages):
         for term in stage.weights:
             if term not in terms:
+                known = term in (*TERMS, *SOFTMAX_TERMS)
+                why = f"is not a term of model.head={head}; known: {', '.join(terms)}" if known else "no such term"
                 raise ConfigError(
-                    f"loss.stages[{number}].weights.{term}: no such term with model.head={head}{nearest(term, terms)}"
+                    f"loss.stages[{number}].weights.{term}: {why}{'' if known else nearest(term, terms)}"
                 )
 
 
