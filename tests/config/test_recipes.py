@@ -75,7 +75,7 @@ def test_every_file_composes_and_its_values_arrive(path):
     for line in values.get("defaults", []):  # what an experiment chooses is what it gets
         for target, choice in line.items():
             part = target.removeprefix("override /")
-            chosen = yaml.safe_load((config_folder() / part / f"{choice}.yaml").read_text())
+            chosen = yaml.safe_load((config_folder() / part / f"{choice}.yaml").read_text()) or {}
             for key, value in chosen.items():
                 if not isinstance(value, dict | list) and key not in values.get(part, {}) and key != "root":
                     assert found[part][key] == value

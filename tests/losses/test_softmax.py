@@ -141,7 +141,8 @@ def test_half_precision_is_computed_in_float32():
     half = logits.detach().half().requires_grad_()
     weights = {"ce": 1.0, "focal": 1.0, "dice": 1.0, "lovasz": 1.0}
     one, other = (loss_of(weights)(0, x, None, planes).total for x in (half, half.detach().float().requires_grad_()))
-    assert one.dtype == torch.float32 and one.item() == other.item()
+    assert one.dtype == torch.float32
+    assert one.item() == other.item()
 
 
 def test_points_are_cross_entropy_with_dice_over_them():
@@ -186,9 +187,7 @@ def test_more_than_eight_classes_are_told_apart_and_the_last_of_several_counts()
     assert label_map(planes)[0, 0, 0] == 9
     classes = [f"c{i}" for i in range(19)]
     channels = label_map(planes)
-    expected = [
-        sum(-math.log(p[k]) for p, k in image) / len(image) for image in pixels(logits.detach(), channels)
-    ]
+    expected = [sum(-math.log(p[k]) for p, k in image) / len(image) for image in pixels(logits.detach(), channels)]
     check(loss_of({"ce": 1.0}, classes)(0, logits, None, planes).total, logits, sum(expected) / 2)
 
 

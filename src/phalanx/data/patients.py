@@ -11,7 +11,9 @@ from ..runtime.spelling import nfc
 from .digests import State, state_of
 from .records import stem_of
 
-REMEDY = "data.masks.patients= names a CSV with a row per image, data.masks.image_column= and patient_column= its columns"
+REMEDY = (
+    "data.masks.patients= names a CSV with a row per image, data.masks.image_column= and patient_column= its columns"
+)
 
 
 def patients_of_table(path: Path, image: str, patient: str) -> Mapping[str, str]:

@@ -157,7 +157,11 @@ def weights_event(
     """What the log and the terminal say about class weights; the terminal's line is ``text``."""
     how = rule if isinstance(rule, str) else "given"
     raw, used = weights.raw.tolist(), weights.positive.tolist()
-    values = {"rule": how, "weights": dict(zip(classes, raw, strict=True)), "scaled": dict(zip(classes, used, strict=True))}
+    values = {
+        "rule": how,
+        "weights": dict(zip(classes, raw, strict=True)),
+        "scaled": dict(zip(classes, used, strict=True)),
+    }
     values["counts"] = dict(zip(classes, np.asarray(counts.positives, float).tolist(), strict=True))
     listed = ", ".join(f"{name} {value:.4g}" for name, value in list(zip(classes, raw, strict=True))[:SHOWN])
     more = f", and {len(classes) - SHOWN} more in log.jsonl" if len(classes) > SHOWN else ""

@@ -134,9 +134,7 @@ def refuse_terms(config: Loss, terms: Sequence[str], head: str) -> None:
             if term not in terms:
                 known = term in (*TERMS, *SOFTMAX_TERMS)
                 why = f"is not a term of model.head={head}; known: {', '.join(terms)}" if known else "no such term"
-                raise ConfigError(
-                    f"loss.stages[{number}].weights.{term}: {why}{'' if known else nearest(term, terms)}"
-                )
+                raise ConfigError(f"loss.stages[{number}].weights.{term}: {why}{'' if known else nearest(term, terms)}")
 
 
 def map_terms(path: Path) -> dict[str, MapTerm]:

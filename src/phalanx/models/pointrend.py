@@ -42,9 +42,7 @@ def uncertainty(logits: Tensor, softmax: bool = False) -> Tensor:
     return -logits.abs().amin(1)
 
 
-def training_points(
-    logits: Tensor, count: int, oversample: float, importance: float, softmax: bool = False
-) -> Tensor:
+def training_points(logits: Tensor, count: int, oversample: float, importance: float, softmax: bool = False) -> Tensor:
     """Point coordinates float[B, N, 2] for training: section 3.1 of the paper (N, k, beta).
 
     The beta N most uncertain of k N uniform candidates are taken; the other points are uniform.
@@ -130,9 +128,7 @@ class PointRend(nn.Module):
         if not self.training:
             return coarse, None
         with torch.no_grad():
-            coords = training_points(
-                coarse.logits.float(), self.points, self.oversample, self.importance, self.softmax
-            )
+            coords = training_points(coarse.logits.float(), self.points, self.oversample, self.importance, self.softmax)
         seen = coarse
         if self.detach:
             seen = Coarse(coarse.logits.detach(), [part.detach() for part in coarse.fine])

@@ -15,9 +15,7 @@ from .maps import EMPTY, ProbabilityMaps, Size, stack_of_parts
 SOFTMAX_FLOOR = 1e-6  # what maps of a softmax leave out, since background is the rest to 1
 
 
-def masks_of(
-    parts: Sequence[tuple[ProbabilityMaps, float]], size: Size, threshold: float, head: Head
-) -> Stack:
+def masks_of(parts: Sequence[tuple[ProbabilityMaps, float]], size: Size, threshold: float, head: Head) -> Stack:
     """The masks of the mean that ``parts`` add up to: of sigmoids where it reaches the threshold, of a softmax by
     :func:`exclusive_stack`."""
     return exclusive_stack(parts, size) if head == "softmax" else stack_of_parts(parts, size, threshold)

@@ -137,5 +137,7 @@ def open_run(
         raise DataError(f"{other.name}: has other classes than {folds[0].name}; they cannot be averaged")
     other = next((fold for fold in folds if fold.head != folds[0].head), None)
     if other is not None:
-        raise DataError(f"{other.name}: has a {other.head}, and {folds[0].name} a {folds[0].head}; they cannot be averaged")
+        raise DataError(
+            f"{other.name}: has a {other.head}, and {folds[0].name} a {folds[0].head}; they cannot be averaged"
+        )
     return RunMember(name, folds)

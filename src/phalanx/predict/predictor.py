@@ -124,9 +124,7 @@ class Predictor(NamedTuple):
             while waiting:
                 done(waiting.popleft().result())
 
-    def _write_group(
-        self, found: Sequence[tuple[Record, MapsMean]], writer: int, one_writes: Lock, head: Head
-    ) -> int:
+    def _write_group(self, found: Sequence[tuple[Record, MapsMean]], writer: int, one_writes: Lock, head: Head) -> int:
         rows = []
         for record, mean in found:
             digest_of_map = None

@@ -75,9 +75,7 @@ class RunMember:
             for number, maps in enumerate(fold.maps(records, images)):
                 means[number].add(maps)
                 if monitor is not None:
-                    alone[number].append(
-                        masks_of([(maps, 1.0)], means[number].size, self._threshold, self.head)
-                    )
+                    alone[number].append(masks_of([(maps, 1.0)], means[number].size, self._threshold, self.head))
         if monitor is not None:
             for record, mean, stacks in zip(records, means, alone, strict=True):
                 monitor(record.name, mean.size, stacks)

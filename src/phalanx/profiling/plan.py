@@ -232,7 +232,9 @@ def _build(config: Config, size: int) -> Network | Classifier:
     network: Network | Classifier
     if isinstance(config, ClassifyConfig):
         channels = 3 if config.data.colour else 1
-        network = build_classifier(config.model, classes=len(config.data.classes), size=size, channels=channels, pretrained=False)
+        network = build_classifier(
+            config.model, classes=len(config.data.classes), size=size, channels=channels, pretrained=False
+        )
     else:
         assert isinstance(config, SegmentConfig)
         network = build(config.model, classes=config.channels, size=size, pretrained=False)
