@@ -121,7 +121,7 @@ def test_lovasz_softmax_is_its_definition_over_the_classes_of_an_image():
 
 
 def test_an_image_of_background_alone_has_a_finite_loss_and_learns_background():
-    logits, channels, planes = case(3)
+    logits, _, planes = case(3)
     planes.zero_()
     found = loss_of({"ce": 0.4, "focal": 0.2, "dice": 0.2, "lovasz": 0.2})(0, logits, None, planes)
     gradient = check(found.total, logits, found.total.item())
@@ -197,7 +197,7 @@ def test_more_than_eight_classes_are_told_apart_and_the_last_of_several_counts()
         ({"stages": [{"weights": {"bce": 1.0}}]}, "weights.bce: is not a term of model.head=softmax"),
         ({"stages": [{"weights": {"boundary": 1.0}}]}, "weights.boundary: is not a term of model.head=softmax"),
         ({"stages": [{"weights": {"focal": 1.0}}], "options": {"focal": {"alpha": 0.3}}}, "focal.alpha: weighs"),
-        ({"stages": [{"weights": {"dice": 1.0}}], "class_weights": "inverse"}, "no loss stage has one of these terms"),
+        ({"stages": [{"weights": {"dice": 1.0}}], "class_weights": "inverse"}, "no loss stage has one of these"),
     ],
 )
 def test_what_a_softmax_does_not_read_is_refused(loss, message):

@@ -7,7 +7,6 @@ import numpy as np
 from ..config import Augment
 from ..masks.planes import present_classes
 
-
 UPSIDE_DOWN, TRANSPOSED = np.diag([1.0, -1.0]), np.array([[0.0, 1.0], [1.0, 0.0]])
 
 

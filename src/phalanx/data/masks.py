@@ -82,8 +82,8 @@ def group_of(record: Record, images: Path, data: SegmentData) -> str:
         return nfc(Path(record.name).stem)
     if record.image.parent == images:
         raise DataError(
-            f"{record.image}: is in no folder that names its patient; make one, name a CSV with data.masks.patients=, or "
-            "with data.masks.group=image each image is a patient of its own"
+            f"{record.image}: is in no folder that names its patient; make one, name a CSV with data.masks.patients=, "
+            "or with data.masks.group=image each image is a patient of its own"
         )
     return nfc(record.image.parent.name)
 

@@ -24,8 +24,8 @@ TABLE_OPTIONS = ("regions", "region_kind")  # the same of `table`
 CODE = (
     "data/coco", "data/coco_file", "data/coco_rle", "data/dicom", "data/dicom_pixels", "data/digests", "data/grey",
     "data/groups", "data/headers", "data/images", "data/labels", "data/layouts", "data/masks", "data/overlay_network",
-    "data/overlays", "data/patients", "data/polygons", "data/prepared", "data/preprocess", "data/presence", "data/regions",
-    "data/restored", "data/tiff", "data/tiff_pixels", "masks/planes",
+    "data/overlays", "data/patients", "data/polygons", "data/prepared", "data/preprocess", "data/presence",
+    "data/regions", "data/restored", "data/tiff", "data/tiff_pixels", "masks/planes",
 )  # fmt: skip
 
 

@@ -149,7 +149,7 @@ class Task(Protocol):
 
     @property
     def opening(self) -> Sequence[Event]:
-        """Events for the log when training begins or continues, such as weights that were counted on this fold."""
+        """Events for the log when training begins, such as weights that were counted on this fold."""
 
     def end_epoch(self, epochs: int, means: Mapping[str, float]) -> list[Event]:
         """Moves the task's state on, as to the next loss stage, after ``epochs`` epochs.

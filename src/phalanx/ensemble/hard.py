@@ -94,7 +94,7 @@ def exclusive_head(
     total = sum(votes) if votes is not None else len(members)
     if quorum is not None and 2 * quorum <= total:
         raise ConfigError(
-            f"quorum={quorum}: the members' classes exclude each other (softmax), and of {total} votes two classes could "
-            f"have as many; give {total // 2 + 1} or more, or leave it out"
+            f"quorum={quorum}: the members' classes exclude each other (softmax), and of {total} votes two classes "
+            f"could have as many; give {total // 2 + 1} or more, or leave it out"
         )
     return "softmax"

@@ -107,8 +107,8 @@ def folds_with_maps(name: str, runs: Path) -> dict[int, FoldRun]:
     for run in map(FoldRun, fold_folders(name, runs)):
         if run.config_of(SegmentConfig).model.head == "softmax":
             raise ConfigError(
-                f"{run.folder}: has a softmax, which predicts the likeliest class: there are no thresholds to tune; vote "
-                "its runs with phalanx ensemble"
+                f"{run.folder}: has a softmax, which predicts the likeliest class: there are no thresholds to tune; "
+                "vote its runs with phalanx ensemble"
             )
         if run.number is not None:
             found[run.number] = run

@@ -38,12 +38,14 @@ class SoftmaxLoss(StagedLoss):
         refuse_terms(config, SOFTMAX_TERMS, "softmax")
         if config.class_weights and not config.terms & set(WEIGHTED):
             raise ConfigError(
-                f"loss.class_weights: weigh the pixels of {', '.join(WEIGHTED)}, and no loss stage has one of these terms"
+                f"loss.class_weights: weigh the pixels of {', '.join(WEIGHTED)}, and no loss stage has one of these"
             )
         focal, point = config.options.focal, config.options.point
         if focal is not None and focal.alpha is not None:
-            raise ConfigError("loss.options.focal.alpha: weighs foreground against background (model.head=sigmoid); use "
-                              "loss.class_weights")  # fmt: skip
+            raise ConfigError(
+                "loss.options.focal.alpha: weighs foreground against background (model.head=sigmoid); use "
+                "loss.class_weights"
+            )
         self.stages, self.names = config.stages, (BACKGROUND, *classes)
         self.gamma = focal.gamma if focal else 0.0
         self.point_dice_weight = point.dice_weight if point else 0.0

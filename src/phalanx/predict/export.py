@@ -183,7 +183,8 @@ def export_run(name: str, options: ExportOptions) -> Path:
             fold = FoldMember(folder, weights=options.weights, device=open_device("cpu", "32"), changes={})
             files.append(export_fold(fold, aside / f"{folder.name}.onnx", sides[0], pictures))
         about = ExportDescription(
-            format="phalanx-export-1", name=Path(name).name, head=configs[0].model.head, weights=options.weights, side=sides[0], folds=files,
+            format="phalanx-export-1", name=Path(name).name, head=configs[0].model.head, weights=options.weights,
+            side=sides[0], folds=files,
             data=data, predict=predict, made_with={package: metadata.version(package) for package in PACKAGES},
         )  # fmt: skip
         values = json.loads(about.model_dump_json(exclude={"data"}))

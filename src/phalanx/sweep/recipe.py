@@ -10,13 +10,13 @@ from ..config import RUNTIME_KEYS, Config
 
 Mode = Literal["soft", "hard"]
 
-# Options that are younger than results in results/sweep, with the value that changes nothing. A recipe that has it keeps
-# the name that it had before, by which later rows of a table begin with its run.
+# Options that are younger than results in results/sweep, with the value that changes nothing. A recipe with that value
+# keeps the name that it had before, by which later rows of a table begin with its run.
 LATER: dict[str, Any] = {
     "augment.copies_only": False, "augment.transpose": 0.0, "augment.vflip": 0.0, "data.balance": None,
     "data.balance_epoch": None, "data.overlap": "allow", "loss.beta": None, "loss.count": None, "model.head": "sigmoid",
 }  # fmt: skip
-OLDER = {"classify": ("data.balance", "loss.beta", "model.head")}  # of these, those that a task has had from the start
+OLDER: dict[str, tuple[str, ...]] = {"classify": ("data.balance", "loss.beta", "model.head")}  # of these, those that a task has had from the start
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _as_before(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe as :func:`recipe_of`, without options of ``LATER`` that change nothing."""
     if "vote" in recipe:
         return recipe | {"members": [one | {"recipe": _as_before(one["recipe"])} for one in recipe["members"]]}
-    found = {key: dict(value) if isinstance(value, dict) else value for key, value in recipe.items()}
+    found: dict[str, Any] = {key: dict(value) if isinstance(value, dict) else value for key, value in recipe.items()}
     for key, usual in LATER.items():
         section, _, name = key.partition(".")
         values = found.get(section)
