@@ -14,12 +14,14 @@ Name = Annotated[str, AfterValidator(nfc)]  # in the form that labels are compar
 class Phantom(Strict):
     """The synthetic data set that is used if ``data.root`` is null; see ``phalanx phantom KIND --help``."""
 
-    kind: Literal["hand", "ultrasound", "brain"] = "hand"
+    kind: Literal["hand", "ultrasound", "brain", "pet"] = "hand"
     patients: Annotated[int, Field(ge=1, le=100_000)] = 80
     size: Annotated[int, Field(ge=128, le=2048)] = 512
     seed: Seed = 0
-    # others of this kind, such as marked=0.5 of ultrasound
-    options: dict[str, Annotated[float, Field(ge=0, le=1_000_000)]] = {}
+    # others of this kind, such as marked=0.5 of ultrasound, or disease=ch02 of pet
+    options: dict[
+        str, Annotated[float, Field(ge=0, le=1_000_000)] | Annotated[str, Field(pattern=r"^[a-z]\w{0,19}$")]
+    ] = {}
 
 
 class Data(Strict):
