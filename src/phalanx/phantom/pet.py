@@ -98,7 +98,9 @@ def make_pet(
     check_fraction("wrong_labels", wrong_labels)
     check_whole("test_diseased", test_diseased, 0, 99_999)
     check_whole("patients", patients, 1, 99_999)
-    order = Order("pet", patients, size, seed, animals_of_test(patients, test_patients, test_diseased), workers, progress, SIZES)
+    order = Order(
+        "pet", patients, size, seed, animals_of_test(patients, test_patients, test_diseased), workers, progress, SIZES
+    )
     people = plan_animals(order, fraction, test_diseased, wrong_labels)
     with new_set(Path(out), FILES) as work:
         (work / "test").mkdir()

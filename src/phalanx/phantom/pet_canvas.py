@@ -16,6 +16,7 @@ import numpy as np
 from .anatomy import spline
 
 Crop = tuple[slice, slice]
+Outline = np.ndarray | list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,20 @@ class Canvas:
         """Points in u as float64[N, 2] in pixels of the film."""
         return (np.asarray(points, np.float64) - self.view.centre) @ self._turn * self.scale + self.side / 2
 
-    def mask(self, outline: np.ndarray, margin: float = 0.0) -> tuple[Crop, np.ndarray] | None:
-        """A filled outline as uint8 0 or 1 with the part of the film it is on, or None if it is off the film."""
-        points = self.place(outline)
+    def mask(self, outline: Outline, margin: float = 0.0) -> tuple[Crop, np.ndarray] | None:
+        """A filled outline, or the union of several, as uint8 0 or 1 with the part of the film it is on.
+
+        None if it is off the film.
+        """
+        parts = [self.place(part) for part in (outline if isinstance(outline, list) else [outline])]
+        points = np.concatenate(parts)
         low = np.maximum(np.floor(points.min(0) - margin).astype(int) - 2, 0)
         high = np.minimum(np.ceil(points.max(0) + margin).astype(int) + 3, self.side)
         if (low >= high).any():
             return None
         mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
-        cv2.fillPoly(mask, [np.round((points - low) * 16).astype(np.int32)], 1, shift=4)
+        for part in parts:
+            cv2.fillPoly(mask, [np.round((part - low) * 16).astype(np.int32)], 1, shift=4)
         return (slice(low[1], high[1]), slice(low[0], high[0])), mask
 
     def depth(self, outline: np.ndarray, edge: float, soften: float = 0.0) -> tuple[Crop, np.ndarray] | None:
@@ -87,7 +93,7 @@ class Canvas:
                 profile = profile * within[crop]
             self.soft[crop] += np.float32(amount) * profile
 
-    def add_bone(self, outline: np.ndarray, amount: float, wall: float, edge: float | None = None) -> None:
+    def add_bone(self, outline: Outline, amount: float, wall: float, edge: float | None = None) -> None:
         """Adds a bone with a dense wall of ``wall`` u around a spongy core.
 
         Args:

@@ -33,7 +33,7 @@ def draw_film(rng: np.random.Generator) -> Film:
     return Film(
         scatter=rng.uniform(0.03, 0.2),
         blur=float(rng.uniform(0.4, 1.0) if rng.random() < 0.8 else rng.uniform(1.0, 1.7)),
-        noise=float(np.exp(rng.uniform(np.log(0.006), np.log(0.03)))),
+        noise=float(np.exp(rng.uniform(np.log(0.005), np.log(0.024)))),
         grain=rng.uniform(0.3, 0.9),
         sharpen=float(rng.uniform(0.15, 0.9) if rng.random() < 0.65 else 0.0),
         gamma=rng.uniform(0.8, 1.35),

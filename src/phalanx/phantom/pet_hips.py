@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .pet_canvas import Canvas, band, closed, curve, moved, oval, rod, wobble
+from .pet_canvas import Canvas, Outline, band, closed, curve, moved, oval, rod, wobble
 from .pet_torso import hair
 
 Put = Callable[..., None]  # draws a bone on one side of the pelvis
@@ -137,24 +137,24 @@ def _half(canvas: Canvas, shape: HipShape, side: int, grade: float, rng: np.rand
     flip = np.array([side, 1.0])
     socket = np.array([shape.reach, shape.drop]) + rng.normal(0, 0.04, 2)  # mirrored by flip when drawn
 
-    def put(points: np.ndarray, amount: float, wall: float, edge: float | None = None) -> None:
-        canvas.add_bone(points * flip, amount * dens, wall, edge)
+    def put(shapes: Outline, amount: float, wall: float, edge: float | None = None) -> None:
+        parts = shapes if isinstance(shapes, list) else [shapes]
+        canvas.add_bone([part * flip for part in parts], amount * dens, wall, edge)
 
     x, y = socket
     ilium = [
         (0.95 * t, -0.55), (1.25, -1.6), (1.75, -2.35), (2.35, -2.25), (2.55, -1.5), (2.2, 0.1), (x - 0.35, y - 1.5),
         (x + 0.42, y - 0.88), (x - 0.2, y - 0.35), (x - 0.95, y - 0.3), (x - 1.1, y - 1.5), (1.35, 0.6), (0.9 * t, 0.5),
     ]  # fmt: skip
-    put(closed(ilium, 70), 0.3, 0.09, 0.36)
-    for path, width in (
+    rods = (
         ([(x - 0.75, y + 0.1), (x - 1.55, y + 0.55), (0.42, y + 0.75), (0.3, y + 1.2)], 0.62),  # pubis
         ([(0.3, y + 0.7), (0.28, y + 1.8), (0.35, y + 2.9)], 0.62),  # along the symphysis
-        ([(x - 0.55, y + 0.3), (x - 0.5, y + 1.6), (x - 0.25, y + 2.75)], 0.72),  # ischium
+        ([(x - 0.55, y + 0.1), (x - 0.5, y + 1.6), (x - 0.25, y + 2.75)], 0.72),  # ischium
         ([(0.35, y + 2.75), (1.1, y + 3.0), (x - 0.2, y + 2.7), (x + 0.3, y + 2.6)], 0.72),
-    ):
-        put(rod(curve(path, 24), width * t), 0.3, 0.09, 0.26)
+    )
+    put([closed(ilium, 70), *(rod(curve(path, 24), width * t) for path, width in rods)], 0.3, 0.09, 0.32)
     hip, head = _joint(put, shape, socket, grade, rng)
-    _femur(put, shape, head, grade, rng)
+    _femur(put, shape, head, hip.outline[:48], grade, rng)
     return Hip(hip.angle, hip.cover, hip.gap, hip.arthrosis, hip.outline * flip)
 
 
@@ -184,7 +184,7 @@ def _joint(
     wear = float(rng.uniform(0, 1) * grade)
     flat = 1 - 0.14 * wear
     ball = wobble(oval((float(head[0]), float(head[1])), (r * flat, r), 20, 48), 0.012 + 0.03 * wear, rng)
-    put(ball, 0.2, 0.09, r)
+    put(ball, 0.13, 0.07, r)
     for _ in range(int(5 * wear)):  # spurs
         at = head + r * np.array([rng.uniform(0.2, 0.9), rng.choice([-1, 1]) * rng.uniform(0.5, 0.9)])
         put(
@@ -197,19 +197,22 @@ def _joint(
     return Hip(angle, round(float(cover), 3), gap, wear, ring), head
 
 
-def _femur(put: Put, shape: HipShape, head: np.ndarray, grade: float, rng: np.random.Generator) -> None:
+def _femur(
+    put: Put, shape: HipShape, head: np.ndarray, ball: np.ndarray, grade: float, rng: np.random.Generator
+) -> None:
     """Neck, trochanter and shaft of a femur, straight back; a dysplastic hip has a straighter, thicker neck."""
     t = shape.thick
     lean = rng.normal(0.0, 0.25)
     root = moved(head, 1.45 * t, 1.25)
-    along = (root - head) / float(np.hypot(*(root - head)))
-    neck = curve([head + 0.62 * HEAD * t * along, (head + root) / 2 + (0.05, -0.1), moved(root, 0.1, 0.15)], 16)
-    put(rod(neck, np.linspace(1.0, 1.35, 16) * t * (1 + 0.15 * grade), 0.35), 0.2, 0.08)
+    neck = curve([moved(head, 0.1, 0.05), (head + root) / 2 + (0.05, -0.1), moved(root, 0.1, 0.15)], 16)
     knee = root + np.array([-0.2 + lean, 9.0])
-    shaft = curve(np.array([moved(root, 0.05, -0.5), moved(root, 0.0, 1.2), (root + knee) / 2 + (0.12, 0), knee]), 50)
+    shaft = curve(np.array([moved(root, 0.05, -0.3), moved(root, 0.0, 1.2), (root + knee) / 2 + (0.12, 0), knee]), 50)
     u = np.linspace(0, 1, 50)
-    width = t * (0.92 + 0.4 * np.exp(-(((u - 0.06) / 0.09) ** 2)) + 0.7 * np.exp(-(((1 - u) / 0.1) ** 2)))
-    put(rod(shaft, width), 0.24, 0.17 * t)
+    width = t * (0.92 + 0.3 * np.exp(-(((u - 0.06) / 0.09) ** 2)) + 0.7 * np.exp(-(((1 - u) / 0.1) ** 2)))
+    thick = np.linspace(0.95, 1.3, 16) * t * (1 + 0.15 * grade)
     trochanter = root + np.array([(-0.25, 0.6), (-0.1, -0.65), (0.3, -1.1), (0.62, -0.55), (0.58, 0.9)])
-    put(closed(trochanter, 30), 0.26, 0.08, 0.35)
-    put(oval((float(root[0] - 0.72 * t), float(root[1] + 1.05)), (0.28, 0.38), 20), 0.2, 0.06, 0.25)
+    put([ball, rod(neck, thick), rod(shaft, width), closed(trochanter, 30)], 0.26, 0.15 * t, 0.48 * t)
+    put(closed(trochanter, 30), 0.09, 0.06, 0.35)
+    put(oval((float(root[0] - 0.62 * t), float(root[1] + 1.05)), (0.26, 0.36), 20), 0.14, 0.05, 0.25)
+    crest = curve([moved(root, -0.35, -0.35), moved(root, -0.1, 0.3), moved(root, -0.4, 0.95)], 12)
+    put(rod(crest, 0.12), 0.2, 0.04, 0.08)
