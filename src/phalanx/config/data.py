@@ -20,8 +20,10 @@ class Phantom(Strict):
     patients: Annotated[int, Field(ge=1, le=100_000)] = 80
     size: Annotated[int, Field(ge=128, le=2048)] = 512
     seed: Seed = 0
-    # others of this kind, such as marked=0.5 of ultrasound or disease=ch02 of pet
-    options: dict[str, Annotated[float, Field(ge=0, le=1_000_000)] | Annotated[str, Field(pattern="^[a-z0-9_]+$")]] = {}
+    # others of this kind, such as marked=0.5 of ultrasound, or disease=ch02 of pet
+    options: dict[
+        str, Annotated[float, Field(ge=0, le=1_000_000)] | Annotated[str, Field(pattern=r"^[a-z]\w{0,19}$")]
+    ] = {}
 
 
 def check_pattern(pattern: str | None) -> None:

@@ -138,8 +138,8 @@ class SegmentData(Data, Balanced):
 
     @model_validator(mode="after")
     def _consistent(self) -> "SegmentData":
-        made = self.phantom and (self.layout == "masks" if self.phantom.kind == "pet" else self.layout == "competition")
-        if self.root is None and not made:
+        made = "masks" if self.phantom and self.phantom.kind == "pet" else "competition"
+        if self.root is None and (self.phantom is None or self.layout != made):
             raise ValueError("root: name the data set's folder, as in data.root=/path/to/dataset")
         if self.crop is not None and self.crop > self.size:
             raise ValueError(f"crop: {self.crop} is larger than the image (data.size={self.size})")

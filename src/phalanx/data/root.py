@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..config import Data, nearest
 from ..errors import ConfigError, DataError
@@ -25,7 +25,10 @@ def resolve_root(data: Set) -> Set:
     phantom = data.phantom
     assert phantom is not None  # the configuration refuses a set without either
     parts = [f"{phantom.kind}-{phantom.patients}p-{phantom.size}px-seed{phantom.seed}"]
-    parts += [f"{key}{_shown(value)}" for key, value in sorted(phantom.options.items())]
+    parts += [
+        f"{key}{value if isinstance(value, str) else format(value, 'g')}"
+        for key, value in sorted(phantom.options.items())
+    ]
     root = Path("data") / "-".join(parts)
     from ..phantom.kinds import KINDS
 
@@ -34,8 +37,10 @@ def resolve_root(data: Set) -> Set:
         raise ConfigError(
             f"data.phantom.options.{unknown[0]}: no such option{nearest(unknown[0], kind.options.model_fields)}"
         )
-    given = phantom.options.items()
-    options = {key: int(value) if isinstance(value, float) and value.is_integer() else value for key, value in given}
+    options: dict[str, Any] = {
+        key: int(value) if isinstance(value, float) and value.is_integer() else value
+        for key, value in phantom.options.items()
+    }
     if root.is_dir():
         kind.clear_left(root)
     else:
@@ -50,8 +55,3 @@ def resolve_root(data: Set) -> Set:
                 waiting = True
                 time.sleep(0.2)
     return data.model_copy(update={"root": root})
-
-
-def _shown(value: float | str) -> str:
-    """An option in a folder's name."""
-    return value if isinstance(value, str) else f"{value:g}"

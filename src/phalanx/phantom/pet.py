@@ -15,10 +15,20 @@ import cv2
 import numpy as np
 
 from ..errors import ConfigError
-from .dataset import Order, PhantomOptions, Rows, check_fraction, check_whole, make_patients, new_set, write_manifest, write_png
+from .dataset import (
+    Order,
+    PhantomOptions,
+    Rows,
+    check_fraction,
+    check_whole,
+    make_patients,
+    new_set,
+    write_manifest,
+    write_png,
+)
 from .pet_animal import draw_animal
 from .pet_film import draw_film
-from .pet_plan import DISEASES, Disease, PetAnimal, plan_animals, tested
+from .pet_plan import DISEASES, Disease, PetAnimal, animals_of_test, plan_animals
 from .pet_scenes import SCENES, Picture, Shot, Thing
 from .pet_truth import box_of, coco, label_map, write_coco, write_table
 
@@ -65,8 +75,8 @@ def make_pet(
         patients: animals of train.
         size: side of the square images in pixels, 128 to 1024.
         seed: same seed, same files (of one version of this package and its libraries).
-        disease: ``ab01`` liver, ``ch02`` trachea (masks); ``ab04`` bladder, ``ch05`` heart, ``mu04`` hip joints, ``mu02``
-            fractures of long bones (boxes).
+        disease: ``ab01`` liver, ``ch02`` trachea (masks); ``ab04`` bladder, ``ch05`` heart, ``mu04`` hip joints,
+            ``mu02`` fractures of long bones (boxes).
         diseased: fraction of diseased images; None for that of the source.
         test_patients: animals of test; default a quarter of ``patients``, but at least ``test_diseased``.
         test_diseased: diseased images of test, at least; test has more than its fraction of them if need be.
@@ -88,7 +98,9 @@ def make_pet(
     check_fraction("wrong_labels", wrong_labels)
     check_whole("test_diseased", test_diseased, 0, 99_999)
     check_whole("patients", patients, 1, 99_999)
-    order = Order("pet", patients, size, seed, tested(patients, test_patients, test_diseased), workers, progress, SIZES)
+    order = Order(
+        "pet", patients, size, seed, animals_of_test(patients, test_patients, test_diseased), workers, progress, SIZES
+    )
     people = plan_animals(order, fraction, test_diseased, wrong_labels)
     with new_set(Path(out), FILES) as work:
         (work / "test").mkdir()
@@ -110,7 +122,9 @@ def make_pet(
         return write_manifest(work, order, options, study.classes, made)
 
 
-def draw_picture(person: PetAnimal, number: int, disease: str, size: int, seed: int, sick: bool | None = None) -> Picture:
+def draw_picture(
+    person: PetAnimal, number: int, disease: str, size: int, seed: int, sick: bool | None = None
+) -> Picture:
     """One image of an animal; ``sick``: as planned by default. Only the disease's sign depends on it."""
     root = [seed, 44, person.index]
     animal = draw_animal(np.random.default_rng([*root, 0]))
@@ -161,7 +175,11 @@ def _labelled(things: list[Thing], study: Disease, wrong: bool, size: int, rng: 
     for k, thing in enumerate(things):
         mine = wrong and k == 0
         objects.append(
-            {"class": study.classes[thing.sick != mine], "true_class": study.classes[thing.sick], "box": box_of(thing.outline, size)}
+            {
+                "class": study.classes[thing.sick != mine],
+                "true_class": study.classes[thing.sick],
+                "box": box_of(thing.outline, size),
+            }
             | thing.facts
         )
     return objects

@@ -26,7 +26,7 @@ VERTEBRAE = (
 FIRST = 5  # index of T1
 # ends of the bony ribs: behind their heads in u, fraction of the depth of the chest
 RIB_BACK = (0.5, 0.8, 1.2, 1.6, 2.0, 2.4, 2.7, 3.0, 3.3, 3.5, 3.55, 3.4, 2.7)
-RIB_DEEP = (0.78, 0.79, 0.80, 0.80, 0.79, 0.78, 0.76, 0.735, 0.70, 0.655, 0.60, 0.53, 0.42)
+RIB_DEEP = (0.46, 0.545, 0.61, 0.665, 0.70, 0.725, 0.735, 0.73, 0.70, 0.655, 0.60, 0.53, 0.42)
 
 
 @dataclass(frozen=True)

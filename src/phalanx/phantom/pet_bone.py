@@ -5,13 +5,13 @@ and y along the limb.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from .pet_canvas import Canvas, band, curve, oval, wobble
+from .pet_canvas import Canvas, band, curve, oval, rod, wobble
 from .pet_torso import hair
 
 
@@ -33,7 +33,10 @@ BONES = {  # of a limb: forms with their places across it
     "tibia": ((Form(0.85, 1.15, 0.45, 0.16, 0.09, 0.4), 0.0), (Form(0.24, 0.16, 0.16, 0.06, 0.06, 0.1), 0.95)),
     "radius": ((Form(0.72, 0.32, 0.6, 0.08, 0.11, 0.35), 0.0), (Form(0.52, 0.45, -0.2, 0.2, 0.1, -0.2), 0.82)),
 }
-KINDS = ("transverse", "oblique", "spiral", "comminuted", "hairline")
+SLOPES = {  # of the line across the bone
+    "transverse": (0.0, 0.25), "oblique": (0.6, 1.3), "spiral": (1.6, 2.6), "comminuted": (0.3, 1.0),
+    "hairline": (0.2, 1.8),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,37 +50,44 @@ class Fracture:
     outline: np.ndarray
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A line across a straight bone: heights in u at the places ``across``, the same for both of its pieces."""
-
-    across: np.ndarray
-    height: np.ndarray
-
-
-def draw_limb(
-    canvas: Canvas, bone: str, broken: bool, young: bool, rng: np.random.Generator
-) -> Fracture | None:
-    """A limb around one long bone; the fracture if there is one."""
+def draw_limb(canvas: Canvas, bone: str, broken: bool, young: bool, rng: np.random.Generator) -> Fracture | None:
+    """A limb around a long bone, or two side by side; the fracture if there is one, in both bones or the first."""
     thick, density = float(rng.uniform(0.8, 1.2)), float(rng.uniform(0.85, 1.25))
     _flesh(canvas, bone, thick, rng)
     _neighbours(canvas, thick, density, rng)
-    fracture = None
+    found: list[Fracture] = []
     plan = _plan(rng) if broken else None
     for k, (form, place) in enumerate(BONES[bone]):
-        straight, inside = _straight(canvas, form, thick, density, young, rng)
+        straight = _straight(canvas, form, thick, density, young, rng)
         own = plan if k == 0 or (plan is not None and rng.random() < 0.6) else None
-        found = _lay(canvas, straight, inside, form, place * thick, own, thick, rng)
-        fracture = fracture or found
-    return fracture
+        laid = _lay(canvas, straight, form, place * thick, own, thick, rng)
+        found += [laid] if laid else []
+    if not found:
+        return None
+    return replace(found[0], outline=np.concatenate([each.outline for each in found]))
 
 
 def _flesh(canvas: Canvas, bone: str, thick: float, rng: np.random.Generator) -> None:
     """Muscle around the bone, thicker at the body's end."""
     upper = rng.uniform(2.2, 3.3) if bone in ("femur", "humerus") else rng.uniform(1.6, 2.3)
     lower = upper * rng.uniform(0.5, 0.7)
-    right = curve(np.array([(upper * 1.35, -9), (upper * 1.1, -4), (upper * 0.95, -1), (lower * 1.05, 3), (lower * 0.95, 5), (lower * 0.9, 9)]), 40)
-    left = curve(np.array([(-upper * 1.2, -9), (-upper, -4), (-upper * 0.9, -1), (-lower, 3), (-lower, 5), (-lower * 0.95, 9)]), 40)
+    right = curve(
+        np.array(
+            [
+                (upper * 1.35, -9),
+                (upper * 1.1, -4),
+                (upper * 0.95, -1),
+                (lower * 1.05, 3),
+                (lower * 0.95, 5),
+                (lower * 0.9, 9),
+            ]
+        ),
+        40,
+    )
+    left = curve(
+        np.array([(-upper * 1.2, -9), (-upper, -4), (-upper * 0.9, -1), (-lower, 3), (-lower, 5), (-lower * 0.95, 9)]),
+        40,
+    )
     outline = wobble(np.concatenate([right, left[::-1]]), 0.06, rng) * (thick, 1.0)
     canvas.add_soft(outline, 0.5, 0.75 * lower, 0.05)
     canvas.add_soft(outline, 0.06, 0.1, 0.0)
@@ -89,10 +99,20 @@ def _flesh(canvas: Canvas, bone: str, thick: float, rng: np.random.Generator) ->
 def _neighbours(canvas: Canvas, thick: float, density: float, rng: np.random.Generator) -> None:
     """Ends of the bones of both joints."""
     for sign in (-1, 1):
-        y = sign * (LENGTH / 2 + 0.22)
+        y = sign * (LENGTH / 2 + 0.42)
         wide = rng.uniform(1.35, 1.8) * thick
-        path = curve(np.array([(rng.normal(0, 0.05), y + sign * 0.1), (0.1, y + sign * 1.5), (rng.normal(0.2, 0.4), y + sign * 6)]), 24)
-        canvas.add_bone(band(path, np.interp(np.linspace(0, 1, 24), [0, 0.25, 1], [wide, 0.62 * wide, 0.5 * wide])), 0.3 * density, 0.13, None)
+        path = curve(
+            np.array(
+                [(rng.normal(0, 0.05), y + sign * 0.1), (0.1, y + sign * 1.5), (rng.normal(0.2, 0.4), y + sign * 6)]
+            ),
+            24,
+        )
+        canvas.add_bone(
+            rod(path, np.interp(np.linspace(0, 1, 24), [0, 0.25, 1], [wide, 0.62 * wide, 0.5 * wide])),
+            0.3 * density,
+            0.13,
+            None,
+        )
     for _ in range(int(rng.integers(0, 3))):  # kneecap, sesamoids
         sign = rng.choice([-1, 1])
         at = (sign * rng.uniform(0.9, 1.25) * thick, LENGTH / 2 * rng.choice([-1, 1]) + rng.normal(0, 0.2))
@@ -101,10 +121,12 @@ def _neighbours(canvas: Canvas, thick: float, density: float, rng: np.random.Gen
 
 def _straight(
     canvas: Canvas, form: Form, thick: float, density: float, young: bool, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """A straight bone, upright in the middle of a film of its own: attenuation and mask float32[H, W]."""
+) -> np.ndarray:
+    """A straight bone, upright in the middle of a film of its own: its attenuation float32[H, W]."""
     u = np.linspace(0, 1, 80)
-    flare = form.top * np.exp(-((u / form.top_reach) ** 2)) + form.bottom * np.exp(-(((1 - u) / form.bottom_reach) ** 2))
+    flare = form.top * np.exp(-((u / form.top_reach) ** 2)) + form.bottom * np.exp(
+        -(((1 - u) / form.bottom_reach) ** 2)
+    )
     cap = np.sqrt(np.clip(1 - (1 - np.minimum(u, 1 - u) / 0.045) ** 2, 0, 1)) * 0.35 + 0.65
     width = (form.shaft + flare) * thick * np.where(np.minimum(u, 1 - u) < 0.045, cap, 1.0)
     width *= 1 + 0.02 * np.sin(u * rng.uniform(8, 20) + rng.uniform(0, 6))
@@ -123,30 +145,33 @@ def _straight(
     wall = (0.05 + 0.17 * middle) * np.float32(thick) * min(form.shaft / 0.8, 1.15)
     outer = np.sqrt(np.maximum(radius**2 - x**2, 0))
     inner = np.sqrt(np.maximum(np.maximum(radius - wall, 0) ** 2 - x**2, 0))
-    shown = np.float32(0.46 * density) * (outer - (0.62 + 0.3 * middle) * inner) * np.minimum(0.9 / np.maximum(radius, 0.1), 1) ** 0.5
+    shown = (
+        np.float32(0.46 * density)
+        * (outer - (0.62 + 0.3 * middle) * inner)
+        * np.minimum(0.9 / np.maximum(radius, 0.1), 1) ** 0.5
+    )
     shown *= mask
     if young:  # growth plates: dark lines near both ends, which are no fractures
         for place in (0.085, 0.915):
             gap = np.abs(at[:, None] - place - 0.006 * np.sin(x * 4 + place)) * LENGTH
             shown *= 1 - np.float32(0.6) * np.exp(-((gap / 0.06) ** 2)).astype(np.float32)
     ends = np.exp(-((np.minimum(at, 1 - at) * LENGTH / 0.1) ** 2))[:, None].astype(np.float32)
-    return shown * (1 + 0.3 * ends), mask.astype(np.float32)
+    return shown * (1 + 0.3 * ends)
 
 
 def _plan(rng: np.random.Generator) -> tuple[str, float, float, float, float]:
     """Kind of a fracture, its place, slope of its line, shift and angle of the lower piece."""
-    kind = str(rng.choice(KINDS, p=(0.25, 0.28, 0.17, 0.17, 0.13)))
-    at = float(rng.uniform(0.22, 0.8))
-    slope = {"transverse": rng.uniform(0, 0.25), "oblique": rng.uniform(0.6, 1.3), "spiral": rng.uniform(1.6, 2.6),
-             "comminuted": rng.uniform(0.3, 1.0), "hairline": rng.uniform(0.2, 1.8)}[kind] * rng.choice([-1, 1])  # fmt: skip
+    kind = str(rng.choice(list(SLOPES), p=(0.25, 0.28, 0.17, 0.17, 0.13)))
+    at = float(rng.uniform(0.22, 0.8) if kind in ("transverse", "hairline") else rng.uniform(0.32, 0.68))
+    slope = rng.uniform(*SLOPES[kind]) * rng.choice([-1, 1])
     if kind == "hairline":
         return kind, at, float(slope), 0.0, 0.0
-    shift = float(rng.uniform(0.1, 0.75) * rng.choice([-1, 1]))
-    return kind, at, float(slope), shift, float(rng.normal(0, 9))
+    shift = float(rng.uniform(0.1, 0.7) * rng.choice([-1, 1]))
+    return kind, at, float(slope), shift, float(np.clip(rng.normal(0, 3.5), -6, 6))
 
 
 def _lay(
-    canvas: Canvas, straight: np.ndarray, inside: np.ndarray, form: Form, place: float,
+    canvas: Canvas, straight: np.ndarray, form: Form, place: float,
     plan: "tuple[str, float, float, float, float] | None", thick: float, rng: np.random.Generator,
 ) -> Fracture | None:  # fmt: skip
     """Adds a straight bone to the film in one piece or in several."""
@@ -181,7 +206,7 @@ def _lay(
     points = np.concatenate([np.stack([x[near] + base + dx, lines[near] + dy], 1) for lines, dx, dy in moved])
     if kind == "comminuted":
         points = np.concatenate([points, _splinters(canvas, np.array([base + shift / 2, y0]), thick, rng)])
-    return Fracture(kind, at, shift, angle, np.concatenate([points - 0.18, points + 0.18]))
+    return Fracture(kind, at, shift, angle, np.concatenate([points - 0.22, points + 0.22]))
 
 
 def _bent(form: Form, place: float, y: "np.ndarray | float") -> "np.ndarray | float":
@@ -207,7 +232,11 @@ def _move(
     x -= np.float32(_bent(form, place, pivot))
     c, s = np.float32(math.cos(a)), np.float32(math.sin(a))
     x, y = c * x + s * y, c * y - s * x + np.float32(pivot)
-    x += np.float32(_bent(form, place, pivot)) - np.float32(place) - np.float32(form.bend) * (np.float32(0.25) - (y / np.float32(LENGTH)) ** 2)
+    x += (
+        np.float32(_bent(form, place, pivot))
+        - np.float32(place)
+        - np.float32(form.bend) * (np.float32(0.25) - (y / np.float32(LENGTH)) ** 2)
+    )
     canvas.bone += cv2.remap(
         piece, (x + np.float32(half[0])) * np.float32(scale), (y + np.float32(half[1])) * np.float32(scale),
         cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0,
@@ -220,7 +249,11 @@ def _splinters(canvas: Canvas, centre: np.ndarray, thick: float, rng: np.random.
     for _ in range(int(rng.integers(2, 6))):
         at = centre + rng.normal(0, (0.42, 0.4)) * thick
         size = rng.uniform(0.12, 0.4) * thick
-        shard = wobble(oval((float(at[0]), float(at[1])), (size, size * rng.uniform(0.3, 0.6)), rng.uniform(40, 140), 14), 0.12 * size, rng)
+        shard = wobble(
+            oval((float(at[0]), float(at[1])), (size, size * rng.uniform(0.3, 0.6)), rng.uniform(40, 140), 14),
+            0.12 * size,
+            rng,
+        )
         canvas.add_bone(shard, rng.uniform(0.35, 0.6), 0.3 * size)
         points.append(shard)
     return np.concatenate(points)

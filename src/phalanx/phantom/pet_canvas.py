@@ -5,12 +5,18 @@ belly, the origin where the first thoracic vertebra begins.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 
+from .anatomy import spline
+
 Crop = tuple[slice, slice]
+Outline = np.ndarray | list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,20 @@ class Canvas:
         """Points in u as float64[N, 2] in pixels of the film."""
         return (np.asarray(points, np.float64) - self.view.centre) @ self._turn * self.scale + self.side / 2
 
-    def mask(self, outline: np.ndarray, margin: float = 0.0) -> tuple[Crop, np.ndarray] | None:
-        """A filled outline as uint8 0 or 1 with the part of the film it is on, or None if it is off the film."""
-        points = self.place(outline)
+    def mask(self, outline: Outline, margin: float = 0.0) -> tuple[Crop, np.ndarray] | None:
+        """A filled outline, or the union of several, as uint8 0 or 1 with the part of the film it is on.
+
+        None if it is off the film.
+        """
+        parts = [self.place(part) for part in (outline if isinstance(outline, list) else [outline])]
+        points = np.concatenate(parts)
         low = np.maximum(np.floor(points.min(0) - margin).astype(int) - 2, 0)
         high = np.minimum(np.ceil(points.max(0) + margin).astype(int) + 3, self.side)
         if (low >= high).any():
             return None
         mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
-        cv2.fillPoly(mask, [np.round((points - low) * 16).astype(np.int32)], 1, shift=4)
+        for part in parts:
+            cv2.fillPoly(mask, [np.round((part - low) * 16).astype(np.int32)], 1, shift=4)
         return (slice(low[1], high[1]), slice(low[0], high[0])), mask
 
     def depth(self, outline: np.ndarray, edge: float, soften: float = 0.0) -> tuple[Crop, np.ndarray] | None:
@@ -63,8 +74,8 @@ class Canvas:
         if found is None:
             return None
         crop, mask = found
-        inside = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
-        inside *= np.float32(1 / max(edge * self.scale, 1e-3))
+        inside: np.ndarray = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
+        inside = inside * np.float32(1 / max(edge * self.scale, 1e-3))
         np.minimum(inside, 1, out=inside)
         profile = cv2.sqrt(inside * (2 - inside))
         if soften * self.scale > 0.4:
@@ -82,7 +93,7 @@ class Canvas:
                 profile = profile * within[crop]
             self.soft[crop] += np.float32(amount) * profile
 
-    def add_bone(self, outline: np.ndarray, amount: float, wall: float, edge: float | None = None) -> None:
+    def add_bone(self, outline: Outline, amount: float, wall: float, edge: float | None = None) -> None:
         """Adds a bone with a dense wall of ``wall`` u around a spongy core.
 
         Args:
@@ -93,14 +104,21 @@ class Canvas:
         if found is None:
             return
         crop, mask = found
-        d = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
-        d *= np.float32(1 / self.scale)
+        d: np.ndarray = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
+        d = d * np.float32(1 / self.scale)
         radius = np.float32(edge if edge is not None else max(float(d.max()), 1e-3))
         thick = np.float32(wall)
         off = np.maximum(radius - d, 0)
         outer = cv2.sqrt(np.maximum(radius * radius - off * off, 0))
         inner = cv2.sqrt(np.maximum(np.maximum(radius - thick, 0) ** 2 - off * off, 0))
         self.bone[crop] += np.where(mask > 0, np.float32(2 * amount) * (outer - np.float32(0.72) * inner), 0)
+
+    def spots(self, centres: np.ndarray, radii: np.ndarray) -> np.ndarray:
+        """Discs of the given radii (u) as float32[F, F] from 0 to 1."""
+        layer = np.zeros((self.side, self.side), np.uint8)
+        for (x, y), r in zip(np.round(self.place(centres) * 16).astype(int), radii * self.scale, strict=True):
+            cv2.circle(layer, (int(x), int(y)), max(int(r * 16), 10), 255, -1, cv2.LINE_AA, shift=4)
+        return layer.astype(np.float32) * np.float32(1 / 255)
 
     def lines(self, paths: list[np.ndarray], widths: list[np.ndarray], soften: float = 0.0) -> np.ndarray:
         """Curves of changing width (u) as float32[F, F] from 0 to 1."""
@@ -118,27 +136,64 @@ class Canvas:
         return cv2.GaussianBlur(shown, (0, 0), soften * self.scale) if soften * self.scale > 0.4 else shown
 
 
-def curve(points: "np.ndarray | list[tuple[float, float]]", count: int = 40) -> np.ndarray:
+def moved(points: np.ndarray, right: "float | np.ndarray", down: "float | np.ndarray") -> np.ndarray:
+    """Points shifted by some u."""
+    return points + np.array([right, down])
+
+
+@lru_cache(maxsize=256)
+def _catmull_rom(points: int, count: int) -> np.ndarray:
+    """Weights float64[count, points] of an open Catmull-Rom curve whose end points are reflected."""
+    at = np.linspace(0, points - 1, count)
+    index = np.minimum(at.astype(int), points - 2)
+    t = at - index
+    weights = np.zeros((count, points + 2))
+    rows = np.arange(count)
+    for k, part in enumerate((-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2)):
+        weights[rows, index + k] += 0.5 * part
+    inner = weights[:, 1:-1].copy()
+    for end, near, far in ((0, 0, 1), (-1, -1, -2)):
+        inner[:, near] += 2 * weights[:, end]
+        inner[:, far] -= weights[:, end]
+    return inner
+
+
+def curve(points: "np.ndarray | Sequence[Any]", count: int = 40) -> np.ndarray:
     """Open Catmull-Rom curve through float[K, 2] as float64[count, 2]."""
     points = np.asarray(points, np.float64)
-    ends = np.concatenate([[2 * points[0] - points[1]], points, [2 * points[-1] - points[-2]]])
-    at = np.linspace(0, len(points) - 1, count)
-    index = np.minimum(at.astype(int), len(points) - 2)
-    t = (at - index)[:, None]
-    a, b, c, d = (ends[index + j] for j in range(4))
-    return 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+    return _catmull_rom(len(points), count) @ points
+
+
+def closed(points: "np.ndarray | Sequence[Any]", count: int = 48) -> np.ndarray:
+    """Closed smooth outline float64[count, 2] through float[K, 2]; see :func:`.anatomy.spline`."""
+    return spline(np.asarray(points, np.float64), count)
 
 
 def normals(path: np.ndarray) -> np.ndarray:
     """Unit normals float64[N, 2] of an open curve: to the right as seen along it on the film, y down."""
-    tangent = np.gradient(path, axis=0)
-    return tangent[:, ::-1] * (-1, 1) / np.maximum(np.hypot(*tangent.T), 1e-9)[:, None]
+    tangent = np.empty_like(path)
+    tangent[1:-1] = path[2:] - path[:-2]
+    tangent[0], tangent[-1] = path[1] - path[0], path[-1] - path[-2]
+    tangent /= np.maximum(np.sqrt((tangent**2).sum(1)), 1e-9)[:, None]
+    return np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
 
 
 def band(path: np.ndarray, widths: "np.ndarray | float") -> np.ndarray:
     """Outline float64[2N, 2] of a curve of the given widths."""
     half = normals(path) * (np.broadcast_to(widths, len(path))[:, None] / 2)
     return np.concatenate([path + half, (path - half)[::-1]])
+
+
+def rod(path: np.ndarray, widths: "np.ndarray | float", blunt: float = 0.6) -> np.ndarray:
+    """As :func:`band`, with round ends; ``blunt``: how far they reach beyond the path, in half widths."""
+    across = normals(path)
+    half = np.broadcast_to(np.asarray(widths, float) / 2, len(path))
+    sides = across * half[:, None]
+    turn = np.linspace(0, np.pi, 9)[1:-1, None]
+    along = np.stack([across[:, 1], -across[:, 0]], axis=1)  # the tangent
+    tip = path[-1] + half[-1] * (np.cos(turn) * across[-1] + blunt * np.sin(turn) * along[-1])
+    tail = path[0] + half[0] * (-np.cos(turn) * across[0] - blunt * np.sin(turn) * along[0])
+    return np.concatenate([path + sides, tip, (path - sides)[::-1], tail])
 
 
 def oval(
@@ -158,5 +213,5 @@ def wobble(outline: np.ndarray, amount: float, rng: np.random.Generator) -> np.n
     along = np.linspace(0, 2 * np.pi, len(outline), endpoint=False)[:, None] * waves
     push = np.cos(along) @ size[0] + np.sin(along) @ size[1]
     tangent = np.roll(outline, -1, axis=0) - np.roll(outline, 1, axis=0)
-    normal = tangent[:, ::-1] * (1, -1) / np.maximum(np.hypot(*tangent.T), 1e-9)[:, None]
-    return outline + normal * push[:, None]
+    tangent /= np.maximum(np.sqrt((tangent**2).sum(1)), 1e-9)[:, None]
+    return outline + np.stack([tangent[:, 1], -tangent[:, 0]], axis=1) * push[:, None]

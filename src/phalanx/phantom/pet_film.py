@@ -33,7 +33,7 @@ def draw_film(rng: np.random.Generator) -> Film:
     return Film(
         scatter=rng.uniform(0.03, 0.2),
         blur=float(rng.uniform(0.4, 1.0) if rng.random() < 0.8 else rng.uniform(1.0, 1.7)),
-        noise=float(np.exp(rng.uniform(np.log(0.006), np.log(0.03)))),
+        noise=float(np.exp(rng.uniform(np.log(0.005), np.log(0.024)))),
         grain=rng.uniform(0.3, 0.9),
         sharpen=float(rng.uniform(0.15, 0.9) if rng.random() < 0.65 else 0.0),
         gamma=rng.uniform(0.8, 1.35),
@@ -43,15 +43,16 @@ def draw_film(rng: np.random.Generator) -> Film:
         white=rng.uniform(215, 258),
         border=str(rng.choice(["none", "black", "black", "grey"])),
         table=bool(rng.random() < 0.3),
-        texture=rng.uniform(0.04, 0.2),
+        texture=rng.uniform(0.02, 0.12),
     )
 
 
 def texture(side: int, scale: float, rng: np.random.Generator) -> np.ndarray:
     """Struts of spongy bone: noise float32[side, side] of unit spread, about 0.1 u fine."""
     noise = rng.standard_normal((side, side), dtype=np.float32)
-    fine = cv2.GaussianBlur(noise, (0, 0), max(0.035 * scale, 0.6))
-    fine -= cv2.GaussianBlur(fine, (0, 0), max(0.1 * scale, 1.6))
+    spread = min(max(0.035 * scale, 0.5), 1.3 * side / 512 + 0.2)
+    fine: np.ndarray = cv2.GaussianBlur(noise, (0, 0), spread)
+    fine = fine - cv2.GaussianBlur(fine, (0, 0), 2.5 * spread)
     return fine * np.float32(1 / max(float(fine[::4, ::4].std()), 1e-6))
 
 
@@ -81,14 +82,16 @@ def develop(
     canvas: Canvas, film: Film, field: Field, letter: str, size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, dict[str, object]]:
     """The image uint8[size, size] of what a canvas holds, and what else was drawn: letter, border, exposure."""
-    side = canvas.side
-    grain = texture(side, canvas.scale, rng)
-    flesh = cv2.resize(rng.standard_normal((14, 14)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
-    film_ = canvas.soft * (1 + np.float32(0.018) * flesh + np.float32(0.012) * grain)
+    soft: np.ndarray = canvas.soft
+    bone: np.ndarray = canvas.bone
+    if canvas.side != size:
+        soft = cv2.resize(soft, (size, size), interpolation=cv2.INTER_AREA)
+        bone = cv2.resize(bone, (size, size), interpolation=cv2.INTER_AREA)
+    grain = texture(size, size / canvas.view.width, rng)
+    flesh = cv2.resize(rng.standard_normal((14, 14)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    film_: np.ndarray = soft * (1 + np.float32(0.018) * flesh + np.float32(0.012) * grain)
     np.maximum(film_, 0, out=film_)
-    film_ += canvas.bone * (1 + np.float32(film.texture) * grain)
-    if side != size:
-        film_ = cv2.resize(film_, (size, size), interpolation=cv2.INTER_AREA)
+    film_ += bone * (1 + np.float32(film.texture) * grain)
     if film.table:
         _table(film_, rng)
     placed = _letter(film_, field.box, letter, rng)
@@ -98,19 +101,27 @@ def develop(
     if blur > 0.3:
         film_ = cv2.GaussianBlur(film_, (0, 0), blur)
     film_ = -cv2.log((cv2.exp(-film_) + np.float32(film.scatter) * fog) / np.float32(1 + film.scatter))
-    noise = rng.standard_normal((size, size), dtype=np.float32)
+    noise: np.ndarray = rng.standard_normal((size, size), dtype=np.float32)
     spread = film.noise * (size / 512) ** 0.5
     if film.grain * size / 512 > 0.3:
         noise = cv2.GaussianBlur(noise, (0, 0), film.grain * size / 512)
         spread *= 1 + 2 * film.grain * size / 512
-    film_ += noise * cv2.exp(film_ * np.float32(0.5)) * np.float32(spread)
+    film_ = film_ + noise * cv2.exp(film_ * np.float32(0.5)) * np.float32(spread)
     if film.sharpen:
         quarter = max(size // 8, 32)
         wide = cv2.GaussianBlur(cv2.resize(film_, (quarter, quarter), interpolation=cv2.INTER_AREA), (0, 0), 2.5)
-        film_ += np.float32(film.sharpen) * (film_ - cv2.resize(wide, (size, size), interpolation=cv2.INTER_LINEAR))
-    exposure = float(rng.uniform(-0.06, 0.06))
+        film_ = film_ + np.float32(film.sharpen) * (
+            film_ - cv2.resize(wide, (size, size), interpolation=cv2.INTER_LINEAR)
+        )
+    exposure = float(rng.uniform(-0.08, 0.08))
     grey = _window(film_, _shown(size, field), film, exposure)
-    return grey, {"letter": letter, "letter_at": placed, "exposure": round(exposure, 3), "border": film.border, "table": film.table}
+    return grey, {
+        "letter": letter,
+        "letter_at": placed,
+        "exposure": round(exposure, 3),
+        "border": film.border,
+        "table": film.table,
+    }
 
 
 def _window(film_: np.ndarray, field: np.ndarray, film: Film, exposure: float) -> np.ndarray:
@@ -137,12 +148,18 @@ def _shown(size: int, field: Field) -> np.ndarray:
     return cv2.GaussianBlur(shown.astype(np.float32) / 255, (0, 0), 0.003 * size)
 
 
-def _letter(film_: np.ndarray, box: tuple[float, float, float, float], letter: str, rng: np.random.Generator) -> list[float]:
+def _letter(
+    film_: np.ndarray, box: tuple[float, float, float, float], letter: str, rng: np.random.Generator
+) -> list[float]:
     """A lead letter near a corner of the field, where there is least of the animal; returns its place."""
     size = len(film_)
     high = rng.uniform(0.04, 0.065)
     inset = 0.02 + high
-    spots = [(x + rng.uniform(-0.01, 0.04) * sx, y + rng.uniform(-0.005, 0.03) * sy) for x, sx in ((box[0] + inset, 1), (box[2] - inset, -1)) for y, sy in ((box[1] + inset, 1), (box[3] - inset, -1))]
+    spots = [
+        (x + rng.uniform(-0.01, 0.04) * sx, y + rng.uniform(-0.005, 0.03) * sy)
+        for x, sx in ((box[0] + inset, 1), (box[2] - inset, -1))
+        for y, sy in ((box[1] + inset, 1), (box[3] - inset, -1))
+    ]
     r = max(int(high * size * 0.6), 3)
     load = []
     for x, y in spots:
@@ -153,7 +170,16 @@ def _letter(film_: np.ndarray, box: tuple[float, float, float, float], letter: s
     thick = max(round(0.16 * high * size), 1)
     scale = high * size / 22
     (wide, tall), _ = cv2.getTextSize(letter, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
-    cv2.putText(mask, letter, (int(x * size - wide / 2), int(y * size + tall / 2)), cv2.FONT_HERSHEY_SIMPLEX, scale, 255, thick, cv2.LINE_AA)
+    cv2.putText(
+        mask,
+        letter,
+        (int(x * size - wide / 2), int(y * size + tall / 2)),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        scale,
+        255,
+        thick,
+        cv2.LINE_AA,
+    )
     film_ += mask * np.float32(rng.uniform(1.2, 1.8) / 255)
     return [round(x, 4), round(y, 4)]
 

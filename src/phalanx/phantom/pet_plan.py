@@ -54,8 +54,8 @@ class PetAnimal:
         return f"{self.group}-{number:02d}"
 
 
-def tested(patients: int, test_patients: int | None, test_diseased: int) -> int:
-    """Number of test animals: a quarter of those of train unless given, and enough for the diseased images asked for."""
+def animals_of_test(patients: int, test_patients: int | None, test_diseased: int) -> int:
+    """Number of test animals: a quarter of those of train unless given, enough for ``test_diseased``."""
     return test_patients if test_patients is not None else max(1, patients // 4, test_diseased)
 
 

@@ -73,59 +73,77 @@ class Shot:
         return Picture(image, things, {**view, **shown, **facts})
 
 
-def trunk(shot: Shot, canvas: Canvas, heart_score: float, widths: "Callable[[np.ndarray], np.ndarray]",
-          bulk: float, crossing: float, bladder: float, stones: bool):  # type: ignore[no-untyped-def]  # fmt: skip
-    """Draws a whole trunk; returns heart, windpipe, liver and bladder.
+class Organs(NamedTuple):
+    """What a trunk contains."""
 
-    Args:
-        widths: of the windpipe in u, by its midline.
-        bulk, crossing: of the liver; see :func:`.pet_abdomen.draw_liver`.
-        bladder: how full it is, 0 to 1.
+    heart: pet_thorax.Heart
+    trachea: pet_thorax.Trachea
+    liver: pet_abdomen.Liver
+    bladder: np.ndarray
+    stones: list[np.ndarray]
+
+
+class Wish(NamedTuple):
+    """How the organs of a trunk are to be.
+
+    ``score``: of the heart; ``widths``: of the windpipe in u, by its midline; ``bulk``, ``crossing``, ``aim``: of the
+    liver; ``full``: the bladder, 0 to 1; ``stones``: in it.
     """
+
+    score: float
+    widths: Callable[[np.ndarray], np.ndarray]
+    bulk: float
+    crossing: float
+    aim: float
+    full: float = 0.4
+    stones: bool = False
+
+
+def trunk(shot: Shot, canvas: Canvas, wish: Wish, *, chest: bool) -> Organs:
+    """Draws a trunk; ``chest``: as far as the view of the chest shows it, else that of the belly."""
     a, rng = shot.animal, shot.rng
     pet_torso.draw_flesh(canvas, a, pet_torso.skin(a, rng), rng)
-    heart = pet_thorax.draw_heart(a, heart_score, shot.breath, shot.left, rng)
-    path = pet_thorax.trachea_path(a, heart_score, rng)
-    trachea = pet_thorax.Trachea(path, widths(path))
-    lungs = pet_thorax.draw_lungs(canvas, a, shot.breath, shot.left, float(rng.uniform(0.7, 0.84)))
+    heart = pet_thorax.draw_heart(a, wish.score, shot.breath, shot.left, rng)
+    path = pet_thorax.trachea_path(a, wish.score, rng)
+    trachea = pet_thorax.Trachea(path, wish.widths(path))
+    lungs = pet_thorax.draw_lungs(canvas, a, shot.breath, shot.left, float(rng.uniform(0.6, 0.76)))
     pet_thorax.draw_mediastinum(canvas, a, heart, lungs, rng)
     pet_thorax.draw_vessels(canvas, a, heart, shot.breath, rng)
-    pet_thorax.draw_trachea(canvas, trachea, a, float(rng.uniform(0.16, 0.24)))
-    liver = pet_abdomen.draw_liver(a, shot.breath, bulk, crossing, rng)
+    liver = pet_abdomen.draw_liver(a, shot.breath, wish.bulk, wish.crossing, wish.aim, rng)
     pet_abdomen.draw_organs(canvas, a, liver, shot.left, rng)
-    urine = pet_abdomen.bladder_outline(a, bladder, rng)
-    pet_abdomen.draw_bladder(canvas, a, urine)
-    found = pet_abdomen.draw_stones(canvas, urine, rng) if stones else []
-    pet_torso.draw_fore_limbs(canvas, a, float(rng.uniform(0, 1)), rng)
-    pet_torso.draw_hind_limbs(canvas, a, float(rng.uniform(-1, 2)), rng)
+    urine, stones = pet_abdomen.bladder_outline(a, wish.full, rng), list[np.ndarray]()
+    if chest:
+        pet_thorax.draw_trachea(canvas, trachea, a, float(rng.uniform(0.14, 0.2)))
+        pet_torso.draw_fore_limbs(canvas, a, float(rng.uniform(0, 1)), rng)
+    else:
+        pet_abdomen.draw_bowel(canvas, a, rng)
+        pet_abdomen.draw_bladder(canvas, a, urine)
+        stones = pet_abdomen.draw_stones(canvas, urine, rng) if wish.stones else stones
+        pet_torso.draw_hind_limbs(canvas, a, float(rng.uniform(-1, 2)), rng)
     pet_skeleton.draw_spine(canvas, a, rng)
     pet_skeleton.draw_ribs(canvas, a, float(rng.normal(0, 0.3)), rng)
     pet_skeleton.draw_sternum(canvas, a, rng)
-    return heart, trachea, liver, urine, found
+    return Organs(heart, trachea, liver, urine, stones)
 
 
 def _common(shot: Shot) -> dict[str, Any]:
     return {
-        "species": shot.animal.species, "build": shot.animal.build, "view": f"{'left' if shot.left else 'right'} lateral",
-        "breath": round(shot.breath, 2),
+        "species": shot.animal.species, "build": shot.animal.build,
+        "view": f"{'left' if shot.left else 'right'} lateral", "breath": round(shot.breath, 2),
     }  # fmt: skip
-
-
-def _healthy_heart(shot: Shot) -> float:
-    return shot.animal.vhs
 
 
 def _even(shot: Shot) -> "Callable[[np.ndarray], np.ndarray]":
     """Widths of a windpipe that is even: wide, or narrow throughout."""
     t = shot.traits
-    share = 0.155 + 0.065 * t[0]
+    share = (0.118 if shot.sick else 0.125) + 0.055 * t[0]
     if t[1] < 0.22:
         share *= 0.55 + 0.2 * t[2]
     base = share * 0.56 * shot.animal.depth
 
     def widths(path: np.ndarray) -> np.ndarray:
         s = np.linspace(0, 1, len(path))
-        return base * (1 + 0.025 * np.sin(9 * s + 6 * t[3]) + 0.02 * np.sin(17 * s + 6 * t[4]) - 0.03 * s)
+        return base * (1 + 0.035 * np.sin(9 * s + 6 * t[3]) + 0.03 * np.sin(17 * s + 6 * t[4]) - 0.03 * s)
 
     return widths
 
@@ -137,7 +155,7 @@ def _narrowed(shot: Shot) -> "Callable[[np.ndarray], np.ndarray]":
     def widths(path: np.ndarray) -> np.ndarray:
         at = -1.7 + 4.6 * t[5]  # x of the narrowing
         half = 0.35 + 0.5 * t[6] if t[7] < 0.5 else 1.1 + 0.75 * t[6]
-        depth = 0.38 + 0.34 * t[8]
+        depth = 0.42 + 0.33 * t[8]
         off = np.abs(path[:, 0] - at) / half
         dip = np.where(off < 0.55, 1.0, np.exp(-(((off - 0.55) / 0.4) ** 2))) if t[7] >= 0.5 else np.exp(-1.4 * off**2)
         return even(path) * (1 - depth * dip)
@@ -149,14 +167,14 @@ def _liver(shot: Shot) -> tuple[float, float]:
     """Bulk and crossing of the liver of an animal. Both normal and diseased livers are small and large."""
     t = shot.traits
     if shot.sick:
-        return float(0.05 + 0.95 * t[0]), float(0.5 + 1.3 * t[1])
-    return float(t[0] ** 1.3), float(-1.1 + 0.85 * t[1])
+        return float(t[0] ** 1.25), float(0.45 + 1.1 * t[1])
+    return float(t[0]), float(-1.1 + 0.85 * t[1])
 
 
 def draw_thorax(shot: Shot, disease: str) -> Picture:
     """The chest from the side: of ``ch02`` the windpipe is labelled, of ``ch05`` the heart."""
     a, t = shot.animal, shot.traits
-    canvas = shot.canvas((4.9, 0.43 * a.depth), 15.8, 1.8)
+    canvas = shot.canvas((4.9, 0.43 * a.depth), 16.3, 1.8)
     score, widths = a.vhs, _even(shot)
     if disease == "ch05" and shot.sick:
         score = (10.9 if a.species == "dog" else 8.5) + 2.2 * float(t[9])
@@ -164,7 +182,8 @@ def draw_thorax(shot: Shot, disease: str) -> Picture:
         score += 1.5
     if disease == "ch02" and shot.sick:
         widths = _narrowed(shot)
-    heart, trachea, _, _, _ = trunk(shot, canvas, score, widths, float(t[11]), float(-1 + 0.8 * t[12]), 0.4, False)
+    organs = trunk(shot, canvas, Wish(score, widths, float(t[11]), float(-1 + 0.8 * t[12]), float(t[13])), chest=True)
+    heart, trachea = organs.heart, organs.trachea
     facts = _common(shot) | {"vhs": round(heart.score, 2)}
     pixels = shot.size / canvas.view.width
     if disease == "ch05":
@@ -185,12 +204,11 @@ def draw_thorax(shot: Shot, disease: str) -> Picture:
 def draw_abdomen(shot: Shot, disease: str) -> Picture:
     """The belly from the side: of ``ab01`` the liver is labelled, of ``ab04`` the bladder."""
     a, t = shot.animal, shot.traits
-    canvas = shot.canvas((16.0, 0.45 * a.depth), 18.6, 1.8)
+    canvas = shot.canvas((16.0, 0.45 * a.depth), 19.4, 1.8)
     bulk, crossing = _liver(shot) if disease == "ab01" else (float(t[0]), float(-1 + 0.8 * t[1]))
     stones = disease == "ab04" and shot.sick
-    _, _, liver, urine, found = trunk(
-        shot, canvas, a.vhs, _even(shot), bulk, crossing, float(0.15 + 0.85 * t[13]), stones
-    )
+    wish = Wish(a.vhs, _even(shot), bulk, crossing, float(t[2]), float(0.15 + 0.85 * t[13]), stones)
+    _, _, liver, urine, found = trunk(shot, canvas, wish, chest=False)
     facts = _common(shot)
     pixels = shot.size / canvas.view.width
     if disease == "ab01":
@@ -220,7 +238,10 @@ def draw_hips(shot: Shot, disease: str) -> Picture:
         if one and number != side:
             continue
         facts = {
-            "side": ("left", "right")[number], "norberg": round(hip.angle, 1), "cover": hip.cover, "gap_u": round(hip.gap, 3)
+            "side": ("left", "right")[number],
+            "norberg": round(hip.angle, 1),
+            "cover": hip.cover,
+            "gap_u": round(hip.gap, 3),
         }
         things.append(Thing(grade > 0, shot.seen(canvas, hip.outline), facts))
     facts = {"species": "cat" if shape.cat else "dog", "view": "ventrodorsal", "one_joint": bool(one)}

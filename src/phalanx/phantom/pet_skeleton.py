@@ -1,9 +1,11 @@
 """The bones of the trunk in side view: spine, ribs with their cartilages, breastbone."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .pet_animal import FIRST, VERTEBRAE, Animal
-from .pet_canvas import Canvas, band, curve, normals
+from .pet_canvas import Canvas, band, curve, moved, normals
 
 WALL = 0.055  # u of dense bone
 
@@ -36,8 +38,8 @@ def _vertebra(
         high *= 1 - 0.05 * number
     waist, lip = 0.82 * high, 0.04 * animal.old * rng.uniform(0, 1.6)
     put(
-        [(-half, high), (0, waist + 0.03), (half, high), (half + lip, -high), (0.5 * half, -waist), (-0.5 * half, -waist),
-         (-half - lip, -high)], 0.55, 0.05, 0.32,
+        [(-half, high), (0, waist + 0.03), (half, high), (half + lip, -high), (0.5 * half, -waist),
+         (-0.5 * half, -waist), (-half - lip, -high)], 0.55, 0.05, 0.32,
     )  # fmt: skip
     for side in (-1, 1):  # end plates
         x = side * (half - 0.03)
@@ -49,11 +51,16 @@ def _vertebra(
     put([(-0.52 * length, roof - 0.02), (-0.5 * length, roof + 0.2 * t), (0.5 * length, roof + 0.16 * t),
          (0.62 * length, roof - 0.05), (0.35 * length, roof - 0.08)], 0.36, 0.04, 0.16)  # fmt: skip
     if region == "L":  # transverse processes, seen from their ends
-        put([(-0.55 * length, -0.25 * high), (-0.45 * length, 0.0), (0.1, 0.1 * high), (0.1, -0.3 * high)], 0.2, 0.04, 0.2)
+        put(
+            [(-0.55 * length, -0.25 * high), (-0.45 * length, 0.0), (0.1, 0.1 * high), (0.1, -0.3 * high)],
+            0.2,
+            0.04,
+            0.2,
+        )
     _spinous(put, animal, region, number, length, roof)
 
 
-def _spinous(put, animal: Animal, region: str, number: int, length: float, roof: float) -> None:  # type: ignore[no-untyped-def]
+def _spinous(put: Callable[..., None], animal: Animal, region: str, number: int, length: float, roof: float) -> None:
     """The process on top: leaning back to T10, upright at T11, broad and leaning forwards behind it."""
     if region == "T" and number <= 11:
         tall = (2.35 - 0.155 * (number - 1)) * animal.spinous
@@ -75,6 +82,7 @@ def _spinous(put, animal: Animal, region: str, number: int, length: float, roof:
 def draw_ribs(canvas: Canvas, animal: Animal, spread: float, rng: np.random.Generator) -> None:
     """Both rows of ribs and their cartilages; ``spread``: how far the far row is behind the near one in u."""
     heads, sternum = animal.joints[FIRST : FIRST + 13], animal.sternum
+    spots: list[tuple[np.ndarray, float]] = []
     for side in (0, 1):
         shift = np.array([spread * (side - 0.5), 0.05 * (side - 0.5)])
         for k in range(13):
@@ -88,30 +96,29 @@ def draw_ribs(canvas: Canvas, animal: Animal, spread: float, rng: np.random.Gene
             width = (0.26 + 0.05 * np.linspace(-1, 1, 28) ** 2) * animal.thick * (0.8 if k == 12 else 1.0)
             canvas.add_bone(band(path, width), 0.30 * animal.density, 0.055 * animal.thick)
             if k < 12:
-                _cartilage(canvas, animal, k, path, sternum, shift, rng)
+                spots += _cartilage(canvas, animal, k, path, sternum, shift, rng)
+    grains = canvas.spots(np.array([at for at, _ in spots]), np.array([radius for _, radius in spots]))
+    canvas.bone += np.float32((0.02 + 0.05 * animal.old) * animal.density) * grains
 
 
 def _cartilage(
     canvas: Canvas, animal: Animal, k: int, rib: np.ndarray, sternum: np.ndarray, shift: np.ndarray,
     rng: np.random.Generator,
-) -> None:  # fmt: skip
-    """From the end of a rib to the breastbone, or along the costal arch; mottled where it is mineralised."""
+) -> list[tuple[np.ndarray, float]]:  # fmt: skip
+    """From the end of a rib to the breastbone, or along the costal arch; returns the places and radii of its grains."""
     end = rib[-1]
     if k < 8:
         joint = sternum[min(5 * (k + 1) - 2, 40)] + (0.0, -0.18)
-        knee = end + (0.1 + 0.03 * k, 0.42 * (joint[1] - end[1]))
+        knee = moved(end, 0.1 + 0.03 * k, 0.42 * (joint[1] - end[1]))
         path = curve(np.array([end, knee, joint]), 14)
     else:
         arch = animal.arch - normals(animal.arch) * 0.12 + shift * 0.4
-        at = int(np.argmin(((arch - (end + (0.35, 0.7))) ** 2).sum(1)))
+        at = int(np.argmin(((arch - (moved(end, 0.35, 0.7))) ** 2).sum(1)))
         path = curve(np.concatenate([[end], arch[max(at - 2, 0) : max(at - 24, 3) : -4]]), 22)
     amount = (0.12 + 0.24 * animal.old) * animal.density
     canvas.add_bone(band(path, 0.21 * animal.thick), amount * 0.55, 0.04)
-    for p in path[:: 2 if animal.old > 0.4 else 3]:
-        if rng.random() < 0.75:
-            r = rng.uniform(0.04, 0.1) * animal.thick
-            spot = p + rng.normal(0, 0.03, 2) + r * np.array([(1, 0), (0.5, 0.8), (-0.6, 0.7), (-1, -0.1), (0, -1)])
-            canvas.add_bone(spot, amount * 0.9, 0.05, 0.08)
+    grains = path[:: 2 if animal.old > 0.4 else 3]
+    return [(p + rng.normal(0, 0.03, 2), float(rng.uniform(0.03, 0.09)) * animal.thick) for p in grains]
 
 
 def draw_sternum(canvas: Canvas, animal: Animal, rng: np.random.Generator) -> None:
@@ -124,8 +131,10 @@ def draw_sternum(canvas: Canvas, animal: Animal, rng: np.random.Generator) -> No
         up = across[(i + j) // 2] * high
         first, last = (0.55 if k == 0 else 1.0), (0.5 if k == 7 else 1.0)
         middle = (a + b) / 2
-        shape = np.array([a - up * first, middle - up * 0.78, b - up * last, b + up * last, middle + up * 0.78, a + up * first])
+        shape = np.array(
+            [a - up * first, middle - up * 0.78, b - up * last, b + up * last, middle + up * 0.78, a + up * first]
+        )
         canvas.add_bone(shape, 0.42 * animal.density, WALL * animal.thick, 0.2)
     tip = path[-1]
-    xiphoid = curve(np.array([tip, tip + (0.6, 0.02), tip + (1.1, 0.12)]), 8)
+    xiphoid = curve(np.array([tip, moved(tip, 0.6, 0.02), moved(tip, 1.1, 0.12)]), 8)
     canvas.add_bone(band(xiphoid, np.linspace(0.2, 0.08, 8)), 0.12 * animal.density, 0.04)

@@ -49,7 +49,8 @@ def coco(rows: Rows, classes: tuple[str, ...], size: int, outlines: dict[str, li
     Args:
         outlines: of the single object of an image, x, y, x, y, ... by its name; empty if there are boxes only.
     """
-    images, annotations = [], []
+    images: Rows = []
+    annotations: Rows = []
     for number, row in enumerate(rows, 1):
         file = f"{row['patient']}/{row['image']}.png"
         images.append({"id": number, "file_name": file, "width": size, "height": size, "patient": row["patient"]})
