@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from .base import Strict, nearest
-from .classify import check_pattern
+from .data import check_pattern
 from .data import Data, Name
 from .segment_data import Coco
 

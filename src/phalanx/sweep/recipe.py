@@ -10,14 +10,15 @@ from ..config import RUNTIME_KEYS, Config
 
 Mode = Literal["soft", "hard"]
 
-# Options that are younger than results in results/sweep, with the value that changes nothing. A recipe that has it
+# Options that are younger than results in results/sweep, with the value that changes nothing. A recipe with that value
 # keeps the name that it had before, by which later rows of a table begin with its run.
 LATER: dict[str, Any] = {
     "augment.copies_only": False, "augment.transpose": 0.0, "augment.vflip": 0.0, "data.balance": None,
     "data.balance_epoch": None, "data.contrast": "keep", "data.overlap": "allow", "loss.beta": None, "loss.count": None,
     "model.head": "sigmoid",
 }  # fmt: skip
-OLDER = {"classify": ("data.balance", "loss.beta", "model.head")}  # of these, those that a task has had from the start
+# of these, those that a task has had from the start
+OLDER: dict[str, tuple[str, ...]] = {"classify": ("data.balance", "loss.beta", "model.head")}
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def _as_before(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe as :func:`recipe_of`, without options of ``LATER`` that change nothing."""
     if "vote" in recipe:
         return recipe | {"members": [one | {"recipe": _as_before(one["recipe"])} for one in recipe["members"]]}
-    found = {key: dict(value) if isinstance(value, dict) else value for key, value in recipe.items()}
+    found: dict[str, Any] = {key: dict(value) if isinstance(value, dict) else value for key, value in recipe.items()}
     for key, usual in LATER.items():
         section, _, name = key.partition(".")
         values = found.get(section)
