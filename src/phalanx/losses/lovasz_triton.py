@@ -157,8 +157,8 @@ class TritonLovasz(BatchedLovasz):
         keys = lovasz_keys(found, errors, planes, first, logits.shape[1])
         del errors, found
         keys = keys.sort().values
-        _, bounds = constants(segments, pixels, keys.device)
-        return KeyRanking(torch.searchsorted(keys, bounds), keys, first, pixels)
+        starts = torch.searchsorted(keys, constants(segments, pixels, keys.device).bounds)
+        return KeyRanking(starts, keys, first, pixels)
 
     def scan(self, ranking: Any, truth: Tensor, factors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         starts, keys, first, pixels = ranking
@@ -169,7 +169,7 @@ class TritonLovasz(BatchedLovasz):
     def used(self, steps: Tensor, places: Tensor, free: int) -> tuple[Tensor, Tensor]:
         return steps, places  # free ones are marked; a kernel is compiled again for other alignments
 
-    def padded(self, steps: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    def padded(self, steps: Tensor, places: Tensor, least: int) -> tuple[Tensor, Tensor]:
         return steps, places
 
     def backward(self, gradient: Tensor, saved: tuple[Tensor, ...], upstream: Tensor) -> None:
