@@ -54,9 +54,10 @@ class PointTerm(NamedTuple):
     coords: Tensor
 
     def can_join(self, logits: Tensor, weights: Mapping[str, float]) -> bool:
-        """Whether the points can be further rows of a map: it has their type, and their terms."""
-        terms = {"bce"} if self.dice_weight < 1 else set()
-        return self.logits.dtype == logits.dtype and weights.keys() >= terms | ({"dice"} if self.dice_weight else set())
+        """Whether the points can be further rows of a map: it has their type and terms, and as many pixels."""
+        terms = {name for name, weight in (("bce", 1 - self.dice_weight), ("dice", self.dice_weight)) if weight}
+        fits = self.logits.shape[2] <= logits.shape[2] * logits.shape[3]
+        return fits and self.logits.dtype == logits.dtype and weights.keys() >= terms
 
 
 class BatchLoss(NamedTuple):

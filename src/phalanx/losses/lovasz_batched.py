@@ -61,11 +61,10 @@ class BatchedLovasz:
         gradient.put_(places, steps * upstream, accumulate=True)  # each place occurs once
 
     def errors(self, logits: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Errors float32[S, P], 0 of pixels that are not active, and what :meth:`rank` reads the truth from."""
-        shape = len(logits) * logits.shape[1], logits.shape[2] * logits.shape[3]
+        """Errors float32 of S P pixels, 0 of those that are not active, and what :meth:`rank` reads the truth from."""
         one = constants(1, 1, logits.device).one
         errors = torch.addcmul(one, torch.add(one, source, alpha=-2), logits)
-        return errors.clamp_(min=0).view(shape), source.view(-1)  # NaN stays, so that the loss shows it
+        return errors.clamp_(min=0).view(-1), source.view(-1)  # NaN stays, so that the loss shows it
 
     def rank(self, room: int, part: slice | None, logits: Tensor, source: Tensor) -> Any:
         """Active pixels sorted by one key, as :meth:`scan` needs them, with :class:`Ranking`'s ``starts`` first.
@@ -77,7 +76,8 @@ class BatchedLovasz:
             part: of the segments; None: all.
         """
         errors, sides = self.part(part, logits, source)
-        (masks, pixels), errors = errors.shape, errors.view(-1)
+        pixels = logits.shape[2] * logits.shape[3]
+        masks = len(errors) // pixels
         place = torch.nonzero_static(errors, size=room, fill_value=-1).view(-1)  # ascending; -1 if free
         segment, error = place.div(pixels, rounding_mode="floor"), errors[place]
         del errors
@@ -139,9 +139,12 @@ class BatchedLovasz:
         return loss, *self.used(steps, places, room - count)
 
     def part(self, part: slice | None, logits: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-        """:meth:`errors` of a part of the segments."""
+        """:meth:`errors` of a part of the segments, with what serves for all."""
         errors, sides = self.errors(logits, source)
-        return errors[part] if part else errors, sides
+        if part is None:
+            return errors, sides
+        pixels = errors.numel() // (logits.shape[0] * logits.shape[1])
+        return errors.view(-1, pixels)[part].view(-1), sides
 
     def used(self, steps: Tensor, places: Tensor, free: int) -> tuple[Tensor, Tensor]:
         """What :meth:`backward` adds, without the free places."""

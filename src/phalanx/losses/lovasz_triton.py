@@ -151,8 +151,9 @@ class TritonLovasz(BatchedLovasz):
         return lovasz_errors(readable(logits), source), source
 
     def rank(self, room: int, part: slice | None, logits: Tensor, source: Tensor) -> KeyRanking:
-        errors, planes = self.part(part, logits, source)
-        (segments, pixels), first = errors.shape, part.start if part else 0
+        errors, planes = self.errors(logits, source)
+        errors, first = errors[part] if part else errors, part.start if part else 0
+        segments, pixels = errors.shape
         found = torch.nonzero_static(errors, size=room, fill_value=-1)
         keys = lovasz_keys(found, errors, planes, first, logits.shape[1])
         del errors, found

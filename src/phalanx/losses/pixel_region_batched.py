@@ -24,9 +24,9 @@ def map_values(logits: Tensor, planes: Tensor, plan: Plan) -> tuple[Finished, Te
     """
     y = truth_of(planes, plan)
     rows = torch.stack([*_rows(logits, y, plan), *([_row(y, plan)] if plan.more else [])])
-    parts = [rows] if plan.points is None else rows.split_with_sizes(plan.points.rows, 3)
-    sums = [part.sum(3, keepdim=True, dtype=torch.float64) for part in parts]
-    return finish(sums[0] if len(sums) == 1 else torch.cat(sums, 3), plan), y
+    if plan.points is not None:  # those of points as long as those of the map, with zeros
+        rows = F.pad(rows, (0, 0, 0, plan.points.rows[0] - plan.points.rows[1])).unflatten(3, (2, -1))
+    return finish(rows.sum(-2, keepdim=plan.points is None, dtype=torch.float64), plan), y
 
 
 def add_up(found: Finished, parts: list[Tensor], plan: Plan) -> tuple[Tensor, list[Tensor]]:
@@ -41,14 +41,12 @@ def add_up(found: Finished, parts: list[Tensor], plan: Plan) -> tuple[Tensor, li
         values = [*values, *(part.view(shape) for part in parts)]
     rows, dtype = torch.cat(values) if len(values) > 1 else values[0], plan.one.dtype
     total = (rows * plan.weights).sum(dtype=dtype)
-    values = list(rows.sum(4, dtype=dtype).unbind(3))  # over a side of 1: changes type and shape at once
-    terms = [part for value in values for part in value.unbind()]
     if plan.points is None:
-        return total, terms
-    at = dict(zip(plan.names, terms[len(terms) // 2 :], strict=False))
-    share = plan.points.dice_weight
+        return total, list(rows.sum((3, 4), dtype=dtype).unbind())  # over sides of 1: changes type and shape at once
+    of_map, of_points = rows.sum(4, dtype=dtype).unbind(3)
+    at, share = dict(zip((*plan.names, ""), of_points.unbind(), strict=True)), plan.points.dice_weight
     point = torch.lerp(at["bce"], at["dice"], share) if 0 < share < 1 else at["dice" if share else "bce"]
-    return total, [*terms[: len(terms) // 2], point]
+    return total, [*of_map.unbind(), point]
 
 
 def with_points(logits: Tensor, planes: Tensor, at: Tensor, coords: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -74,7 +72,8 @@ def without_points(gradient: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
     """The gradient by the map float[B, C, H, W], and by the logits at the points float[B, C, N]."""
     assert plan.points is not None
     of_map, further = gradient.split_with_sizes(plan.points.rows, 2)
-    return of_map, further.flatten(2)[..., : plan.points.count]
+    at = further.flatten(2)
+    return of_map, at if at.shape[2] == plan.points.count else at[..., : plan.points.count]
 
 
 def _rows(logits: Tensor, y: Tensor, plan: Plan) -> list[Tensor]:

@@ -191,7 +191,9 @@ def _make(
         made.append(_part(plain, alpha, beta, own, (*pixelwise, *region), share, points.count, further=()))
         rows = _rows_of_points(points, batch, classes, device)
     joined = _Part(*(torch.stack(column, -1) for column in zip(*made, strict=True)))
-    pixel, rates = (part.index_select(-1, rows.part.cpu()) if rows else part for part in (joined.pixel, joined.rates))
+    pixel, rates = joined.pixel, joined.rates
+    if rows is not None:
+        pixel, rates = (part.repeat_interleave(torch.tensor(rows.rows), -1) for part in (pixel, rates))
     raised = torch.cat([powers, torch.ones(1, dtype=torch.float64)])[:, None, None, None, None]
     parts = (moved(part)[:, :, None, ..., None] for part in (joined.constant, joined.slope, joined.added))
     index = torch.arange(classes)
@@ -200,7 +202,7 @@ def _make(
         region,
         options.focal_gamma,
         options.smoothing > 0 and "bce" in weights,
-        bool((pixel[:2] != 1).any()) or rows is not None,
+        bool((pixel[:2] != 1).any()),
         options.focal_alpha is not None,
         tuple(moved(part, dtype)[..., None] for part in pixel),
         tuple(moved(part, dtype)[..., None] for part in rates),
