@@ -7,10 +7,11 @@ import torch
 from tests.operations import Operations
 
 from phalanx.config import Loss, validate_as
-from phalanx.losses import lovasz_batched
+from phalanx.losses import lovasz_batched, stages
 from phalanx.losses.boundary import signed_distances
 from phalanx.losses.boundary_batched import FAR, nearest_squared, signed_distances_of
 from phalanx.losses.paths import path_of
+from phalanx.losses.points import batched_point_loss
 from phalanx.losses.stages import StagedLoss
 from phalanx.masks.planes import pack
 from phalanx.masks.planes_torch import downsample, unpack
@@ -166,6 +167,49 @@ def test_points_equal_those_of_the_tiles():
             torch.testing.assert_close(own, expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("count", [1, 18, 50, 63, 64], ids="{} points".format)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_points_are_rows_of_the_map_without_its_options(count, dtype, monkeypatch):
+    """Fewer than fill rows of 9, as many, and one more than the map has, which cannot join it."""
+    joined = []
+    monkeypatch.setattr(stages, "batched_point_loss", lambda *args: joined.append(args) or batched_point_loss(*args))
+    logits, planes = case(dtype=dtype)
+    coords, weights = torch.rand(2, count, 2), dict.fromkeys(("bce", "dice", "focal", "tversky", "point"), 0.5)
+    at = torch.randn(2, 11, count, dtype=dtype, requires_grad=True)
+    found = []
+    for path in ("tiles", "batched"):
+        loss = staged(path, weights, options=OPTIONS | {"point": {"dice_weight": 0.4}}, class_weights={"c3": 2.0})
+        result = loss(0, logits, (coords, at), planes)
+        found.append((result.terms, result.dice, *torch.autograd.grad(4096 * result.total, (logits, at))))
+    assert len(joined) == (count == 64)
+    assert found[1][3].is_contiguous()
+    assert found[1][2].is_contiguous()
+    (expected, dice, *gradients), (terms, own_dice, *own_gradients) = found
+    assert set(terms) == set(expected)
+    for name, parts in expected.items():
+        torch.testing.assert_close(terms[name], parts.to(terms[name].dtype), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(own_dice, dice)
+    for own, gradient in zip(own_gradients, gradients, strict=True):
+        rtol = max(1e-5, 2 * torch.finfo(dtype).eps)
+        torch.testing.assert_close(own, gradient, rtol=rtol, atol=rtol * float(gradient.abs().max()))
+
+
+@pytest.mark.parametrize("broken", ["map", "points"])
+def test_a_nan_of_points_is_not_one_of_the_map_nor_the_other_way(broken):
+    logits, planes = case()
+    at = torch.randn(2, 11, 50, requires_grad=True)
+    with torch.no_grad():
+        (logits if broken == "map" else at)[1, 4].view(-1)[3] = torch.nan
+    weights = {"bce": 0.5, "dice": 0.5, "point": 0.5}
+    loss = staged("batched", weights, options={"point": {"dice_weight": 0.5}})
+    result = loss(0, logits, (torch.rand(2, 50, 2), at), planes)
+    assert torch.isnan(result.total)
+    for name in weights:
+        wrong = torch.isnan(result.terms[name]).nonzero().tolist()
+        assert wrong == ([[1, 4]] if (name == "point") == (broken == "points") else [])
+    assert not torch.isnan(result.dice).any()
+
+
 # Lovasz
 
 
@@ -281,11 +325,12 @@ def test_the_gradient_of_the_boundary_loss_is_that_of_its_value():
 # operations
 
 
-def count(weights, batch, classes, *, points=False, auxiliary=False, path="batched", dtype=torch.bfloat16):
+def count(weights, batch, classes, *, points=0, auxiliary=False, path="batched", dtype=torch.bfloat16):
     """Operations of forward and gradient, without the first step, which makes constants."""
     logits, planes = case(batch, classes, 8, 8, dtype=dtype)
     half = torch.randn(batch, classes, 4, 4, requires_grad=True)
-    given = (torch.rand(batch, 16, 2), torch.randn(batch, classes, 16, requires_grad=True)) if points else None
+    at = torch.randn(batch, classes, int(points), requires_grad=True, dtype=dtype)
+    given = (torch.rand(batch, int(points), 2), at) if points else None
     loss, learning = staged(path, weights, classes), [logits, *([given[1]] if given else []), *([half] * auxiliary)]
     for _ in range(2):
         with Operations() as found:
@@ -297,21 +342,25 @@ def count(weights, batch, classes, *, points=False, auxiliary=False, path="batch
 
 
 @pytest.mark.parametrize(
-    ("weights", "most"),
+    ("weights", "points", "most"),
     [
-        ({"bce": 0.5, "dice": 0.5}, 60),
-        ({"bce": 0.3, "dice": 0.4, "focal": 0.3}, 60),
-        ({"lovasz": 1.0}, 80),
+        ({"bce": 0.5, "dice": 0.5}, 0, 45),
+        ({"bce": 0.3, "dice": 0.4, "focal": 0.3}, 0, 50),
+        ({"bce": 0.5, "dice": 0.5, "point": 0.5}, 16, 60),
+        ({"bce": 0.5, "dice": 0.5, "point": 0.5}, 15, 63),  # which do not fill a row
+        ({"lovasz": 1.0}, 0, 80),
+        ({"bce": 0.5, "lovasz": 0.5}, 0, 80),
+        ({"bce": 0.5, "lovasz": 0.5, "point": 1.0}, 16, 135),  # points apart, as a map of one row
     ],
     ids=str,
 )
-def test_operations_are_few_and_do_not_grow(weights, most):
-    counts = [count(weights, *shape) for shape in ((1, 1), (2, 29), (5, 8), (3, 70))]
+def test_operations_are_few_and_do_not_grow(weights, points, most):
+    counts = [count(weights, *shape, points=points) for shape in ((1, 1), (2, 29), (5, 8), (3, 70))]
     assert len(set(counts)) == 1
     assert counts[0] <= most
 
 
 def test_points_auxiliary_heads_and_boundaries_have_no_loops_either():
     weights = {"bce": 0.5, "dice": 0.5, "boundary": 0.5, "point": 0.5}
-    counts = {count(weights, *shape, points=True, auxiliary=True) for shape in ((1, 1), (2, 29), (5, 70))}
+    counts = {count(weights, *shape, points=16, auxiliary=True) for shape in ((1, 1), (2, 29), (5, 70))}
     assert len(counts) == 1

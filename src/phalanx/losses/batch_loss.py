@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from .fused_autograd import accumulation_dtype
 from .paths import Path
 from .pixel_region import TermOptions
-from .plan import Plan, make_plan
+from .plan import Plan, PointOptions, make_plan
 
 
 class MapTerm(Protocol):
@@ -36,6 +36,28 @@ class MapTerm(Protocol):
 
     def backward(self, gradient: Tensor, saved: tuple[Tensor, ...], upstream: Tensor) -> None:
         """Adds the gradient by the logits, times ``upstream`` float[], to the contiguous ``gradient`` [B, C, H, W]."""
+
+
+class PointTerm(NamedTuple):
+    """BCE and Dice at points, as a term of :func:`batch_loss` with its own logits.
+
+    Attributes:
+        weight: in the loss.
+        dice_weight: of Dice over an image's points; the rest is BCE.
+        logits: float[B, C, N], predicted at the points.
+        coords: float[B, N, 2] in 0..1.
+    """
+
+    weight: float
+    dice_weight: float
+    logits: Tensor
+    coords: Tensor
+
+    def can_join(self, logits: Tensor, weights: Mapping[str, float]) -> bool:
+        """Whether the points can be further rows of a map: it has their type and terms, and as many pixels."""
+        terms = {name for name, weight in (("bce", 1 - self.dice_weight), ("dice", self.dice_weight)) if weight}
+        fits = self.logits.shape[2] <= logits.shape[2] * logits.shape[3]
+        return fits and self.logits.dtype == logits.dtype and weights.keys() >= terms
 
 
 class BatchLoss(NamedTuple):
@@ -60,6 +82,7 @@ def batch_loss(
     class_weights: tuple[float, ...],
     path: Path,
     more: Mapping[str, tuple[float, MapTerm]] | None = None,
+    points: PointTerm | None = None,
 ) -> BatchLoss:
     """Weighted sum of terms, mean over images and classes.
 
@@ -70,6 +93,7 @@ def batch_loss(
         class_weights: with mean 1.
         path: ``batched`` or ``triton``.
         more: further terms with their weights.
+        points: a term named ``point``, if :meth:`PointTerm.can_join`; with ``batched`` and without ``more`` only.
     """
     batch, classes, height, width = logits.shape
     assert len(class_weights) == classes
@@ -78,54 +102,74 @@ def batch_loss(
         path = "batched"  # kernels compute in float32
     more = more or {}
     further = tuple(weight for weight, _ in more.values())
-    plan = make_plan(weights, options, further, class_weights, batch, height * width, logits.device, dtype)
-    total, values, *parts = _BatchLoss.apply(logits, planes, plan, path, tuple(term for _, term in more.values()))
-    *terms, dice = values.unbind()
-    return BatchLoss(total, dict(zip([*plan.names, *more], [*terms, *parts], strict=True)), dice)
+    at: tuple[Tensor | None, Tensor | None] = None, None
+    extra = None
+    if points is not None:
+        at = points.logits, points.coords
+        extra = PointOptions(points.weight, points.dice_weight, points.logits.shape[2], (height, width))
+    pixels = height * width
+    plan = make_plan(weights, options, further, class_weights, batch, pixels, logits.device, dtype, extra)
+    total, *values = _BatchLoss.apply(logits, *at, planes, plan, path, tuple(term for _, term in more.values()))
+    names = *plan.names, "_dice", *more, *(() if points is None else ("point",))
+    terms = dict(zip(names, values, strict=True))
+    return BatchLoss(total, dice=terms.pop("_dice"), terms=terms)
 
 
 class _BatchLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, planes: Tensor, plan: Plan, path: Path, more: tuple[MapTerm, ...]
+        ctx: Any,
+        logits: Tensor,
+        at: Tensor | None,
+        coords: Tensor | None,
+        planes: Tensor,
+        plan: Plan,
+        path: Path,
+        more: tuple[MapTerm, ...],
     ) -> tuple[Tensor, ...]:
+        kernels = _kernels(path)
         # Triton launches on the current device, which device=cuda:1 does not set
         with torch.autocast(logits.device.type, enabled=False), torch.cuda.device_of(logits):
-            (total, truth, values, rates), source = _kernels(path).map_losses(logits, planes, plan)
+            if at is not None:
+                logits, planes = kernels.with_points(logits, planes, at, coords, plan)
+            found, source = kernels.map_values(logits, planes, plan)
             saved, parts = [], []
             for term, factors in zip(more, plan.more, strict=True):
-                part, own = term.forward(logits, source, truth, factors)
-                value = (part * factors).sum(dtype=values.dtype)
-                total = value if total is None else total + value
-                parts.append(part.view(logits.shape[:2]).to(values.dtype))
+                part, own = term.forward(logits, source, found.truth, factors)
+                parts.append(part)
                 saved.append(own)
-        if ctx.needs_input_grad[0]:
+            total, values = kernels.add_up(found, parts, plan)
+        if any(ctx.needs_input_grad):
             ctx.plan, ctx.path = plan, path
             ctx.more = [(term, len(own)) for term, own in zip(more, saved, strict=True)]
-            ctx.save_for_backward(logits, source, rates, *(tensor for own in saved for tensor in own))
-        if total is None:  # no terms: the hard Dice alone
-            total = torch.zeros_like(plan.one)
+            ctx.save_for_backward(logits, source, found.rates, *(tensor for own in saved for tensor in own))
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(values, *parts)
-        return total, values, *parts
+        ctx.mark_non_differentiable(*values)
+        return total, *values
 
     @staticmethod
     @once_differentiable  # a second derivative would be wrong without an error
     def backward(ctx: Any, upstream: Tensor | None, *_: Tensor) -> tuple[Tensor | None, ...]:
         if upstream is None:
-            return (None,) * 5
+            return (None,) * 7
         logits, source, rates, *rest = ctx.saved_tensors
-        gradient = _kernels(ctx.path).map_gradient(logits, source, ctx.plan, rates, upstream, flat=bool(ctx.more))
+        kernels = _kernels(ctx.path)
+        gradient = kernels.map_gradient(logits, source, ctx.plan, rates, upstream, flat=bool(ctx.more))
         for term, count in ctx.more:
             own, rest = tuple(rest[:count]), rest[count:]
             term.backward(gradient, own, upstream)
-        return gradient.to(logits.dtype), None, None, None, None
+        if ctx.plan.points is None:
+            return gradient.to(logits.dtype), *(None,) * 6
+        # parts of one tensor: what comes next wants each by itself
+        parts = (part.to(logits.dtype).contiguous() for part in kernels.without_points(gradient, ctx.plan))
+        return *parts, *(None,) * 5
 
 
 def _kernels(path: Path) -> ModuleType:
     """The passes over all pixels, by PyTorch's operations or by Triton's kernels, imported when they are first used.
 
-    ``map_losses`` returns :class:`.plan.Finished`, and the truth in the form that ``map_gradient`` needs. With ``flat``
-    the gradient is contiguous.
+    ``map_values`` returns :class:`.plan.Finished`, and the truth in the form that ``map_gradient`` needs. With ``flat``
+    the gradient is contiguous. ``add_up`` returns the loss and all terms. Only PyTorch's takes points with
+    the map: to a kernel they are a map of one row, at few launches.
     """
     return import_module(f".pixel_region_{path}", __package__)

@@ -1,7 +1,8 @@
 """The exact Lovasz hinge of all images and classes in one sort, as a GPU computes it. :mod:`.lovasz` defines it.
 
-Each mask (an image's class) is a segment. One 64-bit key contains the segment, the inverted 31 bits of the error's
-float, the pixel and its truth. So one sort brings every segment's errors into descending order, equal ones by pixel.
+Each mask (an image's class) is a segment. One 64-bit key contains the segment and the 31 bits of the error's float. So
+one stable sort brings every segment's errors into descending order, equal ones by pixel. Triton's kernels
+(:mod:`.lovasz_triton`) put the pixel and its truth into the key as well, and need no other tensor after the sort.
 Counts are integers: running sums along the sorted truth, minus what they are where a segment begins.
 
 Only active pixels (of positive error) are sorted. Their number is known to the device alone, and the host must know the
@@ -57,14 +58,13 @@ class BatchedLovasz:
     def backward(self, gradient: Tensor, saved: tuple[Tensor, ...], upstream: Tensor) -> None:
         """As :meth:`.batch_loss.MapTerm.backward`."""
         steps, places = saved
-        gradient.view(-1).index_add_(0, places, (steps * upstream).to(gradient.dtype))
+        gradient.put_(places, steps * upstream, accumulate=True)  # each place occurs once
 
     def errors(self, logits: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Errors float32[S, P], 0 of pixels that are not active, and what :meth:`rank` reads the truth from."""
-        shape = len(logits) * logits.shape[1], logits.shape[2] * logits.shape[3]
-        one, _ = constants(1, 1, logits.device)
+        """Errors float32 of S P pixels, 0 of those that are not active, and what :meth:`rank` reads the truth from."""
+        one = constants(1, 1, logits.device).one
         errors = torch.addcmul(one, torch.add(one, source, alpha=-2), logits)
-        return errors.clamp_(min=0).view(shape), source.view(shape)  # NaN stays, so that the loss shows it
+        return errors.clamp_(min=0).view(-1), source.view(-1)  # NaN stays, so that the loss shows it
 
     def rank(self, room: int, part: slice | None, logits: Tensor, source: Tensor) -> Any:
         """Active pixels sorted by one key, as :meth:`scan` needs them, with :class:`Ranking`'s ``starts`` first.
@@ -76,23 +76,21 @@ class BatchedLovasz:
             part: of the segments; None: all.
         """
         errors, sides = self.part(part, logits, source)
-        (masks, pixels), first = errors.shape, part.start if part else 0
-        found = torch.nonzero_static(errors, size=room, fill_value=-1)  # segment and pixel, ascending; -1 if free
-        segment, pixel = found.unbind(1)
-        error, side = errors[segment, pixel], (sides[first:] if first else sides)[segment, pixel]
-        inverted = error.view(torch.int32).bitwise_not().bitwise_and_((1 << ERROR_BITS) - 1)  # without a NaN's sign
-        shift = 1 + pixel_bits(pixels)
-        key = torch.add(inverted, segment, alpha=1 << ERROR_BITS).bitwise_left_shift_(shift)
-        key.add_(pixel, alpha=2).add_(side)
-        place = torch.add(pixel + first * pixels if first else pixel, segment, alpha=pixels)
-        del errors, found, segment, pixel, inverted
-        key, order = key.sort()
-        _, bounds = constants(masks, pixels, key.device)
-        segments = key.bitwise_right_shift(shift + ERROR_BITS)
-        return Ranking(torch.searchsorted(key, bounds), segments, place[order], error[order], side[order])
+        pixels = logits.shape[2] * logits.shape[3]
+        masks = len(errors) // pixels
+        place = torch.nonzero_static(errors, size=room, fill_value=-1).view(-1)  # ascending; -1 if free
+        segment, error = place.div(pixels, rounding_mode="floor"), errors[place]
+        del errors
+        bits = error.view(torch.int32).bitwise_and_((1 << ERROR_BITS) - 1)  # without a NaN's sign
+        order = torch.add(bits, segment, alpha=-1 << ERROR_BITS).sort(stable=True, descending=True).indices
+        segments, place = segment[order], place[order]
+        if part and part.start:
+            place.add_(part.start * pixels)
+        starts = torch.searchsorted(segments, constants(masks, pixels, segments.device).numbers)
+        return Ranking(starts, segments, place, error[order], sides[place])
 
     def scan(self, ranking: Any, truth: Tensor, factors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss float64[S] of each segment, and each active pixel's part of the gradient float64[N] and place int64[N].
+        """Loss float64[S] of each segment, and each active pixel's part of the gradient [N] and place int64[N].
 
         With I foreground pixels still right and U pixels in the union before a step, a foreground pixel adds 1 / U and
         a background pixel I / (U (U + 1)). Here both are counted without the pixel itself, so that a foreground pixel
@@ -102,18 +100,17 @@ class BatchedLovasz:
         Args:
             ranking: from :meth:`rank`.
             truth: float64[S], foreground pixels of each segment, those without error included.
-            factors: float64[S], of the loss of each segment.
+            factors: float[S], of the loss of each segment, in the type of its gradient.
         """
         starts, segments, places, errors, side = ranking
         first = starts[:-1]
-        one, _ = constants(1, 1, errors.device)
         passed = side.cumsum(0)
         right = (truth + passed[first - 1])[segments].sub_(passed).add_(TINY)
         union = torch.arange(len(side), device=side.device).sub_(first[segments]) + right
-        steps = torch.where(side, one, right.div_(union)).div_(union.add_(1))
+        steps = torch.where(side, constants(1, 1, side.device).one, right.div_(union)).div_(union.add_(1))
         loss = torch.segment_reduce(steps * errors, "sum", offsets=starts, unsafe=True)
-        steps.mul_(factors[segments])
-        return loss, torch.where(side, -steps, steps), places
+        factors = factors[segments]
+        return loss, torch.addcmul(factors, factors, side, value=-2).mul_(steps), places
 
     def _exact(
         self, part: slice | None, logits: Tensor, source: Tensor, truth: Tensor, factors: Tensor
@@ -127,7 +124,7 @@ class BatchedLovasz:
             ranking = self.rank(room, part, logits, source)
             checks.append(Check(ranking[0][0], RecordedRoom(self, shape, room).judge))
             loss, steps, places = self.scan(ranking, truth, factors)
-            return loss, *self.padded(steps, places)
+            return loss, *self.padded(steps, places, first * shape[2] * shape[3])
         if room is not None:
             ranking = self.rank(room, part, logits, source)
             read = read_later(ranking[0][0])
@@ -142,18 +139,25 @@ class BatchedLovasz:
         return loss, *self.used(steps, places, room - count)
 
     def part(self, part: slice | None, logits: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-        """:meth:`errors` of a part of the segments."""
+        """:meth:`errors` of a part of the segments, with what serves for all."""
         errors, sides = self.errors(logits, source)
-        return errors[part] if part else errors, sides
+        if part is None:
+            return errors, sides
+        pixels = errors.numel() // (logits.shape[0] * logits.shape[1])
+        return errors.view(-1, pixels)[part].view(-1), sides
 
     def used(self, steps: Tensor, places: Tensor, free: int) -> tuple[Tensor, Tensor]:
         """What :meth:`backward` adds, without the free places."""
         return steps[free:], places[free:]
 
-    def padded(self, steps: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """What :meth:`backward` adds, with nothing for free places, whose number the host does not know."""
+    def padded(self, steps: Tensor, places: Tensor, least: int) -> tuple[Tensor, Tensor]:
+        """What :meth:`backward` adds, with nothing for free places, whose number the host does not know.
+
+        Args:
+            least: the first place of the part of the segments.
+        """
         anywhere = torch.arange(len(places), device=places.device)  # one each, or additions would wait for each other
-        free = places < 0
+        free = places < least
         return steps.masked_fill(free, 0), torch.where(free, anywhere, places)
 
 
@@ -184,7 +188,7 @@ class Ranking(NamedTuple):
     Attributes:
         starts: int64[S + 1]: first of each segment, and N.
         segments: int64[N]; -1 if free.
-        places: int64[N], pixels counted through all segments; negative if free.
+        places: int64[N], pixels counted through all segments; before the first of the part if free.
         errors: float32[N].
         truth: bool[N].
     """
@@ -196,11 +200,20 @@ class Ranking(NamedTuple):
     truth: Tensor
 
 
+class Constants(NamedTuple):
+    """``one``: 1 in float32[]; ``numbers``: of segments, and of what follows them, int64[S + 1]; ``bounds``: the lowest
+    keys of those that a kernel makes, int64[S + 1]."""
+
+    one: Tensor
+    numbers: Tensor
+    bounds: Tensor
+
+
 @cache  # what a recorded step reads must not be freed
-def constants(segments: int, pixels: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """1 in float32[], and the lowest keys int64[S + 1] of segments and of what follows them."""
-    bounds = torch.arange(segments + 1, device=device) << (1 + pixel_bits(pixels) + ERROR_BITS)
-    return torch.ones((), device=device), bounds
+def constants(segments: int, pixels: int, device: torch.device) -> Constants:
+    """Made once per device and shape."""
+    numbers = torch.arange(segments + 1, device=device)
+    return Constants(torch.ones((), device=device), numbers, numbers << (1 + pixel_bits(pixels) + ERROR_BITS))
 
 
 def pixel_bits(pixels: int) -> int:

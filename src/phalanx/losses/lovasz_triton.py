@@ -151,14 +151,15 @@ class TritonLovasz(BatchedLovasz):
         return lovasz_errors(readable(logits), source), source
 
     def rank(self, room: int, part: slice | None, logits: Tensor, source: Tensor) -> KeyRanking:
-        errors, planes = self.part(part, logits, source)
-        (segments, pixels), first = errors.shape, part.start if part else 0
+        errors, planes = self.errors(logits, source)
+        errors, first = errors[part] if part else errors, part.start if part else 0
+        segments, pixels = errors.shape
         found = torch.nonzero_static(errors, size=room, fill_value=-1)
         keys = lovasz_keys(found, errors, planes, first, logits.shape[1])
         del errors, found
         keys = keys.sort().values
-        _, bounds = constants(segments, pixels, keys.device)
-        return KeyRanking(torch.searchsorted(keys, bounds), keys, first, pixels)
+        starts = torch.searchsorted(keys, constants(segments, pixels, keys.device).bounds)
+        return KeyRanking(starts, keys, first, pixels)
 
     def scan(self, ranking: Any, truth: Tensor, factors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         starts, keys, first, pixels = ranking
@@ -169,7 +170,7 @@ class TritonLovasz(BatchedLovasz):
     def used(self, steps: Tensor, places: Tensor, free: int) -> tuple[Tensor, Tensor]:
         return steps, places  # free ones are marked; a kernel is compiled again for other alignments
 
-    def padded(self, steps: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    def padded(self, steps: Tensor, places: Tensor, least: int) -> tuple[Tensor, Tensor]:
         return steps, places
 
     def backward(self, gradient: Tensor, saved: tuple[Tensor, ...], upstream: Tensor) -> None:

@@ -82,7 +82,8 @@ def sums_kernel(
     GAMMA: tl.constexpr, BCE: tl.constexpr, FOCAL: tl.constexpr, REGION: tl.constexpr, SMOOTHED: tl.constexpr,
     CT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Rows of :attr:`.plan.Plan.rows` of one block of pixels: float32[S, B C, blocks]."""
+    """Sums of one block of pixels, float32[S, B C, blocks]: of the truth, of what is above the threshold, of where both
+    agree; with region terms of q, and of q where the truth is 1; of BCE and focal."""
     b, c, _, valid, x, y = map_tile(
         logits, planes, classes, pixels, plane_count, stride_b, stride_c, stride_p, CT, BLOCK
     )  # fmt: skip
@@ -259,14 +260,27 @@ def pixel_region_backward(
     return gradient
 
 
-def map_losses(logits: Tensor, planes: Tensor, plan: Plan) -> tuple[Finished, Tensor]:
-    """The loss of a batch, and the bit-planes."""
+def map_values(logits: Tensor, planes: Tensor, plan: Plan) -> tuple[Finished, Tensor]:
+    """The terms of a batch with their weighted sum, and the bit-planes."""
     planes = planes.contiguous()
     losses, values, rates, truth = pixel_region_forward(
         readable(logits), planes, plan.table, plan.family, plan.weights, plan.gamma, "bce" in plan.names,
         "focal" in plan.names, plan.smoothed, plan.region is not None and plan.region.powers is not None,
     )  # fmt: skip
-    return Finished(losses.sum(dtype=torch.float32) if plan.names else None, truth, values, rates), planes
+    return Finished([losses, values], truth, rates), planes
+
+
+def add_up(found: Finished, parts: list[Tensor], plan: Plan) -> tuple[Tensor, list[Tensor]]:
+    """The loss float[], and every term in the order of ``Plan.weights``, float[B, C].
+
+    Args:
+        parts: float64[B C], of further terms.
+    """
+    losses, values = found.values
+    total = losses.sum(dtype=torch.float32)
+    for part, factors in zip(parts, plan.more, strict=True):
+        total = total + (part * factors).sum(dtype=torch.float32)
+    return total, [*values.unbind(), *(part.view(losses.shape).to(torch.float32) for part in parts)]
 
 
 def map_gradient(logits: Tensor, planes: Tensor, plan: Plan, rates: Tensor, upstream: Tensor, *, flat: bool) -> Tensor:

@@ -41,7 +41,8 @@ def batched_point_loss(
     dice_weight: float = 0.0,
     path: Path = "batched",
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`point_loss`, by the passes over maps: points are a map of one row."""
+    """As :func:`point_loss`, by the passes over maps: points are a map of one row. PyTorch's
+    operations rather compute them with the image's map, if :class:`.batch_loss.PointTerm` can join it."""
     weights = {name: weight for name, weight in (("bce", 1 - dice_weight), ("dice", dice_weight)) if weight}
     picked = pick_points(planes, coords)
     found = batch_loss(logits[:, :, None], picked, weights, DEFAULTS, class_weights, path)

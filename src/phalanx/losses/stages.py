@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..config import Loss, PerClass, nearest
 from ..errors import ConfigError
-from .batch_loss import MapTerm, batch_loss
+from .batch_loss import MapTerm, PointTerm, batch_loss
 from .boundary import add_boundary
 from .boundary_batched import BatchedBoundary
 from .fused_autograd import fused_loss
@@ -109,10 +109,17 @@ class StagedLoss:
         if path not in self.map_terms:
             self.map_terms[path] = map_terms(path)
         more = {name: (weights[name], self.map_terms[path][name]) for name in PER_CLASS if name in weights}
-        total, terms, dice = batch_loss(logits, planes, pixel_region, self.options, self.weights_by_class, path, more)
-        if "point" in weights and points is not None:
+        coords, at = points if points is not None and "point" in weights else (None, None)
+        joined = None
+        if coords is not None and at is not None and path == "batched" and not more:
+            term = PointTerm(weights["point"], self.point_dice_weight, at, coords)
+            joined = term if term.can_join(logits, pixel_region) else None
+        total, terms, dice = batch_loss(
+            logits, planes, pixel_region, self.options, self.weights_by_class, path, more, joined
+        )
+        if coords is not None and at is not None and joined is None:
             value, terms["point"] = batched_point_loss(
-                points[1], points[0], planes, self.weights_by_class, self.point_dice_weight, path
+                at, coords, planes, self.weights_by_class, self.point_dice_weight, path
             )
             total = torch.add(total, value, alpha=weights["point"])
         return StepLoss(total, terms, dice)

@@ -53,10 +53,16 @@ def sample_points(planes: Tensor, coords: Tensor, classes: int) -> Tensor:
 
 def pick_points(planes: Tensor, coords: Tensor) -> Tensor:
     """Bit-planes uint8[B, P, H, W] at coords float[B, N, 2] in 0..1, of the pixels they fall in: uint8[B, P, 1, N]."""
-    size, first, last = _grid(planes.shape[-2], planes.shape[-1], planes.device)
-    x, y = torch.clamp((coords * size).long(), first, last).unbind(-1)
+    x, y = pixels_at(coords, planes)
     index = torch.add(x, y, alpha=planes.shape[-1])
     return planes.flatten(2).gather(2, index[:, None].expand(-1, planes.shape[1], -1))[:, :, None]
+
+
+def pixels_at(coords: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns and rows int64[...] of the pixels of ``planes`` [..., H, W] that coords float[..., 2] in 0..1 fall in."""
+    size, first, last = _grid(planes.shape[-2], planes.shape[-1], planes.device)
+    x, y = torch.clamp((coords * size).long(), first, last).unbind(-1)
+    return x, y
 
 
 @cache  # what a recorded step reads must not be freed
