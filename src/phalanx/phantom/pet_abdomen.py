@@ -148,6 +148,10 @@ def _mottle(canvas: Canvas, shape: tuple[int, ...], grain: float, rng: np.random
 def draw_bowel(canvas: Canvas, animal: Animal, rng: np.random.Generator) -> None:
     """Loops of the small bowel in the middle of the belly, some with gas, and the large bowel under the spine."""
     _colon(canvas, animal, rng)
+    inside = np.zeros_like(canvas.soft)
+    found = canvas.depth(_cavity(animal), 0.3, 0.05)
+    if found:
+        inside[found[0]] = found[1]
     d, wide = animal.depth, 0.62 if animal.species == "dog" else 0.55
     for _ in range(int(rng.integers(13, 19))):
         centre = np.array([rng.uniform(14.2, 20.6), d * rng.uniform(0.52, 0.86)])
@@ -158,10 +162,12 @@ def draw_bowel(canvas: Canvas, animal: Animal, rng: np.random.Generator) -> None
             np.array([centre - along, centre - along * 0.4 + across, centre + along * 0.4 + across, centre + along]), 22
         )
         width = wide * rng.uniform(0.85, 1.25)
-        canvas.add_soft(band(path, width), 0.055 + 0.03 * animal.fat, width / 2, 0.04)
+        canvas.add_soft(band(path, width), 0.055 + 0.03 * animal.fat, width / 2, 0.04, inside)
         if rng.random() < 0.4:
             part = path[int(rng.integers(0, 8)) : int(rng.integers(13, 22))]
-            canvas.add_soft(band(part, width * rng.uniform(0.35, 0.7)), -rng.uniform(0.07, 0.2), width * 0.3, 0.05)
+            canvas.add_soft(
+                band(part, width * rng.uniform(0.35, 0.7)), -rng.uniform(0.07, 0.2), width * 0.3, 0.05, inside
+            )
 
 
 def _colon(canvas: Canvas, animal: Animal, rng: np.random.Generator) -> None:

@@ -86,7 +86,7 @@ def plan_animals(order: Order, diseased: float, test_diseased: int, wrong_labels
                     "or lower test_diseased"
                 )
             want = max(want, test_diseased)
-        elif diseased > 0 and total > 1:
+        elif diseased > 0 and count > 1:
             want = max(want, 1)
         _make_sick(part, want, np.random.default_rng([order.seed, 42, first]))
         people += part
