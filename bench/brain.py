@@ -11,9 +11,6 @@ seeds. The other networks train once, with the first seed. What is finished is n
 
 import hashlib
 import json
-import os
-import resource
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from common import flags, keep
+from common import flags, keep, phalanx, run
 from phalanx.data.images import read_grey
 from phalanx.scoring.classify import ClassifyScore, score_classes
 from phalanx.scoring.classify_rank import rank_table
@@ -143,16 +140,6 @@ def score_of(name: str, made: dict[str, Any], truth: dict[str, int]) -> Classify
                          images=images, healthy="healthy")  # fmt: skip
 
 
-def phalanx(*words: str) -> float:
-    """Runs a command on one thread; its CPU seconds."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    if subprocess.run([sys.executable, "-m", "phalanx", *words], env=environment, check=False).returncode:
-        raise SystemExit(f"phalanx {words[0]} failed")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def trained(root: Path, runs: Path, model: str, seed: int, seconds: float) -> dict[str, Any]:
     """A run of as many epochs as the CPU time allows, by the pace of a pilot, and its test predictions."""
     name = f"{model}_seed{seed}_{seconds:.0f}s"
@@ -184,9 +171,7 @@ def plain_script(root: Path, runs: Path, seed: int, seconds: float) -> dict[str,
     file = runs / f"plain_seed{seed}_{seconds:.0f}s.npz"
     if not file.is_file():
         words = [sys.executable, "-c", PLAIN, root, file, seed, seconds, SIDE, ",".join(CLASSES)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        if subprocess.run([str(word) for word in words], env=environment, check=False).returncode:
-            raise SystemExit("the plain script failed")
+        run([str(word) for word in words], "the plain script")
     found = np.load(file)
     predictions = dict(zip(found["names"].tolist(), found["made"].tolist(), strict=True))
     return {"predictions": predictions, "seconds": float(found["seconds"]), "epochs": int(found["epochs"])}

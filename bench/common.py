@@ -4,6 +4,9 @@ import argparse
 import json
 import os
 import platform
+import resource
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,3 +57,17 @@ def memory(field: str) -> float:
     """VmRSS (now) or VmHWM (highest) of this process in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+
+def phalanx(*words: str) -> float:
+    """Runs a command on one thread; its CPU seconds. Ends the bench if it fails."""
+    return run([sys.executable, "-m", "phalanx", *words], f"phalanx {words[0]}")
+
+
+def run(words: Sequence[str], name: str) -> float:
+    """As :func:`phalanx`, for any program."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if subprocess.run([*words], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False).returncode:
+        raise SystemExit(f"{name} failed")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -18,6 +18,10 @@ TITLES = {
         "Labels of real dental X-rays (baseline: a regression on the number of teeth; the most frequent category)",
         "python bench/teeth_labels.py --root DIR --json results/teeth_labels.json",
     ),
+    "teeth_boxes": (
+        "Boxes of real dental X-rays, from scratch (baseline: a plain torchvision script with as much CPU time)",
+        "python bench/teeth_boxes.py --root DIR --json results/teeth_boxes.json",
+    ),
     "brain": (
         "Classifiers of real brain MRI, from scratch (baseline: a plain timm script with as much CPU time)",
         "python bench/brain.py --root DIR --json results/brain.json",
