@@ -14,12 +14,15 @@ from phalanx.cli import main
 from phalanx.config import RUNTIME_KEYS, ClassifyConfig, SegmentConfig
 from phalanx.config.compose import compose, split_words
 from phalanx.config.words import typed
+from phalanx.ensemble.boxes import FuseBoxes
 from phalanx.ensemble.classify import InferLabels, VoteLabels
+from phalanx.ensemble.detect import InferBoxes
 from phalanx.ensemble.options import EnsembleOptions, InferOptions
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 GUIDES = [ROOT / "docs" / name for name in ("training.md", "data.md", "ensembling.md")]
+OPTIONS = {"classification.md": (InferLabels, VoteLabels), "detection.md": (InferBoxes, FuseBoxes)}
 SCRIPTS = {f"{name}.sh": name for name in ("train", "infer", "ensemble", "demo")}
 RECIPE_COMMANDS = ("train", "plan", "check", "eda", "folds", "quarantine", "selection")  # take the keys of a recipe
 RECIPE_KEYS = {*SegmentConfig.model_fields, *(path.name for path in (ROOT / "configs").iterdir() if path.is_dir())}
@@ -65,12 +68,12 @@ def test_commands_are_accepted(page, words, capsys):
     assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
     pairs = split_words([word for word in rest if "=" in word])
-    labels = page == "classification.md"
+    infer, vote = OPTIONS.get(page, (InferOptions, EnsembleOptions))
     if command == "infer":
         pairs.pop("experiment")
-        assert typed(InferLabels if labels else InferOptions, pairs)
+        assert typed(infer, pairs)
     elif command == "ensemble":
-        assert typed(VoteLabels if labels else EnsembleOptions, pairs)
+        assert typed(vote, pairs)
     elif command in RECIPE_COMMANDS:
         recipe = {"name": "documented"} | {
             key: value for key, value in pairs.items() if key.split(".")[0] in RECIPE_KEYS

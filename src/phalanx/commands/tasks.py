@@ -57,6 +57,8 @@ def task_of_members(names: Sequence[str], runs: Path) -> str:
 
     found: dict[str, str] = {}
     for name in names:
+        if is_csv(name) and not Path(name).exists() and len(names) > 1:
+            continue  # whose reader says so
         found.setdefault(task_of_csv(Path(name)) if is_csv(name) else task_of_run(name, runs), name)
     if len(found) > 1:
         (one, first), (other, second) = list(found.items())[:2]

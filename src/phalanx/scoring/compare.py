@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import DataError
-from .classify_compare import ClassifyComparison
-from .f1_iou import compare_f1
 from .resampling import SEED, Interval, bootstrap, over
 from .score import Score
+
+if TYPE_CHECKING:
+    from .classify_compare import ClassifyComparison
 
 FLIPS = 10_000  # random signs of the patients' differences
 
@@ -26,7 +27,7 @@ class Comparison:
     classes: tuple[str, ...]  # empty if only means over classes are known
     dice: np.ndarray  # float64[2, I, C], or [2, I, 1] without classes
     grouped: bool = True  # patients are known; else each image counts as one
-    f1: tuple[ClassifyComparison, ...] = ()  # F1 at an IoU, of each disease that was asked for
+    f1: "tuple[ClassifyComparison, ...]" = ()  # F1 at an IoU, of each disease that was asked for
 
     @property
     def means(self) -> tuple[float, float]:
@@ -131,8 +132,16 @@ def compare(first: Score, second: Score) -> Comparison:
     dice = second.dice[:, [second.classes.index(name) for name in first.classes]]
     return Comparison(
         (first.name, second.name), first.images, first.patients, first.classes, np.stack([first.dice, dice]),
-        first.grouped, tuple(compare_f1(*both) for both in zip(first.f1, second.f1, strict=True)),
+        first.grouped, _compared_f1(first, second),
     )  # fmt: skip
+
+
+def _compared_f1(first: Score, second: Score) -> "tuple[ClassifyComparison, ...]":
+    if not first.f1 and not second.f1:
+        return ()
+    from .f1_iou import compare_f1
+
+    return tuple(compare_f1(*both) for both in zip(first.f1, second.f1, strict=True))
 
 
 def compare_means(

@@ -7,7 +7,7 @@ images: a mean over images is a ratio of two sums over patients, and every image
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,11 @@ from ..masks.stack import dice_per_class
 from ..runtime.metric import Metric
 from ..submission.matching import check_matching, known_sizes
 from ..submission.table import Submission
-from .f1_iou import F1IoU
 from .resampling import RESAMPLES, Interval, bootstrap, over
 from .surface import surface_scores
+
+if TYPE_CHECKING:
+    from .f1_iou import F1IoU
 
 DICE = Metric("dice")
 
@@ -44,7 +46,7 @@ class Score:
     grouped: bool = True  # patients are known
     surface: Surface | None = None
     surfaces: np.ndarray | None = None  # float64[I, C, 2]: surface Dice and 95% Hausdorff distance, as `surface_scores`
-    f1: tuple[F1IoU, ...] = ()  # at an IoU, of each disease that was asked for
+    f1: "tuple[F1IoU, ...]" = ()  # at an IoU, of each disease that was asked for
 
     @property
     def mean(self) -> float:
