@@ -51,6 +51,8 @@ class Detect:
         "heads.box_predictor.", "heads.mask_predictor.", "dense.inner.head.classification_head.cls_logits.",
     )  # fmt: skip
 
+    opening: Sequence[Event] = ()
+
     def __init__(
         self,
         config: DetectConfig,
