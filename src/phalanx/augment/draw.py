@@ -7,6 +7,8 @@ import numpy as np
 from ..config import Augment
 from ..masks.planes import present_classes
 
+UPSIDE_DOWN, TRANSPOSED = np.diag([1.0, -1.0]), np.array([[0.0, 1.0], [1.0, 0.0]])
+
 
 class Crop(NamedTuple):
     """A square window of ``side`` pixels; the fraction ``foreground`` of them is around a pixel of some class."""
@@ -97,6 +99,9 @@ def draw_affine(rng: np.random.Generator, augment: Augment, content: tuple[int, 
     centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
     flipped = rng.random() < augment.flip
     linear = np.diag([-1.0 if flipped else 1.0, 1.0])
+    for chance, mirror in ((augment.vflip, UPSIDE_DOWN), (augment.transpose, TRANSPOSED)):
+        if chance and rng.random() < chance:  # recipes without it draw as they did before it existed
+            flipped, linear = not flipped, linear @ mirror
     shift = np.zeros(2)
     if rng.random() < augment.warp:
         angle = np.deg2rad(rng.uniform(-augment.rotate, augment.rotate))

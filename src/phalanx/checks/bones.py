@@ -69,7 +69,7 @@ def odd_bones(
     if places.mirrored[image]:
         yield found("error", "left-right", "left and right labels are swapped throughout", RELABEL)
         return
-    usual = np.nanmedian(places.log_scale)
+    usual = np.nanmedian(places.log_scale) if np.isfinite(places.log_scale).any() else np.nan
     if abs(places.log_scale[image] - usual) > MAX_LOG_SIZE:
         text = f"everything is {np.exp(places.log_scale[image] - usual):.1f} times as large as in the other images"
         yield found("warning", "odd-size", text, "Check that the annotation was drawn on an image of this size")

@@ -99,7 +99,7 @@ def _masks(data: SegmentData) -> tuple[Items, list[Finding]]:
     items: Items = []
     for path, record in place.items():
         try:
-            record = record._replace(group=masks.group_of(record, images, options))
+            record = record._replace(group=masks.group_of(record, images, data))
         except DataError as error:
             text = str(error).removeprefix(f"{record.image}: ")
             findings.append(Finding(str(record.image), "error", "no-patient", text, PATIENT, record.name))

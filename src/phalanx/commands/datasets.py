@@ -22,11 +22,12 @@ Makes a synthetic data set.
   hand                   X-rays of hands with overlapping bones, two per patient
   ultrasound             fetal ultrasound with labels of five organs, four to eight images per patient
   brain                  MRI slices in folders of healthy, glioma, meningioma, pituitary, two to six per patient
+  pet                    dogs and cats with an organ that is normal or diseased, one to four images per animal
 
   patients=80            training patients
   test_patients=M        test patients (default: a quarter of the training patients); of hands, half of them are rotated
-  size=512               height and width of the images in pixels, 128 to 2048; ultrasound: 256, 128 to 1024; brain:
-                         256, 128 to 512
+  size=512               height and width of the images in pixels, 128 to 2048; ultrasound, pet: 256, 128 to 1024;
+                         brain: 256, 128 to 512
   seed=0                 the same seed gives the same files
   out=DIR                must not exist
   workers=W              processes (default: all cores); the files do not depend on it
@@ -47,6 +48,14 @@ Options of brain:
   wrong_labels=0.02      fraction of training images in another class's folder
   ratio=1,1,1,1          patients per class, healthy first
   planes=real            real: pituitary tumours mostly sagittal and coronal; same: planes do not depend on the class
+
+Options of pet:
+
+  disease=ab01           label maps: ab01 liver, ch02 trachea; boxes: ab04 bladder, ch05 heart, mu04 hip joints, mu02
+                         fractures of long bones
+  diseased=F             fraction of diseased images (default: that of the source, see docs/data.md)
+  test_diseased=40       diseased images of test, at least; by default there are at least as many test animals
+  wrong_labels=0.02      fraction of training images with a wrong label
 """
 
 

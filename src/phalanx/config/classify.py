@@ -1,16 +1,15 @@
 """A recipe of the classification task: its data set, network and prediction."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from ..errors import ConfigError
-from .base import Positive, Seed, Strict, nearest
+from .base import Seed, Strict, nearest
 from .classify_loss import ClassifyLoss, Head, Mix, check_loss
 from .common import Config
-from .data import Data, Name
+from .data import Balanced, Data, Name, check_pattern
 from .hard import Hard
 from .model import Model
 from .training import Predict
@@ -70,7 +69,7 @@ def check_pattern(pattern: str | None) -> None:
         raise ValueError(f"group_pattern: needs one group in brackets that names the patient, has {groups}")
 
 
-class ClassifyData(Data):
+class ClassifyData(Data, Balanced):
     """Images with labels."""
 
     layout: Literal["folders", "table", "presence"]  # presence: a class is there if a polygon of it is
@@ -87,8 +86,6 @@ class ClassifyData(Data):
     groups_file: Path | None = None
     hard: Hard | None = None  # train on an earlier run's failures, or more often on them
     restored: Path | None = None  # folder of `phalanx restore`, whose images are trained on as well
-    # ratio in which an epoch shows the classes, 1 for those that are not named; null: as many as there are
-    balance: dict[Name, Positive] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "ClassifyData":
@@ -121,11 +118,7 @@ class ClassifyData(Data):
         for key in ("restored", "balance"):
             if self.hard is not None and getattr(self, key) is not None:
                 raise ValueError(f"hard: sets the weights of all images, as {key} does; leave one of the two out")
-        if self.balance is not None and not self.balance:
-            raise ValueError("balance: names no class; give a number per class, as in {healthy: 8}, or null")
-        for name in self.balance or ():
-            if name not in self.classes:
-                raise ValueError(f"balance: {name!r} is not a class{nearest(name, self.classes)}")
+        self.check_balance(self.classes)
         return self
 
     @property

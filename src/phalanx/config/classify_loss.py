@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from ..errors import ConfigError
-from .base import Count, Fraction, Positive, Strict, nearest
+from .base import Count, Fraction, Strict
+from .loss import DEFAULT_BETA, ClassWeights, Head, check_weights
 
-Head = Literal["softmax", "sigmoid"]  # exactly one class per image, or any number
 HEADS: dict[str, tuple[Head, ...]] = {
     "ce": ("softmax",),
     "bce": ("sigmoid",),
@@ -17,7 +17,6 @@ HEADS: dict[str, tuple[Head, ...]] = {
     "ldam": ("softmax",),
     "logit_adjusted": ("softmax",),
 }
-DEFAULT_BETA = 0.9999  # effective number of samples (Cui et al., 2019); also LDAM's deferred re-weighting
 
 
 def _focusing(value: float) -> float:
@@ -58,9 +57,6 @@ class Marker(Strict):
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0  # against the loss of the labels
 
 
-Rule = Literal["none", "inverse", "one_minus_share", "effective_number"]
-
-
 class ClassifyLoss(Strict):
     """One loss with its options. Weights and margins are computed from the training fold alone."""
 
@@ -69,8 +65,11 @@ class ClassifyLoss(Strict):
     asl: Asl | None = None
     ldam: Ldam | None = None
     logit_adjusted: LogitAdjusted | None = None
-    class_weights: Rule | dict[str, Positive] = "none"  # or a number per class by name; `others` for the rest, 1
+    # a rule, a number per class by name with `others` for the rest (1), or a list in the order of data.classes
+    class_weights: ClassWeights = "none"
     beta: Annotated[float, Field(gt=0, lt=1)] | None = None  # of the effective number; null: 0.9999
+    # a rule counts images as an epoch shows them (data.balance), or each once; null: after
+    count: Literal["after", "before"] | None = None
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # softmax: towards 1 / classes; sigmoid: towards 1/2
     # only images predicted with this confidence count in a step; null: all. See losses/classification.py
     min_confidence: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -90,6 +89,10 @@ class ClassifyLoss(Strict):
             self.beta = DEFAULT_BETA if self.beta is None else self.beta
         elif self.beta is not None:
             raise ValueError("beta: only class_weights=effective_number and ldam.drw_epoch use it")
+        if isinstance(self.class_weights, str) and self.class_weights != "none":
+            self.count = self.count or "after"
+        elif self.count is not None:
+            raise ValueError("count: only a rule of class_weights counts, as in class_weights=inverse")
         if self.class_weights == {}:
             raise ValueError("class_weights: names no class; give none, a rule, or a number per class")
         return self
@@ -139,7 +142,7 @@ def check_loss(loss: ClassifyLoss, head: Head, classes: Sequence[str]) -> None:
             f"loss.min_confidence={loss.min_confidence:g}: no prediction is below {least:g} with head={head}, so none "
             "would be dropped; give more, or null"
         )
-    for name in loss.class_weights if isinstance(loss.class_weights, dict) else ():
-        if name not in (*classes, "others"):
-            known = nearest(name, [*classes, "others"])
-            raise ConfigError(f"loss.class_weights: {name!r} is not a class{known}")
+    try:
+        check_weights(loss.class_weights, classes)
+    except ValueError as error:
+        raise ConfigError(f"loss.{error}") from None

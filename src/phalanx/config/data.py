@@ -1,12 +1,14 @@
 """The data set: what is common to all tasks."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from ..runtime.spelling import nfc
-from .base import Seed, Side, Strict, nearest
+from .base import Positive, Seed, Side, Strict, nearest
 
 Name = Annotated[str, AfterValidator(nfc)]  # in the form that labels are compared in
 
@@ -14,12 +16,49 @@ Name = Annotated[str, AfterValidator(nfc)]  # in the form that labels are compar
 class Phantom(Strict):
     """The synthetic data set that is used if ``data.root`` is null; see ``phalanx phantom KIND --help``."""
 
-    kind: Literal["hand", "ultrasound", "brain"] = "hand"
+    kind: Literal["hand", "ultrasound", "brain", "pet"] = "hand"
     patients: Annotated[int, Field(ge=1, le=100_000)] = 80
     size: Annotated[int, Field(ge=128, le=2048)] = 512
     seed: Seed = 0
-    # others of this kind, such as marked=0.5 of ultrasound
-    options: dict[str, Annotated[float, Field(ge=0, le=1_000_000)]] = {}
+    # others of this kind, such as marked=0.5 of ultrasound, or disease=ch02 of pet
+    options: dict[
+        str, Annotated[float, Field(ge=0, le=1_000_000)] | Annotated[str, Field(pattern=r"^[a-z]\w{0,19}$")]
+    ] = {}
+
+
+def check_pattern(pattern: str | None) -> None:
+    """Raises ValueError unless a ``group_pattern`` is a regular expression with one group."""
+    if pattern is None:
+        return
+    try:
+        groups = re.compile(pattern).groups
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"group_pattern: not a regular expression ({error})") from None
+    if groups != 1:
+        raise ValueError(f"group_pattern: needs one group in brackets that names the patient, has {groups}")
+
+
+class Balanced(Strict):
+    """How often an epoch shows the images of each class; held-out images are always used once."""
+
+    # ratio in which an epoch shows the classes, 1 for those that are not named; null: as many as there are
+    balance: dict[Name, Positive] | None = None
+    # longer: images of rare classes are repeated; same: an epoch has as many images as before, with fewer of the
+    # frequent classes; null: longer
+    balance_epoch: Literal["longer", "same"] | None = None
+
+    def check_balance(self, names: Sequence[str]) -> None:
+        """Raises ValueError unless the ratio is of ``names``; fills in the default of ``balance_epoch``."""
+        if self.balance is None:
+            if self.balance_epoch is not None:
+                raise ValueError("balance_epoch: only balance uses it; give a ratio, as in balance={diseased: 1}")
+            return
+        self.balance_epoch = self.balance_epoch or "longer"
+        if not self.balance:
+            raise ValueError("balance: names no class; give a number per class, as in {healthy: 8}, or null")
+        for name in self.balance:
+            if name not in names:
+                raise ValueError(f"balance: {name!r} is not a class{nearest(name, names)}")
 
 
 class Data(Strict):

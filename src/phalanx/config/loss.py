@@ -1,10 +1,11 @@
 """The loss: loss stages of weighted terms, and their options."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from .base import Count, Fraction, Positive, Strict
+from .base import Count, Fraction, Positive, Strict, nearest
 
 
 class Until(Strict):
@@ -32,6 +33,33 @@ PerClass = Annotated[
         lambda value: {"others": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
     ),
 ]
+
+
+Head = Literal["softmax", "sigmoid"]  # classes exclude each other, or each is decided by itself
+BACKGROUND = "background"  # channel 0 of a softmax segmentation: pixels that no class of data.classes has
+Rule = Literal["none", "inverse", "one_minus_share", "effective_number"]
+DEFAULT_BETA = 0.9999  # effective number of samples (Cui et al., 2019); also LDAM's deferred re-weighting
+DEFAULT_PIXEL_BETA = 0.9999999  # the same of pixels, of which every class has more than 1 / (1 - DEFAULT_BETA)
+
+# A rule, a number per class by name with ``others`` for the rest, or a list with a number per class in their order
+ClassWeights = Annotated[
+    Rule | Annotated[list[Positive], Field(min_length=1, max_length=1024)] | dict[str, Positive],
+    BeforeValidator(
+        lambda value: {"others": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+    ),
+]
+
+
+def check_weights(weights: str | Sequence[float] | dict[str, float], classes: Sequence[str]) -> None:
+    """Raises ValueError if weights name another class than ``classes`` and ``others``, or a list has another length."""
+    for name in weights if isinstance(weights, dict) else ():
+        if name not in (*classes, "others"):
+            raise ValueError(f"class_weights: {name!r} is not a class{nearest(name, [*classes, 'others'])}")
+    if isinstance(weights, list) and len(weights) != len(classes):
+        raise ValueError(
+            f"class_weights: {len(weights)} number(s) for {len(classes)} classes; one each, in the order of "
+            f"{', '.join(classes[:6])}{', ...' if len(classes) > 6 else ''}"
+        )
 
 
 class Bce(Strict):
@@ -71,7 +99,12 @@ class LossOptions(Strict):
 class Loss(Strict):
     stages: list[LossStage] = Field(min_length=1, max_length=64)
     options: LossOptions = Field(default_factory=LossOptions)
-    class_weights: PerClass = {}  # weight of a class in the mean of every term; normalised, default 1
+    # sigmoids: weight of a class in the mean of every term, by name; normalised, default 1. softmax: weight of a pixel
+    # of the class in ce, focal and point, by name, as a list from background on, or by a rule
+    class_weights: ClassWeights = {}
+    beta: Annotated[float, Field(gt=0, lt=1)] | None = None  # of the effective number; null: 0.9999999
+    # a rule counts images as an epoch shows them, or each once; null: after
+    count: Literal["after", "before"] | None = None
 
     @model_validator(mode="after")
     def _used_options(self) -> "Loss":
@@ -82,6 +115,24 @@ class Loss(Strict):
             elif getattr(self.options, name) is not None:
                 raise ValueError(f"options.{name}: no stage has the term {name!r}, so it would not be used")
         return self
+
+    @model_validator(mode="after")
+    def _counted(self) -> "Loss":
+        self.class_weights = {} if self.class_weights == "none" else self.class_weights
+        if self.class_weights == "effective_number":
+            self.beta = DEFAULT_PIXEL_BETA if self.beta is None else self.beta
+        elif self.beta is not None:
+            raise ValueError("beta: only class_weights=effective_number uses it")
+        if isinstance(self.class_weights, str):
+            self.count = self.count or "after"
+        elif self.count is not None:
+            raise ValueError("count: only a rule of class_weights counts, as in class_weights=one_minus_share")
+        return self
+
+    @property
+    def terms(self) -> set[str]:
+        """Names of the terms of all stages."""
+        return {term for stage in self.stages for term in stage.weights}
 
     @model_validator(mode="after")
     def _ordered(self) -> "Loss":

@@ -39,7 +39,7 @@ class RestoreData(ClassifyData):
             raise ValueError(f"restore.classes: {unknown[0]!r} is not one of classes ({', '.join(self.classes)})")
         if self.colour:
             raise ValueError("colour: task=restore works on grey images; set it to false")
-        for key in ("restored", "balance", "hard", "shuffle_labels", "negative"):
+        for key in ("restored", "balance", "balance_epoch", "hard", "shuffle_labels", "negative"):
             if getattr(self, key) is not None:
                 raise ValueError(f"{key}: only task=classify reads it; set it to null")
         return self

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from .base import MAX_SIDE, Fraction, Side, Strict, nearest
 from .common import Config
-from .loss import Loss
+from .loss import BACKGROUND, Head, Loss, check_weights
 from .model import Model
 from .segment_data import SegmentData
 from .training import Predict
@@ -29,6 +29,9 @@ class PointRendOptions(Strict):
 class SegmentModel(Model):
     arch: str  # a decoder of segmentation-models-pytorch, hrnet_ocr, lraspp, residual_unet or swin_unetr
     encoder: str  # of segmentation-models-pytorch, or timm's with tu- before the name
+    # sigmoid: classes may overlap, each is decided by its threshold. softmax: they exclude each other, and a pixel has
+    # the likeliest; its channel 0 is background, all that no class of data.classes has, and those follow in their order
+    head: Head = "sigmoid"
     pointrend: PointRendOptions | None = PointRendOptions()  # null: no point head
     metadata: Annotated[
         list[Literal["sex", "age", "height", "weight"]], Field(max_length=4)
@@ -89,7 +92,7 @@ class SegmentPredict(Predict):
     # factors of the input size, whose maps are averaged
     scales: Annotated[list[Annotated[float, Field(ge=0.25, le=4)]], Field(min_length=1, max_length=16)] = [1.0]
     window: SlidingWindow | None = None  # null: the whole image at once
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of sigmoids
     oof_prob: bool = False  # save the held-out images' probability maps
 
     def sides(self, size: int) -> list[int]:
@@ -102,7 +105,7 @@ class SegmentPredict(Predict):
 
 
 class SegmentConfig(Config):
-    """A recipe of the task ``segment``: overlapping classes, each a mask."""
+    """A recipe of the task ``segment``: classes, each a mask; they overlap unless the head is a softmax."""
 
     task: Literal["segment"] = "segment"
     data: SegmentData
@@ -110,18 +113,52 @@ class SegmentConfig(Config):
     loss: Loss
     predict: SegmentPredict = SegmentPredict()
 
+    @property
+    def channels(self) -> int:
+        """Logits of a pixel."""
+        return len(self.data.classes) + (self.model.head == "softmax")
+
+    def _check_head(self) -> None:
+        """Raises ValueError if the rest of the recipe does not fit the head."""
+        data, weights = self.data, self.loss.class_weights
+        softmax = self.model.head == "softmax"
+        if not softmax and not isinstance(weights, dict):
+            what = f"{weights}: counts the pixels of" if isinstance(weights, str) else "a list is for"
+            raise ValueError(
+                f"loss.class_weights={what} classes that exclude each other (model.head=softmax); with sigmoids give "
+                "numbers by name, or loss.options.bce.pos_weight"
+            )
+        try:
+            check_weights(weights, [BACKGROUND, *data.classes] if softmax else data.classes)
+        except ValueError as error:
+            raise ValueError(f"loss.{error}") from None
+        if not softmax:
+            return
+        if BACKGROUND in data.classes:
+            raise ValueError(
+                f"data.classes: {BACKGROUND!r} is channel 0 of model.head=softmax already, what no class has; leave it "
+                "out of data.classes"
+            )
+        if data.may_overlap:
+            raise ValueError(
+                f"model.head=softmax: classes exclude each other, and those of data.layout={data.layout} may overlap; "
+                "with data.overlap=last a pixel of several has the last of them in data.classes"
+            )
+        if self.predict.threshold != 0.5:
+            raise ValueError("predict.threshold: model.head=softmax predicts the likeliest class; leave it out")
+
     @model_validator(mode="after")
     def _consistent(self) -> "SegmentConfig":
         if self.data.drop and self.data.drop.dice and self.data.drop.dice.run == self.name:
             raise ValueError(f"data.drop.dice.run: {self.name} is this run; name an earlier one, or give name=")
-        terms = {term for stage in self.loss.stages for term in stage.weights}
+        terms = self.loss.terms
+        self._check_head()
         if "point" in terms and self.model.pointrend is None:
             raise ValueError(
                 "loss: the term 'point' needs a head: set model.pointrend, or remove the term, as in "
                 "loss=bce3_dice4_focal3"
             )
-        named = {"class_weights": self.loss.class_weights}
-        named |= {f"options.{key}": values for key, values in self.loss.options.per_class().items()}
+        named = {f"options.{key}": values for key, values in self.loss.options.per_class().items()}
         for key, values in named.items():
             for name in values:
                 if name not in (*self.data.classes, "others"):

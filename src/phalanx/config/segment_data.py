@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from .base import Count, Fraction, Side, Strict, nearest
-from .data import Data, Name
+from .data import Balanced, Data, Name, check_pattern
+from .loss import BACKGROUND
 from .ranges import UNITS, parse_range
 
 Factor = Annotated[float, Field(gt=0, le=1000)]  # an epoch becomes as much longer
@@ -83,6 +84,13 @@ class Coco(Strict):
     group: str = "folder"  # patient: folder (of file_name), image (one each), or a key of the image's entry
 
 
+Paths = Annotated[
+    list[str],
+    Field(min_length=1, max_length=64),
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+]
+
+
 class Masks(Strict):
     """Folders of a data set with masks as PNG, relative to ``data.root``."""
 
@@ -91,31 +99,47 @@ class Masks(Strict):
     test: str | None = "test/images"
     kind: Literal["labels", "classes"] = "labels"
     values: dict[Name, Annotated[int, Field(ge=1, le=65535)]] | None = None  # value by class; null: 1, 2, ... in order
-    group: Literal["folder", "image"] = "folder"  # patient: the folder of an image, or each image
+    group: Literal["folder", "image"] = "folder"  # patient: the folder of an image, or each image; instead of it:
+    group_pattern: str | None = None  # a regular expression whose first group names the patient in an image's name
+    patients: Paths | None = None  # a CSV with a row per image, or several
+    image_column: str = "image_name"  # of it: names of images, with or without their ending
+    patient_column: str = "patient"
 
     @model_validator(mode="after")
     def _plain(self) -> "Masks":
         if self.values is not None and self.kind != "labels":
             raise ValueError("values: only for kind=labels; a mask of one class has no values")
+        check_pattern(self.group_pattern)
+        given = [key for key in ("group_pattern", "patients") if getattr(self, key) is not None]
+        if len(given) > 1 or (given and self.group != "folder"):
+            raise ValueError(f"{given[-1]}: names the patients, as another option does; leave one of the two out")
         if self.values is not None and len(set(self.values.values())) < len(self.values):
             raise ValueError("values: two classes have the same value")
         return self
 
 
-class SegmentData(Data):
+class SegmentData(Data, Balanced):
     """Images with masks or polygons of overlapping classes."""
 
     drop: Drop | None = None  # by a rule, only in training; held-out images stay
     oversample: Oversample | None = None  # only in training; held-out images are always used once
     layout: Literal["competition", "coco", "masks"] = "competition"
+    overlap: Literal["allow", "last"] = "allow"  # last: a pixel of several classes has the last of them alone
     coco: Coco | None = None  # null: the defaults, if the layout is coco
     masks: Masks | None = None  # null: the defaults, if the layout is masks
     crop: Side | None = None  # train on square crops of this side
     crop_foreground: Fraction = 0.5  # fraction of crops around a pixel of some class; the others are anywhere
 
+    @property
+    def may_overlap(self) -> bool:
+        """Whether a pixel may have several classes; label maps give it one."""
+        maps = self.layout == "masks" and (self.masks is None or self.masks.kind == "labels")
+        return self.overlap == "allow" and not maps
+
     @model_validator(mode="after")
     def _consistent(self) -> "SegmentData":
-        if self.root is None and (self.phantom is None or self.layout != "competition"):
+        made = "masks" if self.phantom and self.phantom.kind == "pet" else "competition"
+        if self.root is None and (self.phantom is None or self.layout != made):
             raise ValueError("root: name the data set's folder, as in data.root=/path/to/dataset")
         if self.crop is not None and self.crop > self.size:
             raise ValueError(f"crop: {self.crop} is larger than the image (data.size={self.size})")
@@ -124,6 +148,7 @@ class SegmentData(Data):
                 setattr(self, name, getattr(self, name) or kind())
             elif getattr(self, name) is not None:
                 raise ValueError(f"{name}: only for data.layout={name}; the layout is {self.layout}")
+        self.check_balance([*self.classes, BACKGROUND])
         values = self.masks.values if self.masks else None
         for name in values or {}:
             if name not in self.classes:

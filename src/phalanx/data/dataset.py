@@ -97,6 +97,7 @@ def _split(batch: Any, most: int) -> Iterator[Any]:
 
 Sample = tuple[Tensor, Tensor, int] | tuple[Tensor, Tensor, int, Draw]
 Labelled = tuple[Tensor | int | bool, ...]  # image, row, flipped and, if they are used, planes of regions
+NO_AUGMENT = Augment()
 NO_PLANES = np.zeros((1, 1, 1), np.uint8)
 Key = tuple[int, ...]  # epoch, index and, for repetitions of an image within an epoch, their number
 
@@ -140,17 +141,23 @@ class ImageSet(Dataset):
 
         try:
             note(READ)
-            return self.sample(key[1], self.cache(record), np.random.default_rng((self.seed, *key)), note)
+            # with copies_only the first appearance in an epoch is as it is
+            plain = self.augment.copies_only and len(key) < 3
+            rng = np.random.default_rng((self.seed, *key))
+            return self.sample(key[1], self.cache(record), rng, note, NO_AUGMENT if plain else self.augment)
         except DataError as error:
             return error
         except Exception as error:
             return failure(error, record.image, step)
 
-    def sample(self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None]) -> Any:
+    def sample(
+        self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None], augment: Augment
+    ) -> Any:
         """The sample of a prepared image.
 
         Args:
             note: called with each step before it is taken, for the message if it fails.
+            augment: this sample's augmentation.
         """
         raise NotImplementedError
 
@@ -171,16 +178,18 @@ class TrainingSet(ImageSet):
         self.crop = Crop(data.crop, data.crop_foreground) if data.crop else None
         self.pairs = data.pair_indices
 
-    def sample(self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None]) -> Sample:
+    def sample(
+        self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None], augment: Augment
+    ) -> Sample:
         image, runs, grid = prepared
         planes = runs.planes()
         note(WARP)
-        drawn = draw(rng, self.augment, grid.content, image.shape[0], planes, self.crop)
-        later = self.augment.device == "cuda"
+        drawn = draw(rng, augment, grid.content, image.shape[0], planes, self.crop)
+        later = augment.device == "cuda"
         if not later:
             image, planes = warp_drawn(drawn, image, planes, self.pairs)
         note(PIXELS)
-        image = self.pixels(image, rng)
+        image = image if augment is NO_AUGMENT else self.pixels(image, rng)
         note(SENT)
         apart = np.empty((planes.shape[2], *planes.shape[:2]), np.uint8)
         cv2.split(planes, list(apart))  # three times as fast as numpy's transpose
@@ -218,16 +227,16 @@ class LabelledSet(ImageSet):
         self.pairs = data.pair_indices if data.region_count == len(data.classes) else []
 
     def sample(
-        self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None]
+        self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None], augment: Augment
     ) -> "Labelled":
         image, runs, grid = prepared
         note(WARP)
-        drawn = draw(rng, self.augment, grid.content, image.shape[0], NO_PLANES)
+        drawn = draw(rng, augment, grid.content, image.shape[0], NO_PLANES)
         sources = [(image, cv2.INTER_LINEAR), *([(runs.planes(), cv2.INTER_NEAREST)] if self.regions else [])]
         image, *planes = resample(drawn, sources)
         if drawn.flipped and self.pairs:
             planes = [swap_classes(one, self.pairs) for one in planes]
-        image = self.pixels(image, rng)
+        image = image if augment is NO_AUGMENT else self.pixels(image, rng)
         note(SENT)
         parts = (torch.from_numpy(np.ascontiguousarray(one.transpose(2, 0, 1))) for one in planes)
         return (torch.from_numpy(channels_first(image)), index, drawn.flipped, *parts)

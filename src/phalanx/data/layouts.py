@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from ..config import Data
+from ..config import Data, SegmentData
 from ..errors import DataError
+from ..masks.planes import exclusive
 from . import coco, labels, masks, objects, presence, records, regions
 from .images import Grid
 from .listing import list_files, list_images
@@ -244,7 +245,8 @@ def truth(record: Record, data: Data, grid: Grid) -> np.ndarray:
     """
     if record.labels is None:
         raise DataError(f"{record.image}: has no annotation")
-    return LAYOUTS[data.layout].planes(record, data, grid)
+    planes = LAYOUTS[data.layout].planes(record, data, grid)
+    return exclusive(planes) if isinstance(data, SegmentData) and data.overlap == "last" else planes
 
 
 def check(record: Record, data: Data) -> None:

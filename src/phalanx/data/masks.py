@@ -4,7 +4,7 @@ A mask may have another size than its image: it is resampled to the image's grid
 the image's proportions, or it does not show the same region.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ..runtime.spelling import nfc, on_disk
 from .headers import header, upright
 from .images import MAX_BYTES, Grid
 from .listing import list_files
+from .patients import patient_of_name, patients_of_table
 from .records import Record, by_stem, listed, refuse_unlabelled, root_of, scan, some, stem_of
 
 KINDS = {"labels": "<image>.png", "classes": "<image>/<class>.png or <image>_<class>.png"}
@@ -50,7 +51,7 @@ def train_records(data: SegmentData, without: Collection[str] = ()) -> list[Reco
     for record in found:
         if record.name in without:
             continue
-        path, group = place_of(record, images, folder, options.kind), group_of(record, images, options)
+        path, group = place_of(record, images, folder, options.kind), group_of(record, images, data)
         there = path in masked or (options.kind == "labels" and path.is_file())
         (records if there else lacking).append(record._replace(labels=path, group=group))
     problem = (
@@ -66,14 +67,23 @@ def place_of(record: Record, images: Path, folder: Path, kind: str) -> Path:
     return on_disk(folder, stem if kind == "classes" else stem.with_name(f"{stem.name}.png"))
 
 
-def group_of(record: Record, images: Path, options: Masks) -> str:
-    """The patient of an image. Raises DataError if no folder names it."""
+def group_of(record: Record, images: Path, data: SegmentData) -> str:
+    """The patient of an image. Raises DataError if no folder, row or pattern names it."""
+    options = options_of(data)
+    if options.group_pattern is not None:
+        return patient_of_name(record.name, options.group_pattern)
+    if options.patients is not None:
+        tables = [root_of(data) / name for name in options.patients]
+        found = _patients(tables, options)
+        if record.name not in found and stem_of(record.name) not in found:
+            raise DataError(f"{tables[0]}: has no row of {record.name}, whose patient it should name; add it")
+        return found.get(record.name) or found[stem_of(record.name)]
     if options.group == "image":
         return nfc(Path(record.name).stem)
     if record.image.parent == images:
         raise DataError(
-            f"{record.image}: is in no folder that names its patient; make one, or with data.masks.group=image each "
-            "image is a patient of its own"
+            f"{record.image}: is in no folder that names its patient; make one, name a CSV with data.masks.patients=, "
+            "or with data.masks.group=image each image is a patient of its own"
         )
     return nfc(record.image.parent.name)
 
@@ -105,8 +115,14 @@ def ground_truth(place: Path, data: SegmentData, images: Sequence[str]) -> dict[
             stems |= {stem for stem in [*inside, *alongside] if nfc(stem.name) in known}
         paths = sorted(stems)
     single = options.group == "image"
+    table = _tables_near(place, options)
     found = by_stem(images, paths, with_suffix=options.kind == "labels")
     for name, record in found.items():
+        if options.group_pattern is not None or options.patients is not None:
+            pattern = options.group_pattern
+            own = patient_of_name(name, pattern) if pattern else table.get(name) or table.get(stem_of(name))
+            found[name] = record._replace(group=own or stem_of(name))
+            continue
         if not single and record.image.parent == place:
             raise DataError(
                 f"{record.labels}: is in no folder that names its patient; with data.masks.group=image each image is "
@@ -114,6 +130,25 @@ def ground_truth(place: Path, data: SegmentData, images: Sequence[str]) -> dict[
             )
         found[name] = record._replace(group=stem_of(name)) if single else record
     return found
+
+
+def _patients(tables: Sequence[Path], options: Masks) -> Mapping[str, str]:
+    """Patient by image name of all tables."""
+    if len(tables) == 1:
+        return patients_of_table(tables[0], options.image_column, options.patient_column)
+    found: dict[str, str] = {}
+    for path in tables:
+        found |= patients_of_table(path, options.image_column, options.patient_column)
+    return found
+
+
+def _tables_near(place: Path, options: Masks) -> Mapping[str, str]:
+    """The tables of patients in the folder of a ground truth, or a few above it; empty if there is none. An image that
+    they do not list counts as a patient of its own."""
+    for folder in (place, *place.resolve().parents[:3]) if options.patients else ():
+        if tables := [folder / name for name in options.patients or [] if (folder / name).is_file()]:
+            return _patients(tables, options)
+    return {}
 
 
 def planes(record: Record, data: SegmentData, grid: Grid) -> np.ndarray:

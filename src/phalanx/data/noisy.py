@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..augment.draw import draw
 from ..augment.warp import resample
+from ..config import Augment
 from ..errors import DataError
-from .dataset import NO_PLANES, ImageSet, _split, _to, stacked
+from .dataset import NO_AUGMENT, NO_PLANES, ImageSet, _split, _to, stacked
 from .prepared import Prepared
 from .worker import PIXELS, SENT, WARP
 
@@ -44,13 +45,14 @@ class NoisySet(ImageSet):
         self.levels = list(levels)
 
     def sample(
-        self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None]
+        self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None], augment: Augment
     ) -> tuple[Tensor, Tensor, int]:
         image, _, grid = prepared
         note(WARP)
-        drawn = draw(rng, self.augment, grid.content, image.shape[0], NO_PLANES)
+        drawn = draw(rng, augment, grid.content, image.shape[0], NO_PLANES)
         note(PIXELS)
-        clean = self.pixels(resample(drawn, [(image, cv2.INTER_LINEAR)])[0], rng)
+        clean = resample(drawn, [(image, cv2.INTER_LINEAR)])[0]
+        clean = clean if augment is NO_AUGMENT else self.pixels(clean, rng)
         noisy = with_noise(clean, float(rng.choice(self.levels)), rng)
         note(SENT)
         return torch.from_numpy(noisy)[None], torch.from_numpy(clean)[None], index

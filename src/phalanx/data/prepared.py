@@ -17,15 +17,15 @@ from .preprocess import preprocess
 from .records import Record
 
 # options that change a prepared sample; any other may differ
-OPTIONS = ("classes", "size", "layout", "coco", "masks", "blackout", "background", "colour", "overlays")
+OPTIONS = ("classes", "size", "layout", "coco", "masks", "overlap", "blackout", "background", "colour", "overlays")
 TABLE_OPTIONS = ("regions", "region_kind")  # the same of `table`
 
 # modules that make a prepared sample: an edit of any other does not invalidate what is cached on disk
 CODE = (
     "data/coco", "data/coco_file", "data/coco_rle", "data/dicom", "data/dicom_pixels", "data/digests", "data/grey",
     "data/groups", "data/headers", "data/images", "data/labels", "data/layouts", "data/masks", "data/overlay_network",
-    "data/overlays", "data/polygons", "data/prepared", "data/preprocess", "data/presence", "data/regions",
-    "data/restored", "data/tiff", "data/tiff_pixels", "masks/planes",
+    "data/overlays", "data/patients", "data/polygons", "data/prepared", "data/preprocess", "data/presence",
+    "data/regions", "data/restored", "data/tiff", "data/tiff_pixels", "masks/planes",
 )  # fmt: skip
 
 

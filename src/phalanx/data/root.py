@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..config import Data, nearest
 from ..errors import ConfigError, DataError
@@ -25,7 +25,10 @@ def resolve_root(data: Set) -> Set:
     phantom = data.phantom
     assert phantom is not None  # the configuration refuses a set without either
     parts = [f"{phantom.kind}-{phantom.patients}p-{phantom.size}px-seed{phantom.seed}"]
-    parts += [f"{key}{value:g}" for key, value in sorted(phantom.options.items())]
+    parts += [
+        f"{key}{value if isinstance(value, str) else format(value, 'g')}"
+        for key, value in sorted(phantom.options.items())
+    ]
     root = Path("data") / "-".join(parts)
     from ..phantom.kinds import KINDS
 
@@ -34,7 +37,10 @@ def resolve_root(data: Set) -> Set:
         raise ConfigError(
             f"data.phantom.options.{unknown[0]}: no such option{nearest(unknown[0], kind.options.model_fields)}"
         )
-    options = {key: int(value) if value.is_integer() else value for key, value in phantom.options.items()}
+    options: dict[str, Any] = {
+        key: int(value) if isinstance(value, float) and value.is_integer() else value
+        for key, value in phantom.options.items()
+    }
     if root.is_dir():
         kind.clear_left(root)
     else:

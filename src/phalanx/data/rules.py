@@ -7,6 +7,7 @@ import numpy as np
 
 from ..config import ClassifyData, Data, RestoreData, SegmentData
 from ..errors import ConfigError, DataError
+from .balance import balanced_masks, factors_of
 from .drop import dropped
 from .labels import BETWEEN, labels_of
 from .layouts import train_names
@@ -29,14 +30,19 @@ def select(records: Sequence[Record], data: SegmentData, scores: Mapping[str, fl
         DataError: an unreadable image or sheet, or names and scores of images that are not in the data set.
     """
     rows = dict(left_out(records, data).by_image)
+    drops = dropped(records, data, scores or {})
+    kept = [record for record in records if record.name not in drops]
     weights, factors = oversampled(records, data)
+    times = dict(zip([record.name for record in kept], zip(*balanced_masks(kept, data), strict=True), strict=True))
     for record, weight, text in zip(records, weights.tolist(), factors, strict=True):
-        if text:
-            rows[record.name] = SelectionRow(record.name, weight, rule="oversample", reason=text)
-    rows |= {
-        name: SelectionRow(name, 0.0, rule="drop", reason=text)
-        for name, text in dropped(records, data, scores or {}).items()
-    }
+        if record.name in drops:
+            rows[record.name] = SelectionRow(record.name, 0.0, rule="drop", reason=drops[record.name])
+            continue
+        factor, why = times[record.name]
+        if text or why:
+            reason = "; ".join(filter(None, (why, text)))
+            rule = "balance" if why else "oversample"
+            rows[record.name] = SelectionRow(record.name, weight * float(factor), rule=rule, reason=reason)
     return Selection(tuple(rows[name] for name in sorted(rows)))
 
 
@@ -111,12 +117,11 @@ def _balanced(names: Sequence[str], labels: np.ndarray, data: ClassifyData) -> l
     counts = _per_epoch(names, of_class, data)
     if empty := [name for name, count in zip(data.classes, counts, strict=True) if not count]:
         raise ConfigError(f"data.balance: no training image is of class {empty[0]}; leave the class out")
-    ratio = np.array([data.balance.get(name, 1.0) for name in data.classes])
-    factors = ratio / counts / (ratio / counts).min()
+    factors = factors_of(of_class, counts, data, data.classes)
     return [
-        (name, float(factors[c]), f"balance: {data.classes[c]} x {factors[c]:.6g}")
-        for name, c in zip(names, of_class.tolist(), strict=True)
-        if factors[c] != 1
+        (name, factor, f"balance: {data.classes[c]} x {factor:.6g}")
+        for name, c, factor in zip(names, of_class.tolist(), factors.tolist(), strict=True)
+        if factor != 1
     ]
 
 

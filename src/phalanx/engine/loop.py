@@ -104,6 +104,8 @@ class Trainer:
         log("start", state.step, images=self.loader.order.images, steps=self.steps,
                  lr_scales=scales(self.optimizer), processes=self.ranks.size,
                  metric=self.task.metric.to_json())  # fmt: skip
+        for name, values in self.task.opening if state.step == 0 else ():
+            log(name, state.step, **values)
         self.began = self.saved = time.monotonic()
         with self._bar() as self.bar, self.task.training_set.reporting():
             while state.epoch < config.epochs and not state.stopped:

@@ -151,6 +151,10 @@ class Task(Protocol):
         """Names of the values that :meth:`step` gives: first the metric that an epoch's training steps are shown and
         monitored by, which is :attr:`metric` if that is a mean over images."""
 
+    @property
+    def opening(self) -> Sequence[Event]:
+        """Events for the log when training begins, such as weights that were counted on this fold."""
+
     def end_epoch(self, epochs: int, means: Mapping[str, float]) -> list[Event]:
         """Moves the task's state on, as to the next loss stage, after ``epochs`` epochs.
 

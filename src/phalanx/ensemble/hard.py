@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ..errors import OutputError
+from ..errors import ConfigError, OutputError
 from ..predict.journal import claimed, remove_part
 from ..runtime.files import refuse_link, remove_folder
 from ..runtime.sidecar import Size, is_csv, merged_hashes
@@ -60,6 +60,7 @@ def hard_vote(
             for note in members[-1].notes:
                 print(f"note: {note}", flush=True)
             note_retrained(name, members[-1].run_hashes)
+        head = exclusive_head(members, quorum, votes)
         vote: dict[str, Any] = {"how": how, "members": list(names), "agreement": None}
         agreement = measure_agreement(members) if len(members) > 1 else None
         rows = vote_rows(members, quorum, votes, None if agreement is None else agreement.observe)
@@ -73,8 +74,27 @@ def hard_vote(
                 vote["agreement"] = agreement.to_json()
 
         hashes = merged_hashes((member.name, member.run_hashes) for member in members)
-        table.write(out, checked(), members[0].classes, known_sizes(members), hashes, vote)
+        table.write(out, checked(), members[0].classes, known_sizes(members), hashes, vote, head=head)
         with suppress(OutputError):  # it stays if it has files of another program
             for part in filter(Path.is_dir, scratch.glob(".*.part")):  # of a member that another vote had
                 remove_part(part)
             remove_folder(scratch, lambda name: SCRATCH_FILE.fullmatch(name) is not None)
+
+
+def exclusive_head(
+    members: Sequence[table.Submission], quorum: int | None, votes: Sequence[int] | None
+) -> Literal["softmax"] | None:
+    """Whether the masks of all members exclude each other, so that those of a majority do.
+
+    Raises:
+        ConfigError: they do, and several classes could reach the quorum.
+    """
+    if not all(member.head == "softmax" for member in members):
+        return None
+    total = sum(votes) if votes is not None else len(members)
+    if quorum is not None and 2 * quorum <= total:
+        raise ConfigError(
+            f"quorum={quorum}: the members' classes exclude each other (softmax), and of {total} votes two classes "
+            f"could have as many; give {total // 2 + 1} or more, or leave it out"
+        )
+    return "softmax"

@@ -105,7 +105,11 @@ def folds_with_maps(name: str, runs: Path) -> dict[int, FoldRun]:
     """
     found = {}
     for run in map(FoldRun, fold_folders(name, runs)):
-        run.config_of(SegmentConfig)
+        if run.config_of(SegmentConfig).model.head == "softmax":
+            raise ConfigError(
+                f"{run.folder}: has a softmax, which predicts the likeliest class: there are no thresholds to tune; "
+                "vote its runs with phalanx ensemble"
+            )
         if run.number is not None:
             found[run.number] = run
             if not (run.folder / "oof_prob" / "maps.json").is_file():

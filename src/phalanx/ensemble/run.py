@@ -255,6 +255,13 @@ def refuse_unused(options: InferOptions, members: Sequence[Any]) -> None:
 
 def threshold_of(options: InferOptions, members: Sequence[Any]) -> float:
     """The threshold of the options, or else that of the first member; a note is printed if the members' differ."""
+    if members[0].head == "softmax":
+        given = [key for key in ("threshold", "postprocess") if getattr(options, key) is not None]
+        if given:
+            raise ConfigError(
+                f"{given[0]}: {members[0].name} has a softmax, which predicts the likeliest class; leave it out"
+            )
+        return 0.5  # of the centres of masks, by which members are compared
     threshold: float = options.threshold or members[0].threshold
     differ = len({member.threshold for member in members}) > 1
     if differ and options.threshold is None and options.postprocess is None:

@@ -1,36 +1,59 @@
-"""Weights and margins of classes from the labels of the training fold."""
+"""Weights and margins of classes from the labels, or the pixels, of the training fold."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..config.base import Positive
-from ..config.classify_loss import Head
+from ..config.loss import Head
 from ..errors import ConfigError
+
+SHOWN = 8  # classes in the line of class weights
 
 
 class Counts(NamedTuple):
-    """Labelled images of the training fold by class; those whose label is missing are in neither."""
+    """Labelled images of the training fold by class; those whose label is missing are in neither. Of a softmax
+    segmentation, its pixels, of which ``negatives`` are not used."""
 
-    positives: np.ndarray  # int64[C]
-    negatives: np.ndarray  # int64[C]
+    positives: np.ndarray  # int64[C], or float64[C] if images count as often as an epoch shows them
+    negatives: np.ndarray  # as positives
+    what: str = "training images"  # that are counted
 
 
 class Weights(NamedTuple):
-    """Factors of the loss by class. Their mean over the labels of the training fold is 1."""
+    """Factors of the loss by class. Their mean over the labels of the training fold is 1.
+
+    ``raw``: the positive ones as the rule gives them, before they are scaled to that mean.
+    """
 
     positive: np.ndarray  # float64[C]: of an image that has the class
     negative: np.ndarray  # float64[C]: of one that does not; a softmax has no such term
+    raw: np.ndarray  # float64[C]
 
 
-def count_labels(labels: np.ndarray) -> Counts:
+def count_labels(labels: np.ndarray, weights: np.ndarray | None = None) -> Counts:
     """Positives and negatives of each class.
 
     Args:
         labels: float[N, C] of 0, 1 and NaN (missing).
+        weights: float64[N], how often each image counts; None: once.
     """
-    return Counts((labels == 1).sum(axis=0), (labels == 0).sum(axis=0))
+    if weights is None:
+        return Counts((labels == 1).sum(axis=0), (labels == 0).sum(axis=0))
+    return Counts(weights @ (labels == 1), weights @ (labels == 0))
+
+
+def count_pixels(areas: np.ndarray, sizes: np.ndarray, weights: np.ndarray | None = None) -> Counts:
+    """Pixels of background and of each class, which exclude each other.
+
+    Args:
+        areas: int64[N, C] of each image and class.
+        sizes: int64[N], pixels of each image.
+        weights: float64[N], how often each image counts; None: once.
+    """
+    pixels = np.column_stack([sizes - areas.sum(axis=1), areas]).astype(float)
+    found = pixels.sum(axis=0) if weights is None else weights @ pixels
+    return Counts(found, found.sum() - found, "training pixels")
 
 
 def effective_number(counts: np.ndarray, beta: float) -> np.ndarray:
@@ -43,35 +66,41 @@ def effective_number(counts: np.ndarray, beta: float) -> np.ndarray:
 
 
 def class_weights(
-    rule: str | Mapping[str, Positive], head: Head, classes: Sequence[str], counts: Counts, beta: float | None = None
+    rule: str | Mapping[str, float] | Sequence[float],
+    head: Head,
+    classes: Sequence[str],
+    counts: Counts,
+    beta: float | None = None,
 ) -> Weights:
-    """Weights by a rule, or by class name.
+    """Weights by a rule, by class name, or as a list in the order of ``classes``.
 
     ``inverse`` is 1 / n, ``one_minus_share`` is 1 - n / N, ``effective_number`` is 1 / its effective number, for n of N
-    images. With a softmax n counts a class's images. With sigmoids each class has two sides, its positives and its
-    negatives, which are weighted against each other, and N is their sum; numbers by name weigh both sides alike.
+    images or pixels. With a softmax n counts a class's images. With sigmoids each class has two sides, its positives and
+    its negatives, which are weighted against each other, and N is their sum; numbers by name weigh both sides alike.
 
     Raises:
-        ConfigError: a rule divides by the number of images of a class, or of a side of it, that has none.
+        ConfigError: a rule for a class without images, or without images on a side by whose number it divides.
     """
-    positives, negatives = (np.asarray(side, float) for side in counts)
+    positives, negatives = (np.asarray(side, float) for side in counts[:2])
     if not isinstance(rule, str):
-        named = np.array([rule.get(name, rule.get("others", 1.0)) for name in classes], float)
+        values = [rule.get(name, rule.get("others", 1.0)) for name in classes] if isinstance(rule, Mapping) else rule
+        named = np.array(values, float)
         both = positives if head == "softmax" else positives + negatives
         scaled = named / _mean(named, both)
-        return Weights(scaled, scaled)
+        return Weights(scaled, scaled, named)
     if rule == "none":
-        return Weights(np.ones(len(classes)), np.ones(len(classes)))
+        return Weights(*[np.ones(len(classes))] * 3)
     if head == "softmax":
-        found = _by_rule(rule, positives, positives.sum(), beta, classes, "training images")
-        found /= _mean(found, positives)
-        return Weights(found, found)
+        refuse_empty(positives, classes, counts.what, f"loss.class_weights={rule}")
+        raw = _by_rule(rule, positives, positives.sum(), beta, classes, counts.what)
+        found = raw / _mean(raw, positives)
+        return Weights(found, found, raw)
     total = positives + negatives
     one = _by_rule(rule, positives, total, beta, classes, "positive training images")
     other = _by_rule(rule, negatives, total, beta, classes, "negative training images")
     mean = (one * positives + other * negatives) / np.where(total > 0, total, 1)
     mean = np.where(mean > 0, mean, 1)  # one_minus_share of a class that has one side only
-    return Weights(one / mean, other / mean)
+    return Weights(one / mean, other / mean, one)
 
 
 def _by_rule(
@@ -114,6 +143,30 @@ def refuse_empty(counts: np.ndarray, classes: Sequence[str], what: str, key: str
             f"{key}: {empty[0]!r}{more} has no {what} in this fold, and cannot be weighted by their number; use "
             "class_weights=none with ce, bce, focal or asl, or folds that have every class"
         )
+
+
+def weights_event(
+    rule: str | Mapping[str, float] | Sequence[float],
+    weights: Weights,
+    classes: Sequence[str],
+    counts: Counts,
+    *,
+    after: bool,
+) -> dict[str, Any]:
+    """What the log and the terminal say about class weights; the terminal's line is ``text``."""
+    how = rule if isinstance(rule, str) else "given"
+    raw, used = weights.raw.tolist(), weights.positive.tolist()
+    values = {
+        "rule": how,
+        "weights": dict(zip(classes, raw, strict=True)),
+        "scaled": dict(zip(classes, used, strict=True)),
+    }
+    values["counts"] = dict(zip(classes, np.asarray(counts.positives, float).tolist(), strict=True))
+    listed = ", ".join(f"{name} {value:.4g}" for name, value in list(zip(classes, raw, strict=True))[:SHOWN])
+    more = f", and {len(classes) - SHOWN} more in log.jsonl" if len(classes) > SHOWN else ""
+    when = "" if how == "given" else f" of {counts.what} {'as an epoch shows them' if after else 'counted once'}"
+    numbers = "/".join(f"{value:,.0f}" for value in counts.positives[:SHOWN])
+    return {**values, "text": f"class weights ({how}{when}, {numbers}): {listed}{more}"}
 
 
 def _mean(weights: np.ndarray, counts: np.ndarray) -> float:

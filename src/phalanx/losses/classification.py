@@ -46,16 +46,25 @@ class ClassificationLoss:
         head: ``softmax``: one class per image. An image with a missing label is left out, since the rest is unknown.
             ``sigmoid``: each class by itself. Only the missing labels are left out.
         classes: names, in the order of the logits.
-        counts: labels of the training fold only.
+        counts: labels of the training fold only, each image once.
+        weighed: what the class weights are computed from, if not those: the same with images as often as an epoch shows
+            them.
 
     Raises:
         ConfigError: the loss does not fit the head or the classes, or needs images of a class that has none.
     """
 
-    def __init__(self, config: ClassifyLoss, head: Head, classes: Sequence[str], counts: Counts):
+    def __init__(
+        self,
+        config: ClassifyLoss,
+        head: Head,
+        classes: Sequence[str],
+        counts: Counts,
+        weighed: Counts | None = None,
+    ):
         check_loss(config, head, classes)
         self.config, self.head, self.classes = config, head, tuple(classes)
-        self.weights = class_weights(config.class_weights, head, classes, counts, config.beta)
+        self.weights = class_weights(config.class_weights, head, classes, weighed or counts, config.beta)
         self.later = self.weights
         self._shift = np.zeros(len(classes))
         if config.ldam is not None:

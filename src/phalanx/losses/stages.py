@@ -22,6 +22,7 @@ from .points import batched_point_loss, point_loss
 PIXEL_REGION = ("bce", "dice", "focal", "tversky")  # computed in one pass
 PER_CLASS = {"boundary": add_boundary, "lovasz": add_lovasz}
 TERMS = (*PIXEL_REGION, "boundary", "lovasz", "point")
+SOFTMAX_TERMS = ("ce", "focal", "dice", "lovasz", "point")  # of losses/softmax.py
 
 
 class StepLoss(NamedTuple):
@@ -51,10 +52,8 @@ class StagedLoss:
 
     def __init__(self, config: Loss, classes: Sequence[str], path: Path | None = None):
         self.stages, self.path = config.stages, path
-        for number, stage in enumerate(self.stages):
-            for term in stage.weights:
-                if term not in TERMS:
-                    raise ConfigError(f"loss.stages[{number}].weights.{term}: no such term{nearest(term, TERMS)}")
+        refuse_terms(config, TERMS, "sigmoid")
+        assert isinstance(config.class_weights, dict)  # by the recipe's validation
         self.options = term_options(config, classes)
         self.point_dice_weight = config.options.point.dice_weight if config.options.point else 0.0
         class_weights = torch.tensor(by_class(config.class_weights, classes, 1.0))
@@ -126,6 +125,16 @@ class StagedLoss:
         if until.epochs is not None:
             return epochs_in_stage >= until.epochs
         return dice >= (until.dice or 0.0)
+
+
+def refuse_terms(config: Loss, terms: Sequence[str], head: str) -> None:
+    """Raises ConfigError if a stage has a term that is not among ``terms``, those of a head."""
+    for number, stage in enumerate(config.stages):
+        for term in stage.weights:
+            if term not in terms:
+                known = term in (*TERMS, *SOFTMAX_TERMS)
+                why = f"is not a term of model.head={head}; known: {', '.join(terms)}" if known else "no such term"
+                raise ConfigError(f"loss.stages[{number}].weights.{term}: {why}{'' if known else nearest(term, terms)}")
 
 
 def map_terms(path: Path) -> dict[str, MapTerm]:

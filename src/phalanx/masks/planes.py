@@ -1,6 +1,7 @@
 """Bit-plane masks: class c lives in bit c % 8 of plane c // 8, so 29 overlapping classes cost 4 bytes per pixel."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +58,12 @@ class PlaneRuns(NamedTuple):
         lengths = np.diff(self.starts, append=np.int32(self.shape[0] * self.shape[1]))
         return np.repeat(_words(self.values), lengths, axis=0).view(np.uint8).reshape(self.shape)
 
+    def areas(self, classes: int) -> np.ndarray:
+        """Pixels int64[C] of each class."""
+        lengths = np.diff(self.starts, append=np.int32(self.shape[0] * self.shape[1]))
+        bits = np.unpackbits(self.values, axis=1, count=classes, bitorder="little")
+        return lengths.astype(np.int64) @ bits
+
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
@@ -104,6 +111,22 @@ def swap_steps(pairs: Sequence[tuple[int, int]], bits: int) -> list[tuple[int, i
             key = (a, b, high - low)
             masks[key] = masks.get(key, 0) | 1 << low
     return [(*key, mask) for key, mask in masks.items()]
+
+
+@cache
+def _highest_bits() -> np.ndarray:
+    """uint8[256]: each byte with its highest bit alone."""
+    return np.array([0, *(1 << (value.bit_length() - 1) for value in range(1, 256))], np.uint8)
+
+
+def exclusive(planes: np.ndarray) -> np.ndarray:
+    """Bit-planes uint8[H, W, P] in which each pixel has its last class alone, if it has several."""
+    found = _highest_bits()[planes]
+    taken = found[:, :, -1] > 0
+    for p in range(planes.shape[2] - 2, -1, -1):
+        found[:, :, p][taken] = 0
+        taken = taken | (found[:, :, p] > 0)
+    return found
 
 
 def areas(planes: np.ndarray, classes: int) -> np.ndarray:

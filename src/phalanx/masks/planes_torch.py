@@ -24,6 +24,25 @@ def chunks(classes: int) -> list[slice]:
     return [slice(first, min(first + CHUNK, classes)) for first in range(0, classes, CHUNK)]
 
 
+def label_map(planes: Tensor) -> Tensor:
+    """Bit-planes uint8[B, P, H, W] to channels of a softmax, int64[B, H, W]: 0 for no class, else 1 + the class.
+
+    Of several classes of a pixel it is the last.
+    """
+    table = _channels(planes.device)
+    found = table[planes[:, 0].int()]
+    for p in range(1, planes.shape[1]):
+        channel = table[planes[:, p].int()]
+        found = torch.where(channel > 0, channel + 8 * p, found)
+    return found
+
+
+@cache  # what a recorded step reads must not be freed
+def _channels(device: torch.device) -> Tensor:
+    """int64[256]: 1 + the place of the highest bit of each byte; 0 for none."""
+    return torch.tensor([value.bit_length() for value in range(256)], device=device)
+
+
 def sample_points(planes: Tensor, coords: Tensor, classes: int) -> Tensor:
     """Truth at points: bit-planes uint8[B, P, H, W] at coords float[B, N, 2] in 0..1 to bool[B, C, N].
 

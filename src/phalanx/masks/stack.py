@@ -96,10 +96,25 @@ def unflatten(runs: np.ndarray, offset: int, classes: int) -> Stack:
 
 def dice_per_class(a: Stack, b: Stack) -> np.ndarray:
     """float64[C]: ``rle.dice`` of every class of two stacks."""
+    return dice_from_counts(shared_areas(a, b), a.areas + b.areas)
+
+
+def shared_areas(a: Stack, b: Stack) -> np.ndarray:
+    """float64[C]: pixels that both stacks have, of every class."""
     offset = class_offset([a, b])
     both = rle.intersection(a.flatten(offset), b.flatten(offset))
-    shared = _sums(both[:, 0] // offset, both, a.classes)
-    return dice_from_counts(shared, a.areas + b.areas)
+    return _sums(both[:, 0] // offset, both, a.classes)
+
+
+def any_class(stack: Stack) -> np.ndarray:
+    """Runs int64[N, 2] of the pixels that some class has; touching runs are joined."""
+    if not len(stack.runs):
+        return stack.runs
+    runs = stack.runs[np.argsort(stack.runs[:, 0], kind="stable")]
+    ends = np.maximum.accumulate(runs[:, 1])
+    first = np.append(True, runs[1:, 0] > ends[:-1])
+    last = np.append(first[1:], True)
+    return np.column_stack([runs[first, 0], ends[last]])
 
 
 def _sums(labels: np.ndarray, runs: np.ndarray, classes: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from .norm_fusion import prepare_for_gpu
 from .norm_paths import has_gpu
 from .norms import replace_norms
 from .pointrend import PointRend, Points
-from .segmenter import Auxiliary, Coarse, Segmenter, dry_run, upsample
+from .segmenter import Auxiliary, Coarse, Segmenter, dry_run, expect_background, upsample
 from .smp_models import DECODERS, advice, build_pair, check_encoder, other_sizes
 
 # our own architectures, in addition to smp's DECODERS: (encoder, *, weights, classes, **options) to a segmenter
@@ -47,10 +47,15 @@ class Output(NamedTuple):
 
 
 class Network(nn.Module):
-    """The network that training and prediction run: grey images to logits."""
+    """The network that training and prediction run: grey images to logits.
 
-    def __init__(self, *, segmenter: Segmenter, refiner: PointRend | None):
+    Args:
+        softmax: whether the logits are those of a softmax, background first.
+    """
+
+    def __init__(self, *, segmenter: Segmenter, refiner: PointRend | None, softmax: bool = False):
         super().__init__()
+        self.softmax = softmax
         # one owner of the parameters, so that each has one name in a checkpoint
         self.core: Segmenter | PointRend = refiner if refiner is not None else segmenter
 
@@ -68,7 +73,16 @@ class Network(nn.Module):
         return Output(upsample(coarse.logits, (images.shape[-2], images.shape[-1])), points, coarse.auxiliary)
 
     def predict(self, images: Tensor, attributes: Tensor | None = None) -> Tensor:
-        """Final logits float32[B, C, S, S], refined by the PointRend head if there is one; Args as :meth:`forward`."""
+        """Final logits float32[B, C, S, S] of the classes, whose sigmoids are their probabilities, also of a softmax.
+
+        Args as :meth:`forward`.
+        """
+        logits = self.final(images, attributes)
+        return log_odds(logits) if self.softmax else logits
+
+    def final(self, images: Tensor, attributes: Tensor | None = None) -> Tensor:
+        """Final logits float32 of all channels, refined by the PointRend head if there is one; Args as
+        :meth:`forward`."""
         x = normalise(images, self.dtype)
         size = (images.shape[-2], images.shape[-1])
         if isinstance(self.core, Segmenter):
@@ -85,6 +99,15 @@ class Network(nn.Module):
         return next(self.parameters()).dtype
 
 
+def log_odds(logits: Tensor) -> Tensor:
+    """Log odds float[B, C, ...] of the classes of a softmax float[B, 1 + C, ...] against all others.
+
+    Their sigmoids are the probabilities of the softmax; that of background is the rest to 1.
+    """
+    below = logits.logsumexp(1, keepdim=True) - logits[:, 1:]  # -log p
+    return -(below + torch.log1p(-torch.exp(-below)))
+
+
 def normalise(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 grey to about -2..2, by the mean and standard deviation of luminance on ImageNet."""
     return (images.to(dtype) / 255 - 0.449) / 0.226
@@ -94,6 +117,7 @@ def build(model: SegmentModel, *, classes: int, size: int, pretrained: bool = Tr
     """The network of a configuration, on the CPU.
 
     Args:
+        classes: channels of the logits; of a softmax background is one of them.
         size: input size, at which the network is run once on empty images.
         pretrained: false ignores ``model.weights``, if a checkpoint is loaded later.
 
@@ -115,8 +139,11 @@ def build(model: SegmentModel, *, classes: int, size: int, pretrained: bool = Tr
         if model.metadata:
             bottleneck = bottleneck_channels(segmenter, size)
             segmenter.film = Film(names=list(model.metadata), channels=bottleneck)
-        refiner = PointRend(segmenter=segmenter, size=size, **sizes) if sizes else None
-        network = Network(segmenter=segmenter, refiner=refiner)
+        softmax = model.head == "softmax"
+        if softmax:
+            expect_background(segmenter.head)
+        refiner = PointRend(segmenter=segmenter, size=size, softmax=softmax, **sizes) if sizes else None
+        network = Network(segmenter=segmenter, refiner=refiner, softmax=softmax)
         dry_run(network, torch.zeros(1, 1, size, size, dtype=torch.uint8))
     except Exception as error:  # third-party code raises errors of any type
         sizes_that_run = other_sizes(segmenter, size)

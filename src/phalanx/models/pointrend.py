@@ -1,8 +1,8 @@
 """PointRend for overlapping classes: a point head corrects the pixels whose class is uncertain.
 
 Kirillov et al., "PointRend: Image Segmentation as Rendering", 2020. The paper's (and detectron2's) semantic
-uncertainty is the margin between the best two classes, which has no meaning if classes may overlap. Here it is
--|logit| of the least certain class of a pixel. All classes of an image share its points.
+uncertainty is the margin between the best two classes, which has no meaning if classes may overlap. There it is
+-|logit| of the least certain class of a pixel; the margin is for a softmax. All classes of an image share its points.
 """
 
 from itertools import pairwise
@@ -33,28 +33,32 @@ def sample_points(maps: Tensor, coords: Tensor) -> Tensor:
     )
 
 
-def uncertainty(logits: Tensor) -> Tensor:
-    """logits[B, C, ...] to [B, ...]: minus the smallest |logit| over the classes; largest where least certain."""
+def uncertainty(logits: Tensor, softmax: bool = False) -> Tensor:
+    """logits[B, C, ...] to [B, ...]: minus the smallest |logit| over the classes, or of a softmax minus the margin
+    between the best two; largest where least certain."""
+    if softmax:
+        best, second = logits.topk(2, dim=1).values.unbind(1)
+        return second - best
     return -logits.abs().amin(1)
 
 
-def training_points(logits: Tensor, count: int, oversample: float, importance: float) -> Tensor:
+def training_points(logits: Tensor, count: int, oversample: float, importance: float, softmax: bool = False) -> Tensor:
     """Point coordinates float[B, N, 2] for training: section 3.1 of the paper (N, k, beta).
 
     The beta N most uncertain of k N uniform candidates are taken; the other points are uniform.
     """
     candidates = torch.rand(len(logits), max(count, int(count * oversample)), 2, device=logits.device)
-    uncertain = uncertainty(sample_points(logits, candidates))
+    uncertain = uncertainty(sample_points(logits, candidates), softmax)
     hard = uncertain.topk(int(count * importance), dim=1).indices
     picked = candidates.gather(1, hard[:, :, None].expand(-1, -1, 2))
     uniform = torch.rand(len(logits), count - hard.shape[1], 2, device=logits.device)
     return torch.cat([picked, uniform], 1)
 
 
-def uncertain_pixels(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def uncertain_pixels(logits: Tensor, count: int, softmax: bool = False) -> tuple[Tensor, Tensor]:
     """The ``count`` most uncertain pixels of logits[B, C, H, W]: flat indices [B, N] and their centres [B, N, 2]."""
     height, width = logits.shape[-2:]
-    index = uncertainty(logits).flatten(1).topk(min(count, height * width), dim=1).indices
+    index = uncertainty(logits, softmax).flatten(1).topk(min(count, height * width), dim=1).indices
     x = (index % width + 0.5) / width
     y = (index // width + 0.5) / height
     return index, torch.stack([x, y], 2)
@@ -92,6 +96,7 @@ class PointRend(nn.Module):
 
     Args:
         size: side of the images, on which the channels are counted.
+        softmax: whether classes exclude each other.
         detach: whether the points' loss ends at the head, so that the segmenter learns as it would without one.
     """
 
@@ -107,6 +112,7 @@ class PointRend(nn.Module):
         layers: int,
         subdivision_points: int,
         detach: bool,
+        softmax: bool = False,
     ):
         super().__init__()
         self.segmenter = segmenter
@@ -114,7 +120,7 @@ class PointRend(nn.Module):
             fine=sum(segmenter.fine_channels(size)), classes=segmenter.classes, hidden=hidden, layers=layers
         )
         self.points, self.oversample, self.importance = points, oversample, importance
-        self.subdivision_points, self.detach = subdivision_points, detach
+        self.subdivision_points, self.detach, self.softmax = subdivision_points, detach, softmax
 
     def forward(self, images: Tensor, attributes: Tensor | None = None) -> tuple[Coarse, Points | None]:
         """Coarse logits, and in training the predictions at sampled points."""
@@ -122,7 +128,7 @@ class PointRend(nn.Module):
         if not self.training:
             return coarse, None
         with torch.no_grad():
-            coords = training_points(coarse.logits.float(), self.points, self.oversample, self.importance)
+            coords = training_points(coarse.logits.float(), self.points, self.oversample, self.importance, self.softmax)
         seen = coarse
         if self.detach:
             seen = Coarse(coarse.logits.detach(), [part.detach() for part in coarse.fine])
@@ -143,7 +149,7 @@ class PointRend(nn.Module):
         while tuple(logits.shape[-2:]) != size:
             doubled = (min(2 * logits.shape[-2], size[0]), min(2 * logits.shape[-1], size[1]))
             logits = upsample(logits, doubled)
-            index, coords = uncertain_pixels(logits, self.subdivision_points)
+            index, coords = uncertain_pixels(logits, self.subdivision_points, self.softmax)
             refined = self.at(coarse, coords).to(logits.dtype)
             flat = logits.flatten(2).scatter(2, index[:, None].expand(-1, logits.shape[1], -1), refined)
             logits = flat.view_as(logits)

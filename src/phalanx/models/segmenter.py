@@ -79,9 +79,23 @@ def init_prior_bias(head: nn.Module) -> None:
 
     With a zero bias, the first epochs only learn that classes are rare.
     """
-    conv: Any = [module for module in head.modules() if isinstance(module, nn.Conv2d)][-1]
-    if conv.bias is not None:
-        nn.init.constant_(conv.bias, PRIOR_LOGIT)
+    bias = _last_bias(head)
+    if bias is not None:
+        nn.init.constant_(bias, PRIOR_LOGIT)
+
+
+def expect_background(head: nn.Module) -> None:
+    """Raises the first channel of a head after :func:`init_prior_bias`, so that a softmax expects each class as rarely
+    as a sigmoid does."""
+    bias = _last_bias(head)
+    if bias is not None:
+        with torch.no_grad():
+            bias[0] = 0.0
+
+
+def _last_bias(head: nn.Module) -> Any:
+    convolutions: list[Any] = [module for module in head.modules() if isinstance(module, nn.Conv2d)]
+    return convolutions[-1].bias
 
 
 def dry_run(module: nn.Module, images: Tensor) -> Any:

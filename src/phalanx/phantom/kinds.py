@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import brain, hand, ultrasound
+from . import brain, hand, pet, ultrasound
 from .dataset import PhantomOptions, clear_left
 
 
@@ -25,4 +25,5 @@ KINDS = {
     "hand": Kind(hand.HandOptions, hand.make_hands, hand.FILES),
     "ultrasound": Kind(ultrasound.UltrasoundOptions, ultrasound.make_ultrasound, ultrasound.FILES),
     "brain": Kind(brain.BrainOptions, brain.make_brain, brain.FILES),
+    "pet": Kind(pet.PetOptions, pet.make_pet, pet.FILES),
 }

@@ -17,7 +17,7 @@ from ..data.layouts import test_records
 from ..data.preprocess import preprocess
 from ..data.records import scan
 from ..errors import ConfigError, DataError
-from ..models.build import Network, normalise
+from ..models.build import Network, log_odds, normalise
 from ..models.pointrend import PointRend
 from ..models.segmenter import upsample
 from ..runs.reader import FoldRun, fold_folders
@@ -64,15 +64,17 @@ class WholeNetwork(nn.Module):
 
     def __init__(self, network: Network):
         super().__init__()
-        self.core = network.core
+        self.core, self.softmax = network.core, network.softmax
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x, size = normalise(images), (images.shape[-2], images.shape[-1])
         if isinstance(self.core, PointRend):
             coarse = self.core.segmenter(x)
-            return self.core.refine(coarse, size), coarse.logits
-        logits = self.core(x).logits
-        return upsample(logits, size), logits
+            final, logits = self.core.refine(coarse, size), coarse.logits
+        else:
+            logits = self.core(x).logits
+            final = upsample(logits, size)
+        return log_odds(final) if self.softmax else final, logits
 
 
 def group_norm(
@@ -181,7 +183,8 @@ def export_run(name: str, options: ExportOptions) -> Path:
             fold = FoldMember(folder, weights=options.weights, device=open_device("cpu", "32"), changes={})
             files.append(export_fold(fold, aside / f"{folder.name}.onnx", sides[0], pictures))
         about = ExportDescription(
-            format="phalanx-export-1", name=Path(name).name, weights=options.weights, side=sides[0], folds=files,
+            format="phalanx-export-1", name=Path(name).name, head=configs[0].model.head, weights=options.weights,
+            side=sides[0], folds=files,
             data=data, predict=predict, made_with={package: metadata.version(package) for package in PACKAGES},
         )  # fmt: skip
         values = json.loads(about.model_dump_json(exclude={"data"}))
@@ -205,7 +208,8 @@ def is_exported(name: str) -> bool:
 def _seen(config: SegmentConfig) -> set[tuple[str, str]]:
     """Options, as text, that the folds of an export must share."""
     values = config.data.model_dump(mode="json", include=DATA_KEYS - {"root", "phantom"})
-    return {(f"data.{key}", str(value)) for key, value in values.items()} | {("predict", str(config.predict))}
+    values |= {"predict": config.predict, "head": config.model.head}
+    return {(f"data.{key}" if key in DATA_KEYS else key, str(value)) for key, value in values.items()}
 
 
 def export_fold(fold: FoldMember, path: Path, side: int, pictures: dict[str, np.ndarray]) -> OnnxFile:

@@ -8,11 +8,13 @@ import numpy as np
 from pydantic import Field
 
 from ..config import SegmentData, SegmentPredict, Strict, validate_as
+from ..config.loss import Head
 from ..data.records import Record
 from ..errors import ConfigError, DataError, brief, one_line
 from ..runtime.files import sha256_file
 from ..runtime.provenance import digest
 from ..runtime.reading import fault, read_mapping
+from .exclusive import SOFTMAX_FLOOR
 from .maps import FLOOR, ProbabilityMaps
 from .soft import RunMember, made_with, map_options, on_grids
 from .views import probabilities, views_of
@@ -45,10 +47,12 @@ class OnnxFile(Strict):
 
 
 class ExportDescription(Strict):
-    """``export.json``. The network takes uint8[1, 1, side, side] and gives logits float32[1, C, side, side]."""
+    """``export.json``. The network takes uint8[1, 1, side, side] and gives logits float32[1, C, side, side], whose
+    sigmoids are the probabilities of the classes, also of a softmax."""
 
     format: Literal["phalanx-export-1"]
     name: str
+    head: Head = "sigmoid"
     weights: str
     side: Annotated[int, Field(ge=1, le=1 << 15)]
     data: SegmentData
@@ -149,6 +153,7 @@ class ExportFold:
             predict,
             about.data.classes,
         )
+        self.head = about.head
         self.hashes = {self.name: one.weights_sha256}
         self.pairs, self.views = about.data.pair_indices, views_of(predict.tta)
         self.options = made_with(about.data, predict, "32")
@@ -176,7 +181,7 @@ class ExportFold:
 
     def _maps_of(self, picture: np.ndarray) -> ProbabilityMaps:
         """Probability maps of uint8[S, S], averaged over the views; the network takes one picture at a time."""
-        floor = min(FLOOR, self.predict.threshold)
+        floor = SOFTMAX_FLOOR if self.head == "softmax" else min(FLOOR, self.predict.threshold)
         return probabilities(self._logits, picture[None, None], self.views, self.pairs, floor)[0]
 
     def _logits(self, images: np.ndarray) -> np.ndarray:

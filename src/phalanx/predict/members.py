@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..config import SegmentConfig
+from ..config.loss import Head
 from ..data.attributes import read_sheet, sheet_values
 from ..data.metadata import match
 from ..data.records import Record
@@ -20,6 +21,7 @@ from ..runs.checkpoint import check_fit, load_weights
 from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import Device, open_device
 from ..runtime.provenance import digest
+from .exclusive import SOFTMAX_FLOOR
 from .maps import FLOOR, ProbabilityMaps
 from .soft import RunMember, made_with, map_options, on_grids
 from .views import probabilities, views_of
@@ -50,11 +52,13 @@ class FoldMember:
         if weights == "last" and not (folder / "final").is_dir():
             print(f"note: {folder}: unfinished; predicts with the weights of its last checkpoint", flush=True)
         self.name, self.config, self.classes = str(folder), config, config.data.classes
+        self.head: Head = config.model.head
+        self.floor = SOFTMAX_FLOOR if self.head == "softmax" else min(FLOOR, self.predict.threshold)
         self.hashes = {str(folder): found[1]}
         self.pairs = config.data.pair_indices
         self.side, self.device, self.views = config.data.size, device, views_of(self.predict.tta)
         self.sides, self.on_gpu = self.predict.sides(config.data.size), device.torch.type == "cuda"
-        network = build(config.model, classes=len(self.classes), size=config.data.size, pretrained=False)
+        network = build(config.model, classes=config.channels, size=config.data.size, pretrained=False)
         check_fit(folder / weights, found[0], network)
         network.load_state_dict(found[0])
         self.network = network.eval()
@@ -84,7 +88,7 @@ class FoldMember:
         batch = torch.from_numpy(pictures)[:, None].to(self.device.torch)
         network = self.network if attributes is None else ConditionedNetwork(self.network, attributes)
         with torch.inference_mode(), self.device.autocast():
-            return probabilities(network.predict, batch, self.views, self.pairs, min(FLOOR, self.predict.threshold))
+            return probabilities(network.predict, batch, self.views, self.pairs, self.floor)
 
     def _attributes(self, records: Sequence[Record]) -> Tensor:
         """float32[B, T] of the images' patients on the device."""
@@ -131,4 +135,9 @@ def open_run(
     other = next((fold for fold in folds if fold.classes != folds[0].classes), None)
     if other is not None:
         raise DataError(f"{other.name}: has other classes than {folds[0].name}; they cannot be averaged")
+    other = next((fold for fold in folds if fold.head != folds[0].head), None)
+    if other is not None:
+        raise DataError(
+            f"{other.name}: has a {other.head}, and {folds[0].name} a {folds[0].head}; they cannot be averaged"
+        )
     return RunMember(name, folds)

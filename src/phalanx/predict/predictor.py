@@ -9,15 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..config.loss import Head
 from ..data.images import read_grey
 from ..data.records import Record
 from ..masks.stack import Stack
 from ..runtime.processes import cores
 from ..voting.agreement import AgreementMonitor
 from ..voting.maps_guard import MapsGuard
+from .exclusive import masks_of
 from .journal import PredictedRow, append, map_in, plain_places
 from .map_file import write_map
-from .maps import MapsMean, Size, stack_of_parts
+from .maps import MapsMean, Size
 from .postprocess import PostProcessing
 from .soft import SoftMember
 from .stored import MapsFolder
@@ -29,6 +31,11 @@ class Vote(NamedTuple):
     members: Sequence[SoftMember]
     weights: Sequence[float]
     threshold: float
+
+    @property
+    def head(self) -> Head:
+        """That of all members."""
+        return self.members[0].head
 
 
 def mean_of(
@@ -47,7 +54,7 @@ def mean_of(
             if len(vote.members) > 1:
                 means[number].places.append(maps.places(sizes[number], vote.threshold))
             if monitor is not None:
-                alone[number].append(stack_of_parts([(maps, 1.0)], sizes[number], vote.threshold))
+                alone[number].append(masks_of([(maps, 1.0)], sizes[number], vote.threshold, vote.head))
     if monitor is not None:
         for record, size, stacks in zip(records, sizes, alone, strict=True):
             monitor(record.name, size, stacks)
@@ -113,11 +120,11 @@ class Predictor(NamedTuple):
                 if self.guard is not None:
                     for record, mean in found:
                         self.guard.see(record.name, mean.size, np.stack(mean.places))
-                waiting.append(encoder.submit(self._write_group, found, writer, one_writes))
+                waiting.append(encoder.submit(self._write_group, found, writer, one_writes, vote.head))
             while waiting:
                 done(waiting.popleft().result())
 
-    def _write_group(self, found: Sequence[tuple[Record, MapsMean]], writer: int, one_writes: Lock) -> int:
+    def _write_group(self, found: Sequence[tuple[Record, MapsMean]], writer: int, one_writes: Lock, head: Head) -> int:
         rows = []
         for record, mean in found:
             digest_of_map = None
@@ -126,7 +133,12 @@ class Predictor(NamedTuple):
                     map_in(self.folder, record.name), mean.on_finest_grid(), image=record.name, size=mean.size,
                     threshold=self.threshold, **self.about,  # type: ignore[arg-type]
                 )  # fmt: skip
-            stack = self.postprocess.stack(mean.parts(), mean.size) if self.postprocess else mean.stack(self.threshold)
+            parts = mean.parts()
+            stack = (
+                self.postprocess.stack(parts, mean.size)
+                if self.postprocess
+                else masks_of(parts, mean.size, self.threshold, head)
+            )
             rows.append(PredictedRow(record.name, mean.size, stack.texts(), digest_of_map, plain_places(mean.places)))
         with one_writes:
             append(self.folder, writer, rows)

@@ -101,10 +101,11 @@ def write_submission(
             agreement = agreement and {**agreement, "misaligned": agreement["misaligned"] or found}
         if vote is not None:
             vote = {**vote, "agreement": agreement}
-        table.write(path, journal.rows(names), classes, sizes, hashes, vote, key)
+        head = members[0].head if members[0].head == "softmax" else None
+        table.write(path, journal.rows(names), classes, sizes, hashes, vote, key, head)
         if maps_folder is not None:
             options = members[0].options if len(members) == 1 else None
-            write_about(journal.maps, classes, hashes, sizes, key, threshold, options)
+            write_about(journal.maps, classes, hashes, sizes, key, threshold, options, members[0].head)
             remove_maps(maps_folder)
             clear(journal.maps, is_map)
             journal.maps.rename(maps_folder)
@@ -180,6 +181,11 @@ def check_compatible(members: Sequence[SoftMember], records: Sequence[Record]) -
     for member in members[1:]:
         if member.classes != first.classes:
             raise DataError(f"{member.name}: has other classes than {first.name}; they cannot vote together")
+        if member.head != first.head:
+            raise DataError(
+                f"{member.name}: has a {member.head}, and {first.name} a {first.head}; their probabilities cannot be "
+                "averaged, but their masks can be voted (mode=hard)"
+            )
     stored = [member for member in members if isinstance(member, MapsFolder)]
     for member in stored:
         lacking = [record.name for record in records if record.name not in member.sizes]

@@ -6,13 +6,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..config import SegmentData, SegmentPredict
+from ..config.loss import Head
 from ..data.images import Grid
 from ..data.preprocess import preprocess
 from ..data.records import Record
 from ..masks.stack import Stack
 from ..runtime.provenance import digest
 from ..voting.agreement import Agreement, AgreementMonitor
-from .maps import MapsMean, ProbabilityMaps, stack_of_parts
+from .exclusive import masks_of
+from .maps import MapsMean, ProbabilityMaps
 from .windows import blend_windows, window_corners
 
 
@@ -21,6 +23,7 @@ class SoftMember(Protocol):
 
     name: str
     classes: list[str]
+    head: Head  # of a softmax the maps are those of the classes, and background is the rest to 1
     hashes: dict[str, str]  # of the weights of each of its folds, by folder
     key: str  # equal for members that return the same maps
     options: dict[str, Any] | None  # with which its maps are made, as `made_with`; None if unknown
@@ -39,6 +42,7 @@ class RunMember:
 
     def __init__(self, name: str, folds: Sequence[Any]):
         self.name, self.folds, self.classes = name, folds, folds[0].classes
+        self.head: Head = folds[0].head
         self.threshold: float = folds[0].predict.threshold
         self.hashes = {key: value for fold in folds for key, value in fold.hashes.items()}
         self.key = digest([fold.key for fold in folds])
@@ -71,7 +75,7 @@ class RunMember:
             for number, maps in enumerate(fold.maps(records, images)):
                 means[number].add(maps)
                 if monitor is not None:
-                    alone[number].append(stack_of_parts([(maps, 1.0)], means[number].size, self._threshold))
+                    alone[number].append(masks_of([(maps, 1.0)], means[number].size, self._threshold, self.head))
         if monitor is not None:
             for record, mean, stacks in zip(records, means, alone, strict=True):
                 monitor(record.name, mean.size, stacks)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..config.loss import Head
 from ..data.records import Record
 from ..errors import DataError, OutputError, brief, one_line
 from ..runtime.files import check_files, refuse_foreign, remove_folder, write_json
@@ -24,6 +25,7 @@ class MapsFolder:
 
     Attributes:
         sizes: height and width of each image it holds.
+        head: of the networks it was made by.
         hashes: of the weights of each fold it was made from, by folder.
         threshold: at which its codes preserve the masks.
         options: of prediction, as `soft.made_with`, with which its maps were made; None if they are of several
@@ -60,6 +62,10 @@ class MapsFolder:
             raise ValueError(f"the image {one_line(odd, 60)} is not a file name")
         self.sizes: dict[str, Size] = {name: checked_size(size, name) for name, size in sizes.items()}
         self.key = as_name(about.get("key"))
+        head = about.get("head", "sigmoid")
+        if head not in ("sigmoid", "softmax"):
+            raise ValueError(f"its head is {brief(head, 40)}, neither sigmoid nor softmax")
+        self.head: Head = head
         self.threshold = as_real(about.get("threshold"))
         if not 0 < self.threshold < 1:
             raise ValueError(f"threshold {self.threshold:g}")
@@ -142,6 +148,7 @@ def write_about(
     key: str,
     threshold: float,
     options: Mapping[str, Any] | None = None,
+    head: Head = "sigmoid",
 ) -> None:
     """Writes ``maps.json``, which makes the folder a member.
 
@@ -151,5 +158,6 @@ def write_about(
     """
     about: dict[str, Any] = {"format": FORMAT, "key": key, "threshold": threshold, "options": options}
     about |= {"classes": list(classes), "run_hashes": dict(run_hashes)}
+    about |= {"head": head} if head != "sigmoid" else {}
     about |= {"sizes": {name: list(size) for name, size in sizes.items()}}
     write_json(folder / "maps.json", about | {"digest": digest(about)})

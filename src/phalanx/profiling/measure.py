@@ -17,7 +17,7 @@ from ..engine.swa import WeightMean
 from ..errors import ConfigError
 from ..losses.class_weights import count_labels
 from ..losses.classification import ClassificationLoss
-from ..losses.stages import StagedLoss
+from ..losses.segmentation import segmentation_loss
 from ..models.norms import refusing_single_values
 from ..runtime.device import Device
 from ..tasks.segment import loss_of
@@ -77,7 +77,7 @@ def _losses(config: Config, network: nn.Module, *, size: int, batch: int) -> lis
         target = torch.from_numpy(labels)
         return [lambda images: loss(network(images), target.to(images.device), 0).total]
     assert isinstance(config, SegmentConfig)
-    staged = StagedLoss(config.loss, classes)
+    staged = segmentation_loss(config)
 
     def of_stage(stage: int) -> Callable[[Tensor], Tensor]:
         def total(images: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ from torch.utils._pytree import tree_leaves
 
 from ..config import ClassifyConfig, Config, SegmentConfig
 from ..engine.optim import state_share
+from ..losses.segmentation import segmentation_loss
+from ..losses.softmax import SoftmaxLoss
 from ..losses.stages import StagedLoss
 from ..models.activation_checkpointing import recomputed_within
 from ..models.build import Network, Output
@@ -57,7 +59,7 @@ def estimate_step(config: Config, network: nn.Module, *, size: int, batch: int, 
         return state_bytes(config, network) + int(peak)
     assert isinstance(config, SegmentConfig)
     assert isinstance(network, Network)
-    loss = StagedLoss(config.loss, config.data.classes, "batched" if gpu else "tiles")
+    loss = segmentation_loss(config, "batched" if gpu else "tiles")
     with refusing_single_values():
         peaks = [
             _simulate(config, network, loss, stage, size=size, batch=batch, precision=precision, gpu=gpu)
@@ -151,7 +153,9 @@ class _SmallLoss:
             self.weight = torch.tensor(0.5 if scaled else 1.0)
             shape, always = (batch, -(-classes // 8), LOSS_SIDE, LOSS_SIDE), torch.Generator().manual_seed(0)
             self.planes = torch.randint(0, 256, shape, dtype=torch.uint8, generator=always)
-            if loss.path == "batched":  # an eighth is foreground: Lovasz has room for the active pixels of all masks
+            if isinstance(loss, SoftmaxLoss):  # whose memory does not depend on the truth
+                self.planes.zero_()
+            elif loss.path == "batched":  # an eighth is foreground: Lovasz has room for the active pixels of all masks
                 for _ in range(2):
                     self.planes &= torch.randint(0, 256, shape, dtype=torch.uint8, generator=always)
             found = None

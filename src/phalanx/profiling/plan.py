@@ -229,14 +229,15 @@ def _of_one_device(config: Config) -> Config:
 
 def _build(config: Config, size: int) -> Network | Classifier:
     """The network in its state of largest memory: encoder stages that are unfrozen later count as trainable."""
-    classes = len(config.data.classes)
     network: Network | Classifier
     if isinstance(config, ClassifyConfig):
         channels = 3 if config.data.colour else 1
-        network = build_classifier(config.model, classes=classes, size=size, channels=channels, pretrained=False)
+        network = build_classifier(
+            config.model, classes=len(config.data.classes), size=size, channels=channels, pretrained=False
+        )
     else:
         assert isinstance(config, SegmentConfig)
-        network = build(config.model, classes=classes, size=size, pretrained=False)
+        network = build(config.model, classes=config.channels, size=size, pretrained=False)
     frozen = config.optim.freeze
     if frozen is not None and frozen.epochs is None:
         stages = encoder_stages(network, size)

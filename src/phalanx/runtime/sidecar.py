@@ -28,7 +28,9 @@ class Sidecar:
     run_hashes: Mapping[str, str] = field(default_factory=dict)  # name to hash of the runs it was made from
     vote: Mapping[str, Any] | None = None  # of a vote: how, members, and their agreement, as `Agreement.to_json`
     key: str | None = None  # of all that a prediction depends on
-    head: str | None = None  # of a table of probabilities: softmax or sigmoid
+    head: str | None = (
+        None  # of a table of probabilities: softmax or sigmoid; of masks that exclude each other: softmax
+    )
     calibration: str | None = None  # digest of what its probabilities were calibrated with
 
     def text(self) -> str:

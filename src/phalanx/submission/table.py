@@ -29,6 +29,7 @@ class Submission:
         classes: their order is that of ``rles`` and ``stack``.
         sizes: (height, width) of the images whose size is known; their runs are checked against the frame.
         run_hashes: name to hash of the training runs it was made from, if its sidecar records them.
+        head: softmax if its sidecar says that its masks exclude each other.
         notes: what the user should know, such as sizes that are not known; no errors.
     """
 
@@ -42,10 +43,11 @@ class Submission:
         sizes: Mapping[str, Size],
         run_hashes: Mapping[str, str],
         notes: Sequence[str],
+        head: str | None = None,
     ):
         self.name, self.images, self.classes = name, tuple(images), tuple(classes)
         self.sizes, self.run_hashes, self.notes = dict(sizes), dict(run_hashes), list(notes)
-        self._rows = rows
+        self._rows, self.head = rows, head
         self._order: Sequence[int] = range(len(self.classes))  # place of each class in the rows
         self._place = {image: i for i, image in enumerate(self.images)}
 
@@ -80,7 +82,8 @@ class Submission:
                 f"not checked against the frame; {remedy}"
             )
         hashes = sidecar.run_hashes if sidecar else {}
-        return cls(str(path), rows.images, rows.classes, rows, sizes=known, run_hashes=hashes, notes=notes)
+        head = sidecar.head if sidecar else None
+        return cls(str(path), rows.images, rows.classes, rows, sizes=known, run_hashes=hashes, notes=notes, head=head)
 
     @classmethod
     def of(
@@ -168,6 +171,7 @@ def write(
     run_hashes: Mapping[str, str] | None = None,
     vote: Mapping[str, Any] | None = None,
     key: str | None = None,
+    head: str | None = None,
 ) -> str:
     """Writes ``FILE.csv`` and its sidecar ``FILE.json``, each aside, synced and renamed; nothing is left of a
     write that fails. Existing files may be replaced: see :func:`check_target`.
@@ -180,6 +184,7 @@ def write(
         run_hashes: name to hash of the training runs the masks come from.
         vote: what the sidecar records of a vote.
         key: of all that a prediction depends on.
+        head: softmax if the masks of an image exclude each other; None: they may overlap.
 
     Returns:
         sha256 of the CSV.
@@ -196,7 +201,7 @@ def write(
     known: dict[str, Size] = {}
 
     def about(digest: str) -> Sidecar:
-        return Sidecar(digest, list(classes), known, dict(run_hashes or {}), vote, key)
+        return Sidecar(digest, list(classes), known, dict(run_hashes or {}), vote, key, head)
 
     return write_with_sidecar(path, _blocks(path, rows, classes, sizes, known), about)
 

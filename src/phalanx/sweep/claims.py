@@ -10,7 +10,7 @@ import numpy as np
 from ..runtime.metric import Metric
 from ..scoring.resampling import RESAMPLES
 from . import label_claims, published_labels
-from .label_claims import LabelScores, PairedLabels
+from .label_claims import LabelScores, PairedLabels, span_text
 from .published import Published
 from .results import RESULTS, SweepResult, changed, label_fault, read_labels, read_results
 from .table import SweepRow, Table, read_table, runs_at, table_names
@@ -176,6 +176,7 @@ def masks_section(
 ) -> tuple[list[str], Counter]:
     """As :func:`section`, of a segmentation."""
     metric = place.metric(table) if place else None
+    shown = figure_names(table, place)
     head = [
         "row",
         "baseline",
@@ -183,6 +184,7 @@ def masks_section(
         "published gain",
         "outcome",
         f"our {metric.title if metric else 'result'} (seeds)",
+        *shown,
         "our gain; by seed",
         "verdict",
     ]
@@ -209,11 +211,24 @@ def masks_section(
             "" if published is None else f"{published:+.4f}",
             row.outcome or "",
             value_text(ours, row.classes) + (gap_text(ours, row.classes) if table.gap else ""),
+            *(figure_text(ours, name) for name in shown),
             gain_text(gain, metric.decimals if metric else 4),
             found,
         ]
         lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
     return lines, verdicts
+
+
+def figure_names(table: Table, place: Place | None) -> list[str]:
+    """Names of the figures that a table's results have, in their order; none if the table asks for none."""
+    results = [r for (name, _), rows in place.results.items() if name == table.name for r in rows] if place else []
+    return list(dict.fromkeys(name for result in results for name in result.figures or {})) if table.figures else []
+
+
+def figure_text(results: list[SweepResult], name: str) -> str:
+    """A figure's mean over seeds, and their standard deviation."""
+    values = [result.figures[name] for result in results if result.figures and name in result.figures]
+    return span_text(values) if values else ""
 
 
 SCORED_ON = {"test": "the test images", "rotated_test": "the rotated hands of the test images"}

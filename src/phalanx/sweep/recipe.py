@@ -10,6 +10,14 @@ from ..config import RUNTIME_KEYS, Config
 
 Mode = Literal["soft", "hard"]
 
+# Options that are younger than results in results/sweep, with the value that changes nothing. A recipe with that value
+# keeps the name that it had before, by which later rows of a table begin with its run.
+LATER: dict[str, Any] = {
+    "augment.copies_only": False, "augment.transpose": 0.0, "augment.vflip": 0.0, "data.balance": None,
+    "data.balance_epoch": None, "data.overlap": "allow", "loss.beta": None, "loss.count": None, "model.head": "sigmoid",
+}  # fmt: skip
+OLDER: dict[str, tuple[str, ...]] = {"classify": ("data.balance", "loss.beta", "model.head")}  # of these, those that a task has had from the start
+
 
 @dataclass(frozen=True)
 class Ballot:
@@ -42,7 +50,20 @@ def recipe_of(recipe: Config | Ballot) -> dict[str, Any]:
 
 def digest(recipe: Config | Ballot) -> str:
     """Short name of a recipe, seed included."""
-    return hashlib.sha256(json.dumps(recipe_of(recipe), sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(_as_before(recipe_of(recipe)), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _as_before(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe as :func:`recipe_of`, without options of ``LATER`` that change nothing."""
+    if "vote" in recipe:
+        return recipe | {"members": [one | {"recipe": _as_before(one["recipe"])} for one in recipe["members"]]}
+    found: dict[str, Any] = {key: dict(value) if isinstance(value, dict) else value for key, value in recipe.items()}
+    for key, usual in LATER.items():
+        section, _, name = key.partition(".")
+        values = found.get(section)
+        if key not in OLDER.get(found["task"], ()) and isinstance(values, dict) and values.get(name, usual) == usual:
+            values.pop(name, None)
+    return found
 
 
 def run_name(recipe: Config) -> str:

@@ -118,6 +118,7 @@ class SweepResult:
     scored_on: str = "out_of_fold"
     held_out: dict[str, dict[str, Any]] | None = None  # `patients` and `images` out of fold, if scored on a test set
     folds: list[int] | None = None  # whose networks predicted together; null: `fold` alone
+    figures: dict[str, float] | None = None  # of the scored images by name, if the table asks for some
     predicted: "Predictions | None" = None  # of a classification, whose metrics are no means over patients
 
     @property
@@ -227,6 +228,8 @@ def _result(values: dict[str, Any]) -> SweepResult:
     for points in _lists(values["curve"], "curve"):
         if [as_real(value) for value in points][2:] or len(points) != 2:
             raise ValueError("has a curve that is not of epochs and values")
+    for name, value in as_mapping(values.get("figures") or {}, "figures").items():
+        as_name(name), as_real(value)
     if not isinstance(values["overrides"], list) or not all(isinstance(word, str) for word in values["overrides"]):
         raise ValueError("has no list of overrides")
     made = {} if predicted is None else {"predicted": Predictions.from_json(predicted)}

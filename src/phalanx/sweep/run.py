@@ -192,6 +192,8 @@ def known_results(trial: Trial) -> list[SweepResult]:
     known = read_results(scale=trial.scale, data=trial.home)
     known = [r for r in known if (r.seed, tuple(r.folds or [r.fold])) == (trial.seed, trial.folds)]
     known = [r for r in known if r.scored_on == table.scored_on and (r.held_out is not None or not table.gap)]
+    if table.figures:
+        known = [result for result in known if result.figures]
     if table.task == "classify":
         labels, limits = read_labels(RESULTS, trial.scale, trial.home), trial.row.thresholds is not None
         known = [result for result in known if label_fault(result, limits, labels) is None]
@@ -225,10 +227,11 @@ def score_training(trial: Trial, runs: Runs) -> SweepResult:
     config = trial.recipe
     assert isinstance(config, SegmentConfig)
     run = runs.run(config, trial.fold)
-    out_of_fold = runs.out_of_fold(config, trial.fold)
-    scored, on = out_of_fold, trial.table.scored_on
+    on, figures = trial.table.scored_on, trial.table.figures
+    out_of_fold = runs.out_of_fold(config, trial.fold, figures if on == "out_of_fold" else ())
+    scored = out_of_fold
     if on != "out_of_fold":
-        scored = runs.on_test(config, trial.fold, rotated=on == "rotated_test")
+        scored = runs.on_test(config, trial.fold, rotated=on == "rotated_test", figures=figures)
     made = run.environment
     return replace(
         _result(trial, scored, run),
@@ -278,7 +281,8 @@ def score_vote(trial: Trial, runs: Runs) -> SweepResult:
     assert isinstance(ballot, Ballot)
     members = runs.members(ballot)
     began = time.monotonic()
-    scored = runs.on_test(ballot, 0, rotated=trial.table.scored_on == "rotated_test")
+    rotated = trial.table.scored_on == "rotated_test"
+    scored = runs.on_test(ballot, 0, rotated=rotated, figures=trial.table.figures)
     seconds = sum(map(seconds_of, members)) + time.monotonic() - began
     return replace(_result(trial, scored, members[0]), seconds=seconds)
 
@@ -305,6 +309,7 @@ def _result(trial: Trial, scored: Scored, run: FoldRun) -> SweepResult:
         commit=commit(),
         machine=gpu or f"{processor()}, {torch.get_num_threads()} threads",
         scored_on=trial.table.scored_on,
+        figures=scored.figures,
     )
 
 

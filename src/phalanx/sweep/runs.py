@@ -1,7 +1,7 @@
 """The runs that a sweep's results come from: jobs that train folds, predicting the test set, voting, scoring."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +30,7 @@ from ..scoring.score import Score, score
 from ..submission.table import Submission
 from ..tasks.classify import Classify
 from ..tasks.segment import Segment
+from .figures import figures_of
 from .recipe import Ballot, digest, run_name
 
 Recipe = TypeVar("Recipe", bound=Config)
@@ -43,15 +44,17 @@ class Scored:
     mean: float  # over images and classes
     patients: dict[str, list[float]]  # Dice of each class, mean over the patient's images
     images: dict[str, int]  # of each patient
+    figures: dict[str, float] | None = None  # further ones by name
 
     @classmethod
-    def of(cls, found: Score) -> "Scored":
+    def of(cls, found: Score, figures: dict[str, float] | None = None) -> "Scored":
         """A score by patient, rounded as results are stored."""
         of_patient = {name: np.array(found.patients) == name for name in sorted(set(found.patients))}
         return cls(
             found.mean,
             {name: found.dice[here].mean(axis=0).round(5).tolist() for name, here in of_patient.items()},
             {name: int(here.sum()) for name, here in of_patient.items()},
+            figures or None,
         )
 
 
@@ -110,18 +113,20 @@ class Runs:
             found |= {run.folder: run for run in runs}
         return list(found.values())
 
-    def out_of_fold(self, config: SegmentConfig, fold: int) -> Scored:
-        """Dice of a trained fold on its held-out images."""
+    def out_of_fold(self, config: SegmentConfig, fold: int, figures: Sequence[str] = ()) -> Scored:
+        """Dice of a trained fold on its held-out images, and further figures by the names of FIGURES."""
         run, data = self.run(config, fold), resolve_root(config.data)
         number = run.folds
         held_out = [record for record in kept_records(data) if number[record.name] == fold]
         patient = {record.name: record.group for record in held_out}
-        return Scored.of(score(Submission.read(run.folder / "oof.csv"), truth_of(held_out, data), patient))
+        submission, truth = Submission.read(run.folder / "oof.csv"), truth_of(held_out, data)
+        return Scored.of(score(submission, truth, patient), figures_of(figures, submission, truth))
 
-    def on_test(self, recipe: Config | Ballot, fold: int, *, rotated: bool) -> Scored:
+    def on_test(self, recipe: Config | Ballot, fold: int, *, rotated: bool, figures: Sequence[str] = ()) -> Scored:
         """Dice of a trained fold, or a vote, on the test images.
 
         Args:
+            figures: names of further ones, of FIGURES.
             rotated: only on those whose hand is rotated by the competition's rule, measured on the ground truth.
 
         Raises:
@@ -135,7 +140,7 @@ class Runs:
         if rotated:
             chosen = rotated_images(truth)
             submission, truth = submission.only(chosen), truth.only(chosen)
-        return Scored.of(score(submission, truth, patients))
+        return Scored.of(score(submission, truth, patients), figures_of(figures, submission, truth))
 
     def labels_on_test(
         self, config: ClassifyConfig, folds: Collection[int], truth: str | None, *, cross_fitted: bool
@@ -183,11 +188,12 @@ def ground_truth(submission: Submission, data: SegmentData) -> tuple[Submission,
         DataError: there are none.
     """
     assert data.root is not None
-    place = data.root / "test" / "answers_json"
-    if data.layout != "competition" or not place.is_dir():
+    maps = data.layout == "masks"
+    place = data.root / "test" / ("answers" if maps else "answers_json")
+    if data.layout not in ("competition", "masks") or not place.is_dir():
         raise DataError(
             f"{place}: no such folder; this table is scored on test images, whose ground truth is expected there as "
-            "<patient>/<image>.json (synthetic hands have it)"
+            f"<patient>/<image>.{'png' if maps else 'json'} (synthetic sets have it)"
         )
     return read_truth(place, data, submission.sizes)
 

@@ -69,6 +69,7 @@ class Table(Strict):
     main: Name | None = None  # the column that the claims are about
     truth: str | None = None  # labels of the test images in the data set's folder; null: answers.csv, or test
     scored_on: ScoredOn = "out_of_fold"
+    figures: list[Literal["iou"]] = []  # further figures of the masks, beside Dice: entries of figures.FIGURES
     gap: bool = False  # the claims are about the Dice lost from out of fold to `scored_on`
     title: str = Field(min_length=1)
     why: str = Field(min_length=1)
@@ -124,6 +125,8 @@ class Table(Strict):
                 raise ValueError(f"rows: {odd}: after and thresholds are only for task: classify")
             return
         names = [column.name for column in self.columns]
+        if self.figures:
+            raise ValueError("figures: only for task: segment, whose scores are of masks")
         if self.experiment is None or not self.at or self.scored_on != "test" or self.gap:
             raise ValueError("task: classify needs an experiment, options for a scale (at) and scored_on: test, no gap")
         if len(set(names)) < len(names) or self.main not in names:

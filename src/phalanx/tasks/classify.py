@@ -43,6 +43,7 @@ from ..scoring.several import score_several
 from ..submission.probabilities import Probabilities, write_probabilities
 from .marker import MarkerTerm
 from .mining import select_with_failures
+from .weights import check_copies, tell_weights
 
 MARKER = "marker."  # parameters of the auxiliary heat map
 TRAINED_BY = "accuracy"  # of an image: what a training step gives
@@ -53,6 +54,7 @@ class Classify:
 
     measured: ClassVar[dict[str, float]] = {}
     head_prefixes: tuple[str, ...] = ("head.", MARKER)
+    opening: Sequence[Event] = ()
 
     def __init__(
         self,
@@ -77,8 +79,15 @@ class Classify:
                     labels[name] = shuffle_labels(labels[name], [record.group for record in part], seed)
         for name, part in (("held_out", held_out), ("monitored", monitored)):
             self._check_defined(labels[name], name, part)
+        check_copies(config, weights)
         shown = labels["train"] if weights is None else labels["train"][weights > 0]
-        self.loss = ClassificationLoss(config.loss, self.head, classes, count_labels(shown))
+        after = config.loss.count != "before"
+        counts = count_labels(shown)
+        weighed = counts if weights is None or not after else count_labels(labels["train"], weights)
+        self.loss = ClassificationLoss(config.loss, self.head, classes, counts, weighed)
+        if config.loss.class_weights != "none":
+            rule = config.loss.class_weights
+            self.opening = [tell_weights(config, rule, self.loss.weights, classes, weighed, after=after)]
         self.mixer = Mixer(config.mix) if config.mix else None
         pretrained = config.model.init_from is None  # else a run's weights follow
         self.network = build_classifier(

@@ -29,6 +29,7 @@ from ..runtime.distributed import Ranks
 from ..runtime.files import write_json
 from ..runtime.metric import Metric
 from ..runtime.stopping import deferred
+from .weights import check_copies
 
 METRIC = Metric("psnr", decimals=2)
 
@@ -42,6 +43,7 @@ class Restore:
     measured: ClassVar[dict[str, float]] = {}
     head_prefixes: tuple[str, ...] = ("head.",)
     metric = METRIC
+    opening: Sequence[Event] = ()
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class Restore:
         weights: np.ndarray | None = None,
     ):
         self.config, self.weights = config, weights
+        check_copies(config, weights)
         self.held_out = of_classes(held_out, config)
         if held_out and not self.held_out:
             raise DataError(

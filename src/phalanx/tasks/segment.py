@@ -21,8 +21,11 @@ from ..engine.loader import ahead, evaluation_loader
 from ..engine.nonfinite import first_bad
 from ..engine.task import Event, HeldOutScore, Part, Step
 from ..errors import DataError
+from ..losses.class_weights import class_weights, count_pixels
+from ..losses.segmentation import segmentation_loss
+from ..losses.softmax import SoftmaxLoss, exclusive_dice
 from ..losses.stages import StagedLoss, StepLoss
-from ..masks.planes_torch import downsample
+from ..masks.planes_torch import downsample, label_map
 from ..models.build import Output, build
 from ..predict.opening import open_member
 from ..predict.run import write_submission
@@ -37,15 +40,17 @@ from ..scoring.dice_torch import hard_dice
 from ..scoring.score import DICE, score
 from ..submission.table import Submission
 from .selection import select_images
+from .weights import check_copies, pixel_areas, tell_weights
 
 POINT_HEAD = "core.head."  # of parameters, in a network that has one
 
 
 class Segment:
-    """Overlapping classes by sigmoid, scored by mean Dice over images and classes."""
+    """Classes that overlap (sigmoids) or exclude each other (softmax), scored by mean Dice over images and classes."""
 
     metric: ClassVar[Metric] = DICE
     measured: ClassVar[dict[str, float]] = {}
+    opening: Sequence[Event] = ()
     head_prefixes: tuple[str, ...] = (POINT_HEAD, "core.segmenter.head.")
 
     def __init__(
@@ -57,11 +62,12 @@ class Segment:
         weights: np.ndarray | None = None,
     ):
         self.config, self.held_out, self.weights = config, list(held_out), weights
+        check_copies(config, weights)
         check_warp_device(config.augment.device, open_device(config.device, config.precision))
-        self.loss = StagedLoss(config.loss, config.data.classes)  # first: wrong options should not wait for images
+        self.loss = segmentation_loss(config)  # first: wrong options should not wait for images
         self.stage = self.stage_began = 0  # of the loss, and the epoch in which it began
         data, pretrained = config.data, config.model.init_from is None  # else a run's weights follow
-        self.network = build(config.model, classes=len(data.classes), size=data.size, pretrained=pretrained)
+        self.network = build(config.model, classes=config.channels, size=data.size, pretrained=pretrained)
         # float32[N, T] of the images, if the network is conditioned on metadata
         self.attributes: dict[str, Tensor] = {}
         if self.network.segmenter.film is not None:
@@ -79,6 +85,19 @@ class Segment:
             "monitored": TrainingSet(monitored, data=whole, augment=Augment(), **common),
         }
         self.loaders: dict[Part, DataLoader] = {}  # of these, once they are evaluated
+        self._weigh_classes()
+
+    def _weigh_classes(self) -> None:
+        """Counts the pixels of background and classes, by which the loss of a softmax weighs them."""
+        config, rule = self.config, self.config.loss.class_weights
+        if not isinstance(self.loss, SoftmaxLoss) or not rule:
+            return
+        names, after = self.loss.names, config.loss.count != "before"
+        areas, sizes = pixel_areas(self.training_set.cache, self.training_set.records, len(config.data.classes))
+        counts = count_pixels(areas, sizes, self.weights if after else None)
+        found = class_weights(rule, "softmax", names, counts, config.loss.beta)
+        self.loss.set_weights(found)
+        self.opening = [tell_weights(config, rule, found, names, counts, after=after)]
 
     @staticmethod
     def select(config: SegmentConfig, records: Sequence[Record]) -> Selection:
@@ -130,8 +149,9 @@ class Segment:
                 return f"the {name} of {images[place[0]]} given to the network is not finite"
         for term, values in terms.items():
             if (place := first_bad(values)) is not None:
-                label = self.config.data.classes[place[1]]
-                return f"the loss term {term} of class {label} in {images[place[0]]} is not finite"
+                classes = self.config.data.classes  # a term of a softmax may be of all of them together
+                of = f" of class {classes[place[1]]}" if values.shape[1] == len(classes) > 1 else ""
+                return f"the loss term {term}{of} in {images[place[0]]} is not finite"
         return None
 
     def end_epoch(self, epochs: int, means: Mapping[str, float]) -> list[Event]:
@@ -189,9 +209,15 @@ class Segment:
             for batch in ahead(batches, device):
                 if isinstance(batch, Exception):
                     raise batch
-                logits = network.predict(batch.images, rows_of(attributes, batch))
-                found.append(hard_dice(logits, batch.planes).mean(1).sum())
+                logits = network.final(batch.images, rows_of(attributes, batch))
+                found.append(self._dice(logits, batch.planes).mean(1).sum())
         return ranks.sum(sum(torch.stack(found).tolist()) if found else 0.0)[0] / count
+
+    def _dice(self, logits: Tensor, planes: Tensor) -> Tensor:
+        """Dice float32[B, C] of final logits against bit-planes."""
+        if self.config.model.head == "softmax":
+            return exclusive_dice(logits, label_map(planes))
+        return hard_dice(logits, planes)
 
     def finish(self, folder: Path) -> HeldOutScore:
         """Predicts the held-out images by the path of a submission, writes ``oof.csv``, with ``predict.oof_prob``
