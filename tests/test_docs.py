@@ -69,6 +69,8 @@ def test_commands_are_accepted(page, words, capsys):
     text = capsys.readouterr().out
     pairs = split_words([word for word in rest if "=" in word])
     infer, vote = OPTIONS.get(page, (InferOptions, EnsembleOptions))
+    if vote is FuseBoxes and pairs.get("mode") in ("soft", "hard"):  # of masks, which Mask R-CNN also predicts
+        vote = EnsembleOptions
     if command == "infer":
         pairs.pop("experiment")
         assert typed(infer, pairs)

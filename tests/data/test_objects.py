@@ -7,7 +7,8 @@ import pytest
 from tests.boxed import make_coco, make_polygons, make_table, words
 
 from phalanx.config.compose import compose
-from phalanx.data.objects import box_truth, outlines_of_mask, shapes_of
+from phalanx.data.coco_rle import outlines as outlines_of_mask
+from phalanx.data.objects import box_truth, shapes_of
 from phalanx.data.quarantine import kept_records
 from phalanx.errors import ConfigError, DataError
 
@@ -206,3 +207,25 @@ def test_the_outlines_of_a_mask_are_on_the_edges_of_its_pixels():
         assert points.max(0).tolist() == [columns.max() + 1, rows.max() + 1]
         again = filled(outlines, 32)
         assert (again != mask).sum() <= 0.5 * sum(len(one) for one in outlines)  # the border alone
+
+
+def test_a_run_length_mask_is_an_object_with_its_outline(tmp_path):
+    from pycocotools import mask as api
+
+    root = make_coco(tmp_path, train=2, empty=0)
+    found = json.loads((root / "train.json").read_text())
+    mask = np.zeros((64, 64), np.uint8)
+    mask[10:20, 30:45] = 1
+    mask[13:15, 33:35] = 0
+    packed = api.encode(np.asfortranarray(mask))
+    found["annotations"][0]["segmentation"] = {"size": [64, 64], "counts": packed["counts"].decode()}
+    (root / "train.json").write_text(json.dumps(found))
+    data = data_of(root, "coco_boxes")
+    shape = shapes_of(kept_records(data)[0], data)[0]
+    assert shape.box.tolist() == [30, 10, 45, 20]
+    assert len(shape.outlines) == 2  # the hole is one, too
+    found["annotations"][0]["segmentation"] = {"size": [64, 64], "counts": [4096]}
+    (root / "train.json").write_text(json.dumps(found))
+    data = data_of(root, "coco_boxes")
+    with pytest.raises(DataError, match="its mask is empty"):
+        shapes_of(kept_records(data)[0], data)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ..errors import DataError
@@ -99,3 +100,18 @@ def _unpacked(text: str) -> np.ndarray | None:
             return None
         value, bits = 0, 0
     return None if bits else np.array(counts, np.int64)
+
+
+def outlines(mask: np.ndarray) -> list[np.ndarray]:
+    """Outlines float64[N, 2] on pixel edges of a mask uint8[H, W], holes among them; filled even-odd they are it.
+
+    Each pixel is four while it is traced, and the outline a quarter outside the centres of these, so that the edges
+    are those of the pixels.
+    """
+    doubled = np.kron(np.pad(mask != 0, 1), np.ones((2, 2), bool)).astype(np.uint8)
+    found, _ = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    made = []
+    for one in found:
+        points = one.reshape(-1, 2).astype(float)
+        made.append(np.round((points + 0.5) / 2 + 1e-9) - 1)  # to the corner that the quarter pixel touches
+    return [one for one in made if (np.ptp(one, axis=0) > 0).all()]

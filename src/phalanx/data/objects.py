@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from ..config import DetectData, nearest
@@ -216,7 +215,8 @@ def _coco(record: Record, data: DetectData, size: tuple[int, int]) -> list[Shape
     names = _coco_view(record.labels, data)
     entry = _coco_entries(record.labels, data)[record.name]
     height, width = entry.size or size
-    Grid(size[0], size[1], max(size)).same_frame((height, width), f"{record.labels}: {record.name}")
+    grid = Grid(size[0], size[1], max(size))
+    grid.same_frame((height, width), f"{record.labels}: {record.name}")
     scale = np.array([size[1] / width, size[0] / height])
     found = []
     for number, shape, where in entry.shapes:
@@ -226,31 +226,14 @@ def _coco(record: Record, data: DetectData, size: tuple[int, int]) -> list[Shape
             x, y, w, h = shape["bbox"]
             found.append(_boxed(index, np.array([x, y, x + w, y + h]) * np.tile(scale, 2), size, where))
         elif isinstance(shape, dict):
-            mask = coco_rle.decode(shape, where)
-            to = np.array([size[1] / mask.shape[1], size[0] / mask.shape[0]])
-            outlines = outlines_of_mask(mask)
+            outlines = coco_rle.outlines(coco_rle.sample(shape, where, grid))
             if not outlines:
                 raise DataError(f"{where}: its mask is empty; {REMEDY}")
-            found.append(_drawn(index, [one * to for one in outlines], size, where))
+            found.append(_drawn(index, outlines, size, where))
         else:
             outlines = [np.asarray(flat, float).reshape(-1, 2) * scale for flat in shape]
             found.append(_drawn(index, outlines, size, where))
     return found
-
-
-def outlines_of_mask(mask: np.ndarray) -> list[np.ndarray]:
-    """Outlines float64[N, 2] on pixel edges of a mask uint8[H, W], holes among them; filled even-odd they are it.
-
-    Each pixel is four while it is traced, and the outline a quarter outside the centres of these, so that the edges
-    are those of the pixels.
-    """
-    doubled = np.kron(np.pad(mask != 0, 1), np.ones((2, 2), bool)).astype(np.uint8)
-    found, _ = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    outlines = []
-    for one in found:
-        points = one.reshape(-1, 2).astype(float)
-        outlines.append(np.round((points + 0.5) / 2 + 1e-9) - 1)  # to the corner that the quarter pixel touches
-    return [one for one in outlines if (np.ptp(one, axis=0) > 0).all()]
 
 
 def _boxed(label: int, box: np.ndarray, size: tuple[int, int], where: str) -> Shape:

@@ -15,8 +15,8 @@ from ..config.detect import TWO_STAGES
 from ..data import layouts
 from ..data.box_set import BoxBatch, BoxSet
 from ..data.cache import SampleCache
-from ..data.images import Grid, image_size
-from ..data.objects import Shape, box_truth, boxes_of, shapes_of
+from ..data.images import image_size
+from ..data.objects import box_truth, shapes_of
 from ..data.records import Record
 from ..data.rules import left_out
 from ..data.selection import Selection
@@ -38,7 +38,7 @@ from ..runtime.terminal import say
 from ..scoring.boxes import BoxScore, score_boxes
 from ..scoring.boxes_report import score_json, score_text
 from ..submission.boxes import Boxes, BoxSubmission
-from .detect_report import image_f1, objects_csv
+from .detect_report import about_objects, image_f1, measure_objects, objects_csv
 
 TRAINED_BY = "foreground_accuracy"  # of an image's samples of objects: what a training step gives
 ROOT = 2**31  # seeds of the validation loss, one per image
@@ -269,43 +269,3 @@ def as_boxes(found: Detections) -> Boxes:
     """Detections as boxes in pixels of the input."""
     corners, scores = (one.double().cpu().numpy() for one in (found.boxes, found.scores))
     return Boxes.of(corners, scores, found.labels.cpu().numpy())
-
-
-def measure_objects(
-    records: Sequence[Record], shapes: Sequence[Sequence[Shape]], config: DetectConfig, weights: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Widths and heights float64[N, 2] of the boxes of training images in pixels of the input, and float64[C], the
-    objects of each class that an epoch shows.
-
-    Args:
-        weights: float64[N], mean appearances per epoch of the images; None: once each.
-    """
-    sides, objects = [np.empty((0, 2))], np.zeros(len(config.data.classes))
-    for number, (record, each) in enumerate(zip(records, shapes, strict=True)):
-        boxes, shown = boxes_of(each), 1.0 if weights is None else float(weights[number])
-        if not len(each):
-            continue
-        scale = Grid(*image_size(record.image), config.data.size).scale
-        sides.append((boxes.corners[:, 2:] - boxes.corners[:, :2]) * scale)
-        np.add.at(objects, boxes.classes, shown)
-    return np.concatenate(sides), objects
-
-
-def about_objects(config: DetectConfig, objects: np.ndarray, anchors: np.ndarray, factors: np.ndarray) -> str:
-    """What training prints about its objects: their number, anchors and class weights."""
-    classes = config.data.classes
-    lines = [f"{objects.sum():.0f} objects of {len(classes)} class(es) in the training images"]
-    if absent := [name for name, count in zip(classes, objects, strict=True) if not count]:
-        lines.append(f"note: none is of {', '.join(absent)}, which this fold does not learn")
-    if config.model.architecture != "fcos":
-        how = "fitted to them" if config.model.anchors == "fitted" else "of the recipe"
-        shown = "; ".join(
-            f"stride {stride}: " + ", ".join(f"{w:.0f} x {h:.0f}" for w, h in level)
-            for stride, level in zip(config.model.levels, anchors, strict=True)
-        )
-        lines.append(f"anchors {how}, width x height in pixels of the input: {shown}")
-    if config.loss.class_weights != "none":
-        pairs = zip(classes, factors[1:], objects, strict=True)
-        weights = ", ".join(f"{name} {factor:.4g} ({count:.0f})" for name, factor, count in pairs)
-        lines.append(f"class weights (objects), background 1: {weights}")
-    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What a detector writes about its fold besides boxes and scores: the objects as a CSV, and a figure of each image."""
+"""What a detector reports of its fold besides boxes and scores: its objects, and a figure of each image."""
 
 import csv
 import io
@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..data.objects import Shape
+from ..config import DetectConfig
+from ..data.images import Grid, image_size
+from ..data.objects import Shape, boxes_of
+from ..data.records import Record
 from ..scoring.boxes import BoxScore
 from ..submission.boxes import CORNERS, number
 
@@ -34,3 +37,43 @@ def image_f1(score: BoxScore) -> dict[str, float]:
     whole = boxes + objects
     values = np.where(whole > 0, 2 * found / np.maximum(whole, 1), 1.0)
     return dict(zip(score.images, values.tolist(), strict=True))
+
+
+def measure_objects(
+    records: Sequence[Record], shapes: Sequence[Sequence[Shape]], config: DetectConfig, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Widths and heights float64[N, 2] of the boxes of training images in pixels of the input, and float64[C], the
+    objects of each class that an epoch shows.
+
+    Args:
+        weights: float64[N], mean appearances per epoch of the images; None: once each.
+    """
+    sides, objects = [np.empty((0, 2))], np.zeros(len(config.data.classes))
+    for i, (record, each) in enumerate(zip(records, shapes, strict=True)):
+        boxes, shown = boxes_of(each), 1.0 if weights is None else float(weights[i])
+        if not len(each):
+            continue
+        scale = Grid(*image_size(record.image), config.data.size).scale
+        sides.append((boxes.corners[:, 2:] - boxes.corners[:, :2]) * scale)
+        np.add.at(objects, boxes.classes, shown)
+    return np.concatenate(sides), objects
+
+
+def about_objects(config: DetectConfig, objects: np.ndarray, anchors: np.ndarray, factors: np.ndarray) -> str:
+    """What training prints about its objects: their number, anchors and class weights."""
+    classes = config.data.classes
+    lines = [f"{objects.sum():.0f} objects of {len(classes)} class(es) in the training images"]
+    if absent := [name for name, count in zip(classes, objects, strict=True) if not count]:
+        lines.append(f"note: none is of {', '.join(absent)}, which this fold does not learn")
+    if config.model.architecture != "fcos":
+        how = "fitted to them" if config.model.anchors == "fitted" else "of the recipe"
+        shown = "; ".join(
+            f"stride {stride}: " + ", ".join(f"{w:.0f} x {h:.0f}" for w, h in level)
+            for stride, level in zip(config.model.levels, anchors, strict=True)
+        )
+        lines.append(f"anchors {how}, width x height in pixels of the input: {shown}")
+    if config.loss.class_weights != "none":
+        pairs = zip(classes, factors[1:], objects, strict=True)
+        weights = ", ".join(f"{name} {factor:.4g} ({count:.0f})" for name, factor, count in pairs)
+        lines.append(f"class weights (objects), background 1: {weights}")
+    return "\n".join(lines)
