@@ -16,7 +16,8 @@ LATER: dict[str, Any] = {
     "augment.copies_only": False, "augment.transpose": 0.0, "augment.vflip": 0.0, "data.balance": None,
     "data.balance_epoch": None, "data.overlap": "allow", "loss.beta": None, "loss.count": None, "model.head": "sigmoid",
 }  # fmt: skip
-OLDER: dict[str, tuple[str, ...]] = {"classify": ("data.balance", "loss.beta", "model.head")}  # of these, those that a task has had from the start
+# of these, those that a task has had from the start
+OLDER: dict[str, tuple[str, ...]] = {"classify": ("data.balance", "loss.beta", "model.head")}
 
 
 @dataclass(frozen=True)
