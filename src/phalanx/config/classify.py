@@ -57,18 +57,6 @@ class Table(Strict):
         return self
 
 
-def check_pattern(pattern: str | None) -> None:
-    """Raises ValueError if a pattern of names is not one with one group."""
-    if pattern is None:
-        return
-    try:
-        groups = re.compile(pattern).groups
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"group_pattern: not a regular expression ({error})") from None
-    if groups != 1:
-        raise ValueError(f"group_pattern: needs one group in brackets that names the patient, has {groups}")
-
-
 class ClassifyData(Data, Balanced):
     """Images with labels."""
 
