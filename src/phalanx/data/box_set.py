@@ -14,7 +14,7 @@ from ..augment.warp import resample
 from ..config import Augment, DetectData
 from ..errors import DataError
 from .classes import mirrored
-from .dataset import NO_PLANES, ImageSet, stacked
+from .dataset import NO_AUGMENT, NO_PLANES, ImageSet, stacked
 from .objects import Shape
 from .polygons import SHIFT
 from .prepared import Prepared
@@ -94,15 +94,15 @@ class BoxSet(ImageSet):
             )
 
     def sample(
-        self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None]
+        self, index: int, prepared: Prepared, rng: np.random.Generator, note: Callable[[int], None], augment: Augment
     ) -> tuple[Tensor, Target, int]:
         image, _, grid = prepared
         note(WARP)
-        drawn = draw(rng, self.augment, grid.content, image.shape[0], NO_PLANES)
+        drawn = draw(rng, augment, grid.content, image.shape[0], NO_PLANES)
         (image,) = resample(drawn, [(image, cv2.INTER_LINEAR)])
         target = self.target(index, drawn, grid.scale)
         note(PIXELS)
-        image = self.pixels(image, rng)
+        image = image if augment is NO_AUGMENT else self.pixels(image, rng)
         note(SENT)
         return torch.from_numpy(np.ascontiguousarray(image))[None], target, index
 
