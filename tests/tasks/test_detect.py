@@ -73,7 +73,10 @@ def test_it_finds_the_objects_it_was_shown(tmp_path, capsys):
     assert "finished before" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "architecture",
+    ["mask_rcnn", "fcos", *(pytest.param(name, marks=pytest.mark.slow) for name in ("faster_rcnn", "retinanet"))],
+)
 def test_stopped_and_continued_ends_the_same_bit_for_bit(sets, tmp_path, architecture):
     def make(name):
         return config_of(
