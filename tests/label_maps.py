@@ -34,7 +34,8 @@ def make(root: Path, train: int = 16, test: int = 4, every: int = 4) -> Path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(cv2.imencode(".png", array)[1].tobytes())
             rows.append([f"x{i:03d}.png", f"A{i // 2}"])
-        with (root / ("train.csv" if split == "train" else "test/answers.csv")).open("w", newline="", encoding="utf-8") as out:
+        table = root / ("train.csv" if split == "train" else "test/answers.csv")
+        with table.open("w", newline="", encoding="utf-8") as out:
             csv.writer(out).writerows([["image_name", "patient"], *rows])
     return root
 
@@ -42,7 +43,8 @@ def make(root: Path, train: int = 16, test: int = 4, every: int = 4) -> Path:
 def words(root: Path, **changes: object) -> dict[str, str]:
     """Words of `phalanx train` for a tiny softmax on such a set."""
     base = {
-        "data": "pet", "data.root": root, "data.masks.patients": "train.csv", "data.size": 32, "model.head": "softmax", "model.arch": "unet",
+        "data": "pet", "data.root": root, "data.masks.patients": "train.csv",
+        "data.size": 32, "model.head": "softmax", "model.arch": "unet",
         "model.encoder": "tu-test_resnet", "model.weights": "none", "model.pointrend": "null",
         "model.options": "{decoder_channels:[32,32,16,16,16]}", "loss.stages": "[{weights:{ce:1,dice:1}}]",
         "folds": 2, "epochs": 2, "batch": 4, "workers": 0, "progress": "false", "validate_every": 1, "device": "cpu",

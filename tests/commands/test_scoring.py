@@ -161,7 +161,7 @@ def test_the_order_of_rows_and_classes_changes_no_comparison(place, capsys):
         told.append(json.loads((place / "out.json").read_text()) | {"names": None})
     assert told[0] == told[1] == told[2]
     assert main(["compare", "g0.csv", "g1.csv", "truth.csv", "surface=2"]) == 2
-    assert "surface: compare computes Dice only" in capsys.readouterr().err
+    assert "surface: compare computes no surfaces" in capsys.readouterr().err
 
 
 def test_without_patients_intervals_are_said_to_be_over_images(place, capsys):

@@ -216,7 +216,7 @@ def test_fusions_that_cannot_be_are_one_line(place, capsys):
         "in classes: 2 only in the first": ["mode=wbf", "members=a.csv,e.csv"],
         "differ in images": ["mode=wbf", "members=a.csv,f.csv"],
         "nothing to fuse": ["mode=wbf", "members=f.csv,g.csv"],
-        "no such file": ["mode=wbf", "members=a.csv,none.csv"],
+        "none.csv: no such submission file": ["mode=wbf", "members=a.csv,none.csv"],
         "cannot be combined": ["mode=wbf", "members=a.csv,maps.csv"],
     }
     (place / "maps.csv").write_text("image_name,class,rle\nim000,a,\n")

@@ -17,7 +17,6 @@ from phalanx.data.rules import select
 from phalanx.engine.order import BatchOrder
 from phalanx.errors import ConfigError, DataError
 
-
 PATTERN = {"masks__patients": "null", "masks__group_pattern": "x(..)"}
 
 
@@ -70,7 +69,7 @@ def test_a_balanced_sampler_keeps_the_length_of_an_epoch_and_shows_every_image_i
     assert twice[0] == twice[1]
     resumed = BatchOrder(16, 4, seed=1, weights=weights)
     resumed.start = 2
-    assert list(resumed.steps())[0][1] == [(8, 12)]
+    assert next(iter(resumed.steps()))[1] == [(8, 12)]
 
 
 def test_an_image_of_several_classes_counts_as_the_rarest_and_one_of_none_may_be_background(tmp_path):
@@ -78,7 +77,7 @@ def test_an_image_of_several_classes_counts_as_the_rarest_and_one_of_none_may_be
     import cv2
 
     both, empty = (root / "train" / "labels" / f"x{i:03d}.png" for i in (1, 2))  # normal ones
-    image, labels = picture(False, 1)
+    _, labels = picture(False, 1)
     labels[:6, :6] = 2
     both.write_bytes(cv2.imencode(".png", labels)[1].tobytes())
     empty.write_bytes(cv2.imencode(".png", np.zeros_like(labels))[1].tobytes())
@@ -100,7 +99,7 @@ def test_what_cannot_be_balanced_is_refused(maps, hands):
     healthy = [record for i, record in enumerate(kept_records(data)) if i % 4]
     with pytest.raises(ConfigError, match="all images count as normal, the rarest class that they show"):
         balanced_masks(healthy, data)
-    with pytest.raises(ConfigError, match="data.balance: no training image counts as background"):
+    with pytest.raises(ConfigError, match=r"data\.balance: no training image counts as background"):
         balanced_masks(kept_records(data), data_of(maps, balance="{background: 1}"))
 
 
@@ -137,7 +136,8 @@ def test_patients_come_from_tables_or_a_pattern(maps, tmp_path):
     place = maps / "test" / "answers"
     several = data_of(maps, masks__patients="[train.csv, test/answers.csv]")
     truth = LAYOUTS["masks"].ground_truth(place, several, [f"x{i:03d}.png" for i in range(16, 20)])
-    assert {name: record.group for name, record in truth.items()} == {f"x{i:03d}.png": f"A{i // 2}" for i in range(16, 20)}
+    animals = {f"x{i:03d}.png": f"A{i // 2}" for i in range(16, 20)}
+    assert {name: record.group for name, record in truth.items()} == animals
     unlisted = LAYOUTS["masks"].ground_truth(place, data_of(maps), ["x016.png"])
     assert unlisted["x016.png"].group == "x016"  # train.csv does not list it
 
@@ -162,7 +162,7 @@ def test_tables_of_patients_that_cannot_be_used(tmp_path, text, message):
 
 
 def test_a_pattern_that_finds_no_patient_is_refused(maps):
-    with pytest.raises(DataError, match="group_pattern=y.... finds no patient in its name"):
+    with pytest.raises(DataError, match=r"group_pattern=y\(\.\.\) finds no patient in its name"):
         kept_records(data_of(maps, masks__patients="null", masks__group_pattern="y(..)"))
 
 
@@ -173,9 +173,7 @@ def test_the_last_of_overlapping_polygons_is_the_class_of_a_pixel(hands):
     from phalanx.masks.planes import unpack
 
     given = {"name": "hand", "root": hands, "classes": json.loads((hands / "manifest.json").read_text())["classes"]}
-    both, last = (
-        validate_as(SegmentData, given | {"size": 128, "overlap": overlap}) for overlap in ("allow", "last")
-    )
+    both, last = (validate_as(SegmentData, given | {"size": 128, "overlap": overlap}) for overlap in ("allow", "last"))
     record = train_records(hands)[0]
     grid = Grid(*image_size(record.image), 128)
     many, one = (unpack(truth(record, data, grid), len(data.classes)) for data in (both, last))

@@ -30,9 +30,10 @@ def test_the_likeliest_channel_of_each_pixel_wins():
     for seed in range(5):
         _, whole, maps = softmax_maps(seed)
         assert np.array_equal(drawn(exclusive_stack([(maps, 1.0)], (24, 24)), (24, 24)), whole.argmax(0))
-        assert masks_of([(maps, 1.0)], (24, 24), 0.5, "softmax").texts() == exclusive_stack(
-            [(maps, 1.0)], (24, 24)
-        ).texts()
+        assert (
+            masks_of([(maps, 1.0)], (24, 24), 0.5, "softmax").texts()
+            == exclusive_stack([(maps, 1.0)], (24, 24)).texts()
+        )
 
 
 def test_a_vote_is_the_likeliest_of_the_mean_of_the_probabilities():

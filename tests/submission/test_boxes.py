@@ -181,3 +181,25 @@ def test_files_are_told_apart_by_their_header(tmp_path):
     assert task_of_csv(file(tmp_path, GOOD)) == "detect"
     assert task_of_csv(file(tmp_path, "image_name,x_min,dog\n")) == "classify"
     assert task_of_csv(file(tmp_path, "image_name,class,rle\n")) == "segment"
+
+
+LETTERS = [*'",;-.e9\n\r\0', "\xe9", "nan", "1e999"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.sampled_from(LETTERS)), max_size=4))
+def test_a_damaged_csv_is_read_or_refused_in_one_line(tmp_path_factory, damage):
+    text = list(GOOD)
+    for place, letter in damage:
+        text[place] = letter
+    path = tmp_path_factory.getbasetemp() / "damaged.csv"
+    path.write_bytes("".join(text).encode("latin-1"))
+    try:
+        found = BoxSubmission.read(path)
+    except DataError:
+        refused(path)
+        return
+    for boxes in found.boxes:
+        assert ((boxes.scores >= 0) & (boxes.scores <= 1)).all()
+        assert (boxes.areas > 0).all()
+        assert np.isfinite(boxes.corners).all()

@@ -73,7 +73,10 @@ def test_it_finds_the_objects_it_was_shown(tmp_path, capsys):
     assert "finished before" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "architecture",
+    ["mask_rcnn", "fcos", *(pytest.param(name, marks=pytest.mark.slow) for name in ("faster_rcnn", "retinanet"))],
+)
 def test_stopped_and_continued_ends_the_same_bit_for_bit(sets, tmp_path, architecture):
     def make(name):
         return config_of(
@@ -171,7 +174,8 @@ def test_class_weights_and_focal_change_the_box_heads_loss_alone(sets, tmp_path,
         assert found[name]["loss/box"] == found["plain"]["loss/box"]
     assert found["focal"]["loss/label"] < found["plain"]["loss/label"]
     shown = capsys.readouterr().out
-    assert "class weights (objects), background 1: block" in shown
+    assert "): block 3, disc 0.5" in shown
+    assert "class weights (inverse of training objects as an epoch shows them" in shown
 
 
 def test_an_image_without_objects_gives_a_finite_loss_in_every_architecture(sets, tmp_path):
@@ -190,7 +194,7 @@ def test_an_image_without_objects_gives_a_finite_loss_in_every_architecture(sets
 
 
 IMPOSSIBLE = {
-    "weights are too few": ({"loss__class_weights": "[1]"}, "1 numbers for 2 classes"),
+    "weights are too few": ({"loss__class_weights": "[1]"}, "class_weights: 1 number(s) for 2 classes"),
     "a weight is negative": ({"loss__class_weights": "[1,-1]"}, "loss.class_weights"),
     "all weights are zero": ({"loss__class_weights": "[0,0]"}, "loss.class_weights"),
     "beta is not read": ({"loss__beta": 0.9}, "beta"),
@@ -287,3 +291,38 @@ def test_flipped_views_exchange_the_sides(sets, tmp_path):
     mirrored = np.column_stack([64 - one.corners[:, 2], one.corners[:, 1], 64 - one.corners[:, 0], one.corners[:, 3]])
     assert np.allclose(other.corners, mirrored, atol=1e-4)
     assert (other.classes == 1 - one.classes).all()
+
+
+def test_balancing_repeats_images_of_rare_objects_and_weights_count_what_is_shown(tmp_path, capsys):
+    root = make_polygons(tmp_path / "set", train=12, empty=0)
+    for number, path in enumerate(sorted((root / "train/outputs_json").rglob("*.json"))):
+        label = "disc" if number % 6 == 0 else "block"  # 2 of 12 images
+        found = json.loads(path.read_text())
+        path.write_text(json.dumps({"annotations": [one | {"label": label} for one in found["annotations"]]}))
+    balanced = {"data__balance": "{disc:1}", "loss__class_weights": "inverse"}
+    config = compose(words(root, runs=tmp_path, epochs=1, **balanced))
+    records = kept_records(config.data)
+    selection = Detect.select(config, records)
+    assert {row.image: round(row.weight, 3) for row in selection.rows if row.weight != 1} == {
+        "000.png": 5.0, "006.png": 5.0,
+    }  # fmt: skip
+    capsys.readouterr()
+    for count, expected in (("after", [1, 1]), ("before", [0.6, 3])):
+        config = compose(words(root, runs=tmp_path, epochs=1, **balanced, loss__count=count))
+        task = Detect(config, records, (), weights=selection.weights(records))
+        assert task.network.heads.class_weights[1:].tolist() == pytest.approx(expected)
+        assert task.network.heads.class_weights[0] == 1
+        assert "on top of data.balance" in capsys.readouterr().out
+        assert task.opening[0][0] == "class_weights"
+    folder = fit(config, None, records, Detect)
+    assert FoldRun(folder).log("class_weights")
+
+
+def test_a_loss_that_is_not_finite_names_its_image(sets, tmp_path):
+    config = config_of(sets, "polygons", tmp_path)
+    task = Detect(config, kept_records(config.data), ())
+    batch = task.training_set.collate([task.training_set[(0, i)] for i in (4, 5)])
+    terms = {name: torch.zeros(2) for name in task.terms}
+    assert task.diagnose(batch, terms) is None
+    terms["box"][1] = torch.nan
+    assert task.diagnose(batch, terms) == "the loss term box of 005.png is not finite"

@@ -166,7 +166,11 @@ def test_stopped_and_continued_ends_the_same_bit_for_bit(maps, tmp_path, changes
     for name in ("final/weights.safetensors", "best/weights.safetensors", "oof.csv", "last/optimizer.safetensors"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
     log = [
-        [{k: v for k, v in line.items() if k not in MEASURED} for line in FoldRun(one).log() if line["event"] != "start"]
+        [
+            {k: v for k, v in line.items() if k not in MEASURED}
+            for line in FoldRun(one).log()
+            if line["event"] != "start"
+        ]
         for one in (folder, whole)
     ]
     assert log[0] == log[1]
@@ -184,7 +188,8 @@ def test_class_weights_are_of_the_training_fold_alone_and_printed(maps, tmp_path
             from phalanx.data.masks import read_labels
 
             grid = Grid(48, 40, 32)
-            for value, number in zip(*np.unique(grid.sample(read_labels(record.labels)), return_counts=True), strict=True):
+            found = np.unique(grid.sample(read_labels(record.labels)), return_counts=True)
+            for value, number in zip(*found, strict=True):
                 counts[list(counts)[value]] += int(number)
     assert event["counts"] == counts
     assert event["weights"] == pytest.approx({name: 1 / number for name, number in counts.items()})
@@ -232,18 +237,21 @@ def test_copies_alone_need_copies(maps, tmp_path):
         ({"data__classes": "[background, normal]"}, "'background' is channel 0 of model.head=softmax already"),
         ({"data__masks__kind": "classes"}, "those of data.layout=masks may overlap; with data.overlap=last"),
         ({"predict__threshold": 0.4}, "predict.threshold: model.head=softmax predicts the likeliest class"),
-        ({"loss__class_weights": "[1, 2]"}, "class_weights: 2 number.s. for 3 classes; one each, in the order of backgr"),
+        ({"loss__class_weights": "[1, 2]"}, "class_weights: 2 number.s. for 3 classes; one each"),
         ({"loss__class_weights": "[1, -2, 3]"}, "class_weights"),
         ({"loss__class_weights": "[0, 0, 0]"}, "class_weights"),
         ({"loss__class_weights": "{ill: 2}"}, "'ill' is not a class; known: background, diseased, normal, others"),
-        ({"loss__class_weights": "inverse", "model__head": "sigmoid"}, "inverse: counts the pixels of classes that excl"),
-        ({"loss__class_weights": "[1, 2, 3]", "model__head": "sigmoid"}, "a list is for classes that exclude each other"),
+        ({"loss__class_weights": "inverse", "model__head": "sigmoid"}, "inverse: counts the pixels of"),
+        ({"loss__class_weights": "[1, 2, 3]", "model__head": "sigmoid"}, "a list is for classes that"),
         ({"loss__beta": 0.9}, "beta: only class_weights=effective_number uses it"),
         ({"loss__count": "before"}, "count: only a rule of class_weights counts"),
         ({"data__balance_epoch": "same"}, "balance_epoch: only balance uses it"),
         ({"data__balance": "{ill: 1}"}, "balance: 'ill' is not a class"),
-        ({"augment__copies_only": "true", "augment__device": "cuda"}, "copies_only: warps some images of a batch alone"),
-        ({"data__masks__group_pattern": "A(.)", "data__masks__group": "image"}, "patients: names the patients, as another option does"),
+        ({"augment__copies_only": "true", "augment__device": "cuda"}, "copies_only: warps some images"),
+        (
+            {"data__masks__group_pattern": "A(.)", "data__masks__group": "image"},
+            "patients: names the patients, as another",
+        ),
         ({"data__masks__group_pattern": "A"}, "group_pattern: needs one group"),
     ],
 )

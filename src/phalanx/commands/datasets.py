@@ -335,7 +335,7 @@ def _select(config: "Config") -> "Selection":
     from ..config import ClassifyConfig, DetectConfig, RestoreConfig, SegmentConfig
     from ..data.quarantine import kept_records
     from ..data.root import resolve_root
-    from ..data.rules import left_out, select_restoring
+    from ..data.rules import select_objects, select_restoring
     from ..tasks.mining import select_with_failures
     from ..tasks.selection import select_images
 
@@ -346,6 +346,6 @@ def _select(config: "Config") -> "Selection":
     if isinstance(config, RestoreConfig):
         return select_restoring(records, config.data)
     if isinstance(config, DetectConfig):
-        return left_out(records, config.data)
+        return select_objects(records, config.data)
     assert isinstance(config, ClassifyConfig)
     return select_with_failures(config, records)

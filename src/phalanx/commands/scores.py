@@ -178,8 +178,10 @@ def picture(words: Sequence[str]) -> None:
     from .scoring import open_pair
     from .tasks import task_of_csv
 
-    if task_of_csv(Path(places[0])) != "segment":
-        raise ConfigError(f"{places[0]}: has probabilities of classes, and masks are drawn; see phalanx cam --help")
+    if (task := task_of_csv(Path(places[0]))) != "segment":
+        what = "boxes" if task == "detect" else "probabilities of classes"
+        hint = "" if task == "detect" else "; see phalanx cam --help"
+        raise ConfigError(f"{places[0]}: has {what}, and only masks are drawn{hint}")
     partial = switch(pairs, "partial")
     options = typed(PictureOptions, {key: pairs.pop(key) for key in ("out", "rows") if key in pairs})
     for key in pairs:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -51,14 +51,14 @@ def task_of_members(names: Sequence[str], runs: Path) -> str:
     """The task of all members of a prediction or vote: runs by their recipe, CSVs by their header.
 
     Raises:
-        ConfigError: they are of several tasks.
+        ConfigError: they are of several tasks. DataError: a CSV that does not exist.
     """
     from ..runtime.sidecar import is_csv
 
     found: dict[str, str] = {}
     for name in names:
-        if is_csv(name) and not Path(name).exists() and len(names) > 1:
-            continue  # whose reader says so
+        if is_csv(name) and not Path(name).exists():
+            raise DataError(f"{name}: no such submission file")
         found.setdefault(task_of_csv(Path(name)) if is_csv(name) else task_of_run(name, runs), name)
     if len(found) > 1:
         (one, first), (other, second) = list(found.items())[:2]

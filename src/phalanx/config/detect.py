@@ -4,10 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .base import Count, Fraction, Positive, Strict
+from .base import Count, Fraction, Strict
 from .classify_loss import Focusing
 from .common import Config
 from .detect_data import DetectData
+from .loss import ClassWeights, check_weights
 from .model import Model
 from .training import Predict
 
@@ -57,9 +58,11 @@ class DetectModel(Model):
 class DetectLoss(Strict):
     """The terms of the loss and their weights; those of another architecture are not read."""
 
-    # of the box head's classes, counted in objects of the training fold; background has weight 1. Or a number per
-    # class, in their order
-    class_weights: Literal["none", "one_minus_share", "inverse", "effective_number"] | list[Positive] = "none"
+    # of the box head's classes, by a rule on the objects of the training fold; or a number per class, by name or as a
+    # list in their order. Background weighs 1
+    class_weights: ClassWeights = "none"
+    # a rule counts objects as an epoch shows them (data.balance), or each once; null: after
+    count: Literal["after", "before"] | None = None
     beta: Annotated[float, Field(gt=0, lt=1)] | None = None  # of effective_number; null: 0.9999
     focal: Focusing | None = None  # exponent of focal cross-entropy in the box head; null: plain cross-entropy
     objectness: Factor = 1.0  # of an anchor: object or not
@@ -73,6 +76,10 @@ class DetectLoss(Strict):
     def _read(self) -> "DetectLoss":
         if self.beta is not None and self.class_weights != "effective_number":
             raise ValueError("beta: only class_weights=effective_number reads it; set it to null")
+        if isinstance(self.class_weights, str) and self.class_weights != "none":
+            self.count = self.count or "after"
+        elif self.count is not None:
+            raise ValueError("count: only a rule of class_weights counts, as in class_weights=inverse")
         return self
 
 
@@ -111,11 +118,10 @@ class DetectConfig(Config):
                 f"loss.class_weights, loss.focal: are of a box head, which {self.model.architecture} does not have "
                 "(its own loss is focal); use faster_rcnn or mask_rcnn"
             )
-        weights = self.loss.class_weights
-        if isinstance(weights, list) and len(weights) != len(self.data.classes):
-            raise ValueError(
-                f"loss.class_weights: {len(weights)} numbers for {len(self.data.classes)} classes; give one for each"
-            )
+        try:
+            check_weights(self.loss.class_weights, self.data.classes)
+        except ValueError as error:
+            raise ValueError(f"loss.{error}") from None
         if self.model.architecture == "mask_rcnn" and self.data.layout == "boxes":
             raise ValueError("model.architecture=mask_rcnn: needs outlines, and a CSV has boxes alone; use faster_rcnn")
         acts = self.optim.schedule == "plateau" or self.optim.early_stop is not None

@@ -5,8 +5,8 @@ from typing import Literal
 from pydantic import model_validator
 
 from .base import Strict, nearest
-from .data import check_pattern
-from .data import Data, Name
+from .data import Balanced, Data, Name, check_pattern
+from .loss import BACKGROUND
 from .segment_data import Coco
 
 
@@ -30,7 +30,7 @@ class BoxTable(Strict):
         return self
 
 
-class DetectData(Data):
+class DetectData(Data, Balanced):
     """Images with objects."""
 
     # polygons: the competition's files, an object per annotation; coco_boxes: COCO JSON; boxes: a CSV
@@ -49,6 +49,7 @@ class DetectData(Data):
                 setattr(self, name, getattr(self, name) or kind())
             elif getattr(self, name) is not None:
                 raise ValueError(f"{name}: only for data.layout={layout}; the layout is {self.layout}")
+        self.check_balance([*self.classes, BACKGROUND])  # the latter of images without objects
         if self.labels is None:
             return self
         for name in self.labels:

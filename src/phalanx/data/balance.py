@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from ..config import SegmentData
+from ..config import DetectData, SegmentData
 from ..config.data import Balanced
 from ..config.loss import BACKGROUND
 from ..errors import ConfigError
@@ -52,7 +52,11 @@ def rarest_classes(records: Sequence[Record], data: SegmentData) -> np.ndarray:
         DataError: an annotation that cannot be used.
     """
     with ThreadPoolExecutor() as pool:
-        shown = list(pool.map(partial(classes_of, data=data), records))
+        return rarest(list(pool.map(partial(classes_of, data=data), records)), data)
+
+
+def rarest(shown: Sequence[np.ndarray], data: SegmentData | DetectData) -> np.ndarray:
+    """As :func:`rarest_classes`, of the classes int[K] that each image shows."""
     count = len(data.classes)
     images = np.bincount(np.concatenate([np.zeros(0, int), *shown]), minlength=count)
     assert data.balance is not None
@@ -71,11 +75,16 @@ def balanced_masks(records: Sequence[Record], data: SegmentData) -> tuple[np.nda
     Raises:
         ConfigError: a class without images, or a ratio that changes nothing. DataError: as :func:`rarest_classes`.
     """
-    weights, reasons = np.ones(len(records)), [""] * len(records)
     if data.balance is None or not records:
-        return weights, reasons
+        return np.ones(len(records)), [""] * len(records)
+    return balanced_by(rarest_classes(records, data), data)
+
+
+def balanced_by(of_class: np.ndarray, data: SegmentData | DetectData) -> tuple[np.ndarray, list[str]]:
+    """As :func:`balanced_masks`, by the class int[N] of each image."""
+    assert data.balance is not None
+    weights, reasons = np.ones(len(of_class)), [""] * len(of_class)
     names = [*data.classes, *([BACKGROUND] if BACKGROUND in data.balance else [])]
-    of_class = rarest_classes(records, data)
     counts = np.bincount(of_class[of_class != NO_CLASS], minlength=len(names)).astype(float)
     if (counts > 0).sum() < 2:
         raise ConfigError(

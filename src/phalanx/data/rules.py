@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..config import ClassifyData, Data, RestoreData, SegmentData
+from ..config import ClassifyData, Data, DetectData, RestoreData, SegmentData
 from ..errors import ConfigError, DataError
-from .balance import balanced_masks, factors_of
+from .balance import balanced_by, balanced_masks, factors_of, rarest
 from .drop import dropped
 from .labels import BETWEEN, labels_of
 from .layouts import train_names
+from .objects import shapes_of
 from .oversample import oversampled
 from .quarantine import quarantined
 from .records import Record
@@ -43,6 +44,17 @@ def select(records: Sequence[Record], data: SegmentData, scores: Mapping[str, fl
             reason = "; ".join(filter(None, (why, text)))
             rule = "balance" if why else "oversample"
             rows[record.name] = SelectionRow(record.name, weight * float(factor), rule=rule, reason=reason)
+    return Selection(tuple(rows[name] for name in sorted(rows)))
+
+
+def select_objects(records: Sequence[Record], data: DetectData) -> Selection:
+    """The selection of a detection, by ``data.balance``: an image counts as the rarest class of its objects."""
+    rows = dict(left_out(records, data).by_image)
+    if data.balance is not None:
+        shown = [np.unique([shape.label for shape in shapes_of(record, data)]).astype(int) for record in records]
+        for record, weight, text in zip(records, *balanced_by(rarest(shown, data), data), strict=True):
+            if text:
+                rows[record.name] = SelectionRow(record.name, float(weight), rule="balance", reason=text)
     return Selection(tuple(rows[name] for name in sorted(rows)))
 
 

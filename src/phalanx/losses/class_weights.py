@@ -75,8 +75,8 @@ def class_weights(
     """Weights by a rule, by class name, or as a list in the order of ``classes``.
 
     ``inverse`` is 1 / n, ``one_minus_share`` is 1 - n / N, ``effective_number`` is 1 / its effective number, for n of N
-    images or pixels. With a softmax n counts a class's images. With sigmoids each class has two sides, its positives and
-    its negatives, which are weighted against each other, and N is their sum; numbers by name weigh both sides alike.
+    images or pixels. With a softmax n counts a class's images. With sigmoids each class has two sides, its positives
+    and its negatives, which are weighted against each other, and N is their sum; numbers weigh both sides alike.
 
     Raises:
         ConfigError: a rule for a class without images, or without images on a side by whose number it divides.

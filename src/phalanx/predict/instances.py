@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
+from ..config.loss import Head
 from ..data.images import Grid
 from ..data.preprocess import preprocess
 from ..data.records import Record
@@ -33,6 +34,7 @@ class MaskMember:
     """
 
     needs_images = True
+    head: Head = "sigmoid"  # instances of several classes may overlap
 
     def __init__(self, run: DetectorRun):
         if run.config.model.architecture != "mask_rcnn":

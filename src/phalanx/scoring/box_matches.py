@@ -121,11 +121,10 @@ def _evaluated(
     """pycocotools' matches of each class and image."""
     from pycocotools.cocoeval import COCOeval
 
-    class Evaluation(COCOeval):  # type: ignore[misc]  # has no types
+    class Evaluation(COCOeval):
         def _prepare(self) -> None:
             """The boxes as they are, without files."""
             self._gts, self._dts = _annotations(truth, crowds=True), _annotations(predicted, crowds=False)
-            self.evalImgs, self.eval = defaultdict(list), {}
 
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         run = Evaluation(iouType="bbox")

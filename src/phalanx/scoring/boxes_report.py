@@ -107,8 +107,13 @@ def _confusion_text(score: BoxScore) -> list[str]:
         head = f"{'true, then found as':<{width}}  {'  '.join(f'{label[:9]:>9}' for label in labels)}"
         rows = zip(labels, matrix.tolist(), strict=True)
         return [head, *(f"{label:<{width}}  {'  '.join(f'{count:>9}' for count in row)}" for label, row in rows)]
-    wrong = matrix * (1 - np.eye(len(matrix), dtype=np.int64))
+    count = len(score.classes)
+    wrong = matrix[:count, :count] * (1 - np.eye(count, dtype=np.int64))
     order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]
-    places = [divmod(int(place), len(matrix)) for place in order if wrong.ravel()[place]]
+    places = [divmod(int(place), count) for place in order if wrong.ravel()[place]]
     lines = [f"  {wrong[a, b]:>6}  {labels[a]} found as {labels[b]}" for a, b in places]
-    return [f"most frequent of {int(wrong.sum())} confusions", *lines]
+    return [
+        f"{int(wrong.sum())} objects are found as another class, {int(matrix[:count, count].sum())} not at all; "
+        f"{int(matrix[count].sum())} boxes are of no object",
+        *lines,
+    ]

@@ -21,6 +21,7 @@ import numpy as np
 
 from ..config.base import nearest
 from ..config.f1_iou import F1AtIoU
+from ..config.loss import BACKGROUND
 from ..errors import ConfigError, DataError
 from ..masks.box_geometry import box_areas, pairwise_iou
 from ..submission.boxes import Boxes
@@ -30,7 +31,6 @@ from .confusion import BinaryCounts
 from .mask_counts import MaskCounts
 from .resampling import Interval, draws, interval, over
 
-BACKGROUND = "background"  # in tables of IoU: pixels of no class
 FIGURES = ("accuracy", "precision", "recall", "f1")
 CURVE = np.arange(1, 20) / 20  # IoU thresholds
 

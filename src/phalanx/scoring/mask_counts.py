@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..masks import rle
-from ..masks.stack import Stack
+from ..masks.stack import Stack, any_class, shared_areas
 from .confusion import ratio
 
 
@@ -47,17 +47,8 @@ def counts_of_maps(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Ma
 
 def counts_of_stacks(truth: Stack, predicted: Stack, pixels: int | None) -> MaskCounts:
     """Counts of the masks of two submissions. ``pixels``: of the image; None: its background is not known."""
-    each = [
-        [stack.runs[stack.splits[c] : stack.splits[c + 1]] for c in range(stack.classes)]
-        for stack in (truth, predicted)
-    ]
-    shared = [rle.area(rle.intersection(a, b)) for a, b in zip(*each, strict=True)]
-    wholes = []
-    for runs in each:
-        joined = np.empty((0, 2), np.int64)
-        for one in runs:
-            joined = rle.union(joined, one)
-        wholes.append(joined)
+    shared = shared_areas(truth, predicted)
+    wholes = any_class(truth), any_class(predicted)
     covered = [rle.area(runs) for runs in (*wholes, rle.union(*wholes))]  # of the truth, the prediction, either
     rest = [np.nan if pixels is None else pixels - area for area in covered]
     sides = ([*shared, rest[2]], [*truth.areas, rest[0]], [*predicted.areas, rest[1]])

@@ -22,6 +22,7 @@ from ..runtime.files import write_text
 from ..runtime.metric import Metric
 from ..runtime.processes import cores as usable_cores
 from ..runtime.provenance import commit
+from .figures import has_figures
 from .options import SweepOptions
 from .recipe import recipe_of
 from .results import LABELS, RESULTS, Predictions, SweepResult, changed, label_fault, read_labels, read_results
@@ -192,8 +193,7 @@ def known_results(trial: Trial) -> list[SweepResult]:
     known = read_results(scale=trial.scale, data=trial.home)
     known = [r for r in known if (r.seed, tuple(r.folds or [r.fold])) == (trial.seed, trial.folds)]
     known = [r for r in known if r.scored_on == table.scored_on and (r.held_out is not None or not table.gap)]
-    if table.figures:
-        known = [result for result in known if result.figures]
+    known = [result for result in known if has_figures(result.figures, table.figures)]
     if table.task == "classify":
         labels, limits = read_labels(RESULTS, trial.scale, trial.home), trial.row.thresholds is not None
         known = [result for result in known if label_fault(result, limits, labels) is None]

@@ -30,7 +30,7 @@ from ..scoring.score import Score, score
 from ..submission.table import Submission
 from ..tasks.classify import Classify
 from ..tasks.segment import Segment
-from .figures import figures_of
+from .figures import Figure, figures_of
 from .recipe import Ballot, digest, run_name
 
 Recipe = TypeVar("Recipe", bound=Config)
@@ -113,8 +113,8 @@ class Runs:
             found |= {run.folder: run for run in runs}
         return list(found.values())
 
-    def out_of_fold(self, config: SegmentConfig, fold: int, figures: Sequence[str] = ()) -> Scored:
-        """Dice of a trained fold on its held-out images, and further figures by the names of FIGURES."""
+    def out_of_fold(self, config: SegmentConfig, fold: int, figures: Sequence[Figure] = ()) -> Scored:
+        """Dice of a trained fold on its held-out images, and further figures, as `figures_of`."""
         run, data = self.run(config, fold), resolve_root(config.data)
         number = run.folds
         held_out = [record for record in kept_records(data) if number[record.name] == fold]
@@ -122,11 +122,11 @@ class Runs:
         submission, truth = Submission.read(run.folder / "oof.csv"), truth_of(held_out, data)
         return Scored.of(score(submission, truth, patient), figures_of(figures, submission, truth))
 
-    def on_test(self, recipe: Config | Ballot, fold: int, *, rotated: bool, figures: Sequence[str] = ()) -> Scored:
+    def on_test(self, recipe: Config | Ballot, fold: int, *, rotated: bool, figures: Sequence[Figure] = ()) -> Scored:
         """Dice of a trained fold, or a vote, on the test images.
 
         Args:
-            figures: names of further ones, of FIGURES.
+            figures: further ones, as of `figures_of`.
             rotated: only on those whose hand is rotated by the competition's rule, measured on the ground truth.
 
         Raises:

@@ -8,6 +8,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from ..config import CONFIGS, Config, Strict, nearest, read_plain, validate_as
 from ..config.compose import compose_as, config_folder, split_words
+from ..config.f1_iou import F1AtIoU
 from ..errors import ConfigError
 from ..scoring.label_table import Subset
 from .published import Published, read_published
@@ -69,7 +70,8 @@ class Table(Strict):
     main: Name | None = None  # the column that the claims are about
     truth: str | None = None  # labels of the test images in the data set's folder; null: answers.csv, or test
     scored_on: ScoredOn = "out_of_fold"
-    figures: list[Literal["iou"]] = []  # further figures of the masks, beside Dice: entries of figures.FIGURES
+    # further figures of the masks, beside Dice: entries of figures.FIGURES, and rules of F1 at an IoU
+    figures: list[Literal["iou"] | F1AtIoU] = []
     gap: bool = False  # the claims are about the Dice lost from out of fold to `scored_on`
     title: str = Field(min_length=1)
     why: str = Field(min_length=1)

@@ -16,15 +16,15 @@ from ..data import layouts
 from ..data.box_set import BoxBatch, BoxSet
 from ..data.cache import SampleCache
 from ..data.images import image_size
-from ..data.objects import box_truth, shapes_of
+from ..data.objects import Shape, box_truth, shapes_of
 from ..data.records import Record
-from ..data.rules import left_out
+from ..data.rules import select_objects
 from ..data.selection import Selection
 from ..engine.loader import ahead, evaluation_loader
 from ..engine.nonfinite import first_bad
 from ..engine.task import Event, HeldOutScore, Part, Step
 from ..errors import DataError
-from ..losses.box_weights import box_weights
+from ..losses.box_weights import box_weights, counts_of
 from ..models.detector import anchor_shapes, build_detector
 from ..models.two_stages import Detections
 from ..predict.detect import open_detector, to_stored
@@ -39,6 +39,7 @@ from ..scoring.boxes import BoxScore, score_boxes
 from ..scoring.boxes_report import score_json, score_text
 from ..submission.boxes import Boxes, BoxSubmission
 from .detect_report import about_objects, image_f1, measure_objects, objects_csv
+from .weights import check_copies, tell_weights
 
 TRAINED_BY = "foreground_accuracy"  # of an image's samples of objects: what a training step gives
 ROOT = 2**31  # seeds of the validation loss, one per image
@@ -64,6 +65,7 @@ class Detect:
         self.config, self.held_out, self.weights = config, list(held_out), weights
         self.metric = Metric(config.metric)
         self.measured: Mapping[str, float] = {}
+        self.opening: Sequence[Event] = ()
         self.epochs = 0  # that are over
         parts = {"train": train, "held_out": held_out, "monitored": monitored}
         shapes = {name: [shapes_of(record, config.data) for record in part] for name, part in parts.items()}
@@ -78,14 +80,17 @@ class Detect:
                     f"metric={config.metric}: is not defined on the {len(part.images)} {what}, none of which has an "
                     "object; use fewer folds="
                 )
-        sides, objects = measure_objects(train, shapes["train"], config, weights)
+        check_copies(config, weights)
+        sides, objects = measure_objects(train, shapes["train"], config, None)
         if not objects.sum():
             raise DataError(f"none of the {len(train)} training images has an object; use fewer folds=")
         found = anchor_shapes(config, sides)
-        factors = box_weights(config.loss.class_weights, config.data.classes, objects, config.loss.beta)
-        say(about_objects(config, objects, found, factors))
+        say(about_objects(config, objects, found))
         self.network = build_detector(
-            config, shapes=found, weights=torch.from_numpy(factors), pretrained=config.model.init_from is None
+            config,
+            shapes=found,
+            weights=self._class_weights(train, shapes["train"]),
+            pretrained=config.model.init_from is None,
         )
         masks = config.model.architecture == "mask_rcnn"
         common: dict[str, Any] = {
@@ -100,10 +105,20 @@ class Detect:
         self.loaders: dict[Part, DataLoader] = {}  # of these, once they are evaluated
         self._sizes: dict[Part, list[Size]] = {}
 
+    def _class_weights(self, train: Sequence[Record], shapes: Sequence[Sequence[Shape]]) -> Tensor:
+        """Float[C + 1] of the box head's classes, background first; they are printed and logged."""
+        config, after = self.config, self.config.loss.count != "before"
+        rule, classes = config.loss.class_weights, config.data.classes
+        _, objects = measure_objects(train, shapes, config, self.weights if after else None)
+        found = box_weights(rule, classes, objects, config.loss.beta)
+        if rule != "none":
+            self.opening = [tell_weights(config, rule, found, classes, counts_of(objects), after=after)]
+        return torch.from_numpy(np.concatenate([[1.0], found.positive]))
+
     @staticmethod
     def select(config: DetectConfig, records: Sequence[Record]) -> Selection:
-        """Which annotated images of the data set the recipe trains on: all but those in quarantine."""
-        return left_out(records, config.data)
+        """Which annotated images of the data set the recipe trains on, and how often."""
+        return select_objects(records, config.data)
 
     @staticmethod
     def added(

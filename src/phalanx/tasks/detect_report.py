@@ -59,8 +59,8 @@ def measure_objects(
     return np.concatenate(sides), objects
 
 
-def about_objects(config: DetectConfig, objects: np.ndarray, anchors: np.ndarray, factors: np.ndarray) -> str:
-    """What training prints about its objects: their number, anchors and class weights."""
+def about_objects(config: DetectConfig, objects: np.ndarray, anchors: np.ndarray) -> str:
+    """What training prints about its objects: their number, and the anchors."""
     classes = config.data.classes
     lines = [f"{objects.sum():.0f} objects of {len(classes)} class(es) in the training images"]
     if absent := [name for name, count in zip(classes, objects, strict=True) if not count]:
@@ -72,8 +72,4 @@ def about_objects(config: DetectConfig, objects: np.ndarray, anchors: np.ndarray
             for stride, level in zip(config.model.levels, anchors, strict=True)
         )
         lines.append(f"anchors {how}, width x height in pixels of the input: {shown}")
-    if config.loss.class_weights != "none":
-        pairs = zip(classes, factors[1:], objects, strict=True)
-        weights = ", ".join(f"{name} {factor:.4g} ({count:.0f})" for name, factor, count in pairs)
-        lines.append(f"class weights (objects), background 1: {weights}")
     return "\n".join(lines)

@@ -183,7 +183,9 @@ def _exchanged(pair: BoxPair) -> dict[int, int]:
     own = overlaps(pair.one, pair.other)
     every = np.flatnonzero(own < LEVELS[-1] - MIN_GAIN)
     every = np.sort(every[np.argsort(own[every], kind="stable")[:MAX_ODD]])
-    alike = np.array([[np.nan_to_num(overlap(pair.one[i], pair.other[j])) for j in every] for i in every])
+    alike = np.array(
+        [[np.nan_to_num(overlap(pair.one[i], pair.other[j])) for j in every.tolist()] for i in every.tolist()]
+    )
     for level in LEVELS:
         chosen = own[every] < level - MIN_GAIN
         odd, some = every[chosen], alike[np.ix_(chosen, chosen)] if len(every) else alike

@@ -77,7 +77,8 @@ def fuse(
         found.append(Boxes.of(*made, np.full(len(made[1]), label)))
     if not found:
         return Boxes.of()
-    return Boxes(*(np.concatenate([each[k] for each in found]) for k in range(3))).sorted()  # type: ignore[arg-type]
+    joined = [np.concatenate(side) for side in zip(*(each[:3] for each in found), strict=True)]
+    return Boxes(*joined).sorted()
 
 
 def member_weights(weights: Sequence[float] | None, members: int) -> np.ndarray:
