@@ -259,6 +259,7 @@ class Discs:
     """A fold that is sure of the discs."""
 
     classes, hashes, key, predict, options, on_gpu = CLASSES, {}, "k", SegmentPredict(), None, False
+    head = "sigmoid"
 
     def __init__(self, name, flip=1):
         self.name, self.found = name, masks(ord(name), images=20)[..., ::flip]

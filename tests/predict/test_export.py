@@ -123,7 +123,7 @@ def test_views_and_maps_are_those_of_torch():
             Session(),
             ["a", "b", "c"],
         )
-        fold.predict = SegmentPredict(tta=tta)
+        fold.predict, fold.head = SegmentPredict(tta=tta), "sigmoid"
         expected = probabilities(Net().predict, torch.from_numpy(picture)[None, None], views_of(tta), [(0, 2)])[0]
         np.testing.assert_allclose(fold._maps_of(picture).dense(), expected.dense(), atol=1e-6)
     logits = np.full((2, 8, 8), -200, np.float32)
@@ -227,7 +227,7 @@ class Normed(torch.nn.Module):
 def test_norms_over_many_pixels_keep_their_digits(groups, tmp_path):
     """Against float64; onnxruntime's own operator for it is off by more than is allowed here."""
     pytest.importorskip("onnxscript", reason=NEEDED)
-    network = SimpleNamespace(core=Normed(groups).eval())
+    network = SimpleNamespace(core=Normed(groups).eval(), softmax=False)
     picture = export.random_picture(1024)
     export.write_onnx(network, 1024, tmp_path / "x.onnx")
     [found] = exported.open_session(tmp_path / "x.onnx").run(["coarse"], {"images": picture[None, None]})

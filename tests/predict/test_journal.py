@@ -34,7 +34,7 @@ class Noise:
     """A member whose maps follow from the image's name; counts what it is asked for."""
 
     name, classes, hashes, key, needs_images = "noise", ["a", "b"], {"runs/x/fold0": "12"}, "k", True
-    on_gpu = False
+    on_gpu, head = False, "sigmoid"
     options = None
 
     def __init__(self, fails_at=None):

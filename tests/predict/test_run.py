@@ -27,7 +27,7 @@ STEP = 1 / 255  # of stored maps
 class Given:
     """A member whose maps are given: float32[C, n, n] by image name."""
 
-    needs_images, on_gpu = True, False
+    needs_images, on_gpu, head = True, False, "sigmoid"
     options = None
 
     def __init__(self, maps, name="given"):
