@@ -67,7 +67,7 @@ def test_several_ranks_share_the_images_and_one_may_have_none(recipe, records):
 def test_the_metric_is_the_same_by_processes_each_time_and_the_mean_over_the_images(recipe, records):
     """Of a network that takes bright pixels for all classes."""
     config, device = recipe(predict__batch=2), torch.device("cpu")
-    network = SimpleNamespace(predict=lambda images, attributes: (images / 255 - 0.3).expand(-1, 29, -1, -1))
+    network = SimpleNamespace(final=lambda images, attributes: (images / 255 - 0.3).expand(-1, 29, -1, -1))
     task = Segment(config, records[:2], records[2:7])
     plain = task.evaluate(network, "held_out", device, Ranks())
     alone = [Segment(config, records[:2], [r]).evaluate(network, "held_out", device, Ranks()) for r in records[2:7]]
