@@ -1,14 +1,31 @@
 """The data set: what is common to all tasks."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ..runtime.spelling import nfc
 from .base import Seed, Side, Strict, nearest
 
 Name = Annotated[str, AfterValidator(nfc)]  # in the form that labels are compared in
+
+
+def _option(value: Any) -> float | str:
+    """An option of a phantom. Raises ValueError unless it is a number from 0 to a million, or a word."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        if isinstance(value, str) and re.fullmatch(r"[a-z]\w{0,19}", value):
+            return value
+        raise ValueError("must be a number or a word") from None
+    if isinstance(value, bool) or not 0 <= number <= 1_000_000:
+        raise ValueError("must be from 0 to 1000000")
+    return number
+
+
+Option = Annotated[float | str, BeforeValidator(_option)]
 
 
 class Phantom(Strict):
@@ -19,9 +36,7 @@ class Phantom(Strict):
     size: Annotated[int, Field(ge=128, le=2048)] = 512
     seed: Seed = 0
     # others of this kind, such as marked=0.5 of ultrasound, or disease=ch02 of pet
-    options: dict[
-        str, Annotated[float, Field(ge=0, le=1_000_000)] | Annotated[str, Field(pattern=r"^[a-z]\w{0,19}$")]
-    ] = {}
+    options: dict[str, Option] = {}
 
 
 class Data(Strict):
