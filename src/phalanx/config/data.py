@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from ..runtime.spelling import nfc
 from .base import Seed, Side, Strict, nearest
@@ -13,19 +14,19 @@ Name = Annotated[str, AfterValidator(nfc)]  # in the form that labels are compar
 
 
 def _option(value: Any) -> float | str:
-    """An option of a phantom. Raises ValueError unless it is a number from 0 to a million, or a word."""
+    """An option of a phantom. Raises PydanticCustomError unless it is a number from 0 to a million, or a word."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         if isinstance(value, str) and re.fullmatch(r"[a-z]\w{0,19}", value):
             return value
-        raise ValueError("must be a number or a word") from None
+        raise PydanticCustomError("option", "must be a number or a word") from None
     if isinstance(value, bool) or not 0 <= number <= 1_000_000:
-        raise ValueError("must be from 0 to 1000000")
+        raise PydanticCustomError("option", "must be from 0 to 1000000")
     return number
 
 
-Option = Annotated[float | str, BeforeValidator(_option)]
+Option = Annotated[Annotated[float, Field(ge=0, le=1_000_000)] | str, BeforeValidator(_option)]
 
 
 class Phantom(Strict):
