@@ -1,8 +1,7 @@
 """The data set: what is common to all tasks."""
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -13,15 +12,17 @@ from .base import Seed, Side, Strict, nearest
 Name = Annotated[str, AfterValidator(nfc)]  # in the form that labels are compared in
 
 
-def _option(value: Any) -> float | str:
+def _option(value: object) -> float | str:
     """An option of a phantom. Raises PydanticCustomError unless it is a number from 0 to a million, or a word."""
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        if isinstance(value, str) and re.fullmatch(r"[a-z]\w{0,19}", value):
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    except ValueError:
+        if isinstance(value, str) and value.isascii() and value.isidentifier() and len(value) <= 20:
             return value
-        raise PydanticCustomError("option", "must be a number or a word") from None
-    if isinstance(value, bool) or not 0 <= number <= 1_000_000:
+        number = None
+    if number is None:
+        raise PydanticCustomError("option", "must be a number or a word")
+    if not 0 <= number <= 1_000_000:
         raise PydanticCustomError("option", "must be from 0 to 1000000")
     return number
 
