@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from phalanx.config import Phantom, SegmentData
 from phalanx.errors import ConfigError, DataError
@@ -260,3 +261,13 @@ def test_a_recipe_names_the_study_and_the_set_is_made_once(tmp_path, monkeypatch
 def test_a_box_has_whole_corners_around_its_outline():
     assert box_of(np.array([(1.2, 2.0), (3.4, 5.5)]), 10) == [1, 2, 4, 6]
     assert box_of(np.array([(-3.0, 9.5), (2.0, 12.0)]), 10) == [0, 9, 2, 10]
+
+
+@pytest.mark.parametrize("value", [-1, "nan", "A/b", True, [1], 2_000_000, "", None])
+def test_an_option_in_a_recipe_is_a_number_or_a_word(value):
+    with pytest.raises(ValidationError, match="must be"):
+        Phantom(kind="pet", options={"disease": value})
+
+
+def test_numbers_and_words_of_options_stay_what_they_are():
+    assert Phantom(options={"a": 0.5, "b": "1e-3", "c": "ab01"}).options == {"a": 0.5, "b": 0.001, "c": "ab01"}

@@ -145,6 +145,16 @@ def test_a_fracture_is_where_its_box_is():
         assert ((high - low) > 0.03 * SIZE).all()
 
 
+def test_the_letter_of_the_side_is_burnt_in_where_the_manifest_says():
+    for index in range(6):
+        drawn = picture("ab04", index, False, 256)
+        assert drawn.facts["letter"] == drawn.facts["view"][0].upper()
+        x, y = (int(256 * at) for at in drawn.facts["letter_at"])
+        around = drawn.image[max(y - 8, 0) : y + 8, max(x - 8, 0) : x + 8]
+        assert around.max() > 150
+        assert around.max() > np.median(around) + 40
+
+
 def test_a_canvas_draws_where_it_says():
     canvas = Canvas(200, View((5.0, 2.0), 10.0, 0.0))
     np.testing.assert_allclose(canvas.place(np.array([(5.0, 2.0), (6.0, 2.0)])), [(100, 100), (120, 100)])

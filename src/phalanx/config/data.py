@@ -5,13 +5,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from ..runtime.spelling import nfc
 from .base import Positive, Seed, Side, Strict, nearest
 
 PREPROCESSING = ("blackout", "background", "contrast")  # options that change every image, in training and prediction
 Name = Annotated[str, AfterValidator(nfc)]  # in the form that labels are compared in
+
+
+def _option(value: object) -> float | str:
+    """An option of a phantom. Raises PydanticCustomError unless it is a number from 0 to a million, or a word."""
+    try:
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    except ValueError:
+        if isinstance(value, str) and value.isascii() and value.isidentifier() and len(value) <= 20:
+            return value
+        number = None
+    if number is None:
+        raise PydanticCustomError("option", "must be a number or a word")
+    if not 0 <= number <= 1_000_000:
+        raise PydanticCustomError("option", "must be from 0 to 1000000")
+    return number
+
+
+Option = Annotated[Annotated[float, Field(ge=0, le=1_000_000)] | str, BeforeValidator(_option)]
 
 
 class Phantom(Strict):
@@ -22,9 +41,7 @@ class Phantom(Strict):
     size: Annotated[int, Field(ge=128, le=2048)] = 512
     seed: Seed = 0
     # others of this kind, such as marked=0.5 of ultrasound, or disease=ch02 of pet
-    options: dict[
-        str, Annotated[float, Field(ge=0, le=1_000_000)] | Annotated[str, Field(pattern=r"^[a-z]\w{0,19}$")]
-    ] = {}
+    options: dict[str, Option] = {}
 
 
 def check_pattern(pattern: str | None) -> None:

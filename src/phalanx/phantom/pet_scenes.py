@@ -70,7 +70,8 @@ class Shot:
         """Develops the film."""
         image, shown = develop(canvas, self.film, self.frame, "L" if self.left else "R", self.size, self.rng)
         view = {"turn": round(canvas.view.turn, 2), "width_u": round(canvas.view.width, 2)}
-        return Picture(image, things, {**view, **shown, **facts})
+        numbers = {key: round(value, 4) for key, value in vars(self.film).items() if isinstance(value, float)}
+        return Picture(image, things, {**view, **shown, "film": numbers, **facts})
 
 
 class Organs(NamedTuple):
@@ -130,6 +131,8 @@ def _common(shot: Shot) -> dict[str, Any]:
     return {
         "species": shot.animal.species, "build": shot.animal.build,
         "view": f"{'left' if shot.left else 'right'} lateral", "breath": round(shot.breath, 2),
+        "chest_depth_u": round(shot.animal.depth, 2), "chest_width": round(shot.animal.width, 3),
+        "fat": round(shot.animal.fat, 3), "age": round(shot.animal.old, 3),
     }  # fmt: skip
 
 
