@@ -43,14 +43,14 @@ class Points(NamedTuple):
     """Points of the image as further rows of its map, from row ``rows[0]`` on, the last of them filled up.
 
     Attributes:
-        count: per image.
+        number: per image.
         rows: those of the map, and those of points.
         dice_weight: of Dice in the points' loss; the rest is BCE.
         image, plane: numbers of images int64[B, 1, 1], and of planes int64[1, P, 1].
         part: 0 for rows of the map, 1 for those of points, int64[H].
     """
 
-    count: int
+    number: int
     rows: tuple[int, int]
     dice_weight: float
     image: Tensor
@@ -59,12 +59,12 @@ class Points(NamedTuple):
 
 
 class PointOptions(NamedTuple):
-    """``weight`` in the loss; ``dice_weight`` of Dice over the points, the rest is BCE; ``count`` per image; ``size``
+    """``weight`` in the loss; ``dice_weight`` of Dice over the points, the rest is BCE; ``number`` per image; ``size``
     of the map, height and width."""
 
     weight: float
     dice_weight: float
-    count: int
+    number: int
     size: tuple[int, int]
 
 
@@ -188,14 +188,16 @@ def _make(
     if points is not None:
         own = {"bce": points.weight * (1 - points.dice_weight), "dice": points.weight * points.dice_weight}
         plain = _pixel_weights(DEFAULTS, classes)
-        made.append(_part(plain, alpha, beta, own, (*pixelwise, *region), share, points.count, further=()))
+        made.append(_part(plain, alpha, beta, own, (*pixelwise, *region), share, points.number, further=()))
         rows = _rows_of_points(points, batch, classes, device)
     joined = _Part(*(torch.stack(column, -1) for column in zip(*made, strict=True)))
     pixel, rates = joined.pixel, joined.rates
     if rows is not None:
         pixel, rates = (part.repeat_interleave(torch.tensor(rows.rows), -1) for part in (pixel, rates))
     raised = torch.cat([powers, torch.ones(1, dtype=torch.float64)])[:, None, None, None, None]
-    parts = (moved(part)[:, :, None, ..., None] for part in (joined.constant, joined.slope, joined.added))
+    constant, slope, added = (
+        moved(part)[:, :, None, ..., None] for part in (joined.constant, joined.slope, joined.added)
+    )
     index = torch.arange(classes)
     return Plan(
         pixelwise,
@@ -206,7 +208,7 @@ def _make(
         options.focal_alpha is not None,
         tuple(moved(part, dtype)[..., None] for part in pixel),
         tuple(moved(part, dtype)[..., None] for part in rates),
-        Region(*parts, moved(raised) if bool((powers != 1).any()) else None) if region else None,
+        Region(constant, slope, added, moved(raised) if bool((powers != 1).any()) else None) if region else None,
         bool((alpha != beta).any()),
         moved(joined.scale)[:, None, ..., None],
         moved(joined.least)[:, None, None, :, None],
@@ -297,9 +299,9 @@ def _sums(alpha: Tensor, beta: Tensor, pixelwise: int, pixels: int, *, truth: bo
 
 def _rows_of_points(points: PointOptions, batch: int, classes: int, device: torch.device) -> Points:
     height, width = points.size
-    rows = -(-points.count // width)
+    rows = -(-points.number // width)
     return Points(
-        points.count,
+        points.number,
         (height, rows),
         points.dice_weight,
         torch.arange(batch, device=device)[:, None, None],

@@ -126,7 +126,7 @@ class GpuNorm(nn.Module):
     def done(self, y: Tensor) -> Tensor:
         """The maps with the activation computed."""
         for activation in self.hands_to:
-            activation.computed = y  # type: ignore[assignment]
+            activation.computed = y
         return y
 
 
