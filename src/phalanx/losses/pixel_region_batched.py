@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..masks.planes_torch import pixels_at
-from .plan import Finished, Plan, finish, truth_of
+from .finish import Finished, finish
+from .plan import Plan, truth_of
 
 NEVER = -1e4  # a logit of which q and log(1 + exp(z)) are 0 in any type
 LINEAR_FROM = 50.0  # log(1 + exp(z)) is z from here on, in float64 too
@@ -114,7 +115,7 @@ def map_gradient(
 
     Args:
         y: the truth, from :func:`map_values`.
-        rates: of :class:`.plan.Finished`.
+        rates: of :class:`.finish.Finished`.
         upstream: float[].
     """
     if not plan.names:
