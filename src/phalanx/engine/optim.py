@@ -65,7 +65,7 @@ def make_optimizer(groups: list[dict[str, Any]], config: Optim) -> torch.optim.O
         from timm.optim import create_optimizer_v2, get_optimizer_class
 
     check_optimizer(config)
-    more = {"fused": True} if get_optimizer_class(config.name, bind_defaults=False) in FUSED else {}
+    more: dict[str, Any] = {"fused": True} if get_optimizer_class(config.name, bind_defaults=False) in FUSED else {}
     return create_optimizer_v2(groups, config.name, lr=config.lr, **_options(config), **more)
 
 
