@@ -182,6 +182,42 @@ print("training", *[name for name in {UNUSED} if name in sys.modules])
     assert done.stdout.split() == ["predicting", "training"]
 
 
+def test_classifiers_and_denoisers_import_only_what_they_use():
+    """As the test above; a classifier's encoder is timm's, a denoiser has none."""
+    code = f"""
+import sys
+from phalanx.config import ClassifyModel, Optim
+from phalanx.models.classifier import build_classifier
+from phalanx.predict import classify, explain, restore, restored_set
+model = ClassifyModel(encoder="test_resnet", head="sigmoid", weights="none")
+network = build_classifier(model, classes=2, size=64, channels=3, pretrained=False)
+print("predicting", *[name for name in {[*UNUSED, "hydra"]} if name in sys.modules])
+from phalanx.config import compose
+from phalanx.data import quarantine, root
+from phalanx.engine import fit, optim
+from phalanx.runs import ledger
+from phalanx.tasks import classify, restore
+optim.build_optimizer(network, Optim()).step()
+print("training", *[name for name in {UNUSED} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["predicting", "training"]
+
+
+def test_a_check_of_labels_imports_only_what_it_uses(tmp_path):
+    """A whole command on a few images: scipy and sklearn take longer to import than it takes."""
+    code = f"""
+import sys
+from phalanx.cli import main
+assert main("phantom ultrasound patients=3 test_patients=2 size=128 seed=1 workers=1 out=set".split()) == 0
+assert main("check data=ultrasound data.root=set workers=1".split()) in (0, 1)
+print("imported", *[name for name in {[*UNUSED, "torch"]} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split() == ["imported", "openpyxl"]  # of the sheet of patients
+
+
 def test_after_timm_wandb_can_be_imported_and_what_was_imported_stays(monkeypatch):
     """Without importing either: the names stand for them."""
     from phalanx.models.libraries import without_wandb

@@ -16,6 +16,7 @@ from phalanx.losses.stages import StagedLoss
 from phalanx.masks.planes import pack
 from phalanx.masks.planes_torch import downsample, unpack
 from phalanx.runtime import kernels
+from phalanx.runtime.capture import recording
 
 MAP_TERMS = ("bce", "dice", "focal", "tversky", "lovasz")
 OPTIONS = {
@@ -264,6 +265,19 @@ def test_keys_too_short_for_all_segments_sort_in_parts(monkeypatch):
         for own, other in zip(lovasz_of(logits, planes, loss), expected, strict=True):
             torch.testing.assert_close(own, other, rtol=0, atol=0)
     assert len(loss.map_terms["batched"]["lovasz"].room) == 6
+
+
+def test_free_places_of_a_recorded_step_add_nothing_in_any_part(monkeypatch):
+    logits, planes = case()
+    expected = lovasz_of(logits, planes, staged("batched", {"lovasz": 1.0}))
+    monkeypatch.setattr(lovasz_batched, "segments_of_a_sort", lambda pixels: 4)
+    loss = staged("batched", {"lovasz": 1.0})
+    lovasz_of(logits, planes, loss)
+    with recording() as checks:
+        found = lovasz_of(logits, planes, loss)
+    assert [check.judge(int(check.value)) for check in checks] == ["right"] * 6
+    for own, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(own, other, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("pixels", [1, 2, 63 * 63, 2048 * 2048, 4096 * 4096, 3 << 24])

@@ -132,7 +132,9 @@ def test_the_operations_are_captured_in_one_graph():
     @torch.compile(fullgraph=True, backend=backend)
     def forward_and_gradient(logits, planes, upstream):
         found, source = maps.map_values(logits, planes, plan)
-        return maps.add_up(found, [], plan)[0], maps.map_gradient(logits, source, plan, found.rates, upstream, flat=False)
+        return maps.add_up(found, [], plan)[0], maps.map_gradient(
+            logits, source, plan, found.rates, upstream, flat=False
+        )
 
     with pytest.raises(Captured):
         forward_and_gradient(torch.randn(2, 11, 8, 8), torch.zeros(2, 2, 8, 8, dtype=torch.uint8), torch.ones(()))

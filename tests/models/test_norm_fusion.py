@@ -13,7 +13,7 @@ from torch import nn
 from phalanx.config.compose import compose
 from phalanx.models import norm_paths
 from phalanx.models.build import build
-from phalanx.models.norm_fusion import following_activations, prepare_for_gpu
+from phalanx.models.norm_fusion import Shared, following_activations, prepare_for_gpu
 from phalanx.models.norm_paths import GpuGroupNorm, GpuNorm, simulated_gpu
 from phalanx.models.norms import replace_norms
 from phalanx.models.segmenter import Segmenter
@@ -72,6 +72,8 @@ ENCODERS = {
     "smp's EfficientNet, shared SiLU": {"model.encoder": "efficientnet-b0"},
     "timm's norms with activations": {"model.encoder": "tu-test_efficientnet"},
     "layer norm": {"model.encoder": "tu-test_efficientnet", "model.norm": "layer"},
+    "torchvision's ResNet in smp, shared ReLU": {"model.encoder": "resnet18"},
+    "its bottlenecks, computed again": {"model.encoder": "resnet50", "model.activation_checkpointing": "true"},
     "ReLU6, blocks computed again": {"model.encoder": "mobilenet_v2", "model.activation_checkpointing": "true"},
 }
 
@@ -196,7 +198,10 @@ JOINS = {
     "after it": (lambda net, y: net.act(y), 1),
     "the norm's output is used again": (lambda net, y: net.act(y) * y, 0),
     "the activation's output is used again": (lambda net, y: (lambda z: z * z)(net.act(y)), 1),
-    "called twice": (lambda net, y: net.act(net.act(y)), 0),
+    "called twice": (lambda net, y: net.act(net.act(y)), 1),
+    "called twice, and the norm's output in between": (lambda net, y: net.act(y) + net.act(2 * y), 0),
+    "called before, on other maps": (lambda net, y: net.act(torch.ones_like(y)) + net.act(y), 0),  # y's shape is used
+    "called on other maps afterwards": (lambda net, y: net.act(net.act(y) - 1), 1),
     "something is added": (added, 0),
     "something is added elsewhere": (lambda net, y: net.act(y + 1), 0),
     "dropout between": (lambda net, y: net.act(F.dropout(y, 0.5, net.training)), 0),
@@ -235,6 +240,29 @@ def test_activations_are_known_by_class_and_slope_also_in_place(triton, activati
     torch.testing.assert_close(found, wanted)
     assert counted.names["phalanx.group_norm_act.default"] == 1
     assert (sum(counted.names.values()) == 3) == (name != "none")  # convolution, norm, sum
+
+
+@pytest.mark.parametrize(("encoder", "blocks", "fused"), [("resnet18", 8, 9), ("resnet50", 16, 33)])
+def test_a_relu_of_several_norms_runs_only_on_the_sums_of_blocks(triton, encoder, blocks, fused):
+    """One of torchvision's blocks has one ReLU for its norms and for the sum at its end."""
+    net = network(gpu=True, **{"model.encoder": encoder})
+    encoder = net.segmenter.encoder
+    kinds = [type(module).__mro__[1] for module in encoder.modules() if isinstance(module, nn.ReLU)]
+    assert kinds.count(Shared) == blocks
+    with_activation = [m for m in encoder.modules() if isinstance(m, GpuNorm) and m.activation != ("none", 0.0)]
+    assert len(with_activation) == fused
+    with simulated_gpu(), Operations() as counted:
+        encoder(torch.rand(2, 1, 64, 64))
+    assert counted.names["aten.relu_.default"] + counted.names["aten.relu.default"] == blocks
+    assert all(module.computed is None for module in encoder.modules() if isinstance(module, Shared))
+
+
+def test_a_shared_activation_compiles_in_one_graph(triton):
+    net = Pieces(lambda net, y: net.act(net.act(y) - 1), nn.SiLU())
+    assert prepare_for_gpu(net, 16) == 1
+    x = torch.randn(1, 1, 16, 16)
+    with simulated_gpu():
+        torch.testing.assert_close(torch.compile(net, backend="eager", fullgraph=True)(x), net(x))
 
 
 def test_batch_norm_and_norms_of_transformers_stay(triton):

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from .normal import median
 
@@ -169,6 +168,8 @@ def relabel(deviations: np.ndarray) -> dict[int, int]:
     present = np.flatnonzero(np.isfinite(deviations).any(axis=1))
     if not len(present):
         return {}
+    from scipy.optimize import linear_sum_assignment  # half a second, which labels have no use for
+
     cost = np.minimum(np.where(np.isfinite(deviations), deviations, MAX_DEVIATIONS), MAX_DEVIATIONS)
     rows, columns = linear_sum_assignment(cost[present] ** 2)
     found = {}

@@ -168,8 +168,8 @@ class _BatchLoss(torch.autograd.Function):
 def _kernels(path: Path) -> ModuleType:
     """The passes over all pixels, by PyTorch's operations or by Triton's kernels, imported when they are first used.
 
-    ``map_values`` returns :class:`.plan.Finished`, and the truth in the form that ``map_gradient`` needs. With ``flat``
-    the gradient is contiguous. ``add_up`` returns the loss and all terms. Only PyTorch's takes points with
-    the map: to a kernel they are a map of one row, at few launches.
+    ``map_values`` returns :class:`.finish.Finished`, and the truth in the form that ``map_gradient`` needs. With
+    ``flat`` the gradient is contiguous. ``add_up`` returns the loss and all terms. Only PyTorch's takes points with the
+    map: to a kernel they are a map of one row, at few launches.
     """
     return import_module(f".pixel_region_{path}", __package__)

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..masks.planes_torch import pixels_at
-from .plan import Finished, Plan, finish, truth_of
+from .finish import Finished, finish
+from .plan import Plan, truth_of
 
 NEVER = -1e4  # a logit of which q and log(1 + exp(z)) are 0 in any type
 LINEAR_FROM = 50.0  # log(1 + exp(z)) is z from here on, in float64 too
@@ -59,7 +60,7 @@ def with_points(logits: Tensor, planes: Tensor, at: Tensor, coords: Tensor, plan
         coords: float[B, N, 2] in 0..1.
     """
     assert plan.points is not None
-    (batch, classes, _, width), free = logits.shape, -plan.points.count % logits.shape[3]
+    (batch, classes, _, width), free = logits.shape, -plan.points.number % logits.shape[3]
     x, y = pixels_at(coords.view(batch, 1, -1, 2), planes)
     picked = planes[plan.points.image, plan.points.plane, y, x]
     if free:
@@ -73,7 +74,7 @@ def without_points(gradient: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
     assert plan.points is not None
     of_map, further = gradient.split_with_sizes(plan.points.rows, 2)
     at = further.flatten(2)
-    return of_map, at if at.shape[2] == plan.points.count else at[..., : plan.points.count]
+    return of_map, at if at.shape[2] == plan.points.number else at[..., : plan.points.number]
 
 
 def _rows(logits: Tensor, y: Tensor, plan: Plan) -> list[Tensor]:
@@ -114,7 +115,7 @@ def map_gradient(
 
     Args:
         y: the truth, from :func:`map_values`.
-        rates: of :class:`.plan.Finished`.
+        rates: of :class:`.finish.Finished`.
         upstream: float[].
     """
     if not plan.names:

@@ -11,8 +11,9 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
+from .finish import Finished
 from .pixel_region import SMOOTH
-from .plan import LEAST_INDEX, TINY, Finished, Plan
+from .plan import LEAST_INDEX, TINY, Plan
 
 TILE, WARPS = 4096, 8  # logits of a program: 16 in each of 256 threads, so that none of their values is spilled
 LANES = 1024  # sums of blocks that the small kernel adds up at a time
@@ -159,7 +160,7 @@ def finish_kernel(
     sums, family, weights, values, losses, rates, truths, classes, blocks, pixels,
     BCE: tl.constexpr, FOCAL: tl.constexpr, REGION: tl.constexpr, POWERS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """Terms and derivatives of one image's class, as :func:`.plan.finish`; ``losses`` float64[B C] is weighted."""
+    """Terms and derivatives of one image's class, as :func:`.finish.finish`; ``losses`` float64[B C] is weighted."""
     mask, masks = tl.program_id(0).to(tl.int64), tl.num_programs(0).to(tl.int64)
     c = mask % classes
     truth = _total(sums, mask, blocks, LANES)

@@ -43,14 +43,14 @@ class Points(NamedTuple):
     """Points of the image as further rows of its map, from row ``rows[0]`` on, the last of them filled up.
 
     Attributes:
-        count: per image.
+        number: per image.
         rows: those of the map, and those of points.
         dice_weight: of Dice in the points' loss; the rest is BCE.
         image, plane: numbers of images int64[B, 1, 1], and of planes int64[1, P, 1].
         part: 0 for rows of the map, 1 for those of points, int64[H].
     """
 
-    count: int
+    number: int
     rows: tuple[int, int]
     dice_weight: float
     image: Tensor
@@ -59,12 +59,12 @@ class Points(NamedTuple):
 
 
 class PointOptions(NamedTuple):
-    """``weight`` in the loss; ``dice_weight`` of Dice over the points, the rest is BCE; ``count`` per image; ``size``
+    """``weight`` in the loss; ``dice_weight`` of Dice over the points, the rest is BCE; ``number`` per image; ``size``
     of the map, height and width."""
 
     weight: float
     dice_weight: float
-    count: int
+    number: int
     size: tuple[int, int]
 
 
@@ -83,7 +83,8 @@ class Plan(NamedTuple):
         pixel_rates: the same in the gradient of the loss.
         region: None without such terms.
         uneven: whether alpha and beta differ in any of them.
-        scale, least: :func:`finish` multiplies its sums by these and then adds those, float64[S, 1, C or 1, G, 1].
+        scale, least: :func:`.finish.finish` multiplies its sums by these and then adds those, float64[S, 1, C or 1,
+            G, 1].
         weights: float64[T, 1, C, G, 1], in the loss: of ``names``, 0 for the hard Dice, and of further terms.
         more: float[B C] for each further term: its factors in the loss.
         points: None without.
@@ -121,8 +122,9 @@ class Plan(NamedTuple):
 
     @property
     def sizes(self) -> list[int]:
-        """How many sums of each kind :func:`finish` takes: those of the pixelwise terms; for each region term and the
-        hard Dice the D - W and the W of its index, and if ``uneven`` its FN; the truth if further terms need it."""
+        """How many sums of each kind :func:`.finish.finish` takes: those of the pixelwise terms; for each region term
+        and the hard Dice the D - W and the W of its index, and if ``uneven`` its FN; the truth if further terms need
+        it."""
         members = len(self.region_names) + 1
         return [len(self.pixelwise), *[members] * (3 if self.uneven else 2), bool(self.more)]
 
@@ -188,14 +190,16 @@ def _make(
     if points is not None:
         own = {"bce": points.weight * (1 - points.dice_weight), "dice": points.weight * points.dice_weight}
         plain = _pixel_weights(DEFAULTS, classes)
-        made.append(_part(plain, alpha, beta, own, (*pixelwise, *region), share, points.count, further=()))
+        made.append(_part(plain, alpha, beta, own, (*pixelwise, *region), share, points.number, further=()))
         rows = _rows_of_points(points, batch, classes, device)
     joined = _Part(*(torch.stack(column, -1) for column in zip(*made, strict=True)))
     pixel, rates = joined.pixel, joined.rates
     if rows is not None:
         pixel, rates = (part.repeat_interleave(torch.tensor(rows.rows), -1) for part in (pixel, rates))
     raised = torch.cat([powers, torch.ones(1, dtype=torch.float64)])[:, None, None, None, None]
-    parts = (moved(part)[:, :, None, ..., None] for part in (joined.constant, joined.slope, joined.added))
+    constant, slope, added = (
+        moved(part)[:, :, None, ..., None] for part in (joined.constant, joined.slope, joined.added)
+    )
     index = torch.arange(classes)
     return Plan(
         pixelwise,
@@ -206,7 +210,7 @@ def _make(
         options.focal_alpha is not None,
         tuple(moved(part, dtype)[..., None] for part in pixel),
         tuple(moved(part, dtype)[..., None] for part in rates),
-        Region(*parts, moved(raised) if bool((powers != 1).any()) else None) if region else None,
+        Region(constant, slope, added, moved(raised) if bool((powers != 1).any()) else None) if region else None,
         bool((alpha != beta).any()),
         moved(joined.scale)[:, None, ..., None],
         moved(joined.least)[:, None, None, :, None],
@@ -281,7 +285,7 @@ def _members(options: TermOptions, names: tuple[str, ...], classes: int) -> tupl
 
 
 def _sums(alpha: Tensor, beta: Tensor, pixelwise: int, pixels: int, *, truth: bool) -> tuple[Tensor, Tensor]:
-    """What :func:`finish` multiplies its sums by, float64[S, C], and adds to them, float64[S]."""
+    """What :func:`.finish.finish` multiplies its sums by, float64[S, C], and adds to them, float64[S]."""
     members, classes = alpha.shape
     one = torch.ones(1, classes, dtype=torch.float64)
     scales = [one.expand(pixelwise, -1) / pixels, one.expand(members, -1), one / 2, alpha, one]
@@ -297,9 +301,9 @@ def _sums(alpha: Tensor, beta: Tensor, pixelwise: int, pixels: int, *, truth: bo
 
 def _rows_of_points(points: PointOptions, batch: int, classes: int, device: torch.device) -> Points:
     height, width = points.size
-    rows = -(-points.count // width)
+    rows = -(-points.number // width)
     return Points(
-        points.count,
+        points.number,
         (height, rows),
         points.dice_weight,
         torch.arange(batch, device=device)[:, None, None],
@@ -319,43 +323,3 @@ def _family(options: TermOptions) -> dict[str, tuple[PerClass, PerClass, float]]
 def truth_of(planes: Tensor, plan: Plan) -> Tensor:
     """Bit-planes uint8[B, P, H, W] to the truth bool[B, C, H, W]."""
     return planes.index_select(1, plan.planes).bitwise_and_(plan.bit).ne(0)
-
-
-class Finished(NamedTuple):
-    """Terms from their sums. Further terms follow: :class:`.batch_loss.Kernels`.
-
-    Attributes:
-        values: each term of ``Plan.names``, unweighted, and the hard Dice: by PyTorch float64[.., B, C, G, 1] in parts,
-            by a kernel the weighted sum float64[B, C] and float[T + 1, B, C].
-        truth: pixels of the truth, float64 of B C elements; None if no further term needs them.
-        rates: derivatives of the loss by q of a wrong pixel without and with truth, float[2, B, C, G, 1]: those by FP
-            and FN, to which PyTorch's path adds BCE's; None without region terms.
-    """
-
-    values: list[Tensor]
-    truth: Tensor | None
-    rates: Tensor | None
-
-
-def finish(sums: Tensor, plan: Plan) -> Finished:
-    """Terms and derivatives from sums float64[S, B, C, G, 1], in a few small operations.
-
-    Args:
-        sums: as ``Plan.sizes`` counts them.
-    """
-    region = plan.region
-    pixelwise, rest, wrong, *more = torch.addcmul(plan.least, sums, plan.scale).split_with_sizes(plan.sizes)
-    if plan.uneven:
-        wrong = wrong + more[0]  # alpha FP + beta FN, as alpha q + (beta - alpha) FN
-    total = rest + wrong
-    index = wrong / total
-    values, rates = [pixelwise] if plan.pixelwise else [], None
-    if region is not None:
-        slopes = torch.addcmul(region.constant, region.slope, index)
-        if region.powers is not None:
-            base = index.clamp(min=LEAST_INDEX)
-            raised = base**region.powers
-            slopes.mul_(raised / base * region.powers * (index >= LEAST_INDEX))
-            index = torch.where(region.powers == 1, index, raised)
-        rates = torch.addcdiv(region.pixelwise, slopes, total).sum(1, dtype=plan.one.dtype)
-    return Finished([*values, index], more[-1] if plan.more else None, rates)

@@ -40,11 +40,17 @@ def prepare_for_gpu(segmenter: Segmenter, size: int) -> int:
             _put_before(module.norm, GpuLastNorm)  # type: ignore[arg-type]
     if path != "triton":
         return 0
-    pairs = following_activations(segmenter, size)
-    for norm, activation in pairs:
+    blocks = [module for module in segmenter.modules() if _is_smp_mbconv(module)]
+    others = {norm for block in blocks for norm in block.children()}
+    pairs = [pair for pair in following_activations(segmenter, size) if pair[0] not in others]
+    for norm, activation, alone in pairs:
         norm.activation = (name_of(activation), float(getattr(activation, "negative_slope", 0.0)))
-        _put_before(activation, _Fused)
-    return len(pairs) + sum(_fuse_mbconv(block) for block in list(segmenter.modules()) if _is_smp_mbconv(block))
+        if alone:
+            _put_before(activation, _Fused)
+        else:
+            norm.hands_to = (activation,)  # in a tuple, or it would be a part of the norm
+            _put_before(activation, Shared)
+    return len(pairs) + sum(map(_fuse_mbconv, blocks))
 
 
 def _put_before(module: nn.Module, kind: type) -> None:
@@ -85,13 +91,17 @@ class _Uses(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def following_activations(segmenter: nn.Module, size: int) -> list[tuple[GpuNorm, nn.Module]]:
-    """Norms with the activation that alone uses their output, if both run once. None if the network cannot be run
-    without values."""
+def following_activations(segmenter: nn.Module, size: int) -> list[tuple[GpuNorm, nn.Module, bool]]:
+    """Norms that run once, with the activation that alone uses their output, and whether it does nothing else.
+
+    In a ResNet of torchvision, one ReLU follows each norm of a block and the sum at its end. None if the network cannot
+    be run without values.
+    """
     outputs: dict[int, tuple[GpuNorm, Tensor]] = {}  # of norms; holding them keeps their ids from being reused
     found: list[tuple[GpuNorm, nn.Module, int]] = []  # with the id of the norm's output
     calls: Counter[nn.Module] = Counter()
     uses = _Uses()
+    running: list[int | None] = []  # for each activation that runs, its place in ``found``
 
     def after_norm(module: Any, arguments: Any, output: Tensor) -> None:
         calls[module] += 1
@@ -101,14 +111,17 @@ def following_activations(segmenter: nn.Module, size: int) -> list[tuple[GpuNorm
     def before_activation(module: nn.Module, arguments: Any) -> None:
         calls[module] += 1
         value = id(arguments[0])
+        running.append(None)
         if value in outputs and not uses.counts[value]:
+            running[-1] = len(found)
             found.append((outputs[value][0], module, value))
 
     def after_activation(module: nn.Module, arguments: Any, output: Tensor) -> None:
-        if found and found[-1][1] is module:
-            uses.counts[found[-1][2]] = 0  # not the activation's own
+        place = running.pop()
+        if place is not None:
+            uses.counts[found[place][2]] = 0  # not the activation's own
             if output is arguments[0]:  # in place: later uses are of the activation
-                found[-1] = (*found[-1][:2], 0)
+                found[place] = (*found[place][:2], 0)
 
     handles = [m.register_forward_hook(after_norm) for m in segmenter.modules() if isinstance(m, GpuNorm)]
     for module in segmenter.modules():
@@ -122,8 +135,8 @@ def following_activations(segmenter: nn.Module, size: int) -> list[tuple[GpuNorm
     finally:
         for handle in handles:
             handle.remove()
-    once = [(norm, module, value) for norm, module, value in found if calls[norm] == calls[module] == 1]
-    return [(norm, module) for norm, module, value in once if not (value and uses.counts[value])]
+    once = [(norm, module, value) for norm, module, value in found if calls[norm] == 1]
+    return [(norm, module, calls[module] == 1) for norm, module, value in once if not (value and uses.counts[value])]
 
 
 def _run_without_values(segmenter: nn.Module, size: int, mode: TorchFunctionMode) -> None:
@@ -146,6 +159,16 @@ class _Fused(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x if path_of(x) == "triton" else super().forward(x)
+
+
+class Shared(nn.Module):
+    """An activation that some norms compute before they hand their maps to it, and that runs on other maps too."""
+
+    computed: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        computed, self.computed = self.computed, None
+        return x if x is computed else super().forward(x)
 
 
 def _is_smp_mbconv(module: nn.Module) -> bool:

@@ -115,9 +115,19 @@ class GpuNorm(nn.Module):
     """Of the norms below: ``activation`` is the one that follows, by name, with its slope; Triton kernels compute it.
 
     Each is put before the class of a module, which keeps its parameters, and its own forward on a CPU.
+
+    Attributes:
+        hands_to: the activation that follows, if it runs elsewhere too and so must be told which maps it finds done.
     """
 
     activation: tuple[str, float] = ("none", 0.0)
+    hands_to: tuple[nn.Module, ...] = ()
+
+    def done(self, y: Tensor) -> Tensor:
+        """The maps with the activation computed."""
+        for activation in self.hands_to:
+            activation.computed = y
+        return y
 
 
 class GpuGroupNorm(GpuNorm):
@@ -131,9 +141,9 @@ class GpuGroupNorm(GpuNorm):
     def forward(self, x: Tensor) -> Tensor:
         path = path_of(x)
         if path == "triton":
-            return torch.ops.phalanx.group_norm_act(
+            return self.done(torch.ops.phalanx.group_norm_act(
                 x, self.weight, self.bias, self.num_groups, self.eps, *self.activation
-            )[0]
+            )[0])  # fmt: skip
         if path == "torch":
             return Float32GroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
         return super().forward(x)
@@ -151,9 +161,9 @@ class GpuInstanceNorm(GpuNorm):
         if path == "module" or x.shape[2:].numel() == 1:  # which the module refuses
             return super().forward(x)
         if path == "triton":
-            return torch.ops.phalanx.group_norm_act(x, self.weight, self.bias, x.shape[1], self.eps, *self.activation)[
-                0
-            ]
+            return self.done(torch.ops.phalanx.group_norm_act(
+                x, self.weight, self.bias, x.shape[1], self.eps, *self.activation
+            )[0])  # fmt: skip
         return Float32GroupNorm.apply(x, self.weight, self.bias, x.shape[1], self.eps)
 
 
@@ -169,7 +179,8 @@ class GpuChannelNorm(GpuNorm):
 
     def on_gpu(self, x: Tensor) -> Tensor:
         if path_of(x) == "triton":
-            return torch.ops.phalanx.channel_norm_act(x, self.weight, self.bias, self.eps, *self.activation)[0]
+            y = torch.ops.phalanx.channel_norm_act(x, self.weight, self.bias, self.eps, *self.activation)[0]
+            return self.done(y)
         return Float32ChannelNorm.apply(x, self.weight, self.bias, self.eps)
 
 
@@ -177,4 +188,4 @@ class GpuLastNorm(GpuChannelNorm):
     """The same of maps [B, ..., C]."""
 
     def on_gpu(self, x: Tensor) -> Tensor:
-        return super().on_gpu(x.movedim(-1, 1)).movedim(1, -1)
+        return self.done(super().on_gpu(x.movedim(-1, 1)).movedim(1, -1))
