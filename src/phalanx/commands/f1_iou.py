@@ -28,7 +28,10 @@ def f1_rules(pairs: dict[str, str]) -> list[F1AtIoU]:
         raise ConfigError(f"f1_iou={brief(text)[1:-1]}: not a value ({str(error).partition(' at line')[0]})") from None
     values = found if isinstance(found, list) else [found]
     if not values or not all(isinstance(value, dict) for value in values):
-        raise ConfigError(f"f1_iou={brief(text)[1:-1]}: expected a mapping or a list of them, as in f1_iou={EXAMPLE}")
+        raise ConfigError(
+            f"f1_iou={brief(text)[1:-1]}: expected a mapping or a list of them, in quotes, as the shell replaces "
+            f'braces: "f1_iou={EXAMPLE}"'
+        )
     rules = [validate_as(F1AtIoU, value, "f1_iou") for value in values]
     names = [rule.positive for rule in rules]
     if twice := next((name for name in names if names.count(name) > 1), None):

@@ -19,7 +19,7 @@ phalanx score FILE.csv [TRUTH] [key=value ...] [json=FILE] [partial=true]
   spacing=0.14           mm per pixel, to report these in mm as well
   postprocess=FILE.json  of a CSV of probabilities: temperature and thresholds of `phalanx calibrate`
   data.groups_file=FILE.csv   of a CSV of probabilities: patients of the images, as `phalanx check groups=` writes them
-  f1_iou={positive:diseased,negative:normal,iou:0.5}   F1 of images that are diseased or not, found with that IoU;
+  "f1_iou={positive:diseased,negative:normal,iou:0.5}"   F1 of images that are diseased or not, found with that IoU;
                          several in [..., ...]. both=any|larger_area|most_confident decides an image with both classes,
                          below=fn|fn_and_fp counts a disease that is found below the IoU
   json=FILE              write all numbers
