@@ -264,7 +264,7 @@ SECTIONS = [
 
 def main() -> None:
     parser = flags(__doc__, quick="tiny sizes, also without a GPU: shows that it runs; its numbers mean nothing")
-    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--minutes", type=float, help="default: 8; 30 if --quick and no GPU, where starts take longest")
     parser.add_argument("--root", type=Path, help="a data set for the race")
     parser.add_argument("--experiment", default="teeth_light", help="the recipe of the race, with another network")
     parser.add_argument("--only", default="", help=f"sections by comma: {', '.join(s.name for s in SECTIONS)}")
@@ -272,6 +272,8 @@ def main() -> None:
     if not torch.cuda.is_available() and not args.quick:
         print("No CUDA device here, nothing is measured; --quick shows that the script runs.")
         return
+    if args.minutes is None:
+        args.minutes = 8.0 if torch.cuda.is_available() else 30.0
     for module, purpose in NEEDED.items():
         if importlib.util.find_spec(module) is None:
             print(f"{module} is not installed: without it there is no measuring {purpose}", flush=True)
