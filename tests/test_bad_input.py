@@ -140,8 +140,8 @@ def test_a_word_that_is_no_option(refused, words):
         (["ensemble", "members=a,b"], "mode: missing; give it as mode=..."),
         (["ensemble", "mode=sotf", "members=a"], "mode='sotf': "),
         (["ensemble", "mode=soft"], "members: missing"),
-        (["ensemble", "mode=hard", "members=a.csv,b.csv", "size=512"], "size=512: expected height x width"),
-        (["ensemble", "mode=hard", "members=a.csv"], "a.csv: no such file"),
+        (["ensemble", "mode=hard", "members=a,b", "size=512"], "size=512: expected height x width"),
+        (["ensemble", "mode=hard", "members=a.csv"], "a.csv: no such submission file"),
         (["demo", "quik=true"], "quik=true: the demo takes job=hand|ultrasound|brain and quick=true"),
     ],
 )

@@ -228,7 +228,7 @@ def test_processes_that_write_and_read_at_once_see_whole_samples(tmp_path):
 
 def test_the_modules_that_prepare_a_sample_are_listed():
     """An edit of one of them invalidates all cached samples; of what is passed over here, only types are used,
-    and what finds a file, or reads it right or refuses it."""
+    and what finds a file, or reads it right or refuses it. Boxes of objects are no part of a sample."""
     from tests.test_layers import MODULES, imports
 
     seen, left = set(), ["data.prepared"]
@@ -236,9 +236,9 @@ def test_the_modules_that_prepare_a_sample_are_listed():
         name = left.pop()
         if name not in seen:
             seen.add(name)
-            left += imports(name)
+            left += imports(name) if name != "data.objects" else []
     passed_over = {name for name in seen if name.split(".")[0] in ("config", "errors", "runtime")}
-    passed_over |= {"data.records", "data.listing"}
+    passed_over |= {"data.records", "data.listing", "data.objects"}
     assert {name.replace(".", "/") for name in seen - passed_over} == set(CODE)
     assert all(name in MODULES for name in seen)
 
