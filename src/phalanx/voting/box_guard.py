@@ -8,6 +8,7 @@ import numpy as np
 
 from ..submission.boxes import BoxSubmission
 from ..submission.matching import check_matching, known_sizes
+from .agreement_pairs import pairs_json, pairs_table
 from .box_faults import BoxPair, faults, overlaps, strong_boxes
 from .guard import blame
 
@@ -100,37 +101,14 @@ class BoxAgreement:
         """Overlap of each pair, by class in their order; members by number, from 1; which are misaligned."""
         return {
             "images": len(self.images),
-            "pairs": [
-                {
-                    "members": [a + 1, b + 1],
-                    "overlap": round(float(self.mean[a, b]), 4),
-                    "classes": [None if np.isnan(v) else round(v, 4) for v in self.overlap[a, b].tolist()],
-                }
-                for a, b in combinations(range(len(self.names)), 2)
-            ],
+            "pairs": pairs_json("overlap", self.mean, self.overlap),
             "misaligned": self.misaligned,
         }
 
     def to_text(self) -> str:
         """A table with one row per class and one column per pair; for five members or more, one column per member."""
-        count = len(self.names)
-        if count <= 4:
-            columns = [(f"{a + 1}-{b + 1}", (a, [b])) for a, b in combinations(range(count), 2)]
-        else:
-            columns = [(f"{a + 1}-rest", (a, [b for b in range(count) if b != a])) for a in range(count)]
-        width = max(map(len, ("class", *self.classes)))
-        lines = [f"agreement (overlap of boxes) over {len(self.images)} images"]
-        lines += [f"  {number}  {name}" for number, name in enumerate(self.names, 1)]
-        lines.append("  ".join([f"{'class':<{width}}", *(f"{head:>6}" for head, _ in columns)]))
-        for c, label in enumerate(self.classes):
-            cells = []
-            for _, (a, others) in columns:
-                known = [v for v in self.overlap[a, others, c].tolist() if not np.isnan(v)]
-                cells.append(f"{sum(known) / len(known):>6.4f}" if known else f"{'-':>6}")
-            lines.append("  ".join([f"{label:<{width}}", *cells]))
-        means = [f"{float(self.mean[a, others].mean()):>6.4f}" for _, (a, others) in columns]
-        lines.append("  ".join([f"{'all':<{width}}", *means]))
-        return "\n".join(lines)
+        title = f"agreement (overlap of boxes) over {len(self.images)} images"
+        return pairs_table(title, self.names, self.classes, self.mean, self.overlap, last="all")
 
 
 def _mean(values: np.ndarray, empty: float = 0.0) -> float:
