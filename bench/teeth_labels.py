@@ -19,7 +19,8 @@ from common import flags, keep
 from phalanx.cli import main as phalanx
 from phalanx.config import ClassifyConfig
 from phalanx.config.compose import compose_as
-from phalanx.data.labels import labels_of, read_labels, table_of
+from phalanx.data.label_table import table_of
+from phalanx.data.labels import labels_of, read_labels
 from phalanx.data.layouts import train_records
 from phalanx.runs.reader import FoldRun
 from phalanx.scoring.classify import ClassifyScore, score_classes

@@ -18,7 +18,8 @@ from tests.ensemble.test_run import masks, put
 from phalanx.cli import main
 from phalanx.config.compose import config_folder
 from phalanx.errors import OutputError
-from phalanx.runtime.files import Replacement, append_bytes, remove_folder, write_text
+from phalanx.runtime.files import Replacement, append_bytes, write_text
+from phalanx.runtime.removal import remove_folder
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.utime", "os.chmod", "shutil.rmtree"}

@@ -14,7 +14,7 @@ from tests.data.tiffs import tiff
 
 from phalanx.data.headers import MAX_PIXELS, MAX_SIDE
 from phalanx.data.images import header_of, image_size, read_grey
-from phalanx.data.masks import read_labels, read_mask
+from phalanx.data.mask_files import read_labels, read_mask
 from phalanx.errors import DataError
 
 SHAPE = (24, 37)

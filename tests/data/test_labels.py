@@ -153,7 +153,7 @@ def test_images_without_a_row_are_refused_or_skipped(table, tmp_path):
         (lambda root: (root / "train/flat").rename(root / "train/Flat"), "'Flat' is not a class; did you mean"),
         (lambda root: shutil.rmtree(root / "train/up"), "has no folder of class 'up'"),
         (lambda root: shutil.copy(root / "train/up/P00-000.png", root / "train/flat"), "an image has one class"),
-        (lambda root: (root / "train/up/P00-000.png").rename(root / "train/up/x.png"), "does not match this name"),
+        (lambda root: (root / "train/up/P00-000.png").rename(root / "train/up/x.png"), "finds no patient in its name"),
         (lambda root: shutil.rmtree(root / "train"), "no such folder; expected the layout"),
     ],
 )

@@ -18,7 +18,7 @@ from tests.fuzz.harness import Format, fuzz, seconds_of_a_test
 from phalanx.data.cache import packed, unpacked
 from phalanx.data.digests import Digests
 from phalanx.data.images import Grid, header_of, image_size, read_grey
-from phalanx.data.masks import read_labels, read_mask
+from phalanx.data.mask_files import read_labels, read_mask
 from phalanx.data.prepared import Prepared
 from phalanx.errors import DataError
 from phalanx.masks.planes import PlaneRuns

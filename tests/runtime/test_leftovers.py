@@ -17,8 +17,9 @@ from phalanx.errors import OutputError
 from phalanx.phantom import hand, kinds
 from phalanx.phantom.dataset import remove_set
 from phalanx.runtime import leftovers
-from phalanx.runtime.files import Replacement, remove_tree, write_text
+from phalanx.runtime.files import Replacement, write_text
 from phalanx.runtime.leftovers import Held, clear, temporary_folder, work_folder
+from phalanx.runtime.removal import remove_tree
 
 WRITE = """
 import sys, time

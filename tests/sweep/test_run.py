@@ -9,7 +9,7 @@ import pytest
 
 from phalanx.cli import main
 from phalanx.errors import DataError
-from phalanx.sweep import run
+from phalanx.sweep import trials
 from phalanx.sweep.results import RESULTS, changed, read_results
 from phalanx.sweep.table import read_table
 
@@ -67,7 +67,7 @@ def test_a_run_killed_before_its_result_was_written_is_not_trained_again(place, 
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "curve", kill)
+        patch.setattr(trials, "curve", kill)
         with pytest.raises(Killed):
             sweep(hands, "one", "rows=plain", "seeds=0")
     final = next(Path("runs/sweep").rglob("final/weights.safetensors"))

@@ -185,7 +185,7 @@ def test_class_weights_are_of_the_training_fold_alone_and_printed(maps, tmp_path
     counts = dict.fromkeys(("background", *CLASSES), 0)
     for record in kept_records(config.data):
         if FoldRun(folder).folds[record.name] != 0:
-            from phalanx.data.masks import read_labels
+            from phalanx.data.mask_files import read_labels
 
             grid = Grid(48, 40, 32)
             found = np.unique(grid.sample(read_labels(record.labels)), return_counts=True)

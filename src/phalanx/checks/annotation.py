@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from ..config import Masks, SegmentData
-from ..data import coco, coco_rle, masks
+from ..data import coco, coco_rle, mask_files, masks
 from ..data.images import Grid
 from ..data.polygons import Polygon, class_index, outlines_of, rasterise, read_items
 from ..errors import DataError
@@ -103,11 +103,11 @@ def _of_masks(inspection: Inspection, data: SegmentData, grid: Grid | None) -> t
     assert inspection.record.labels is not None
     options, path = data.masks or Masks(), inspection.record.labels
     planes = _blank(grid, data.classes) if grid else None
-    files = [(-1, path)] if options.kind == "labels" else masks.class_masks(path, data.classes)
+    files = [(-1, path)] if options.kind == "labels" else mask_files.class_masks(path, data.classes)
     for label, file in files:
         kind = "bad-mask"
         try:
-            values = masks.read_labels(file) if label < 0 else masks.read_mask(file)
+            values = mask_files.read_labels(file) if label < 0 else mask_files.read_mask(file)
             kind = "other-frame"
             if grid:
                 grid.same_frame(values.shape, file)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ..config import Coco, Data, Masks, SegmentData
-from ..data import coco, masks
+from ..data import coco, mask_files, masks
 from ..data.layouts import LAYOUTS, test_place
 from ..data.listing import SUFFIXES, list_files, list_images
 from ..data.records import Record, fault_of_name, listed, root_of, stem_of
@@ -87,9 +87,9 @@ def _masks(data: SegmentData) -> tuple[Items, list[Finding]]:
         masked = set()
         for path in sorted(drawn):
             try:
-                owner = masks.owner(path, place.keys(), set(data.classes))
+                owner = mask_files.owner(path, place.keys(), set(data.classes))
             except DataError as error:
-                text, spoiled = str(error).removeprefix(f"{path}: "), masks.readings(path, place.keys())[-1][0]
+                text, spoiled = str(error).removeprefix(f"{path}: "), mask_files.readings(path, place.keys())[-1][0]
                 findings.append(Finding(str(path), "error", "unknown-label", text, REDRAW, place[spoiled].name))
                 continue
             if owner is None:

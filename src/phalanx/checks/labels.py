@@ -9,9 +9,11 @@ import numpy as np
 from ..config import ClassifyData
 from ..data.digests import current_digest
 from ..data.groups import read_groups
-from ..data.labels import Labels, folders_of, group_of, keys_of, label_row, table_of
+from ..data.label_table import Labels, keys_of, table_of
+from ..data.labels import folders_of, label_row
 from ..data.layouts import LAYOUTS, test_place
 from ..data.listing import SUFFIXES
+from ..data.patients import FOLDERS_KEY, patient_of_name
 from ..data.quarantine import read_quarantine, unmatched
 from ..data.records import Record, fault_of_name, listed, root_of, stem_of
 from ..data.restored import Restored, RestoredImage, read_restored, restored_records
@@ -102,7 +104,7 @@ def _folders(data: ClassifyData) -> tuple[Items, list[Finding]]:
             continue
         for record in listed(folder):
             try:
-                group = groups.get(record.name) or group_of(record.name, options.group_pattern)
+                group = groups.get(record.name) or patient_of_name(record.name, options.group_pattern, FOLDERS_KEY)
             except DataError as error:
                 text, _, remedy = str(error).removeprefix(f"{record.name}: ").partition("; ")
                 findings.append(Finding(str(record.image), "error", "no-patient", text, remedy, record.name))
@@ -119,7 +121,7 @@ def _folders(data: ClassifyData) -> tuple[Items, list[Finding]]:
 def _group(record: Record, pattern: str | None) -> str:
     """The patient of a test image: an image of its own where its name has none."""
     try:
-        return group_of(record.name, pattern)
+        return patient_of_name(record.name, pattern, FOLDERS_KEY)
     except DataError:
         return record.name
 

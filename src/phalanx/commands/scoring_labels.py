@@ -8,7 +8,8 @@ import numpy as np
 
 from ..config import ClassifyConfig, ClassifyData, Table, nearest, validate_as
 from ..config.classify_loss import Head
-from ..data.labels import header_of_table, keys_of, labels_of, read_labels, table_of
+from ..data.label_table import header_of_table, keys_of, table_of
+from ..data.labels import labels_of, read_labels
 from ..data.presence import has_annotations
 from ..errors import ConfigError, DataError
 from ..runs.reader import folds_of

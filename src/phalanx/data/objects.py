@@ -20,7 +20,8 @@ from ..submission.boxes import Boxes, BoxSubmission, box_fault
 from . import coco, coco_file, coco_rle, records
 from .digests import State, state_of
 from .images import Grid, image_size
-from .labels import group_of, keys_of
+from .label_table import keys_of
+from .patients import BOXES_KEY, patient_of_name
 from .polygons import outlines_of, read_items
 from .records import Record
 
@@ -296,7 +297,7 @@ def table_records(data: DetectData, without: Collection[str] = ()) -> list[Recor
 
 def _patient(name: str, key: str, rows: BoxRows, data: DetectData) -> str:
     assert data.boxes is not None
-    return nfc(rows.patients.get(key) or group_of(name, data.boxes.group_pattern, "data.boxes.group_pattern"))
+    return nfc(rows.patients.get(key) or patient_of_name(name, data.boxes.group_pattern, BOXES_KEY))
 
 
 def _table(record: Record, data: DetectData, size: tuple[int, int]) -> list[Shape]:

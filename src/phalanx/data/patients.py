@@ -15,6 +15,8 @@ REMEDY = (
     "data.masks.patients= names a CSV with a row per image, data.masks.image_column= and patient_column= its columns"
 )
 
+FOLDERS_KEY, MASKS_KEY, BOXES_KEY = (f"data.{kind}.group_pattern" for kind in ("folders", "masks", "boxes"))
+
 
 def patients_of_table(path: Path, image: str, patient: str) -> Mapping[str, str]:
     """Patient by image name, with and without its ending, of a CSV; read once per state of the file.
@@ -50,16 +52,22 @@ def _read(path: Path, state: State, image: str, patient: str) -> Mapping[str, st
     return found
 
 
-def patient_of_name(name: str, pattern: str) -> str:
-    """The patient that the first group of a regular expression finds in an image's name.
+def patient_of_name(name: str, pattern: str | None, key: str) -> str:
+    """The patient that the first group of a regular expression finds in an image's name; without one, the name.
+
+    Args:
+        key: the configuration's name of the expression.
 
     Raises:
         DataError: it finds none.
     """
+    if pattern is None:
+        return name
     match = re.search(pattern, name)
     if match is None or not match[1]:
+        alone = "data.masks.group=image" if key == MASKS_KEY else f"{key}=null"
         raise DataError(
-            f"{name}: data.masks.group_pattern={pattern} finds no patient in its name; correct it, or with "
-            "data.masks.group=image each image is a patient of its own"
+            f"{name}: {key}={pattern} finds no patient in its name; correct it, or set {alone} if each image is of its "
+            "own patient"
         )
     return nfc(match[1])

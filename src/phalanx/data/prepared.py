@@ -23,7 +23,8 @@ TABLE_OPTIONS = ("regions", "region_kind")  # the same of `table`
 # modules that make a prepared sample: an edit of any other does not invalidate what is cached on disk
 CODE = (
     "data/coco", "data/coco_file", "data/coco_rle", "data/dicom", "data/dicom_pixels", "data/digests", "data/grey",
-    "data/groups", "data/headers", "data/images", "data/labels", "data/layouts", "data/masks", "data/overlay_network",
+    "data/groups", "data/headers", "data/images", "data/label_table", "data/labels", "data/layouts", "data/mask_files",
+    "data/masks", "data/overlay_network",
     "data/overlays", "data/patients", "data/polygons", "data/prepared", "data/preprocess", "data/presence",
     "data/regions", "data/restored", "data/tiff", "data/tiff_pixels", "masks/planes",
 )  # fmt: skip

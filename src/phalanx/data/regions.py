@@ -14,7 +14,7 @@ from ..errors import DataError, brief
 from ..masks.planes import plane_count
 from . import records
 from .images import Grid
-from .masks import read_labels
+from .mask_files import read_labels
 from .records import Record
 
 REMEDY = "make it from this image, or remove it"

@@ -9,7 +9,8 @@ from ..config import ClassifyData, Data, DetectData, RestoreData, SegmentData
 from ..errors import ConfigError, DataError
 from .balance import balanced_by, balanced_masks, factors_of, rarest
 from .drop import dropped
-from .labels import BETWEEN, labels_of
+from .label_table import BETWEEN
+from .labels import labels_of
 from .layouts import train_names
 from .objects import shapes_of
 from .oversample import oversampled

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..config import ClassifyConfig, ClassifyData, validate_as
 from ..config.classify_loss import Head
-from ..data.labels import table_of
+from ..data.label_table import table_of
 from ..data.shuffled import note_control
 from ..errors import ConfigError, DataError
 from ..runs.reader import FoldRun, fold_folders, folds_of

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from ..errors import ConfigError, OutputError
 from ..predict.journal import claimed, remove_part
-from ..runtime.files import refuse_link, remove_folder
+from ..runtime.files import refuse_link
+from ..runtime.removal import remove_folder
 from ..runtime.sidecar import Size, is_csv, merged_hashes
 from ..submission import table
 from ..submission.matching import known_sizes

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from ..config import ClassifyConfig, ClassifyData
-from ..data.labels import header_of_table, read_labels
+from ..data.label_table import header_of_table
+from ..data.labels import read_labels
 from ..data.layouts import test_records
 from ..data.records import Record, scan, stem_of
 from ..errors import DataError

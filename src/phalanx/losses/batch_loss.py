@@ -106,7 +106,7 @@ def batch_loss(
     extra = None
     if points is not None:
         at = points.logits, points.coords
-        extra = PointOptions(points.weight, points.dice_weight, points.logits.shape[2], (height, width))
+        extra = PointOptions(points.weight, points.dice_weight, points.logits.shape[2], (height, width), logits.dtype)
     pixels = height * width
     plan = make_plan(weights, options, further, class_weights, batch, pixels, logits.device, dtype, extra)
     total, *values = _BatchLoss.apply(logits, *at, planes, plan, path, tuple(term for _, term in more.values()))
@@ -160,9 +160,15 @@ class _BatchLoss(torch.autograd.Function):
             term.backward(gradient, own, upstream)
         if ctx.plan.points is None:
             return gradient.to(logits.dtype), *(None,) * 6
-        # parts of one tensor: what comes next wants each by itself
-        parts = (part.to(logits.dtype).contiguous() for part in kernels.without_points(gradient, ctx.plan))
+        parts = (_by_itself(part, logits.dtype) for part in kernels.without_points(gradient, ctx.plan))
         return *parts, *(None,) * 5
+
+
+def _by_itself(part: Tensor, dtype: torch.dtype) -> Tensor:
+    """A contiguous copy of part of a tensor, as what comes next wants it, in one pass."""
+    if part.dtype == dtype:
+        return part.contiguous()
+    return part.to(dtype, memory_format=torch.contiguous_format)
 
 
 def _kernels(path: Path) -> ModuleType:

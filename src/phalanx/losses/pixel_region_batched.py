@@ -12,7 +12,6 @@ from ..masks.planes_torch import pixels_at
 from .finish import Finished, finish
 from .plan import Plan, truth_of
 
-NEVER = -1e4  # a logit of which q and log(1 + exp(z)) are 0 in any type
 LINEAR_FROM = 50.0  # log(1 + exp(z)) is z from here on, in float64 too
 
 
@@ -60,21 +59,27 @@ def with_points(logits: Tensor, planes: Tensor, at: Tensor, coords: Tensor, plan
         coords: float[B, N, 2] in 0..1.
     """
     assert plan.points is not None
-    (batch, classes, _, width), free = logits.shape, -plan.points.number % logits.shape[3]
+    batch, classes, _, width = logits.shape
     x, y = pixels_at(coords.view(batch, 1, -1, 2), planes)
     picked = planes[plan.points.image, plan.points.plane, y, x]
-    if free:
-        at, picked = F.pad(at, (0, free), value=NEVER), F.pad(picked, (0, free))
-    further = at.view(batch, classes, -1, width), picked.view(batch, planes.shape[1], -1, width)
+    if plan.points.partial is None:
+        further = at.view(batch, classes, -1, width), picked.view(batch, planes.shape[1], -1, width)
+    else:
+        of_logits, of_planes = plan.points.partial
+        of_logits.points.copy_(at), of_planes.points.copy_(picked)
+        further = of_logits.rows, of_planes.rows
     return torch.cat([logits, further[0]], 2), torch.cat([planes, further[1]], 2)
 
 
 def without_points(gradient: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
-    """The gradient by the map float[B, C, H, W], and by the logits at the points float[B, C, N]."""
+    """The parts of a contiguous gradient by the map float[B, C, H, W], and by the logits at the points float[B, C, N].
+
+    Both are views: a copy of the map is worth avoiding, and so is every operation.
+    """
     assert plan.points is not None
-    of_map, further = gradient.split_with_sizes(plan.points.rows, 2)
-    at = further.flatten(2)
-    return of_map, at if at.shape[2] == plan.points.number else at[..., : plan.points.number]
+    height, number = plan.points.rows[0], plan.points.number
+    at = gradient.as_strided((*gradient.shape[:2], number), (*gradient.stride()[:2], 1), height * gradient.shape[3])
+    return gradient.narrow(2, 0, height), at
 
 
 def _rows(logits: Tensor, y: Tensor, plan: Plan) -> list[Tensor]:

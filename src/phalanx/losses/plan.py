@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .pixel_region import DEFAULTS, PIXELWISE, REGION, SMOOTH, PerClass, TermOptions
+from .point_rows import PointOptions, Points, rows_of_points
 
 LEAST_INDEX = 1e-12  # below it a power of the index is constant, so that its derivative stays finite
 TINY = 1e-300  # float64: lost beside any count, and makes 0 / 0 the 1 that an empty mask scores
@@ -37,35 +38,6 @@ class Region(NamedTuple):
     slope: Tensor
     pixelwise: Tensor
     powers: Tensor | None
-
-
-class Points(NamedTuple):
-    """Points of the image as further rows of its map, from row ``rows[0]`` on, the last of them filled up.
-
-    Attributes:
-        number: per image.
-        rows: those of the map, and those of points.
-        dice_weight: of Dice in the points' loss; the rest is BCE.
-        image, plane: numbers of images int64[B, 1, 1], and of planes int64[1, P, 1].
-        part: 0 for rows of the map, 1 for those of points, int64[H].
-    """
-
-    number: int
-    rows: tuple[int, int]
-    dice_weight: float
-    image: Tensor
-    plane: Tensor
-    part: Tensor
-
-
-class PointOptions(NamedTuple):
-    """``weight`` in the loss; ``dice_weight`` of Dice over the points, the rest is BCE; ``number`` per image; ``size``
-    of the map, height and width."""
-
-    weight: float
-    dice_weight: float
-    number: int
-    size: tuple[int, int]
 
 
 class Plan(NamedTuple):
@@ -191,7 +163,7 @@ def _make(
         own = {"bce": points.weight * (1 - points.dice_weight), "dice": points.weight * points.dice_weight}
         plain = _pixel_weights(DEFAULTS, classes)
         made.append(_part(plain, alpha, beta, own, (*pixelwise, *region), share, points.number, further=()))
-        rows = _rows_of_points(points, batch, classes, device)
+        rows = rows_of_points(points, batch, classes, device)
     joined = _Part(*(torch.stack(column, -1) for column in zip(*made, strict=True)))
     pixel, rates = joined.pixel, joined.rates
     if rows is not None:
@@ -297,19 +269,6 @@ def _sums(alpha: Tensor, beta: Tensor, pixelwise: int, pixels: int, *, truth: bo
         scales.append(one)
         least.append(0.0)
     return torch.cat(scales), torch.tensor(least, dtype=torch.float64)
-
-
-def _rows_of_points(points: PointOptions, batch: int, classes: int, device: torch.device) -> Points:
-    height, width = points.size
-    rows = -(-points.number // width)
-    return Points(
-        points.number,
-        (height, rows),
-        points.dice_weight,
-        torch.arange(batch, device=device)[:, None, None],
-        torch.arange(-(-classes // 8), device=device)[None, :, None],
-        torch.tensor([0] * height + [1] * rows, device=device),
-    )
 
 
 def _family(options: TermOptions) -> dict[str, tuple[PerClass, PerClass, float]]:

@@ -12,9 +12,11 @@ from pydantic import Field
 
 from ..config import ClassifyData, Seed, Strict, nearest
 from ..data.images import Grid, read_colour
-from ..data.labels import Labels, group_of, read_labels
+from ..data.label_table import Labels
+from ..data.labels import read_labels
 from ..data.layouts import test_place
 from ..data.listing import list_files
+from ..data.patients import FOLDERS_KEY, patient_of_name
 from ..data.records import Record, by_stem, scan, stem_of
 from ..errors import ConfigError, DataError
 from ..runtime.files import check_report, not_ours, refuse_link, write_report, write_text
@@ -182,7 +184,7 @@ def _with_patients(records: Sequence[Record], data: ClassifyData, truth: Truth |
             group = record.group
         else:
             try:
-                group = group_of(record.name, data.folders.group_pattern)
+                group = patient_of_name(record.name, data.folders.group_pattern, FOLDERS_KEY)
             except DataError:  # other images than those of the data set
                 group = record.name
                 unnamed.append(record.name)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..config import ClassifyConfig
 from ..data.images import Grid
-from ..data.masks import read_mask
+from ..data.mask_files import read_mask
 from ..data.prepared import channels_first, prepare_image
 from ..data.records import Record
 from ..errors import ConfigError

@@ -17,8 +17,6 @@ from ..runtime.files import (
     not_ours,
     own_folder,
     refuse_links_in,
-    remove_files,
-    remove_folder,
     sha256_file,
     sync_folder,
     write_bytes,
@@ -26,6 +24,7 @@ from ..runtime.files import (
 )
 from ..runtime.locks import LockHeld, lock
 from ..runtime.reading import as_hash, as_name, decode, open_regular, parse_json, read_bytes
+from ..runtime.removal import remove_files, remove_folder
 from ..runtime.sidecar import checked_size
 
 FILES = re.compile(r"key|agreement|watched|rows\.\d+")  # of a part folder; `watched` is of an earlier version

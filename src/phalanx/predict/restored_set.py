@@ -24,8 +24,9 @@ from ..data.rules import class_names
 from ..errors import ConfigError, DataError, OutputError
 from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import open_device
-from ..runtime.files import format_mark, refuse_link, remove_tree, sha256_file, write_json, write_text
+from ..runtime.files import format_mark, refuse_link, sha256_file, write_json, write_text
 from ..runtime.leftovers import Held, work_folder
+from ..runtime.removal import remove_tree
 from ..submission.table import csv_field
 from .restore import DenoiserFold, open_denoiser, restore
 

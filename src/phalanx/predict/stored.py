@@ -10,9 +10,10 @@ import numpy as np
 from ..config.loss import Head
 from ..data.records import Record
 from ..errors import DataError, OutputError, brief, one_line
-from ..runtime.files import check_files, refuse_foreign, remove_folder, write_json
+from ..runtime.files import refuse_foreign, write_json
 from ..runtime.provenance import digest
 from ..runtime.reading import LIST, as_mapping, as_name, as_names, as_real, read_mapping
+from ..runtime.removal import check_files, remove_folder
 from ..runtime.sidecar import checked_size
 from .map_file import EARLIER_FORMAT, FORMAT, REMAKE_HINT, read_map
 from .maps import ProbabilityMaps, Size

@@ -20,8 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import TrainingError, one_line
-from ..runtime.files import disk_text, refuse_link, remove_folder, sha256_file, sync_folder, why_unwritable
+from ..runtime.files import disk_text, refuse_link, sha256_file, sync_folder, why_unwritable
 from ..runtime.reading import as_hash, as_mapping, as_name, read_mapping
+from ..runtime.removal import remove_folder
 
 Tensors = dict[str, Tensor]
 MANIFEST = "state.json"

@@ -17,8 +17,8 @@ from ..data.digests import Digests
 from ..data.records import Record
 from ..data.selection import Selection
 from ..errors import ConfigError, OutputError, TrainingError
-from ..runtime.files import LEFTOVER, refuse_links_in, write_json, write_text
-from ..runtime.leftovers import clear
+from ..runtime.files import refuse_links_in, write_json, write_text
+from ..runtime.leftovers import LEFTOVER, clear
 from ..runtime.locks import LockHeld, lock
 from ..runtime.provenance import commit
 from ..runtime.terminal import say
