@@ -271,8 +271,8 @@ def _limit_memory() -> None:
 
 
 def seconds_of_a_test(slow: bool) -> float:
-    """How long a format is tried: ``FUZZ_SECONDS``, else 1.5 s by default and 180 s under ``slow``."""
-    return float(os.environ.get("FUZZ_SECONDS", 180.0 if slow else 1.5))
+    """How long a format is tried: ``FUZZ_SECONDS``, else 1 s by default and 180 s under ``slow``."""
+    return float(os.environ.get("FUZZ_SECONDS", 180.0 if slow else 1.0))
 
 
 def summary(reports: Sequence[Report]) -> str:
