@@ -142,11 +142,11 @@ def predicting(runs, hands, *more):
 
 
 def test_infer(place, runs, hands, plant):
-    assert plant(["infer", "experiment=unet", *predicting(runs, hands, "maps=true")]) > 10
+    assert plant(["infer", f"experiment={runs}/unet/fold0", *predicting(runs, hands, "maps=true")]) > 10
 
 
 def test_infer_again_over_its_own_files(place, runs, hands, plant):
-    words = ["infer", "experiment=unet", *predicting(runs, hands, "maps=true")]
+    words = ["infer", f"experiment={runs}/unet/fold0", *predicting(runs, hands, "maps=true")]
 
     def before():
         for name in ("x.csv", "x.json"):
@@ -165,7 +165,7 @@ def test_a_soft_vote(place, runs, hands, plant):
     words = [
         "ensemble",
         "mode=soft",
-        f"members={runs}/unet,{runs}/fpn",
+        f"members={runs}/unet/fold0,{runs}/fpn/fold0",
         *predicting(runs, hands),
         "allow_misaligned=true",
     ]
@@ -173,14 +173,11 @@ def test_a_soft_vote(place, runs, hands, plant):
 
 
 def test_a_hard_vote_with_a_member_that_is_predicted_first(place, runs, hands, plant):
-    words = [
-        "ensemble",
-        "mode=hard",
-        f"members={runs}/unet,{runs}/fpn",
-        *predicting(runs, hands),
-        "allow_misaligned=true",
-    ]
-    assert plant(words) > 15
+    options = predicting(runs, hands)
+    file = place.parent / "fpn.csv"
+    assert main(["infer", f"experiment={runs}/fpn/fold0", *options[:-1], f"out={file}"]) == 0
+    members = f"members={runs}/unet/fold0,{file}"
+    assert plant(["ensemble", "mode=hard", members, *options, "allow_misaligned=true"]) > 10
 
 
 def test_train(place, tiny, plant):

@@ -38,10 +38,17 @@ def change(path, part):
         assert cv2.imwrite(str(path), picture)
 
 
-@pytest.mark.parametrize("part", ["image", "annotation"])
-@pytest.mark.parametrize("fold", [0, 1])
+@pytest.mark.parametrize(
+    ("fold", "part"),
+    [
+        (0, "image"),
+        (1, "annotation"),
+        pytest.param(0, "annotation", marks=pytest.mark.slow),
+        pytest.param(1, "image", marks=pytest.mark.slow),
+    ],
+)
 def test_changed_files_stop_a_continued_run_and_another_fold(recipe, own, part, fold):
-    config = recipe(checkpoint_minutes=1e-9)
+    config = recipe(checkpoint_minutes=1e-9, epochs=2)
     with pytest.raises(Stopped):
         fit(config, 0, own, stopping(2))
     table = config.runs / config.name / "fold0" / "digests.csv"
@@ -62,7 +69,7 @@ def test_changed_files_stop_a_continued_run_and_another_fold(recipe, own, part, 
 
 
 def test_moved_copied_and_touched_files_are_the_same(recipe, own, tmp_path):
-    config = recipe(checkpoint_minutes=1e-9)
+    config = recipe(checkpoint_minutes=1e-9, epochs=2)
     with pytest.raises(Stopped):
         fit(config, 0, own, stopping(2))
     (tmp_path / "data").rename(tmp_path / "elsewhere")
@@ -78,7 +85,7 @@ def test_moved_copied_and_touched_files_are_the_same(recipe, own, tmp_path):
 
 
 def test_a_run_without_digests_continues_and_has_them_from_then_on(recipe, own, capsys):
-    config = recipe(checkpoint_minutes=1e-9)
+    config = recipe(checkpoint_minutes=1e-9, epochs=2)
     with pytest.raises(Stopped):
         fit(config, 0, own, stopping(2))
     table = config.runs / config.name / "fold0" / "digests.csv"
@@ -93,7 +100,7 @@ def test_a_run_without_digests_continues_and_has_them_from_then_on(recipe, own, 
 
 
 def test_a_damaged_table_is_named(recipe, own):
-    config = recipe(checkpoint_minutes=1e-9)
+    config = recipe(checkpoint_minutes=1e-9, epochs=2)
     with pytest.raises(Stopped):
         fit(config, 0, own, stopping(2))
     table = config.runs / config.name / "fold0" / "digests.csv"

@@ -158,7 +158,13 @@ class Half:
 
 @pytest.mark.parametrize(
     ("name", "on"),
-    [("log.jsonl", 3), ("oof.csv", 1), ("done.json", 1), ("config.yaml", 1), ("state.json", 2)],
+    [
+        ("log.jsonl", 3),
+        ("oof.csv", 1),
+        ("state.json", 2),
+        pytest.param("config.yaml", 1, marks=pytest.mark.slow),
+        pytest.param("done.json", 1, marks=pytest.mark.slow),
+    ],
 )
 def test_a_full_disk_ends_training_clearly_and_the_same_command_goes_on(recipe, records, runs, name, on, monkeypatch):
     config = recipe("unet").model_copy(update={"name": "unet"})

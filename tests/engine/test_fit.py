@@ -10,7 +10,9 @@ import torch
 from tests.engine.doubles import SGD, InDouble, distance, start_of
 from tests.engine.stopping import MEASURED, Stopped, stopping
 
+from phalanx.config.compose import compose, split_words
 from phalanx.data import folds as folding
+from phalanx.data.records import train_records
 from phalanx.data.selection import Selection
 from phalanx.engine.fit import fit
 from phalanx.engine.loop import Trainer
@@ -54,16 +56,22 @@ def test_accumulated_steps_are_those_of_one_large_batch(recipe, records, batch, 
     assert other.sums == pytest.approx(one.sums, rel=1e-6)
 
 
-@pytest.fixture
-def stopped_often(recipe, records):
-    """A recipe with everything that has state, and its weights when never stopped."""
+@pytest.fixture(scope="module")
+def stopped_often(tiny, hands, tmp_path_factory):
+    """Recipes by name of a run with everything that has state, and the folder of one that was never stopped."""
+    runs = tmp_path_factory.mktemp("stopped") / "runs"
+    changes = {"accumulate": 2, "batch": 1, "checkpoint_minutes": 1e-9, "loss__stages": STAGES, "augment": "affine"}
+    config = compose(split_words(tiny("fpn", runs=runs, name="r", epochs=4, **changes)))
 
     def make(name):
-        config = recipe("fpn", accumulate=2, batch=1, checkpoint_minutes=1e-9, loss__stages=STAGES, augment="affine")
         return config.model_copy(update={"name": name})
 
-    whole = fit(make("whole"), 0, records, Segment)
-    return make, whole
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return make, fit(make("whole"), 0, train_records(hands), Segment)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_stopped_and_continued_ends_the_same_bit_for_bit(stopped_often, records, capsys):

@@ -35,7 +35,12 @@ def both(config, records, task=Segment, ahead=True, task_of=None):
     ("model", "changes", "told"),
     [
         ("fpn", {"batch": 2}, ["record"] + ["replay"] * 3),  # four of two, one of one; the first is a step like others
-        ("unet", {"batch": 2, "accumulate": 2, "model__drop_path": 0.5}, ["record"] + ["replay"] * 3),
+        pytest.param(
+            "unet",
+            {"batch": 2, "accumulate": 2, "model__drop_path": 0.5},
+            ["record"] + ["replay"] * 3,
+            marks=pytest.mark.slow,
+        ),
         ("unet", {"batch": 1, "accumulate": 4, "model__norm": "batch"}, ["record"] + ["replay"] * 8),
         ("fpn", {"batch": 9}, []),  # one shape that never comes twice
     ],
@@ -107,7 +112,12 @@ def trained(config, records, fold):
     ("model", "changes", "recordings"),
     [
         ("unet", {"loss__stages": STAGES, "epochs": 3, "validate_every": 0}, 3),
-        ("unet", {"optim__freeze": "{stages:3,epochs:1}", "epochs": 2, "validate_every": 0, "model__norm": "batch"}, 2),
+        pytest.param(
+            "unet",
+            {"optim__freeze": "{stages:3,epochs:1}", "epochs": 2, "validate_every": 0, "model__norm": "batch"},
+            2,
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "unet", {"epochs": 2, "validate_every": 1}, 2, marks=pytest.mark.slow
         ),  # which may need its memory
@@ -215,6 +225,7 @@ def test_batches_that_are_warped_on_the_device_are_warped_by_the_graph(simulated
     assert simulated == ["record"] + ["replay"] * 3
 
 
+@pytest.mark.slow
 def test_a_compiled_network_is_recorded_too(simulated, recipe, records, monkeypatch):
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=lambda graph, _: graph.forward))
     plain, _ = both(recipe(batch=2), records[:6])

@@ -151,12 +151,13 @@ def test_a_stopped_hard_vote_predicts_no_member_twice(runs, hands, tmp_path, cap
 
     common = [f"runs={runs}", f"data.root={hands}", "device=cpu", "progress=false", "threshold=0.2"]
     for name in ("fpn", "unet"):
-        assert main(["infer", f"experiment={name}", f"out={tmp_path / name}.csv", *common]) == 0
+        assert main(["infer", f"experiment={runs / name}/fold0", f"out={tmp_path / name}.csv", *common]) == 0
     files = ",".join(str(tmp_path / f"{name}.csv") for name in ("fpn", "unet"))
     assert (
         main(["ensemble", "mode=hard", f"members={files}", "allow_misaligned=true", f"out={tmp_path / 'csv.csv'}"]) == 0
     )
-    words = ["ensemble", "mode=hard", "members=fpn,unet", f"out={tmp_path / 'runs.csv'}", *common]
+    members = f"members={runs / 'fpn'}/fold0,{runs / 'unet'}/fold0"
+    words = ["ensemble", "mode=hard", members, f"out={tmp_path / 'runs.csv'}", *common]
     with monkeypatch.context() as patch:
         patch.setattr(
             phalanx.ensemble.hard, "measure_agreement", lambda members: (_ for _ in ()).throw(KeyboardInterrupt)

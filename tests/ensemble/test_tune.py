@@ -170,6 +170,7 @@ def test_a_noise_member_is_left_out(place, capsys):
     assert ("note: n.maps: left out" in told) == (votes["n"] == 0)
 
 
+@pytest.mark.slow
 def test_of_ten_members_the_bad_ones_are_left_out(place, capsys):
     """More than every choice can be tried of."""
     names = [f"m{k}" for k in range(10)]

@@ -83,7 +83,13 @@ def assert_the_same(found, wanted, rounding):
         assert (a - b).abs().max() <= rounding * (b.abs().max() + 1)
 
 
-@pytest.mark.parametrize("options", ENCODERS.values(), ids=ENCODERS)
+LONG = ("ReLU6, blocks computed again",)  # as others, with another activation
+
+
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param(value, id=name, marks=pytest.mark.slow if name in LONG else ()) for name, value in ENCODERS.items()],
+)
 def test_fused_networks_compute_the_same_and_on_a_cpu_bit_for_bit(triton, options, monkeypatch):
     """In float64, where no sign at a kink of an activation depends on rounding."""
     plain, net = (without_chance(network(gpu=gpu, **options)) for gpu in (False, True))

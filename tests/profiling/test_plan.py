@@ -81,7 +81,7 @@ def test_the_estimate_is_what_a_ledger_of_the_real_step_counts(recipe, model, ch
     assert estimate(config) - state_bytes(config, net) == pytest.approx(max(peaks), rel=0.02)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", [pytest.param("bf16", marks=pytest.mark.slow), "fp16"])
 def test_blocks_are_computed_again_in_the_precision_of_forward(recipe, precision):
     plain, again = (recipe("fpn", model__activation_checkpointing=on) for on in (False, True))
     assert estimate(again, precision=precision, gpu=True) < estimate(plain, precision=precision, gpu=True)
@@ -187,7 +187,9 @@ def test_a_gpu_that_is_not_there_is_not_measured(recipe):
         plan.make_plan(recipe(), vram=24, measure=True)
 
 
-@pytest.mark.parametrize(("changes", "images"), [({"accumulate": 4}, 2), ({}, 1), ({"ddp": "false"}, 2)])
+@pytest.mark.parametrize(
+    ("changes", "images"), [({"accumulate": 4}, 2), pytest.param({}, 1, marks=pytest.mark.slow), ({"ddp": "false"}, 2)]
+)
 def test_of_several_devices_one_is_planned(recipe, changes, images):
     """Two images a micro-batch: two devices share a step of two, and a step of eight leaves each its micro-batches."""
     options = {"batch": 2, "devices": "cpu,cpu", "ddp": "true"} | changes

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.engine.doubles import SGD, distance, start_of
+from tests.engine.stopping import Stopped
 from tests.engine.test_fit import told, weights_after_an_epoch
 from torch import nn
 
@@ -27,6 +28,8 @@ CASES = {
     "statistics of batches": ("unet", {"batch": 4, "model__norm": "batch"}),
 }
 EXACT = list(CASES)[:4]
+# of a fold of six images that is trained to its end and saved at every step
+TOGETHER = {"ddp": "true", "batch": 4, "epochs": 3, "checkpoint_minutes": 1e-9, "augment": "affine"}
 
 
 class Small(nn.Module):
@@ -43,8 +46,29 @@ def small_step(network, images):
     return network(images).square().mean()
 
 
-def in_each(device, out, configs, records):
-    """Runs in each process: sums, gradients of a small network, and an epoch of every case."""
+class Stops(Segment):
+    """All processes stop in the first step of the second epoch, as a kill would; the third has a batch an epoch."""
+
+    calls = 0
+
+    def step(self, network, batch):
+        self.calls += 1
+        if self.calls == (3, 3, 2)[Ranks().rank]:
+            raise Stopped
+        return super().step(network, batch)
+
+
+def whole_and_stopped(config, records):
+    """Trains a fold to its end at once, and another time after it was stopped."""
+    whole, stopped = (config.model_copy(update={"name": name}) for name in ("whole", "stopped"))
+    fit(whole, 0, records, Segment)
+    with pytest.raises(Stopped):
+        fit(stopped, 0, records, Stops)
+    fit(stopped, 0, records, Segment)
+
+
+def in_each(device, out, configs, ddp_config, records):
+    """Runs in each process: sums, gradients of a small network, an epoch of every case, and trainings of a fold."""
     ranks = Ranks()
     torch.set_num_threads(1)
     found = {"sum": ranks.sum(1.0, ranks.rank), "any": [ranks.any(ranks.rank == 2), ranks.any(False)]}
@@ -62,11 +86,12 @@ def in_each(device, out, configs, records):
     for case, config in configs.items():
         found[case] = weights_after_an_epoch(config, records[:7])
     torch.save(found, Path(out) / f"{ranks.rank}.pt")
+    whole_and_stopped(ddp_config, records)
 
 
 @pytest.fixture(scope="module")
 def epochs(tiny, hands, tmp_path_factory):
-    """What each of three processes has after an epoch of each case; and what one alone has."""
+    """What each of three processes has after an epoch of each case; what one alone has; and where they trained."""
     from phalanx.config.compose import compose, split_words
     from phalanx.data.records import train_records
 
@@ -75,10 +100,11 @@ def epochs(tiny, hands, tmp_path_factory):
         case: compose(split_words(tiny(model, runs=out / "runs", name="r", **SGD, **changes)))
         for case, (model, changes) in CASES.items()
     }
-    launch(["cpu"] * 3, in_each, str(out), configs, records)
+    together = compose(split_words(tiny("fpn", runs=out / "ddp", name="r", devices="cpu,cpu,cpu", **TOGETHER)))
+    launch(["cpu"] * 3, in_each, str(out), configs, together, records)
     alone = {case: weights_after_an_epoch(config, records[:7]) for case, config in configs.items()}
     start = {case: start_of(config, records[:7]) for case, config in configs.items()}
-    return [torch.load(out / f"{rank}.pt", weights_only=False) for rank in range(3)], alone, start
+    return [torch.load(out / f"{rank}.pt", weights_only=False) for rank in range(3)], alone, start, out / "ddp"
 
 
 def test_sums_reach_all(epochs):
@@ -111,7 +137,7 @@ def test_all_have_the_same_weights_bit_for_bit(epochs, case):
 
 @pytest.mark.parametrize("case", EXACT)
 def test_weights_and_sums_are_those_of_one_process(epochs, case):
-    several, alone, start = epochs
+    several, alone, start, _ = epochs
     (mine, state), (weights, truth), start = several[0][case], alone[case], start[case]
     assert distance(mine, weights, start) < 1e-9
     assert (state.step, state.batch, state.images) == (truth.step, truth.batch, truth.images)
@@ -120,11 +146,23 @@ def test_weights_and_sums_are_those_of_one_process(epochs, case):
     assert set(state.sums) == {"dice", "loss/bce", "loss/dice"}
 
 
-def ddp(recipe, name, **changes):
+def same_fold(one, other):
+    for file in ("final/weights.safetensors", "best/weights.safetensors", "oof.csv", "last/optimizer.safetensors"):
+        assert (one / file).read_bytes() == (other / file).read_bytes(), file
+    assert told(one) == told(other)
+
+
+def test_a_fold_stopped_on_all_ends_the_same_bit_for_bit(epochs):
+    """Three processes, of which the third has no image in an epoch's last step."""
+    whole, stopped = (epochs[3] / name / "fold0" for name in ("whole", "stopped"))
+    same_fold(stopped, whole)
+    starts = [json.loads(line) for line in (stopped / "log.jsonl").read_text().splitlines() if '"start"' in line]
+    assert [line["processes"] for line in starts] == [3, 3]
+
+
+def ddp(recipe, name):
     """A run on two processes whose second has no image in an epoch's last step, saved at every step."""
-    config = recipe("fpn", devices="cpu,cpu", ddp="true", batch=5, epochs=3, checkpoint_minutes=1e-9,
-                    augment="affine", **changes)  # fmt: skip
-    return config.model_copy(update={"name": name})
+    return recipe("fpn", devices="cpu,cpu", **(TOGETHER | {"batch": 5})).model_copy(update={"name": name})
 
 
 class Refuses(Segment):
@@ -139,14 +177,15 @@ class Refuses(Segment):
         return super().step(network, batch)
 
 
-def test_one_that_fails_ends_all_and_the_same_call_continues_bit_for_bit(recipe, records):
+@pytest.mark.parametrize("continued", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_one_that_fails_ends_all_and_the_same_call_continues_bit_for_bit(recipe, records, continued):
     with pytest.raises(DataError, match=r"^image7\.png: the file is cut$"):
         fit(ddp(recipe, "failed"), 0, records, Refuses)
+    if not continued:
+        return
     folder = fit(ddp(recipe, "failed"), 0, records, Segment)
     whole = fit(ddp(recipe, "whole"), 0, records, Segment)
-    for file in ("final/weights.safetensors", "best/weights.safetensors", "oof.csv", "last/optimizer.safetensors"):
-        assert (folder / file).read_bytes() == (whole / file).read_bytes(), file
-    assert told(folder) == told(whole)
+    same_fold(folder, whole)
     starts = [line for line in (folder / "log.jsonl").read_text().splitlines() if '"start"' in line]
     assert [json.loads(line)["processes"] for line in starts] == [2, 2]
 

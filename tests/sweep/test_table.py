@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 
 import pytest
 
@@ -26,22 +27,30 @@ def test_there_are_tables_and_both_scales():
     assert {"small", "full"} <= set(scales())
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_every_row_makes_a_recipe_of_its_own_at_every_scale_it_names(name):
+@cache
+def recipes(name, scale):
+    """The recipes of a table's rows at a scale, by name; composing one takes a tenth of a second."""
     table = TABLES[name]
-    for scale in scales():
-        made = {row.name: table.recipe(row, scale, 3) for row in table.rows if runs_at(row, scale)}
-        assert all(config.seed == 3 for recipe in made.values() for config in configs(recipe))
-        kept = {name: json.dumps(recipe_of(recipe)) for name, recipe in made.items()}
-        assert len(set(kept.values())) == len(kept)
-        for row in table.rows:
-            if runs_at(row, scale) and row.baseline:
-                assert row.baseline in made
+    return {row.name: table.recipe(row, scale, 3) for row in table.rows if runs_at(row, scale)}
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize(
+    "scale", [pytest.param(scale, marks=() if scale == "small" else pytest.mark.slow) for scale in scales()]
+)
+def test_every_row_makes_a_recipe_of_its_own_at_every_scale_it_names(name, scale):
+    table, made = TABLES[name], recipes(name, scale)
+    assert all(config.seed == 3 for recipe in made.values() for config in configs(recipe))
+    kept = {name: json.dumps(recipe_of(recipe)) for name, recipe in made.items()}
+    assert len(set(kept.values())) == len(kept)
+    for row in table.rows:
+        if runs_at(row, scale) and row.baseline:
+            assert row.baseline in made
 
 
 def test_the_baseline_is_shared():
     """Tables that begin with the scale's own recipe train it once."""
-    dumps = [json.dumps(recipe_of(table.recipe(row, "small", 0))) for table, row in ROWS if runs_at(row, "small")]
+    dumps = [json.dumps(recipe_of(made)) for name in TABLES for made in recipes(name, "small").values()]
     assert max(map(dumps.count, dumps)) >= 5
 
 

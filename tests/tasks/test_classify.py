@@ -36,7 +36,7 @@ def lines(folder: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in MEASURED} for line in FoldRun(folder).log()]
 
 
-@pytest.mark.parametrize("layout", ["folders", "table"])
+@pytest.mark.parametrize("layout", ["folders", pytest.param("table", marks=pytest.mark.slow)])
 def test_it_learns_what_its_classes_show(tmp_path, layout, capsys):
     """By the path of a user: training, out-of-fold scores, prediction, vote and score."""
     root, runs = tmp_path / "set", tmp_path / "runs"

@@ -54,8 +54,11 @@ def lines(folder):
     "changes",
     [
         {"loss__min_confidence": 0.52, **MARKER},
-        {"loss__min_confidence": 0.3, "accumulate": 2, "batch": 2, **SHARES, "data__table__regions": "regions",
-         "loss__marker": "{kind:outside,weight:0.5}"},
+        pytest.param(
+            {"loss__min_confidence": 0.3, "accumulate": 2, "batch": 2, **SHARES, "data__table__regions": "regions",
+             "loss__marker": "{kind:outside,weight:0.5}"},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["sigmoid", "softmax"],
 )  # fmt: skip

@@ -146,7 +146,9 @@ def test_out_of_fold_rows_are_scored_as_masks_and_windows_agree(trained, maps, t
     "changes",
     [
         {"data__balance": "{diseased: 1}", "loss__class_weights": "one_minus_share", "augment__copies_only": "true"},
-        {**POINTS, "data__balance": "{diseased: 1}", "data__balance_epoch": "same"},
+        pytest.param(
+            {**POINTS, "data__balance": "{diseased: 1}", "data__balance_epoch": "same"}, marks=pytest.mark.slow
+        ),
         pytest.param(
             {"loss__stages": "[{weights:{ce:1},until:{epochs:1}},{weights:{focal:1,lovasz:1}}]", "accumulate": 2},
             marks=pytest.mark.slow,

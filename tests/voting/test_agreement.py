@@ -110,37 +110,45 @@ def replaced(masks, others, classes):
     return masks
 
 
-def weak_members():
-    rng = np.random.default_rng(1)
-    coarse = made(8, wave=0.6)[:, :, 4::8, 4::8].repeat(8, 2).repeat(8, 3)
-    half = made(10) & (rng.random((IMAGES, CLASSES, 1, 1)) < 0.5)
-    shrunk = made(11)
-    for of in shrunk:
+def coarse():
+    return made(8, wave=0.6)[:, :, 4::8, 4::8].repeat(8, 2).repeat(8, 3)
+
+
+def half_missing():
+    return made(10) & (np.random.default_rng(1).random((IMAGES, CLASSES, 1, 1)) < 0.5)
+
+
+def shrunk():
+    masks = made(11)
+    for of in masks:
         of[:] = [np.logical_and.reduce([np.roll(m, d, axis) for d in (-3, 3) for axis in (0, 1)]) for m in of]
-    noisy = made(12) ^ (rng.random((IMAGES, 1, SIDE, SIDE)) < 0.004)
-    return {
-        "places vary by 3 px": made(5, wave=3),
-        "places vary by 6 px": made(6, wave=6),
-        "coarse": coarse,
-        "half of it missing": half,
-        "too small": shrunk,
-        "noise": noisy,
-        "two classes never learned": np.where(
-            np.isin(np.arange(CLASSES), [2, 3])[:, None, None], False, made(13, wave=2)
-        ),
-        "classes on the next one's place": replaced(made(15), made(16)[:, [2, 3]], [1, 2]),
-        "one class on another's place": replaced(made(14), made(17)[:, [1]], [2]),
-    }
+    return masks
 
 
-WEAK = weak_members()
+def noisy():
+    return made(12) ^ (np.random.default_rng(2).random((IMAGES, 1, SIDE, SIDE)) < 0.004)
+
+
+WEAK = {
+    "places vary by 3 px": lambda: made(5, wave=3),
+    "places vary by 6 px": lambda: made(6, wave=6),
+    "coarse": coarse,
+    "half of it missing": half_missing,
+    "too small": shrunk,
+    "noise": noisy,
+    "two classes never learned": lambda: np.where(
+        np.isin(np.arange(CLASSES), [2, 3])[:, None, None], False, made(13, wave=2)
+    ),
+    "classes on the next one's place": lambda: replaced(made(15), made(16)[:, [2, 3]], [1, 2]),
+    "one class on another's place": lambda: replaced(made(14), made(17)[:, [1]], [2]),
+}
 
 
 @pytest.mark.parametrize("kind", WEAK)
-@pytest.mark.parametrize("with_others", [1, 2])
-def test_a_weak_member_is_not_called_misaligned(good, kind, with_others):
-    members = [*(table("AB"[i], good[i]) for i in range(with_others)), table("weak", WEAK[kind])]
-    assert measure_agreement(members).misaligned == []
+def test_a_weak_member_is_not_called_misaligned(good, kind):
+    weak, others = table("weak", WEAK[kind]()), [table("AB"[i], good[i]) for i in range(2)]
+    assert measure_agreement([*others[:1], weak]).misaligned == []
+    assert measure_agreement([*others, weak]).misaligned == []
 
 
 def test_a_member_that_knows_one_pose_agrees_with_no_other_but_is_not_permuted(good):
