@@ -41,7 +41,8 @@ A CSV of boxes (image_name, class, score, x_min, y_min, x_max, y_max) is scored 
                          JSON, a COCO file; or data.root=DIR
   data=NAME              classes, data.pairs (left and right) and data.labels (several names for a class)
   iou=0.5                for F1 and the confusion matrix; average precision always has COCO's thresholds
-  threshold=0.5          boxes with lower scores do not count for F1, the confusion matrix and f1_iou
+  threshold=0.5          boxes with lower scores do not count for F1, the confusion matrix and f1_iou; or one for each
+                         class: "{normal:.4,diseased:.6}". Default: those that infer applied, else 0.5
   max_boxes=100          boxes per image and class that count
   size=HxW  f1_iou=      as above
 """
