@@ -297,7 +297,13 @@ def _explore_labels(config: "Config", out: Path, csv: Path | None) -> str:
 
 
 def _explore_boxes(config: "Config", out: Path, csv: Path | None) -> str:
-    raise ConfigError("task=detect: phalanx eda describes masks and labels; phalanx check lists what is odd in boxes")
+    from ..config import DetectConfig
+    from ..eda.boxes import explore
+
+    assert isinstance(config, DetectConfig)  # of a recipe of this task
+    if csv is not None:
+        raise ConfigError(f"csv={csv}: only for task=segment, whose masks show the rotation; leave it out")
+    return explore(config, out)
 
 
 TASKS: dict[str, TaskCommands] = {

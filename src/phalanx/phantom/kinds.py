@@ -33,3 +33,10 @@ KINDS = {
     "brain": Kind(brain.BrainOptions, brain.make_brain, brain.FILES),
     "pet": Kind(pet.PetOptions, pet.make_pet, pet.FILES, pet.check_layout),
 }
+
+
+def data_of(kind: str, options: PhantomOptions) -> str:
+    """The file of ``configs/data/`` that trains on such a set, which for pets depends on the disease."""
+    if not isinstance(options, pet.PetOptions) or pet.DISEASES[options.disease].truth == "masks":
+        return kind
+    return "pet_boxes_fractures" if pet.DISEASES[options.disease].classes == ("fracture",) else "pet_boxes"
