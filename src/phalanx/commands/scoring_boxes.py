@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -136,7 +137,7 @@ def _truth(place: Path | None, made: BoxSubmission, data: DetectData | None, *, 
             records = [record for record in records if record.name in set(made.images)]
         return box_truth(records, data)
     if is_csv(place):
-        return BoxSubmission.read(place, data.classes if data else None, truth=True)
+        return _named_alike(BoxSubmission.read(place, data.classes if data else None, truth=True), made)
     if data is None:
         if not made.closed:
             raise ConfigError(
@@ -151,6 +152,18 @@ def _truth(place: Path | None, made: BoxSubmission, data: DetectData | None, *, 
             "give it, as in size=2048x2048"
         )
     return read_box_truth(place, data, made.sizes, partial=partial)
+
+
+def _named_alike(gold: BoxSubmission, made: BoxSubmission) -> BoxSubmission:
+    """The ground truth with the names that the images have in the submission: many tables leave their endings out."""
+    from ..data.labels import keys_of
+
+    names = {key: name for name, key in keys_of(set(gold.images), made.images).items()}
+    return replace(
+        gold, images=tuple(names.get(image, image) for image in gold.images),
+        patients={names.get(image, image): patient for image, patient in gold.patients.items()},
+        sizes={names.get(image, image): size for image, size in gold.sizes.items()},
+    )  # fmt: skip
 
 
 def _data(truth: Path | None, pairs: dict[str, str]) -> DetectData | None:

@@ -80,7 +80,8 @@ def infer_run(name: str, options: InferBoxes) -> Path:
     made = run.predict(records, options.batch or run.config.predict.batch, progress=options.progress)
     if limits is not None:
         least = limits.limits()
-        kept = [one.chosen(one.rounded().scores >= least[one.classes]) for one in made.boxes]
+        rounded = [one.rounded() for one in made.boxes]  # as those that the thresholds were chosen on
+        kept = [one.chosen(one.scores >= least[one.classes]) for one in rounded]
         made = replace(made, boxes=tuple(kept), thresholds=limits.thresholds)
     made.write(out, key=key)
     return out

@@ -222,6 +222,26 @@ def pair_classes(boxes: Boxes, truth: Boxes, iou: float, background: int) -> tup
     return np.array(true + missed, np.int64), np.array(got + [background] * len(missed), np.int64)
 
 
+def pair_boxes(boxes: Boxes, truth: Boxes, iou: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which boxes of one image find an object of their class, bool[N], and which objects none finds, bool[M].
+
+    A box that lies in an object to ignore counts as right.
+
+    Args:
+        boxes: from the highest score to the lowest.
+    """
+    overlap = pairwise_iou(boxes.corners, truth.corners)
+    right, missed = np.zeros(len(boxes.scores), bool), ~truth.ignored
+    for i, label in enumerate(boxes.classes.tolist()):
+        free = np.where(missed & (truth.classes == label), overlap[i], -1.0)
+        if len(free) and free.max() >= iou:
+            right[i] = True
+            missed[int(free.argmax())] = False
+        else:
+            right[i] = _covered(boxes.corners[i], truth.corners[truth.ignored], iou)
+    return right, missed
+
+
 def _covered(corners: np.ndarray, crowds: np.ndarray, fraction: float) -> bool:
     """Whether that fraction of a box lies in one of some boxes."""
     low, high = np.maximum(corners[:2], crowds[:, :2]), np.minimum(corners[2:], crowds[:, 2:])
