@@ -62,7 +62,9 @@ def _stages(home: Path, out: Path, *, quick: bool) -> dict[str, list[str]]:
     if quick:  # boxes of a network that has learned nothing: a small overlap is enough for a threshold to be chosen
         smaller = {MASKS: [*tiny, "data.size=64"], BOXES: [*tiny, "data.size=96", "f1_iou=0.1"]}
     patients = {MASKS: 8, BOXES: 12} if quick else {MASKS: 180, BOXES: 140}
-    tested = ["test_patients=4", "test_diseased=3", "diseased=0.5"] if quick else ["test_patients=40", "test_diseased=28"]
+    tested = (
+        ["test_patients=4", "test_diseased=3", "diseased=0.5"] if quick else ["test_patients=40", "test_diseased=28"]
+    )
     stages: dict[str, list[str]] = {}
     for name, (organ, data, disease) in ORGANS.items():
         root = home / organ
@@ -70,7 +72,12 @@ def _stages(home: Path, out: Path, *, quick: bool) -> dict[str, list[str]]:
             "phantom", "pet", f"disease={disease}", f"patients={patients[name]}", *tested, "size=192", "seed=2024",
             f"out={root}",
         ]  # fmt: skip
-        stages[f"check {organ}"] = ["check", f"data={data}", f"data.root={root}", f"json={home / f'check_{organ}.json'}"]
+        stages[f"check {organ}"] = [
+            "check",
+            f"data={data}",
+            f"data.root={root}",
+            f"json={home / f'check_{organ}.json'}",
+        ]
     boxes = home / ORGANS[BOXES][0]
     stages["explore hips"] = [
         "eda", f"experiment={BOXES}", f"data.root={boxes}", *smaller[BOXES], f"out={home / 'eda_boxes'}",

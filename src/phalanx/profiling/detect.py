@@ -33,9 +33,7 @@ def dense_parts(network: Detector) -> dict[str, nn.Module]:
     return found | ({"mask head": nn.Sequential(heads.mask_head, heads.mask_predictor)} if heads.has_mask() else {})
 
 
-def run_dense(
-    network: Detector, modules: dict[str, nn.Module], images: Tensor, boxes: int, masks: int
-) -> list[Tensor]:
+def run_dense(network: Detector, modules: dict[str, nn.Module], images: Tensor, boxes: int, masks: int) -> list[Tensor]:
     """All outputs of the layers for images uint8[B, 1, S, S].
 
     Args:
