@@ -26,7 +26,7 @@ def config_of(tmp_path, architecture, **changes):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_estimate_is_near_what_a_ledger_of_a_real_step_counts(tmp_path, architecture):
-    """Not equal: how many samples of objects there are depends on values, and a step in training has fewer than may be."""
+    """Not equal: how many samples of objects there are depends on values, and a step may have fewer than the most."""
     config = config_of(tmp_path, architecture, **LARGER, model__samples=64, model__proposals=64)
     torch.manual_seed(0)
     network = build_detector(config, pretrained=False)

@@ -75,8 +75,8 @@ def phantom(words: Sequence[str]) -> None:
     options = typed(kind.options, pairs)
     kind.make(**dict(options))
     print(
-        f"{options.out}: made; train on it with: bash train.sh data={data_of(places[0], options)} data.root={options.out} "
-        f"data.size={options.size}"
+        f"{options.out}: made; train on it with: bash train.sh data={data_of(places[0], options)} "
+        f"data.root={options.out} data.size={options.size}"
     )
 
 

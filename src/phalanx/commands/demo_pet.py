@@ -98,7 +98,8 @@ def _stages(home: Path, out: Path, *, quick: bool) -> dict[str, list[str]]:
     rules = {name: json.dumps(rule.model_dump(mode="json")) for name, rule in RULES.items()}
     for name, run in ((MASKS, MASKS), (BOXES, BOXES), (f"{BOXES}_all", BOXES)):
         stages[f"score {name}"] = [
-            "score", f"{out / name}.csv", str(truth[run]), f"f1_iou={rules[run]}", f"json={home / f'score_{name}.json'}",
+            "score", f"{out / name}.csv", str(truth[run]), f"f1_iou={rules[run]}",
+            f"json={home / f'score_{name}.json'}",
         ]  # fmt: skip
     for name, (organ, _, _) in ORGANS.items():
         picture = home / ("masks.png" if name == MASKS else "boxes.png")

@@ -96,7 +96,7 @@ def object_table(
     records: Sequence[Record], sizes: Sequence[tuple[int, int]], shapes: Sequence[Sequence[Shape]],
     classes: Sequence[str], side: int,
 ) -> pd.DataFrame:  # fmt: skip
-    """One row per object: its box in pixels of the stored image and of the input, fraction of the image, width / height.
+    """One row per object: its box in pixels of the stored image and of the input, fraction of the image, aspect.
 
     Args:
         side: of the input, in pixels.
@@ -160,8 +160,11 @@ def group_table(images: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def anchor_table(config: DetectConfig, objects: pd.DataFrame) -> pd.DataFrame:
-    """One row per class and one for all: the best IoU that an anchor on its grid has with an object, and the fraction of
-    the objects that one reaches at each IoU of ``FOUND_AT``, the best possible recall. None without anchors."""
+    """One row per class and one for all: the best IoU that an anchor on its grid has with an object, and the fraction
+    of the objects that one reaches at each IoU of ``FOUND_AT``, the best possible recall. No row without anchors.
+
+    ``objects`` gets a column ``anchor_iou``.
+    """
     columns = ["class", "objects", *(f"recall_{iou:g}" for iou in FOUND_AT), "iou_p5", "iou_median"]
     if config.model.architecture == "fcos":
         return pd.DataFrame(columns=columns)

@@ -1,4 +1,4 @@
-"""The layers of a detector for estimates of its cost, with a fixed number of samples where a real step's depends on data.
+"""The layers of a detector for estimates of its cost, with fixed numbers of samples where a real step depends on data.
 
 Which proposals there are, and which object each anchor is matched with, depends on values, which a simulation does not
 have. So the layers run with as many samples as an image may have, and what matching takes is added.

@@ -21,10 +21,9 @@ DASH = 6  # pixels
 def draw_boxes(score: BoxScore, images: Path, out: Path, *, rows: int = 4) -> None:
     """Writes a PNG with one row per image: the image, its objects, and the predicted boxes.
 
-    The rows are the image with the worst F1, the best, and images of evenly spaced ranks between; of equals those with a
-    rare class come first. Of the predicted boxes
-    those that count are drawn: right ones in the colour of their class, wrong ones in red with a cross, and objects that
-    none finds in dashed white.
+    The rows are the image with the worst F1, the best, and images of evenly spaced ranks between; of equals those with
+    a rare class come first. Of the predicted boxes those that count are drawn: right ones in the colour of their class,
+    wrong ones in red with a cross, and objects that none finds in dashed white.
 
     Args:
         images: folder that contains the images, at any depth.
