@@ -106,7 +106,8 @@ def choose_thresholds(score: BoxScore, folds: Sequence[int], by: By = "auto") ->
     everything = fit_thresholds(score, np.ones(len(score.images), bool))
     patients = np.unique(score.patients, return_inverse=True)[1]
     parts = np.asarray(folds) if len(set(folds)) > 1 else patients % PARTS
-    counts, mean, f1, gain = {}, dict[str, float](), dict[str, np.ndarray](), (float("nan"), None)
+    mean, f1 = dict[str, float](), dict[str, np.ndarray]()
+    gain: tuple[float, Interval] = (float("nan"), None)
     if len(np.unique(parts)) > 1:
         limits = {name: np.empty((len(score.images), len(score.classes))) for name in ("one", "class")}
         for part in np.unique(parts).tolist():
