@@ -89,7 +89,7 @@ def test_polygons_that_overlap_leave_the_frame_or_lie_outside(tmp_path):
 def test_a_polygon_without_area_is_one_line(tmp_path, points, capsys):
     root = polygons(tmp_path / "set", ("diseased", points))
     config = config_of(root, tmp_path / "runs", folds=2)
-    with pytest.raises(DataError, match="x0.json"):
+    with pytest.raises(DataError, match=r"x0\.json"):
         classes_of(kept_records(config.data)[0], config.data)
     given = words(root, runs=tmp_path / "runs", data__layout="competition", data__overlap="last")
     given = {key: value for key, value in given.items() if not key.startswith("data.masks")} | {"data.masks": "null"}
