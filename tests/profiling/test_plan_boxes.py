@@ -54,14 +54,20 @@ def test_multiply_adds_are_those_of_a_real_prediction_with_all_its_proposals(tmp
 
 
 def test_the_command_plans_boxes(tmp_path, capsys):
-    pairs = words(tmp_path, model="mask_rcnn", data__size=96, batch=1)
-    assert main(["plan", *(f"{k}={v}" for k, v in pairs.items()), "vram=0.4", f"json={tmp_path}/plan.json"]) == 0
+    pairs = words(tmp_path, model="mask_rcnn", data__size=96)
+    assert main(["plan", *(f"{k}={v}" for k, v in pairs.items()), f"json={tmp_path}/plan.json"]) == 0
     found = json.loads((tmp_path / "plan.json").read_text())
     assert set(found["parameters"]) == {"encoder", "pyramid", "proposals", "box head", "mask head"}
-    assert set(found["batches"]) == {"96", "512", "768", "1024"}
-    assert found["batches"]["512"] > found["batches"]["1024"] > 0
-    assert found["largest_size"] >= 512
+    assert found["peak"] > found["state"] > 0
     assert "mask_rcnn on test_resnet, 96 pixels" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_gpus_memory_gives_batches_and_a_size(tmp_path):
+    found = plan.make_plan(config_of(tmp_path, "mask_rcnn", data__size=96, batch=1), vram=0.4, measure=False)
+    assert set(found.batches) == {96, 512, 768, 1024}
+    assert found.batches[512] > found.batches[1024] > 0
+    assert found.largest_size >= 512
 
 
 def test_larger_batches_samples_and_images_take_more(tmp_path):
