@@ -45,20 +45,22 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx cam RUN [masks=DIR] [control=RUN] out=DIR                  where a classifier looks: Grad-CAM, with controls
   phalanx sweep TABLE [scale=small] [seeds=0,1]                      train published variants that have no result yet
   phalanx claims                                                     compare published and own results: docs/results.md
-  phalanx demo [job=hand|ultrasound|brain] [quick=true]              a whole pipeline on synthetic images
+  phalanx demo [job=hand|ultrasound|brain|pet] [quick=true]          a whole pipeline on synthetic images
 
 Options are key=value; `--key value` means the same. `phalanx COMMAND --help` lists the options of a command. The
 scripts train.sh, infer.sh, ensemble.sh and demo.sh prepare the environment and call these commands.
 """
 
 DEMO = """\
-phalanx demo [job=hand|ultrasound|brain] [quick=true]        (bash demo.sh [job=...] [quick=true])
+phalanx demo [job=hand|ultrasound|brain|pet] [quick=true]    (bash demo.sh [job=...] [quick=true])
 
 Makes synthetic hands, trains two encoder/decoder pairs on two folds each, predicts unseen patients, combines them by
 soft and hard vote, and scores all. Writes runs/demo/summary.json and runs/demo/picture.png. quick=true is a smoke test.
 
   job=ultrasound         the same with labels: fetal ultrasound, in which an image shows several organs
-  job=brain              brain MRI, healthy or one of three tumours; both write runs/demo_JOB/summary.json
+  job=brain              brain MRI, healthy or one of three tumours
+  job=pet                pet X-rays: masks of livers and boxes of hip joints, normal or diseased. These three write
+                         runs/demo_JOB/summary.json
 """
 
 
@@ -135,17 +137,23 @@ def demo(words: Sequence[str]) -> None:
     pairs = split_words(words)
     quick, job = pairs.pop("quick", "false"), pairs.pop("job", "hand")
     if pairs or quick not in ("true", "false"):
-        raise ConfigError(f"{' '.join(words)}: the demo takes job=hand|ultrasound|brain and quick=true")
+        raise ConfigError(f"{' '.join(words)}: the demo takes job=hand|ultrasound|brain|pet and quick=true")
     if job == "hand":
         from .commands.demo import run_demo
 
         run_demo(quick=quick == "true", call=main)
         return
 
+    if job == "pet":
+        from .commands.demo_pet import run_pet
+
+        run_pet(quick=quick == "true", call=main)
+        return
+
     from .commands.demo_labels import JOBS, run_labels
 
     if job not in JOBS:
-        raise ConfigError(f"job={job}: no such job; known: hand, {', '.join(JOBS)}")
+        raise ConfigError(f"job={job}: no such job; known: hand, {', '.join(JOBS)}, pet")
     run_labels(job, quick=quick == "true", call=main)
 
 

@@ -61,7 +61,7 @@ Options of pet:
 
 def phantom(words: Sequence[str]) -> None:
     """``phalanx phantom``."""
-    from ..phantom.kinds import KINDS
+    from ..phantom.kinds import KINDS, data_of
 
     places, pairs = split_places(words)
     if len(places) != 1 or places[0] not in KINDS:
@@ -75,8 +75,8 @@ def phantom(words: Sequence[str]) -> None:
     options = typed(kind.options, pairs)
     kind.make(**dict(options))
     print(
-        f"{options.out}: made; train on it with: bash train.sh data={places[0]} data.root={options.out} "
-        f"data.size={options.size}"
+        f"{options.out}: made; train on it with: bash train.sh data={data_of(places[0], options)} "
+        f"data.root={options.out} data.size={options.size}"
     )
 
 
@@ -148,10 +148,12 @@ phalanx eda data=NAME data.root=DIR out=DIR [csv=FILE.csv] [workers=N] [progress
 Explores a data set: rotation of the hands, shift from train to test with effect sizes, bone area by metadata, overlaps
 between classes, bright outliers and bands of noise. Of images with labels: images and patients per class, images per
 patient, which classes occur together, missing labels, sizes, grey levels per class, and the classes per fold if
-data.folds_file= is given. Prints what it leaves out, and why.
+data.folds_file= is given. Of images with boxes: objects per image, class and patient, images without one, sizes and
+shapes of the boxes, the best recall that the recipe's anchors allow, and the folds. Prints what it leaves out, and why.
 
   out=DIR                tables (images shift size classes overlap .csv), eda.json, plots (.png); of images with labels:
-                         images patients classes cooccurrence sizes shift folds .csv
+                         images patients classes cooccurrence sizes shift folds .csv; of images with boxes:
+                         images objects classes groups anchors folds .csv
   csv=FILE.csv           also measure the rotation in these predictions, of the test set or out of fold; only of masks
   workers=N              processes (default: all cores)
 """

@@ -41,7 +41,8 @@ A CSV of boxes (image_name, class, score, x_min, y_min, x_max, y_max) is scored 
                          JSON, a COCO file; or data.root=DIR
   data=NAME              classes, data.pairs (left and right) and data.labels (several names for a class)
   iou=0.5                for F1 and the confusion matrix; average precision always has COCO's thresholds
-  threshold=0.5          boxes with lower scores do not count for F1, the confusion matrix and f1_iou
+  threshold=0.5          boxes with lower scores do not count for F1, the confusion matrix and f1_iou; or one for each
+                         class: "{normal:.4,diseased:.6}". Default: those that infer applied, else 0.5
   max_boxes=100          boxes per image and class that count
   size=HxW  f1_iou=      as above
 """
@@ -156,13 +157,14 @@ def leaderboard(words: Sequence[str]) -> None:
 PICTURE = """\
 phalanx picture FILE.csv TRUTH IMAGES out=FILE.png [rows=4] [partial=true] [size=HxW]
 
-Draws images with their ground truth and prediction, from the worst to the best.
+Draws images with their ground truth and prediction, masks or boxes, from the worst to the best.
 
   IMAGES                 folder with the images, searched recursively
   rows=4                 number of images
   size=HxW               image size of a CSV without sidecar
   partial=true           FILE contains only some of the images of the ground truth; draw those
   data= data.layout= data.coco.group= ...   classes and layout of the ground truth, as for phalanx score
+  threshold=  iou=       of boxes: those that are drawn, and from which IoU they are right, as for phalanx score
 """
 
 
@@ -178,15 +180,25 @@ def picture(words: Sequence[str]) -> None:
     from .scoring import open_pair
     from .tasks import task_of_csv
 
-    if (task := task_of_csv(Path(places[0]))) != "segment":
-        what = "boxes" if task == "detect" else "probabilities of classes"
-        hint = "" if task == "detect" else "; see phalanx cam --help"
-        raise ConfigError(f"{places[0]}: has {what}, and only masks are drawn{hint}")
+    if (task := task_of_csv(Path(places[0]))) == "classify":
+        raise ConfigError(
+            f"{places[0]}: has probabilities of classes, and only masks and boxes are drawn; see phalanx cam --help"
+        )
     partial = switch(pairs, "partial")
     options = typed(PictureOptions, {key: pairs.pop(key) for key in ("out", "rows") if key in pairs})
+    more = ("threshold", "iou") if task == "detect" else ()
     for key in pairs:
-        if key not in ("size", "data") and not key.startswith("data."):
-            raise ConfigError(f"{key}: no such option{nearest(key, ['out', 'rows', 'size', 'partial', 'data.layout'])}")
+        if key not in ("size", "data", *more) and not key.startswith("data."):
+            known = ["out", "rows", "size", "partial", "data.layout", *more]
+            raise ConfigError(f"{key}: no such option{nearest(key, known)}")
+    if task == "detect":
+        from ..visualize.boxes import draw_boxes
+        from .scoring_boxes import score_csv
+
+        found = score_csv(Path(places[0]), Path(places[1]), pairs, partial=partial)
+        draw_boxes(found.boxes, Path(places[2]), options.out, rows=options.rows)
+        print(options.out)
+        return
     submission, truth, _ = open_pair(Path(places[0]), Path(places[1]), pairs, partial=partial)
     draw(submission, truth, Path(places[2]), options.out, rows=options.rows)
     print(options.out)

@@ -1,12 +1,15 @@
 """Scores CSVs of boxes by a ground truth of any supported form. Imports no torch, so it starts at once."""
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ..config import DetectConfig, DetectData, nearest, validate_as
-from ..errors import ConfigError, DataError
-from ..runs.reader import folds_of
+from ..config.plain import NotPlain, parse_plain
+from ..ensemble.detect_oof import out_of_fold
+from ..errors import ConfigError, DataError, brief
 from ..runtime.sidecar import is_csv
 from ..scoring.box_matches import MAX_BOXES
 from ..scoring.boxes import IOU, THRESHOLD, BoxScore, compare_boxes, score_boxes
@@ -52,7 +55,6 @@ def score_csv(file: Path, truth: Path | None, pairs: dict[str, str], *, partial:
     if truth is not None and not truth.exists():
         raise DataError(f"{truth}: no such file or folder of ground truth")
     iou = _number(pairs, "iou", IOU, "a number above 0, up to 1", lambda value: 0 < value <= 1)
-    threshold = _number(pairs, "threshold", THRESHOLD, "a number from 0 to 1", lambda value: 0 <= value <= 1)
     most = _number(pairs, "max_boxes", MAX_BOXES, "a whole number from 1", lambda value: value >= 1 and value % 1 == 0)
     data = _data(truth, {key: value for key, value in pairs.items() if key.split(".")[0] == "data"})
     size = parse_size(pairs["size"]) if "size" in pairs else None
@@ -63,6 +65,7 @@ def score_csv(file: Path, truth: Path | None, pairs: dict[str, str], *, partial:
     if partial:
         gold = gold.only(made.images)
     made, gold = with_common_classes([made, gold], data.classes if data else None)
+    threshold = _threshold(pairs.get("threshold"), made)
     found = score_boxes(made, gold, iou=iou, threshold=threshold, max_boxes=int(most))
     patients = found.patients if found.grouped else None
     columns = (found.classes, found.images, found.predicted, found.truth)
@@ -77,40 +80,11 @@ def compare_csvs(
     if first.is_dir() and second.is_dir():
         if truth is not None or pairs:
             raise ConfigError("two runs are compared by their out-of-fold boxes, without ground truth or options")
-        one, other = (Scores(out_of_fold(run), [], []) for run in (first, second))
+        one, other = (Scores(out_of_fold(run).score, [], []) for run in (first, second))
     else:
         one, other = (score_csv(file, truth, pairs, partial=partial) for file in (first, second))
     found = [compare_boxes(one.boxes, other.boxes, metric) for metric in COMPARED]
     return found + [compare_f1(*both) for both in zip(one.f1, other.f1, strict=True)]
-
-
-def out_of_fold(run: Path) -> BoxScore:
-    """Scores of all images that finished folds of a run held out, by the objects it was trained with.
-
-    Raises:
-        ConfigError: a run of another task. DataError: no finished fold, or one that cannot be read.
-    """
-    folds = [fold for fold in folds_of(run) if fold.is_scored]
-    if not folds:
-        raise DataError(f"{run}: has no finished fold (fold<k>/oof.csv); name runs, or CSVs with their ground truth")
-    config = folds[0].config_of(DetectConfig)
-    classes = config.data.classes
-    made = [BoxSubmission.read(fold.folder / "oof.csv", classes) for fold in folds]
-    gold: dict[str, BoxSubmission] = {}
-    for fold in folds:
-        objects = BoxSubmission.read(fold.folder / "objects.csv", classes, truth=True)
-        gold |= dict.fromkeys(objects.images, objects)
-    patients = {name: patient for fold in folds for name, patient in fold.patients.items()}
-    images = tuple(name for part in made for name in part.images)
-    lacking = [name for name in images if name not in gold or name not in patients]
-    if lacking:
-        raise DataError(f"{run}: its objects.csv and folds.csv do not list {lacking[0]}, which was held out")
-    truth = BoxSubmission(
-        str(run), images, classes, tuple(gold[name].boxes[gold[name].images.index(name)] for name in images),
-        patients={name: patients[name] for name in images},
-    )  # fmt: skip
-    joined = BoxSubmission(str(run), images, classes, tuple(boxes for part in made for boxes in part.boxes))
-    return score_boxes(joined, truth, iou=config.f1_iou)
 
 
 def _number(pairs: dict[str, str], key: str, default: float, expected: str, fits: Callable[[float], bool]) -> float:
@@ -121,6 +95,32 @@ def _number(pairs: dict[str, str], key: str, default: float, expected: str, fits
     if value is None or not fits(value):
         raise ConfigError(f"{key}={pairs[key]}: expected {expected}, as in {key}={default:g}")
     return value
+
+
+def _threshold(text: str | None, made: BoxSubmission) -> float | list[float]:
+    """The threshold of scores: of all classes, or of each. By default that which the boxes were chosen by, if any."""
+    if text is None:
+        return THRESHOLD if made.thresholds is None else [made.thresholds.get(name, THRESHOLD) for name in made.classes]
+    try:
+        found = parse_plain(re.sub(r":(?=\S)", ": ", text))  # as in Hydra, spaces are optional
+    except NotPlain:
+        found = None
+    values = found if isinstance(found, dict) else {"": found}
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ConfigError(
+                f"threshold={brief(text)[1:-1]}: expected a number from 0 to 1, as in threshold={THRESHOLD:g}, or one "
+                "for each class, as in threshold={normal:.4,diseased:.6}"
+            )
+        if name and name not in made.classes:
+            raise ConfigError(
+                f"threshold: {brief(name)} is not a class of {made.name}{nearest(str(name), made.classes)}"
+            )
+    if not isinstance(found, dict):
+        return float(values[""])
+    if lacking := next((name for name in made.classes if name not in found), None):
+        raise ConfigError(f"threshold: has none of {brief(lacking)}; give each class of {made.name} one")
+    return [float(found[name]) for name in made.classes]
 
 
 def _truth(place: Path | None, made: BoxSubmission, data: DetectData | None, *, partial: bool) -> BoxSubmission:
@@ -137,7 +137,7 @@ def _truth(place: Path | None, made: BoxSubmission, data: DetectData | None, *, 
             records = [record for record in records if record.name in set(made.images)]
         return box_truth(records, data)
     if is_csv(place):
-        return BoxSubmission.read(place, data.classes if data else None, truth=True)
+        return _named_alike(BoxSubmission.read(place, data.classes if data else None, truth=True), made)
     if data is None:
         if not made.closed:
             raise ConfigError(
@@ -152,6 +152,18 @@ def _truth(place: Path | None, made: BoxSubmission, data: DetectData | None, *, 
             "give it, as in size=2048x2048"
         )
     return read_box_truth(place, data, made.sizes, partial=partial)
+
+
+def _named_alike(gold: BoxSubmission, made: BoxSubmission) -> BoxSubmission:
+    """The ground truth with the names that the images have in the submission: many tables leave their endings out."""
+    from ..data.labels import keys_of
+
+    names = {key: name for name, key in keys_of(set(gold.images), made.images).items()}
+    return replace(
+        gold, images=tuple(names.get(image, image) for image in gold.images),
+        patients={names.get(image, image): patient for image, patient in gold.patients.items()},
+        sizes={names.get(image, image): size for image, size in gold.sizes.items()},
+    )  # fmt: skip
 
 
 def _data(truth: Path | None, pairs: dict[str, str]) -> DetectData | None:

@@ -29,7 +29,8 @@ Predicts with one run or more, each into a CSV of its own. The folds of a run ar
   threshold=0.5  batch=4 (images or windows at once)  device=auto  precision=auto  runs=runs  progress=true
   masks=true             of a run of mask_rcnn: masks of its classes, as a segmentation predicts them, instead of boxes
   postprocess=FILE.json  thresholds by class and cleaning of masks, from `phalanx tune members=NAME`; of task=classify a
-                         temperature, from `phalanx calibrate NAME`
+                         temperature, from `phalanx calibrate NAME`; of task=detect thresholds of scores, by default
+                         those that `phalanx tune members=NAME` stored with the run (null: all boxes)
 
 Prediction options that are not given are the run's own (predict.* in training). If the command is killed, the same
 command continues after the images that are done; with other members, options or images it starts again. A CSV that
@@ -129,6 +130,7 @@ def export(words: Sequence[str]) -> None:
 
 TUNE = """\
 phalanx tune members=A,B,C [out=submissions/postprocess.json]
+phalanx tune members=RUN [thresholds=auto|class|one]             (a run that detects)
 
 Tunes a soft vote on the out-of-fold maps of one run or more, trained with predict.oof_prob=true on the same folds. Each
 choice is fitted on all folds but one and scored on that one:
@@ -149,6 +151,13 @@ postprocess=FILE. The maps are those of the runs' own predict.* options: predict
   out=FILE.json          the file to write
   data.root=DIR          the data set of the training images, if it was moved
   runs=runs  progress=true
+
+Of a run that detects, it chooses the scores from which boxes count, with the highest F1 at the run's f1_iou, on the
+out-of-fold boxes, and writes them into runs/RUN/thresholds.json, where infer finds them:
+
+  thresholds=auto        auto: one for each class, if that has the higher mean F1 on images it was not chosen on; class:
+                         one for each in any case; one: one for all. A class with fewer than 10 objects has that for all
+  out=FILE.json          another file, for infer postprocess=FILE
 """
 
 
@@ -160,9 +169,8 @@ def tune(words: Sequence[str]) -> None:
     if "members" not in pairs:
         raise ConfigError("members=: name the runs to tune, as in members=base,unetpp")
 
-    from ..config.words import typed
-    from ..ensemble.tune import TuneOptions
-    from ..ensemble.tune import tune as tune_members
+    from ..config.words import split_names
+    from .tasks import TASKS, task_of_members
 
-    options = typed(TuneOptions, pairs)
-    print(tune_members(options).to_text(), options.out, sep="\n")
+    task = task_of_members(split_names(pairs["members"]), Path(pairs.get("runs", "runs")))
+    print(TASKS[task].tune(pairs), flush=True)

@@ -21,6 +21,7 @@ class TaskCommands(NamedTuple):
         check: lists the problems of a data set.
         score: scores a CSV by a ground truth and options, perhaps of some images only; as text and as JSON types.
         compare: the same of two CSVs.
+        tune: chooses out of fold what is done to a prediction, from the options of the command line; as text.
         eda: explores a data set into a folder, perhaps with a CSV of predictions; returns the summary.
     """
 
@@ -30,6 +31,7 @@ class TaskCommands(NamedTuple):
     check: "Callable[[Config], Any]"
     score: Callable[[Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]
     compare: Callable[[Path, Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]
+    tune: Callable[[dict[str, str]], str]
     eda: "Callable[[Config, Path, Path | None], str]"
 
 
@@ -260,6 +262,22 @@ def _compare_boxes(
     return "\n".join(each.to_text() for each in found), {each.metric: each.to_json() for each in found}
 
 
+def _tune_masks(pairs: dict[str, str]) -> str:
+    from ..config.words import typed
+    from ..ensemble.tune import TuneOptions, tune
+
+    options = typed(TuneOptions, pairs)
+    return f"{tune(options).to_text()}\n{options.out}"
+
+
+def _tune_boxes(pairs: dict[str, str]) -> str:
+    from ..config.words import typed
+    from ..ensemble.box_thresholds import TuneBoxes, tune_boxes
+
+    chosen, out = tune_boxes(typed(TuneBoxes, pairs))
+    return f"{chosen.to_text()}\n{out}"
+
+
 def _explore_masks(config: "Config", out: Path, csv: Path | None) -> str:
     from ..config import SegmentData
     from ..eda.report import explore
@@ -279,20 +297,40 @@ def _explore_labels(config: "Config", out: Path, csv: Path | None) -> str:
 
 
 def _explore_boxes(config: "Config", out: Path, csv: Path | None) -> str:
-    raise ConfigError("task=detect: phalanx eda describes masks and labels; phalanx check lists what is odd in boxes")
+    from ..config import DetectConfig
+    from ..eda.boxes import explore
+
+    assert isinstance(config, DetectConfig)  # of a recipe of this task
+    if csv is not None:
+        raise ConfigError(f"csv={csv}: only for task=segment, whose masks show the rotation; leave it out")
+    return explore(config, out)
 
 
 TASKS: dict[str, TaskCommands] = {
     "segment": TaskCommands(
-        _segment, _infer_masks, _vote_masks, _check_masks, _score_masks, _compare_masks, _explore_masks
+        _segment, _infer_masks, _vote_masks, _check_masks, _score_masks, _compare_masks, _tune_masks, _explore_masks
     ),
     "classify": TaskCommands(
-        _classify, _infer_labels, _vote_labels, _check_labels, _score_labels, _compare_labels, _explore_labels
+        _classify,
+        _infer_labels,
+        _vote_labels,
+        _check_labels,
+        _score_labels,
+        _compare_labels,
+        _tune_masks,
+        _explore_labels,
     ),
     "detect": TaskCommands(
-        _detect, _infer_boxes, _fuse_boxes, _check_boxes, _score_boxes, _compare_boxes, _explore_boxes
+        _detect, _infer_boxes, _fuse_boxes, _check_boxes, _score_boxes, _compare_boxes, _tune_boxes, _explore_boxes
     ),
     "restore": TaskCommands(
-        _restore, _not_restored, _not_restored, _check_labels, _not_restored, _not_restored, _explore_labels
+        _restore,
+        _not_restored,
+        _not_restored,
+        _check_labels,
+        _not_restored,
+        _not_restored,
+        _tune_masks,
+        _explore_labels,
     ),
 }

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args
 
 from ..errors import ConfigError, brief
 from ..runtime.reading import read_text
-from . import CONFIGS, ClassifyConfig, Config, SegmentData, config_kind, nearest, validate
+from . import CONFIGS, ClassifyConfig, Config, DetectConfig, SegmentData, config_kind, nearest, validate
 from .plain import MAX_BYTES, read_plain
 from .words import split_list, text_kinds, text_value
 
@@ -150,7 +150,8 @@ def composed_by_hydra(folder: Path, words: tuple[str, ...], state: tuple[Any, ..
 
 
 def experiment_of(pairs: dict[str, str], folder: Path) -> dict[str, str]:
-    """The experiment of a data set with labels, if none is given: that of the same name, as the base recipe segments.
+    """The experiment of a data set with labels or boxes, if none is given: that of the same name, as the base recipe
+    segments.
 
     Raises:
         ConfigError: there is none.
@@ -158,15 +159,19 @@ def experiment_of(pairs: dict[str, str], folder: Path) -> dict[str, str]:
     if "data" not in pairs or {"experiment", "task"} & pairs.keys():
         return {}
     layout = _values(folder / "data" / f"{pairs['data']}.yaml").get("layout")
-    if layout not in _layouts(ClassifyConfig):
-        return {}
-    known = [file.stem for file in (folder / "experiment").glob("*.yaml") if _values(file).get("task") == "classify"]
-    if pairs["data"] not in known:
+    for kind, what, does in ((ClassifyConfig, "labels", "classifies"), (DetectConfig, "boxes", "detects")):
+        if layout not in _layouts(kind):
+            continue
+        task = kind.model_fields["task"].default
+        known = [file.stem for file in (folder / "experiment").glob("*.yaml") if _values(file).get("task") == task]
+        if pairs["data"] in known:
+            return {"experiment": pairs["data"]}
+        alike = [name for name in known if name.startswith(pairs["data"])]
         raise ConfigError(
-            f"data={pairs['data']}: has labels, and the recipe by default segments; name one that classifies, as in "
-            f"experiment={min(known, default='NAME')}"
+            f"data={pairs['data']}: has {what}, and the recipe by default segments; name one that {does}, as in "
+            f"experiment={min(alike or known, default='NAME')}"
         )
-    return {"experiment": pairs["data"]}
+    return {}
 
 
 def check_layout(kind: type[Config], pairs: dict[str, str], folder: Path) -> None:

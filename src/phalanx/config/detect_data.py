@@ -42,7 +42,8 @@ class DetectData(Data, Balanced):
 
     @model_validator(mode="after")
     def _consistent(self) -> "DetectData":
-        if self.root is None and (self.phantom is None or self.layout != "polygons"):
+        made = ("boxes", "coco_boxes") if self.phantom and self.phantom.kind == "pet" else ("polygons",)
+        if self.root is None and (self.phantom is None or self.layout not in made):
             raise ValueError("root: name the data set's folder, as in data.root=/path/to/dataset")
         for name, layout, kind in (("coco", "coco_boxes", Coco), ("boxes", "boxes", BoxTable)):
             if self.layout == layout:

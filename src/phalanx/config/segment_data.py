@@ -79,7 +79,7 @@ class Coco(Strict):
     """Files of a data set in COCO JSON, relative to ``data.root``."""
 
     train: str = "train.json"
-    test: str | None = None  # images to predict; annotations are ignored
+    test: str | None = None  # images to predict: such a file, whose annotations are ignored, or a folder of images
     images: str = "images"  # folder that file_name is relative to
     group: str = "folder"  # patient: folder (of file_name), image (one each), or a key of the image's entry
 

@@ -19,7 +19,7 @@ from . import coco_file, coco_rle
 from .coco_file import Entry, Gathered, key_of
 from .images import Grid
 from .polygons import near
-from .records import Record, root_of, some
+from .records import Record, root_of, scan, some
 
 
 def options_of(data: Any) -> Coco:
@@ -50,7 +50,9 @@ def train_names(data: SegmentData) -> set[str]:
 
 
 def test_records(path: Path, data: SegmentData) -> list[Record]:
-    """Images of a test file, sorted by name, without annotations."""
+    """Images of a test file or folder, sorted by name, without annotations."""
+    if path.is_dir():
+        return scan(path)
     return records_of(path, _read(path, data, annotated=False), data)
 
 

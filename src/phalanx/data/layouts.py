@@ -233,7 +233,8 @@ def test_records(data: Data) -> list[Record]:
     """
     place = test_place(data)
     if place is None:
-        raise DataError(f"data.{data.layout}.test: names no file or folder of test images; predict one with images=DIR")
+        section = "coco" if data.layout == "coco_boxes" else data.layout
+        raise DataError(f"data.{section}.test: names no file or folder of test images; predict one with images=DIR")
     return LAYOUTS[data.layout].test(place, data)
 
 

@@ -41,6 +41,7 @@ def resolve_root(data: Set) -> Set:
         key: int(value) if isinstance(value, float) and value.is_integer() else value
         for key, value in phantom.options.items()
     }
+    kind.check(data.layout, options)
     if root.is_dir():
         kind.clear_left(root)
     else:

@@ -86,6 +86,10 @@ def fuse_csvs(options: FuseBoxes) -> Path:
     found = with_common_classes([BoxSubmission.read(name, sizes=options.size) for name in options.members])
     for note in (note for member in found for note in member.notes):
         print(f"note: {note}", flush=True)
+    for member in found:
+        if member.thresholds is not None:
+            print(f"note: {member.name} lacks boxes below its thresholds, which a fusion can use; predict it with "
+                  "postprocess=null", flush=True)  # fmt: skip
     agreement = None
     if len(found) > 1:
         agreement = measure_box_agreement(found)

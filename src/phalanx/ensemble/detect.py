@@ -1,5 +1,6 @@
 """Predicting boxes: ``infer.sh`` of the task ``detect``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -16,6 +17,7 @@ from ..predict.run import write_submission
 from ..runtime.provenance import digest
 from ..runtime.sidecar import read_sidecar
 from ..submission.table import check_target
+from .box_thresholds import FILE, BoxThresholds, run_folder
 from .retrained import note_retrained
 
 
@@ -37,12 +39,17 @@ class InferBoxes(Strict):
     masks: bool = False  # of mask_rcnn: masks of the classes in RLE, as a segmentation predicts them, instead of boxes
     maps: bool = False  # also save their probability maps
     threshold: Fraction | None = None  # of masks; null: 0.5
+    postprocess: Path | None = None  # thresholds of scores by class; null: none; not given: the run's own, if any
 
     @model_validator(mode="after")
     def _of_masks(self) -> "InferBoxes":
         for key in ("maps", "threshold"):
             if getattr(self, key) and not self.masks:
                 raise ValueError(f"{key}: is of masks, not of boxes; add masks=true")
+        if self.masks and self.postprocess is not None:
+            raise ValueError(
+                "postprocess: has thresholds of boxes, and masks=true asks for masks; leave one of them out"
+            )
         return self
 
 
@@ -64,13 +71,38 @@ def infer_run(name: str, options: InferBoxes) -> Path:
             maps_folder=out.with_suffix(".maps") if options.maps else None,
         )  # fmt: skip
         return out
-    key = digest([run.key, [[record.name, record.image.stat().st_size] for record in records]])
+    limits = thresholds_of(run, options)
+    parts = [run.key, [[record.name, record.image.stat().st_size] for record in records]]
+    key = digest([*parts, limits.thresholds] if limits else parts)
     if _is_finished(out, key):
         print(f"{out}: finished before; delete it to predict it again", flush=True)
         return out
     made = run.predict(records, options.batch or run.config.predict.batch, progress=options.progress)
+    if limits is not None:
+        least = limits.limits()
+        rounded = [one.rounded() for one in made.boxes]  # as those that the thresholds were chosen on
+        kept = [one.chosen(one.scores >= least[one.classes]) for one in rounded]
+        made = replace(made, boxes=tuple(kept), thresholds=limits.thresholds)
     made.write(out, key=key)
     return out
+
+
+def thresholds_of(run: DetectorRun, options: InferBoxes) -> BoxThresholds | None:
+    """The thresholds to apply: of the file that is named, or else of the run's own, if it has any; they are printed.
+
+    Raises:
+        ConfigError: no such file, or one that has no thresholds. DataError: it is of another run.
+    """
+    path = options.postprocess
+    if "postprocess" not in options.model_fields_set:
+        own = run_folder(run.name, options.runs, options.weights) / FILE
+        path = own if own.exists() or own.is_symlink() else None
+    if path is None:
+        return None
+    found = BoxThresholds.read(path)
+    found.check(path, run.name, run.classes, run.hashes)
+    print(found.to_text(path), flush=True)
+    return found
 
 
 def _is_finished(out: Path, key: str) -> bool:

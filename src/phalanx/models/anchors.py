@@ -77,3 +77,33 @@ class Anchors(AnchorGenerator):
         )
         centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[:, :, None]
         return torch.cat([centres - half, centres + half], dim=-1).reshape(-1, 4)
+
+
+def anchors_text(shapes: Any, levels: Sequence[int]) -> str:
+    """Widths and heights float[L, A, 2] of anchors in words, for the strides of their maps."""
+    return "; ".join(
+        f"stride {stride}: " + ", ".join(f"{w:.0f} x {h:.0f}" for w, h in level)
+        for stride, level in zip(levels, shapes, strict=True)
+    )
+
+
+def best_anchor_iou(boxes: np.ndarray, shapes: Any, levels: Sequence[int], size: int) -> np.ndarray:
+    """The largest IoU float64[N] that any anchor on its grid has with each box.
+
+    An anchor of a shape overlaps a box most at the place of the map that is nearest to the box's centre.
+
+    Args:
+        boxes: float[N, 4], x_min, y_min, x_max, y_max in pixels of the input.
+        shapes: float[L, A, 2], widths and heights for each of L maps.
+        levels: their strides.
+        size: side of the input in pixels.
+    """
+    centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    best = np.zeros(len(boxes))
+    for stride, level in zip(levels, np.asarray(shapes, float), strict=True):
+        places = np.clip(np.floor(centres / stride), 0, size // stride - 1)
+        apart = abs(centres - (places + 0.5) * stride)
+        for shape in level:
+            shared = np.clip(np.minimum((sides + shape) / 2 - apart, np.minimum(sides, shape)), 0, None).prod(axis=1)
+            best = np.maximum(best, shared / (sides.prod(axis=1) + shape.prod() - shared))
+    return best

@@ -7,6 +7,7 @@ large for the length of its vertebrae, mu04 a shallow socket with a subluxated h
 """
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -120,6 +121,20 @@ def make_pet(
             "wrong_labels": wrong_labels,
         }
         return write_manifest(work, order, options, study.classes, made)
+
+
+def check_layout(layout: str, options: Mapping[str, Any]) -> None:
+    """Raises ConfigError if a disease has no truth in a layout: label maps, or a CSV of boxes; all have COCO JSON."""
+    disease = options.get("disease", PetOptions.model_fields["disease"].default)
+    if disease not in DISEASES:
+        raise ConfigError(f"data.phantom.options.disease={disease}: must be one of {', '.join(DISEASES)}")
+    wanted = layout if layout in ("masks", "boxes") else DISEASES[disease].truth
+    if wanted != DISEASES[disease].truth:
+        others = ", ".join(name for name, one in DISEASES.items() if one.truth == wanted)
+        raise ConfigError(
+            f"data.phantom.options.disease={disease}: is labelled with {DISEASES[disease].truth}, and "
+            f"data.layout={layout} reads {wanted}; give one of {others}"
+        )
 
 
 def draw_picture(

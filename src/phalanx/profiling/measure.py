@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import ClassifyConfig, Config, SegmentConfig
+from ..config import ClassifyConfig, Config, DetectConfig, SegmentConfig
+from ..data.box_set import Target
 from ..engine.ema import Average
 from ..engine.optim import build_optimizer
 from ..engine.swa import WeightMean
@@ -21,6 +22,7 @@ from ..losses.segmentation import segmentation_loss
 from ..models.norms import refusing_single_values
 from ..runtime.device import Device
 from ..tasks.segment import loss_of
+from .detect import example_targets
 
 M_MMAP_THRESHOLD = -3  # of malloc.h
 STEPS = 2  # from the second on, the optimizer's moments are already allocated
@@ -76,6 +78,15 @@ def _losses(config: Config, network: nn.Module, *, size: int, batch: int) -> lis
         loss = ClassificationLoss(config.loss, config.model.head, classes, counts)
         target = torch.from_numpy(labels)
         return [lambda images: loss(network(images), target.to(images.device), 0).total]
+    if isinstance(config, DetectConfig):
+        targets = example_targets(config, size, batch)
+
+        def of_boxes(images: Tensor) -> Tensor:
+            terms, _ = network(images, [Target(*(part.to(images.device) for part in one)) for one in targets])
+            weighted = [getattr(config.loss, name) * term for name, term in terms.items()]
+            return torch.stack([one.mean() for one in weighted]).sum()
+
+        return [of_boxes]
     assert isinstance(config, SegmentConfig)
     staged = segmentation_loss(config)
 

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..config import ClassifyConfig, Config, SegmentConfig
+from ..config import ClassifyConfig, Config, DetectConfig, SegmentConfig
 from ..engine.optim import state_share
 from ..losses.segmentation import segmentation_loss
 from ..losses.softmax import SoftmaxLoss
@@ -26,11 +26,13 @@ from ..losses.stages import StagedLoss
 from ..models.activation_checkpointing import recomputed_within
 from ..models.build import Network, Output
 from ..models.classifier import Classifier
+from ..models.detector import Detector
 from ..models.norm_paths import simulated_gpu
 from ..models.norms import refusing_single_values
 from ..models.pointrend import Points
 from ..models.segmenter import PRIOR_LOGIT
 from ..tasks.segment import loss_of
+from .detect import counts_trained, dense_parts, matching_bytes, run_dense
 
 LOSS_SIDE = 32  # side, in pixels, at which the losses run
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -56,6 +58,10 @@ def estimate_step(config: Config, network: nn.Module, *, size: int, batch: int, 
     if isinstance(config, ClassifyConfig):
         assert isinstance(network, Classifier)
         peak = _simulate_labels(config, network, size=size, batch=batch, precision=precision, gpu=gpu)
+        return state_bytes(config, network) + int(peak)
+    if isinstance(config, DetectConfig):
+        assert isinstance(network, Detector)
+        peak = _simulate_boxes(config, network, size=size, batch=batch, precision=precision, gpu=gpu)
         return state_bytes(config, network) + int(peak)
     assert isinstance(config, SegmentConfig)
     assert isinstance(network, Network)
@@ -231,6 +237,27 @@ def _simulate_labels(
         for _ in range(min(2, config.accumulate)):  # from the second on, gradients are already allocated
             forward().backward()
     return ledger.peak
+
+
+def _simulate_boxes(
+    config: DetectConfig, network: Detector, *, size: int, batch: int, precision: str, gpu: bool
+) -> float:
+    """As :func:`_simulate`: the layers with as many samples as a step may have, and what matching anchors takes."""
+    mode, ledger = FakeTensorMode(), Ledger()
+    meta = meta_copy(network, mode)
+    modules = dense_parts(meta)
+    gpu_autocast = _GpuAutocast() if gpu and precision != "32" else nullcontext()
+
+    def forward() -> Tensor:
+        images = torch.zeros(batch, 1, size, size, dtype=torch.uint8)
+        with torch.autocast("cpu", HALVES.get(precision, torch.bfloat16), precision in HALVES), gpu_autocast:
+            outputs = run_dense(meta, modules, images, *counts_trained(config, batch))
+        return torch.stack([one.float().square().mean() for one in outputs]).sum()
+
+    with simulated_gpu() if gpu else nullcontext(), mode, ledger, recomputed_within(lambda: gpu_autocast):
+        for _ in range(min(2, config.accumulate)):  # from the second on, gradients are already allocated
+            forward().backward()
+    return ledger.peak + matching_bytes(config, size, batch)
 
 
 def meta_copy(network: AnyNetwork, mode: FakeTensorMode) -> AnyNetwork:

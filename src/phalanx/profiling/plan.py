@@ -12,21 +12,24 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..config import ClassifyConfig, Config, SegmentConfig
+from ..config import ClassifyConfig, Config, DetectConfig, SegmentConfig
 from ..engine.freeze import check_freeze, freeze
 from ..errors import ConfigError
 from ..models.build import Network, build
 from ..models.classifier import Classifier, build_classifier
+from ..models.detector import Detector, build_detector
 from ..models.encoder_stages import encoder_stages
 from ..models.norm_paths import simulated_gpu
 from ..models.pointrend import PointRend
 from ..runtime.device import Device, open_device
+from .detect import counts_predicted, dense_parts, run_dense
 from .measure import measure_step
 from .memory import estimate_step, meta_copy, state_bytes
 
 GIB = 2**30
 SPARE = 0.1  # of a GPU's memory, for its context, cuDNN's workspace and fragmentation
-SIZES = {"segment": (512, 1024, 2048), "classify": (224, 384, 512)}
+SIZES = {"segment": (512, 1024, 2048), "classify": (224, 384, 512), "detect": (512, 768, 1024)}
+AnyNetwork = Network | Classifier | Detector
 NOT_OF_THIS_SIZE = (RuntimeError, ValueError, AssertionError)  # what networks raise for an unsupported input size
 
 
@@ -84,7 +87,7 @@ def make_plan(config: Config, *, vram: float | None, measure: bool) -> Plan:
     Raises:
         ConfigError: the recipe cannot be built, or this machine cannot measure it.
     """
-    if not isinstance(config, SegmentConfig | ClassifyConfig):
+    if not isinstance(config, SegmentConfig | ClassifyConfig | DetectConfig):
         raise ConfigError(f"task={config.task}: its memory is not estimated; train one epoch, and read memory_gib in "
                           "log.jsonl")  # fmt: skip
     if config.devices:
@@ -183,30 +186,36 @@ def largest(fits: Callable[[int], bool], guess: int) -> int:
 def _arch(config: Config) -> str:
     if isinstance(config, ClassifyConfig):
         return f"{config.model.head} classifier"
+    if isinstance(config, DetectConfig):
+        return config.model.architecture
     assert isinstance(config, SegmentConfig)
     return config.model.arch
 
 
-def parts(network: Network | Classifier) -> dict[str, nn.Module]:
+def parts(network: AnyNetwork) -> dict[str, nn.Module]:
     """Encoder, decoder and heads of a network, by name."""
+    if isinstance(network, Detector):
+        return dense_parts(network)
     if isinstance(network, Classifier):
         return {"encoder": network.encoder, "head": network.head}
     found = dict(network.segmenter.named_children())
     return found | ({"point head": network.core.head} if isinstance(network.core, PointRend) else {})
 
 
-def parameters(network: Network | Classifier) -> dict[str, int]:
+def parameters(network: AnyNetwork) -> dict[str, int]:
     """Number of parameters of each part."""
     return {name: sum(p.numel() for p in part.parameters()) for name, part in parts(network).items()}
 
 
-def multiply_adds(network: Network | Classifier, size: int, channels: int = 1) -> dict[str, int]:
-    """Multiply-adds of each part for the prediction of one image, refined points included."""
+def multiply_adds(network: AnyNetwork, size: int, channels: int = 1) -> dict[str, int]:
+    """Multiply-adds of each part for the prediction of one image, refined points included; of a detector for as many
+    proposals and masks as it may have."""
     mode = FakeTensorMode()
     meta = meta_copy(network, mode).eval()
-    work = dict.fromkeys(parts(meta), 0)
+    modules = parts(meta)
+    work = dict.fromkeys(modules, 0)
     with mode, FlopCounterMode(display=False) as counter:
-        for name, part in parts(meta).items():
+        for name, part in modules.items():
 
             def before(*call: Any, name: str = name) -> None:
                 work[name] -= counter.get_total_flops() // 2
@@ -217,6 +226,9 @@ def multiply_adds(network: Network | Classifier, size: int, channels: int = 1) -
             part.register_forward_pre_hook(before)
             part.register_forward_hook(after)
         with torch.no_grad():
+            if isinstance(meta, Detector):
+                run_dense(meta, modules, torch.zeros(1, 1, size, size, dtype=torch.uint8), *counts_predicted(meta))
+                return work
             meta.predict(torch.zeros(1, channels, size, size, dtype=torch.uint8))
     return work
 
@@ -227,10 +239,13 @@ def _of_one_device(config: Config) -> Config:
     return config.model_copy(update={"device": config.devices[0], "batch": min(config.batch, own)})
 
 
-def _build(config: Config, size: int) -> Network | Classifier:
+def _build(config: Config, size: int) -> AnyNetwork:
     """The network in its state of largest memory: encoder stages that are unfrozen later count as trainable."""
-    network: Network | Classifier
-    if isinstance(config, ClassifyConfig):
+    network: AnyNetwork
+    if isinstance(config, DetectConfig):
+        data = config.data.model_copy(update={"size": size})
+        network = build_detector(config.model_copy(update={"data": data}), pretrained=False)
+    elif isinstance(config, ClassifyConfig):
         channels = 3 if config.data.colour else 1
         network = build_classifier(
             config.model, classes=len(config.data.classes), size=size, channels=channels, pretrained=False

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import DataError, brief
 from .files import sha256_file
-from .reading import LIST, MissingFile, as_hash, as_mapping, as_name, as_names, fault, read_json
+from .reading import LIST, MissingFile, as_hash, as_mapping, as_name, as_names, as_real, fault, read_json
 
 FORMAT = "phalanx-submission-1"
 
@@ -32,6 +32,9 @@ class Sidecar:
         None  # of a table of probabilities: softmax or sigmoid; of masks that exclude each other: softmax
     )
     calibration: str | None = None  # digest of what its probabilities were calibrated with
+    thresholds: Mapping[str, float] | None = (
+        None  # of a CSV of boxes: of each class; boxes with lower scores are left out
+    )
 
     def text(self) -> str:
         """The file's content, as JSON."""
@@ -94,8 +97,12 @@ def _checked(found: dict[str, Any]) -> Sidecar:
             as_hash(value)
     if head not in (None, "softmax", "sigmoid"):
         raise ValueError(f"has the head {brief(head, 40)}, which is neither softmax nor sigmoid")
-    classes = as_names(found.get("classes"), "classes")
-    return Sidecar(as_hash(found.get("sha256")), classes, sizes, hashes, vote, key, head, calibration)
+    classes, thresholds = as_names(found.get("classes"), "classes"), None
+    if found.get("thresholds") is not None:
+        thresholds = {name: as_real(value, 0, 1) for name, value in _mapping_of(found, "thresholds").items()}
+        if thresholds.keys() != set(classes):
+            raise ValueError("has thresholds of other classes than its own")
+    return Sidecar(as_hash(found.get("sha256")), classes, sizes, hashes, vote, key, head, calibration, thresholds)
 
 
 def _mapping_of(found: dict[str, Any], key: str) -> dict[str, Any]:

@@ -31,6 +31,12 @@ class ClassMatches(NamedTuple):
     ignored: np.ndarray  # bool[T, D]: matched with an object to ignore
     objects: np.ndarray  # int64[I]: of each image, without those to ignore
 
+    def of_images(self, chosen: np.ndarray) -> "ClassMatches":
+        """The same in some images bool[I]; others are left without boxes and objects."""
+        kept = chosen[self.image]
+        columns = (self.scores[kept], self.image[kept], self.found[:, kept], self.ignored[:, kept])
+        return ClassMatches(*columns, np.where(chosen, self.objects, 0))
+
     def curve(self, t: int) -> "Curve":
         """Precision and recall at an IoU threshold, by number, and each score."""
         found, counted = self.found[t] & ~self.ignored[t], ~self.ignored[t]

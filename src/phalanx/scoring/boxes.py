@@ -56,6 +56,11 @@ class BoxScore:
         """Number of an IoU threshold."""
         return int(np.abs(self.iou - iou).argmin())
 
+    @property
+    def matched_at(self) -> int:
+        """Number of the IoU threshold ``at`` in the matches."""
+        return self._at(self.at)
+
     @cached_property
     def _once(self) -> np.ndarray:
         return np.ones((1, len(self.images)))
@@ -139,21 +144,7 @@ class BoxScore:
         Of a prediction that is scored with it, it is optimistic: choose it out of fold. Without a box it is 1.
         """
         chosen = self.matches if label is None else (self.matches[self.classes.index(label)],)
-        t = self._at(self.at)
-        scores = np.concatenate([one.scores for one in chosen])
-        order = np.argsort(-scores, kind="stable")
-        objects = np.array([sum(int(one.objects.sum()) for one in chosen)])
-        joined = ClassMatches(
-            scores[order], np.zeros(len(order), np.int64),
-            np.concatenate([one.found[[t]] for one in chosen], axis=1)[:, order],
-            np.concatenate([one.ignored[[t]] for one in chosen], axis=1)[:, order], objects,
-        )  # fmt: skip
-        curve = joined.curve(0)
-        f1 = np.nan_to_num(curve.f1)
-        if not f1.any():
-            return Threshold(1.0, 0.0)
-        best = int(f1.argmax())
-        return Threshold(float(curve.scores[best]), float(f1[best]))
+        return best_of(chosen, self.matched_at)
 
     @cached_property
     def confusion(self) -> np.ndarray:
@@ -175,6 +166,29 @@ class BoxScore:
         number = {name: i for i, name in enumerate(self.classes)}
         both = {*pairs.items(), *((b, a) for a, b in pairs.items())}
         return sum(int(self.confusion[number[a], number[b]]) for a, b in both if a in number and b in number)
+
+
+def best_of(matches: Sequence[ClassMatches], t: int) -> Threshold:
+    """The threshold of scores with the highest F1 over all boxes of some classes, of equals the highest threshold; 1
+    if no box finds an object.
+
+    Args:
+        t: number of the IoU threshold.
+    """
+    scores = np.concatenate([one.scores for one in matches])
+    order = np.argsort(-scores, kind="stable")
+    joined = ClassMatches(
+        scores[order], np.zeros(len(order), np.int64),
+        np.concatenate([one.found[[t]] for one in matches], axis=1)[:, order],
+        np.concatenate([one.ignored[[t]] for one in matches], axis=1)[:, order],
+        np.array([sum(int(one.objects.sum()) for one in matches)]),
+    )  # fmt: skip
+    curve = joined.curve(0)
+    f1 = np.nan_to_num(curve.f1)
+    if not f1.any():
+        return Threshold(1.0, 0.0)
+    best = int(f1.argmax())
+    return Threshold(float(curve.scores[best]), float(f1[best]))
 
 
 def _only(matches: ClassMatches, thresholds: Sequence[int]) -> ClassMatches:
@@ -206,6 +220,26 @@ def pair_classes(boxes: Boxes, truth: Boxes, iou: float, background: int) -> tup
             got.append(label)
     missed = truth.classes[counted[~taken]].tolist()
     return np.array(true + missed, np.int64), np.array(got + [background] * len(missed), np.int64)
+
+
+def pair_boxes(boxes: Boxes, truth: Boxes, iou: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which boxes of one image find an object of their class, bool[N], and which objects none finds, bool[M].
+
+    A box that lies in an object to ignore counts as right.
+
+    Args:
+        boxes: from the highest score to the lowest.
+    """
+    overlap = pairwise_iou(boxes.corners, truth.corners)
+    right, missed = np.zeros(len(boxes.scores), bool), ~truth.ignored
+    for i, label in enumerate(boxes.classes.tolist()):
+        free = np.where(missed & (truth.classes == label), overlap[i], -1.0)
+        if len(free) and free.max() >= iou:
+            right[i] = True
+            missed[int(free.argmax())] = False
+        else:
+            right[i] = _covered(boxes.corners[i], truth.corners[truth.ignored], iou)
+    return right, missed
 
 
 def _covered(corners: np.ndarray, crowds: np.ndarray, fraction: float) -> bool:

@@ -196,7 +196,7 @@ def f1_of_boxes(
     predicted: Sequence[Boxes],
     truth: Sequence[Boxes],
     *,
-    threshold: float = 0.5,
+    threshold: float | Sequence[float] = 0.5,
     patients: Sequence[str] | None = None,
 ) -> F1IoU:
     """F1 at an IoU of boxes.
@@ -205,6 +205,7 @@ def f1_of_boxes(
 
     Args:
         predicted: of each image; those with a score below ``threshold`` do not count.
+        threshold: one for all classes, or one for each.
         truth: of each image; objects to ignore do not count.
         patients: of each image; by default each image is a patient of its own.
 
@@ -215,9 +216,10 @@ def f1_of_boxes(
     if not images:
         raise DataError(f"{name}: has no images to score")
     labels = [label for label in (rule.negative, rule.positive) if label is not None]
+    limits = np.broadcast_to(np.asarray(threshold, float), (len(classes),))
     rows, found = [], {label: list[np.ndarray]() for label in labels}
     for boxes, objects in zip(predicted, truth, strict=True):
-        kept, there = boxes.chosen(boxes.scores >= threshold), objects.chosen(~objects.ignored)
+        kept, there = boxes.chosen(boxes.scores >= limits[boxes.classes]), objects.chosen(~objects.ignored)
         diseased = there.corners[there.classes == place[rule.positive]]
         deciding = _deciding(kept, rule, place)
         overlaps = pairwise_iou(deciding, diseased)

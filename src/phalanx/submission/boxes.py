@@ -32,6 +32,7 @@ class BoxSubmission:
         patients: of the images, if a ground truth names them.
         run_hashes: name to hash of the training runs it was made from, if its sidecar records them.
         notes: what the user should know; no errors.
+        thresholds: of the classes, if its sidecar records that boxes with lower scores were left out.
         closed: the list of classes is known to be whole, by the caller or a sidecar; else it has those found.
     """
 
@@ -44,6 +45,7 @@ class BoxSubmission:
     run_hashes: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     closed: bool = True
+    thresholds: Mapping[str, float] | None = None
 
     @classmethod
     def read(
@@ -74,7 +76,7 @@ class BoxSubmission:
         hashes = sidecar.run_hashes if sidecar else {}
         return cls(
             str(path), rows.images, rows.classes, rows.boxes, known, rows.patients, hashes, tuple(notes),
-            classes is not None,
+            classes is not None, sidecar.thresholds if sidecar else None,
         )  # fmt: skip
 
     def write(
@@ -120,7 +122,8 @@ class BoxSubmission:
                 yield _lines(csv_field(name), cells, found[name]).encode()
 
         def about(digest: str) -> Sidecar:
-            return Sidecar(digest, labels, known, dict(self.run_hashes), vote, key)
+            limits = None if self.thresholds is None else {nfc(name): at for name, at in self.thresholds.items()}
+            return Sidecar(digest, labels, known, dict(self.run_hashes), vote, key, thresholds=limits)
 
         return write_with_sidecar(path, blocks(), about)
 

@@ -10,6 +10,7 @@ from ..config import DetectConfig
 from ..data.images import Grid, image_size
 from ..data.objects import Shape, boxes_of
 from ..data.records import Record
+from ..models.anchors import anchors_text
 from ..scoring.boxes import BoxScore
 from ..submission.boxes import CORNERS, number
 
@@ -67,9 +68,6 @@ def about_objects(config: DetectConfig, objects: np.ndarray, anchors: np.ndarray
         lines.append(f"note: none is of {', '.join(absent)}, which this fold does not learn")
     if config.model.architecture != "fcos":
         how = "fitted to them" if config.model.anchors == "fitted" else "of the recipe"
-        shown = "; ".join(
-            f"stride {stride}: " + ", ".join(f"{w:.0f} x {h:.0f}" for w, h in level)
-            for stride, level in zip(config.model.levels, anchors, strict=True)
-        )
+        shown = anchors_text(anchors, config.model.levels)
         lines.append(f"anchors {how}, width x height in pixels of the input: {shown}")
     return "\n".join(lines)
