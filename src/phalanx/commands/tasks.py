@@ -9,6 +9,8 @@ from ..errors import ConfigError, DataError
 if TYPE_CHECKING:
     from ..config import Config
     from ..engine.task import Task
+    from ..review.case import Reviewed
+    from ..review.options import ReviewOptions
 
 
 class TaskCommands(NamedTuple):
@@ -22,6 +24,7 @@ class TaskCommands(NamedTuple):
         score: scores a CSV by a ground truth and options, perhaps of some images only; as text and as JSON types.
         compare: the same of two CSVs.
         eda: explores a data set into a folder, perhaps with a CSV of predictions; returns the summary.
+        review: a run by its name with its images, to look at its failures.
     """
 
     task: "Callable[[], type[Task]]"
@@ -31,6 +34,7 @@ class TaskCommands(NamedTuple):
     score: Callable[[Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]
     compare: Callable[[Path, Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]
     eda: "Callable[[Config, Path, Path | None], str]"
+    review: "Callable[[str, ReviewOptions], Reviewed]"
 
 
 def task_of_run(name: str, runs: Path) -> str:
@@ -282,17 +286,68 @@ def _explore_boxes(config: "Config", out: Path, csv: Path | None) -> str:
     raise ConfigError("task=detect: phalanx eda describes masks and labels; phalanx check lists what is odd in boxes")
 
 
+def _review_masks(name: str, options: "ReviewOptions") -> "Reviewed":
+    from ..review.masks import review_masks
+
+    return review_masks(name, options)
+
+
+def _review_boxes(name: str, options: "ReviewOptions") -> "Reviewed":
+    from ..review.boxes import review_boxes
+
+    return review_boxes(name, options)
+
+
+def _review_labels(name: str, options: "ReviewOptions") -> "Reviewed":
+    raise ConfigError(
+        f"{name}: is a run of task=classify, which has no masks or boxes; phalanx suspects ranks its labels, and "
+        "phalanx cam shows where it looks"
+    )
+
+
+def _review_restored(name: str, options: "ReviewOptions") -> "Reviewed":
+    raise ConfigError(f"{name}: is a run of task=restore, which has no classes to review")
+
+
 TASKS: dict[str, TaskCommands] = {
     "segment": TaskCommands(
-        _segment, _infer_masks, _vote_masks, _check_masks, _score_masks, _compare_masks, _explore_masks
+        _segment,
+        _infer_masks,
+        _vote_masks,
+        _check_masks,
+        _score_masks,
+        _compare_masks,
+        _explore_masks,
+        _review_masks,
     ),
     "classify": TaskCommands(
-        _classify, _infer_labels, _vote_labels, _check_labels, _score_labels, _compare_labels, _explore_labels
+        _classify,
+        _infer_labels,
+        _vote_labels,
+        _check_labels,
+        _score_labels,
+        _compare_labels,
+        _explore_labels,
+        _review_labels,
     ),
     "detect": TaskCommands(
-        _detect, _infer_boxes, _fuse_boxes, _check_boxes, _score_boxes, _compare_boxes, _explore_boxes
+        _detect,
+        _infer_boxes,
+        _fuse_boxes,
+        _check_boxes,
+        _score_boxes,
+        _compare_boxes,
+        _explore_boxes,
+        _review_boxes,
     ),
     "restore": TaskCommands(
-        _restore, _not_restored, _not_restored, _check_labels, _not_restored, _not_restored, _explore_labels
+        _restore,
+        _not_restored,
+        _not_restored,
+        _check_labels,
+        _not_restored,
+        _not_restored,
+        _explore_labels,
+        _review_restored,
     ),
 }

@@ -38,7 +38,5 @@ def f1_of_images(rule: F1AtIoU, score: BoxScore, threshold: float) -> F1IoU:
     Args:
         threshold: boxes with a lower score do not count.
     """
-    columns = (score.classes, score.images, score.predicted, score.truth)
-    return f1_of_boxes(
-        score.name, rule, *columns, threshold=threshold, patients=score.patients if score.grouped else None
-    )
+    columns, patients = (score.classes, score.images, score.predicted, score.truth), score.patients
+    return f1_of_boxes(score.name, rule, *columns, threshold=threshold, patients=patients if score.grouped else None)
