@@ -37,10 +37,10 @@ def draw_cell(reviewed: Reviewed, cell: str, worst: int, out: Path) -> None:
     shown = numbers[:worst]
     rule = reviewed.rule
     title = f"{NAMES[cell].capitalize()} of {reviewed.name}: {len(numbers)} of {len(reviewed.cases)} images"
-    order = "all of them" if len(shown) == len(numbers) else f"the {len(shown)}"
-    text = f"{order} with the lowest mean IoU over the classes first; positive: {rule.positive} with IoU {rule.iou:g}"
+    order = "All of them" if len(shown) == len(numbers) else f"The first {len(shown)}"
+    text = f"{order}, from the lowest mean IoU over the classes; positive: {rule.positive} with IoU {rule.iou:g}"
     tiles = [_tile(reviewed, k) for k in shown]
-    draw_gallery(tiles, title, text[0].upper() + text[1:], _used(reviewed, shown), out)
+    draw_gallery(tiles, title, text, _used(reviewed, shown), out)
 
 
 def _used(reviewed: Reviewed, numbers: Sequence[int]) -> Colours:
@@ -151,8 +151,8 @@ def draw_runs(reviewed: Sequence[Reviewed], picked: Mapping[str, str], common: i
         f"Of {common} images, the {worst} with the lowest IoU (mean over classes and runs), then {len(picked) - worst} "
         "at even ranks among the rest"
     )
-    runs = "run" if len(reviewed) == 1 else f"{len(reviewed)} runs"
-    draw_comparison(rows, columns, f"The same images by {runs}", rule, colours(reviewed[0]), out)
+    title = f"The same images by {len(reviewed)} runs" if len(reviewed) > 1 else f"Images by {reviewed[0].name}"
+    draw_comparison(rows, columns, title, rule, colours(reviewed[0]), out)
 
 
 def recipes(reviewed: Sequence[Reviewed]) -> list[list[str]]:

@@ -121,12 +121,10 @@ def _fraction_below(values: np.ndarray, same: np.ndarray, i: int) -> float:
 def _reasons(one: Annotated, doubts: Mapping[str, float], smaller: float, names: tuple[str, str]) -> tuple[str, ...]:
     own, other = names[one.diseased], names[not one.diseased]
     texts = {
-        "prediction": f"predicted {other} ({1 - one.prediction if one.diseased else one.prediction:.0%} of it)",
-        "area": f"its area is rather that of {other}",
-        "width": "",
+        "prediction": f"predicted {other}: {1 - one.prediction if one.diseased else one.prediction:.0%}",
+        "area": f"area as of {other}",
+        "width": "" if one.width is None else f"least/median width {one.width:.2f}: as {other}",
     }
-    if one.width is not None:
-        texts["width"] = f"least/median width {one.width:.2f} is rather that of {other}"
     found = [texts[name] for name in sorted(doubts, key=lambda name: -doubts[name]) if doubts[name] >= DOUBT]
     if min(smaller, 1 - smaller) < TAIL:
         found.append(f"{'small' if smaller < TAIL else 'large'} for {own}")

@@ -13,7 +13,8 @@ PAPER, INK, FAINT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
 # of the disease, the normal organ, then others; they differ in brightness, too
 COLOURS = ((255, 150, 30), (120, 205, 255), (150, 255, 130), (255, 130, 220), (255, 240, 120))
 DASH, GAP = 7.0, 6.0  # pixels of a panel
-MARGIN = 0.35  # around objects, as a part of their longer side
+HALO, WIDTH = 3, 1  # of lines: thin, as what they enclose may be
+MARGIN = 0.18  # around objects, as a part of their longer side
 LEAST = 0.3  # a panel shows at least this part of the image's longer side
 TEXT, LINE = 13, 17  # pixels: size of letters, distance of lines
 
@@ -76,7 +77,7 @@ def panel(
     for line in sorted(lines, key=lambda one: one.dashed):  # predictions on top
         points = (line.points - (frame.x, frame.y)) * scale - 0.5
         parts = dashes(points) if line.dashed else [np.concatenate([points, points[:1]])]
-        for colour, width in (((0, 0, 0), 4), (colours[line.label], 2)):
+        for colour, width in (((0, 0, 0), HALO), (colours[line.label], WIDTH)):
             fixed = [np.round(part * 16).astype(np.int32) for part in parts]
             cv2.polylines(result, fixed, False, colour, width, cv2.LINE_AA, shift=4)
     return result

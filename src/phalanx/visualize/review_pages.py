@@ -10,7 +10,7 @@ import numpy as np
 from .outlined import LINE, Line, Sheet, frame_around, panel
 from .overlay import write_png
 
-SIDE, SMALL = 280, 230  # pixels of a panel: of a gallery, and of a comparison
+SIDE, SMALL = 320, 260  # pixels of a panel: of a gallery, and of a comparison
 PAD = 14
 NARROWEST = 3  # columns that a gallery's title and legend have room in
 
@@ -58,7 +58,7 @@ def draw_gallery(tiles: Sequence[Tile], title: str, rule: str, colours: Colours,
     text = LINE * max((len(tile.text) for tile in tiles), default=0)
     width, high = PAD + columns * (SIDE + PAD), SIDE + text + PAD + 4
     head = _head(width, colours)
-    sheet = Sheet(width, head + high * max(1, math.ceil(len(tiles) / columns)))
+    sheet = Sheet(width, head + (high * math.ceil(len(tiles) / columns) if tiles else 2 * LINE))
     _title(sheet, title, rule, colours, width)
     for k, tile in enumerate(tiles):
         x, y = PAD + (k % columns) * (SIDE + PAD), head + (k // columns) * high

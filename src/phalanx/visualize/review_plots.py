@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from ..runtime.files import refuse_foreign, write_bytes
 from .overlay import MADE_BY
@@ -72,17 +72,18 @@ def draw_by_class(
             points.values[marked], height[marked], s=90, facecolors="none", edgecolors="black", linewidths=1.1,
             label="in doubt",
         )  # fmt: skip
-    for i in marked[:NAMED]:
+    for rank, i in enumerate(marked[:NAMED]):
         axes.annotate(
-            points.names[i], (points.values[i], height[i]), textcoords="offset points", xytext=(7, 4), fontsize=7
-        )
+            points.names[i], (points.values[i], height[i]), textcoords="offset points",
+            xytext=(8, 6 if rank % 2 else -10), fontsize=7,
+        )  # fmt: skip
     axes.set_yticks([0, 1], classes)
     axes.set_ylim(-0.6, 1.6)
     if log:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_formatter(ScalarFormatter())
-        axes.tick_params(axis="x", which="minor", labelsize=7)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(what)
     axes.set_title(f"{title}; bars are medians", loc="left", fontsize=10)
     figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=9)
