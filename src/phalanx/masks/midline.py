@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ELONGATED = 4.0  # elongation from which an object has a midline worth the name; an ellipse of 3 to 1 has 2.4
-SMOOTHING = 0.5  # of the midline and the widths: this part of the median width is the sigma of a Gaussian
+# sigma of the Gaussian that smooths the midline, and the one of the widths, in median widths; the latter is smaller, as
+# it fills up short narrowings
+SMOOTHING, WIDTH_SMOOTHING = 0.5, 0.25
 END = 0.5  # the ends, of so many median widths, are left out: there the outline closes
 
 
@@ -44,7 +46,7 @@ def elongation(mask: np.ndarray) -> float:
     >>> round(elongation(np.ones((5, 60), bool)), 1)
     12.0
     """
-    part = _largest(mask)
+    part, _ = _largest(mask)
     if part is None:
         return 0.0
     widest = 2 * float(_depth(part).max()) - 1
@@ -53,10 +55,9 @@ def elongation(mask: np.ndarray) -> float:
 
 def widths_along_midline(mask: np.ndarray) -> Widths | None:
     """Widths of the largest part of a mask bool[H, W]; None if it is too short to have any."""
-    part = _largest(mask)
+    part, corner = _largest(mask)
     if part is None:
         return None
-    rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
     path = _cheapest_path(part)
     if len(path) < 3:
         return None
@@ -72,21 +73,21 @@ def widths_along_midline(mask: np.ndarray) -> Widths | None:
     cut = max(1, round(END * float(np.median(counts))))
     if len(path) - 2 * cut < 3:
         return None
-    widths = _smoothed(counts[:, None], SMOOTHING * float(np.median(counts)), cut)[cut:-cut, 0] / _step(path)
-    corner = np.array([columns[0], rows[0]]) - np.array([1, 1])  # of the frame that the part was cut to
+    widths = _smoothed(counts[:, None], WIDTH_SMOOTHING * float(np.median(counts)), cut)[cut:-cut, 0] / _step(path)
     return Widths(path[cut:-cut, ::-1] + corner, widths)
 
 
-def _largest(mask: np.ndarray) -> np.ndarray | None:
-    """The largest connected part of a mask in the smallest frame with a margin of one pixel; None of an empty one."""
+def _largest(mask: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+    """The largest connected part of a mask in the smallest frame with a margin of one pixel, None of an empty one; and
+    the corner of that frame in the mask, x and y."""
     import cv2
 
     count, labels, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(mask, np.uint8), connectivity=8)
     if count < 2:
-        return None
+        return None, np.zeros(2)
     k = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
     left, top, width, height = stats[k, :4]
-    return np.pad(labels[top : top + height, left : left + width] == k, 1)
+    return np.pad(labels[top : top + height, left : left + width] == k, 1), np.array([left - 1, top - 1])
 
 
 def _depth(part: np.ndarray) -> np.ndarray:
