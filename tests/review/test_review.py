@@ -173,11 +173,22 @@ def test_suspects_are_the_objects_that_a_good_run_calls_otherwise(maps, tmp_path
     assert not (out / "good" / "width.png").exists()
 
 
-def test_widths_are_there_if_wanted(maps, tmp_path):
-    masks_run(maps, tmp_path, "good", swapped())
-    out = tmp_path / "out"
-    assert main(["review", "good", f"out={out}", f"runs={tmp_path}", "midline=true", "worst=2"]) == 0
-    assert any(row["width_ratio"] for row in rows_of(out / "good" / "suspects.csv"))
+def test_long_objects_have_widths_along_their_midline(tmp_path):
+    root = make(tmp_path / "set", train=12)
+    for k, path in enumerate(sorted((root / "train" / "labels").iterdir())):
+        bar = np.zeros((48, 40), np.uint8)
+        bar[20:26, 2:38] = 2 if k % 4 == 0 else 1
+        if k % 4 == 0:
+            bar[20:22, 15:24] = bar[24:26, 15:24] = 0
+        path.write_bytes(cv2.imencode(".png", bar)[1].tobytes())
+    masks_run(root, tmp_path, "bars", swapped())
+    out, place = tmp_path / "out", f"runs={tmp_path}"
+    assert main(["review", "bars", f"out={out}", place, "worst=2", "rows=1"]) == 0
+    ratios = {row["image_name"]: float(row["width_ratio"]) for row in rows_of(out / "bars" / "suspects.csv")}
+    assert all((ratio < 0.6) == (int(image[1:4]) % 4 == 0) for image, ratio in ratios.items())
+    assert size_of(out / "bars" / "width.png") == size_of(out / "bars" / "predicted_width.png")
+    assert main(["review", "bars", f"out={tmp_path / 'no'}", place, "worst=1", "rows=1", "midline=false"]) == 0
+    assert not (tmp_path / "no" / "bars" / "width.png").exists()
 
 
 def test_it_can_be_repeated_but_replaces_nothing_of_others(runs, tmp_path, capsys):

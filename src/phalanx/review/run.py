@@ -26,7 +26,7 @@ from .tables import cells_csv, comparison_csv, curves_csv, suspects_csv
 REPORT = "review.json"
 SHARED = ("comparison.png", "comparison.csv", "curves.png", "curves.csv")
 OWN = ("cells.csv", *(f"{cell}.png" for cell in CELLS), "suspects.csv", "suspects.png", "area.png", "width.png",
-       "predicted_width.png", "test.csv", "test.json")  # fmt: skip
+       "predicted_width.png")  # fmt: skip
 
 
 def check_place(out: Path, names: Sequence[str]) -> None:
