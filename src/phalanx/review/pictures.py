@@ -14,6 +14,7 @@ from ..visualize.review_plots import Points, draw_by_class
 from .case import NAMES, Case, Reviewed, Seen
 from .tables import named, number, ordered
 
+MEASURED = {"area": "area", "width": "width along the midline", "prediction": "what is predicted there"}
 RECIPE = 3  # keys that differ between runs, shown above a column
 RUN_KEYS = ("name", "runs", "workers", "device", "progress", "image_f1", "validate_every", "validate_steps", "tracking")
 
@@ -78,7 +79,8 @@ def draw_suspects(reviewed: Reviewed, found: Sequence[Suspect], names: tuple[str
         text = [f"{rank}. {case.image}  ·  score {one.score:.2f}", f"annotated: {names[one.object.diseased]}", *reasons]
         tiles.append(Tile(read_grey(case.path), lines_of(reviewed.seen(case.image)), text))
     title = f"Annotations in doubt, by {reviewed.name}: the first {len(tiles)} of {len(found)} objects"
-    rule = "Score: probability of the other class by area, width along the midline and prediction; see suspects.csv"
+    by = ", ".join(MEASURED[name] for name in found[0].doubts)
+    rule = f"Score: probability of the other class, by {by}; all are in suspects.csv"
     shown = {one.object.image for one in found[:worst]}
     numbers = [k for k, case in enumerate(reviewed.cases) if case.image in shown]
     draw_gallery(tiles, title, rule, _used(reviewed, numbers), out)
@@ -165,7 +167,7 @@ def recipes(reviewed: Sequence[Reviewed]) -> list[list[str]]:
     ]  # fmt: skip
     first = ("optim.name", "loss.stages", "loss.class_weights", "loss.focal", "model.architecture", "model.arch")
     differing.sort(key=lambda key: (key not in first, first.index(key) if key in first else 0, key))
-    return [[f"{key.rpartition('.')[2]}: {_short(one.get(key))}" for key in differing[:RECIPE]] for one in flat]
+    return [[f"{key}={_short(one.get(key))}" for key in differing[:RECIPE]] for one in flat]
 
 
 def _short(value: object) -> str:

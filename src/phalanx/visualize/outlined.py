@@ -15,7 +15,7 @@ COLOURS = ((255, 150, 30), (120, 205, 255), (150, 255, 130), (255, 130, 220), (2
 DASH, GAP = 7.0, 6.0  # pixels of a panel
 FINE = 2  # panels are drawn so many times as large: lines of 1.5 pixels with a halo of 0.5 are thin and clear
 HALO, WIDTH = 5, 3
-MARGIN = 0.18  # around objects, as a part of their longer side
+MARGIN = 0.25  # around objects, as a part of their longer side
 LEAST = 0.3  # a panel shows at least this part of the image's longer side
 TEXT, LINE = 13, 17  # pixels: size of letters, distance of lines
 

@@ -120,7 +120,7 @@ def draw_curves(curves: Sequence[Curve], what: str, title: str, out: Path) -> No
         axes.plot(*mean.T, color=colour, marker=marker, markersize=4.5, linestyle=style, linewidth=1.6, label=label)
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set_xlabel("iterations (optimizer steps)")
     axes.set_ylabel(what)
     axes.grid(color="#dddddd", linewidth=0.6)
