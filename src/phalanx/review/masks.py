@@ -1,6 +1,6 @@
 """Runs of the task ``segment`` to be reviewed: their masks out of fold, or those of the test images."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from ..data.root import resolve_root
 from ..data.truth import read_truth, truth_of
 from ..errors import DataError
 from ..masks.midline import ELONGATED, elongation, widths_along_midline
+from ..masks.stack import Stack
 from ..predict.maps import Box, ProbabilityMaps
 from ..predict.stored import MapsFolder
 from ..runs.reader import FoldRun
@@ -61,9 +62,9 @@ def review_masks(name: str, options: ReviewOptions) -> Reviewed:
     found = _held_out(folds, config, options) if options.split == "oof" else _tested(name, run, config, options)
     classes = tuple(config.data.classes)
 
-    def stacks(image: str) -> tuple:
+    def stacks(image: str) -> tuple[Stack, Stack]:
         size = found.truth.sizes[image]
-        return tuple(one.stack(image, size) for one in (found.truth, found.predicted[image]))
+        return found.truth.stack(image, size), found.predicted[image].stack(image, size)
 
     @lru_cache(1)  # those of all images would not fit
     def masks(image: str) -> np.ndarray:  # bool[2, C, H, W]
@@ -183,22 +184,29 @@ def _case(
         decisive = rule.positive if rule.positive in sides[1] else max(sides[1], key=lambda label: sides[1][label])
         c = list(classes).index(decisive)
         confidence = float(probability[c][masks[1, c]].mean())
-    patient, objects = found.patients[image], []
-    for label in (rule.negative, rule.positive) if rule.negative is not None else ():
-        c = list(classes).index(label)
-        if masks[0, c].any():
-            number, sick = len(objects) + 1, label == rule.positive
-            measured = _widths(masks, c, [list(classes).index(each) for each in (rule.negative, rule.positive)])
-            objects.append(
-                Annotated(
-                    image, patient, number, sick, float(masks[0, c].sum()),
-                    _diseased(probability, masks[0, c], classes, rule), *(measured if widths else ()),
-                )
-            )  # fmt: skip
+    patient, (truth, predicted) = found.patients[image], sides
     return Case(
-        image, patient, found.folds[image], found.paths[image], *sides,
-        float(np.nanmean(iou)) if np.isfinite(iou).any() else 1.0, confidence, tuple(objects),
+        image, patient, found.folds[image], found.paths[image], truth, predicted,
+        float(np.nanmean(iou)) if np.isfinite(iou).any() else 1.0, confidence,
+        tuple(_objects(image, patient, masks, probability, classes, rule, widths=widths)),
     )  # fmt: skip
+
+
+def _objects(
+    image: str, patient: str, masks: np.ndarray, probability: np.ndarray, classes: Sequence[str], rule: F1AtIoU, *,
+    widths: bool,
+) -> Iterator[Annotated]:  # fmt: skip
+    """The annotated organ of an image, or two if it is annotated with both classes."""
+    if rule.negative is None:
+        return
+    organ = [list(classes).index(label) for label in (rule.negative, rule.positive)]
+    number = 0
+    for sick, c in enumerate(organ):
+        if masks[0, c].any():
+            number += 1
+            measured = _widths(masks, c, organ) if widths else (None, None)
+            evidence = _diseased(probability[organ], masks[0, c])
+            yield Annotated(image, patient, number, bool(sick), float(masks[0, c].sum()), evidence, *measured)
 
 
 def _widths(masks: np.ndarray, c: int, organ: Sequence[int]) -> tuple[float | None, float | None]:
@@ -216,11 +224,15 @@ def _probabilities(maps: ProbabilityMaps | None, masks: np.ndarray, size: tuple[
     return np.stack([maps.resize(c, whole, size, scale) for c in range(masks.shape[1])]), True
 
 
-def _diseased(probability: np.ndarray, mask: np.ndarray, classes: Sequence[str], rule: F1AtIoU) -> float:
-    """The fraction of what is predicted of the organ within an object that is diseased; 0.5 if nothing is."""
-    sums = [float(probability[list(classes).index(label)][mask].sum()) for label in (rule.negative, rule.positive)]
+def _diseased(probability: np.ndarray, mask: np.ndarray) -> float:
+    """The fraction of what is predicted of the organ within an object that is diseased; 0.5 if nothing is.
+
+    Args:
+        probability: float[2, H, W] of the normal and the diseased organ.
+    """
+    normal, diseased = (float(one[mask].sum()) for one in probability)
     little = NOTHING * float(mask.sum())
-    return (sums[1] + little) / (sum(sums) + 2 * little)
+    return (diseased + little) / (normal + diseased + 2 * little)
 
 
 def _outlines(masks: np.ndarray, classes: Sequence[str]) -> list[Outline]:

@@ -97,7 +97,8 @@ def _other(values: np.ndarray, sick: np.ndarray, patients: Sequence[str]) -> np.
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    count = min(PARTS, len(set(patients)))
+    fewest = min(int(sick.sum()), int((~sick).sum()))  # of a class
+    count = min(PARTS, len(set(patients)), max(2, fewest)) if len(set(patients)) > 1 else 1
     found = np.full(len(sick), 0.5)
     if count < 2:
         return found
