@@ -17,7 +17,7 @@ FLOORS = """
 __main__
 cli
 commands
-sweep profiling
+sweep profiling review
 tasks ensemble
 predict engine
 checks eda visualize runs jobs tracking

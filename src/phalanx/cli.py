@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from .commands import cam, datasets, labels, ranking, restoration, rounds, scores, submissions, training
+from .commands import cam, datasets, labels, ranking, restoration, review, rounds, scores, submissions, training
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError, shown
 from .runtime.leftovers import temporary_folder
@@ -42,6 +42,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx rounds experiment=NAME [rounds=2] [truth=FILE]             hard-negative rounds of an image classifier
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE TRUTH IMAGES out=FILE.png                     draw predictions next to the ground truth
+  phalanx review RUN [OTHER ...] out=DIR                             failures, annotations in doubt, runs side by side
   phalanx cam RUN [masks=DIR] [control=RUN] out=DIR                  where a classifier looks: Grad-CAM, with controls
   phalanx sweep TABLE [scale=small] [seeds=0,1]                      train published variants that have no result yet
   phalanx claims                                                     compare published and own results: docs/results.md
@@ -183,6 +184,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "rounds": (rounds.rounds, rounds.ROUNDS),
     "plan": (training.plan, training.PLAN),
     "picture": (scores.picture, scores.PICTURE),
+    "review": (review.review, review.REVIEW),
     "cam": (cam.cam, cam.CAM),
     "sweep": (training.sweep, training.SWEEP),
     "claims": (training.claims, training.CLAIMS),

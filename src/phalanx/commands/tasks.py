@@ -9,6 +9,8 @@ from ..errors import ConfigError, DataError
 if TYPE_CHECKING:
     from ..config import Config
     from ..engine.task import Task
+    from ..review.case import Reviewed
+    from ..review.options import ReviewOptions
 
 
 class TaskCommands(NamedTuple):
@@ -23,6 +25,7 @@ class TaskCommands(NamedTuple):
         compare: the same of two CSVs.
         tune: chooses out of fold what is done to a prediction, from the options of the command line; as text.
         eda: explores a data set into a folder, perhaps with a CSV of predictions; returns the summary.
+        review: a run by its name with its images, to look at its failures.
     """
 
     task: "Callable[[], type[Task]]"
@@ -33,6 +36,7 @@ class TaskCommands(NamedTuple):
     compare: Callable[[Path, Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]
     tune: Callable[[dict[str, str]], str]
     eda: "Callable[[Config, Path, Path | None], str]"
+    review: "Callable[[str, ReviewOptions], Reviewed]"
 
 
 def task_of_run(name: str, runs: Path) -> str:
@@ -306,9 +310,40 @@ def _explore_boxes(config: "Config", out: Path, csv: Path | None) -> str:
     return explore(config, out)
 
 
+def _review_masks(name: str, options: "ReviewOptions") -> "Reviewed":
+    from ..review.masks import review_masks
+
+    return review_masks(name, options)
+
+
+def _review_boxes(name: str, options: "ReviewOptions") -> "Reviewed":
+    from ..review.boxes import review_boxes
+
+    return review_boxes(name, options)
+
+
+def _review_labels(name: str, options: "ReviewOptions") -> "Reviewed":
+    raise ConfigError(
+        f"{name}: is a run of task=classify, which has no masks or boxes; phalanx suspects ranks its labels, and "
+        "phalanx cam shows where it looks"
+    )
+
+
+def _review_restored(name: str, options: "ReviewOptions") -> "Reviewed":
+    raise ConfigError(f"{name}: is a run of task=restore, which has no classes to review")
+
+
 TASKS: dict[str, TaskCommands] = {
     "segment": TaskCommands(
-        _segment, _infer_masks, _vote_masks, _check_masks, _score_masks, _compare_masks, _tune_masks, _explore_masks
+        _segment,
+        _infer_masks,
+        _vote_masks,
+        _check_masks,
+        _score_masks,
+        _compare_masks,
+        _tune_masks,
+        _explore_masks,
+        _review_masks,
     ),
     "classify": TaskCommands(
         _classify,
@@ -321,7 +356,16 @@ TASKS: dict[str, TaskCommands] = {
         _explore_labels,
     ),
     "detect": TaskCommands(
-        _detect, _infer_boxes, _fuse_boxes, _check_boxes, _score_boxes, _compare_boxes, _tune_boxes, _explore_boxes
+        _detect,
+        _infer_boxes,
+        _fuse_boxes,
+        _check_boxes,
+        _score_boxes,
+        _compare_boxes,
+        _tune_boxes,
+        _explore_boxes,
+        _review_labels,
+        _review_boxes,
     ),
     "restore": TaskCommands(
         _restore,
@@ -332,5 +376,6 @@ TASKS: dict[str, TaskCommands] = {
         _not_restored,
         _tune_masks,
         _explore_labels,
+        _review_restored,
     ),
 }

@@ -54,6 +54,8 @@ class Config(Strict):
     validate_every: Annotated[int, Field(ge=0, le=1_000_000)] = (
         5  # epochs; 0: no validation during training, and no `best`
     )
+    # steps; measured and logged then too, for a curve over iterations; `best` and monitoring keep to validate_every
+    validate_steps: Count | None = None
     # YAML reads 32 as a number
     precision: Annotated[Literal["auto", "32", "bf16", "fp16"], BeforeValidator(str)] = "auto"
     device: str = "auto"  # auto, cpu, cuda or cuda:1

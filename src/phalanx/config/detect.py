@@ -8,6 +8,7 @@ from .base import Count, Fraction, Strict
 from .classify_loss import Focusing
 from .common import Config
 from .detect_data import DetectData
+from .f1_iou import F1AtIoU
 from .loss import ClassWeights, check_weights
 from .model import Model
 from .training import Predict
@@ -109,6 +110,8 @@ class DetectConfig(Config):
     # .95, or F1 at f1_iou, with the threshold of scores that is best for it
     metric: Literal["map50", "map", "f1_iou"] = "map50"
     f1_iou: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    # a disease whose F1 at an IoU, over images, is measured at each validation and of the out-of-fold boxes
+    image_f1: F1AtIoU | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "DetectConfig":
@@ -122,6 +125,8 @@ class DetectConfig(Config):
             check_weights(self.loss.class_weights, self.data.classes)
         except ValueError as error:
             raise ValueError(f"loss.{error}") from None
+        if self.image_f1 is not None:
+            self.image_f1.check_classes(self.data.classes)
         if self.model.architecture == "mask_rcnn" and self.data.layout == "boxes":
             raise ValueError("model.architecture=mask_rcnn: needs outlines, and a CSV has boxes alone; use faster_rcnn")
         acts = self.optim.schedule == "plateau" or self.optim.early_stop is not None

@@ -1,10 +1,11 @@
 """How F1 at an IoU counts images: which class is the disease, and what happens in the cases that a name leaves open."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .base import Strict
+from .base import Strict, nearest
 
 Both = Literal["any", "larger_area", "most_confident"]
 Below = Literal["fn", "fn_and_fp"]
@@ -30,3 +31,17 @@ class F1AtIoU(Strict):
         if self.negative is None and self.both != "any":
             raise ValueError(f"both={self.both}: chooses between two classes; give negative= too")
         return self
+
+    def check_classes(self, classes: Sequence[str], *, scored: bool = True) -> None:
+        """Raises ValueError if a recipe's predictions cannot be counted by this rule.
+
+        Args:
+            classes: of the recipe.
+            scored: its predictions have scores.
+        """
+        for key in ("positive", "negative"):
+            label = getattr(self, key)
+            if label is not None and label not in classes:
+                raise ValueError(f"image_f1.{key}: {label!r} is not a class{nearest(label, classes)}")
+        if self.both == "most_confident" and not scored:
+            raise ValueError("image_f1.both=most_confident: masks have no score; use any or larger_area")

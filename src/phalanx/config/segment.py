@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from .base import MAX_SIDE, Fraction, Side, Strict, nearest
 from .common import Config
+from .f1_iou import F1AtIoU
 from .loss import BACKGROUND, Head, Loss, check_weights
 from .model import Model
 from .segment_data import SegmentData
@@ -112,6 +113,8 @@ class SegmentConfig(Config):
     model: SegmentModel
     loss: Loss
     predict: SegmentPredict = SegmentPredict()
+    # a disease whose F1 at an IoU, over images, is measured at each validation and of the out-of-fold masks
+    image_f1: F1AtIoU | None = None
 
     @property
     def channels(self) -> int:
@@ -153,6 +156,8 @@ class SegmentConfig(Config):
             raise ValueError(f"data.drop.dice.run: {self.name} is this run; name an earlier one, or give name=")
         terms = self.loss.terms
         self._check_head()
+        if self.image_f1 is not None:
+            self.image_f1.check_classes(self.data.classes, scored=False)
         if "point" in terms and self.model.pointrend is None:
             raise ValueError(
                 "loss: the term 'point' needs a head: set model.pointrend, or remove the term, as in "

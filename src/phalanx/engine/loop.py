@@ -128,6 +128,12 @@ class Trainer:
             over = self.take_step(state, count, stream)
             self.bar.update()
             self.bar.set_postfix_str(self._postfix(), refresh=False)
+            if state.batch < len(self.loader.order) and self.validate.is_due(state):
+                self.take_step.read(state)  # so that the log is in order
+                paused = time.monotonic()
+                with predicting():
+                    self.validate.within(state, self.log)
+                began += time.monotonic() - paused  # not of the speed of training
             # an epoch's last step is saved with the epoch: of a state in between, the log would have it twice
             if state.batch < len(self.loader.order):
                 minutes = config.checkpoint_minutes

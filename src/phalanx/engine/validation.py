@@ -17,6 +17,8 @@ from .saving import save_best
 from .state import State
 from .task import Part, Task
 
+PRINTED = {"loss": "loss", "image_f1": "F1 of images"}  # of what a task measured besides the metric
+
 
 class Validator:
     """Validates the averaged weights when an epoch is over.
@@ -52,6 +54,7 @@ class Validator:
             self._monitor(state, train, log)
         every = self.config.validate_every
         if not every or (state.epoch % every and state.epoch < self.config.epochs and not state.stopped):
+            self.within(state, log)
             return
         held_out = self._evaluate("held_out")
         if held_out is not None:
@@ -63,6 +66,16 @@ class Validator:
             assert value is not None  # a configuration that monitors them has such images
             self._monitor(state, value, log)
 
+    def is_due(self, state: State) -> bool:
+        """Whether the held-out images are measured after this step, by ``validate_steps``."""
+        every = self.config.validate_steps
+        return every is not None and state.step % every == 0 and len(self.task.evaluated["held_out"]) > 0
+
+    def within(self, state: State, log: Logger) -> None:
+        """Measures the held-out images if it is time, for the log alone."""
+        if self.is_due(state) and (value := self._evaluate("held_out")) is not None:
+            self._report(state, value, f"step {state.step}", log)
+
     def _evaluate(self, part: Part) -> float | None:
         """The metric; on a GPU in the precision that trains and predicts, on a CPU in 32 bits."""
         device = self.device.torch
@@ -72,10 +85,7 @@ class Validator:
 
     def _save_best(self, state: State, value: float, log: Logger) -> None:
         """Saves the best weights by the held-out metric; the choice makes it optimistic."""
-        found = {self.metric.name: value, **self.task.measured}
-        log("validate", state.step, epoch=state.epoch, **{f"held_out/{name}": each for name, each in found.items()})
-        loss = f", loss {found['loss']:.4f}" if "loss" in found else ""
-        say(f"epoch {state.epoch}/{self.config.epochs}: held-out {self.metric.name} {self.metric.text(value)}{loss}")
+        self._report(state, value, f"epoch {state.epoch}/{self.config.epochs}", log)
         weights, count = self.network.state_dict(), self.config.optim.average_best
         if count:
             state.top = topk.enter(
@@ -85,6 +95,12 @@ class Validator:
             state.best = value
             if self.ranks.first:
                 save_best(self.folder, weights, state, self.task)
+
+    def _report(self, state: State, value: float, place: str, log: Logger) -> None:
+        found = {self.metric.name: value, **self.task.measured}
+        log("validate", state.step, epoch=state.epoch, **{f"held_out/{name}": each for name, each in found.items()})
+        more = "".join(f", {text} {found[name]:.4f}" for name, text in PRINTED.items() if name in found)
+        say(f"{place}: held-out {self.metric.name} {self.metric.text(value)}{more}")
 
     def _monitor(self, state: State, value: float, log: Logger) -> None:
         found = {self.metric.name: value, **(self.task.measured if self.on != "train" else {})}

@@ -15,7 +15,7 @@ Mode = Literal["soft", "hard"]
 LATER: dict[str, Any] = {
     "augment.copies_only": False, "augment.transpose": 0.0, "augment.vflip": 0.0, "data.balance": None,
     "data.balance_epoch": None, "data.contrast": "keep", "data.overlap": "allow", "loss.beta": None, "loss.count": None,
-    "model.head": "sigmoid",
+    "image_f1": None, "model.head": "sigmoid", "validate_steps": None,
 }  # fmt: skip
 # of these, those that a task has had from the start
 OLDER: dict[str, tuple[str, ...]] = {"classify": ("data.balance", "loss.beta", "model.head")}
@@ -61,8 +61,8 @@ def _as_before(recipe: dict[str, Any]) -> dict[str, Any]:
         return recipe | {"members": [one | {"recipe": _as_before(one["recipe"])} for one in recipe["members"]]}
     found: dict[str, Any] = {key: dict(value) if isinstance(value, dict) else value for key, value in recipe.items()}
     for key, usual in LATER.items():
-        section, _, name = key.partition(".")
-        values = found.get(section)
+        section, _, name = key.rpartition(".")
+        values = found.get(section) if section else found
         if key not in OLDER.get(found["task"], ()) and isinstance(values, dict) and values.get(name, usual) == usual:
             values.pop(name, None)
     return found

@@ -39,6 +39,7 @@ from ..scoring.boxes import BoxScore, score_boxes
 from ..scoring.boxes_report import score_json, score_text
 from ..submission.boxes import Boxes, BoxSubmission
 from .detect_report import about_objects, image_f1, measure_objects, objects_csv
+from .image_f1 import f1_of_images, logged
 from .weights import check_copies, tell_weights
 
 TRAINED_BY = "foreground_accuracy"  # of an image's samples of objects: what a training step gives
@@ -64,7 +65,7 @@ class Detect:
     ):
         self.config, self.held_out, self.weights = config, list(held_out), weights
         self.metric = Metric(config.metric)
-        self.measured: Mapping[str, float] = {}
+        self.measured: dict[str, float] = {}
         self.opening: Sequence[Event] = ()
         self.epochs = 0  # that are over
         parts = {"train": train, "held_out": held_out, "monitored": monitored}
@@ -223,7 +224,10 @@ class Detect:
         merged = {row: one for each in ranks.gather(found) if each for row, one in each.items()}
         boxes = tuple(merged[row] for row in range(count))
         truth = self.truth[part]
-        return self._value(self._score(BoxSubmission(self.config.name, truth.images, truth.classes, boxes), truth))
+        score = self._score(BoxSubmission(self.config.name, truth.images, truth.classes, boxes), truth)
+        if (rule := self.config.image_f1) is not None:
+            self.measured = self.measured | logged(f1_of_images(rule, score, score.best_threshold().score))
+        return self._value(score)
 
     def _losses(self, network: Any, batch: BoxBatch, maps: "OrderedDict[str, Tensor]") -> dict[str, float]:
         """Sums of the loss and its terms over the images of a batch."""
@@ -265,9 +269,10 @@ class Detect:
         value, threshold = self._value(score), score.best_threshold().score
         at_best, pairs = score_boxes(read, truth, iou=config.f1_iou, threshold=threshold), config.data.pairs
         about = {"metric": self.metric.to_json(), "value": value, "threshold": threshold}
-        found = {**score_json(at_best, pairs=pairs), **about, "per_image": image_f1(at_best)}
+        images = [f1_of_images(config.image_f1, at_best, threshold)] if config.image_f1 is not None else []
+        found = {**score_json(at_best, images, pairs), **about, "per_image": image_f1(at_best)}
         write_json(folder / "oof_score.json", found)
-        return HeldOutScore(value, score_text(at_best, pairs=pairs))
+        return HeldOutScore(value, score_text(at_best, images, pairs))
 
     @staticmethod
     def damage(folder: Path, config: DetectConfig) -> str | None:

@@ -1,6 +1,7 @@
 """The segmentation task: what it adds to the engine is its data set, network, loss, metrics and decoding."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,8 +38,11 @@ from ..runtime.reading import as_whole
 from ..runtime.sidecar import read_sidecar
 from ..runtime.stopping import deferred
 from ..scoring.dice_torch import hard_dice
+from ..scoring.f1_submission import f1_of_submissions
+from ..scoring.mask_counts_torch import counts_of_logits
 from ..scoring.score import DICE, score
 from ..submission.table import Submission
+from .image_f1 import logged_of_counts
 from .selection import select_images
 from .weights import check_copies, pixel_areas, tell_weights
 
@@ -49,7 +53,6 @@ class Segment:
     """Classes that overlap (sigmoids) or exclude each other (softmax), scored by mean Dice over images and classes."""
 
     metric: ClassVar[Metric] = DICE
-    measured: ClassVar[dict[str, float]] = {}
     opening: Sequence[Event] = ()
     head_prefixes: tuple[str, ...] = (POINT_HEAD, "core.segmenter.head.")
 
@@ -62,6 +65,7 @@ class Segment:
         weights: np.ndarray | None = None,
     ):
         self.config, self.held_out, self.weights = config, list(held_out), weights
+        self.measured: Mapping[str, float] = {}
         check_copies(config, weights)
         check_warp_device(config.augment.device, open_device(config.device, config.precision))
         self.loss = segmentation_loss(config)  # first: wrong options should not wait for images
@@ -195,14 +199,15 @@ class Segment:
     @torch.no_grad()
     def evaluate(self, network: Any, part: Part, device: torch.device, ranks: Ranks) -> float | None:
         """Mean Dice of a part's images on the input size: quicker than the score, and close to it. None if there are
-        no such images. Processes that train together share the work."""
+        no such images. Processes that train together share the work. ``measured`` becomes F1 at an IoU on the same
+        masks, if the recipe has a rule for it."""
         examined, attributes = self.evaluated[part], self.attributes.get(part)
         count = len(examined.records)
         if not count:
             return None
         if part not in self.loaders:
             self.loaders[part] = evaluation_loader(self, part, self.config, device, ranks)
-        found = []
+        found, counts, rule = list[Tensor](), dict[int, np.ndarray](), self.config.image_f1
         with deferred():
             batches = iter(self.loaders[part])
         with examined.reporting():
@@ -211,6 +216,12 @@ class Segment:
                     raise batch
                 logits = network.final(batch.images, rows_of(attributes, batch))
                 found.append(self._dice(logits, batch.planes).mean(1).sum())
+                if rule is not None:
+                    pixels = counts_of_logits(logits, batch.planes, self.config.model.head).cpu().numpy()
+                    counts |= zip(batch.rows.tolist(), pixels, strict=True)
+        if rule is not None:
+            names = [record.name for record in examined.records]
+            self.measured = logged_of_counts(rule, self.config.data.classes, names, ranks.gather(counts))
         return ranks.sum(sum(torch.stack(found).tolist()) if found else 0.0)[0] / count
 
     def _dice(self, logits: Tensor, planes: Tensor) -> Tensor:
@@ -238,6 +249,9 @@ class Segment:
         truth = truth_of(self.held_out, config.data)
         patients = {record.name: record.group for record in self.held_out}
         found = score(Submission.read(folder / "oof.csv"), truth, patients)
+        if config.image_f1 is not None:
+            made = Submission.read(folder / "oof.csv")
+            found = replace(found, f1=tuple(f1_of_submissions(made, truth, [config.image_f1], patients)))
         write_json(folder / "oof_score.json", found.to_json())  # oof.json is the sidecar of oof.csv
         return HeldOutScore(found.mean, found.to_text())
 
