@@ -354,6 +354,7 @@ TASKS: dict[str, TaskCommands] = {
         _compare_labels,
         _tune_masks,
         _explore_labels,
+        _review_labels,
     ),
     "detect": TaskCommands(
         _detect,
@@ -364,7 +365,6 @@ TASKS: dict[str, TaskCommands] = {
         _compare_boxes,
         _tune_boxes,
         _explore_boxes,
-        _review_labels,
         _review_boxes,
     ),
     "restore": TaskCommands(
