@@ -142,7 +142,7 @@ def test_a_word_that_is_no_option(refused, words):
         (["ensemble", "mode=soft"], "members: missing"),
         (["ensemble", "mode=hard", "members=a,b", "size=512"], "size=512: expected height x width"),
         (["ensemble", "mode=hard", "members=a.csv"], "a.csv: no such submission file"),
-        (["demo", "quik=true"], "quik=true: the demo takes job=hand|ultrasound|brain and quick=true"),
+        (["demo", "quik=true"], "quik=true: the demo takes job=hand|ultrasound|brain|pet and quick=true"),
     ],
 )
 def test_an_impossible_word_of_another_command(refused, words, says):
