@@ -30,6 +30,10 @@ TITLES = {
         "What is planted into synthetic brain slices (baseline: the fraction of wrong labels)",
         "python bench/brain_path.py --json results/brain_path.json",
     ),
+    "pet_suspects": (
+        "Planted wrong labels of synthetic pets, found by annotations alone (baseline: the fraction of wrong labels)",
+        "python bench/pet_suspects.py --json results/pet_suspects.json",
+    ),
     "overlays": (
         "Burnt-in marks of ultrasound, found and removed on unseen synthetic sets",
         "python bench/overlays.py --json results/overlays.json",
@@ -100,6 +104,9 @@ TITLES = {
 }
 
 
+SCORES = ("", "Dice", "Dice, unseen patients", "AP", "average precision", "macro AUC")  # units; more is better
+
+
 def show(value: Any) -> str:
     """A number with four significant digits."""
     if value is None:
@@ -114,7 +121,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         cells = {key: show(row.get(key)) for key in head}
-        if row["unit"] == "Dice" and row.get("baseline") is not None:
+        if row["unit"] in SCORES and row.get("baseline") is not None:
             cells["ratio"] = f"gain {row['ours'] - row['baseline']:+.4f}"  # the ratio of two scores means little
         lines.append("| " + " | ".join(cells.values()) + " |")
     return lines

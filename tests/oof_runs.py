@@ -7,11 +7,11 @@ import yaml
 from tests.labelled import CLASSES, words
 
 from phalanx.config.compose import compose
+from phalanx.data.label_table import labels_csv
 from phalanx.runs.reader import FORMAT, FoldResult
 from phalanx.runtime.files import write_json
 from phalanx.runtime.metric import Metric
 from phalanx.submission.probabilities import write_probabilities
-from phalanx.tasks.classify import labels_csv
 
 
 def make_run(run: Path, probabilities: np.ndarray, labels: np.ndarray, head: str, folds: int = 2) -> Path:

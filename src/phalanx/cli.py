@@ -6,7 +6,19 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from .commands import cam, datasets, labels, ranking, restoration, review, rounds, scores, submissions, training
+from .commands import (
+    cam,
+    datasets,
+    labels,
+    phantom,
+    ranking,
+    restoration,
+    review,
+    rounds,
+    scores,
+    submissions,
+    training,
+)
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError, shown
 from .runtime.leftovers import temporary_folder
@@ -169,7 +181,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "tune": (submissions.tune, submissions.TUNE),
     "ledger": (scores.ledger, scores.LEDGER),
     "leaderboard": (scores.leaderboard, scores.LEADERBOARD),
-    "phantom": (datasets.phantom, datasets.PHANTOM),
+    "phantom": (phantom.phantom, phantom.PHANTOM),
     "folds": (datasets.folds, datasets.FOLDS),
     "eda": (datasets.eda, datasets.EDA),
     "check": (datasets.check, datasets.CHECK),

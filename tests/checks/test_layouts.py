@@ -185,8 +185,8 @@ def test_faults_of_masks_are_told_all_at_once(top):
     shutil.rmtree(masks[2])
     cv2.imwrite(str(masks[3] / "Ulna.png"), np.full((SIDE, SIDE // 2), 255, np.uint8))
     e.unlink()
-    told = found(root, CLASSES)
-    assert told >= {
+    faults = found(root, CLASSES)
+    assert faults >= {
         ("error", "bad-mask", a.name),
         ("error", "unknown-label", b.name),
         ("error", "unannotated", c.name),

@@ -66,7 +66,7 @@ def test_infer_leaves_out_boxes_below_the_thresholds_of_the_run(trained, tmp_pat
     assert sum(len(one.scores) for one in some.boxes) < sum(len(one.scores) for one in every.boxes)
     assert some.thresholds == stored["thresholds"]
     assert every.thresholds is None
-    # the same by the file's name, and all boxes on request; each is predicted anew, as it is another result
+    # the same by the file's name, and all boxes on request; each is predicted again, as it is another result
     call(*infer(trained, tmp_path / "named.csv", f"postprocess={file}"))
     assert (tmp_path / "named.csv").read_bytes() == (tmp_path / "some.csv").read_bytes()
     call(*infer(trained, tmp_path / "some.csv", "postprocess=null"))

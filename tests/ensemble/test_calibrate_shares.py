@@ -10,9 +10,9 @@ from tests.labelled import CLASSES
 from tests.oof_runs import make_run
 
 from phalanx.cli import main
+from phalanx.data.label_table import labels_csv
 from phalanx.runs.reader import FORMAT
 from phalanx.submission.probabilities import Probabilities, write_probabilities
-from phalanx.tasks.classify import labels_csv
 
 NAMES = [*CLASSES, "none"]
 

@@ -383,7 +383,7 @@ def test_a_post_processing_file_is_for_its_members_alone(place, capsys):
         ({"classes": ["Radius", "Ulna", "Lunate"]}, "has other classes"),
         ({"thresholds": {"Lunate": 0.3}}, "'Lunate' is not one of the file's classes"),
         ({"thresholds": {"Ulna": 1.5}}, "less than 1"),
-        ({"format": "another"}, "its format is not"),
+        ({"format": "another"}, "its format is 'another', not 'phalanx-postprocess-1'"),
         ({"format": "phalanx-decided-1"}, "is that of phalanx decide in an earlier version"),
         ({"members": []}, "members"),
         ({"members": [member | {"votes": 0} for member in found["members"]]}, "none has a vote"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -101,7 +102,7 @@ def size_of(path):
 def test_every_image_is_in_its_cell_with_pictures_and_report(runs, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["review", "one", "two", f"out={out}", f"runs={runs}", "worst=4", "rows=6", "progress=false"]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     rows = rows_of(out / "one" / "cells.csv")
     cells = {row["image_name"]: row["cell"] for row in rows}
     assert len(rows) == 16
@@ -119,8 +120,8 @@ def test_every_image_is_in_its_cell_with_pictures_and_report(runs, tmp_path, cap
     report = json.loads((out / "review.json").read_text())
     assert report["finished"]
     assert (report["runs"][0]["f1_iou"]["fn"], report["runs"][0]["f1_iou"]["fp"]) == (1, 2)
-    assert "oof_prob=true" in told
-    assert "16 images" in told
+    assert "oof_prob=true" in printed
+    assert "16 images" in printed
 
 
 def test_the_comparison_has_a_column_per_run_and_says_how_it_chose(runs, tmp_path):
@@ -295,6 +296,27 @@ def test_boxes_are_reviewed_alike(boxes, tmp_path, capsys):
     capsys.readouterr()
     assert main(["review", "found", f"out={out}", f"runs={boxes}", "rows=4", "worst=1"]) == 0
     assert "boxes count from a score of 0.900, the best one out of fold" in capsys.readouterr().out
+
+
+def test_boxes_count_from_the_thresholds_that_infer_applies(boxes, tmp_path, capsys):
+    copied, out = tmp_path / "runs" / "found", tmp_path / "out"
+    shutil.copytree(boxes / "found", copied)
+
+    def confidences(*words):
+        assert main(["review", str(copied), f"out={out}", "rows=1", "worst=1", *words]) == 0
+        printed = capsys.readouterr().out
+        return {row["confidence"] for row in rows_of(out / "found" / "cells.csv")} - {""}, printed
+
+    limits = {"format": "phalanx-box-thresholds-1", "run": "found", "run_hashes": {"fold0": "0"}}
+    limits |= {"classes": ["block", "disc"], "thresholds": {"disc": 0.95, "block": 0.85}}
+    (copied / "thresholds.json").write_text(json.dumps(limits))
+    found, printed = confidences()
+    assert found == {"0.9"}  # of blocks; discs have .9 too, and one false block .8
+    assert all(not float(row["predicted_area_of_disc"] or 0) for row in rows_of(out / "found" / "cells.csv"))
+    assert f"{copied / 'thresholds.json'} (disc 0.9500, block 0.8500); threshold= sets it" in printed
+    assert confidences("threshold=0.5")[0] == {"0.9", "0.8"}
+    (copied / "thresholds.json").write_text(json.dumps(limits | {"classes": ["block", "ring"]}))
+    assert "give each class one" in fault(capsys, str(copied), f"out={out}")
 
 
 def test_runs_of_two_tasks_are_not_compared(runs, boxes, tmp_path, capsys):

@@ -13,7 +13,7 @@ NAMES = ("normal", "diseased")
 
 
 def objects(seed, measure, count=120, wrong=8):
-    """Annotated objects of which ``wrong`` have the wrong class, and which they are; only one measure tells."""
+    """Annotated objects of which ``wrong`` have the wrong class, and which they are; only one measure shows it."""
     rng = np.random.default_rng(seed)
     sick = np.arange(count) % 4 == 0
     planted = np.zeros(count, bool)

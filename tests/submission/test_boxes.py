@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phalanx.commands.tasks import task_of_csv
+from phalanx.commands.task_of import task_of_csv
 from phalanx.errors import DataError
 from phalanx.submission.boxes import HEADER, Boxes, BoxSubmission
 

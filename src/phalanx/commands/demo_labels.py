@@ -5,8 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..runtime.files import write_json
-from .demo import run_stages, setup_seconds
+from .demo import run_stages, write_summary
 
 
 class LabelJob(NamedTuple):
@@ -70,23 +69,13 @@ def run_labels(job: str, *, quick: bool, call: Callable[[list[str]], int]) -> di
             "score", f"{out / name}.csv", str(data / about.truth), *about.options, f"json={file}"
         ]  # fmt: skip
 
-    def run(words: list[str]) -> int:
-        code = call(words)
-        return 0 if words[0] == "check" and code == 1 else code  # 1: it found the faults that are planted
-
     gallery = home / "cam"
     masks = [f"masks={data / about.masks}"] if about.masks else []
     stages["gallery"] = ["cam", about.runs[0], *common, *masks, "count=8", f"out={gallery}"]
-    seconds = run_stages(home, stages, run)
+    seconds = run_stages(home, stages, call)
     found = {name: json.loads(file.read_text(encoding="utf-8"))["metrics"] for name, file in scored.items()}
     scores = {name: {key: of[key]["value"] for key in SHOWN} for name, of in found.items()}
-    summary: dict[str, Any] = {
-        "scores": scores,
-        "seconds_setup": setup_seconds(),
-        "seconds_main": sum(seconds.values()),
-        "seconds_stages": seconds,
-    }
-    write_json(home / "summary.json", summary)
+    summary = write_summary(home, {"scores": scores}, seconds)
     print("\n".join(_table(scores)))
     print(
         f"on unseen patients; {summary['seconds_main']:.0f} s in all. See next:"

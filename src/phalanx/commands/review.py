@@ -27,7 +27,8 @@ curves.png and curves.csv (F1 over iterations; needs image_f1= and validate_step
   split=test             the test images instead: predicts them, and needs their ground truth
   truth=PATH             that ground truth, if it is not in test/answers of the data set
   data.root=DIR          the data set, if it was moved
-  threshold=0.5          boxes with lower scores do not count; default: the best threshold out of fold
+  threshold=0.5          boxes with lower scores do not count; default: those of phalanx tune, else the best one out
+                         of fold
   midline=auto           true or false: whether objects are long and thin, and have a width along a midline
   runs=runs device=auto progress=true
 """
@@ -45,7 +46,8 @@ def review(words: Sequence[str]) -> None:
     from ..review.options import ReviewOptions
     from ..review.run import check_names, check_place, write_review
     from .f1_iou import f1_rules
-    from .tasks import TASKS, task_of_members
+    from .task_of import task_of_members
+    from .tasks import TASKS
 
     rules = f1_rules(pairs)
     if len(rules) > 1:

@@ -56,7 +56,8 @@ def score(words: Sequence[str]) -> None:
         raise ConfigError(f"expected FILE.csv TRUTH, got {' '.join(places) or 'nothing'}; see phalanx score --help")
 
     from ..runtime.files import write_report
-    from .tasks import TASKS, task_of_csv
+    from .task_of import task_of_csv
+    from .tasks import TASKS
 
     report = report_path(pairs, "score")
     file, truth = Path(places[0]), Path(places[1]) if places[1:] else None
@@ -84,7 +85,8 @@ def compare(words: Sequence[str]) -> None:
         raise ConfigError(f"expected A B TRUTH, got {' '.join(places) or 'nothing'}; see phalanx compare --help")
 
     from ..runtime.files import write_report
-    from .tasks import TASKS, task_of_csv, task_of_run
+    from .task_of import task_of_csv, task_of_run
+    from .tasks import TASKS
 
     report = report_path(pairs, "comparison")
     first, second, *truth = map(Path, places)
@@ -178,7 +180,7 @@ def picture(words: Sequence[str]) -> None:
     from ..config.words import typed
     from ..visualize.overlay import PictureOptions, draw
     from .scoring import open_pair
-    from .tasks import task_of_csv
+    from .task_of import task_of_csv
 
     if (task := task_of_csv(Path(places[0]))) == "classify":
         raise ConfigError(

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,7 +124,7 @@ def _threshold(text: str | None, made: BoxSubmission) -> float | list[float]:
 
 def _truth(place: Path | None, made: BoxSubmission, data: DetectData | None, *, partial: bool) -> BoxSubmission:
     """The boxes of the ground truth, with patients if it names them."""
-    from ..data.box_truth import read_box_truth
+    from ..data.box_truth import read_box_truth, with_endings
     from ..data.objects import box_truth
 
     if place is None:
@@ -137,7 +136,8 @@ def _truth(place: Path | None, made: BoxSubmission, data: DetectData | None, *, 
             records = [record for record in records if record.name in set(made.images)]
         return box_truth(records, data)
     if is_csv(place):
-        return _named_alike(BoxSubmission.read(place, data.classes if data else None, truth=True), made)
+        gold = BoxSubmission.read(place, data.classes if data else None, truth=True)
+        return with_endings(gold, made.images)
     if data is None:
         if not made.closed:
             raise ConfigError(
@@ -152,18 +152,6 @@ def _truth(place: Path | None, made: BoxSubmission, data: DetectData | None, *, 
             "give it, as in size=2048x2048"
         )
     return read_box_truth(place, data, made.sizes, partial=partial)
-
-
-def _named_alike(gold: BoxSubmission, made: BoxSubmission) -> BoxSubmission:
-    """The ground truth with the names that the images have in the submission: many tables leave their endings out."""
-    from ..data.labels import keys_of
-
-    names = {key: name for name, key in keys_of(set(gold.images), made.images).items()}
-    return replace(
-        gold, images=tuple(names.get(image, image) for image in gold.images),
-        patients={names.get(image, image): patient for image, patient in gold.patients.items()},
-        sizes={names.get(image, image): size for image, size in gold.sizes.items()},
-    )  # fmt: skip
 
 
 def _data(truth: Path | None, pairs: dict[str, str]) -> DetectData | None:

@@ -12,7 +12,7 @@ from ..data.label_table import header_of_table, keys_of, table_of
 from ..data.labels import labels_of, read_labels
 from ..data.presence import has_annotations
 from ..errors import ConfigError, DataError
-from ..runs.reader import folds_of
+from ..runs.reader import scored_folds_of
 from ..scoring.calibration_file import Calibration
 from ..scoring.classify import PREVALENCES, ClassifyScore, score_classes
 from ..scoring.several import score_several
@@ -94,9 +94,7 @@ def out_of_fold(run: Path) -> ClassifyScore:
     Raises:
         ConfigError: a run of another task. DataError: no finished fold, or one that cannot be read.
     """
-    folds = [fold for fold in folds_of(run) if fold.is_scored]
-    if not folds:
-        raise DataError(f"{run}: has no finished fold (fold<k>/oof.csv); name runs, or CSVs with their labels")
+    folds = scored_folds_of(run, "CSVs with their labels")
     config = folds[0].config_of(ClassifyConfig)
     classes, head = config.data.classes, config.model.head
     made = [Probabilities.read(fold.folder / "oof.csv", classes, head) for fold in folds]

@@ -42,7 +42,8 @@ def infer(words: Sequence[str]) -> None:
     """``phalanx infer``."""
     from ..config.compose import split_words
     from ..config.words import split_names
-    from .tasks import TASKS, task_of_members
+    from .task_of import task_of_members
+    from .tasks import TASKS
 
     pairs = split_words(words)
     names = split_names(pairs.pop("experiment", "") or pairs.pop("name", ""))
@@ -88,7 +89,8 @@ def ensemble(words: Sequence[str]) -> None:
     """``phalanx ensemble``."""
     from ..config.compose import split_words
     from ..config.words import split_names
-    from .tasks import TASKS, task_of_members
+    from .task_of import task_of_members
+    from .tasks import TASKS
 
     pairs = split_words(words)
     names = split_names(pairs.get("members", ""))
@@ -170,7 +172,8 @@ def tune(words: Sequence[str]) -> None:
         raise ConfigError("members=: name the runs to tune, as in members=base,unetpp")
 
     from ..config.words import split_names
-    from .tasks import TASKS, task_of_members
+    from .task_of import task_of_members
+    from .tasks import TASKS
 
     task = task_of_members(split_names(pairs["members"]), Path(pairs.get("runs", "runs")))
     print(TASKS[task].tune(pairs), flush=True)

@@ -1,12 +1,14 @@
 """The ground truth of boxes from annotations, to be scored against, without the images themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..config import DetectData
 from ..errors import DataError
 from ..runtime.sidecar import Size
 from ..submission.boxes import BoxSubmission
+from .label_table import keys_of
 from .layouts import LAYOUTS
 from .objects import box_truth, shapes_of
 
@@ -33,3 +35,13 @@ def read_box_truth(place: Path, data: DetectData, sizes: Mapping[str, Size], *, 
         )
     records = [found[image]._replace(name=image) for image in sizes]
     return box_truth(records, data, [shapes_of(record, data, sizes[record.name]) for record in records])
+
+
+def with_endings(truth: BoxSubmission, images: Sequence[str]) -> BoxSubmission:
+    """The same with the names that ``images`` have: many tables leave their endings out."""
+    names = {key: name for name, key in keys_of(set(truth.images), images).items()}
+    return replace(
+        truth, images=tuple(names.get(image, image) for image in truth.images),
+        patients={names.get(image, image): patient for image, patient in truth.patients.items()},
+        sizes={names.get(image, image): size for image, size in truth.sizes.items()},
+    )  # fmt: skip

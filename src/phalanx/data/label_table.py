@@ -1,9 +1,14 @@
-"""A CSV with a row per image: its labels, in one column or in one per class, and its patient."""
+"""A CSV with a row per image, read and written: its labels, in one column or in one per class, and its patient."""
 
+import csv
+import io
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..config import ClassifyData, nearest
 from ..errors import DataError, brief
@@ -171,3 +176,13 @@ def _named(where: str, cell: str, classes: tuple[str, ...]) -> Labels:
         if name not in classes:
             raise DataError(f"{where}: {brief(name)} is not a class{nearest(name, classes)}")
     return _one_hot(names, classes)
+
+
+def labels_csv(images: Sequence[str], classes: Sequence[str], labels: np.ndarray) -> str:
+    """A CSV of labels, sorted by image: a column per class with 1, 0 or, where it is not labelled, nothing."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["image_name", *classes])
+    for image, row in sorted(zip(images, labels.tolist(), strict=True), key=itemgetter(0)):
+        table.writerow([image, *("" if value != value else f"{value:.0f}" for value in row)])
+    return text.getvalue()

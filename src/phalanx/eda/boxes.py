@@ -18,10 +18,10 @@ from ..data.records import Record
 from ..errors import DataError
 from ..models.anchors import anchors_text, best_anchor_iou
 from ..models.detector import anchor_shapes
-from ..runtime.files import check_report, not_ours, refuse_link, write_report, write_text
+from ..runtime.files import write_report, write_text
 from . import box_plots
 from .plots import save
-from .report import plain
+from .report import check_folder, plain
 
 TABLES = ("images", "objects", "classes", "groups", "anchors", "folds")
 RARE = 5  # images with a class: with fewer, a held-out part easily has none
@@ -40,7 +40,7 @@ def explore(config: DetectConfig, out: Path) -> str:
         DataError: no object; a fold file that does not fit; an annotation that cannot be used.
         OutputError: ``out`` contains files of other programs.
     """
-    check_place(out)
+    check_folder(out, TABLES, box_plots.PLOTS)
     data = config.data
     records, left_out = kept_records(data), list[str]()
     sizes, shapes = [], []
@@ -76,20 +76,6 @@ def explore(config: DetectConfig, out: Path) -> str:
     for name, figure in box_plots.draw_all(tables, data.classes, facts["anchor_shapes"]):
         save(figure, out / f"{name}.png")
     return _summary(facts, tables, out)
-
-
-def check_place(out: Path) -> None:
-    """Refuses a folder in which files of other programs would be replaced.
-
-    Raises:
-        OutputError: a file to be written is a link, or exists without an ``eda.json`` from an earlier call.
-    """
-    check_report(out / "eda.json", "eda")
-    known = (out / "eda.json").is_file()
-    for name in (*(f"{table}.csv" for table in TABLES), *(f"{plot}.png" for plot in box_plots.PLOTS)):
-        refuse_link(out / name)
-        if not known and (out / name).exists():
-            raise not_ours(out / name)
 
 
 def object_table(

@@ -18,11 +18,11 @@ from ..data.layouts import test_place, test_records
 from ..data.quarantine import kept_records
 from ..data.records import Record
 from ..errors import DataError
-from ..runtime.files import check_report, not_ours, refuse_link, write_report, write_text
+from ..runtime.files import write_report, write_text
 from ..runtime.processes import process_map
 from . import label_plots
 from .plots import save
-from .report import plain
+from .report import check_folder, plain
 from .stats import Effect, cohens_d
 
 TABLES = ("images", "patients", "classes", "cooccurrence", "sizes", "shift", "folds")
@@ -44,7 +44,7 @@ def explore(data: ClassifyData, out: Path, *, folds: int = 5, workers: int = -1,
         DataError: no usable image; a fold file that does not fit.
         OutputError: ``out`` contains files of other programs.
     """
-    check_place(out)
+    check_folder(out, TABLES, label_plots.PLOTS)
     records, left_out = kept_records(data), list[str]()
     labels = labels_of(records, data)
     work = [(record, "train") for record in records]
@@ -92,20 +92,6 @@ def explore(data: ClassifyData, out: Path, *, folds: int = 5, workers: int = -1,
     for name, figure in label_plots.draw_all(tables, data.classes):
         save(figure, out / f"{name}.png")
     return _summary(facts, tables, out)
-
-
-def check_place(out: Path) -> None:
-    """Refuses a folder in which files of other programs would be replaced.
-
-    Raises:
-        OutputError: a file to be written is a link, or exists without an ``eda.json`` from an earlier call.
-    """
-    check_report(out / "eda.json", "eda")
-    known = (out / "eda.json").is_file()
-    for name in (*(f"{table}.csv" for table in TABLES), *(f"{plot}.png" for plot in label_plots.PLOTS)):
-        refuse_link(out / name)
-        if not known and (out / name).exists():
-            raise not_ours(out / name)
 
 
 def _measure(item: tuple[Record, str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ..data.quarantine import kept_records
 from ..data.records import Record
 from ..data.rotation import BASE, LIMIT, TIP, has_rule, tilt_of_stack
 from ..errors import DataError, OutputError
-from ..runtime.files import check_report, not_ours, refuse_link, write_report, write_text
+from ..runtime.files import check_report_folder, write_report, write_text
 from ..runtime.processes import process_map
 from ..submission.table import Submission
 from . import plots as eda_plots
@@ -42,7 +42,9 @@ def explore(data: SegmentData, out: Path, *, csv: Path | None = None, workers: i
         OutputError: ``out`` contains files of other programs.
     """
     assert data.root is not None
-    check_place(out, csv)
+    if csv is not None:
+        check_csv(csv, out)
+    check_folder(out, TABLES, eda_plots.PLOTS)
     work = [(record, "train") for record in kept_records(data)]
     left_out: list[str] = []
     place = test_place(data)
@@ -107,20 +109,16 @@ def _without_bones(measured: Sequence[Measured]) -> list[str]:
     return [f"rotation of {len(lacking)} annotated image(s) without {BASE} or {TIP}, such as {lacking[0]}"]
 
 
-def check_place(out: Path, csv: Path | None = None) -> None:
-    """Refuses a folder in which files of other programs, or the CSV that is read, would be replaced.
+def check_folder(out: Path, tables: Sequence[str], plots: Sequence[str]) -> None:
+    """Refuses a folder in which files of other programs would be replaced. Raises as `check_report_folder`."""
+    files = [*(f"{name}.csv" for name in tables), *(f"{name}.png" for name in plots)]
+    check_report_folder(out, "eda.json", "eda", files)
 
-    Raises:
-        OutputError: a file to be written is a link, or exists without an ``eda.json`` from an earlier call.
-    """
-    if csv is not None and csv.resolve().parent == out.resolve() and csv.stem in TABLES:
+
+def check_csv(csv: Path, out: Path) -> None:
+    """Raises OutputError if the CSV that is read would be replaced by a table."""
+    if csv.resolve().parent == out.resolve() and csv.stem in TABLES:
         raise OutputError(f"csv={csv}: would be replaced by the table of that name; give another out=")
-    check_report(out / "eda.json", "eda")
-    known = (out / "eda.json").is_file()
-    for name in (*(f"{table}.csv" for table in TABLES), *(f"{plot}.png" for plot in eda_plots.PLOTS)):
-        refuse_link(out / name)
-        if not known and (out / name).exists():
-            raise not_ours(out / name)
 
 
 def _measure_all(work: list[tuple[Record, str]], data: SegmentData, workers: int, progress: bool) -> list[Measured]:

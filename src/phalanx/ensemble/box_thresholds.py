@@ -7,18 +7,16 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from ..config import Strict, validate_as
+from ..config import Strict
+from ..config.tuned import read_tuned
 from ..config.words import split_names
-from ..errors import ConfigError, DataError, brief, one_line
+from ..errors import ConfigError, DataError, brief
 from ..runs.reader import fold_folders
 from ..runtime.files import format_mark, refuse_foreign, write_json
-from ..runtime.reading import fault, read_mapping
 from ..scoring.box_thresholds import By, ChosenThresholds, choose_thresholds
 from .detect_oof import out_of_fold
 
 FILE = "thresholds.json"  # in the folder of a run
-FORMAT: Literal["phalanx-box-thresholds-1"] = "phalanx-box-thresholds-1"
-REMEDY = "make it with phalanx tune"
 
 
 class BoxThresholds(Strict):
@@ -29,7 +27,7 @@ class BoxThresholds(Strict):
         report: how they were chosen, for people.
     """
 
-    format: Literal["phalanx-box-thresholds-1"] = FORMAT
+    format: Literal["phalanx-box-thresholds-1"] = "phalanx-box-thresholds-1"
     run: str
     run_hashes: Annotated[dict[str, str], Field(min_length=1)]
     classes: Annotated[list[str], Field(min_length=1)]
@@ -44,21 +42,20 @@ class BoxThresholds(Strict):
 
     @classmethod
     def read(cls, path: Path) -> "BoxThresholds":
-        """A file of thresholds.
+        """A file of thresholds. Raises as :func:`~phalanx.config.tuned.read_tuned`."""
+        return read_tuned(cls, path, "phalanx tune")
 
-        Raises:
-            ConfigError: no such file, one of another format, or one with impossible values.
-        """
-        try:
-            values = read_mapping(path, remedy=REMEDY)
-            if values.get("format") != FORMAT:
-                raise fault(path, f"its format is {brief(values.get('format'))}, not {FORMAT!r}", REMEDY)
-        except DataError as error:
-            raise ConfigError(f"postprocess={error}") from None
-        try:
-            return validate_as(cls, values)
-        except ConfigError as error:
-            raise ConfigError(f"postprocess={path}: {one_line(str(error))}; {REMEDY}") from None
+    @classmethod
+    def of_run(
+        cls, folder: Path, name: str, classes: Sequence[str], hashes: Mapping[str, str]
+    ) -> "BoxThresholds | None":
+        """Thresholds stored with a run; None if there are none. Raises as :meth:`read` and :meth:`check`."""
+        path = folder / FILE
+        if not (path.exists() or path.is_symlink()):
+            return None
+        found = cls.read(path)
+        found.check(path, name, classes, hashes)
+        return found
 
     def check(self, path: Path, name: str, classes: Sequence[str], hashes: Mapping[str, str]) -> None:
         """Raises DataError if a run has other classes, or weights that the thresholds were not chosen for."""
@@ -72,10 +69,14 @@ class BoxThresholds(Strict):
         """float64[C], in the order of ``classes``."""
         return np.array([self.thresholds[name] for name in self.classes])
 
+    @property
+    def shown(self) -> str:
+        """Class and threshold of each, for a line of text."""
+        return ", ".join(f"{name} {at:.4f}" for name, at in self.thresholds.items())
+
     def to_text(self, path: Path) -> str:
         """One line for the terminal."""
-        shown = ", ".join(f"{name} {at:.4f}" for name, at in self.thresholds.items())
-        return f"{path}: boxes with lower scores are left out: {shown}; postprocess=null keeps them"
+        return f"{path}: boxes with lower scores are left out: {self.shown}; postprocess=null keeps them"
 
 
 class TuneBoxes(Strict):

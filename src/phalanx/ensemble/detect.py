@@ -79,9 +79,8 @@ def infer_run(name: str, options: InferBoxes) -> Path:
         return out
     made = run.predict(records, options.batch or run.config.predict.batch, progress=options.progress)
     if limits is not None:
-        least = limits.limits()
-        rounded = [one.rounded() for one in made.boxes]  # as those that the thresholds were chosen on
-        kept = [one.chosen(one.scores >= least[one.classes]) for one in rounded]
+        # rounded as those that the thresholds were chosen on
+        kept = [one.rounded().above(limits.limits()) for one in made.boxes]
         made = replace(made, boxes=tuple(kept), thresholds=limits.thresholds)
     made.write(out, key=key)
     return out
@@ -93,15 +92,16 @@ def thresholds_of(run: DetectorRun, options: InferBoxes) -> BoxThresholds | None
     Raises:
         ConfigError: no such file, or one that has no thresholds. DataError: it is of another run.
     """
-    path = options.postprocess
     if "postprocess" not in options.model_fields_set:
-        own = run_folder(run.name, options.runs, options.weights) / FILE
-        path = own if own.exists() or own.is_symlink() else None
-    if path is None:
+        folder = run_folder(run.name, options.runs, options.weights)
+        path, found = folder / FILE, BoxThresholds.of_run(folder, run.name, run.classes, run.hashes)
+    elif options.postprocess is not None:
+        path, found = options.postprocess, BoxThresholds.read(options.postprocess)
+        found.check(path, run.name, run.classes, run.hashes)
+    else:
         return None
-    found = BoxThresholds.read(path)
-    found.check(path, run.name, run.classes, run.hashes)
-    print(found.to_text(path), flush=True)
+    if found is not None:
+        print(found.to_text(path), flush=True)
     return found
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ..config import DetectConfig
 from ..errors import DataError
-from ..runs.reader import FoldRun, folds_of
+from ..runs.reader import FoldRun, scored_folds_of
 from ..scoring.boxes import BoxScore, score_boxes
 from ..submission.boxes import BoxSubmission
 
@@ -24,9 +24,7 @@ def out_of_fold(run: Path) -> OutOfFold:
     Raises:
         ConfigError: a run of another task. DataError: no finished fold, or one that cannot be read.
     """
-    folds = [fold for fold in folds_of(run) if fold.is_scored]
-    if not folds:
-        raise DataError(f"{run}: has no finished fold (fold<k>/oof.csv); name runs, or CSVs with their ground truth")
+    folds = scored_folds_of(run, "CSVs with their ground truth")
     config = folds[0].config_of(DetectConfig)
     classes = config.data.classes
     made = [BoxSubmission.read(fold.folder / "oof.csv", classes) for fold in folds]

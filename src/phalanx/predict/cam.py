@@ -19,7 +19,7 @@ from ..data.listing import list_files
 from ..data.patients import FOLDERS_KEY, patient_of_name
 from ..data.records import Record, by_stem, scan, stem_of
 from ..errors import ConfigError, DataError
-from ..runtime.files import check_report, not_ours, refuse_link, write_report, write_text
+from ..runtime.files import check_report_folder, write_report, write_text
 from ..runtime.spelling import nfc
 from ..visualize.cam_gallery import Tile, draw_gallery
 from ..visualize.gradcam import Inside, heat_map, load_library
@@ -60,7 +60,7 @@ def explain_run(name: str, options: CamOptions) -> str:
         DataError: images, labels or masks that cannot be used.
         OutputError: ``out`` contains files of other programs.
     """
-    check_place(options.out)
+    check_report_folder(options.out, "cam.json", "cam", FILES)
     load_library()
     run = _opened(name, options)
     control = None if options.control is None else _opened(options.control, options)
@@ -89,22 +89,6 @@ def explain_run(name: str, options: CamOptions) -> str:
     write_text(options.out / "cam.csv", _table(cases, inside, run.classes))
     draw_gallery(tiles, options.out / "gallery.png")
     return _summary(cases, located, controls, options)
-
-
-def check_place(out: Path) -> None:
-    """Refuses a folder in which files of other programs would be replaced.
-
-    Raises:
-        OutputError: a file to be written is a link, or exists without a ``cam.json`` from an earlier call.
-    """
-    if out.exists() and not out.is_dir():
-        raise not_ours(out)
-    check_report(out / "cam.json", "cam")
-    known = (out / "cam.json").is_file()
-    for name in FILES:
-        refuse_link(out / name)
-        if not known and (out / name).exists():
-            raise not_ours(out / name)
 
 
 def _opened(name: str, options: CamOptions) -> ClassifierRun:

@@ -7,18 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Strict, validate_as
-from ..errors import ConfigError, DataError, one_line
+from ..config import Strict
+from ..config.tuned import read_tuned
+from ..errors import DataError, one_line
 from ..masks.stack import Stack
 from ..runtime.files import write_json
-from ..runtime.reading import fault, read_mapping
 from ..runtime.sidecar import MAX_PIXELS
 from .components import Cleaning
 from .maps import ProbabilityMaps, Size, stack_of_parts
 from .soft import SoftMember
 
-FORMAT: Literal["phalanx-postprocess-1"] = "phalanx-postprocess-1"
-EARLIER_FORMAT = "phalanx-decided-1"
+EARLIER_FORMATS = {"phalanx-decided-1": "that of phalanx decide in an earlier version"}
 MAX_VOTES = 999_999_999
 
 
@@ -67,7 +66,7 @@ def _shown(value: Any) -> str:
 class PostProcessing(Strict):
     """What replaces equal votes, one threshold and masks as they are. Classes that are not named keep these."""
 
-    format: Literal["phalanx-postprocess-1"] = FORMAT
+    format: Literal["phalanx-postprocess-1"] = "phalanx-postprocess-1"
     classes: Annotated[list[str], Field(min_length=1)]
     members: Annotated[list[TunedMember], Field(min_length=1)]
     threshold: Annotated[float, Field(gt=0, lt=1)]
@@ -89,25 +88,8 @@ class PostProcessing(Strict):
 
     @classmethod
     def read(cls, path: Path) -> "PostProcessing":
-        """A post-processing file.
-
-        Raises:
-            ConfigError: no such file, one of another format, or one with impossible values.
-        """
-        remedy = "make it with phalanx tune"
-        try:
-            values = read_mapping(path, remedy=remedy)
-            found = values.get("format")
-            if found == EARLIER_FORMAT:
-                raise fault(path, f"its format {found!r} is that of phalanx decide in an earlier version", remedy)
-            if found != FORMAT:
-                raise fault(path, f"its format is not {FORMAT!r}", remedy)
-        except DataError as error:
-            raise ConfigError(f"postprocess={error}") from None
-        try:
-            return validate_as(cls, values)
-        except ConfigError as error:
-            raise ConfigError(f"postprocess={path}: {one_line(str(error))}; make it again with phalanx tune") from None
+        """A post-processing file. Raises as :func:`~phalanx.config.tuned.read_tuned`."""
+        return read_tuned(cls, path, "phalanx tune", EARLIER_FORMATS)
 
     def write(self, path: Path) -> None:
         """Writes the file, whole or not at all."""

@@ -1,7 +1,8 @@
 """Runs of the task ``detect`` to be reviewed: their boxes out of fold, or those of the test images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,11 +10,12 @@ import numpy as np
 
 from ..config import DetectConfig, DetectData
 from ..config.f1_iou import F1AtIoU
-from ..data.box_truth import read_box_truth
+from ..data.box_truth import read_box_truth, with_endings
 from ..data.layouts import test_records
 from ..data.objects import box_truth
 from ..data.quarantine import kept_records
 from ..data.root import resolve_root
+from ..ensemble.box_thresholds import FILE, BoxThresholds
 from ..errors import DataError
 from ..masks.box_geometry import pairwise_iou
 from ..runs.reader import FoldRun
@@ -50,29 +52,48 @@ def review_boxes(name: str, options: ReviewOptions) -> Reviewed:
     config = folds[0].config_of(DetectConfig)
     rule = rule_of(options.f1_iou, config, name)
     data = resolve_root(config.data.model_copy(update={"root": options.root or config.data.root}))
-    out_of_fold = _held_out(folds, config, data) if options.split == "oof" or options.threshold is None else None
-    threshold = options.threshold
-    if threshold is None:
-        assert out_of_fold is not None
-        score = score_boxes(out_of_fold.predicted, out_of_fold.truth, iou=rule.iou)
-        threshold = score.best_threshold().score
-        notes += (f"{run}: boxes count from a score of {threshold:.3f}, the best one out of fold; threshold= sets it",)
-    found = out_of_fold if options.split == "oof" else _tested(name, run, data, options)
-    assert found is not None
+    held_out = cache(lambda: _held_out(folds, config, data))  # not read for test images with known thresholds
+    limits, why = _limits(held_out, folds, config, rule, options)
+    notes += (f"{run}: {why}",)
+    found = held_out() if options.split == "oof" else _tested(name, run, data, options)
     classes, names = tuple(config.data.classes), found.truth.images
     patients = [found.truth.patients.get(image, image) for image in names]
-    f1 = f1_of_boxes(
-        run, rule, classes, names, found.predicted.boxes, found.truth.boxes, threshold=threshold, patients=patients
-    )
-    cases = tuple(_case(k, found, patients[k], classes, rule, threshold) for k in range(len(names)))
+    both = found.predicted.boxes, found.truth.boxes
+    f1 = f1_of_boxes(run, rule, classes, names, *both, threshold=limits.tolist(), patients=patients)
+    cases = tuple(_case(k, found, patients[k], classes, rule, limits) for k in range(len(names)))
     place = {image: k for k, image in enumerate(names)}
 
     def seen(image: str) -> Seen:
         k = place[image]
-        counted = found.predicted.boxes[k].chosen(found.predicted.boxes[k].scores >= threshold)
+        counted = found.predicted.boxes[k].above(limits)
         return Seen(_outlines(found.truth.boxes[k], classes), _outlines(counted, classes))
 
     return Reviewed(run, config, f1, cases, seen, folds, notes)
+
+
+def _limits(
+    held_out: Callable[[], Images],
+    folds: Sequence[FoldRun],
+    config: DetectConfig,
+    rule: F1AtIoU,
+    options: ReviewOptions,
+) -> tuple[np.ndarray, str]:
+    """Thresholds of scores float64[C], and where they are from: ``threshold=``, as ``infer`` has them, or the best one.
+
+    Raises:
+        DataError: the run's file of thresholds is of other weights.
+    """
+    classes, folder = config.data.classes, folds[0].folder.parent
+    if options.threshold is not None:
+        return np.full(len(classes), options.threshold), f"boxes count from a score of {options.threshold:g}"
+    hashes = {str(fold.folder): digest for fold in folds if (digest := fold.weights_digest()) is not None}
+    stored = BoxThresholds.of_run(folder, folds[0].folder.parent.name, classes, hashes)
+    if stored is not None:
+        return stored.limits(), f"boxes count from the scores in {folder / FILE} ({stored.shown}); threshold= sets it"
+    best = score_boxes(held_out().predicted, held_out().truth, iou=rule.iou).best_threshold().score
+    return np.full(len(classes), best), (
+        f"boxes count from a score of {best:.3f}, the best one out of fold; threshold= sets it"
+    )
 
 
 def _held_out(folds: Sequence[FoldRun], config: DetectConfig, data: DetectData) -> Images:
@@ -103,7 +124,7 @@ def _tested(name: str, run: str, data: DetectData, options: ReviewOptions) -> Im
     out = options.out / run / "test.csv"
     made = BoxSubmission.read(
         infer_run(
-            name, InferBoxes(out=out, root=data.root, runs=options.runs, device=options.device,
+            name, InferBoxes(out=out, root=data.root, runs=options.runs, postprocess=None, device=options.device,
                              progress=options.progress)
         ),
         data.classes,
@@ -112,33 +133,19 @@ def _tested(name: str, run: str, data: DetectData, options: ReviewOptions) -> Im
         truth = BoxSubmission.read(answers, data.classes, truth=True)
     else:
         truth = read_box_truth(answers, data, made.sizes)
-    truth = _named_alike(truth, made.images)
-    made = replace(made, images=truth.images, boxes=tuple(made.boxes[made.images.index(i)] for i in truth.images))
-    return Images(made, truth, dict.fromkeys(truth.images), paths)
-
-
-def _named_alike(truth: BoxSubmission, images: Sequence[str]) -> BoxSubmission:
-    """The ground truth with the names of the images, of which a table may leave out the ending.
-
-    Raises:
-        DataError: it lacks an image, or has another.
-    """
-    from ..data.records import stem_of
-
-    whole = {stem_of(image): image for image in images} | {image: image for image in images}
-    names = tuple(whole.get(image, image) for image in truth.images)
-    if differing := sorted(set(names) ^ set(images)):
+    truth = with_endings(truth, made.images)
+    if differing := sorted(set(truth.images) ^ set(made.images)):
         raise DataError(
             f"{truth.name}: and the test images differ in {differing[0]} ({len(differing)} such); name the ground "
             "truth of these images with truth="
         )
-    patients = {whole.get(image, image): patient for image, patient in truth.patients.items()}
-    return replace(truth, images=names, patients=patients)
+    made = replace(made, images=truth.images, boxes=tuple(made.boxes[made.images.index(i)] for i in truth.images))
+    return Images(made, truth, dict.fromkeys(truth.images), paths)
 
 
-def _case(k: int, found: Images, patient: str, classes: Sequence[str], rule: F1AtIoU, threshold: float) -> Case:
+def _case(k: int, found: Images, patient: str, classes: Sequence[str], rule: F1AtIoU, limits: np.ndarray) -> Case:
     image, predicted, truth = found.truth.images[k], found.predicted.boxes[k], found.truth.boxes[k]
-    counted, there = predicted.chosen(predicted.scores >= threshold), truth.chosen(~truth.ignored)
+    counted, there = predicted.above(limits), truth.chosen(~truth.ignored)
     deciding = counted.chosen(counted.classes == list(classes).index(rule.positive))
     if not len(deciding.scores):
         deciding = counted

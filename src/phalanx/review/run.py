@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError, DataError
-from ..runtime.files import check_report, not_ours, refuse_link, write_report, write_text
+from ..runtime.files import check_report_folder, not_ours, refuse_link, write_report, write_text
 from ..scoring.object_suspects import rank_objects
 from ..visualize.review_plots import Curve, draw_curves
 from .case import CELLS, NAMES, Reviewed
@@ -38,16 +38,12 @@ def check_place(out: Path, names: Sequence[str]) -> None:
     Raises:
         OutputError: a file to be written is a link, or exists without a ``review.json`` from an earlier call.
     """
-    for place in (out, *(out / name for name in names)):
-        refuse_link(place)
-        if place.exists() and not place.is_dir():
-            raise not_ours(place)
-    check_report(out / REPORT, "review")
-    known = (out / REPORT).is_file()
-    for path in [*(out / file for file in SHARED), *(out / name / file for name in names for file in OWN)]:
-        refuse_link(path)
-        if not known and path.exists():
-            raise not_ours(path)
+    own = [f"{name}/{file}" for name in names for file in OWN]
+    for name in names:
+        refuse_link(out / name)
+        if (out / name).exists() and not (out / name).is_dir():
+            raise not_ours(out / name)
+    check_report_folder(out, REPORT, "review", [*SHARED, *own])
 
 
 def check_names(names: Sequence[str]) -> None:

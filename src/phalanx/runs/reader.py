@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ..config import Config, nearest, read_plain, validate
-from ..errors import ConfigError, one_line
+from ..errors import ConfigError, DataError, one_line
 from ..runtime.metric import Metric
 from ..runtime.reading import (
     LIST,
@@ -255,6 +255,21 @@ class FoldRun:
             return parse(values)
         except ValueError as error:
             raise fault(path, str(error), REMEDY) from None
+
+
+def scored_folds_of(run: Path, others: str) -> "list[FoldRun]":
+    """The finished folds of a run that have out-of-fold predictions.
+
+    Args:
+        others: what could be named instead of the run, for the message.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = [fold for fold in folds_of(run) if fold.is_scored]
+    if not found:
+        raise DataError(f"{run}: has no finished fold (fold<k>/oof.csv); name runs, or {others}")
+    return found
 
 
 def folds_of(run: Path) -> list[FoldRun]:

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -213,6 +213,27 @@ def check_report(path: Path, kind: str) -> None:
         OutputError: it is a link, a folder, or a file that is not a report of this kind.
     """
     refuse_foreign(path, format_mark(kind))
+
+
+def check_report_folder(folder: Path, report: str, kind: str, files: Iterable[str]) -> None:
+    """Refuses a folder for a report and its files before the work for them is done.
+
+    Args:
+        report: name of the report, which is written first: it shows that the files are of an earlier call.
+        files: what will be written besides, from ``folder`` on.
+
+    Raises:
+        OutputError: ``folder`` is not a folder, or a link; a file to be written is a link, or exists without a report.
+    """
+    refuse_link(folder)
+    if folder.exists() and not folder.is_dir():
+        raise not_ours(folder)
+    check_report(folder / report, kind)
+    known = (folder / report).is_file()
+    for name in files:
+        refuse_link(folder / name)
+        if not known and (folder / name).exists():
+            raise not_ours(folder / name)
 
 
 def keep_text(path: Path, text: str, cause: str) -> None:

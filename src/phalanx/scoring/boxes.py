@@ -156,7 +156,7 @@ class BoxScore:
         count = len(self.classes)
         matrix = np.zeros((count + 1, count + 1), np.int64)
         for predicted, truth in zip(self.predicted, self.truth, strict=True):
-            boxes = predicted.chosen(predicted.scores >= self.thresholds[predicted.classes]).sorted()
+            boxes = predicted.above(self.thresholds).sorted()
             true, got = pair_classes(boxes, truth, self.at, count)
             np.add.at(matrix, (true, got), 1)
         return matrix

@@ -12,15 +12,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from ..config import Strict, validate_as
+from ..config import Strict
 from ..config.classify_loss import Head
-from ..errors import ConfigError, DataError, brief, one_line
-from ..runtime.reading import fault, read_mapping
+from ..config.tuned import read_tuned
+from ..errors import DataError
 from .calibration import COLDEST, HOTTEST, apply_temperature
 
 KIND = "calibration"
-FORMAT: Literal["phalanx-calibration-1"] = "phalanx-calibration-1"
-REMEDY = "make it with phalanx calibrate"
 
 
 class Calibration(Strict):
@@ -35,7 +33,7 @@ class Calibration(Strict):
         report: how it was fitted.
     """
 
-    format: Literal["phalanx-calibration-1"] = FORMAT
+    format: Literal["phalanx-calibration-1"] = "phalanx-calibration-1"
     run: str
     run_hashes: dict[str, str]
     classes: Annotated[list[str], Field(min_length=1)]
@@ -58,21 +56,8 @@ class Calibration(Strict):
 
     @classmethod
     def read(cls, path: Path) -> "Calibration":
-        """A calibration file.
-
-        Raises:
-            ConfigError: no such file, one of another format, or one with impossible values.
-        """
-        try:
-            values = read_mapping(path, remedy=REMEDY)
-            if values.get("format") != FORMAT:
-                raise fault(path, f"its format is {brief(values.get('format'))}, not {FORMAT!r}", REMEDY)
-        except DataError as error:
-            raise ConfigError(f"postprocess={error}") from None
-        try:
-            return validate_as(cls, values)
-        except ConfigError as error:
-            raise ConfigError(f"postprocess={path}: {one_line(str(error))}; {REMEDY}") from None
+        """A calibration file. Raises as :func:`~phalanx.config.tuned.read_tuned`."""
+        return read_tuned(cls, path, "phalanx calibrate")
 
     @property
     def digest(self) -> str:

@@ -219,7 +219,7 @@ def f1_of_boxes(
     limits = np.broadcast_to(np.asarray(threshold, float), (len(classes),))
     rows, found = [], {label: list[np.ndarray]() for label in labels}
     for boxes, objects in zip(predicted, truth, strict=True):
-        kept, there = boxes.chosen(boxes.scores >= limits[boxes.classes]), objects.chosen(~objects.ignored)
+        kept, there = boxes.above(limits), objects.chosen(~objects.ignored)
         diseased = there.corners[there.classes == place[rule.positive]]
         deciding = _deciding(kept, rule, place)
         overlaps = pairwise_iou(deciding, diseased)

@@ -65,6 +65,10 @@ class Boxes(NamedTuple):
         ignore = None if self.ignore is None else self.ignore[index]
         return Boxes(self.corners[index], self.scores[index], self.classes[index], ignore)
 
+    def above(self, limits: np.ndarray) -> "Boxes":
+        """The boxes whose score is at least the threshold of their class, float64[C], in the same order."""
+        return self.chosen(self.scores >= limits[self.classes])
+
     def order(self) -> np.ndarray:
         """int64[N]: from the highest score to the lowest; equal ones by class and corners, not by chance."""
         return np.lexsort((*self.corners.T[::-1], self.classes, -self.scores))

@@ -1,9 +1,6 @@
 """The classification task: labels of whole images, by a softmax (one class) or sigmoids (any number of classes)."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +14,7 @@ from ..config import Augment, ClassifyConfig
 from ..data import layouts
 from ..data.cache import SampleCache
 from ..data.dataset import LabelledBatch, LabelledSet
+from ..data.label_table import labels_csv
 from ..data.labels import labels_of
 from ..data.records import Record
 from ..data.restored import restored_csv, restored_of_fold
@@ -310,13 +308,3 @@ def accuracy_of(values: Tensor, labels: Tensor, head: str, threshold: float, *, 
     known = ~labels.isnan()
     right = ((values >= limit) == (labels > 0.5)) & known
     return right.sum(1).float() / known.sum(1).clamp(min=1)
-
-
-def labels_csv(images: Sequence[str], classes: Sequence[str], labels: np.ndarray) -> str:
-    """A CSV of labels, sorted by image: a column per class with 1, 0 or, where it is not labelled, nothing."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["image_name", *classes])
-    for image, row in sorted(zip(images, labels.tolist(), strict=True), key=itemgetter(0)):
-        table.writerow([image, *("" if value != value else f"{value:.0f}" for value in row)])
-    return text.getvalue()

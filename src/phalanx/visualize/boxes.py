@@ -57,7 +57,7 @@ def _row(record: Record, score: BoxScore, number: int, f1: float) -> np.ndarray:
     plain = cv2.cvtColor(cv2.resize(image, size, interpolation=method), cv2.COLOR_GRAY2BGR)
     colours = [tuple(float(v) for v in colour) for colour in palette(len(score.classes) + 1)[1:]]  # without red
     truth, boxes = score.truth[number], score.predicted[number]
-    boxes = boxes.chosen(boxes.scores >= score.thresholds[boxes.classes]).sorted()
+    boxes = boxes.above(score.thresholds).sorted()
     objects, found = plain.copy(), plain.copy()
     _draw(objects, truth, scale, [score.classes[c] for c in truth.classes], [colours[c] for c in truth.classes])
     right, missed = pair_boxes(boxes, truth, score.at)

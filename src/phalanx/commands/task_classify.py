@@ -1,0 +1,101 @@
+"""The commands for the task ``classify``: labels of images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError
+from .task_commands import TaskCommands, infer_each
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..engine.task import Task
+    from ..review.case import Reviewed
+    from ..review.options import ReviewOptions
+
+
+def _task() -> "type[Task]":
+    from ..tasks.classify import Classify
+
+    return Classify
+
+
+def _infer(names: list[str], pairs: dict[str, str]) -> None:
+    from ..ensemble.classify import InferLabels, infer_run
+
+    infer_each(names, pairs, InferLabels, infer_run)
+
+
+def _vote(pairs: dict[str, str]) -> Path:
+    from ..config.words import typed
+    from ..ensemble.classify import VoteLabels, vote
+
+    return vote(typed(VoteLabels, pairs))
+
+
+def _check(config: "Config") -> Any:
+    from ..checks.labels import check
+    from ..config import ClassifyData
+
+    assert isinstance(config.data, ClassifyData)  # of a recipe of this task
+    return check(config.data, workers=config.workers, progress=config.progress)
+
+
+def _score(file: Path, truth: Path | None, pairs: dict[str, str], partial: bool) -> tuple[str, dict[str, Any]]:
+    from ..scoring.classify_report import score_json, score_text
+    from .scoring_labels import score_labels
+
+    found = score_labels(file, truth, pairs, partial=partial)
+    shown = [name for name in ("accuracy", "macro_auc", "macro_f1") if name in found.metrics]
+    return score_text(found, shown), score_json(found, shown)
+
+
+def _compare(
+    first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool
+) -> tuple[str, dict[str, Any]]:
+    from ..scoring.classify_compare import compare_classes
+    from .scoring_labels import out_of_fold, score_labels
+
+    if first.is_dir() and second.is_dir():
+        if truth is not None or pairs:
+            raise ConfigError("two runs are compared by their out-of-fold predictions, without labels or options")
+        one, other = out_of_fold(first), out_of_fold(second)
+    else:
+        one, other = (score_labels(file, truth, pairs, partial=partial) for file in (first, second))
+    found = [compare_classes(one, other, name) for name in ("accuracy", "macro_auc", "macro_f1")]
+    return "\n".join(each.to_text() for each in found), {each.metric: each.to_json() for each in found}
+
+
+def _tune(pairs: dict[str, str]) -> str:
+    raise ConfigError(
+        f"members={pairs['members']}: is of task=classify, whose thresholds and temperature phalanx calibrate fits"
+    )
+
+
+def _eda(config: "Config", out: Path, csv: Path | None) -> str:
+    from ..config import ClassifyData
+    from ..eda.labels import explore
+
+    assert isinstance(config.data, ClassifyData)  # of a recipe of this task
+    if csv is not None:
+        raise ConfigError(f"csv={csv}: only for task=segment, whose masks show the rotation; leave it out")
+    return explore(config.data, out, folds=config.folds, workers=config.workers, progress=config.progress)
+
+
+def _review(name: str, options: "ReviewOptions") -> "Reviewed":
+    raise ConfigError(
+        f"{name}: is a run of task=classify, which has no masks or boxes; phalanx suspects ranks its labels, and "
+        "phalanx cam shows where it looks"
+    )
+
+
+CLASSIFY = TaskCommands(
+    task=_task,
+    infer=_infer,
+    vote=_vote,
+    check=_check,
+    score=_score,
+    compare=_compare,
+    tune=_tune,
+    eda=_eda,
+    review=_review,
+)

@@ -1,0 +1,65 @@
+"""What a task adds to the commands."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..engine.task import Task
+    from ..review.case import Reviewed
+    from ..review.options import ReviewOptions
+
+
+class TaskCommands(NamedTuple):
+    """The parts of commands that depend on the task. Each loads its modules when it is called.
+
+    Attributes:
+        task: the class that trains.
+        infer: predicts with runs, from their names and the options of the command line.
+        vote: votes members, from the options of the command line; returns the CSV.
+        check: lists the problems of a data set.
+        score: scores a CSV by a ground truth and options, perhaps of some images only; as text and as JSON types.
+        compare: the same of two CSVs.
+        tune: chooses out of fold what is done to a prediction, from the options of the command line; as text.
+        eda: explores a data set into a folder, perhaps with a CSV of predictions; returns the summary.
+        review: a run by its name with its images, to look at its failures.
+    """
+
+    task: "Callable[[], type[Task]]"
+    infer: Callable[[list[str], dict[str, str]], None]
+    vote: Callable[[dict[str, str]], Path]
+    check: "Callable[[Config], Any]"
+    score: Callable[[Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]
+    compare: Callable[[Path, Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]
+    tune: Callable[[dict[str, str]], str]
+    eda: "Callable[[Config, Path, Path | None], str]"
+    review: "Callable[[str, ReviewOptions], Reviewed]"
+
+
+def infer_each(
+    names: list[str], pairs: dict[str, str], kind: Any, infer_run: Callable[[str, Any], Path],
+    check: Callable[[list[str], Path, str], Any] | None = None,
+) -> None:  # fmt: skip
+    """Predicts with each run, after all of them were checked."""
+    from ..config.words import typed
+
+    options = typed(kind, pairs)
+    check_outputs(names, options.out)
+    if check is not None:
+        check(names, options.runs, options.weights)
+    for name in names:
+        print(infer_run(name, options), flush=True)
+
+
+def check_outputs(names: Sequence[str], out: Path | None) -> None:
+    """Raises ConfigError if several predictions would be written to one file."""
+    if out is not None and len(names) > 1:
+        raise ConfigError("out=: fits one run; several runs are written to submissions/<run>.csv each")
+    files = [Path(name).name for name in names]
+    if repeated := next((file for file in files if files.count(file) > 1), None):
+        raise ConfigError(
+            f"experiment=: two of them are written to submissions/{repeated}.csv; predict one at a time, with out="
+        )

@@ -1,0 +1,94 @@
+"""The commands for the task ``detect``: boxes of objects."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError
+from .task_commands import TaskCommands, infer_each
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..engine.task import Task
+    from ..review.case import Reviewed
+    from ..review.options import ReviewOptions
+
+
+def _task() -> "type[Task]":
+    from ..tasks.detect import Detect
+
+    return Detect
+
+
+def _infer(names: list[str], pairs: dict[str, str]) -> None:
+    from ..ensemble.detect import InferBoxes, infer_run
+
+    infer_each(names, pairs, InferBoxes, infer_run)
+
+
+def _vote(pairs: dict[str, str]) -> Path:
+    from ..config.words import typed
+    from ..ensemble.boxes import FuseBoxes, fuse_csvs
+
+    return fuse_csvs(typed(FuseBoxes, pairs))
+
+
+def _check(config: "Config") -> Any:
+    from ..checks.boxes import check
+    from ..config import DetectData
+
+    assert isinstance(config.data, DetectData)  # of a recipe of this task
+    return check(config.data, workers=config.workers, progress=config.progress)
+
+
+def _score(file: Path, truth: Path | None, pairs: dict[str, str], partial: bool) -> tuple[str, dict[str, Any]]:
+    from ..scoring.boxes_report import score_json, score_text
+    from .scoring_boxes import score_csv
+
+    found = score_csv(file, truth, pairs, partial=partial)
+    return score_text(*found), score_json(*found)
+
+
+def _compare(
+    first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool
+) -> tuple[str, dict[str, Any]]:
+    from .scoring_boxes import compare_csvs
+
+    found = compare_csvs(first, second, truth, pairs, partial=partial)
+    return "\n".join(each.to_text() for each in found), {each.metric: each.to_json() for each in found}
+
+
+def _tune(pairs: dict[str, str]) -> str:
+    from ..config.words import typed
+    from ..ensemble.box_thresholds import TuneBoxes, tune_boxes
+
+    chosen, out = tune_boxes(typed(TuneBoxes, pairs))
+    return f"{chosen.to_text()}\n{out}"
+
+
+def _eda(config: "Config", out: Path, csv: Path | None) -> str:
+    from ..config import DetectConfig
+    from ..eda.boxes import explore
+
+    assert isinstance(config, DetectConfig)  # of a recipe of this task
+    if csv is not None:
+        raise ConfigError(f"csv={csv}: only for task=segment, whose masks show the rotation; leave it out")
+    return explore(config, out)
+
+
+def _review(name: str, options: "ReviewOptions") -> "Reviewed":
+    from ..review.boxes import review_boxes
+
+    return review_boxes(name, options)
+
+
+DETECT = TaskCommands(
+    task=_task,
+    infer=_infer,
+    vote=_vote,
+    check=_check,
+    score=_score,
+    compare=_compare,
+    tune=_tune,
+    eda=_eda,
+    review=_review,
+)

@@ -1,0 +1,41 @@
+"""The commands for the task ``restore``: restored images, of sets with labels."""
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError
+from .task_classify import CLASSIFY
+from .task_commands import TaskCommands
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from ..review.case import Reviewed
+    from ..review.options import ReviewOptions
+
+
+def _task() -> "type[Task]":
+    from ..tasks.restore import Restore
+
+    return Restore
+
+
+def _none(*words: Any) -> Any:
+    raise ConfigError(
+        "a run of task=restore restores images with phalanx restore RUN out=DIR; it predicts no labels to vote or score"
+    )
+
+
+def _review(name: str, options: "ReviewOptions") -> "Reviewed":
+    raise ConfigError(f"{name}: is a run of task=restore, which has no classes to review")
+
+
+RESTORE = TaskCommands(
+    task=_task,
+    infer=_none,
+    vote=_none,
+    check=CLASSIFY.check,
+    score=_none,
+    compare=_none,
+    tune=_none,
+    eda=CLASSIFY.eda,
+    review=_review,
+)

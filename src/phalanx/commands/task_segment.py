@@ -1,0 +1,92 @@
+"""The commands for the task ``segment``: masks of classes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .task_commands import TaskCommands, infer_each
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..engine.task import Task
+    from ..review.case import Reviewed
+    from ..review.options import ReviewOptions
+
+
+def _task() -> "type[Task]":
+    from ..tasks.segment import Segment
+
+    return Segment
+
+
+def _infer(names: list[str], pairs: dict[str, str]) -> None:
+    from ..ensemble.options import InferOptions
+    from ..ensemble.run import check_members, infer_run
+
+    infer_each(names, pairs, InferOptions, infer_run, check_members)
+
+
+def _vote(pairs: dict[str, str]) -> Path:
+    from ..config.words import typed
+    from ..ensemble.options import EnsembleOptions
+    from ..ensemble.run import vote
+
+    return vote(typed(EnsembleOptions, pairs))
+
+
+def _check(config: "Config") -> Any:
+    from ..checks.run import check
+    from ..config import SegmentData
+
+    assert isinstance(config.data, SegmentData)  # of a recipe of this task
+    return check(config.data, workers=config.workers, progress=config.progress)
+
+
+def _score(file: Path, truth: Path | None, pairs: dict[str, str], partial: bool) -> tuple[str, dict[str, Any]]:
+    from .scoring import score_file
+
+    found = score_file(file, truth, pairs, partial=partial)
+    return found.to_text(), found.to_json()
+
+
+def _compare(
+    first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool
+) -> tuple[str, dict[str, Any]]:
+    from .scoring import compare_files
+
+    found = compare_files(first, second, truth, pairs, partial=partial)
+    return found.to_text(), found.to_json()
+
+
+def _tune(pairs: dict[str, str]) -> str:
+    from ..config.words import typed
+    from ..ensemble.tune import TuneOptions, tune
+
+    options = typed(TuneOptions, pairs)
+    return f"{tune(options).to_text()}\n{options.out}"
+
+
+def _eda(config: "Config", out: Path, csv: Path | None) -> str:
+    from ..config import SegmentData
+    from ..eda.report import explore
+
+    assert isinstance(config.data, SegmentData)  # of a recipe of this task
+    return explore(config.data, out, csv=csv, workers=config.workers, progress=config.progress)
+
+
+def _review(name: str, options: "ReviewOptions") -> "Reviewed":
+    from ..review.masks import review_masks
+
+    return review_masks(name, options)
+
+
+SEGMENT = TaskCommands(
+    task=_task,
+    infer=_infer,
+    vote=_vote,
+    check=_check,
+    score=_score,
+    compare=_compare,
+    tune=_tune,
+    eda=_eda,
+    review=_review,
+)
