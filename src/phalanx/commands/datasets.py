@@ -1,4 +1,4 @@
-"""Commands that make, split, explore and check data sets."""
+"""Commands that split, explore and check data sets, and choose images of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,6 @@ if TYPE_CHECKING:  # slow to load
     from ..config import Config, Data
     from ..data.records import Record
     from ..data.selection import Selection
-
 
 FOLDS = """\
 phalanx folds data=NAME data.root=DIR out=folds/NAME.csv [stratify=sex,rotated] [folds=5] [seed=0]

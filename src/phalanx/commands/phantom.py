@@ -1,14 +1,9 @@
 """The command that makes synthetic data sets."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from .args import split_places
-
-if TYPE_CHECKING:  # slow to load
-    pass
-
 
 PHANTOM = """\
 phalanx phantom KIND patients=N size=S seed=K out=DIR [test_patients=M] [workers=W] [key=value ...]

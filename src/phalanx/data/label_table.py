@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,26 +16,15 @@ from ..runtime.spelling import nfc
 from . import records
 from .digests import State, state_of
 
-if TYPE_CHECKING:
-    pass
-
-
 MISSING = {"", "-", "na", "n/a", "nan", "none", "null", "unknown", "?"}  # cells of a class that is not labelled
-
-
 TRUTHS = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0}
-
-
 SEPARATORS = ",;\t|"
-
-
 BETWEEN = "|"  # the class names of a cell
-
-
 Labels = tuple[float, ...]
 
 
-def _one_hot(names: Collection[str], classes: Sequence[str]) -> Labels:
+def one_hot(names: Collection[str], classes: Sequence[str]) -> Labels:
+    """1 for each class that is named, 0 for the others."""
     return tuple(float(name in names) for name in classes)
 
 
@@ -175,7 +163,7 @@ def _named(where: str, cell: str, classes: tuple[str, ...]) -> Labels:
     for name in names:
         if name not in classes:
             raise DataError(f"{where}: {brief(name)} is not a class{nearest(name, classes)}")
-    return _one_hot(names, classes)
+    return one_hot(names, classes)
 
 
 def labels_csv(images: Sequence[str], classes: Sequence[str], labels: np.ndarray) -> str:

@@ -15,6 +15,7 @@ from ..errors import DataError, brief
 from ..runtime.spelling import nfc
 from . import records
 from .groups import check_used, read_groups
+from .label_table import Labels, keys_of, one_hot, table_of
 from .patients import FOLDERS_KEY, patient_of_name
 from .presence import presence_row, presence_truth
 from .records import Record
@@ -22,7 +23,6 @@ from .restored import source_of
 
 if TYPE_CHECKING:
     import pandas as pd
-from .label_table import Labels, _one_hot, keys_of, table_of
 
 
 def labels_of(found: Sequence[Record], data: ClassifyData) -> np.ndarray:
@@ -40,7 +40,7 @@ def label_row(record: Record, data: ClassifyData) -> Labels:
     if record.labels is None:
         raise DataError(f"{record.image}: has no label")
     if data.layout == "folders":
-        return _one_hot([nfc(record.labels.name)], data.classes)
+        return one_hot([nfc(record.labels.name)], data.classes)
     if data.layout == "presence":
         return presence_row(record.labels, data)
     rows, name = table_of(record.labels, data), source_of(record.name, data)
