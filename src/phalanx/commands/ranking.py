@@ -31,9 +31,10 @@ def rank(words: Sequence[str]) -> None:
     files = [Path(place) for place in places]
     runs = [file.is_dir() and any(file.glob("*/config.yaml")) for file in files]
 
+    from ..ensemble.classify_oof import scored_out_of_fold
     from ..runtime.files import write_report
     from ..scoring.classify_rank import MIN_MODELS, rank_table
-    from .scoring_labels import out_of_fold, score_labels
+    from .scoring_labels import score_labels
 
     members = files if all(runs) else files[:-1]
     if len(members) < MIN_MODELS or any(runs) != all(runs):
@@ -48,7 +49,7 @@ def rank(words: Sequence[str]) -> None:
         if pairs:
             raise ConfigError(f"{next(iter(pairs))}: runs are ranked by their out-of-fold predictions; only healthy= "
                               "and json= apply")  # fmt: skip
-        scores = [out_of_fold(run) for run in members]
+        scores = [scored_out_of_fold(run) for run in members]
         for one in scores:
             if healthy is not None and (one.head != "softmax" or healthy not in one.classes):
                 raise ConfigError(f"healthy={healthy}: is not a class of a softmax in {one.name}; it has "

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..config import ClassifyConfig, ClassifyData, Table, nearest, validate_as
+from ..config import ClassifyConfig, ClassifyData, nearest, validate_as
 from ..config.classify_loss import Head
-from ..data.label_table import header_of_table, keys_of, table_of
+from ..data.label_table import header_of_table, keys_of
 from ..data.labels import labels_of, read_labels
 from ..data.presence import has_annotations
 from ..errors import ConfigError, DataError
-from ..runs.reader import scored_folds_of
 from ..scoring.calibration_file import Calibration
 from ..scoring.classify import PREVALENCES, ClassifyScore, score_classes
 from ..scoring.several import score_several
@@ -86,34 +85,6 @@ def _has_several(labels: np.ndarray) -> bool:
     """Whether an image without missing labels float[N, C] has several or none."""
     known = ~np.isnan(labels).any(axis=1)
     return bool((known & ((labels == 1).sum(axis=1) != 1)).any())
-
-
-def out_of_fold(run: Path) -> ClassifyScore:
-    """Scores of all images that finished folds of a run held out, by the labels it was trained with.
-
-    Raises:
-        ConfigError: a run of another task. DataError: no finished fold, or one that cannot be read.
-    """
-    folds = scored_folds_of(run, "CSVs with their labels")
-    config = folds[0].config_of(ClassifyConfig)
-    classes, head = config.data.classes, config.model.head
-    made = [Probabilities.read(fold.folder / "oof.csv", classes, head) for fold in folds]
-    images = [name for part in made for name in part.images]
-    table = Table(train="labels.csv", group=None)
-    data = config.data.model_copy(update={"layout": "table", "table": table})
-    labels = {name: row.labels for fold in folds for name, row in table_of(fold.folder / "labels.csv", data).items()}
-    patients = {name: patient for fold in folds for name, patient in fold.patients.items()}
-    lacking = [name for name in images if name not in labels or name not in patients]
-    if lacking:
-        raise DataError(f"{run}: its labels.csv and folds.csv do not list {lacking[0]}, which was held out")
-    limits = np.full(len(classes), config.predict.threshold) if head == "sigmoid" else None
-    values, of = np.concatenate([part.values for part in made]), [patients[name] for name in images]
-    rows = np.array([labels[name] for name in images], float)
-    if config.data.targets == "shares":
-        scored = config.data.scored
-        rows = rows[:, [classes.index(name) for name in scored]]
-        return score_several(str(run), values, classes, rows, scored, head=head, images=images, patients=of)
-    return score_classes(str(run), values, rows, classes, head, images=images, patients=of, thresholds=limits)
 
 
 def _truth(

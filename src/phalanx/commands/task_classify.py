@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..engine.task import Task
     from ..review.case import Reviewed
+    from ..review.evaluate_options import EvaluateOptions
+    from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
 
 
@@ -52,13 +54,14 @@ def _score(file: Path, truth: Path | None, pairs: dict[str, str], partial: bool)
 def _compare(
     first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool
 ) -> tuple[str, dict[str, Any]]:
+    from ..ensemble.classify_oof import scored_out_of_fold
     from ..scoring.classify_compare import compare_classes
-    from .scoring_labels import out_of_fold, score_labels
+    from .scoring_labels import score_labels
 
     if first.is_dir() and second.is_dir():
         if truth is not None or pairs:
             raise ConfigError("two runs are compared by their out-of-fold predictions, without labels or options")
-        one, other = out_of_fold(first), out_of_fold(second)
+        one, other = scored_out_of_fold(first), scored_out_of_fold(second)
     else:
         one, other = (score_labels(file, truth, pairs, partial=partial) for file in (first, second))
     found = [compare_classes(one, other, name) for name in ("accuracy", "macro_auc", "macro_f1")]
@@ -88,6 +91,12 @@ def _review(name: str, options: "ReviewOptions") -> "Reviewed":
     )
 
 
+def _evaluate(name: str, options: "EvaluateOptions") -> "Evaluated":
+    from ..review.evaluate_labels import evaluate_labels
+
+    return evaluate_labels(name, options)
+
+
 CLASSIFY = TaskCommands(
     task=_task,
     infer=_infer,
@@ -98,4 +107,5 @@ CLASSIFY = TaskCommands(
     tune=_tune,
     eda=_eda,
     review=_review,
+    evaluate=_evaluate,
 )

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..engine.task import Task
     from ..review.case import Reviewed
+    from ..review.evaluate_options import EvaluateOptions
+    from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
 
 
@@ -26,6 +28,7 @@ class TaskCommands(NamedTuple):
         tune: chooses out of fold what is done to a prediction, from the options of the command line; as text.
         eda: explores a data set into a folder, perhaps with a CSV of predictions; returns the summary.
         review: a run by its name with its images, to look at its failures.
+        evaluate: a run by its name against the ground truth, out of fold: what pages, pictures and tables show.
     """
 
     task: "Callable[[], type[Task]]"
@@ -37,6 +40,7 @@ class TaskCommands(NamedTuple):
     tune: Callable[[dict[str, str]], str]
     eda: "Callable[[Config, Path, Path | None], str]"
     review: "Callable[[str, ReviewOptions], Reviewed]"
+    evaluate: "Callable[[str, EvaluateOptions], Evaluated]"
 
 
 def infer_each(

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..engine.task import Task
     from ..review.case import Reviewed
+    from ..review.evaluate_options import EvaluateOptions
+    from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
 
 
@@ -81,6 +83,12 @@ def _review(name: str, options: "ReviewOptions") -> "Reviewed":
     return review_boxes(name, options)
 
 
+def _evaluate(name: str, options: "EvaluateOptions") -> "Evaluated":
+    from ..review.evaluate_boxes import evaluate_boxes
+
+    return evaluate_boxes(name, options)
+
+
 DETECT = TaskCommands(
     task=_task,
     infer=_infer,
@@ -91,4 +99,5 @@ DETECT = TaskCommands(
     tune=_tune,
     eda=_eda,
     review=_review,
+    evaluate=_evaluate,
 )

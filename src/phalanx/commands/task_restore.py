@@ -8,7 +8,7 @@ from .task_commands import TaskCommands
 
 if TYPE_CHECKING:
     from ..engine.task import Task
-    from ..review.case import Reviewed
+    from ..review.evaluate_options import EvaluateOptions
     from ..review.options import ReviewOptions
 
 
@@ -24,7 +24,7 @@ def _none(*words: Any) -> Any:
     )
 
 
-def _review(name: str, options: "ReviewOptions") -> "Reviewed":
+def _review(name: str, options: "ReviewOptions | EvaluateOptions") -> Any:
     raise ConfigError(f"{name}: is a run of task=restore, which has no classes to review")
 
 
@@ -38,4 +38,5 @@ RESTORE = TaskCommands(
     tune=_none,
     eda=CLASSIFY.eda,
     review=_review,
+    evaluate=_review,
 )

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..engine.task import Task
     from ..review.case import Reviewed
+    from ..review.evaluate_options import EvaluateOptions
+    from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
 
 
@@ -79,6 +81,12 @@ def _review(name: str, options: "ReviewOptions") -> "Reviewed":
     return review_masks(name, options)
 
 
+def _evaluate(name: str, options: "EvaluateOptions") -> "Evaluated":
+    from ..review.evaluate_masks import evaluate_masks
+
+    return evaluate_masks(name, options)
+
+
 SEGMENT = TaskCommands(
     task=_task,
     infer=_infer,
@@ -89,4 +97,5 @@ SEGMENT = TaskCommands(
     tune=_tune,
     eda=_eda,
     review=_review,
+    evaluate=_evaluate,
 )

@@ -1,17 +1,19 @@
 """What the finished folds of a run that classifies predicted out of fold, with the labels they were scored by."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ..config import ClassifyConfig, ClassifyData, validate_as
+from ..config import ClassifyConfig, ClassifyData, Table, validate_as
 from ..config.classify_loss import Head
 from ..data.label_table import table_of
 from ..data.shuffled import note_control
 from ..errors import ConfigError, DataError
-from ..runs.reader import FoldRun, fold_folders, folds_of
+from ..runs.reader import FoldRun, fold_folders, folds_of, scored_folds_of
+from ..scoring.classify import ClassifyScore, score_classes
+from ..scoring.several import score_several
 from ..submission.probabilities import Probabilities
 
 
@@ -94,3 +96,37 @@ def _read_fold(fold: FoldRun, classes: tuple[str, ...], head: Head) -> tuple[Pro
     if lost := next((image for image in made.images if image not in rows), None):
         raise DataError(f"{fold.folder / 'labels.csv'}: has no row of {lost}, which was held out; train the fold again")
     return made, np.array([rows[image].labels for image in made.images], float).reshape(len(made.images), len(classes))
+
+
+def scored_out_of_fold(run: Path) -> ClassifyScore:
+    """Scores of all images that finished folds of a run held out. Raises as :func:`score_of_folds`, and if there is
+    no finished fold."""
+    return score_of_folds(scored_folds_of(run, "CSVs with their labels"))
+
+
+def score_of_folds(folds: Sequence[FoldRun]) -> ClassifyScore:
+    """Scores of all images that finished folds of one run held out, by the labels it was trained with.
+
+    Raises:
+        ConfigError: a run of another task. DataError: a fold that cannot be read.
+    """
+    run = folds[0].folder.parent
+    config = folds[0].config_of(ClassifyConfig)
+    classes, head = config.data.classes, config.model.head
+    made = [Probabilities.read(fold.folder / "oof.csv", classes, head) for fold in folds]
+    images = [name for part in made for name in part.images]
+    table = Table(train="labels.csv", group=None)
+    data = config.data.model_copy(update={"layout": "table", "table": table})
+    labels = {name: row.labels for fold in folds for name, row in table_of(fold.folder / "labels.csv", data).items()}
+    patients = {name: patient for fold in folds for name, patient in fold.patients.items()}
+    lacking = [name for name in images if name not in labels or name not in patients]
+    if lacking:
+        raise DataError(f"{run}: its labels.csv and folds.csv do not list {lacking[0]}, which was held out")
+    limits = np.full(len(classes), config.predict.threshold) if head == "sigmoid" else None
+    values, of = np.concatenate([part.values for part in made]), [patients[name] for name in images]
+    rows = np.array([labels[name] for name in images], float)
+    if config.data.targets == "shares":
+        scored = config.data.scored
+        rows = rows[:, [classes.index(name) for name in scored]]
+        return score_several(str(run), values, classes, rows, scored, head=head, images=images, patients=of)
+    return score_classes(str(run), values, rows, classes, head, images=images, patients=of, thresholds=limits)

@@ -52,10 +52,10 @@ def review_boxes(name: str, options: ReviewOptions) -> Reviewed:
     config = folds[0].config_of(DetectConfig)
     rule = rule_of(options.f1_iou, config, name)
     data = resolve_root(config.data.model_copy(update={"root": options.root or config.data.root}))
-    held_out = cache(lambda: _held_out(folds, config, data))  # not read for test images with known thresholds
-    limits, why = _limits(held_out, folds, config, rule, options)
+    made = cache(lambda: held_out(folds, config, data))  # not read for test images with known thresholds
+    limits, why = counting_from(made, folds, config, rule.iou, options.threshold)
     notes += (f"{run}: {why}",)
-    found = held_out() if options.split == "oof" else _tested(name, run, data, options)
+    found = made() if options.split == "oof" else _tested(name, run, data, options)
     classes, names = tuple(config.data.classes), found.truth.images
     patients = [found.truth.patients.get(image, image) for image in names]
     both = found.predicted.boxes, found.truth.boxes
@@ -71,32 +71,32 @@ def review_boxes(name: str, options: ReviewOptions) -> Reviewed:
     return Reviewed(run, config, f1, cases, seen, folds, notes)
 
 
-def _limits(
-    held_out: Callable[[], Images],
-    folds: Sequence[FoldRun],
-    config: DetectConfig,
-    rule: F1AtIoU,
-    options: ReviewOptions,
+def counting_from(
+    made: Callable[[], Images], folds: Sequence[FoldRun], config: DetectConfig, iou: float, threshold: float | None
 ) -> tuple[np.ndarray, str]:
-    """Thresholds of scores float64[C], and where they are from: ``threshold=``, as ``infer`` has them, or the best one.
+    """Thresholds of scores float64[C], and where they are from: the one given, those of ``infer``, or the best one.
+
+    Args:
+        made: images that the folds held out.
+        iou: at which the best one is.
 
     Raises:
         DataError: the run's file of thresholds is of other weights.
     """
     classes, folder = config.data.classes, folds[0].folder.parent
-    if options.threshold is not None:
-        return np.full(len(classes), options.threshold), f"boxes count from a score of {options.threshold:g}"
+    if threshold is not None:
+        return np.full(len(classes), threshold), f"boxes count from a score of {threshold:g}"
     hashes = {str(fold.folder): digest for fold in folds if (digest := fold.weights_digest()) is not None}
     stored = BoxThresholds.of_run(folder, folds[0].folder.parent.name, classes, hashes)
     if stored is not None:
         return stored.limits(), f"boxes count from the scores in {folder / FILE} ({stored.shown}); threshold= sets it"
-    best = score_boxes(held_out().predicted, held_out().truth, iou=rule.iou).best_threshold().score
+    best = score_boxes(made().predicted, made().truth, iou=iou).best_threshold().score
     return np.full(len(classes), best), (
         f"boxes count from a score of {best:.3f}, the best one out of fold; threshold= sets it"
     )
 
 
-def _held_out(folds: Sequence[FoldRun], config: DetectConfig, data: DetectData) -> Images:
+def held_out(folds: Sequence[FoldRun], config: DetectConfig, data: DetectData) -> Images:
     """What finished folds predicted of the images that they held out."""
     predicted, fold_of = dict[str, Boxes](), dict[str, int | None]()
     for fold in folds:

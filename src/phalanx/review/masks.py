@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..config import SegmentConfig
+from ..config import SegmentConfig, SegmentData
 from ..config.f1_iou import F1AtIoU
 from ..data.layouts import test_records
 from ..data.quarantine import kept_records
@@ -37,15 +37,17 @@ class Images(NamedTuple):
     """Predictions of images with their ground truth.
 
     Attributes:
+        data: resolved.
         maps: probabilities of an image by its name; None if they were not stored.
     """
 
+    data: SegmentData
     names: tuple[str, ...]
     predicted: Mapping[str, Submission]
     truth: Submission
     patients: Mapping[str, str]
     folds: Mapping[str, int | None]
-    paths: Mapping[str, Path]
+    records: Mapping[str, Record]
     maps: Callable[[str], ProbabilityMaps | None]
 
 
@@ -59,7 +61,7 @@ def review_masks(name: str, options: ReviewOptions) -> Reviewed:
     run, folds, notes = scored_folds(name, options.runs)
     config = folds[0].config_of(SegmentConfig)
     rule = rule_of(options.f1_iou, config, name)
-    found = _held_out(folds, config, options) if options.split == "oof" else _tested(name, run, config, options)
+    found = held_out(folds, config, options.root) if options.split == "oof" else _tested(name, run, config, options)
     classes = tuple(config.data.classes)
 
     def stacks(image: str) -> tuple[Stack, Stack]:
@@ -93,9 +95,16 @@ def review_masks(name: str, options: ReviewOptions) -> Reviewed:
     )  # fmt: skip
 
 
-def _held_out(folds: Sequence[FoldRun], config: SegmentConfig, options: ReviewOptions) -> Images:
-    """What finished folds predicted of the images that they held out."""
-    data = resolve_root(config.data.model_copy(update={"root": options.root or config.data.root}))
+def held_out(folds: Sequence[FoldRun], config: SegmentConfig, root: Path | None) -> Images:
+    """What finished folds predicted of the images that they held out.
+
+    Args:
+        root: the data set, if it was moved.
+
+    Raises:
+        DataError: an image that is no more there, or has another size.
+    """
+    data = resolve_root(config.data.model_copy(update={"root": root or config.data.root}))
     predicted, fold_of, stored = dict[str, Submission](), dict[str, int | None](), dict[str, MapsFolder]()
     patients: dict[str, str] = {}
     for fold in folds:
@@ -115,9 +124,8 @@ def _held_out(folds: Sequence[FoldRun], config: SegmentConfig, options: ReviewOp
     truth = truth_of(list(records.values()), data, str(data.root))
     _check_sizes(predicted, truth)
     return Images(
-        tuple(sorted(predicted)), predicted, truth, patients, fold_of,
-        {name: record.image for name, record in records.items()}, _reader(stored, records),
-    )  # fmt: skip
+        data, tuple(sorted(predicted)), predicted, truth, patients, fold_of, records, _reader(stored, records)
+    )
 
 
 def _tested(name: str, run: str, config: SegmentConfig, options: ReviewOptions) -> Images:
@@ -141,8 +149,8 @@ def _tested(name: str, run: str, config: SegmentConfig, options: ReviewOptions) 
     truth, patients = read_truth(answers, data, made.sizes)
     stored = dict.fromkeys(made.images, MapsFolder(out.with_suffix(".maps")))
     return Images(
-        made.images, dict.fromkeys(made.images, made), truth, patients, dict.fromkeys(made.images),
-        {image: record.image for image, record in records.items()}, _reader(stored, records),
+        data, made.images, dict.fromkeys(made.images, made), truth, patients, dict.fromkeys(made.images), records,
+        _reader(stored, records),
     )  # fmt: skip
 
 
@@ -186,7 +194,7 @@ def _case(
         confidence = float(probability[c][masks[1, c]].mean())
     patient, (truth, predicted) = found.patients[image], sides
     return Case(
-        image, patient, found.folds[image], found.paths[image], truth, predicted,
+        image, patient, found.folds[image], found.records[image].image, truth, predicted,
         float(np.nanmean(iou)) if np.isfinite(iou).any() else 1.0, confidence,
         tuple(_objects(image, patient, masks, probability, classes, rule, widths=widths)),
     )  # fmt: skip

@@ -119,6 +119,19 @@ class ClassifyScore:
             self._resampled[metric] = np.concatenate([of(drawn) for drawn in draws(self._figures.groups)])
         return self._resampled[metric]
 
+    def in_draws(self, metric: str, drawn: np.ndarray) -> np.ndarray:
+        """float64[R, 1 + C]: a figure in draws of images float64[R, N], how often each counts: the whole, each class.
+
+        That of a class is the figure which ``metric`` is the mean of (``macro_auc``: its AUC), else its F1.
+        """
+        self._check(metric)
+        counted, single = drawn[:, self.labelled], self._by_image
+        kind, _, name = metric.partition("_")
+        each = single.of_classes(name if kind == "macro" else "f1", counted)
+        if kind == "macro":
+            return np.concatenate([mean_defined(each)[:, None], each], axis=1)
+        return np.concatenate([single.function(metric)(counted)[:, None], each], axis=1)
+
     def predictive_values(self) -> dict[str, dict[float, tuple[float, float]]]:
         """Positive and negative predictive value at each prevalence: of ``disease``, or else of each sigmoid."""
         sides = dict[str, tuple[float, float]]()
@@ -151,10 +164,18 @@ class ClassifyScore:
 
     @cached_property
     def _figures(self) -> GroupedFigures:
+        return self._grouped(np.array(self.patients, str)[self.labelled])
+
+    @cached_property
+    def _by_image(self) -> GroupedFigures:
+        """Each labelled image by itself, in their order."""
+        return self._grouped(np.arange(int(self.labelled.sum())))
+
+    def _grouped(self, of: np.ndarray) -> GroupedFigures:
         kept = self.labelled
         return GroupedFigures(
-            self.probabilities[kept], self.labels[kept], self.predicted[kept], np.array(self.patients, str)[kept],
-            self.head, None if self.healthy is None else self.classes.index(self.healthy),
+            self.probabilities[kept], self.labels[kept], self.predicted[kept], of, self.head,
+            None if self.healthy is None else self.classes.index(self.healthy),
         )  # fmt: skip
 
     @cached_property

@@ -1,6 +1,6 @@
 """Figures of a classification in draws of patients: sums by patient, and the order of the images by their scores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -83,17 +83,19 @@ class GroupedFigures:
         kind, _, name = metric.partition("_")
         if name not in RANKED:
             return lambda drawn: self._of_counts(metric, drawn)
-        if kind == "disease":
-            rankings = [(Ranking(*self.diseased()), self._of_image)]
-        else:
-            classes = range(self.labels.shape[1])
-            rankings = [(Ranking(*self.scored(c)), self._of_image[~np.isnan(self.labels[:, c])]) for c in classes]
+        rankings = [(Ranking(*self.diseased()), self._of_image)] if kind == "disease" else self._rankings()
+        return lambda drawn: mean_defined(_in_draws(name, rankings, drawn))
 
-        def of(drawn: np.ndarray) -> np.ndarray:
-            columns = [getattr(ranking, name)(drawn[:, whose]) for ranking, whose in rankings]
-            return mean_defined(np.stack(columns, axis=1))
+    def of_classes(self, name: str, drawn: np.ndarray) -> np.ndarray:
+        """float64[R, C]: a figure of each class against all others in draws [R, G]."""
+        if name not in RANKED:
+            return np.asarray(getattr(self.counts(drawn), name))
+        return _in_draws(name, self._rankings(), drawn)
 
-        return of
+    def _rankings(self) -> list[tuple[Ranking, np.ndarray]]:
+        """Of each class: its images by their probability, and the patient of each."""
+        classes = range(self.labels.shape[1])
+        return [(Ranking(*self.scored(c)), self._of_image[~np.isnan(self.labels[:, c])]) for c in classes]
 
     def _of_counts(self, metric: str, drawn: np.ndarray) -> np.ndarray:
         """float64[R]: a figure that follows from counts."""
@@ -110,3 +112,8 @@ class GroupedFigures:
         if metric == "balanced_accuracy":
             return mean_defined(counts.recall if self.head == "softmax" else counts.balanced_accuracy)
         return mean_defined(getattr(counts, name))  # macro
+
+
+def _in_draws(name: str, rankings: Sequence[tuple[Ranking, np.ndarray]], drawn: np.ndarray) -> np.ndarray:
+    """float64[R, K]: a figure of each of K rankings in draws [R, G]."""
+    return np.stack([getattr(ranking, name)(drawn[:, whose]) for ranking, whose in rankings], axis=1)
