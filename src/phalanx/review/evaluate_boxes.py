@@ -56,7 +56,7 @@ def of_boxes(
 
     @cache
     def sizes() -> Mapping[str, tuple[int, int]]:
-        return found.truth.sizes | found.predicted.sizes
+        return {**found.truth.sizes, **found.predicted.sizes}
 
     def scene(image: str) -> BoxScene:
         k = place[image]

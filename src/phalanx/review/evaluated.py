@@ -70,8 +70,8 @@ class Evaluated:
             probability that is given to what is true.
         per_image_name: what it is called.
         per_class: float64[I, C]: the same of each class; NaN where the class is neither there nor predicted.
-        figures: of draws float64[R, I], how often each image counts, the metric float64[R, 1 + C]: of the whole, then of
-            each class.
+        figures: of draws float64[R, I], how often each image counts, the metric float64[R, 1 + C]: of the whole, then
+            of each class.
         scene: an image by its name, to draw.
         attributes: text of each image by attribute, such as ``sex`` or ``rotated``; empty if not known. Read late.
         folds: finished folds of a run, for logs and weights; empty of a vote or a CSV.
@@ -143,12 +143,12 @@ class Evaluated:
         every = np.ones(len(self.images), bool) if chosen is None else chosen
         values = self.figures(every[None].astype(float))[0, 1:] if every.any() else np.full(len(self.classes), np.nan)
         sums = BinaryCounts(*(side[every].sum(axis=0) for side in self.counts))
+        present = self.present[every].sum(axis=0)
+        columns = (sums.tp, sums.fp, sums.fn, sums.precision, sums.recall)
         return [
-            ClassFigures(label, *(float(column[c]) if k != 1 else int(column[c]) for k, column in enumerate(
-                (values, self.present[every].sum(axis=0), sums.tp, sums.fp, sums.fn, sums.precision, sums.recall)
-            )))
+            ClassFigures(label, float(values[c]), int(present[c]), *(float(column[c]) for column in columns))
             for c, label in enumerate(self.classes)
-        ]  # fmt: skip
+        ]
 
     def ranked(self, classes: tuple[int, ...] = ()) -> list[int]:
         """Numbers of the images, the worst first: by ``per_image``, or by the mean over some classes of ``per_class``.

@@ -1,4 +1,4 @@
-"""What can be drawn of one image: ground truth and prediction, as masks, boxes or labels. Pages know these, not tasks."""
+"""What can be drawn of an image: ground truth and prediction as masks, boxes or labels. Pages know these, not tasks."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
