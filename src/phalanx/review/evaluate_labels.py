@@ -106,6 +106,6 @@ def _heat(folds: tuple[FoldRun, ...], records: Mapping[str, Record], options: Ev
         assert isinstance(explainer, Explainer)
         case = Case(records[image], c, 0.0)
         (maps, grid) = next(iter(explainer.maps([case], 1, progress=False)))
-        return np.asarray(heat_map(maps, grid))
+        return np.asarray(heat_map(maps, grid, explainer.cells))
 
     return heat
