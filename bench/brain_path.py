@@ -102,7 +102,8 @@ class Bench:
         """The part of the heat in lesions, of a sound classifier and of one that learnt the source."""
         control = self.train("shuffled", "brain_light", FINE, "data.shuffle_labels=0")
         rows: list[dict[str, Any]] = []
-        sound, source = self.train("plain", "brain_light", FINE), self.train("source", "brain_light", FINE, data="apart")
+        sound = self.train("plain", "brain_light", FINE)
+        source = self.train("source", "brain_light", FINE, data="apart")
         for run, data in ((sound, "shared"), (source, "apart")):
             out = self.place / f"cam_{run}"
             if not (out / "cam.json").is_file():
