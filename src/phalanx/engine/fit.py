@@ -1,9 +1,8 @@
 """Trains one fold: read this first. One call is idempotent: it begins, continues or finds the fold finished."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,28 +135,26 @@ def _train(
     with Logger(config, folder, silent=not ranks.first) as log:
         seconds = trainer.run(log)
         if ranks.first:
-            ended = partial(log, "held_out", trainer.state.step)
-            _finish(task, folder, len(held_out), seconds, ended, progress=config.progress)
+            _finish(task, trainer, len(held_out), seconds, log)
 
 
-def _finish(
-    task: Task, folder: Path, held_out: int, seconds: float, log: Callable[..., None], *, progress: bool
-) -> None:
-    """Predicts and scores the held-out images, and marks the fold as finished.
+def _finish(task: Task, trainer: Trainer, held_out: int, seconds: float, log: Logger) -> None:
+    """Predicts and scores the held-out images, draws the curves, and marks the fold as finished.
 
     Args:
         held_out: number of these images.
         seconds: of training.
-        progress: show that it is under way.
     """
+    folder, progress = trainer.folder, trainer.config.progress
     result = FoldResult(task.metric, None, 0, seconds, 0.0)
     if held_out:
         began = time.monotonic()
         with predicting(), working("out-of-fold prediction and scores", progress):
             found = task.finish(folder)
         say(found.text)
-        log(**{f"out_of_fold/{task.metric.name}": found.value})
+        log("held_out", trainer.state.step, **{f"out_of_fold/{task.metric.name}": found.value})
         result = result._replace(value=found.value, images=held_out, seconds_held_out=time.monotonic() - began)
+    trainer.picture.draw(log.curves.curves)
     write_json(folder / "done.json", result.to_json())
     clear_replaced(folder)
     say(f"{folder}: finished{_value_text(result)}")

@@ -5,9 +5,7 @@ from typing import NamedTuple
 
 from ..runtime.metric import Metric
 from ..runtime.progress import clock
-from .task import COUNTED
-
-WORST = 5  # classes that are printed; all are in curves.csv
+from .task import COUNTED, SHOWN_CLASSES
 
 
 class EpochLine(NamedTuple):
@@ -68,11 +66,11 @@ def worst_text(measured: Mapping[str, float]) -> str:
     """The classes with the lowest values of the first figure that classes have; empty for a single class.
 
     >>> worst_text({"auc/class/a": 0.5, "auc/class/b": 0.25})
-    '  auc by class: b 0.2500, a 0.5000'
+    '  auc, by class: b 0.2500, a 0.5000'
     """
     for figure, values in by_class(measured).items():
         if len(values) > 1:
-            shown = sorted(values.items(), key=lambda pair: pair[1])[:WORST]
-            worst = f"the worst of {len(values)} classes, all in curves.csv" if len(values) > WORST else "by class"
-            return f"  {figure} {worst}: {', '.join(f'{name} {value:.4f}' for name, value in shown)}"
+            shown = sorted(values.items(), key=lambda pair: pair[1])[:SHOWN_CLASSES]
+            what = f"worst of {len(values)} classes (all: curves.csv)" if len(values) > SHOWN_CLASSES else "by class"
+            return f"  {figure}, {what}: {', '.join(f'{name} {value:.4f}' for name, value in shown)}"
     return ""

@@ -25,6 +25,7 @@ from .loader import BatchLoader, waiting_advice
 from .nonfinite import RESTART_HINT
 from .oom import predicting
 from .optim import build_optimizer, scales, scales_encoder
+from .picture import CurvesPicture
 from .saving import Checkpoints
 from .schedule import check_schedule, rate, set_rate
 from .state import State
@@ -84,6 +85,7 @@ class Trainer:
             raise single_image(layers[0], where)
         self.steps = config.epochs * self.loader.steps_per_epoch
         check_schedule(self.optimizer, config.optim, self.steps)
+        self.picture = CurvesPicture(folder, f"{config.name}, {folder.name}")
         self.waiting, self.speed = 0.0, 0.0  # fraction of the last epoch's time, and images per second
         self.spent = 0.0  # seconds of the last epoch's steps
         self.advised = False  # against waiting
@@ -106,7 +108,7 @@ class Trainer:
         state, config = self.state, self.config
         log.start(state.step)
         log("start", state.step, images=self.loader.order.images, steps=self.steps,
-                 lr_scales=scales(self.optimizer), processes=self.ranks.size,
+                 epochs=config.epochs, lr_scales=scales(self.optimizer), processes=self.ranks.size,
                  metric=self.task.metric.to_json(), trained_by=self.task.value_names[0],
                  lr_plan=lr_plan(config.optim, self.steps))  # fmt: skip
         for name, values in self.task.opening if state.step == 0 else ():
@@ -181,6 +183,8 @@ class Trainer:
         with predicting():
             held_out = self.validate(state, means[trained_by], self.log)
         self.save()
+        if self.ranks.first:
+            self.picture.refresh(self.log.curves.curves)
         if self.ranks.first and (config.progress or held_out is not None):
             terms = {name: value for name, value in means.items() if name != trained_by}
             line = EpochLine(

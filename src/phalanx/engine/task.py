@@ -20,6 +20,7 @@ from ..runtime.distributed import Ranks
 from ..runtime.metric import Metric
 
 Part = Literal["held_out", "monitored"]
+SHOWN_CLASSES = 5  # that a training prints, the worst ones; :meth:`Task.finish` names the file that has all
 COUNTED = "counted"  # a value of a step: 1 of images that count in the loss, 0 of others
 Event = tuple[str, dict[str, Any]]  # its name in the log, and its values
 

@@ -22,7 +22,7 @@ from ..data.selection import Selection
 from ..data.shuffled import note_control, shuffle_labels
 from ..engine.loader import evaluated
 from ..engine.nonfinite import first_bad
-from ..engine.task import COUNTED, Event, HeldOutScore, Part, Step, of_class
+from ..engine.task import COUNTED, SHOWN_CLASSES, Event, HeldOutScore, Part, Step, of_class
 from ..errors import DataError
 from ..losses.class_weights import count_labels
 from ..losses.classification import ClassificationLoss
@@ -44,6 +44,7 @@ from .weights import check_copies, tell_weights
 
 MARKER = "marker."  # parameters of the auxiliary heat map
 TRAINED_BY = "accuracy"  # of an image: what a training step gives
+FOLDED: dict[str, Any] = {"most": SHOWN_CLASSES, "file": "oof_score.json"}
 CLASS_FIGURES = ("auc", "recall")  # that a validation has of each class
 
 
@@ -280,7 +281,7 @@ class Classify:
         right = accuracy_of(torch.from_numpy(values), labels, self.head, threshold, logits=False)
         per_image = {r.name: value for r, value in zip(self.held_out, right.tolist(), strict=True)}
         write_json(folder / "oof_score.json", {**score_json(found, [self.metric.name]), "per_image": per_image})
-        return HeldOutScore(found.value(self.metric.name), score_text(found, [self.metric.name]))
+        return HeldOutScore(found.value(self.metric.name), score_text(found, [self.metric.name], **FOLDED))
 
     @staticmethod
     def damage(folder: Path, config: ClassifyConfig) -> str | None:

@@ -22,7 +22,7 @@ from ..data.rules import select_objects
 from ..data.selection import Selection
 from ..engine.loader import evaluated
 from ..engine.nonfinite import first_bad
-from ..engine.task import Event, HeldOutScore, Part, Step, of_class
+from ..engine.task import SHOWN_CLASSES, Event, HeldOutScore, Part, Step, of_class
 from ..errors import DataError
 from ..losses.box_weights import box_weights, counts_of
 from ..models.detector import anchor_shapes, build_detector
@@ -275,7 +275,7 @@ class Detect:
         images = [f1_of_images(config.image_f1, at_best, threshold)] if config.image_f1 is not None else []
         found = {**score_json(at_best, images, pairs), **about, "per_image": image_f1(at_best)}
         write_json(folder / "oof_score.json", found)
-        return HeldOutScore(value, score_text(at_best, images, pairs))
+        return HeldOutScore(value, score_text(at_best, images, pairs, most=SHOWN_CLASSES, file="oof_score.json"))
 
     @staticmethod
     def damage(folder: Path, config: DetectConfig) -> str | None:

@@ -20,7 +20,7 @@ from ..data.selection import Selection
 from ..data.truth import truth_of
 from ..engine.loader import evaluated
 from ..engine.nonfinite import first_bad
-from ..engine.task import Event, HeldOutScore, Part, Step, of_class, of_group
+from ..engine.task import SHOWN_CLASSES, Event, HeldOutScore, Part, Step, of_class, of_group
 from ..errors import DataError
 from ..losses.class_weights import class_weights, count_pixels
 from ..losses.segmentation import segmentation_loss
@@ -281,7 +281,7 @@ class Segment:
             made = Submission.read(folder / "oof.csv")
             found = replace(found, f1=tuple(f1_of_submissions(made, truth, [config.image_f1], patients)))
         write_json(folder / "oof_score.json", found.to_json())  # oof.json is the sidecar of oof.csv
-        return HeldOutScore(found.mean, found.to_text())
+        return HeldOutScore(found.mean, found.to_text(classes=SHOWN_CLASSES, file="oof_score.json"))
 
     @staticmethod
     def damage(folder: Path, config: SegmentConfig) -> str | None:
