@@ -25,6 +25,7 @@ from ..runtime.leftovers import clear
 from ..runtime.locks import lock
 from ..runtime.progress import tracked
 from ..runtime.reading import LARGE, read_bytes
+from ..runtime.terminal import say
 from .digests import State, digest_of, state_of
 from .images import Grid
 from .layouts import check, files
@@ -175,7 +176,7 @@ class Folder:
         except (OSError, OutputError) as error:  # the latter of a link or folder of the entry's name
             if not self.full:
                 text = getattr(error, "strerror", None) or error
-                print(f"data.cache_dir={self.place}: {text}; missing samples are computed again each time")
+                say(f"data.cache_dir={self.place}: {text}; missing samples are computed again each time")
             self.full = True
 
     def _make_room(self, need: int, wanted: set[str]) -> bool:

@@ -69,7 +69,7 @@ def fit(
         if ranks.first:
             clear_unfinished(folder)
         ranks.barrier()
-        check_recipe(folder, config)
+        check_recipe(folder, config, kind.longer_words(config))
         folds = agreed_folds(folder, config, records)
         if (done := finished(folder, config, kind)) is not None:
             if ranks.first:
@@ -95,13 +95,14 @@ def _train(
     """Trains a fold that is not finished, in its locked folder."""
     train = [record for record in records if fold is None or folds[record.name] != fold]
     held_out = [record for record in records if fold is not None and folds[record.name] == fold]
-    check_optimizer(config.optim)
-    check_trackers(config, folder)
-    check_held_out(config, held_out)
     told = config.progress and ranks.first
-    with working(f"{folder.name}: files", told) as step:
+    with working(f"{folder.name}: checking the recipe", told) as step:
+        check_optimizer(config.optim)
+        check_trackers(config, folder)
+        check_held_out(config, held_out)
+        step.rename(f"{folder.name}: hashing files")
         digests = agreed_digests(folder, {record.name: kind.files(config, record) for record in records})
-        step.rename(f"{folder.name}: selection of images")
+        step.rename(f"{folder.name}: selecting images")
         selection = agreed_selection(folder, kind.select(config, records))
         if text := selection.left_out_text(train):
             say(text)
@@ -109,10 +110,10 @@ def _train(
         shown, monitored = inner_part(config, selection.trained(train))
         patients = {record.group for record in shown}  # those of monitored ones are not trained on in any form
         shown += [record for record in kind.added(config, fold, records, held_out) if record.group in patients]
-        step.rename(f"{folder.name}: images and network")
+        step.rename(f"{folder.name}: preparing images, building the network")
         task = kind(config, shown, held_out, monitored, selection.weights(shown))
         begun = begin(task, config, folder, fold, held_out)
-        step.rename(f"{folder.name}: network to its device")
+        step.rename(f"{folder.name}: moving the network to its device")
         trainer = Trainer(config, folder, task, deadline)
     if told:
         count, images = max(folds.values()) + 1, Images(shown, monitored, held_out)

@@ -150,6 +150,11 @@ class Task(Protocol):
         not continued."""
 
     @staticmethod
+    def longer_words(config: Any) -> list[str]:
+        """Words of a command by which a run that begins with the weights of a finished one goes on where that ended,
+        such as its last loss stage alone."""
+
+    @staticmethod
     def damage(folder: Path, config: Any) -> str | None:
         """What is missing or damaged of what :meth:`finish` wrote into a folder; None if nothing is."""
 

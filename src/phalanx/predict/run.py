@@ -12,6 +12,7 @@ from ..runtime.leftovers import clear
 from ..runtime.progress import Progress
 from ..runtime.provenance import digest
 from ..runtime.sidecar import merged_hashes, read_sidecar
+from ..runtime.terminal import say
 from ..submission import table
 from ..voting.agreement import AgreementMonitor
 from ..voting.maps_guard import MapsGuard
@@ -84,7 +85,7 @@ def write_submission(
         return
     with claimed(path):
         if reuse_finished and _finished(path, key, maps_folder):
-            print(f"{path}: finished before; delete it to predict it again", flush=True)
+            say(f"{path}: finished before; delete it to predict it again")
             forget(path, key)
             return
         journal = Journal(path, key)
@@ -140,7 +141,7 @@ def _predict_missing(
     images = sum(map(len, groups))
     finished = images - sum(map(len, left))
     if len(left) < len(groups):
-        print(f"{path}: continues after {finished} of {images} images", flush=True)
+        say(f"{path}: continues after {finished} of {images} images")
     with Progress(path.stem, images, initial=finished, unit="image", enabled=progress) as bar:
         if monitor is not None and not journal.note("agreement"):
             first = groups[: -(-monitor.wanted // max(1, len(groups[0])))]

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from . import terminal
 
 Item = TypeVar("Item")
-TICK = 1.0  # seconds after which a bar is drawn again, whether or not anything moved
+TICK = 0.5  # seconds after which a bar is drawn again, whether or not anything moved
 PATIENCE = 2.0  # seconds that work without a terminal takes before a line names it
 QUIET = 30.0  # seconds without any line before the next one, without a terminal
 MIN_BAR = 6  # columns that a bar is worth
@@ -22,8 +22,8 @@ _shown: "list[Progress]" = []  # what is under way, the innermost last
 class Progress:
     """Shows how far work is until it is closed; of work without a ``total``, for how long it has been under way.
 
-    On a terminal its line fits the width and changes every second. Elsewhere a line is printed if nothing else was for
-    half a minute, by the innermost work alone. Both are on the error stream.
+    On a terminal its line fits the width and changes every half second. Elsewhere a line is printed if nothing else was
+    for half a minute, by the innermost work alone. Both are on the error stream.
 
     Args:
         name: of the work, in a few words.
@@ -45,7 +45,7 @@ class Progress:
         self.thread: threading.Thread | None = None
 
     def update(self, count: int = 1) -> None:
-        """Counts on; the line follows within a second."""
+        """Counts on; the line follows at the next tick."""
         self.done += count
 
     def rename(self, name: str) -> None:

@@ -284,6 +284,12 @@ class Classify:
         return HeldOutScore(found.value(self.metric.name), score_text(found, [self.metric.name], **FOLDED))
 
     @staticmethod
+    def longer_words(config: ClassifyConfig) -> list[str]:
+        """That LDAM has re-weighted the classes, if it did."""
+        ldam = config.loss.ldam
+        return ["loss.ldam.drw_epoch=1"] if ldam is not None and ldam.drw_epoch is not None else []
+
+    @staticmethod
     def damage(folder: Path, config: ClassifyConfig) -> str | None:
         """What is missing or damaged of what :meth:`finish` writes."""
         for name in ("oof.csv", "oof.json", "oof_score.json"):

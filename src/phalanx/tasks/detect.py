@@ -278,6 +278,11 @@ class Detect:
         return HeldOutScore(value, score_text(at_best, images, pairs, most=SHOWN_CLASSES, file="oof_score.json"))
 
     @staticmethod
+    def longer_words(config: DetectConfig) -> list[str]:
+        """None: every epoch is like the first."""
+        return []
+
+    @staticmethod
     def damage(folder: Path, config: DetectConfig) -> str | None:
         """What is missing or damaged of what :meth:`finish` writes."""
         for name in ("oof.csv", "oof.json", "oof_score.json"):

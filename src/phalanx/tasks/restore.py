@@ -177,6 +177,11 @@ class Restore:
         return HeldOutScore(value, "\n".join(lines))
 
     @staticmethod
+    def longer_words(config: RestoreConfig) -> list[str]:
+        """None: every epoch is like the first."""
+        return []
+
+    @staticmethod
     def damage(folder: Path, config: RestoreConfig) -> str | None:
         """What is missing or damaged of what :meth:`finish` writes."""
         if not (folder / "oof_score.json").is_file():

@@ -284,6 +284,16 @@ class Segment:
         return HeldOutScore(found.mean, found.to_text(classes=SHOWN_CLASSES, file="oof_score.json"))
 
     @staticmethod
+    def longer_words(config: SegmentConfig) -> list[str]:
+        """The last loss stage alone."""
+        weights = ",".join(f"{term}:{weight:g}" for term, weight in config.loss.stages[-1].weights.items())
+        if len(config.loss.stages) == 1:
+            return []
+        unused = config.loss.terms - config.loss.stages[-1].weights.keys()
+        dropped = [f"loss.options.{name}=null" for name in sorted(unused) if getattr(config.loss.options, name, None)]
+        return [f"'loss.stages=[{{weights:{{{weights}}}}}]'", *dropped]
+
+    @staticmethod
     def damage(folder: Path, config: SegmentConfig) -> str | None:
         """What is missing or damaged of what :meth:`finish` writes, maps of all held-out images included if the
         recipe asks for them now."""

@@ -80,7 +80,10 @@ def draw_overlay(runs: Sequence[Named], path: Path, classes: Sequence[str] = ())
         ("learning rate", lambda one: one.points("lr")),
     ]
     for label in classes:
-        panels.append((f"held-out {label}", lambda one, label=label: one.points(_class_key(one, label))))
+        figure_name = next((key for run in runs for one in run.folds for key in one.by_class()), "figure")
+        panels.append(
+            (f"held-out {figure_name} of {label}", lambda one, label=label: one.points(_class_key(one, label)))
+        )
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(11, 3.3 * rows + 0.3 * len(runs)), dpi=100, layout="constrained")
     for number, (title, points) in enumerate(panels):
@@ -91,8 +94,8 @@ def draw_overlay(runs: Sequence[Named], path: Path, classes: Sequence[str] = ())
         _finish(axes, runs[0].folds[0], changes=False)
         if not axes.lines:
             axes.text(0.5, 0.5, "not in the logs", transform=axes.transAxes, ha="center", color=GREY)
-    handles, labels = figure.axes[2].get_legend_handles_labels() or figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside lower left", ncols=2, fontsize=9)
+    named = {label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named.keys(), frameon=False, loc="outside lower left", ncols=2, fontsize=9)
     _save(figure, path)
 
 
