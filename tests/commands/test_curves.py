@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 
+import cv2
 import pytest
 from tests import boxed, labelled
 from tests.engine.stopping import Stopped, stopping
@@ -13,6 +14,7 @@ from phalanx.config.compose import compose
 from phalanx.data.quarantine import kept_records
 from phalanx.engine.fit import fit
 from phalanx.runs.reader import FoldRun
+from phalanx.tasks.segment import Segment
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -140,23 +142,25 @@ def test_a_classification_and_a_detection_measure_classes(tmp_path, capsys):
     assert "runs of different metrics cannot be drawn over each other" in capsys.readouterr().err
 
 
-def test_rotated_and_upright_images_have_a_figure_each(recipe, hands):
-    """Of a set in which some hands are rotated."""
-    from phalanx.data.attributes import poses
-
-    config = recipe("unet", epochs=1, validate_every=1)
-    records = kept_records(config.data, report=False)
-    found = poses(records, config.data)
-    assert found
-    assert sorted(found["rotated"] + found["upright"]) == [*range(len(records))]
-    folder = fit(config, None, records, _monitoring())
-    assert folder.name == "all"
-
-
-def _monitoring():
-    from phalanx.tasks.segment import Segment
-
-    return Segment
+def test_rotated_and_upright_images_have_a_figure_each(recipe, hands, tmp_path):
+    """Of a set in which the hands of some patients lie on their side."""
+    root, side = tmp_path / "turned", 128
+    shutil.copytree(hands, root)
+    turned = sorted((root / "train" / "DCM").iterdir())[::2]
+    for path in (image for patient in turned for image in patient.iterdir()):
+        cv2.imwrite(str(path), cv2.rotate(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), cv2.ROTATE_90_CLOCKWISE))
+        labels = root / "train" / "outputs_json" / path.parent.name / f"{path.stem}.json"
+        found = json.loads(labels.read_text())
+        for one in found["annotations"]:
+            one["points"] = [[side - 1 - y, x] for x, y in one["points"]]
+        labels.write_text(json.dumps(found))
+    config = recipe("unet", epochs=2, validate_every=1, data__root=root)
+    folder = fit(config, 0, kept_records(config.data, report=False), Segment)
+    for line in FoldRun(folder).log("validate"):
+        groups = {key.rpartition("/")[2]: value for key, value in line.items() if "/group/" in key}
+        assert groups.keys() == {"rotated", "upright"}
+        assert min(groups.values()) <= line["held_out/dice"] <= max(groups.values())
+    assert "held_out/dice/group/rotated" in table(folder / "curves.csv")[0]
 
 
 STAGES = "[{weights:{bce:0.5,dice:0.5},until:{epochs:2}},{weights:{bce:1,lovasz:0.5}}]"
