@@ -9,9 +9,9 @@ from ..config import Config, DetectConfig
 from ..data.root import resolve_root
 from ..runs.reader import FoldRun
 from ..runtime.metric import Metric
-from ..scoring.box_thresholds import counts_by_image
+from ..scoring.box_thresholds import counts_by_image, f1_by_image
 from ..scoring.boxes import BoxScore, pair_boxes, score_boxes
-from ..scoring.confusion import BinaryCounts, ratio
+from ..scoring.confusion import BinaryCounts
 from .boxes import Images, counting_from, held_out
 from .case import scored_folds
 from .evaluate_options import EvaluateOptions
@@ -45,8 +45,6 @@ def of_boxes(
     limits = np.broadcast_to(score.thresholds, (len(score.images), len(score.classes)))
     tp, fp, fn = np.moveaxis(counts_by_image(score, limits), 2, 0)
     counts = BinaryCounts(tp, fp, fn, np.full_like(tp, np.nan))
-    whole = 2 * tp.sum(axis=1) + fp.sum(axis=1) + fn.sum(axis=1)
-    per_image = np.where(whole > 0, np.nan_to_num(ratio(2 * tp.sum(axis=1), whole)), 1.0)
     images = tuple(
         ImageOf(image, patient, found.folds[image], found.paths[image])
         for image, patient in zip(score.images, score.patients, strict=True)
@@ -70,7 +68,7 @@ def of_boxes(
 
     objects = np.stack([one.objects for one in score.matches], axis=1)
     return Evaluated(
-        name, config, metric, score.classes, "boxes", images, counts, objects > 0, per_image,
+        name, config, metric, score.classes, "boxes", images, counts, objects > 0, f1_by_image(score, score.thresholds),
         f"F1 at IoU {score.at:g}", counts.f1, lambda drawn: score.values(figure, drawn), scene, dict, folds,
         score.grouped, notes, {"score": score},
     )  # fmt: skip
