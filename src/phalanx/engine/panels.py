@@ -1,7 +1,7 @@
 """Validation panels: some held-out images, the same ones throughout, as each validation sees them.
 
-``panels/epoch<k>.jpg`` is one picture per validation, ``panels/panels.json`` lists them and where each panel is, so that
-``phalanx panels`` puts epochs side by side.
+``panels/epoch<k>.jpg`` is one picture per validation; ``panels/panels.json`` lists them and where each panel is, by
+which ``phalanx panels`` puts epochs side by side.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class ValidationPanels:
         if not self.count:
             return
         if self.index is None:
-            self.index = PanelIndex.read(self.folder) or PanelIndex([])
+            self.index = PanelIndex.read(self.folder) or PanelIndex([], [], [], "")
         names = {record.name: row for row, record in enumerate(self.task.evaluated["held_out"].records)}
         if not self.index.images:  # the first validation: its worst images are followed from here on
             numbered = {row: name for name, row in names.items()}
@@ -61,7 +61,8 @@ class ValidationPanels:
         # a kill may have undone epochs that were drawn
         kept = [epoch for epoch in self.index.epochs if epoch < state.epoch] + [state.epoch]
         dropped = to_drop(kept, MAX_KEPT)
-        self.index = self.index._replace(epochs=[epoch for epoch in kept if epoch not in dropped], places=places)
+        epochs = [epoch for epoch in kept if epoch not in dropped]
+        self.index = self.index._replace(epochs=epochs, places=places, signs=found[0].signs)
         self.index.write(self.folder)  # before files go: a name in the list is always there
         for epoch in dropped:
             (self.folder / epoch_file(epoch)).unlink(missing_ok=True)

@@ -90,11 +90,13 @@ class PanelRow(NamedTuple):
         image: its name.
         text: its figure, such as ``Dice 0.9123``.
         panels: titles and RGB uint8[side, side, 3].
+        signs: what errors are drawn of, for the legend: ``masks``, ``boxes``, or nothing.
     """
 
     image: str
     text: str
     panels: Sequence[tuple[str, np.ndarray]]
+    signs: str = ""
 
 
 class HeldOutScore(NamedTuple):

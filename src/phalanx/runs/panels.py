@@ -11,6 +11,7 @@ FOLDER, INDEX = "panels", "panels.json"
 MAX_KEPT = 40  # pictures of a fold; of more epochs evenly spaced ones are kept, the first and the last among them
 REMEDY = "delete the folder; the next validation begins it again"
 MAX_SIDE = 1 << 16  # pixels
+SIGNS = ("masks", "boxes", "")
 
 
 class Place(NamedTuple):
@@ -30,11 +31,13 @@ class PanelIndex(NamedTuple):
         images: names of the images that are followed, in the order of the rows.
         epochs: that have a picture, rising.
         places: of each row, the panels.
+        signs: what errors are drawn of: ``masks``, ``boxes``, or nothing.
     """
 
     images: list[str]
-    epochs: list[int] = []
-    places: list[list[Place]] = []
+    epochs: list[int]
+    places: list[list[Place]]
+    signs: str
 
     @classmethod
     def read(cls, folder: Path) -> "PanelIndex | None":
@@ -53,6 +56,7 @@ class PanelIndex(NamedTuple):
                 [as_name(name) for name in _list(values.get("images"))],
                 [as_whole(epoch, 1) for epoch in _list(values.get("epochs"))],
                 [[_place(one) for one in _list(row)] for row in _list(values.get("places"))],
+                _sign(values.get("signs")),
             )
         except ValueError as error:
             raise fault(path, str(error), REMEDY) from None
@@ -60,7 +64,7 @@ class PanelIndex(NamedTuple):
     def write(self, folder: Path) -> None:
         """Writes ``panels.json``."""
         places = [[one._asdict() for one in row] for row in self.places]
-        write_json(folder / INDEX, {"images": self.images, "epochs": self.epochs, "places": places})
+        write_json(folder / INDEX, self._asdict() | {"places": places})
 
 
 def epoch_file(epoch: int) -> str:
@@ -73,12 +77,16 @@ def epoch_file(epoch: int) -> str:
 
 
 def to_drop(epochs: Sequence[int], most: int) -> set[int]:
-    """Epochs whose pictures go, so that at most ``most`` stay: every second one, but for the first and the last.
+    """Epochs whose pictures go, so that at most ``most`` stay, about evenly spaced: those between the nearest others,
+    but for the first and the last.
 
-    >>> sorted(to_drop([1, 2, 3, 4, 5], 4))
-    [2, 4]
+    >>> to_drop([1, 2, 3, 5, 9], 4)
+    {2}
     """
-    return set(epochs[1:-1:2]) if len(epochs) > most else set()
+    kept = list(epochs)
+    while len(kept) > max(2, most):
+        del kept[min(range(1, len(kept) - 1), key=lambda k: kept[k + 1] - kept[k - 1])]
+    return set(epochs) - set(kept)
 
 
 def nearest_epoch(wanted: int, epochs: Sequence[int]) -> int:
@@ -94,6 +102,12 @@ def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError("has no lists of images, epochs and places")
     return value
+
+
+def _sign(value: Any) -> str:
+    if value not in SIGNS:
+        raise ValueError("has other signs than masks or boxes")
+    return str(value)
 
 
 def _place(value: Any) -> Place:

@@ -46,7 +46,9 @@ def drawn(
     name: str, text: str, scene: "Scene", classes: Sequence[str], side: int, image: np.ndarray | None = None
 ) -> PanelRow:
     """A scene as a row of panels. ``image``: the pixels of the scene, if its file has others."""
+    from ..visualize.scene import BoxScene, MaskScene
     from ..visualize.scene_panels import panels
 
-    return PanelRow(name, text, [(one.title, one.pixels) for one in panels(scene, classes, side, kinds=KINDS,
-                                                                           image=image)])  # fmt: skip
+    found = [(one.title, one.pixels) for one in panels(scene, classes, side, kinds=KINDS, image=image)]
+    signs = "masks" if isinstance(scene, MaskScene) else "boxes" if isinstance(scene, BoxScene) else ""
+    return PanelRow(name, text, found, signs)

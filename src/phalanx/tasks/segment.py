@@ -272,20 +272,19 @@ class Segment:
             logits = network.final(batch.images, rows_of(self.attributes.get("held_out"), batch))
             masks, dice = self._masks(logits).cpu().numpy(), self._dice(logits, batch.planes).mean(1).tolist()
             for k, row in enumerate(batch.rows.tolist()):
+                image = grey_of(batch.images[k])
                 planes = np.ascontiguousarray(batch.planes[k].permute(1, 2, 0).cpu().numpy())
                 truth = Stack.of_planes(planes, len(config.data.classes))
-                scene = MaskScene(records[row].image, planes.shape[:2], truth, Stack.of_masks(masks[k]))
+                scene = MaskScene(records[row].image, image.shape, truth, Stack.of_masks(masks[k]))
                 text = f"Dice {dice[k]:.4f}"
-                image = grey_of(batch.images[k])
                 found.append(drawn(records[row].name, text, scene, config.data.classes, side, image))
         return found
 
     def _masks(self, logits: Tensor) -> Tensor:
         """Masks bool[B, C, H, W] of final logits."""
         if self.config.model.head == "softmax":
-            return (
-                logits.argmax(1, keepdim=True) == torch.arange(1, logits.shape[1], device=logits.device)[:, None, None]
-            )
+            classes = torch.arange(1, logits.shape[1], device=logits.device)
+            return logits.argmax(1, keepdim=True) == classes[:, None, None]
         return logits >= math.log(self.config.predict.threshold / (1 - self.config.predict.threshold))
 
     def _dice(self, logits: Tensor, planes: Tensor) -> Tensor:
