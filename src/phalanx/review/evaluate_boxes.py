@@ -12,11 +12,11 @@ from ..runtime.metric import Metric
 from ..scoring.box_thresholds import counts_by_image, f1_by_image
 from ..scoring.boxes import BoxScore, pair_boxes, score_boxes
 from ..scoring.confusion import BinaryCounts
+from ..visualize.scene import BoxScene
 from .boxes import Images, counting_from, held_out
 from .case import scored_folds
 from .evaluate_options import EvaluateOptions
 from .evaluated import Evaluated, ImageOf
-from .scene import BoxScene
 
 FIGURES = {"f1_iou": "f1"}  # of scores, by their name among the metrics of a recipe
 

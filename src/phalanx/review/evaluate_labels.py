@@ -15,10 +15,10 @@ from ..runs.reader import FoldRun
 from ..runtime.metric import Metric
 from ..scoring.classify import ClassifyScore, truth_probability
 from ..scoring.confusion import BinaryCounts
+from ..visualize.scene import LabelScene
 from .case import scored_folds
 from .evaluate_options import EvaluateOptions
 from .evaluated import Evaluated, ImageOf
-from .scene import LabelScene
 
 Heat = Callable[[str, int], np.ndarray]  # of an image and a class
 

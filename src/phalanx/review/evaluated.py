@@ -16,7 +16,7 @@ from ..runs.reader import FoldRun
 from ..runtime.metric import Metric
 from ..scoring.confusion import BinaryCounts
 from ..scoring.resampling import Interval, draws, interval
-from .scene import Scene
+from ..visualize.scene import Scene
 
 Unit = Literal["pixels", "boxes", "images"]  # what true and false positives are counted in
 
