@@ -13,8 +13,8 @@ from phalanx.commands.tasks import TASKS
 from phalanx.ensemble.detect_oof import out_of_fold
 from phalanx.errors import ConfigError
 from phalanx.review.evaluate_options import EvaluateOptions
-from phalanx.review.scene import BoxScene, LabelScene, MaskScene, worst_classes
 from phalanx.scoring.resampling import RESAMPLES
+from phalanx.visualize.scene import BoxScene, LabelScene, MaskScene, worst_classes
 
 
 @pytest.fixture(scope="module")
