@@ -1,6 +1,7 @@
 """Pictures of the curves of one training, or of several over each other, drawn without a display."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -79,11 +80,9 @@ def draw_overlay(runs: Sequence[Named], path: Path, classes: Sequence[str] = ())
         ("loss of training steps", lambda one: one.points("loss")),
         ("learning rate", lambda one: one.points("lr")),
     ]
+    figures = [key for run in runs for one in run.folds for key in one.by_class()]
     for label in classes:
-        figure_name = next((key for run in runs for one in run.folds for key in one.by_class()), "figure")
-        panels.append(
-            (f"held-out {figure_name} of {label}", lambda one, label=label: one.points(_class_key(one, label)))
-        )
+        panels.append((f"held-out {figures[0]} of {label}", partial(_class_points, label=label)))
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(11, 3.3 * rows + 0.3 * len(runs)), dpi=100, layout="constrained")
     for number, (title, points) in enumerate(panels):
@@ -105,8 +104,10 @@ def class_names(runs: Sequence[Named]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _class_key(curves: Curves, label: str) -> str:
-    return next((names[label] for names in curves.by_class().values() if label in names), "")
+def _class_points(curves: Curves, label: str) -> Points:
+    """The first figure of a class."""
+    key = next((names[label] for names in curves.by_class().values() if label in names), "")
+    return curves.points(key)
 
 
 def _overlay(axes: Axes, run: Named, points: Callable[[Curves], Points], order: int) -> None:
