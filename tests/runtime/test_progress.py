@@ -57,7 +57,7 @@ def test_only_the_innermost_work_speaks(quick, capsys):
     with Progress("outer"), Progress("inner", 4, unit="image") as inner:
         inner.update(3)
         time.sleep(0.5)
-    lines = capsys.readouterr().err.splitlines()
+        lines = capsys.readouterr().err.splitlines()
     assert lines
     assert all(line.startswith("inner") and "3/4 images" in line for line in lines)
 

@@ -97,6 +97,17 @@ def test_runs_are_drawn_over_each_other_by_their_mean_over_folds(tmp_path, figur
     assert len(styles) == 2
 
 
+def test_names_are_text_whatever_they_contain(tmp_path, figures):
+    names = ["a$b$", "_hidden", "$\\frac{", "<b>", "손", "x" * 90]
+    rows = {f"held_out/dice/class/{name}": 0.5 for name in names} | {"held_out/dice": 0.5}
+    found = curves_of([START, *epochs([1]), Event("validate", 10, 1.0, {"epoch": 1, **rows})])
+    draw_run(found, "$r_, fold0", tmp_path / "a.png")
+    shown = [text.get_text().strip() for text in figures[0].axes[-1].get_legend().get_texts()]
+    assert shown == [r"a\$b\$", "_hidden", r"\$\frac{", "<b>", "손", "x" * 40]
+    draw_overlay([Named("_$a", [found]), Named("b", [found])], tmp_path / "b.png", [names[0]])
+    assert len(figures[1].legends[0].get_texts()) == 2
+
+
 def test_a_picture_of_somebody_else_is_not_replaced(tmp_path):
     (tmp_path / "out.png").write_bytes(b"a picture")
     with pytest.raises(OutputError, match=r"out\.png"):

@@ -33,7 +33,8 @@ phalanx train key=value ...        (bash train.sh key=value ...)
 
 If training is killed, the same command continues it; a finished fold is not trained again. If memory runs out, the
 micro-batch is halved and the effective batch is unchanged.
-Writes runs/<name>/fold<k>/: config.yaml folds.csv log.jsonl last/ best/ final/ oof.csv oof_score.json
+Writes runs/<name>/fold<k>/: config.yaml folds.csv log.jsonl curves.csv curves.png last/ best/ final/
+oof.csv oof_score.json
 """
 
 

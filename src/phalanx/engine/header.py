@@ -24,7 +24,7 @@ class Images(NamedTuple):
         """Images and patients of each part.
 
         >>> from pathlib import Path
-        >>> one, two = (Record(Path(f"{n}.png"), f"{n}.png", "P1", None) for n in "ab")
+        >>> one, two = (Record(f"{n}.png", "P1", Path(f"{n}.png"), None) for n in "ab")
         >>> Images([one, two], [], [one]).to_text()
         'trained on 2 (1 patient), held out 1 (1 patient)'
         """

@@ -80,7 +80,7 @@ class BatchLoader:
             yield images, take(len(own))
 
 
-def evaluated(task: Task, part: Part, config: Config, device: torch.device, ranks: Ranks) -> Iterator[Batch]:
+def evaluated(task: Task, part: Part, config: Config, device: torch.device, ranks: Ranks) -> Iterator[Any]:
     """This process's batches, on the device, of a part of the images that are not trained on; a bar shows how many.
 
     The loader processes of a part stay: ``task.loaders`` has them.

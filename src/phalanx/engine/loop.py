@@ -110,7 +110,7 @@ class Trainer:
         log("start", state.step, images=self.loader.order.images, steps=self.steps,
                  epochs=config.epochs, lr_scales=scales(self.optimizer), processes=self.ranks.size,
                  metric=self.task.metric.to_json(), trained_by=self.task.value_names[0],
-                 lr_plan=lr_plan(config.optim, self.steps))  # fmt: skip
+                 lr_plan=lr_plan(config.optim, self.steps, self.optimizer.param_groups[0]["scale"]))  # fmt: skip
         for name, values in self.task.opening if state.step == 0 else ():
             log(name, state.step, **values)
         self.began = self.saved = time.monotonic()
@@ -263,8 +263,12 @@ class Trainer:
         return self.state.seconds + time.monotonic() - self.began
 
 
-def lr_plan(config: Optim, steps: int) -> list[list[float]]:
+def lr_plan(config: Optim, steps: int, scale: float) -> list[list[float]]:
     """Step (from 1) and learning rate at up to ``PLANNED`` places of a training, for its picture; whatever a plateau
-    does to it is not planned."""
+    does to it is not planned.
+
+    Args:
+        scale: of the group of parameters whose rate the log has.
+    """
     chosen = np.unique(np.linspace(0, steps - 1, min(steps, PLANNED)).round().astype(int))
-    return [[int(step) + 1, float(f"{rate(config, int(step), steps):.6g}")] for step in chosen]
+    return [[int(step) + 1, float(f"{scale * rate(config, int(step), steps):.6g}")] for step in chosen]

@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+from ..errors import PhalanxError
+from ..runtime.terminal import say
 from ..tracking.curves import Curves
 
 NAME = "curves.png"
@@ -11,7 +13,7 @@ COST = 50  # at most one part in so many of the time is spent drawing
 
 
 class CurvesPicture:
-    """Draws the curves of one training.
+    """Draws the curves of one training. A picture that cannot be drawn is reported once, and does not end training.
 
     Args:
         title: of the picture.
@@ -19,6 +21,7 @@ class CurvesPicture:
 
     def __init__(self, folder: Path, title: str):
         self.path, self.title, self.due = folder / NAME, title, time.monotonic() + FIRST
+        self.failed = False
 
     def refresh(self, curves: Curves) -> None:
         """Draws if it is time."""
@@ -27,8 +30,16 @@ class CurvesPicture:
 
     def draw(self, curves: Curves) -> None:
         """Draws now."""
-        from ..visualize.curves import draw_run  # takes long to load
-
         began = time.monotonic()
-        draw_run(curves, self.title, self.path)
+        try:
+            from ..visualize.curves import draw_run  # takes long to load
+
+            draw_run(curves, self.title, self.path)
+        except (OSError, PhalanxError):  # a full disk, or something in the way
+            raise
+        except Exception as error:
+            if not self.failed:
+                cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                say(f"{self.path}: could not be drawn ({cause}); curves.csv has the numbers")
+            self.failed = True
         self.due = time.monotonic() + max(LEAST, COST * (time.monotonic() - began))

@@ -8,6 +8,8 @@ from ..config import Config
 from ..runs.folder import fold_folder
 from ..runs.reader import FoldRun
 from ..runtime.processes import cores
+from ..runtime.progress import Progress
+from ..runtime.terminal import say
 from .job import Job, Resources
 from .local import Outcome, run_local
 
@@ -43,12 +45,14 @@ def train_folds(
     """
     outcomes = []
     jobs = [fold_job(pairs, fold, config) for fold in folds]
-    with closing(run_local(jobs, config.devices, deadline=deadline)) as ending:
+    bar = Progress("folds", len(jobs), unit="fold", enabled=config.progress)
+    with closing(run_local(jobs, config.devices, deadline=deadline)) as ending, bar:
         for outcome in ending:
+            bar.update()
             outcomes.append(outcome)
             if outcome.error:
                 device = outcome.job.resources.device
-                print(f"{outcome.job.name}{f' on {device}' if device else ''}: {outcome.error}", file=sys.stderr)
+                say(f"{outcome.job.name}{f' on {device}' if device else ''}: {outcome.error}", sys.stderr)
     print(table(outcomes), flush=True)
     return int(any(outcome.error for outcome in outcomes))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from ..runtime.lifeline import VARIABLE
+from ..runtime.terminal import say
 from .job import Job
 
 POLL_SECONDS = 0.05
@@ -157,8 +158,7 @@ class Process:
             if text:
                 self.tail.append(text)
             if text and prefix is not None:
-                sys.stdout.write(f"{prefix}{text}\n")  # in one piece, whichever thread prints it
-                sys.stdout.flush()
+                say(f"{prefix}{text}")  # in one piece, whichever thread prints it
 
 
 def cause(command: str, code: int, tail: Sequence[str]) -> str:

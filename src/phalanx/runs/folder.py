@@ -113,8 +113,9 @@ def check_recipe(folder: Path, config: Config, longer: Sequence[str] = ()) -> No
         if differing:
             key = differing[0]
             was, now = flatten(old).get(key), flatten(new).get(key)
-            if differing == ["epochs"] and now > was and (folder / "final").is_dir():
-                raise TrainingError(more_epochs(folder, config, was, longer))
+            had = old.get("epochs")
+            if differing == ["epochs"] and isinstance(had, int) and had < config.epochs and (folder / "final").is_dir():
+                raise TrainingError(more_epochs(folder, config, had, longer))
             more = f" (and {len(differing) - 1} more: {', '.join(differing[1:6])})" if len(differing) > 1 else ""
             raise TrainingError(
                 f"{folder}: was started with {key}={was}, now it is {now}{more}. Give the new recipe another "

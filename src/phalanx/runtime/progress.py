@@ -102,8 +102,8 @@ class Progress:
     def _report(self) -> None:
         """A line, if it is time for one."""
         now = time.monotonic()
-        first = not self.named and now - self.began >= PATIENCE and self.total is None
-        if first or now - terminal.last_line() >= QUIET:
+        quiet = now - max(self.began, terminal.last_line())
+        if quiet >= (QUIET if self.named or self.total is not None else PATIENCE):
             self.named = True
             terminal.note_line()
             sys.stderr.write(f"{self.line(200)}\n")

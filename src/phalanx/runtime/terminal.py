@@ -5,7 +5,7 @@ import io
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 PIPE_CLOSED = 141  # exit code of a program that SIGPIPE ended, as shells report it
 
@@ -13,13 +13,13 @@ PIPE_CLOSED = 141  # exit code of a program that SIGPIPE ended, as shells report
 _lines = [0.0]  # moment of the last one, of ``time.monotonic()``
 
 
-def say(text: str) -> None:
-    """Prints a line at once, above any progress bar."""
+def say(text: str, file: TextIO | None = None) -> None:
+    """Prints a line at once, above any progress bar; ``file``: a stream other than the standard output."""
     from tqdm import tqdm
 
     note_line()
     with tqdm.external_write_mode():
-        print(text, flush=True)
+        print(text, file=file, flush=True)
 
 
 def note_line() -> None:

@@ -79,8 +79,8 @@ def score_text(
     heads = [*METRICS[:3], "AR", "F1", "precision", "found"]
     lines = [f"{'class':<{width}}  objects  {'  '.join(f'{head:>9}' for head in heads)}"]
     whole = BinaryCounts(*(np.asarray(side.sum()) for side in score.counts))
-    shown, rest = lowest(score.figures["map"][1:], most, file)
-    rows = [(score.classes[c], c, score.matches[c].objects.sum()) for c in shown]
+    chosen, rest = lowest(score.figures["map"][1:], most, file)
+    rows = [(score.classes[c], c, score.matches[c].objects.sum()) for c in chosen]
     rows.append(("all", -1, sum(one.objects.sum() for one in score.matches)))
     for label, c, objects in rows:
         values = [float(score.figures[name][1 + c]) for name in METRICS]

@@ -59,8 +59,8 @@ def score_text(score: ClassifyScore, intervals: Sequence[str] = (), *, most: int
     lines = [f"{'class':<{width}}  images  {'  '.join(f'{name:>11}' for name in PER_CLASS)}"]
     columns = [score.per_class(name) for name in PER_CLASS]
     present = score.counts.tp + score.counts.fn
-    shown, rest = lowest(score.per_class("f1"), most, file)
-    for c in shown:
+    chosen, rest = lowest(score.per_class("f1"), most, file)
+    for c in chosen:
         cells = "  ".join(f"{text(values[c]):>11}" for values in columns)
         lines.append(f"{score.classes[c]:<{width}}  {present[c]:>6}  {cells}")
     lines += rest

@@ -1,6 +1,8 @@
 """Pictures of the curves of one training, or of several over each other, drawn without a display."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -55,7 +57,7 @@ def draw_run(curves: Curves, title: str, path: Path) -> None:
         _finish(axes, curves)
     if mapped and classes is not None:
         _heat_map(figure.add_subplot(grid[rows, :]), curves, *classes)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure.suptitle(plain(title), x=0.01, ha="left", fontsize=11)
     _save(figure, path)
 
 
@@ -79,18 +81,16 @@ def draw_overlay(runs: Sequence[Named], path: Path, classes: Sequence[str] = ())
         ("loss of training steps", lambda one: one.points("loss")),
         ("learning rate", lambda one: one.points("lr")),
     ]
+    figures = [key for run in runs for one in run.folds for key in one.by_class()]
     for label in classes:
-        figure_name = next((key for run in runs for one in run.folds for key in one.by_class()), "figure")
-        panels.append(
-            (f"held-out {figure_name} of {label}", lambda one, label=label: one.points(_class_key(one, label)))
-        )
+        panels.append((f"held-out {figures[0]} of {label}", partial(_class_points, label=label)))
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(11, 3.3 * rows + 0.3 * len(runs)), dpi=100, layout="constrained")
     for number, (title, points) in enumerate(panels):
         axes = figure.add_subplot(rows, 2, number + 1)
         for order, run in enumerate(runs):
             _overlay(axes, run, points, order)
-        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_title(plain(title), loc="left", fontsize=10)
         _finish(axes, runs[0].folds[0], changes=False)
         if not axes.lines:
             axes.text(0.5, 0.5, "not in the logs", transform=axes.transAxes, ha="center", color=GREY)
@@ -105,8 +105,10 @@ def class_names(runs: Sequence[Named]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _class_key(curves: Curves, label: str) -> str:
-    return next((names[label] for names in curves.by_class().values() if label in names), "")
+def _class_points(curves: Curves, label: str) -> Points:
+    """The first figure of a class."""
+    key = next((names[label] for names in curves.by_class().values() if label in names), "")
+    return curves.points(key)
 
 
 def _overlay(axes: Axes, run: Named, points: Callable[[Curves], Points], order: int) -> None:
@@ -117,7 +119,7 @@ def _overlay(axes: Axes, run: Named, points: Callable[[Curves], Points], order: 
     for fold in folds if len(folds) > 1 else ():
         axes.plot(*zip(*sorted(fold.items()), strict=True), color=colour, linewidth=0.7, alpha=0.4)
     places = sorted(set(folds[0]).intersection(*folds[1:]))
-    label = run.name if len(folds) == 1 else f"{run.name}, mean of {len(folds)} folds"
+    label = plain(run.name if len(folds) == 1 else f"{run.name}, mean of {len(folds)} folds")
     axes.plot(
         places, [np.mean([fold[place] for fold in folds]) for place in places], color=colour, linestyle=dash,
         marker=marker, markersize=4 if len(places) <= 40 else 0, linewidth=1.7, label=label,
@@ -175,7 +177,7 @@ def _groups(axes: Axes, curves: Curves) -> None:
     """A figure of images with something in common, such as rotated and upright hands."""
     figure, names = next(iter(curves.by_group().items()))
     _lines(axes, {name: curves.points(key) for name, key in names.items()})
-    axes.set_title(f"held-out {figure.replace('_', ' ')}: {' and '.join(names)}", loc="left", fontsize=10)
+    axes.set_title(f"held-out {figure.replace('_', ' ')}: {plain(' and '.join(names))}", loc="left", fontsize=10)
 
 
 def _classes(axes: Axes, curves: Curves) -> None:
@@ -199,7 +201,7 @@ def _heat_map(axes: Axes, curves: Curves, figure: str, names: Mapping[str, str])
     ordered = sorted(points, key=lambda name: -points[name][max(points[name])])
     values = np.array([[points[name].get(place, np.nan) for place in places] for name in ordered])
     image = axes.imshow(values, aspect="auto", cmap="cividis", interpolation="nearest")
-    axes.set_yticks(range(len(ordered)), ordered, fontsize=7.5)
+    axes.set_yticks(range(len(ordered)), [plain(name[:40]) for name in ordered], fontsize=7.5)
     step = max(1, len(places) // 20)
     axes.set_xticks(range(0, len(places), step), [f"{place:g}" for place in places[::step]], fontsize=8)
     for row, name in enumerate(ordered):
@@ -208,7 +210,7 @@ def _heat_map(axes: Axes, curves: Curves, figure: str, names: Mapping[str, str])
                       textcoords="offset points", va="center", fontsize=7.5)  # fmt: skip
     axes.set_xlabel("epoch" if curves.steps_per_epoch else "step", fontsize=9)
     title = f"held-out {figure.replace('_', ' ')} of every class at each validation; at the right, the last value"
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title(plain(title), loc="left", fontsize=10)
     bar = axes.figure.colorbar(image, ax=axes, location="bottom", pad=0.02, fraction=0.03, aspect=70)
     bar.ax.tick_params(labelsize=8)
 
@@ -220,7 +222,7 @@ def _lines(axes: Axes, lines: Mapping[str, Points]) -> None:
         colour, dash, marker = (options[number % len(options)] for options in (COLOURS, DASHES, MARKERS))
         axes.plot(
             *zip(*points, strict=True), color=colour, linestyle=dash, marker=marker, linewidth=1.6,
-            markersize=4 if len(points) <= 40 else 0, label=label[:40],
+            markersize=4 if len(points) <= 40 else 0, label=plain(label[:40]),
         )  # fmt: skip
 
 
@@ -243,7 +245,19 @@ def _finish(axes: Axes, curves: Curves, *, changes: bool = True) -> None:
         axes.text(0.5, 0.5, "nothing yet", transform=axes.transAxes, ha="center", color=GREY)
 
 
+def plain(text: str) -> str:
+    """A name as matplotlib takes it for text: no formula begins with it, and a legend leaves none out.
+
+    >>> plain("_a$b$")
+    ' _a\\\\$b\\\\$'
+    """
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
 def _save(figure: Figure, path: Path) -> None:
     data = BytesIO()
-    FigureCanvasAgg(figure).print_png(data, metadata={"Software": MADE_BY})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # letters that no font here has are boxes
+        FigureCanvasAgg(figure).print_png(data, metadata={"Software": MADE_BY})
     write_bytes(path, data.getvalue())
