@@ -15,6 +15,7 @@ from .commands import (
     restoration,
     review,
     rounds,
+    runs,
     scores,
     submissions,
     training,
@@ -37,8 +38,10 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx compare A B TRUTH                                          the difference of two, paired by patient
   phalanx rank A B C TRUTH [healthy=CLASS]                           classifiers in one table, by accuracy and by AUC
   phalanx tune members=A,B [out=FILE.json]                           tune the ensemble out of fold
-  phalanx ledger add RUN|FILE.csv [score=0.976]                      add a run or submission to submissions/ledger.csv
-  phalanx leaderboard                                                the entries of the ledger, the best first
+  phalanx runs [NAME ...] [sort=score] [key=value ...]               every run: state, metric, where recipes differ
+  phalanx diff A B                                                   two recipes: the keys that differ
+  phalanx ledger add RUN|FILE.csv [public=.976 private=.974]         add a run or submission to submissions/ledger.csv
+  phalanx leaderboard [picture=FILE.png]                             the ledger, the best first; public against own
   phalanx phantom hand|ultrasound patients=N size=S seed=K out=DIR   make a synthetic data set
   phalanx folds data=NAME out=FILE.csv                               draw the folds of a data set into a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
@@ -179,6 +182,8 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "compare": (scores.compare, scores.COMPARE),
     "rank": (ranking.rank, ranking.RANK),
     "tune": (submissions.tune, submissions.TUNE),
+    "runs": (runs.runs, runs.RUNS),
+    "diff": (runs.diff, runs.DIFF),
     "ledger": (scores.ledger, scores.LEDGER),
     "leaderboard": (scores.leaderboard, scores.LEADERBOARD),
     "phantom": (phantom.phantom, phantom.PHANTOM),
