@@ -66,6 +66,8 @@ phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        
                          task=classify a temperature for every member and thresholds (hard), from `phalanx calibrate`
   allow_misaligned=true  vote although a member is misaligned: shifted, mirrored, or with other class or image names
   out=FILE.csv           default: submissions/<mode>.csv
+  out_of_fold=true       also vote the members' out-of-fold predictions by the same rule, and store their score with the
+                         vote: the leaderboard shows it. A soft vote of masks needs runs with predict.oof_prob=true
   size=HxW               image size of CSV members without a sidecar; or images=DIR to read it from the images (hard)
   data.root= images= maps= weights= tta= input_size= scales= window= threshold= batch= device= devices= workers=
   precision= runs= progress= part=   as for infer; stored maps alone need neither the runs nor the images
@@ -78,7 +80,7 @@ phalanx ensemble mode=wbf|nms|soft_nms members=A.csv,B.csv,C.csv out=FILE.csv ke
                          what few members find, average and max do not
   weights=2,1,1          weight of each member
   min_score=0  most=100  boxes of members with lower scores are left out; boxes per image
-  size=HxW  allow_misaligned=true  out=FILE.csv    as above
+  size=HxW  allow_misaligned=true  out_of_fold=true  runs=runs  out=FILE.csv    as above
 
 Prints how members agree, and records it in FILE.json. If the command is killed, or stopped by a misaligned member, the
 same command continues.

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ..runtime.metric import Metric
-from ..scoring.resampling import Interval, draws, interval
+from ..scoring.resampling import Interval, mean_interval
 from .fold import FoldStanding, Recipes, State, read_fold
 
 Kind = Literal["run", "vote", "file"]
@@ -126,28 +125,6 @@ def _score(found: Standing, scored: Sequence[FoldStanding]) -> None:
         for fold in scored
     )
     if is_mean and values.keys() <= patients.keys():
-        found.interval = interval_of(values, patients)
+        found.interval = mean_interval(values, patients)
     elif len(scored) == 1:  # a figure of all images together, whose interval the fold recorded
         found.interval = scored[0].interval
-
-
-def interval_of(values: dict[str, float], patients: dict[str, str]) -> Interval:
-    """95% interval of the mean over images, over draws of patients; None of fewer than two patients.
-
-    Args:
-        values: of each image.
-        patients: of these images, and perhaps of more.
-    """
-    names, index = np.unique([patients[image] for image in values], return_inverse=True)
-    if len(names) < 2:
-        return None
-    sums = np.bincount(index, weights=[*values.values()])
-    images = np.bincount(index).astype(float)
-    drawn = _drawn(len(names))
-    return interval((drawn @ sums) / (drawn @ images))
-
-
-@lru_cache(maxsize=8)
-def _drawn(patients: int) -> np.ndarray:
-    """All draws float64[RESAMPLES, P], which are the same for each run of as many patients."""
-    return np.concatenate([*draws(patients)])
