@@ -8,9 +8,11 @@ from typing import Any
 
 from .commands import (
     cam,
+    config,
     datasets,
     labels,
     ledger,
+    models,
     phantom,
     ranking,
     restoration,
@@ -56,6 +58,8 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
   phalanx selection data.root=DIR key=value ... [out=FILE.csv]       which images are trained on, how often, why
   phalanx rounds experiment=NAME [rounds=2] [truth=FILE]             hard-negative rounds of an image classifier
+  phalanx config experiment=NAME key=value ...                       the resolved recipe: which file each value is from
+  phalanx models [WORD ...]                                          architectures, encoders, published scores
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE TRUTH IMAGES out=FILE.png                     draw predictions next to the ground truth
   phalanx review RUN [OTHER ...] out=DIR                             failures, annotations in doubt, runs side by side
@@ -112,6 +116,11 @@ def run(words: list[str], *, at_exit: bool = False) -> int:
         if command not in COMMANDS:
             if command in RENAMED:
                 raise ConfigError(f"{command}: no such command; it is now {RENAMED[command]}")
+            if command in OTHER_NAMES:
+                raise ConfigError(
+                    f"{command}: no such command; it is phalanx {OTHER_NAMES[command]} here, see phalanx "
+                    f"{OTHER_NAMES[command]} --help"
+                )
             import difflib
 
             close = difflib.get_close_matches(command, COMMANDS, n=1)
@@ -200,6 +209,8 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "quarantine": (datasets.quarantine, datasets.QUARANTINE),
     "selection": (datasets.selection, datasets.SELECTION),
     "rounds": (rounds.rounds, rounds.ROUNDS),
+    "config": (config.config, config.CONFIG),
+    "models": (models.models, models.MODELS),
     "plan": (training.plan, training.PLAN),
     "picture": (scores.picture, scores.PICTURE),
     "review": (review.review, review.REVIEW),
@@ -211,6 +222,12 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
 
 RESUMED = {"train", "rounds", "infer", "ensemble", "sweep", "demo"}  # commands that go on where they were stopped
 RENAMED = {"decide": "tune"}  # commands of earlier versions
+OTHER_NAMES = {  # that other programs have for a command
+    "predict": "infer", "inference": "infer", "test": "infer", "fit": "train", "evaluate": "score", "eval": "score",
+    "metrics": "score", "vote": "ensemble", "blend": "ensemble", "list": "runs", "ls": "runs", "results": "runs",
+    "visualize": "picture", "plot": "picture", "gradcam": "cam", "recipe": "config", "cfg": "config", "encoders": "models",
+    "summary": "plan", "submit": "infer", "generate": "phantom", "split": "folds", "lb": "leaderboard",
+}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main())

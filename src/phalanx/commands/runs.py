@@ -93,13 +93,13 @@ def _columns(text: str, recipes: Sequence[dict[str, object]], differ: list[str])
     if text in ("all", "none"):
         return list(dict.fromkeys(differ)) if text == "all" else []
 
-    from ..standings.recipes import leaf_hint
+    from ..config import nearest_key
 
     known = dict.fromkeys(key for recipe in recipes for key in recipe)
     keys = [key.strip() for key in text.strip("[]").split(",")]
     for key in keys:
         if key not in known:
-            raise ConfigError(f"keys={text}: no listed recipe has {key or 'an empty key'}{leaf_hint(key, known)}")
+            raise ConfigError(f"keys={text}: no listed recipe has {key or 'an empty key'}{nearest_key(key, known)}")
     return keys
 
 
@@ -124,13 +124,15 @@ def diff(words: Sequence[str]) -> None:
         raise ConfigError(f"expected A B, got {' '.join(places) or 'nothing'}; see phalanx diff --help")
 
     from ..config import nearest
+    from ..config.compose import compose, config_folder
     from ..runtime.files import write_report
-    from ..standings.diff import compare, resolve
+    from ..standings.diff import Experiments, compare, resolve
 
     report, root = report_path(pairs, "diff"), Path(pairs.pop("runs", "runs"))
     for key in pairs:
         raise ConfigError(f"{key}: no such option{nearest(key, ('runs', 'all', 'json'))}")
-    found = compare(*(resolve(place, root) for place in places), everything=everything)
+    experiments = Experiments(config_folder() / "experiment", lambda name: compose({"experiment": name}))
+    found = compare(*(resolve(place, root, experiments) for place in places), everything=everything)
     print(found.to_text())
     if report is not None:
         write_report(report, "diff", found.to_json())

@@ -111,7 +111,7 @@ def fuse_csvs(options: FuseBoxes) -> Path:
         from .vote_oof import add_score
         from .vote_oof_boxes import score_vote
 
-        add_score(out, lambda: score_vote(options))
+        add_score(out, lambda: score_vote(options.members, options.runs, lambda some: fuse_members(some, options)))
     note_vote(out, options.members, options.how)
     return out
 

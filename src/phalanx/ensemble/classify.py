@@ -169,7 +169,15 @@ def vote(options: VoteLabels) -> Path:
         from .vote_oof import add_score
         from .vote_oof_labels import score_vote
 
-        add_score(out, lambda: score_vote(options))
+        given = {"tta": options.tta, "postprocess": options.postprocess}
+        changed = [key for key, value in given.items() if value is not None]
+        add_score(
+            out,
+            lambda: score_vote(
+                options.members, options.runs, mode=options.mode, votes=options.votes, weights=options.weights,
+                changed=changed,
+            ),
+        )  # fmt: skip
     note_vote(out, options.members, how)
     return out
 

@@ -91,5 +91,3 @@ def refuse_other_images(name: Path, images: Sequence[str], first: Sequence[str])
     """Raises NoScoreError if two members held out other images."""
     if set(images) != set(first):
         raise NoScoreError(f"{name}: its folds held out other images than those of the first member")
-
-

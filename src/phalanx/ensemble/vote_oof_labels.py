@@ -1,5 +1,9 @@
 """The out-of-fold score of votes of probabilities, by the labels that the members were trained with."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 
 from ..config import ClassifyConfig
@@ -10,27 +14,33 @@ from ..scoring.classify import score_classes
 from ..scoring.several import score_several
 from ..submission.probabilities import Probabilities
 from ..voting.probabilities import Ballot
-from .classify import VoteLabels
 from .classify_oof import OutOfFold, read_out_of_fold
 from .vote_oof import NoScoreError, refuse_changes, refuse_other_images, runs_of, scored_folds
 
 
-def score_vote(options: VoteLabels) -> VoteScore:
+def score_vote(
+    members: Sequence[str], runs_folder: Path, *, mode: Literal["soft", "hard"], votes: Sequence[int] | None,
+    weights: str, changed: Sequence[str],
+) -> VoteScore:  # fmt: skip
     """The first member's metric of a vote, over the images that all members held out.
+
+    Args:
+        votes: of each member.
+        weights: checkpoint that predicted the test images.
+        changed: options with which they were predicted otherwise than the held-out ones.
 
     Raises:
         NoScoreError: members without out-of-fold predictions that this rule can vote. ConfigError, DataError: files of
             runs that cannot be read.
     """
-    given = {"tta": options.tta, "postprocess": options.postprocess}
-    refuse_changes([key for key, value in given.items() if value is not None])
-    runs = runs_of(options.members, options.runs, options.weights)
+    refuse_changes(changed)
+    runs = runs_of(members, runs_folder, weights)
     folds = scored_folds(runs[0])
-    held = [read_out_of_fold(str(run), options.runs) for run in runs]
+    held = [read_out_of_fold(str(run), runs_folder) for run in runs]
     for run, one in zip(runs, held, strict=True):
         refuse_other_images(run, one.images, held[0].images)
-    ballot = Ballot([_sorted(one) for one in held], options.votes)
-    values = ballot.mean() if options.mode == "soft" else ballot.hard()
+    ballot = Ballot([_sorted(one) for one in held], votes)
+    values = ballot.mean() if mode == "soft" else ballot.hard()
     return _scored(ballot, values, held[0], folds)
 
 

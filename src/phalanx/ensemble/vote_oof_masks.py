@@ -106,7 +106,14 @@ def _tuned(chosen: PostProcessing, held: OutOfFold, patients: dict[str, str]) ->
     value = rows[-1]["cross_fitted" if adopted else "default"]
     images = [record.name for record in held.records]
     return VoteScore(
-        DICE, float(value), None, len(images), len({patients[image] for image in images}), "segment", held.data.name, True
+        DICE,
+        float(value),
+        None,
+        len(images),
+        len({patients[image] for image in images}),
+        "segment",
+        held.data.name,
+        True,
     )
 
 
@@ -115,5 +122,3 @@ def _vote_score(values: dict[str, float], patients: dict[str, str], data: str) -
         DICE, float(np.mean([*values.values()])), mean_interval(values, patients), len(values),
         len({patients[image] for image in values}), "segment", data,
     )  # fmt: skip
-
-

@@ -91,5 +91,3 @@ def stored(vote: Any, path: Path) -> VoteScore | None:
         return VoteScore.from_json(vote[KEY])
     except ValueError as error:
         raise DataError(f"{sidecar_path(path)}: {error}; vote again") from None
-
-

@@ -1,11 +1,10 @@
 """Two recipes side by side: the keys that differ, and what runs were trained with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..config import flatten, nearest
-from ..config.compose import compose, config_folder
+from ..config import Config, flatten, nearest
 from ..errors import ConfigError, PhalanxError, one_line
 from ..runs.reader import FoldRun, folds_of
 from .fold import Recipes, machine_of
@@ -21,7 +20,25 @@ class Resolved(NamedTuple):
     environment: Mapping[str, str]
 
 
-def resolve(name: str, runs: Path) -> Resolved:
+class Experiments(NamedTuple):
+    """Recipes that have no run: their ``folder``, and what composes one of them by its name."""
+
+    folder: Path
+    compose: Callable[[str], Config]
+
+    @property
+    def names(self) -> list[str]:
+        """All of them."""
+        return sorted(path.stem for path in self.folder.glob("*.yaml"))
+
+    def resolve(self, name: str) -> Resolved:
+        """One of them. Raises ConfigError if there is none of that name."""
+        if name not in self.names:
+            raise ConfigError(f"{name}: no configs/experiment/{name}.yaml{nearest(name, self.names)}")
+        return Resolved(name, "experiment", flatten(self.compose(name).model_dump(mode="json")), {})
+
+
+def resolve(name: str, runs: Path, experiments: Experiments) -> Resolved:
     """The recipe that a word names: a run, a fold, a file, or an experiment.
 
     Raises:
@@ -29,34 +46,25 @@ def resolve(name: str, runs: Path) -> Resolved:
     """
     path = Path(name)
     if path.suffix == ".yaml" and path.is_file():
-        if path.resolve().parent == (config_folder() / "experiment").resolve():
-            return _experiment(path.stem)
+        if path.resolve().parent == experiments.folder.resolve():
+            return experiments.resolve(path.stem)
         if path.name == "config.yaml" and not (path.parent / "experiment").is_dir():
             return _fold(FoldRun(path.parent), name)
         raise ConfigError(f"{name}: is neither an experiment of configs/experiment/ nor the config.yaml of a run")
     before, _, experiment = name.rpartition("/")
     if before == "experiment":
-        return _experiment(experiment)
+        return experiments.resolve(experiment)
     for place in (path, runs / name):
         if (place / "config.yaml").is_file() and not (place / "experiment").is_dir():
             return _fold(FoldRun(place), name)
         if any(place.glob("*/config.yaml")):
             return _fold(folds_of(place)[0], name)
-    if name in (known := _experiments()):
-        return _experiment(name)
+    if name in experiments.names:
+        return experiments.resolve(name)
     names = {place.parent.parent.name for place in runs.glob("*/*/config.yaml")} if runs.is_dir() else set()
-    raise ConfigError(f"{name}: no run of that name in {runs}, and no experiment{nearest(name, {*known, *names})}")
-
-
-def _experiments() -> list[str]:
-    return sorted(path.stem for path in (config_folder() / "experiment").glob("*.yaml"))
-
-
-def _experiment(name: str) -> Resolved:
-    if name not in (known := _experiments()):
-        raise ConfigError(f"{name}: no configs/experiment/{name}.yaml{nearest(name, known)}")
-    config = compose({"experiment": name})
-    return Resolved(name, "experiment", flatten(config.model_dump(mode="json")), {})
+    raise ConfigError(
+        f"{name}: no run of that name in {runs}, and no experiment{nearest(name, {*experiments.names, *names})}"
+    )
 
 
 def _fold(run: FoldRun, name: str) -> Resolved:
@@ -92,7 +100,10 @@ class Difference(NamedTuple):
         else:
             lines.append("The recipes are the same.")
         if self.environment:
-            lines += ["", *_columns({key: (a or "-", b or "-") for key, (a, b) in self.environment.items()}, "trained with")]
+            lines += [
+                "",
+                *_columns({key: (a or "-", b or "-") for key, (a, b) in self.environment.items()}, "trained with"),
+            ]
         elif self.compared:
             lines += ["", "Both were trained with the same commit, packages and machine."]
         return "\n".join(lines)
@@ -118,8 +129,7 @@ def compare(one: Resolved, other: Resolved, *, everything: bool = False) -> Diff
     recipe = {
         key: (one.recipe.get(key, _Missing), other.recipe.get(key, _Missing))
         for key in keys
-        if (everything or key not in NOT_RESULTS)
-        and one.recipe.get(key, _Missing) != other.recipe.get(key, _Missing)
+        if (everything or key not in NOT_RESULTS) and one.recipe.get(key, _Missing) != other.recipe.get(key, _Missing)
     }
     both = bool(one.environment and other.environment)
     environment = {

@@ -124,9 +124,7 @@ def read_fold(folder: Path, recipes: Recipes) -> FoldStanding:
         about = attempt(lambda: run.environment, {})
         found.machine = machine_of(about)
         found.commit = about.get("commit") or ""
-    found.state = (
-        "damaged" if faults else "training" if held else "finished" if found.result is not None else "stopped"
-    )
+    found.state = "damaged" if faults else "training" if held else "finished" if found.result is not None else "stopped"
     found.fault = faults[0] if faults else ""
     return found
 

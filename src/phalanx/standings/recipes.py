@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ..config import RUNTIME_KEYS, nearest
+from ..config import RUNTIME_KEYS, nearest_key
 from ..config.plain import NotPlain, parse_plain
 from ..errors import ConfigError
 
@@ -76,19 +76,6 @@ def matches(value: Any, wanted: str) -> bool:
     return text_of(value) == wanted or fnmatchcase(text_of(value), wanted)
 
 
-def leaf_hint(key: str, known: Iterable[str]) -> str:
-    """'; did you mean ...?' with the whole key whose last part was given, else the nearest known one.
-
-    >>> leaf_hint("lr", ["optim.lr", "optim.ema"])
-    '; did you mean optim.lr?'
-    """
-    names = list(known)
-    ends = [name for name in names if name.endswith(f".{key}")]
-    if ends:
-        return f"; did you mean {' or '.join(sorted(ends)[:4])}?"
-    return nearest(key, names)
-
-
 def chosen(recipe: Mapping[str, Any], filters: Mapping[str, str]) -> bool:
     """Whether a recipe has all values that words ask for."""
     return all(key in recipe and matches(recipe[key], wanted) for key, wanted in filters.items())
@@ -99,4 +86,4 @@ def check_filters(filters: Mapping[str, str], recipes: Sequence[Mapping[str, Any
     keys = dict.fromkeys(key for recipe in recipes for key in recipe)
     for key in filters:
         if key not in keys:
-            raise ConfigError(f"{key}: no listed recipe has this key{leaf_hint(key, [*own, *keys])}")
+            raise ConfigError(f"{key}: no listed recipe has this key{nearest_key(key, [*own, *keys])}")

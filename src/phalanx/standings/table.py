@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..config import nearest_key
 from ..errors import ConfigError, one_line
 from .csvs import stand_csvs
 from .find import find_runs
@@ -80,9 +81,7 @@ def arrange(standings: Sequence[Standing], sort: str = "score") -> Listing:
     known = {key for one in standings for key in one.recipe}
     name = sort.removeprefix("-")
     if name not in SORTS and name not in known:
-        from .recipes import leaf_hint
-
-        raise ConfigError(f"sort={sort}: nothing of that name to sort by{leaf_hint(name, [*SORTS, *known])}")
+        raise ConfigError(f"sort={sort}: nothing of that name to sort by{nearest_key(name, [*SORTS, *known])}")
     found = dict(sorted(groups.items(), key=lambda item: (item[0].task == "unknown", item[0])))
     keys = {}
     for group, rows in found.items():
@@ -197,7 +196,10 @@ def _line(one: Standing, keys: Sequence[str], *, compact: bool) -> list[str]:
     if one.kind == "run" and not one.drawn:
         folds = "all images" if any(fold.number is None for fold in one.folds) else "-"
     if one.kind != "run":
-        folds = one_line(": ".join([*[one.how] * bool(one.how), ", ".join(Path(name).stem for name in one.members)]), 60) or "-"
+        folds = (
+            one_line(": ".join([*[one.how] * bool(one.how), ", ".join(Path(name).stem for name in one.members)]), 60)
+            or "-"
+        )
     score = "-" if metric is None or one.value is None else metric.text(one.value)
     return [
         BEST if one.best else "", one.name, state, one.epoch_text, score, _span(one), folds,
@@ -237,7 +239,18 @@ def _fold_line(fold: FoldStanding, one: Standing, keys: Sequence[str]) -> list[s
         span = f"{metric.text(fold.interval[0])} to {metric.text(fold.interval[1])}"
     differ = [text_of(fold.recipe[key]) if fold.recipe.get(key) != one.recipe.get(key) else "" for key in keys]
     epoch = f"{fold.epoch}/{fold.epochs if fold.epochs is not None else '?'}"
-    return ["", f"  {fold.name}", fold.state, epoch, text, span, "", duration(fold.seconds), fold.machine or "-", *differ]
+    return [
+        "",
+        f"  {fold.name}",
+        fold.state,
+        epoch,
+        text,
+        span,
+        "",
+        duration(fold.seconds),
+        fold.machine or "-",
+        *differ,
+    ]
 
 
 def duration(seconds: float | None) -> str:

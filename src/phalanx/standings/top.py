@@ -64,7 +64,9 @@ def best_members(text: str, runs: Path, wanted: Wanted, ledger: Path = LEDGER) -
     groups = list(dict.fromkeys(one.group for one in found))
     if len(groups) > 1:
         tables = "; ".join(f"{group.title}: {_names(found, group)}" for group in groups[:4])
-        raise ConfigError(f"members={text}: may not be ranked together ({tables}); choose by name, as in top:3:oof:brain_*")
+        raise ConfigError(
+            f"members={text}: may not be ranked together ({tables}); choose by name, as in top:3:oof:brain_*"
+        )
     if len(found) < count:
         what = "finished with all folds" if column == "oof" else f"with a {column} score in {ledger}"
         raise ConfigError(f"members={text}: there are {len(found)} runs {what} in {runs}")
