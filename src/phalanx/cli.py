@@ -225,8 +225,8 @@ RENAMED = {"decide": "tune"}  # commands of earlier versions
 OTHER_NAMES = {  # that other programs have for a command
     "predict": "infer", "inference": "infer", "test": "infer", "fit": "train", "evaluate": "score", "eval": "score",
     "metrics": "score", "vote": "ensemble", "blend": "ensemble", "list": "runs", "ls": "runs", "results": "runs",
-    "visualize": "picture", "plot": "picture", "gradcam": "cam", "recipe": "config", "cfg": "config", "encoders": "models",
-    "summary": "plan", "submit": "infer", "generate": "phantom", "split": "folds", "lb": "leaderboard",
+    "visualize": "picture", "plot": "picture", "gradcam": "cam", "recipe": "config", "encoders": "models",
+    "summary": "plan", "generate": "phantom", "split": "folds",
 }  # fmt: skip
 
 if __name__ == "__main__":

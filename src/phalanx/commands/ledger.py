@@ -52,11 +52,11 @@ def ledger(words: Sequence[str]) -> None:
 LEADERBOARD = """\
 phalanx leaderboard [sort=public] [picture=FILE.png] [json=FILE] [ledger=FILE]
 
-Prints submissions/ledger.csv: public and private scores, the metric out of fold, and the gap from it to the public score.
+Prints submissions/ledger.csv: public and private scores, the metric out of fold, and the gap from it to the public one.
 Each task, data set and metric has its own table. Sorted by public score, then private, then out of fold.
 
   sort=public            or private, oof, gap, date
-  picture=FILE.png       draw public scores against those out of fold, and the gap by decoder (of entries that have both)
+  picture=FILE.png       draw public scores against those out of fold, and the gap by decoder, of entries with both
   json=FILE              write the entries
   ledger=FILE            another ledger
 """

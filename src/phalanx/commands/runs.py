@@ -12,7 +12,7 @@ OPTIONS = ("runs", "submissions", "sort", "folds", "keys", "json", "csv")
 RUNS = """\
 phalanx runs [NAME ...] [runs=DIR] [sort=score] [key=value ...]
 
-Lists every run below a folder, with votes and CSVs: state, epochs, metric out of fold with a 95% interval over patients,
+Lists every run below a folder, with votes and CSVs: state, epochs, metric out of fold with 95% interval over patients,
 folds, time, machine, and the keys in which the recipes differ. Each task, data set and metric has its own table, whose
 best is marked with *. A run with damaged files is a row that says so.
 

@@ -1,4 +1,4 @@
-"""Reads ``key=value`` arguments of a recipe: which task, which files, which values; a wrong key gets the nearest one."""
+"""Reads ``key=value`` arguments of a recipe: its task, files and values; a wrong key is told the nearest one."""
 
 import difflib
 import re

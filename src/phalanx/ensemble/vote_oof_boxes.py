@@ -21,7 +21,7 @@ def score_vote(
         fuse: members to the boxes of each image of the first one.
 
     Raises:
-        NoScoreError: members without out-of-fold predictions. ConfigError, DataError: files of runs that cannot be read.
+        NoScoreError: members without out-of-fold predictions. ConfigError, DataError: files that cannot be read.
     """
     runs = runs_of(members, runs_folder)
     folds = scored_folds(runs[0])

@@ -166,9 +166,10 @@ def _known(file: Path, sidecar: Sidecar) -> dict[str, str]:
         found = about(folds)
     score = stored(sidecar.vote, file)
     if score is not None:
+        metric = score.metric
         return found | {
-            "task": score.task, "data": score.data, "metric": score.metric.name,
-            "higher_is_better": str(score.metric.higher_is_better).lower(), "out_of_fold": score.metric.text(score.value),
+            "task": score.task, "data": score.data, "metric": metric.name,
+            "higher_is_better": str(metric.higher_is_better).lower(), "out_of_fold": metric.text(score.value),
         }  # fmt: skip
     if sidecar.vote is None and len({fold.folder.parent for fold in folds}) == 1:
         with suppress(PhalanxError):
@@ -223,8 +224,8 @@ def read(ledger: Path) -> list[LedgerRow]:
 def add(ledger: Path, row: LedgerRow) -> bool:
     """Adds a row, whole or not at all, however many processes do so at once; returns whether anything changed.
 
-    What is known already (kind, name and hash) is not added again, but takes a score or note that is given, and what was
-    not known of it before. A CSV that was voted stays a vote.
+    What is known already (kind, name and hash) is not added again, but takes a score or note that is given, and what
+    was not known of it before. A CSV that was voted stays a vote.
     """
     ledger.parent.mkdir(parents=True, exist_ok=True)
     with lock(ledger.with_name(f".{ledger.name}.lock")):

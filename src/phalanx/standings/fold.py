@@ -1,6 +1,7 @@
 """Where one fold of a run stands, of whatever is in its folder; what cannot be read is damage, and no error."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -78,10 +79,8 @@ class Recipes:
             content = b""
         if content not in self._known:
             values = run.recipe
-            try:
+            with suppress(ConfigError):  # an option that is no more: the values as they were written
                 values = validate(values).model_dump(mode="json")
-            except ConfigError:  # an option that is no more: the values as they were written
-                pass
             self._known[content] = flatten(values)
         return self._known[content]
 
@@ -92,36 +91,36 @@ def read_fold(folder: Path, recipes: Recipes) -> FoldStanding:
     found = FoldStanding(folder, run.number)
     faults = list[str]()
 
-    def attempt(read: Callable[[], Found], otherwise: Found) -> Found:
+    def attempt(read: Callable[[], Found]) -> Found | None:
         try:
             return read()
         except (PhalanxError, OSError) as error:
             faults.append(str(error))
-            return otherwise
+            return None
 
-    found.recipe = attempt(lambda: recipes.of(run), {})
+    found.recipe = attempt(lambda: recipes.of(run)) or {}
     epochs = found.recipe.get("epochs")
     found.epochs = epochs if isinstance(epochs, int) else None
-    found.result = attempt(lambda: run.result, None)
+    found.result = attempt(lambda: run.result)
     held = is_held(folder / ".lock", folder / ".holder")
     begun = held or found.result is not None or (folder / "log.jsonl").exists()
-    lines = attempt(run.log, []) if begun and (folder / "log.jsonl").exists() else []
+    lines = (attempt(run.log) or []) if begun and (folder / "log.jsonl").exists() else []
     _from_log(found, lines)
     if found.result is not None:
         found.metric = found.result.metric
         found.seconds = found.result.seconds_train + found.result.seconds_held_out
         if found.result.value is not None:
-            found.per_image = attempt(lambda: run.per_image, {})
-            found.patients = attempt(lambda: run.patients, {})
-            found.folds = frozenset(attempt(lambda: run.folds, {}).values())
-            found.interval = attempt(lambda: _interval(folder, run.result), None)
+            found.per_image = attempt(lambda: run.per_image) or {}
+            found.patients = attempt(lambda: run.patients) or {}
+            found.folds = frozenset((attempt(lambda: run.folds) or {}).values())
+            found.interval = attempt(lambda: _interval(folder, run.result))
         for lost in ("final", "oof.csv") if found.result.value is not None else ("final",):
             if not (folder / lost).exists():
                 faults.append(f"{folder / lost}: no such file, though the fold is finished; train it again")
     elif (folder / "folds.csv").exists():
-        found.folds = frozenset(attempt(lambda: run.folds, {}).values())
+        found.folds = frozenset((attempt(lambda: run.folds) or {}).values())
     if (folder / "environment.json").exists() or found.result is not None:
-        about = attempt(lambda: run.environment, {})
+        about = attempt(lambda: run.environment) or {}
         found.machine = machine_of(about)
         found.commit = about.get("commit") or ""
     found.state = "damaged" if faults else "training" if held else "finished" if found.result is not None else "stopped"

@@ -17,8 +17,8 @@ SORTS = ("public", "private", "oof", "gap", "date")
 BEST = "*"
 UNKNOWN = "unknown"
 HEAD = (
-    "public", "private", "out of fold", "gap", "metric", "kind", "name", "model", "folds or members", "commit", "sha256",
-    "date", "note",
+    "public", "private", "out of fold", "gap", "metric", "kind", "name", "model", "folds or members", "commit",
+    "sha256", "date", "note",
 )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def _joined(group: Group, known: set[Group]) -> Group:
 
 def _entry(row: LedgerRow) -> Entry:
     group = Group(row.task or UNKNOWN, row.metric, row.higher_is_better != "false", row.data)
-    return Entry(row, group, *map(number, (row.public, row.private, row.out_of_fold)))
+    return Entry(row, group, number(row.public), number(row.private), number(row.out_of_fold))
 
 
 def _filled(row: LedgerRow) -> LedgerRow:
@@ -166,7 +166,9 @@ def _made_of(row: LedgerRow) -> str:
     if row.kind == "run" or not row.members:
         return row.folds
     how, *members = row.members.split("; ")
-    return "; ".join([how, *(Path(name).stem for name in members)]) if row.kind == "vote" else row.members
+    if row.kind == "vote":
+        return "; ".join([how, *(Path(name).stem for name in members)])
+    return ", ".join(dict.fromkeys(Path(folder).parent.name or folder for folder in row.members.split("; ")))
 
 
 def _short(text: str, most: int = 60) -> str:

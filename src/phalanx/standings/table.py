@@ -256,8 +256,8 @@ def _fold_line(fold: FoldStanding, one: Standing, keys: Sequence[str]) -> list[s
 def duration(seconds: float | None) -> str:
     """A time in two units.
 
-    >>> duration(None), duration(8), duration(200), duration(12000)
-    ('-', '8 s', '3 min 20 s', '3 h 20 min')
+    >>> duration(None), duration(8), duration(200), duration(12000), duration(200000)
+    ('-', '8 s', '3 min 20 s', '3 h 20 min', '2 d 7 h')
     """
     if seconds is None:
         return "-"
@@ -266,7 +266,23 @@ def duration(seconds: float | None) -> str:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def mean_text(one: Standing) -> str:
+    """One line about all folds of a run together: the metric over all held-out images, and its spread over folds;
+    empty while a fold is not finished."""
+    if one.metric is None or one.value is None or any(fold.state != FINISHED for fold in one.folds):
+        return ""
+    span = f", 95% interval {_span(one)} over patients" if one.interval is not None else ""
+    spread = f", standard deviation over folds {one.metric.text(one.spread)}" if one.spread is not None else ""
+    each = " ".join(f"{fold.number}:{one.metric.text(fold.value)}" for fold in one.folds)
+    return (
+        f"{one.name}: {len(one.folds)} folds, {one.metric.name} {one.metric.text(one.value)} over {one.images} images"
+        f"{span}{spread} ({each})"
+    )
 
 
 def to_json(listing: Listing) -> dict[str, Any]:

@@ -54,8 +54,8 @@ def best_members(text: str, runs: Path, wanted: Wanted, ledger: Path = LEDGER) -
     match = FORM.fullmatch(text)
     if match is None or not int(match[1]) or match[2] not in (None, *COLUMNS):
         raise ConfigError(
-            f"members={text}: expected top:N or top:N:COLUMN with COLUMN one of {', '.join(COLUMNS)}, and perhaps names "
-            "of runs, as in top:3:oof:brain_*"
+            f"members={text}: expected top:N or top:N:COLUMN with COLUMN one of {', '.join(COLUMNS)}, and perhaps "
+            "names of runs, as in top:3:oof:brain_*"
         )
     count, column, pattern = int(match[1]), match[2] or "oof", match[3] or "*"
     listed = list_runs(runs, None)
