@@ -22,7 +22,7 @@ STEPS = 2  # timed, after one that is not
 
 
 class SetTime(NamedTuple):
-    """What making a synthetic set takes: seconds, with those of ``timed`` patients measured, and its training images."""
+    """What making a synthetic set takes, of ``timed`` patients that were made, and its number of training images."""
 
     seconds: float
     timed: int
