@@ -16,6 +16,7 @@ from .commands import (
     review,
     rounds,
     scores,
+    show,
     submissions,
     training,
 )
@@ -43,6 +44,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx folds data=NAME out=FILE.csv                               draw the folds of a data set into a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
   phalanx check data=NAME data.root=DIR [quarantine=FILE]            find problems of a data set
+  phalanx show [WHAT ...] data=NAME data.root=DIR out=DIR            look at images, annotations and augmentations
   phalanx overlays data=NAME data.root=DIR out=DIR                   burnt-in marks: what is found, and after removal
   phalanx confound data=NAME data.root=DIR                           is the class told by the background alone?
   phalanx suspects RUN [quarantine=FILE top=K]                       labels that may be wrong, the likeliest first
@@ -185,6 +187,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "folds": (datasets.folds, datasets.FOLDS),
     "eda": (datasets.eda, datasets.EDA),
     "check": (datasets.check, datasets.CHECK),
+    "show": (show.show, show.SHOW),
     "overlays": (labels.overlays, labels.OVERLAYS),
     "confound": (labels.confound, labels.CONFOUND),
     "suspects": (labels.suspects, labels.SUSPECTS),

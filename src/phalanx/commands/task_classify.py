@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from ..review.case import Reviewed
     from ..review.options import ReviewOptions
+    from ..show.subject import Subject
 
 
 def _task() -> "type[Task]":
@@ -88,6 +89,12 @@ def _review(name: str, options: "ReviewOptions") -> "Reviewed":
     )
 
 
+def _show(config: "Config") -> "Subject":
+    from ..show.labels import LabelSubject
+
+    return LabelSubject(config, _task())
+
+
 CLASSIFY = TaskCommands(
     task=_task,
     infer=_infer,
@@ -98,4 +105,5 @@ CLASSIFY = TaskCommands(
     tune=_tune,
     eda=_eda,
     review=_review,
+    show=_show,
 )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from ..review.case import Reviewed
     from ..review.options import ReviewOptions
+    from ..show.subject import Subject
 
 
 class TaskCommands(NamedTuple):
@@ -26,6 +27,7 @@ class TaskCommands(NamedTuple):
         tune: chooses out of fold what is done to a prediction, from the options of the command line; as text.
         eda: explores a data set into a folder, perhaps with a CSV of predictions; returns the summary.
         review: a run by its name with its images, to look at its failures.
+        show: the data set of a recipe, whose root is known, to look at its images.
     """
 
     task: "Callable[[], type[Task]]"
@@ -37,6 +39,7 @@ class TaskCommands(NamedTuple):
     tune: Callable[[dict[str, str]], str]
     eda: "Callable[[Config, Path, Path | None], str]"
     review: "Callable[[str, ReviewOptions], Reviewed]"
+    show: "Callable[[Config], Subject]"
 
 
 def infer_each(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from ..review.case import Reviewed
     from ..review.options import ReviewOptions
+    from ..show.subject import Subject
 
 
 def _task() -> "type[Task]":
@@ -81,6 +82,12 @@ def _review(name: str, options: "ReviewOptions") -> "Reviewed":
     return review_boxes(name, options)
 
 
+def _show(config: "Config") -> "Subject":
+    from ..show.objects import BoxSubject
+
+    return BoxSubject(config, _task())
+
+
 DETECT = TaskCommands(
     task=_task,
     infer=_infer,
@@ -91,4 +98,5 @@ DETECT = TaskCommands(
     tune=_tune,
     eda=_eda,
     review=_review,
+    show=_show,
 )

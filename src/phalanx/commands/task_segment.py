@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from ..review.case import Reviewed
     from ..review.options import ReviewOptions
+    from ..show.subject import Subject
 
 
 def _task() -> "type[Task]":
@@ -79,6 +80,12 @@ def _review(name: str, options: "ReviewOptions") -> "Reviewed":
     return review_masks(name, options)
 
 
+def _show(config: "Config") -> "Subject":
+    from ..show.masks import MaskSubject
+
+    return MaskSubject(config, _task())
+
+
 SEGMENT = TaskCommands(
     task=_task,
     infer=_infer,
@@ -89,4 +96,5 @@ SEGMENT = TaskCommands(
     tune=_tune,
     eda=_eda,
     review=_review,
+    show=_show,
 )
