@@ -99,9 +99,10 @@ def outliers(subject: Subject, options: ShowOptions, chosen: Sequence[Record]) -
     panels = []
     for name in names:
         more = [f"and {len(reasons[name]) - REASONS} more"] if len(reasons[name]) > REASONS else []
-        panels.append(Panel(_odd(subject, records[name], side), [name, *reasons[name][:REASONS], *more]))
+        both = [_odd(subject, records[name], side, drawn=False), _odd(subject, records[name], side)]
+        panels.append(Panel(np.concatenate(both[: 1 + subject.draws], axis=1), [name, *reasons[name][:REASONS], *more]))
     text = f"{len(reasons)} image(s) are odd, the most severe first; {len(names)} are shown. All: phalanx check."
-    drawn = page("Outliers and their reasons", text, in_rows(panels), subject.classes)
+    drawn = page("Outliers and their reasons", text, in_rows(panels, COLUMNS - subject.draws), subject.classes if subject.draws else ())
     facts = {"reasons": {name: reasons[name] for name in names}, "found": len(reasons)}
     yield Picture("outliers", "Outliers and their reasons", names, drawn, facts)
 
@@ -130,8 +131,8 @@ def reasons_of(subject: Subject) -> dict[str, list[str]]:
     return {name: [text for _, text in sorted(found[name])] for name in ordered}
 
 
-def _odd(subject: Subject, record: Record, side: int) -> np.ndarray:
-    """The image with its annotation as far as both can be read."""
+def _odd(subject: Subject, record: Record, side: int, *, drawn: bool = True) -> np.ndarray:
+    """The image, and its annotation over it if ``drawn``, as far as both can be read."""
     try:
         image = subject.read(record)
     except DataError:
@@ -139,7 +140,7 @@ def _odd(subject: Subject, record: Record, side: int) -> np.ndarray:
         cv2.putText(blank, "cannot be read", (12, side // 4), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, 16)
         return blank
     try:
-        marks = subject.marks(record, (image.shape[0], image.shape[1]))
+        marks = subject.marks(record, (image.shape[0], image.shape[1])) if drawn else Marks()
     except DataError:
         marks = Marks()
     return draw_marks(image, marks, len(subject.classes), side)
@@ -166,7 +167,9 @@ def selection(subject: Subject, options: ShowOptions, chosen: Sequence[Record]) 
             shown.append(name)
         rows.append(panels)
     text = " ".join(found.to_text().partition("\n\n")[0].split())
-    drawn = page("Which images are trained on, how often, and why", text, rows, subject.classes)
+    drawn = page(
+        "Which images are trained on, how often, and why", text, rows, subject.classes if subject.draws else ()
+    )
     weights = {name: reasons[name].weight for name in shown}
     yield Picture("selection", "Weights of images", shown, drawn, {"weights": weights})
 

@@ -79,7 +79,9 @@ def _compared(
         panels = [Panel(drawn_of(subject, plain, side), [f"{name}: original", plain.marks.text])]
         for number in range(DRAWS):
             sample = subject.sample([record], augment.model_copy(update={"copies_only": False}), 0, number)
-            panels.append(Panel(drawn_of(subject, sample, side), [f"{name}: draw {number + 1}", sample.marks.text]))
+            same = " (not applied)" if np.array_equal(sample.image, plain.image) else ""
+            caption = [f"{name}: draw {number + 1}{same}", sample.marks.text]
+            panels.append(Panel(drawn_of(subject, sample, side), caption))
         rows.append(panels)
     which = {"parts": "The parts of this recipe's augmentation, each alone and certain", "configs": "configs/augment"}
     text = f"{which[what]}, of {record.name}, seed={seed}. A draw is what an epoch shows; another seed draws others."

@@ -34,6 +34,7 @@ def words_of(labels: Sequence[float], classes: Sequence[str]) -> str:
 class LabelSubject(Subject):
     """Images with labels."""
 
+    draws: ClassVar[bool] = False
     lacks: ClassVar[dict[str, str]] = {
         "rotation": f"rotation is measured on bones; {NO_MASKS}",
         "distance": f"the boundary loss needs outlines; {NO_MASKS}",

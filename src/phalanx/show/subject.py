@@ -69,6 +69,7 @@ class Subject:
     """
 
     lacks: ClassVar[dict[str, str]] = {}  # kinds of pictures that the task does not have, with reasons
+    draws: ClassVar[bool] = True  # whether annotations are drawn over images; labels are text
 
     def __init__(self, config: Any, kind: type[Selecting]):
         self.config, self.data, self.kind = config, config.data, kind

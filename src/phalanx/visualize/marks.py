@@ -15,6 +15,12 @@ from .palette import class_colours, colours
 MARK = 13  # pixels: size of a class's number in a panel
 SWATCH = 26  # pixels: width of a legend's colour
 HALO = (0, 0, 0)
+# where a number goes that finds its place taken: nearest first, in pixels
+OFFSETS = [(0.0, 0.0)] + [
+    (reach * float(np.cos(angle)), reach * float(np.sin(angle)))
+    for reach in range(8, 96, 6)
+    for angle in np.linspace(0, 2 * np.pi, 12, endpoint=False)
+]
 
 
 class Marks(NamedTuple):
@@ -68,7 +74,8 @@ def draw_marks(image: np.ndarray, marks: Marks, classes: int, side: int) -> np.n
         masks = masks_at(marks.planes, classes, small.shape[:2])
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         small = cv2.cvtColor(overlay(grey, masks), cv2.COLOR_BGR2RGB)
-        numbers = [(*_deepest(mask), c) for c, mask in enumerate(masks) if mask.any()]
+        there = sorted((int(mask.sum()), c) for c, mask in enumerate(masks) if mask.any())  # small ones keep their place
+        numbers = [(*_deepest(masks[c]), c) for _, c in there]
     hues = colours(classes)
     thick = max(1, round(side / 400))
     for label, points in marks.outlines:
@@ -100,16 +107,30 @@ def _deepest(mask: np.ndarray) -> tuple[float, float]:
 
 
 def _numbered(picture: np.ndarray, numbers: Sequence[tuple[float, float, int]]) -> np.ndarray:
+    """The picture with a number at each x, y, or near it with a line to it if another number is there."""
     if not numbers:
         return picture
     drawn = Image.fromarray(picture)
-    pen, face = ImageDraw.Draw(drawn), font(MARK, bold=True)
     height, width = picture.shape[:2]
+    pen, face = ImageDraw.Draw(drawn), font(MARK if max(height, width) >= 500 else MARK - 3, bold=True)
+    taken, texts = list[tuple[float, float, float, float]](), list[tuple[float, float, str]]()
     for x, y, label in numbers:
-        place = (min(max(x, 9.0), width - 9.0), min(max(y, 8.0), height - 8.0))
-        pen.text(
-            place, str(label + 1), (255, 255, 255), face, anchor="mm", stroke_width=2, stroke_fill=HALO
-        )  # a halo: legible on every colour
+        left, top, right, bottom = face.getbbox(str(label + 1), stroke_width=1)
+        wide, high = (right - left) / 2, (bottom - top) / 2
+        for dx, dy in OFFSETS:
+            at = (min(max(x + dx, wide), width - wide), min(max(y + dy, high), height - high))
+            box = (at[0] - wide, at[1] - high, at[0] + wide, at[1] + high)
+            if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+                break
+        else:
+            at, box = (x, y), (x, y, x, y)
+        taken.append(box)
+        texts.append((*at, str(label + 1)))
+        if np.hypot(at[0] - x, at[1] - y) > wide:
+            pen.line((x, y, *at), HALO, 3)
+            pen.line((x, y, *at), (255, 255, 255), 1)
+    for x, y, text in texts:  # a halo: legible on every colour
+        pen.text((x, y), text, (255, 255, 255), face, anchor="mm", stroke_width=2, stroke_fill=HALO)
     return np.asarray(drawn)
 
 

@@ -59,7 +59,7 @@ def page(
         for row, texts in zip(rows, captions, strict=True)
     ]
     top = EDGE + HEAD + 10 + len(wrapped) * LINE + 8
-    below = legend_height(classes, inner) + 8 if classes else 0
+    below = legend_height(classes, inner) + 12 if classes else 0
     sheet = Sheet(width, top + sum(heights) + below + EDGE - GAP)
     sheet.write(title, EDGE, EDGE, inner, bold=True, size=HEAD - 4)
     for k, line in enumerate(wrapped):
@@ -76,7 +76,7 @@ def page(
             x += wide[k] + GAP
         y += height
     if classes:
-        draw_legend(sheet, classes, present, EDGE, y - GAP + 8, inner)
+        draw_legend(sheet, classes, present, EDGE, y - GAP + 12, inner)
     return Page(sheet.pixels, places)
 
 
