@@ -19,6 +19,7 @@ from .commands import (
     show,
     submissions,
     training,
+    versions,
 )
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError, shown
@@ -45,6 +46,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
   phalanx check data=NAME data.root=DIR [quarantine=FILE]            find problems of a data set
   phalanx show [WHAT ...] data=NAME data.root=DIR out=DIR            look at images, annotations and augmentations
+  phalanx data snapshot NAME | diff A B data=NAME data.root=DIR      versions of a data set: digests, changed labels
   phalanx overlays data=NAME data.root=DIR out=DIR                   burnt-in marks: what is found, and after removal
   phalanx confound data=NAME data.root=DIR                           is the class told by the background alone?
   phalanx suspects RUN [quarantine=FILE top=K]                       labels that may be wrong, the likeliest first
@@ -188,6 +190,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "eda": (datasets.eda, datasets.EDA),
     "check": (datasets.check, datasets.CHECK),
     "show": (show.show, show.SHOW),
+    "data": (versions.data, versions.DATA),
     "overlays": (labels.overlays, labels.OVERLAYS),
     "confound": (labels.confound, labels.CONFOUND),
     "suspects": (labels.suspects, labels.SUSPECTS),

@@ -36,7 +36,7 @@ PACKAGES = (
 
 FILES = re.compile(
     r"config\.yaml|environment\.json|(folds|digests|selection|monitored|attributes|labels|restored|oof)\.csv|"
-    r"(start|oof|oof_score|done)\.json|"
+    r"(start|oof|oof_score|done|snapshot)\.json|"
     r"log\.jsonl|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|\.oof\.csv\.part|"
     r"tracking\.json|tensorboard|wandb"
 )  # what a training writes into its folder
