@@ -1,6 +1,7 @@
 """What changed from one version of a data set to another."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -89,7 +90,6 @@ def compare(before: Version, after: Version) -> Changes:
     one, other = (
         {name: row for name, row in version.rows.items() if row.split in splits} for version in (before, after)
     )
-    # an image that moved to a split that one version does not know was there all the same
     found = Changes(before.name, after.name)
     found.classes_added = [name for name in after.classes if name not in before.classes]
     found.classes_removed = [name for name in before.classes if name not in after.classes]
@@ -103,8 +103,9 @@ def compare(before: Version, after: Version) -> Changes:
     found.removed = [name for name in removed if name not in gone]
     pairs = [(name, one[name], other[name]) for name in sorted(one.keys() & other.keys())]
     pairs += [(move.after, one[move.before], other[move.after]) for move in found.renamed]
+    shared = {annotation for rows in (one, other) for annotation, count in _counts(rows).items() if count > 1}
     for name, old, now in pairs:
-        changed = _content(found, name, old, now)
+        changed = _content(found, name, old, now, shared)
         moves: list[tuple[list[Moved], Callable[[ImageRow], str]]] = [
             (found.patients, lambda row: row.patient), (found.splits, lambda row: row.split)
         ]  # fmt: skip
@@ -121,23 +122,26 @@ def compare(before: Version, after: Version) -> Changes:
     return found
 
 
-def _content(found: Changes, name: str, old: ImageRow, now: ImageRow) -> bool:
-    """Enters a change of an image's content; whether there is one."""
-    unknown = False
-    if old.image != now.image:
-        if old.pixels and now.pixels:
-            (found.image_rewritten if old.pixels == now.pixels else found.image_changed).append(name)
-        else:
-            unknown = True
-    if old.labels and now.labels:
-        if old.labels != now.labels:
-            found.relabelled.append(name)
-        elif old.annotation != now.annotation:
-            found.annotation_rewritten.append(name)
-    elif old.annotation != now.annotation:
-        unknown = True
-    if unknown:
+def _counts(rows: Mapping[str, ImageRow]) -> Counter[str]:
+    return Counter(row.annotation for row in rows.values())
+
+
+def _content(found: Changes, name: str, old: ImageRow, now: ImageRow, shared: set[str]) -> bool:
+    """Enters a change of an image's content; whether there is one.
+
+    Args:
+        shared: digests of files that annotate several images; such a file changes with any of them.
+    """
+    image, annotation = old.image != now.image, old.annotation != now.annotation
+    pixels, labels = bool(old.pixels and now.pixels), bool(old.labels and now.labels)
+    if image and pixels:
+        (found.image_rewritten if old.pixels == now.pixels else found.image_changed).append(name)
+    if labels and old.labels != now.labels:
+        found.relabelled.append(name)
+    elif labels and annotation and {old.annotation, now.annotation}.isdisjoint(shared):
+        found.annotation_rewritten.append(name)
+    elif labels:
+        annotation = False
+    if (image and not pixels) or (annotation and not labels):
         found.unknown.append(name)
-    return unknown or old.image != now.image or old.annotation != now.annotation or (
-        bool(old.labels and now.labels) and old.labels != now.labels
-    )  # fmt: skip
+    return image or annotation or (labels and old.labels != now.labels)

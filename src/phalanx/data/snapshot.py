@@ -46,7 +46,19 @@ RESERVED = "present"  # the data set as it is now
 AT_ONCE = 64  # images whose labels are in memory
 DATED = (1980, 1, 1, 0, 0, 0)  # of all entries, so that equal labels make equal files
 # options of data by which labels are read; if one differs, no label of another snapshot is taken over
-READ_BY = ("classes", "layout", "coco", "masks", "boxes", "table", "folders", "labels", "overlap", "negative", "targets")
+READ_BY = (
+    "classes",
+    "layout",
+    "coco",
+    "masks",
+    "boxes",
+    "table",
+    "folders",
+    "labels",
+    "overlap",
+    "negative",
+    "targets",
+)
 
 
 class Version(NamedTuple):
@@ -82,7 +94,9 @@ def check_name(name: str, folder: Path) -> Path:
     place = folder / name
     refuse_link(place)
     if place.exists():
-        raise OutputError(f"{place}: exists; snapshots never change once taken. Give another name, or delete it yourself")
+        raise OutputError(
+            f"{place}: exists; snapshots never change once taken. Give another name, or delete it yourself"
+        )
     return place
 
 
@@ -259,4 +273,6 @@ def open_snapshot(name: str, folder: Path) -> Version:
     if not whole or not isinstance(about.get("root"), str):
         raise DataError(f"{place / NAME}: is damaged; restore it, or take the snapshot again")
     root = Path(about["root"])
-    return Version(name, about["task"], about["classes"], root, rows, ("train", "test"), partial(stored_text, place / LABELS))
+    return Version(
+        name, about["task"], about["classes"], root, rows, ("train", "test"), partial(stored_text, place / LABELS)
+    )

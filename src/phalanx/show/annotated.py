@@ -41,7 +41,7 @@ def annotations(subject: Subject, options: ShowOptions, chosen: Sequence[Record]
 def _counted(subject: Subject, marks: Marks) -> str:
     count = len(subject.classes)
     if marks.boxes is not None:
-        return f"{len(marks.boxes)} object(s) of {len(marks.present(count))} of {count} classes"
+        return f"{len(marks.boxes)} object(s); {len(marks.present(count))} of {count} classes"
     return f"{len(marks.present(count))} of {count} classes"
 
 
@@ -102,7 +102,12 @@ def outliers(subject: Subject, options: ShowOptions, chosen: Sequence[Record]) -
         both = [_odd(subject, records[name], side, drawn=False), _odd(subject, records[name], side)]
         panels.append(Panel(np.concatenate(both[: 1 + subject.draws], axis=1), [name, *reasons[name][:REASONS], *more]))
     text = f"{len(reasons)} image(s) are odd, the most severe first; {len(names)} are shown. All: phalanx check."
-    drawn = page("Outliers and their reasons", text, in_rows(panels, COLUMNS - subject.draws), subject.classes if subject.draws else ())
+    drawn = page(
+        "Outliers and their reasons",
+        text,
+        in_rows(panels, COLUMNS - subject.draws),
+        subject.classes if subject.draws else (),
+    )
     facts = {"reasons": {name: reasons[name] for name in names}, "found": len(reasons)}
     yield Picture("outliers", "Outliers and their reasons", names, drawn, facts)
 

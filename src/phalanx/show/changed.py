@@ -14,8 +14,8 @@ from ..data.snapshot import Version
 from ..data.versions import ImageRow
 from ..errors import DataError
 from ..runtime.files import check_report_folder, refuse_foreign, write_report
-from ..visualize.marks import shrunk
-from ..visualize.outlined import Line, frame_around, panel
+from ..visualize.marks import numbered, shrunk
+from ..visualize.outlined import Frame, Line, frame_around, panel
 from ..visualize.overlay import MADE_BY, write_png
 from ..visualize.palette import RGB, class_colours
 from ..visualize.sheets import Panel, page
@@ -73,12 +73,11 @@ def _page(before: Version, after: Version, found: Changes, names: Sequence[str],
         changed = changed_classes(old, new, classes)
         shown |= {classes.index(label) for label in changed}
         rows.append(_compared(image, name, old, new, changed, size, hues))
-    drawn_classes = [label for k, label in enumerate(classes) if k in shown]
-    text = "Dashed: before; solid: after. Only classes that changed are drawn; the last panel shows where they are."
     title = f"Changed labels, {before.name} -> {after.name}"
-    labels = not drawn_classes
-    picture = page(title, "" if labels else text, rows, classes if drawn_classes else (), shown)
-    return picture.pixels
+    if not shown:  # labels of images, in the captions
+        return page(title, "", rows).pixels
+    text = "Dashed: before; solid: after. Only classes that changed are drawn; the last panel shows where they differ."
+    return page(title, text, rows, classes, shown, only_present=True).pixels
 
 
 def _words(found: Found) -> str:
@@ -106,10 +105,17 @@ def _compared(
     whole, grey = frame_around([], image.shape), cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
     near = frame_around(list(_moved(old, new, changed)) or [*before, *after], image.shape)
     listed = ", ".join(changed[:6]) + (f" and {len(changed) - 6} more" if len(changed) > 6 else "")
+    order = list(hues)
+
+    def drawn(lines: Sequence[Line], frame: Frame) -> np.ndarray:
+        picture, scale = panel(grey, lines, frame, size, hues), size / frame.side
+        middles = [((line.points.mean(0) - (frame.x, frame.y)) * scale, order.index(line.label)) for line in lines]
+        return numbered(picture, [(float(x), float(y), label) for (x, y), label in middles])
+
     return [
-        Panel(panel(grey, before, whole, size, hues), [name, f"before: {_count(before)}"]),
-        Panel(panel(grey, after, whole, size, hues), [f"changed: {listed}", f"after: {_count(after)}"]),
-        Panel(panel(grey, [*before, *after], near, size, hues), ["both", "where they differ"]),
+        Panel(drawn(before, whole), [name, f"before: {_count(before)}"]),
+        Panel(drawn(after, whole), [f"changed: {listed}", f"after: {_count(after)}"]),
+        Panel(drawn([*before, *after], near), ["both", "where they differ"]),
     ]
 
 

@@ -25,7 +25,9 @@ def words_of(labels: Sequence[float], classes: Sequence[str]) -> str:
     >>> words_of([1.0, 0.0, float("nan")], ["a", "b", "c"]), words_of([0.25, 0.0], ["a", "b"])
     ('a; not labelled: c', '25% a')
     """
-    there = [name if value == 1 else f"{value:.0%} {name}" for name, value in zip(classes, labels, strict=True) if value > 0]
+    there = [
+        name if value == 1 else f"{value:.0%} {name}" for name, value in zip(classes, labels, strict=True) if value > 0
+    ]
     unknown = [name for name, value in zip(classes, labels, strict=True) if value != value]
     text = " + ".join(there) or "none of the classes"
     return f"{text}; not labelled: {', '.join(unknown)}" if unknown else text

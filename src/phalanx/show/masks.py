@@ -42,5 +42,3 @@ class MaskSubject(Subject):
             Sample(image[0].numpy(), Marks(planes=planes.permute(1, 2, 0).numpy()))
             for image, planes in zip(found.images, found.planes, strict=True)
         ]
-
-

@@ -47,7 +47,9 @@ def background(subject: Subject, options: ShowOptions, chosen: Sequence[Record])
             gone = (after == 0) & (image > 0)
             panels.append(Panel(shrunk(after, side), [label, f"{gone.mean():.1%} of the pixels set to 0"]))
         rows.append(panels)
-    used = [f"data.{key}={getattr(subject.data, key)}" for key in PREPROCESSED if getattr(subject.data, key) != PLAIN[key]]
+    used = [
+        f"data.{key}={getattr(subject.data, key)}" for key in PREPROCESSED if getattr(subject.data, key) != PLAIN[key]
+    ]
     count = int(table["noise_band"].sum())
     text = (
         f"{count} of {len(table)} images have noise bands. Dashed: their edge; solid: the outline of the largest "

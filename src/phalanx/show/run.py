@@ -90,7 +90,9 @@ def _chosen(subject: Subject, options: ShowOptions) -> list[Record]:
     found = [record for record in subject.records if record.name == options.image]
     if not found:
         names = [record.name for record in subject.records]
-        raise ConfigError(f"image={options.image}: not an annotated image of the data set{nearest(options.image, names)}")
+        raise ConfigError(
+            f"image={options.image}: not an annotated image of the data set{nearest(options.image, names)}"
+        )
     return found
 
 

@@ -37,9 +37,7 @@ def open_version(name: str, folder: Path, runs: Path, config: Callable[[], Confi
             return open_run(FoldRun(place), folder)
         if place.is_dir() and (folds := folds_of(place)):
             return open_run(folds[0], folder)
-    raise ConfigError(
-        f"{name}: neither a snapshot in {folder}, nor a run{nearest(name, [*known, RESERVED])}"
-    )
+    raise ConfigError(f"{name}: neither a snapshot in {folder}, nor a run{nearest(name, [*known, RESERVED])}")
 
 
 def open_run(fold: FoldRun, folder: Path) -> Version:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from ..masks.planes import one_class, unpack
 from .outlined import LINE, Sheet, font
 from .overlay import overlay
-from .palette import class_colours, colours
+from .palette import colours
 
 MARK = 13  # pixels: size of a class's number in a panel
 SWATCH = 26  # pixels: width of a legend's colour
@@ -74,7 +74,9 @@ def draw_marks(image: np.ndarray, marks: Marks, classes: int, side: int) -> np.n
         masks = masks_at(marks.planes, classes, small.shape[:2])
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         small = cv2.cvtColor(overlay(grey, masks), cv2.COLOR_BGR2RGB)
-        there = sorted((int(mask.sum()), c) for c, mask in enumerate(masks) if mask.any())  # small ones keep their place
+        there = sorted(
+            (int(mask.sum()), c) for c, mask in enumerate(masks) if mask.any()
+        )  # small ones keep their place
         numbers = [(*_deepest(masks[c]), c) for _, c in there]
     hues = colours(classes)
     thick = max(1, round(side / 400))
@@ -86,7 +88,7 @@ def draw_marks(image: np.ndarray, marks: Marks, classes: int, side: int) -> np.n
         cv2.rectangle(small, (x0, y0), (x1 - 1, y1 - 1), HALO, thick + 2)
         cv2.rectangle(small, (x0, y0), (x1 - 1, y1 - 1), hues[label], thick)
     numbers += [(box[0] + 9, box[1] + 10, label) for box, label in zip(corners.tolist(), marks.labels, strict=True)]
-    return _numbered(small, numbers)
+    return numbered(small, numbers)
 
 
 def masks_at(planes: np.ndarray, classes: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -106,7 +108,7 @@ def _deepest(mask: np.ndarray) -> tuple[float, float]:
     return float(x + column - 1), float(y + row - 1)
 
 
-def _numbered(picture: np.ndarray, numbers: Sequence[tuple[float, float, int]]) -> np.ndarray:
+def numbered(picture: np.ndarray, numbers: Sequence[tuple[float, float, int]]) -> np.ndarray:
     """The picture with a number at each x, y, or near it with a line to it if another number is there."""
     if not numbers:
         return picture
@@ -134,27 +136,33 @@ def _numbered(picture: np.ndarray, numbers: Sequence[tuple[float, float, int]]) 
     return np.asarray(drawn)
 
 
-def legend_height(classes: Sequence[str], width: int) -> int:
+def legend_height(classes: Sequence[str], shown: Sequence[int], width: int) -> int:
     """Pixels that :func:`draw_legend` needs."""
     per_row, _ = _columns(classes, width)
-    return -(-len(classes) // per_row) * (LINE + 5)
+    return -(-len(shown) // per_row) * (LINE + 5)
 
 
-def draw_legend(sheet: Sheet, classes: Sequence[str], present: set[int] | None, x: int, y: int, width: int) -> None:
-    """Writes colour, number and name of each class in columns; names of classes that are not ``present`` are faint
-    and in brackets."""
+def draw_legend(
+    sheet: Sheet, classes: Sequence[str], shown: Sequence[int], present: set[int] | None, x: int, y: int, width: int
+) -> None:
+    """Writes colour, number and name of classes in columns; names of those not ``present`` are faint and in brackets.
+
+    Args:
+        shown: numbers of the classes that are listed.
+    """
     per_row, wide = _columns(classes, width)
-    for c, (name, colour) in enumerate(class_colours(classes).items()):
-        left, top = x + c % per_row * wide, y + c // per_row * (LINE + 5)
+    hues = colours(len(classes))
+    for place, c in enumerate(shown):
+        left, top = x + place % per_row * wide, y + place // per_row * (LINE + 5)
         there = present is None or c in present
-        sheet.draw.rectangle((left, top, left + SWATCH, top + LINE - 1), colour, (60, 60, 60))
-        text = f"{c + 1}  {name}" if there else f"{c + 1}  ({name})"
+        sheet.draw.rectangle((left, top, left + SWATCH, top + LINE - 1), hues[c], (60, 60, 60))
+        text = f"{c + 1}  {classes[c]}" if there else f"{c + 1}  ({classes[c]})"
         sheet.write(text, left + SWATCH + 6, top, wide - SWATCH - 12, faint=not there)
 
 
 def _columns(classes: Sequence[str], width: int) -> tuple[int, int]:
     """Classes in a row, and the width of each."""
     face = font()
-    needed = SWATCH + 22 + max((int(face.getlength(f"{len(classes)}  ({name})")) for name in classes), default=0)
-    per_row = max(1, min(len(classes), width // min(needed, width)))
-    return per_row, width // per_row if per_row > 1 else width
+    longest = max((int(face.getlength(f"{len(classes)}  ({name})")) for name in classes), default=0)
+    wide = min(SWATCH + 30 + longest, width)
+    return max(1, width // wide), wide

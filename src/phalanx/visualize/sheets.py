@@ -42,11 +42,14 @@ def page(
     rows: Sequence[Sequence[Panel]],
     classes: Sequence[str] = (),
     present: set[int] | None = None,
+    *,
+    only_present: bool = False,
 ) -> Page:
     """A title, a text, rows of panels with their captions above, and a legend of the classes.
 
     Args:
         present: numbers of the classes that are drawn; None: all.
+        only_present: leave the others out of the legend.
     """
     columns = max(len(row) for row in rows)
     wide = [max(row[k].pixels.shape[1] for row in rows if k < len(row)) for k in range(columns)]
@@ -59,7 +62,8 @@ def page(
         for row, texts in zip(rows, captions, strict=True)
     ]
     top = EDGE + HEAD + 10 + len(wrapped) * LINE + 8
-    below = legend_height(classes, inner) + 12 if classes else 0
+    shown = sorted(present) if only_present and present is not None else list(range(len(classes)))
+    below = legend_height(classes, shown, inner) + 12 if classes else 0
     sheet = Sheet(width, top + sum(heights) + below + EDGE - GAP)
     sheet.write(title, EDGE, EDGE, inner, bold=True, size=HEAD - 4)
     for k, line in enumerate(wrapped):
@@ -76,7 +80,7 @@ def page(
             x += wide[k] + GAP
         y += height
     if classes:
-        draw_legend(sheet, classes, present, EDGE, y - GAP + 12, inner)
+        draw_legend(sheet, classes, shown, present, EDGE, y - GAP + 12, inner)
     return Page(sheet.pixels, places)
 
 
