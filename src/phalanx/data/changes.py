@@ -56,8 +56,11 @@ class Changes:
 
     def to_json(self) -> dict[str, Any]:
         """All of them, moves as lists of image, before, after."""
-        return {key: [list(one) if isinstance(one, Moved) else one for one in value] if isinstance(value, list) else value
-                for key, value in vars(self).items()}  # fmt: skip
+        found = dict[str, Any](vars(self))
+        for key, value in found.items():
+            if isinstance(value, list):
+                found[key] = [list(one) if isinstance(one, Moved) else one for one in value]
+        return found
 
     def to_text(self) -> str:
         """Counts, with the first names of each kind."""
@@ -96,8 +99,8 @@ def compare(before: Version, after: Version) -> Changes:
     added, removed = sorted(other.keys() - one.keys()), sorted(one.keys() - other.keys())
     by_pixels = {one[name].pixels: name for name in removed if one[name].pixels}
     for name in added:
-        if (old := by_pixels.pop(other[name].pixels, None)) is not None:
-            found.renamed.append(Moved(name, old, name))
+        if (former := by_pixels.pop(other[name].pixels, None)) is not None:
+            found.renamed.append(Moved(name, former, name))
     new, gone = {move.after for move in found.renamed}, {move.before for move in found.renamed}
     found.added = [name for name in added if name not in new]
     found.removed = [name for name in removed if name not in gone]

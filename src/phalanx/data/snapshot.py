@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 from tqdm import tqdm
 
 from ..config import ClassifyData, Config, Data

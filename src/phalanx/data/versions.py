@@ -74,7 +74,8 @@ def read_table(path: Path) -> Rows:
         whole = len(line) == len(HEADER) and line[4].isdecimal() and line[5].isdecimal()
         if not whole or line[0] in found or line[1] not in ("train", "test"):
             raise fault(path, f"row {number} is not an image of a snapshot", REMEDY)
-        found[line[0]] = ImageRow(*line[:4], int(line[4]), int(line[5]), *line[6:])
+        name, split, patient, file, height, width, *digests = line
+        found[name] = ImageRow(name, split, patient, file, int(height), int(width), *digests)
     return found
 
 

@@ -35,10 +35,12 @@ def parts_of(augment: Augment) -> dict[str, Augment]:
     >>> list(parts_of(Augment(flip=0.5, warp=0.8, rotate=15, pixel=[{"name": "CLAHE", "p": 0.1}])))
     ['flip', 'rotate=15', 'CLAHE']
     """
-    found = {name: Augment(**{name: 1.0}) for name in ("flip", "vflip", "transpose") if getattr(augment, name)}
+    found = {
+        name: Augment.model_validate({name: 1.0}) for name in ("flip", "vflip", "transpose") if getattr(augment, name)
+    }
     for name in ("shift", "scale", "rotate"):
         if augment.warp and (value := getattr(augment, name)):
-            found[f"{name}={value:g}"] = Augment(warp=1.0, **{name: value})
+            found[f"{name}={value:g}"] = Augment.model_validate({"warp": 1.0, name: value})
     if augment.elastic.p:
         found[f"elastic, strength={augment.elastic.strength:g}"] = Augment(
             elastic=augment.elastic.model_copy(update={"p": 1.0})
@@ -250,8 +252,8 @@ def distances(subject: Subject, options: ShowOptions, chosen: Sequence[Record]) 
         facts[record.name] = {"least": float(nearest.min()), "most": float(nearest.max())}
     used = any("boundary" in stage.weights for stage in subject.config.loss.stages)
     text = (
-        "Signed distance to the outline as a fraction of the long side: blue inside, orange outside, black lines at the "
-        "outline and every 0.05. By it the boundary loss weighs each pixel. "
+        "Signed distance to the outline as a fraction of the long side: blue inside, orange outside, black lines at "
+        "the outline and every 0.05. By it the boundary loss weighs each pixel. "
         f"This recipe's loss {'has a' if used else 'has no'} boundary term."
     )
     drawn = page("The boundary loss's distance map", text, rows, subject.classes)

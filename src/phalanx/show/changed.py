@@ -154,8 +154,7 @@ def image_of(before: Version, old: ImageRow, after: Version, new: ImageRow) -> n
         path = version.root / row.file
         try:
             if row.file and path.is_file() and current_digest(path) == row.image:
-                image = read_colour(path) if version.kind == "classify" else read_grey(path)
-                return image
+                return read_colour(path) if version.kind == "classify" else read_grey(path)
         except DataError:
             continue
     height, width = next(((row.height, row.width) for row in (new, old) if row.height), (BLANK, BLANK))

@@ -36,7 +36,8 @@ def background(subject: Subject, options: ShowOptions, chosen: Sequence[Record])
         ["depth", "bright_outlier", "image_name"], ascending=[False, False, True]
     )
     names = [options.image] if options.image else ranked["image_name"].tolist()[: options.images]
-    bands = {row.image_name: (int(row.noise_top), int(row.noise_left)) for row in table.itertuples()}
+    sides = zip(table["noise_top"].tolist(), table["noise_left"].tolist(), strict=True)
+    bands = dict(zip(table["image_name"].tolist(), sides, strict=True))
     records, side, rows = {record.name: record for record in subject.records}, max(256, options.size // 2), []
     for name in names:
         image = read_grey(records[name].image)

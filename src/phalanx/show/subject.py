@@ -43,7 +43,7 @@ class Picture(NamedTuple):
     title: str
     images: list[str]
     drawn: Page
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any]
 
 
 class Sample(NamedTuple):
