@@ -7,9 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tests import boxed, labelled
 
-import boxed
-import labelled
 from phalanx.augment.draw import draw
 from phalanx.augment.points import warp_points
 from phalanx.augment.warp import warp_drawn
