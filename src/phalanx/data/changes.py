@@ -135,7 +135,9 @@ def _content(found: Changes, name: str, old: ImageRow, now: ImageRow, shared: se
     Args:
         shared: digests of files that annotate several images; such a file changes with any of them.
     """
-    image, annotation = old.image != now.image, old.annotation != now.annotation
+    image = old.image != now.image
+    # test images have no annotation: one that came or went is told by the split
+    annotation = bool(old.annotation and now.annotation) and old.annotation != now.annotation
     pixels, labels = bool(old.pixels and now.pixels), bool(old.labels and now.labels)
     if image and pixels:
         (found.image_rewritten if old.pixels == now.pixels else found.image_changed).append(name)
