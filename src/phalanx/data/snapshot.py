@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,6 +112,7 @@ def take(config: Config, name: str, folder: Path) -> str:
     place = check_name(name, folder)
     part = place.with_name(f".{name}.part")  # whole or not at all: renamed when all is on disk
     remove_folder(part, OURS.__contains__)
+    new = not folder.exists()
     part.mkdir(parents=True)
     try:
         rows = _write(config, part / LABELS, Earlier.found(config, folder))
@@ -124,6 +126,9 @@ def take(config: Config, name: str, folder: Path) -> str:
         part.rename(place)
     except BaseException:
         remove_folder(part, OURS.__contains__)
+        if new:
+            with suppress(OSError):  # another process uses it meanwhile
+                folder.rmdir()
         raise
     splits = [f"{sum(row.split == split for row in rows.values())} {split}" for split in ("train", "test")]
     size = sum(path.stat().st_size for path in place.iterdir()) / 1e6
