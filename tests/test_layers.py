@@ -17,7 +17,7 @@ FLOORS = """
 __main__
 cli
 commands
-sweep profiling review standings
+sweep profiling review show standings
 tasks ensemble
 predict engine
 checks eda visualize runs jobs tracking

@@ -22,8 +22,10 @@ from .commands import (
     rounds,
     runs,
     scores,
+    show,
     submissions,
     training,
+    versions,
 )
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError, shown
@@ -51,6 +53,8 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx folds data=NAME out=FILE.csv                               draw the folds of a data set into a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
   phalanx check data=NAME data.root=DIR [quarantine=FILE]            find problems of a data set
+  phalanx show [WHAT ...] data=NAME data.root=DIR out=DIR            look at images, annotations and augmentations
+  phalanx data snapshot NAME | diff A B data=NAME data.root=DIR      versions of a data set: digests, changed labels
   phalanx overlays data=NAME data.root=DIR out=DIR                   burnt-in marks: what is found, and after removal
   phalanx confound data=NAME data.root=DIR                           is the class told by the background alone?
   phalanx suspects RUN [quarantine=FILE top=K]                       labels that may be wrong, the likeliest first
@@ -204,6 +208,8 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "folds": (datasets.folds, datasets.FOLDS),
     "eda": (datasets.eda, datasets.EDA),
     "check": (datasets.check, datasets.CHECK),
+    "show": (show.show, show.SHOW),
+    "data": (versions.data, versions.DATA),
     "overlays": (labels.overlays, labels.OVERLAYS),
     "confound": (labels.confound, labels.CONFOUND),
     "suspects": (labels.suspects, labels.SUSPECTS),

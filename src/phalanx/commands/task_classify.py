@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
+    from ..show.subject import Subject
 
 
 def _task() -> "type[Task]":
@@ -97,6 +98,12 @@ def _evaluate(name: str, options: "EvaluateOptions") -> "Evaluated":
     return evaluate_labels(name, options)
 
 
+def _show(config: "Config") -> "Subject":
+    from ..show.labels import LabelSubject
+
+    return LabelSubject(config, _task())
+
+
 CLASSIFY = TaskCommands(
     task=_task,
     infer=_infer,
@@ -108,4 +115,5 @@ CLASSIFY = TaskCommands(
     eda=_eda,
     review=_review,
     evaluate=_evaluate,
+    show=_show,
 )

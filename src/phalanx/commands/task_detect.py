@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
+    from ..show.subject import Subject
 
 
 def _task() -> "type[Task]":
@@ -89,6 +90,12 @@ def _evaluate(name: str, options: "EvaluateOptions") -> "Evaluated":
     return evaluate_boxes(name, options)
 
 
+def _show(config: "Config") -> "Subject":
+    from ..show.objects import BoxSubject
+
+    return BoxSubject(config, _task())
+
+
 DETECT = TaskCommands(
     task=_task,
     infer=_infer,
@@ -100,4 +107,5 @@ DETECT = TaskCommands(
     eda=_eda,
     review=_review,
     evaluate=_evaluate,
+    show=_show,
 )

@@ -7,9 +7,11 @@ from .task_classify import CLASSIFY
 from .task_commands import TaskCommands
 
 if TYPE_CHECKING:
+    from ..config import Config
     from ..engine.task import Task
     from ..review.evaluate_options import EvaluateOptions
     from ..review.options import ReviewOptions
+    from ..show.subject import Subject
 
 
 def _task() -> "type[Task]":
@@ -28,6 +30,12 @@ def _review(name: str, options: "ReviewOptions | EvaluateOptions") -> Any:
     raise ConfigError(f"{name}: is a run of task=restore, which has no classes to review")
 
 
+def _show(config: "Config") -> "Subject":
+    from ..show.labels import NoiseSubject
+
+    return NoiseSubject(config, _task())
+
+
 RESTORE = TaskCommands(
     task=_task,
     infer=_none,
@@ -39,4 +47,5 @@ RESTORE = TaskCommands(
     eda=CLASSIFY.eda,
     review=_review,
     evaluate=_review,
+    show=_show,
 )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
+    from ..show.subject import Subject
 
 
 def _task() -> "type[Task]":
@@ -87,6 +88,12 @@ def _evaluate(name: str, options: "EvaluateOptions") -> "Evaluated":
     return evaluate_masks(name, options)
 
 
+def _show(config: "Config") -> "Subject":
+    from ..show.masks import MaskSubject
+
+    return MaskSubject(config, _task())
+
+
 SEGMENT = TaskCommands(
     task=_task,
     infer=_infer,
@@ -98,4 +105,5 @@ SEGMENT = TaskCommands(
     eda=_eda,
     review=_review,
     evaluate=_evaluate,
+    show=_show,
 )

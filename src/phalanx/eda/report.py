@@ -169,12 +169,12 @@ def _facts(images: pd.DataFrame) -> dict[str, Any]:
         "images": banded["image_name"].tolist(),
         "top_median": float(banded["noise_top"].median()),
         "left_median": float(banded["noise_left"].median()),
-        **_blackout(banded),
+        **hiding_blackout(banded),
     }
     return facts
 
 
-def _blackout(banded: pd.DataFrame) -> dict[str, int]:
+def hiding_blackout(banded: pd.DataFrame) -> dict[str, int]:
     """Returns the data.blackout that hides 90% of the noise bands, robust to a false one, and their number."""
     depth = banded[["noise_top", "noise_left"]].max(axis=1) / banded[["height_px", "width_px"]].max(axis=1)
     needed = np.ceil(2048 * depth.to_numpy())

@@ -11,7 +11,9 @@ import torch
 from ..config import Config
 from ..data import folds as folding
 from ..data.digests import NAME as DIGESTS
-from ..data.records import Record
+from ..data.records import Record, root_of
+from ..data.versions import NAME as SNAPSHOT
+from ..data.versions import named, rows_of
 from ..errors import ConfigError, DataError
 from ..runs import checkpoint
 from ..runs.folder import agreed_digests, agreed_folds, agreed_selection, check_recipe, claim, fold_folder, locked
@@ -124,6 +126,7 @@ def _train(
     if ranks.first:
         claim(folder, config)
         write_text(folder / DIGESTS, digests.to_csv())
+        write_json(folder / SNAPSHOT, named(rows_of(records, digests, root_of(config.data))))
         if begun:
             write_json(folder / RECORD, begun)
         folding.write(folder / "folds.csv", records, folds)

@@ -186,6 +186,24 @@ class FoldRun:
         return self._parsed("environment.json", read)
 
     @cached_property
+    def snapshot(self) -> dict[str, Any] | None:
+        """The version of the data set it was trained on, as `data.versions.named` has it; None of earlier versions.
+
+        Raises:
+            DataError: snapshot.json is damaged.
+        """
+        if not (self.folder / "snapshot.json").exists():
+            return None
+
+        def read(values: dict[str, Any]) -> dict[str, Any]:
+            as_name(values.get("name"))
+            as_hash(values.get("digest"))
+            as_whole(values.get("images"), 1)
+            return values
+
+        return self._parsed("snapshot.json", read)
+
+    @cached_property
     def _rows(self) -> list[tuple[str, str, int]]:
         path = self.folder / "folds.csv"
         header, *rows = read_rows(path, LIST, REMEDY) or [[]]

@@ -12,7 +12,8 @@ from ..errors import DataError
 from ..scoring.box_thresholds import f1_by_image
 from ..scoring.boxes import BoxScore, pair_boxes
 from ..submission.boxes import Boxes
-from .overlay import CAPTION, PANEL, palette, write_png
+from .overlay import CAPTION, PANEL, write_png
+from .palette import colours
 
 WHITE, RED = (255.0, 255.0, 255.0), (60.0, 60.0, 255.0)  # BGR
 DASH = 6  # pixels
@@ -52,15 +53,16 @@ def _row(record: Record, score: BoxScore, number: int, f1: float) -> np.ndarray:
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     plain = cv2.cvtColor(cv2.resize(image, size, interpolation=method), cv2.COLOR_GRAY2BGR)
-    colours = [tuple(float(v) for v in colour) for colour in palette(len(score.classes) + 1)[1:]]  # without red
+    hues = colours(len(score.classes), avoid=(255, 60, 60))  # red boxes are wrong ones
+    shades = [(float(blue), float(green), float(red)) for red, green, blue in hues]
     truth, boxes = score.truth[number], score.predicted[number]
     boxes = boxes.above(score.thresholds).sorted()
     objects, found = plain.copy(), plain.copy()
-    _draw(objects, truth, scale, [score.classes[c] for c in truth.classes], [colours[c] for c in truth.classes])
+    _draw(objects, truth, scale, [score.classes[c] for c in truth.classes], [shades[c] for c in truth.classes])
     right, missed = pair_boxes(boxes, truth, score.at)
     names = [f"{score.classes[c]} {at:.2f}" for c, at in zip(boxes.classes, boxes.scores, strict=True)]
-    hues = [colours[c] if good else RED for c, good in zip(boxes.classes, right, strict=True)]
-    _draw(found, boxes, scale, names, hues, crossed=~right)
+    drawn = [shades[c] if good else RED for c, good in zip(boxes.classes, right, strict=True)]
+    _draw(found, boxes, scale, names, drawn, crossed=~right)
     for corners in truth.corners[missed] * scale:
         _dashed(found, corners)
     row = np.concatenate([plain, objects, found], axis=1)

@@ -135,10 +135,13 @@ class Sheet:
         face = font(size, bold=bold)
         self.draw.text((x, y), fitted(text, width, face), FAINT if faint else INK, face)
 
-    def legend(self, colours: Mapping[str, tuple[int, int, int]], x: int, y: int, *, left: int, width: int) -> int:
+    def legend(
+        self, colours: Mapping[str, tuple[int, int, int]], x: int, y: int, *, left: int, width: int,
+        solid: str = "ground truth", dashes: str = "predicted",
+    ) -> int:  # fmt: skip
         """Draws what colours and line styles mean, from a place on, in rows; returns the height."""
         first = y
-        for dashed, what in ((False, "ground truth"), (True, "predicted")):
+        for dashed, what in ((False, solid), (True, dashes)):
             for label, colour in colours.items():
                 text = f"{what}: {label}"
                 needed = 50 + int(font().getlength(text)) + 24

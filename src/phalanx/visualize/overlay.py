@@ -17,6 +17,7 @@ from ..errors import DataError
 from ..runtime.files import refuse_foreign, write_bytes
 from ..scoring.score import score
 from ..submission.table import Submission
+from .palette import colours
 
 PANEL = 512  # pixels of a panel's long side
 MADE_BY = "phalanx"  # `Software` in the PNG's metadata
@@ -91,17 +92,17 @@ def _masks(source: Submission, name: str, classes: list[str], shape: tuple[int, 
 
 def overlay(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Returns masks bool[C, H, W] over an image uint8[H, W], overlaps mixed, outlines drawn: BGR uint8[H, W, 3]."""
-    colours = palette(len(masks))
+    hues = palette(len(masks))
     total = np.zeros((*image.shape, 3), np.float32)
     count = np.zeros(image.shape, np.float32)
-    for mask, colour in zip(masks, colours, strict=True):
+    for mask, colour in zip(masks, hues, strict=True):
         total[mask] += colour
         count[mask] += 1
     base = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR).astype(np.float32)
     inside = count > 0
     base[inside] = 0.55 * base[inside] + 0.45 * total[inside] / count[inside][:, None]
     result = base.astype(np.uint8)
-    for mask, colour in zip(masks, colours, strict=True):
+    for mask, colour in zip(masks, hues, strict=True):
         outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(
             result, outlines, -1, tuple(float(v) for v in colour), max(1, image.shape[0] // 512), cv2.LINE_AA
@@ -118,7 +119,5 @@ def _errors(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.
 
 
 def palette(classes: int) -> np.ndarray:
-    """Returns bright colours BGR float32[classes, 3]; successive ones differ in hue."""
-    hue = (np.arange(classes) * 67 % 180).astype(np.uint8)
-    hsv = np.stack([hue, np.full_like(hue, 170), np.full_like(hue, 255)], axis=1)
-    return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2BGR)[0].astype(np.float32)
+    """Colours of classes as OpenCV has them, BGR float32[classes, 3]; see :mod:`.palette`."""
+    return np.array(colours(classes), np.float32).reshape(-1, 3)[:, ::-1]

@@ -24,7 +24,7 @@ def colours(count: int, avoid: RGB | None = None) -> tuple[RGB, ...]:
     >>> colours(3) == colours(29)[:3], len(set(colours(29)))
     (True, 29)
     """
-    levels = np.arange(0, 256, STEP, np.uint8)
+    levels = np.arange(0, 256, STEP).astype(np.uint8)
     rgb = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
     lab = in_lab(rgb)
     usable = (lab[:, 0] >= LIGHT[0]) & (lab[:, 0] <= LIGHT[1]) & (np.linalg.norm(lab[:, 1:], axis=1) >= CHROMA)

@@ -97,7 +97,7 @@ def _page(rows: Sequence[dict[str, Any]], how: Removal) -> np.ndarray:
 def _tile(row: dict[str, Any], how: Removal) -> np.ndarray:
     """The image, what was found in it (red: removed, blue: captions), and the image after removal; RGB."""
     image = read_colour(row["path"])
-    panels = [image, _coloured(image, find_overlays(image)), remove_overlays(image, how)]
+    panels = [image, coloured(image, find_overlays(image)), remove_overlays(image, how)]
     scale = PANEL / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
@@ -114,7 +114,8 @@ def _tile(row: dict[str, Any], how: Removal) -> np.ndarray:
     return tile
 
 
-def _coloured(image: np.ndarray, found: Overlays) -> np.ndarray:
+def coloured(image: np.ndarray, found: Overlays) -> np.ndarray:
+    """An RGB image with marks in red and captions in blue."""
     shown = image.copy()
     shown[found.captions] = BLUE
     shown[found.marks] = RED
