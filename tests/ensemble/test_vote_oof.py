@@ -49,7 +49,7 @@ def test_a_hard_vote_of_masks_is_that_of_pixels(runs, hands):
             one, other = (Submission.read(Path(member) / f"fold{k}/oof.csv") for member in members)
             for image in one.images:
                 size = truth.sizes[image]
-                a, b, t = (some.stack(image, size).masks(*size) for some in (one, other, truth))
+                a, b, t = (some.stack(image, size).masks(size) for some in (one, other, truth))
                 mask = join(a, b)
                 area = mask.sum((-2, -1)) + t.sum((-2, -1))
                 shared = 2 * (mask & t).sum((-2, -1))
@@ -140,3 +140,19 @@ def test_members_that_held_out_other_images_are_refused(tmp_path):
         score_labels(["a", "b"], tmp_path, mode="soft", votes=None, weights="final", changed=[])
 
 
+
+
+def test_one_run_of_boxes_alone_is_its_run(tmp_path):
+    from tests import boxed
+
+    from phalanx.ensemble.boxes import FuseBoxes, fuse_members
+    from phalanx.ensemble.vote_oof_boxes import score_vote as score_boxes
+
+    words = boxed.words(boxed.make_table(tmp_path / "set"), "boxes", runs=tmp_path / "runs", name="one", epochs=1)
+    assert main(["train", "fold=0", *(f"{key}={value}" for key, value in words.items())]) == 0
+    result = FoldRun(tmp_path / "runs/one/fold0").result
+    options = FuseBoxes(mode="nms", iou=0.999, members=["one.csv"], most=10_000)
+    found = score_boxes([str(tmp_path / "runs/one")], tmp_path / "runs", lambda some: fuse_members(some, options))
+    assert found.metric == result.metric
+    assert found.value == pytest.approx(result.value, abs=1e-6)
+    assert (found.images, found.task) == (result.images, "detect")
