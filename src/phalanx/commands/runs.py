@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from .args import report_path, split_places, switch
+
+if TYPE_CHECKING:
+    from ..config import Config
 
 OWN = ("task", "data", "metric", "state", "kind", "name")  # filters that are not keys of a recipe
 OPTIONS = ("runs", "submissions", "sort", "folds", "keys", "json", "csv")
@@ -131,7 +135,16 @@ def diff(words: Sequence[str]) -> None:
     report, root = report_path(pairs, "diff"), Path(pairs.pop("runs", "runs"))
     for key in pairs:
         raise ConfigError(f"{key}: no such option{nearest(key, ('runs', 'all', 'json'))}")
-    experiments = Experiments(config_folder() / "experiment", lambda name: compose({"experiment": name}))
+
+    def composed(name: str) -> "Config":
+        try:
+            return compose({"experiment": name})
+        except ConfigError as error:
+            if not str(error).startswith("data.root:"):
+                raise
+            return compose({"experiment": name, "data.root": "DIR"})  # which it needs to be trained, not compared
+
+    experiments = Experiments(config_folder() / "experiment", composed)
     found = compare(*(resolve(place, root, experiments) for place in places), everything=everything)
     print(found.to_text())
     if report is not None:

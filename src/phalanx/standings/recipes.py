@@ -1,6 +1,7 @@
 """Keys in which recipes differ, and words that choose among recipes."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -68,11 +69,12 @@ def matches(value: Any, wanted: str) -> bool:
     >>> matches(0.0001, "1e-4"), matches("fpn", "f*"), matches(["a", "b"], "[a, b]"), matches(None, "null")
     (True, True, True, True)
     """
-    try:
-        if parse_plain(wanted) == value and isinstance(value, bool) == isinstance(parse_plain(wanted), bool):
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(ValueError):
+            return float(wanted) == value
+    with suppress(NotPlain):
+        if type(read := parse_plain(wanted)) is type(value) and read == value:
             return True
-    except NotPlain:
-        pass
     return text_of(value) == wanted or fnmatchcase(text_of(value), wanted)
 
 
