@@ -10,6 +10,7 @@ import torch
 from tests import boxed, labelled
 
 from phalanx.augment.draw import draw
+from phalanx.augment.pixels import PixelTransforms
 from phalanx.augment.points import warp_points
 from phalanx.augment.warp import warp_drawn
 from phalanx.cli import main
@@ -130,6 +131,20 @@ def test_every_augmentation_is_shown_by_its_name(drawn):
     assert {"none", "affine", "clahe_8"} <= set(names)
     nothing = next(one for one in of(drawn, "augment") if "none" in one["facts"]["names"])
     assert "none: draw 1 (not applied)" in [panel["caption"] for panel in nothing["panels"]]
+
+
+def test_a_transform_of_pixels_is_shown_without_masks_over_it(hands, tmp_path, subject):
+    out = tmp_path / "out"
+    assert main(["show", "augment", *hand_words(hands, out, "augment=clahe_8", "seed=3")]) == 0
+    one = next(one for one in of(out, "augment") if "CLAHE" in one["facts"]["names"])
+    record = next(record for record in subject.records if record.name == one["images"][0])
+    image, _, _ = prepare(record, subject.data)
+    chain = PixelTransforms(parts_of(augmentations()["clahe_8"])["CLAHE"].pixel)
+    for number in range(one["facts"]["draws"]):
+        rng = np.random.default_rng((3, number, 0))
+        draw(rng, Augment(), (128, 128), 128, np.zeros((1, 1, 1), np.uint8))  # comes first, and moves nothing
+        np.testing.assert_array_equal(cut(out, one, f"CLAHE: draw {number + 1}"), shrunk(chain(image, rng), SIDE))
+    np.testing.assert_array_equal(cut(out, one, "CLAHE: original"), shrunk(image, SIDE))
 
 
 def test_pixel_transforms_are_parts_of_their_own():

@@ -187,21 +187,16 @@ class FoldRun:
 
     @cached_property
     def snapshot(self) -> dict[str, Any] | None:
-        """The version of the data set it was trained on, as `data.versions.named` has it; None of earlier versions.
+        """The version of the data set it was trained on, see `data.versions.named`; None if it has no snapshot.json.
 
         Raises:
-            DataError: snapshot.json is damaged.
+            DataError: it is damaged.
         """
-        if not (self.folder / "snapshot.json").exists():
-            return None
 
         def read(values: dict[str, Any]) -> dict[str, Any]:
-            as_name(values.get("name"))
-            as_hash(values.get("digest"))
-            as_whole(values.get("images"), 1)
-            return values
+            return {**values, "name": as_name(values.get("name")), "digest": as_hash(values.get("digest"))}
 
-        return self._parsed("snapshot.json", read)
+        return self._parsed("snapshot.json", read) if (self.folder / "snapshot.json").exists() else None
 
     @cached_property
     def _rows(self) -> list[tuple[str, str, int]]:

@@ -171,7 +171,7 @@ def selection(subject: Subject, options: ShowOptions, chosen: Sequence[Record]) 
             panels.append(Panel(_odd(subject, records[name], side), [times, name, f"data.{rule}: {row.reason}"]))
             shown.append(name)
         rows.append(panels)
-    text = " ".join(found.to_text().partition("\n\n")[0].split())
+    text = "; ".join(line.strip() for line in found.to_text().partition("\n\n")[0].splitlines())
     drawn = page(
         "Which images are trained on, how often, and why", text, rows, subject.classes if subject.draws else ()
     )

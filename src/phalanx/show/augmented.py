@@ -16,7 +16,7 @@ from ..data.images import Grid, image_size
 from ..data.records import Record
 from ..losses.boundary import signed_distances
 from ..models.build import normalise
-from ..visualize.marks import draw_marks, masks_at, shrunk
+from ..visualize.marks import Marks, draw_marks, masks_at, shrunk
 from ..visualize.sheets import Panel, page
 from .labels import picture, words_of
 from .options import ShowOptions
@@ -78,12 +78,15 @@ def _compared(
     plain = subject.sample([record], Augment(), 0, 0)
     rows, present = [], plain.marks.present(classes)
     for name, augment in found:
-        panels = [Panel(drawn_of(subject, plain, side), [f"{name}: original", plain.marks.text])]
+        # masks over an image would hide what a transform of pixels alone does
+        still = bool(augment.pixel) and augment.model_copy(update={"pixel": []}) == Augment()
+        before = _bare(plain) if still else plain
+        panels = [Panel(drawn_of(subject, before, side), [f"{name}: original", plain.marks.text])]
         for number in range(DRAWS):
             sample = subject.sample([record], augment.model_copy(update={"copies_only": False}), 0, number)
             same = " (not applied)" if np.array_equal(sample.image, plain.image) else ""
             caption = [f"{name}: draw {number + 1}{same}", sample.marks.text]
-            panels.append(Panel(drawn_of(subject, sample, side), caption))
+            panels.append(Panel(drawn_of(subject, _bare(sample) if still else sample, side), caption))
         rows.append(panels)
     which = {"parts": "The parts of this recipe's augmentation, each alone and certain", "configs": "configs/augment"}
     text = f"{which[what]}, of {record.name}, seed={seed}. A draw is what an epoch shows; another seed draws others."
@@ -91,6 +94,10 @@ def _compared(
     drawn = page(title, text, rows, subject.classes if plain.marks.drawn else (), present)
     facts = {"seed": seed, "names": [name for name, _ in found], "draws": DRAWS, "of": what}
     return Picture("augment", title, [record.name], drawn, facts)
+
+
+def _bare(sample: Sample) -> Sample:
+    return sample._replace(marks=Marks(text=sample.marks.text))
 
 
 def drawn_of(subject: Subject, sample: Sample, side: int) -> np.ndarray:
