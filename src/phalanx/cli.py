@@ -8,8 +8,10 @@ from typing import Any
 
 from .commands import (
     cam,
+    curves,
     datasets,
     labels,
+    panels,
     phantom,
     ranking,
     restoration,
@@ -55,6 +57,8 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE TRUTH IMAGES out=FILE.png                     draw predictions next to the ground truth
   phalanx review RUN [OTHER ...] out=DIR                             failures, annotations in doubt, runs side by side
+  phalanx curves RUN [OTHER ...] [out=FILE.png]                      curves of trainings, several over each other
+  phalanx panels RUN [epochs=5,50]                                   held-out images after several epochs, side by side
   phalanx cam RUN [masks=DIR] [control=RUN] out=DIR                  where a classifier looks: Grad-CAM, with controls
   phalanx sweep TABLE [scale=small] [seeds=0,1]                      train published variants that have no result yet
   phalanx claims                                                     compare published and own results: docs/results.md
@@ -196,7 +200,9 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "rounds": (rounds.rounds, rounds.ROUNDS),
     "plan": (training.plan, training.PLAN),
     "picture": (scores.picture, scores.PICTURE),
+    "panels": (panels.panels, panels.PANELS),
     "review": (review.review, review.REVIEW),
+    "curves": (curves.curves, curves.CURVES),
     "cam": (cam.cam, cam.CAM),
     "sweep": (training.sweep, training.SWEEP),
     "claims": (training.claims, training.CLAIMS),

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ..data.records import Record
 from ..data.selection import Selection
@@ -19,8 +20,23 @@ from ..runtime.distributed import Ranks
 from ..runtime.metric import Metric
 
 Part = Literal["held_out", "monitored"]
+SHOWN_CLASSES = 5  # that a training prints, the worst ones; :meth:`Task.finish` names the file that has all
 COUNTED = "counted"  # a value of a step: 1 of images that count in the loss, 0 of others
 Event = tuple[str, dict[str, Any]]  # its name in the log, and its values
+
+
+def of_class(figure: str, name: str) -> str:
+    """What ``measured`` calls a figure of one class.
+
+    >>> of_class("auc", "kidney")
+    'auc/class/kidney'
+    """
+    return f"{figure}/class/{name}"
+
+
+def of_group(figure: str, name: str) -> str:
+    """What ``measured`` calls a figure of the images with something in common, such as a pose."""
+    return f"{figure}/group/{name}"
 
 
 class Batch(Protocol):
@@ -67,6 +83,22 @@ class Step(NamedTuple):
     terms: dict[str, Tensor]
 
 
+class PanelRow(NamedTuple):
+    """A held-out image as a validation saw it.
+
+    Attributes:
+        image: its name.
+        text: its figure, such as ``Dice 0.9123``.
+        panels: titles and RGB uint8[side, side, 3].
+        signs: what errors are drawn of, for the legend: ``masks``, ``boxes``, or nothing.
+    """
+
+    image: str
+    text: str
+    panels: Sequence[tuple[str, np.ndarray]]
+    signs: str = ""
+
+
 class HeldOutScore(NamedTuple):
     """The metric over all held-out images, by the path of a submission, and the scores as text."""
 
@@ -101,7 +133,10 @@ class Task(Protocol):
 
     @property
     def measured(self) -> Mapping[str, float]:
-        """What the last :meth:`evaluate` found besides the metric, by name, for the log; ``loss`` is also printed."""
+        """What the last :meth:`evaluate` found besides the metric, by name, for the log; ``loss`` is also printed.
+
+        Names of :func:`of_class` and :func:`of_group` are of one class, or of the images with something in common.
+        """
 
     @property
     def network(self) -> nn.Module: ...
@@ -111,6 +146,8 @@ class Task(Protocol):
 
     @property
     def evaluated(self) -> Mapping[Part, SampleSet]: ...
+
+    loaders: dict[Part, DataLoader]  # of these images, once they were evaluated
 
     @staticmethod
     def select(config: Any, records: Sequence[Record]) -> Selection:
@@ -127,6 +164,11 @@ class Task(Protocol):
     def files(config: Any, record: Record) -> list[Path]:
         """All files that an image and its annotation are read from, the image's first. A run whose content differs is
         not continued."""
+
+    @staticmethod
+    def longer_words(config: Any) -> list[str]:
+        """Words of a command by which a run that begins with the weights of a finished one goes on where that ended,
+        such as its last loss stage alone."""
 
     @staticmethod
     def damage(folder: Path, config: Any) -> str | None:
@@ -152,6 +194,10 @@ class Task(Protocol):
         monitored by, which is :attr:`metric` if that is a mean over images."""
 
     @property
+    def about(self) -> Sequence[tuple[str, str]]:
+        """What the header of a training says of the task, such as its loss: a label and a text each."""
+
+    @property
     def opening(self) -> Sequence[Event]:
         """Events for the log when training begins, such as weights that were counted on this fold."""
 
@@ -167,6 +213,16 @@ class Task(Protocol):
 
     def evaluate(self, network: nn.Module, part: Part, device: torch.device, ranks: Ranks) -> float | None:
         """The metric on images that are not trained on, on the input size; None if there are none.
+
+        On a GPU it is called under autocast.
+        """
+
+    def pinned(self, count: int) -> list[int]:
+        """Numbers of up to ``count`` held-out images to follow over the epochs, once they were evaluated: a case of its
+        own first, such as a rotated hand, then the worst."""
+
+    def panels(self, network: nn.Module, rows: Sequence[int], device: torch.device, side: int) -> list[PanelRow]:
+        """Held-out images, by number, with their prediction, drawn in panels of ``side`` pixels.
 
         On a GPU it is called under autocast.
         """

@@ -20,9 +20,9 @@ from ..data.objects import Shape, box_truth, shapes_of
 from ..data.records import Record
 from ..data.rules import select_objects
 from ..data.selection import Selection
-from ..engine.loader import ahead, evaluation_loader
+from ..engine.loader import evaluated
 from ..engine.nonfinite import first_bad
-from ..engine.task import Event, HeldOutScore, Part, Step
+from ..engine.task import SHOWN_CLASSES, Event, HeldOutScore, PanelRow, Part, Step, of_class
 from ..errors import DataError
 from ..losses.box_weights import box_weights, counts_of
 from ..models.detector import anchor_shapes, build_detector
@@ -33,16 +33,18 @@ from ..runtime.files import write_json
 from ..runtime.metric import Metric
 from ..runtime.reading import as_whole
 from ..runtime.sidecar import Size, read_sidecar
-from ..runtime.stopping import deferred
 from ..runtime.terminal import say
-from ..scoring.boxes import BoxScore, score_boxes
+from ..scoring.box_thresholds import f1_by_image
+from ..scoring.boxes import BoxScore, pair_boxes, score_boxes
 from ..scoring.boxes_report import score_json, score_text
 from ..submission.boxes import Boxes, BoxSubmission
 from .detect_report import about_objects, image_f1, measure_objects, objects_csv
 from .image_f1 import f1_of_images, logged
+from .panels import drawn, held_out_batches, worst_first
 from .weights import check_copies, tell_weights
 
 TRAINED_BY = "foreground_accuracy"  # of an image's samples of objects: what a training step gives
+CLASS_FIGURE = "map50"  # that a validation has of each class
 ROOT = 2**31  # seeds of the validation loss, one per image
 
 
@@ -68,6 +70,7 @@ class Detect:
         self.measured: dict[str, float] = {}
         self.opening: Sequence[Event] = ()
         self.epochs = 0  # that are over
+        self._per_image, self._counts_from = np.zeros(len(held_out)), 1.0  # F1 of the last evaluation, its threshold
         parts = {"train": train, "held_out": held_out, "monitored": monitored}
         shapes = {name: [shapes_of(record, config.data) for record in part] for name, part in parts.items()}
         self.truth: dict[Part, BoxSubmission] = {
@@ -142,6 +145,13 @@ class Detect:
         return ("objectness", "proposal", "label", "box", *masks)
 
     @property
+    def about(self) -> list[tuple[str, str]]:
+        """Classes and architecture, and the terms of the loss."""
+        config = self.config
+        found = f"{len(config.data.classes)}, boxes by {config.model.architecture}; metric {self.metric.name}"
+        return [("classes", found), ("loss", " + ".join(self.terms))]
+
+    @property
     def value_names(self) -> tuple[str, ...]:
         """Names of a step's values."""
         return TRAINED_BY, *(f"loss/{term}" for term in self.terms)
@@ -203,16 +213,10 @@ class Detect:
         examined = self.evaluated[part]
         if not examined.records:
             return None
-        if part not in self.loaders:
-            self.loaders[part] = evaluation_loader(self, part, self.config, device, ranks)
         found, sums, side = dict[int, Boxes](), dict[str, float](), self.config.data.size
         devices = [device] if device.type == "cuda" else []
-        with examined.reporting(), torch.random.fork_rng(devices):
-            with deferred():
-                batches = iter(self.loaders[part])
-            for batch in ahead(batches, device):
-                if isinstance(batch, Exception):
-                    raise batch
+        with torch.random.fork_rng(devices):
+            for batch in evaluated(self, part, self.config, device, ranks):
                 maps = network.maps(batch.images)
                 for row, one in zip(batch.rows.tolist(), network.predict(batch.images, maps), strict=True):
                     found[row] = to_stored(as_boxes(one), self.sizes(part)[row], side)
@@ -227,7 +231,35 @@ class Detect:
         score = self._score(BoxSubmission(self.config.name, truth.images, truth.classes, boxes), truth)
         if (rule := self.config.image_f1) is not None:
             self.measured = self.measured | logged(f1_of_images(rule, score, score.best_threshold().score))
+        if part == "held_out":
+            self._counts_from = score.best_threshold().score
+            self._per_image = f1_by_image(score, self._counts_from)
+        figures = zip(self.config.data.classes, score.figures[CLASS_FIGURE][1:].tolist(), strict=True)
+        self.measured |= {of_class(CLASS_FIGURE, label): value for label, value in figures if np.isfinite(value)}
         return self._value(score)
+
+    def pinned(self, count: int) -> list[int]:
+        """The images with the lowest F1 in the last evaluation."""
+        return worst_first(self._per_image, count)
+
+    @torch.no_grad()
+    def panels(self, network: Any, rows: Sequence[int], device: torch.device, side: int) -> list[PanelRow]:
+        """Held-out images with their objects and the boxes that count at the last evaluation's best threshold."""
+        from ..visualize.scene import BoxScene
+
+        examined, config, truth = self.evaluated["held_out"], self.config, self.truth["held_out"]
+        sizes, found = self.sizes("held_out"), list[PanelRow]()
+        for batch in held_out_batches(self, rows, config.predict.batch, device):
+            for row, one in zip(batch.rows.tolist(), network.predict(batch.images), strict=True):
+                boxes = to_stored(as_boxes(one), sizes[row], config.data.size)
+                counted = boxes.above(np.full(len(config.data.classes), self._counts_from)).sorted()
+                objects = truth.boxes[row]
+                right, missed = pair_boxes(counted, objects, config.f1_iou)
+                path = examined.records[row].image
+                scene = BoxScene(path, sizes[row], objects, counted, right, missed, len(config.data.classes))
+                text = f"{int(right.sum())} right, {int((~right).sum())} false, {int(missed.sum())} missed"
+                found.append(drawn(examined.records[row].name, text, scene, config.data.classes, side))
+        return found
 
     def _losses(self, network: Any, batch: BoxBatch, maps: "OrderedDict[str, Tensor]") -> dict[str, float]:
         """Sums of the loss and its terms over the images of a batch."""
@@ -272,7 +304,12 @@ class Detect:
         images = [f1_of_images(config.image_f1, at_best, threshold)] if config.image_f1 is not None else []
         found = {**score_json(at_best, images, pairs), **about, "per_image": image_f1(at_best)}
         write_json(folder / "oof_score.json", found)
-        return HeldOutScore(value, score_text(at_best, images, pairs))
+        return HeldOutScore(value, score_text(at_best, images, pairs, most=SHOWN_CLASSES, file="oof_score.json"))
+
+    @staticmethod
+    def longer_words(config: DetectConfig) -> list[str]:
+        """None: every epoch is like the first."""
+        return []
 
     @staticmethod
     def damage(folder: Path, config: DetectConfig) -> str | None:

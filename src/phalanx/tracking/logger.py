@@ -9,10 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from ..config import Config, flatten
 from ..runtime.files import write_json
 from ..runtime.reading import MissingFile, fault, read_mapping
 from ..runtime.terminal import say
+from .curves import CurvesFile
 from .json_lines import Event, JsonLines
 from .tracker import Run, Status, Tracker, check_trackers
 
@@ -20,7 +23,7 @@ UNDONE = ("held_out",)  # events that come after training, and again if it conti
 
 
 class Logger:
-    """Writes ``log.jsonl`` in a run's folder, and to each tracker of ``config.tracking``.
+    """Writes ``log.jsonl`` and ``curves.csv`` in a run's folder, and to each tracker of ``config.tracking``.
 
     A tracker that fails is reported once and is off from then on; training continues. Used as a context manager, it
     closes the trackers at the end.
@@ -38,7 +41,7 @@ class Logger:
     def __init__(self, config: Config, folder: Path, silent: bool = False):
         check_trackers(config, folder)
         self.config, self.folder, self.silent = config, folder, silent
-        self.lines = JsonLines(folder / "log.jsonl")
+        self.lines, self.curves = JsonLines(folder / "log.jsonl"), CurvesFile(folder)
         self.trackers: dict[str, Tracker] = {}
         self.sent: dict[str, tuple[int, float]] = {}  # step and value of each key's last point
 
@@ -46,7 +49,9 @@ class Logger:
         """Continues after ``step``: what was recorded after it, by work that a kill undid, is dropped or replaced."""
         if self.silent:
             return
-        history = [self._fresh(event) for event in self.lines.rewind(step, UNDONE)]
+        events = self.lines.rewind(step, UNDONE)
+        self.curves.start(events)
+        history = [self._fresh(event) for event in events]
         if not self.config.tracking:
             return
         run = Run(
@@ -70,6 +75,7 @@ class Logger:
             return
         line = Event(event, step, round(time.time(), 1), values)
         self.lines.append(line)
+        self.curves.write(line)
         fresh = self._fresh(line)
         for name, tracker in list(self.trackers.items()):
             self._guard(name, step, partial(tracker.write, fresh))
@@ -79,6 +85,11 @@ class Logger:
         values = {key: value for key, value in event.values.items() if self.sent.get(key) != (event.step, value)}
         self.sent |= {key: (event.step, value) for key, value in event.numbers().items()}
         return event._replace(values=values)
+
+    def picture(self, key: str, step: int, pixels: np.ndarray) -> None:
+        """Gives the trackers a picture RGB uint8[H, W, 3]; the run's folder has its own."""
+        for name, tracker in list(self.trackers.items()):
+            self._guard(name, step, partial(tracker.picture, key, step, pixels))
 
     def say(self, text: str) -> None:
         """Prints one line above any progress bar."""
