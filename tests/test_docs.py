@@ -24,7 +24,16 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 GUIDES = [ROOT / "docs" / name for name in ("training.md", "data.md", "ensembling.md")]
 OPTIONS = {"classification.md": (InferLabels, VoteLabels), "detection.md": (InferBoxes, FuseBoxes)}
 SCRIPTS = {f"{name}.sh": name for name in ("train", "infer", "ensemble", "demo")}
-RECIPE_COMMANDS = ("train", "plan", "check", "eda", "folds", "quarantine", "selection")  # take the keys of a recipe
+RECIPE_COMMANDS = (
+    "train",
+    "plan",
+    "config",
+    "check",
+    "eda",
+    "folds",
+    "quarantine",
+    "selection",
+)  # take the keys of a recipe
 RECIPE_KEYS = {*SegmentConfig.model_fields, *(path.name for path in (ROOT / "configs").iterdir() if path.is_dir())}
 
 

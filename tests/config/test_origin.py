@@ -16,9 +16,7 @@ def test_every_value_is_where_it_is_said_to_be(name):
     """A value that is a default by its source has the default of its class, and no other file has it."""
     pairs = {"experiment": name, "seed": "7", "data.root": "somewhere"}
     found = resolve(pairs)
-    assert {one.key: one.value for one in found.origins} == flatten(
-        compose(pairs).model_dump(mode="json")
-    )
+    assert {one.key: one.value for one in found.origins} == flatten(compose(pairs).model_dump(mode="json"))
     sources = {one.key: one.source for one in found.origins}
     assert sources["seed"] == "command line"
     assert sources["model.encoder"].startswith("configs/")

@@ -140,8 +140,6 @@ def test_members_that_held_out_other_images_are_refused(tmp_path):
         score_labels(["a", "b"], tmp_path, mode="soft", votes=None, weights="final", changed=[])
 
 
-
-
 def test_one_run_of_boxes_alone_is_its_run(tmp_path):
     from tests import boxed
 

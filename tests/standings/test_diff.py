@@ -20,7 +20,9 @@ def place(tmp_path):
 def test_only_keys_that_change_a_result_are_shown(place, capsys):
     assert main(["diff", "a", "b", f"runs={place}", f"json={place}/d.json"]) == 0
     text = capsys.readouterr().out
-    assert [line.split() for line in text.splitlines() if line.startswith("optim.lr")] == [["optim.lr", "0.001", "0.0003"]]
+    assert [line.split() for line in text.splitlines() if line.startswith("optim.lr")] == [
+        ["optim.lr", "0.001", "0.0003"]
+    ]
     assert "model.pointrend.points" in text
     assert "progress" not in text
     assert "same commit" in text
