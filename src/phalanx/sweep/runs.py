@@ -165,14 +165,16 @@ class Runs:
         out = self.place / "votes" / f"{digest(recipe)}.csv"
         if recipe.mode == "hard":
             names = [str(self._predict(member, of)) for member, of in recipe.members]
-            return hold_vote(EnsembleOptions(mode="hard", members=names, out=out))
+            return hold_vote(EnsembleOptions(mode="hard", members=names, out=out, out_of_fold=False))
         names, votes = [], []
         most = math.lcm(*(len(of) for _, of in recipe.members))
         for member, of in recipe.members:
             assert isinstance(member, Config)  # a soft vote of votes is refused with the table
             names += [str(self.run(member, fold).folder) for fold in of]
             votes += [most // len(of)] * len(of)  # every member weighs the same, whatever its number of folds
-        return hold_vote(EnsembleOptions(mode="soft", members=names, votes=votes, out=out, **_how(first)))
+        return hold_vote(
+            EnsembleOptions(mode="soft", members=names, votes=votes, out=out, out_of_fold=False, **_how(first))
+        )
 
 
 def _how(config: Config) -> dict:
