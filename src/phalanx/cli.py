@@ -8,6 +8,7 @@ from typing import Any
 
 from .commands import (
     cam,
+    curves,
     datasets,
     labels,
     phantom,
@@ -55,6 +56,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE TRUTH IMAGES out=FILE.png                     draw predictions next to the ground truth
   phalanx review RUN [OTHER ...] out=DIR                             failures, annotations in doubt, runs side by side
+  phalanx curves RUN [OTHER ...] [out=FILE.png]                      curves of trainings, several over each other
   phalanx cam RUN [masks=DIR] [control=RUN] out=DIR                  where a classifier looks: Grad-CAM, with controls
   phalanx sweep TABLE [scale=small] [seeds=0,1]                      train published variants that have no result yet
   phalanx claims                                                     compare published and own results: docs/results.md
@@ -197,6 +199,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "plan": (training.plan, training.PLAN),
     "picture": (scores.picture, scores.PICTURE),
     "review": (review.review, review.REVIEW),
+    "curves": (curves.curves, curves.CURVES),
     "cam": (cam.cam, cam.CAM),
     "sweep": (training.sweep, training.SWEEP),
     "claims": (training.claims, training.CLAIMS),

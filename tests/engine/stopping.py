@@ -2,7 +2,8 @@
 
 from phalanx.tasks.segment import Segment
 
-MEASURED = ("time", "waiting", "images_per_second", "memory_gib")  # of a log's lines, which differ between equal runs
+# of a log's lines, which differ between equal runs
+MEASURED = ("time", "waiting", "images_per_second", "memory_gib", "seconds")
 
 
 class Stopped(Exception):

@@ -50,15 +50,20 @@ def train(words: Sequence[str]) -> int:
     if config.devices and not config.ddp:
         return side_by_side(pairs, folds, config, deadline)
 
-    from ..data.quarantine import kept_records
-    from ..data.root import resolve_root
-    from ..engine.fit import fit
-    from .tasks import TASKS
+    from ..runtime.progress import working
 
-    config.data = resolve_root(config.data)
-    records = kept_records(config.data)
+    with working("loading libraries", config.progress) as step:  # torch takes seconds to load
+        from ..data.quarantine import kept_records
+        from ..data.root import resolve_root
+        from ..engine.fit import fit
+        from .tasks import TASKS
+
+        kind = TASKS[config.task].task()
+        step.rename("reading the data set")
+        config.data = resolve_root(config.data)
+        records = kept_records(config.data)
     for fold in folds:
-        fit(config, fold, records, TASKS[config.task].task(), deadline)
+        fit(config, fold, records, kind, deadline)
 
     from ..runs.ledger import note_run
 

@@ -124,6 +124,19 @@ def strata(attributes: "pd.DataFrame") -> "pd.DataFrame":
     return named
 
 
+def poses(records: Sequence[Record], data: SegmentData) -> dict[str, list[int]]:
+    """Numbers of the images of rotated and of upright hands; without one of the two, or without the bones that the rule
+    needs, nothing."""
+    if not has_rule(data.classes):
+        return {}
+    found = [_rotated(record, data) for record in records]
+    rows = {
+        name: [i for i, value in enumerate(found) if value is rotated]
+        for name, rotated in (("rotated", True), ("upright", False))
+    }
+    return rows if all(rows.values()) else {}
+
+
 def _rotated(record: Record, data: SegmentData) -> bool | None:
     if record.labels is None:
         return None

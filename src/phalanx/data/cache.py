@@ -16,7 +16,6 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from tqdm import tqdm
 
 from ..config import Data
 from ..errors import DataError, OutputError
@@ -24,7 +23,9 @@ from ..masks.planes import PlaneRuns
 from ..runtime.files import write_bytes
 from ..runtime.leftovers import clear
 from ..runtime.locks import lock
+from ..runtime.progress import tracked
 from ..runtime.reading import LARGE, read_bytes
+from ..runtime.terminal import say
 from .digests import State, digest_of, state_of
 from .images import Grid
 from .layouts import check, files
@@ -58,11 +59,11 @@ class SampleCache:
         Raises:
             DataError: of the first record that cannot be used.
         """
-        bar = partial(tqdm, total=len(records), leave=False, disable=not progress)
+        bar = partial(tracked, total=len(records), unit="image", enabled=progress and len(records) > 0)
         with ThreadPoolExecutor() as pool:
-            list(bar(pool.map(self._know, records), "hash"))
+            list(bar(pool.map(self._know, records), "hashing files"))
             wanted, lock = {key for _, key in self.known.values()}, Lock()
-            list(bar(pool.map(partial(self._make, wanted=wanted, lock=lock), records), "read"))
+            list(bar(pool.map(partial(self._make, wanted=wanted, lock=lock), records), "preparing images"))
 
     def __call__(self, record: Record) -> Prepared:
         """The sample of a record.
@@ -175,7 +176,7 @@ class Folder:
         except (OSError, OutputError) as error:  # the latter of a link or folder of the entry's name
             if not self.full:
                 text = getattr(error, "strerror", None) or error
-                print(f"data.cache_dir={self.place}: {text}; missing samples are computed again each time")
+                say(f"data.cache_dir={self.place}: {text}; missing samples are computed again each time")
             self.full = True
 
     def _make_room(self, need: int, wanted: set[str]) -> bool:

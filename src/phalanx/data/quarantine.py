@@ -9,6 +9,7 @@ from ..errors import DataError, brief, shown
 from ..runtime.files import write_text
 from ..runtime.reading import read_text
 from ..runtime.spelling import nfc
+from ..runtime.terminal import say
 from .layouts import passed_over, train_names, train_records
 from .records import Record
 
@@ -101,9 +102,9 @@ def kept_records(data: Data, *, report: bool = True) -> list[Record]:
     reasons = quarantined(data)
     records = train_records(data, reasons)
     if report and (note := passed_over(data)):
-        print(f"note: {shown(note)}", flush=True)
+        say(f"note: {shown(note)}")
     if report and data.quarantine is not None:
-        print(f"{data.quarantine}: {len(reasons)} image(s) left out", flush=True)
+        say(f"{data.quarantine}: {len(reasons)} image(s) left out")
         for name, reason in sorted(reasons.items()):
-            print(f"  {name}{f' ({reason})' if reason else ''}", flush=True)
+            say(f"  {name}{f' ({reason})' if reason else ''}")
     return records

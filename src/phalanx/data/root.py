@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from ..config import Data, nearest
 from ..errors import ConfigError, DataError
 from ..runtime.leftovers import Held
+from ..runtime.terminal import say
 
 Set = TypeVar("Set", bound=Data)
 
@@ -45,14 +46,14 @@ def resolve_root(data: Set) -> Set:
     if root.is_dir():
         kind.clear_left(root)
     else:
-        print(f"{root}: making a synthetic set of {phantom.patients} patients; data.root= names your own", flush=True)
+        say(f"{root}: making a synthetic set of {phantom.patients} patients; data.root= names your own")
         waiting = False
         while not root.is_dir():
             try:
                 kind.make(root, patients=phantom.patients, size=phantom.size, seed=phantom.seed, **options)
             except Held:
                 if not waiting:
-                    print(f"{root}: another process is making it; waiting", flush=True)
+                    say(f"{root}: another process is making it; waiting")
                 waiting = True
                 time.sleep(0.2)
     return data.model_copy(update={"root": root})

@@ -1,9 +1,8 @@
 """Trains one fold: read this first. One call is idempotent: it begins, continues or finds the fold finished."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,11 @@ from ..runtime.device import open_device
 from ..runtime.distributed import Ranks, launch
 from ..runtime.files import keep_text, whole_disk, write_json, write_text
 from ..runtime.leftovers import temporary_folder
+from ..runtime.progress import working
 from ..runtime.terminal import say
 from ..tracking.logger import Logger
 from ..tracking.tracker import check_trackers
+from .header import Images, header
 from .loop import Trainer
 from .monitor import check_held_out, inner_part
 from .oom import predicting
@@ -68,7 +69,7 @@ def fit(
         if ranks.first:
             clear_unfinished(folder)
         ranks.barrier()
-        check_recipe(folder, config)
+        check_recipe(folder, config, kind.longer_words(config))
         folds = agreed_folds(folder, config, records)
         if (done := finished(folder, config, kind)) is not None:
             if ranks.first:
@@ -94,20 +95,30 @@ def _train(
     """Trains a fold that is not finished, in its locked folder."""
     train = [record for record in records if fold is None or folds[record.name] != fold]
     held_out = [record for record in records if fold is not None and folds[record.name] == fold]
-    check_optimizer(config.optim)
-    check_trackers(config, folder)
-    check_held_out(config, held_out)
-    digests = agreed_digests(folder, {record.name: kind.files(config, record) for record in records})
-    selection = agreed_selection(folder, kind.select(config, records))
-    if text := selection.left_out_text(train):
-        say(text)
-    torch.manual_seed(config.seed)
-    shown, monitored = inner_part(config, selection.trained(train))
-    patients = {record.group for record in shown}  # those of monitored ones are not trained on in any form
-    shown += [record for record in kind.added(config, fold, records, held_out) if record.group in patients]
-    task = kind(config, shown, held_out, monitored, selection.weights(shown))
-    begun = begin(task, config, folder, fold, held_out)
-    trainer = Trainer(config, folder, task, deadline)
+    told = config.progress and ranks.first
+    with working(f"{folder.name}: checking the recipe", told) as step:
+        check_optimizer(config.optim)
+        check_trackers(config, folder)
+        check_held_out(config, held_out)
+        step.rename(f"{folder.name}: hashing files")
+        digests = agreed_digests(folder, {record.name: kind.files(config, record) for record in records})
+        step.rename(f"{folder.name}: selecting images")
+        selection = agreed_selection(folder, kind.select(config, records))
+        if text := selection.left_out_text(train):
+            say(text)
+        torch.manual_seed(config.seed)
+        shown, monitored = inner_part(config, selection.trained(train))
+        patients = {record.group for record in shown}  # those of monitored ones are not trained on in any form
+        shown += [record for record in kind.added(config, fold, records, held_out) if record.group in patients]
+        step.rename(f"{folder.name}: preparing images, building the network")
+        task = kind(config, shown, held_out, monitored, selection.weights(shown))
+        begun = begin(task, config, folder, fold, held_out)
+        step.rename(f"{folder.name}: moving the network to its device")
+        trainer = Trainer(config, folder, task, deadline)
+    if told:
+        count, images = max(folds.values()) + 1, Images(shown, monitored, held_out)
+        loader = trainer.loader.order
+        say(header(config, fold, count, images, task, trainer.device, trainer.steps, loader.images))
     # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
     ranks.barrier()
     if ranks.first:
@@ -125,24 +136,26 @@ def _train(
     with Logger(config, folder, silent=not ranks.first) as log:
         seconds = trainer.run(log)
         if ranks.first:
-            _finish(task, folder, len(held_out), seconds, partial(log, "held_out", trainer.state.step))
+            _finish(task, trainer, len(held_out), seconds, log)
 
 
-def _finish(task: Task, folder: Path, held_out: int, seconds: float, log: Callable[..., None]) -> None:
-    """Predicts and scores the held-out images, and marks the fold as finished.
+def _finish(task: Task, trainer: Trainer, held_out: int, seconds: float, log: Logger) -> None:
+    """Predicts and scores the held-out images, draws the curves, and marks the fold as finished.
 
     Args:
         held_out: number of these images.
         seconds: of training.
     """
+    folder, progress = trainer.folder, trainer.config.progress
     result = FoldResult(task.metric, None, 0, seconds, 0.0)
     if held_out:
         began = time.monotonic()
-        with predicting():
+        with predicting(), working("out-of-fold prediction and scores", progress):
             found = task.finish(folder)
         say(found.text)
-        log(**{f"out_of_fold/{task.metric.name}": found.value})
+        log("held_out", trainer.state.step, **{f"out_of_fold/{task.metric.name}": found.value})
         result = result._replace(value=found.value, images=held_out, seconds_held_out=time.monotonic() - began)
+    trainer.picture.draw(log.curves.curves)
     write_json(folder / "done.json", result.to_json())
     clear_replaced(folder)
     say(f"{folder}: finished{_value_text(result)}")

@@ -15,6 +15,7 @@ from ..config import Config
 from ..runtime.distributed import Ranks
 from ..runtime.leftovers import current_temporary_folder
 from ..runtime.processes import begin_child, cores
+from ..runtime.progress import Progress
 from ..runtime.stopping import deferred
 from .order import BatchOrder
 from .task import Batch, Part, Task
@@ -77,6 +78,30 @@ class BatchLoader:
 
         for images, own in self.order.steps():
             yield images, take(len(own))
+
+
+def evaluated(task: Task, part: Part, config: Config, device: torch.device, ranks: Ranks) -> Iterator[Batch]:
+    """This process's batches, on the device, of a part of the images that are not trained on; a bar shows how many.
+
+    The loader processes of a part stay: ``task.loaders`` has them.
+
+    Raises:
+        DataError: a sample could not be made.
+    """
+    examined = task.evaluated[part]
+    if part not in task.loaders:
+        task.loaders[part] = evaluation_loader(task, part, config, device, ranks)
+    with deferred():
+        batches = iter(task.loaders[part])
+    own = len(range(ranks.rank, len(examined), ranks.size))
+    name = {"held_out": "validation", "monitored": "monitored images"}[part]
+    shown = Progress(name, own, unit="image", enabled=config.progress and ranks.first)
+    with examined.reporting(), shown:
+        for batch in ahead(batches, device):
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+            shown.update(len(batch.rows))
 
 
 def evaluation_loader(task: Task, part: Part, config: Config, device: torch.device, ranks: Ranks) -> DataLoader:

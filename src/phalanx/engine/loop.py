@@ -1,14 +1,13 @@
 """A training: its epochs and steps, what ends it, and how it goes on after a kill. `fit` calls it; read that first."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from tqdm import tqdm
 
-from ..config import Config
+from ..config import Config, Optim
 from ..errors import TrainingError
 from ..models.encoder_stages import encoder_stages
 from ..models.norms import pooled_norms, single_image
@@ -16,22 +15,27 @@ from ..runs import checkpoint
 from ..runtime.device import check_compiler, open_device
 from ..runtime.distributed import Ranks
 from ..runtime.processes import peak_memory
+from ..runtime.progress import Progress
 from ..runtime.terminal import say
 from ..tracking.logger import Logger
 from .ema import Average
 from .freeze import check_freeze, freeze
+from .lines import EpochLine, worst_text
 from .loader import BatchLoader, waiting_advice
 from .nonfinite import RESTART_HINT
 from .oom import predicting
 from .optim import build_optimizer, scales, scales_encoder
+from .picture import CurvesPicture
 from .saving import Checkpoints
-from .schedule import check_schedule, set_rate
+from .schedule import check_schedule, rate, set_rate
 from .state import State
 from .step import Stepper
 from .swa import WeightMean, estimate_norms
 from .task import Task
 from .time_limit import is_over, stop
 from .validation import Validator
+
+PLANNED = 200  # points of a learning rate's picture
 
 
 def runs_ahead(device: torch.device) -> bool:
@@ -45,7 +49,7 @@ class Trainer:
     def __init__(self, config: Config, folder: Path, task: Task, deadline: float | None = None):
         self.config, self.folder, self.task, self.deadline = config, folder, task, deadline
         self.ranks, self.state = Ranks(), State()
-        self.bar = tqdm(disable=True)  # none but while it runs
+        self.bar = Progress("", enabled=False)  # of the steps, while it runs
         self.device = open_device(config.device, config.precision)
         device = self.device.torch
         if device.type == "cuda":
@@ -81,7 +85,9 @@ class Trainer:
             raise single_image(layers[0], where)
         self.steps = config.epochs * self.loader.steps_per_epoch
         check_schedule(self.optimizer, config.optim, self.steps)
+        self.picture = CurvesPicture(folder, f"{config.name}, {folder.name}")
         self.waiting, self.speed = 0.0, 0.0  # fraction of the last epoch's time, and images per second
+        self.spent = 0.0  # seconds of the last epoch's steps
         self.advised = False  # against waiting
 
     def run(self, log: Logger) -> float:
@@ -102,12 +108,14 @@ class Trainer:
         state, config = self.state, self.config
         log.start(state.step)
         log("start", state.step, images=self.loader.order.images, steps=self.steps,
-                 lr_scales=scales(self.optimizer), processes=self.ranks.size,
-                 metric=self.task.metric.to_json())  # fmt: skip
+                 epochs=config.epochs, lr_scales=scales(self.optimizer), processes=self.ranks.size,
+                 metric=self.task.metric.to_json(), trained_by=self.task.value_names[0],
+                 lr_plan=lr_plan(config.optim, self.steps))  # fmt: skip
         for name, values in self.task.opening if state.step == 0 else ():
             log(name, state.step, **values)
         self.began = self.saved = time.monotonic()
-        with self._bar() as self.bar, self.task.training_set.reporting():
+        self.bar = self._bar()
+        with self.bar, self.task.training_set.reporting():
             while state.epoch < config.epochs and not state.stopped:
                 self.train_epoch()
                 self.end_epoch()
@@ -127,7 +135,6 @@ class Trainer:
             set_rate(self.optimizer, config.optim, state.step, self.steps, state.lr_reductions, state.lr_factor)
             over = self.take_step(state, count, stream)
             self.bar.update()
-            self.bar.set_postfix_str(self._postfix(), refresh=False)
             if state.batch < len(self.loader.order) and self.validate.is_due(state):
                 self.take_step.read(state)  # so that the log is in order
                 paused = time.monotonic()
@@ -145,6 +152,7 @@ class Trainer:
                     stop(self.folder, config, self._place())
         self.take_step.read(state)
         waited, spent = self.ranks.sum(self.loader.waited, time.monotonic() - began)
+        self.spent = spent / self.ranks.size
         self.waiting = waited / max(1e-9, spent)
         self.speed = (state.images - images) * self.ranks.size / max(1e-9, spent)
         if self.waiting > 0.1 and waited > 5 and not self.advised:
@@ -157,8 +165,9 @@ class Trainer:
         if not state.images:
             raise TrainingError(f"{self.folder}: every step of epoch {state.epoch + 1} was skipped; {RESTART_HINT}")
         means = {name: value / state.images for name, value in state.sums.items()}
-        self.log("epoch", state.step, epoch=state.epoch, loss=state.loss_sum / state.images, **means,
-                 lr=self.optimizer.param_groups[0]["lr"], images_per_second=round(self.speed, 3),
+        loss, lr, seconds = state.loss_sum / state.images, self.optimizer.param_groups[0]["lr"], self.spent
+        self.log("epoch", state.step, epoch=state.epoch + 1, loss=loss, **means, lr=lr,
+                 seconds=round(seconds, 2), images_per_second=round(self.speed, 3),
                  waiting=round(self.waiting, 4), memory_gib=round(self._memory_gib(), 3))  # fmt: skip
         seen = {**means, "images": state.images}
         state.epoch, state.batch = state.epoch + 1, 0
@@ -170,9 +179,21 @@ class Trainer:
         if self.swa and config.optim.swa and state.epoch > config.optim.swa.start * config.epochs:
             state.averaged += 1
             self.swa.add(self.network, state.averaged)
+        trained_by, before = self.task.value_names[0], state.best
         with predicting():
-            self.validate(state, means[self.task.value_names[0]], self.log)
+            held_out = self.validate(state, means[trained_by], self.log)
         self.save()
+        if self.ranks.first:
+            self.picture.refresh(self.log.curves.curves)
+        if self.ranks.first and (config.progress or held_out is not None):
+            terms = {name: value for name, value in means.items() if name != trained_by}
+            line = EpochLine(
+                state.epoch, config.epochs, loss, terms, (trained_by, means[trained_by]), held_out,
+                state.best != before, lr, seconds, self.validate.printed(),
+            )  # fmt: skip
+            say(line.to_text(self.task.metric))
+            if config.progress and held_out is not None and (text := worst_text(self.validate.measured)):
+                say(text)
 
     def finish(self) -> None:
         """Writes ``final``, with ``swa`` the mean of the last epochs' weights."""
@@ -212,11 +233,10 @@ class Trainer:
         self.log(event, number, text=text, **values)
         say(f"{self.folder}: {text}")
 
-    def _bar(self) -> tqdm:
-        return tqdm(
-            total=self.steps, initial=self.state.step, desc=str(self.folder), unit="step", dynamic_ncols=True,
-            disable=not (self.config.progress and self.ranks.first), mininterval=0.5 if sys.stderr.isatty() else 30,
-            smoothing=0.1,
+    def _bar(self) -> Progress:
+        return Progress(
+            self.folder.name, self.steps, unit="step", initial=self.state.step, figures=self._figures,
+            enabled=self.config.progress and self.ranks.first,
         )  # fmt: skip
 
     def _memory_gib(self) -> float:
@@ -228,15 +248,23 @@ class Trainer:
     def _place(self) -> str:
         return f"step {self.state.step} of {self.steps}"
 
-    def _postfix(self) -> str:
+    def _figures(self) -> list[str]:
+        """What the bar shows, the most important first; read by another thread while a step is under way."""
         state, metric = self.state, self.task.value_names[0]
+        found = [f"epoch {min(state.epoch + 1, self.config.epochs)}/{self.config.epochs}"]
+        if self.bar.done == self.bar.initial:
+            return [*found, "first step"]
+        if images := state.images:
+            found += [f"loss {state.loss_sum / images:.3f}", f"{metric} {state.sums.get(metric, 0.0) / images:.3f}"]
         speed = (state.step * self.config.batch * self.config.accumulate) / max(1e-9, self._elapsed())
-        images = max(1, state.images)
-        return (
-            f"epoch {state.epoch + 1}/{self.config.epochs}, loss {state.loss_sum / images:.3f}, "
-            f"{metric} {state.sums.get(metric, 0.0) / images:.3f}, {speed:.1f} images/s, "
-            f"{self.waiting:.0%} waiting for data"
-        )
+        return [*found, f"{speed:.1f} images/s", *([f"{self.waiting:.0%} waiting"] if self.waiting > 0.1 else [])]
 
     def _elapsed(self) -> float:
         return self.state.seconds + time.monotonic() - self.began
+
+
+def lr_plan(config: Optim, steps: int) -> list[list[float]]:
+    """Step (from 1) and learning rate at up to ``PLANNED`` places of a training, for its picture; whatever a plateau
+    does to it is not planned."""
+    chosen = np.unique(np.linspace(0, steps - 1, min(steps, PLANNED)).round().astype(int))
+    return [[int(step) + 1, float(f"{rate(config, int(step), steps):.6g}")] for step in chosen]

@@ -64,6 +64,11 @@ class State:
         return cls(**values)
 
     @property
+    def number(self) -> int:
+        """The epoch under way, from 1, or between two epochs the one that is over."""
+        return self.epoch + (self.batch > 0)
+
+    @property
     def place(self) -> str:
         """The step under way, in words."""
         return f"epoch {self.epoch + 1}, step {self.step + 1}"

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ..data.records import Record
 from ..data.selection import Selection
@@ -19,8 +20,23 @@ from ..runtime.distributed import Ranks
 from ..runtime.metric import Metric
 
 Part = Literal["held_out", "monitored"]
+SHOWN_CLASSES = 5  # that a training prints, the worst ones; :meth:`Task.finish` names the file that has all
 COUNTED = "counted"  # a value of a step: 1 of images that count in the loss, 0 of others
 Event = tuple[str, dict[str, Any]]  # its name in the log, and its values
+
+
+def of_class(figure: str, name: str) -> str:
+    """What ``measured`` calls a figure of one class.
+
+    >>> of_class("auc", "kidney")
+    'auc/class/kidney'
+    """
+    return f"{figure}/class/{name}"
+
+
+def of_group(figure: str, name: str) -> str:
+    """What ``measured`` calls a figure of the images with something in common, such as a pose."""
+    return f"{figure}/group/{name}"
 
 
 class Batch(Protocol):
@@ -101,7 +117,10 @@ class Task(Protocol):
 
     @property
     def measured(self) -> Mapping[str, float]:
-        """What the last :meth:`evaluate` found besides the metric, by name, for the log; ``loss`` is also printed."""
+        """What the last :meth:`evaluate` found besides the metric, by name, for the log; ``loss`` is also printed.
+
+        Names of :func:`of_class` and :func:`of_group` are of one class, or of the images with something in common.
+        """
 
     @property
     def network(self) -> nn.Module: ...
@@ -111,6 +130,8 @@ class Task(Protocol):
 
     @property
     def evaluated(self) -> Mapping[Part, SampleSet]: ...
+
+    loaders: dict[Part, DataLoader]  # of these images, once they were evaluated
 
     @staticmethod
     def select(config: Any, records: Sequence[Record]) -> Selection:
@@ -127,6 +148,11 @@ class Task(Protocol):
     def files(config: Any, record: Record) -> list[Path]:
         """All files that an image and its annotation are read from, the image's first. A run whose content differs is
         not continued."""
+
+    @staticmethod
+    def longer_words(config: Any) -> list[str]:
+        """Words of a command by which a run that begins with the weights of a finished one goes on where that ended,
+        such as its last loss stage alone."""
 
     @staticmethod
     def damage(folder: Path, config: Any) -> str | None:
@@ -150,6 +176,10 @@ class Task(Protocol):
     def value_names(self) -> tuple[str, ...]:
         """Names of the values that :meth:`step` gives: first the metric that an epoch's training steps are shown and
         monitored by, which is :attr:`metric` if that is a mean over images."""
+
+    @property
+    def about(self) -> Sequence[tuple[str, str]]:
+        """What the header of a training says of the task, such as its loss: a label and a text each."""
 
     @property
     def opening(self) -> Sequence[Event]:

@@ -42,10 +42,11 @@ class Validator:
         self.config, self.folder, self.task, self.network, self.ranks = config, folder, task, network, ranks
         self.device, self.make_room = device, make_room
         self.metric = task.metric
+        self.measured: dict[str, float] = {}  # on the held-out images, the last time, besides the metric
         self.on = getattr(monitored(config.optim), "split", None)
 
-    def __call__(self, state: State, train: float, log: Logger) -> None:
-        """Validates if it is time.
+    def __call__(self, state: State, train: float, log: Logger) -> float | None:
+        """Validates if it is time; returns the metric of the held-out images if it was measured.
 
         Args:
             train: the metric over the epoch's training steps.
@@ -54,8 +55,7 @@ class Validator:
             self._monitor(state, train, log)
         every = self.config.validate_every
         if not every or (state.epoch % every and state.epoch < self.config.epochs and not state.stopped):
-            self.within(state, log)
-            return
+            return self._measure(state, log) if self.is_due(state) else None
         held_out = self._evaluate("held_out")
         if held_out is not None:
             self._save_best(state, held_out, log)
@@ -65,6 +65,7 @@ class Validator:
             value = self._evaluate("monitored")
             assert value is not None  # a configuration that monitors them has such images
             self._monitor(state, value, log)
+        return held_out
 
     def is_due(self, state: State) -> bool:
         """Whether the held-out images are measured after this step, by ``validate_steps``."""
@@ -73,8 +74,21 @@ class Validator:
 
     def within(self, state: State, log: Logger) -> None:
         """Measures the held-out images if it is time, for the log alone."""
-        if self.is_due(state) and (value := self._evaluate("held_out")) is not None:
-            self._report(state, value, f"step {state.step}", log)
+        if self.is_due(state) and (value := self._measure(state, log)) is not None:
+            more = "".join(f", {text} {each:.4f}" for text, each in self.printed())
+            place = f"epoch {state.number}/{self.config.epochs}, step {state.step}"
+            say(f"{place}: held-out {self.metric.name} {self.metric.text(value)}{more}")
+
+    def printed(self) -> list[tuple[str, float]]:
+        """What the last validation measured besides the metric, as far as it is printed."""
+        return [(text, self.measured[name]) for name, text in PRINTED.items() if name in self.measured]
+
+    def _measure(self, state: State, log: Logger) -> float | None:
+        """The metric of the held-out images, for the log alone."""
+        value = self._evaluate("held_out")
+        if value is not None:
+            self._record(state, value, log)
+        return value
 
     def _evaluate(self, part: Part) -> float | None:
         """The metric; on a GPU in the precision that trains and predicts, on a CPU in 32 bits."""
@@ -85,7 +99,7 @@ class Validator:
 
     def _save_best(self, state: State, value: float, log: Logger) -> None:
         """Saves the best weights by the held-out metric; the choice makes it optimistic."""
-        self._report(state, value, f"epoch {state.epoch}/{self.config.epochs}", log)
+        self._record(state, value, log)
         weights, count = self.network.state_dict(), self.config.optim.average_best
         if count:
             state.top = topk.enter(
@@ -96,11 +110,10 @@ class Validator:
             if self.ranks.first:
                 save_best(self.folder, weights, state, self.task)
 
-    def _report(self, state: State, value: float, place: str, log: Logger) -> None:
-        found = {self.metric.name: value, **self.task.measured}
-        log("validate", state.step, epoch=state.epoch, **{f"held_out/{name}": each for name, each in found.items()})
-        more = "".join(f", {text} {found[name]:.4f}" for name, text in PRINTED.items() if name in found)
-        say(f"{place}: held-out {self.metric.name} {self.metric.text(value)}{more}")
+    def _record(self, state: State, value: float, log: Logger) -> None:
+        self.measured = dict(self.task.measured)
+        found = {self.metric.name: value, **self.measured}
+        log("validate", state.step, epoch=state.number, **{f"held_out/{name}": each for name, each in found.items()})
 
     def _monitor(self, state: State, value: float, log: Logger) -> None:
         found = {self.metric.name: value, **(self.task.measured if self.on != "train" else {})}

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from ..config import SegmentData
 from ..data.images import image_size
@@ -17,6 +16,7 @@ from ..masks.planes import areas, one_class
 from ..predict.components import filled, parts
 from ..predict.maps import EMPTY, Box, ProbabilityMaps, Size
 from ..predict.stored import MapsFolder
+from ..runtime.progress import tracked
 
 MAX_BLOCK = 1 << 24  # pixels times weightings at once
 
@@ -62,7 +62,7 @@ class OutOfFold:
             DataError: a map is damaged, or was made of an image of another size.
         """
         found = zip(self.records, self.folds.tolist(), strict=True)
-        for record, fold in tqdm(found, total=len(self.records), unit="image", disable=not self.progress, leave=False):
+        for record, fold in tracked(found, "out of fold", len(self.records), unit="image", enabled=self.progress):
             size = image_size(record.image)
             for folder in self.folders[fold]:
                 if folder.sizes[record.name] != size:

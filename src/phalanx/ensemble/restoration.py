@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from tqdm import tqdm
 
 from ..config import Seed, Strict
 from ..config.words import split_names
@@ -23,6 +22,7 @@ from ..predict.classify import ClassifierFold, open_fold, probabilities_of
 from ..predict.restore import Copy, DenoiserFold, open_denoiser, restore
 from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import Device, open_device
+from ..runtime.progress import Progress
 from ..scoring.restoration import Called, RestorationReport, report_of
 from ..scoring.spectrum import radial_power, spectrum_test
 from ..visualize.restored import draw_sheet
@@ -93,7 +93,7 @@ def find_shortcut(name: str, options: ShortcutOptions) -> RestorationReport:
     levels = config.data.restore.levels
     healthy = config.data.classes.index(options.label)
     found, sheet = dict[str, _Image](), list[list[tuple[str, np.ndarray]]]()
-    with tqdm(total=sum(len(part.records) for part in parts), unit="image", disable=not options.progress) as bar:
+    with Progress("restored", sum(len(part.records) for part in parts), unit="image", enabled=options.progress) as bar:
         for part in parts:
             for number, copies in enumerate(_by_image(part, levels, options)):
                 record = copies[0].record

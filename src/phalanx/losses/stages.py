@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..config import Loss, PerClass, nearest
+from ..config.loss import LossStage
 from ..errors import ConfigError
 from .batch_loss import MapTerm, PointTerm, batch_loss
 from .boundary import add_boundary
@@ -132,6 +133,44 @@ class StagedLoss:
         if until.epochs is not None:
             return epochs_in_stage >= until.epochs
         return dice >= (until.dice or 0.0)
+
+
+def stage_texts(stages: Sequence[LossStage]) -> list[str]:
+    """Each loss stage in words.
+
+    >>> stage_texts([LossStage(weights={"bce": 0.5, "dice": 1}, until={"dice": 0.95}), LossStage(weights={"dice": 1})])
+    ['0.5 bce + 1 dice, until a training Dice of 0.95', '1 dice, to the end']
+    """
+    found = []
+    for stage in stages:
+        terms = " + ".join(f"{weight:g} {term}" for term, weight in stage.weights.items())
+        until = stage.until
+        if until is None:
+            end = "to the end"
+        else:
+            end = f"for {until.epochs} epochs" if until.epochs else f"until a training Dice of {until.dice:g}"
+        found.append(f"{terms}, {end}")
+    return found
+
+
+def never_begins(stages: Sequence[LossStage], epochs: int) -> str | None:
+    """What to say of loss stages that cannot begin within so many epochs, whatever the training Dice is; None if all
+    can.
+
+    >>> first, last = LossStage(weights={"bce": 1}, until={"epochs": 50}), LossStage(weights={"dice": 1})
+    >>> never_begins([first, last], 51)
+    >>> never_begins([first, last], 50)
+    'loss stage 2 of 2 never begins: it comes after 50 epochs or more, and epochs=50; give epochs=51 or more'
+    """
+    before = 0
+    for number, stage in enumerate(stages, 1):
+        if before >= epochs:
+            return (
+                f"loss stage {number} of {len(stages)} never begins: it comes after {before} epochs or more, and "
+                f"epochs={epochs}; give epochs={before + 1} or more"
+            )
+        before += stage.until.epochs or 1 if stage.until else 0
+    return None
 
 
 def refuse_terms(config: Loss, terms: Sequence[str], head: str) -> None:

@@ -95,6 +95,12 @@ class Network(nn.Module):
         return self.core.segmenter if isinstance(self.core, PointRend) else self.core
 
     @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Encoder, decoder and heads by name."""
+        found = dict(self.segmenter.named_children())
+        return found | ({"point head": self.core.head} if isinstance(self.core, PointRend) else {})
+
+    @property
     def dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype
 

@@ -43,6 +43,11 @@ class Classifier(nn.Module):
         self.marker: nn.Conv2d | None = None
         self.layout: FeatureMap | None = None
 
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Encoder and head by name."""
+        return {"encoder": self.encoder, "head": self.head}
+
     def locate(self, *, size: int, channels: int, maps: int = 0, name: str = "model.encoder") -> FeatureMap:
         """Finds out where the last features are in the image, for :meth:`with_maps`.
 

@@ -44,6 +44,11 @@ class Denoiser(nn.Module):
         for parameter in cast(nn.Conv2d, self.head[-1]).parameters():
             nn.init.zeros_(parameter)
 
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Encoder, decoder and head by name."""
+        return {"encoder": self.encoder, "decoder": self.decoder, "head": self.head}
+
     def forward(self, noisy: Tensor) -> Tensor:
         """The restored images float[B, 1, S, S] of noisy ones, both from about 0 (black) to 1 (white)."""
         images = (noisy - MEAN) / SPREAD

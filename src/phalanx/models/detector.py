@@ -46,6 +46,18 @@ class Detector(nn.Module):
         self.encoder, self.chosen, self.pyramid = encoder, list(chosen), pyramid
         self.dense, self.proposals, self.heads = dense, proposals, heads
 
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Encoder, pyramid and heads by name."""
+        found: dict[str, nn.Module] = {"encoder": self.encoder, "pyramid": self.pyramid}
+        if self.dense is not None:
+            return found | {"dense head": self.dense.inner.head}
+        assert self.proposals is not None
+        assert self.heads is not None
+        heads: Any = self.heads
+        found |= {"proposals": self.proposals.head, "box head": nn.Sequential(heads.box_head, heads.box_predictor)}
+        return found | ({"mask head": nn.Sequential(heads.mask_head, heads.mask_predictor)} if heads.has_mask() else {})
+
     def maps(self, images: Tensor) -> "OrderedDict[str, Tensor]":
         """The pyramid of images uint8[B, 1, S, S], the finest map first."""
         found = self.encoder(normalise(images, next(self.encoder.parameters()).dtype))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..runtime.terminal import say
 from .libraries import without_wandb
 
 SECONDS = 10.0  # that a server may take to answer
@@ -26,7 +27,7 @@ def prepare_fetch(encoder: str, weights: str) -> None:
     if constants.HF_HUB_OFFLINE or is_stored(encoder, weights):
         return
     text = f"model.weights={weights}: fetching the pretrained weights of {encoder} from {constants.ENDPOINT} ..."
-    print(text, flush=True)
+    say(text)
     if not answers(constants.ENDPOINT, SECONDS):
         raise ConfigError(
             f"model.weights={weights}: the pretrained weights of {encoder} are not on this machine, and "

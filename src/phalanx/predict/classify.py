@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..config import PREPROCESSING, ClassifyConfig
 from ..data.classes import mirrored
@@ -18,6 +17,7 @@ from ..models.classifier import Classifier, build_classifier
 from ..runs.checkpoint import check_fit, load_weights
 from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import Device, open_device
+from ..runtime.progress import Progress
 from ..runtime.provenance import digest
 from .views import View, views_of
 
@@ -70,7 +70,7 @@ class ClassifierRun:
             DataError: an image that cannot be read.
         """
         found, views = [], views_of(self.tta)
-        with torch.no_grad(), tqdm(total=len(records), desc=self.name, unit="image", disable=not progress) as bar:
+        with torch.no_grad(), Progress(self.name, len(records), unit="image", enabled=progress) as bar:
             for first in range(0, len(records), batch):
                 part = records[first : first + batch]
                 images = np.stack([channels_first(prepare_image(record, self.config.data)[0]) for record in part])

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..config import DetectConfig
 from ..data.classes import mirrored
@@ -21,6 +20,7 @@ from ..models.two_stages import Detections
 from ..runs.checkpoint import check_fit, load_weights
 from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import Device, open_device
+from ..runtime.progress import Progress
 from ..runtime.provenance import digest
 from ..runtime.sidecar import Size
 from ..submission.boxes import Boxes, BoxSubmission
@@ -80,7 +80,7 @@ class DetectorRun:
         """
         found, views = list[Boxes](), views_of(self.tta)
         sizes: dict[str, Size] = {}
-        with tqdm(total=len(records), desc=self.name, unit="image", disable=not progress) as bar:
+        with Progress(self.name, len(records), unit="image", enabled=progress) as bar:
             for first in range(0, len(records), batch):
                 part = records[first : first + batch]
                 read = [prepare_image(record, self.config.data) for record in part]

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ..config import ClassifyConfig
 from ..data.images import Grid
@@ -16,6 +15,7 @@ from ..data.prepared import channels_first, prepare_image
 from ..data.records import Record
 from ..errors import ConfigError
 from ..models.classifier import Classifier, build_classifier
+from ..runtime.progress import Progress
 from ..scoring.resampling import Interval, bootstrap, interval
 from ..visualize.gradcam import Explained, Inside, activation_maps, energy_inside, explained, heat_map
 from .classify import ClassifierRun
@@ -62,7 +62,7 @@ class Explainer:
             ConfigError: the grad-cam library is not installed.
             DataError: an image that cannot be read.
         """
-        with tqdm(total=len(cases), desc=f"{self.name} cam", unit="image", disable=not progress) as bar:
+        with Progress(f"{self.name} cam", len(cases), unit="image", enabled=progress) as bar:
             for first in range(0, len(cases), batch):
                 part = cases[first : first + batch]
                 prepared = [prepare_image(case.record, self.config.data) for case in part]

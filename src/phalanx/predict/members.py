@@ -21,6 +21,7 @@ from ..runs.checkpoint import check_fit, load_weights
 from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import Device, open_device
 from ..runtime.provenance import digest
+from ..runtime.terminal import say
 from .exclusive import SOFTMAX_FLOOR
 from .maps import FLOOR, ProbabilityMaps
 from .soft import RunMember, made_with, map_options, on_grids
@@ -50,7 +51,7 @@ class FoldMember:
         if found is None:
             raise ConfigError(f"{folder}: has no {weights} weights yet; train it first (bash train.sh)")
         if weights == "last" and not (folder / "final").is_dir():
-            print(f"note: {folder}: unfinished; predicts with the weights of its last checkpoint", flush=True)
+            say(f"note: {folder}: unfinished; predicts with the weights of its last checkpoint")
         self.name, self.config, self.classes = str(folder), config, config.data.classes
         self.head: Head = config.model.head
         self.floor = SOFTMAX_FLOOR if self.head == "softmax" else min(FLOOR, self.predict.threshold)
@@ -96,7 +97,7 @@ class FoldMember:
         groups = {record.group for record in records}
         groups -= match(self.sheet, groups).keys()
         if groups and not self.strangers:
-            print(f"note: {self.name}: {min(groups)} has no row in the metadata sheet; taken as missing", flush=True)
+            say(f"note: {self.name}: {min(groups)} has no row in the metadata sheet; taken as missing")
         self.strangers |= groups
         return torch.from_numpy(sheet_values(records, self.sheet, self.config.model.metadata)).to(self.device.torch)
 

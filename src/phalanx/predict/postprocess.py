@@ -13,6 +13,7 @@ from ..errors import DataError, one_line
 from ..masks.stack import Stack
 from ..runtime.files import write_json
 from ..runtime.sidecar import MAX_PIXELS
+from ..runtime.terminal import say
 from .components import Cleaning
 from .maps import ProbabilityMaps, Size, stack_of_parts
 from .soft import SoftMember
@@ -45,9 +46,7 @@ class TunedMember(Strict):
         """
         if self.options is None or member.options is None:
             which = "its maps do" if self.options else "postprocess= does"
-            print(
-                f"note: {member.name}: {which} not record the options of prediction; they are not compared", flush=True
-            )
+            say(f"note: {member.name}: {which} not record the options of prediction; they are not compared")
             return
         for key, was in self.options.items():
             now = member.options.get(key)
@@ -56,7 +55,7 @@ class TunedMember(Strict):
             text = f"{member.name}: has {one_line(key, 40)} {_shown(now)}, postprocess= was tuned with {_shown(was)}"
             if key != "precision":
                 raise DataError(f"{text}; predict with the same options, or tune again")
-            print(f"note: {text}", flush=True)
+            say(f"note: {text}")
 
 
 def _shown(value: Any) -> str:

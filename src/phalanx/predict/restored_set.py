@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar
 import cv2
 import numpy as np
 from pydantic import Field
-from tqdm import tqdm
 
 from ..config import RestoreConfig, Seed, Strict, nearest
 from ..data.digests import NAME as DIGESTS
@@ -26,6 +25,7 @@ from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import open_device
 from ..runtime.files import format_mark, refuse_link, sha256_file, write_json, write_text
 from ..runtime.leftovers import Held, work_folder
+from ..runtime.progress import Progress
 from ..runtime.removal import remove_tree
 from ..submission.table import csv_field
 from .restore import DenoiserFold, open_denoiser, restore
@@ -147,7 +147,7 @@ def _fold(
     _refuse_changed(fold.folder, chosen)
     rows, folder = [], work / IMAGES / run.name
     folder.mkdir(parents=True)
-    with tqdm(total=len(chosen) * len(levels), desc=run.name, unit="image", disable=not options.progress) as bar:
+    with Progress(run.name, len(chosen) * len(levels), unit="image", enabled=options.progress) as bar:
         for copy in restore(fold, chosen, levels, seed=options.seed, batch=options.batch):
             name = f"{stem_of(copy.record.name)}.{run.name}.r{copy.number}.png"
             path = folder / name

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..jobs.job import Job
 from ..runtime.files import own_folder
 from ..runtime.leftovers import clear
+from ..runtime.progress import Progress
 from ..runtime.provenance import digest
 from ..runtime.sidecar import merged_hashes, read_sidecar
+from ..runtime.terminal import say
 from ..submission import table
 from ..voting.agreement import AgreementMonitor
 from ..voting.maps_guard import MapsGuard
@@ -85,7 +85,7 @@ def write_submission(
         return
     with claimed(path):
         if reuse_finished and _finished(path, key, maps_folder):
-            print(f"{path}: finished before; delete it to predict it again", flush=True)
+            say(f"{path}: finished before; delete it to predict it again")
             forget(path, key)
             return
         journal = Journal(path, key)
@@ -141,8 +141,8 @@ def _predict_missing(
     images = sum(map(len, groups))
     finished = images - sum(map(len, left))
     if len(left) < len(groups):
-        print(f"{path}: continues after {finished} of {images} images", flush=True)
-    with tqdm(total=images, initial=finished, desc=path.stem, unit="image", disable=not progress) as bar:
+        say(f"{path}: continues after {finished} of {images} images")
+    with Progress(path.stem, images, initial=finished, unit="image", enabled=progress) as bar:
         if monitor is not None and not journal.note("agreement"):
             first = groups[: -(-monitor.wanted // max(1, len(groups[0])))]
             predictor.run(members, first, 0, lambda n: None, monitor)

@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from tqdm import tqdm
-
 from ..data.records import Record
 from ..errors import PhalanxError
 from ..jobs.job import Job
 from ..jobs.local import POLL_SECONDS, Process
+from ..runtime.progress import Progress
 from .journal import Journal
 from .soft import SoftMember
 
@@ -33,7 +32,7 @@ def run_in_parts(
     parts: Sequence[Groups],
     jobs: Sequence[Job],
     journal: Journal,
-    bar: tqdm,
+    bar: Progress,
 ) -> None:
     """Predicts the first part here, and each other by a job that writes to the same journal.
 

@@ -12,6 +12,7 @@ from ..data.preprocess import preprocess
 from ..data.records import Record
 from ..masks.stack import Stack
 from ..runtime.provenance import digest
+from ..runtime.terminal import say
 from ..voting.agreement import Agreement, AgreementMonitor
 from .exclusive import masks_of
 from .maps import MapsMean, ProbabilityMaps
@@ -61,7 +62,7 @@ class RunMember:
 
         def report(agreement: Agreement) -> None:
             for fault in agreement.misaligned:
-                print(f"note: folds of one run: {fault}", flush=True)
+                say(f"note: folds of one run: {fault}")
 
         if self.folds[1:] and images:
             self._monitor = AgreementMonitor([fold.name for fold in self.folds], self.classes, images, report)

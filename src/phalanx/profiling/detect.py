@@ -23,14 +23,7 @@ MATCHING = 3  # tensors of objects x anchors that matching has at once: two of I
 
 def dense_parts(network: Detector) -> dict[str, nn.Module]:
     """Encoder, pyramid and heads of a detector, by name."""
-    found: dict[str, nn.Module] = {"encoder": network.encoder, "pyramid": network.pyramid}
-    if network.dense is not None:
-        return found | {"dense head": network.dense.inner.head}
-    assert network.proposals is not None
-    assert network.heads is not None
-    heads: Any = network.heads
-    found |= {"proposals": network.proposals.head, "box head": nn.Sequential(heads.box_head, heads.box_predictor)}
-    return found | ({"mask head": nn.Sequential(heads.mask_head, heads.mask_predictor)} if heads.has_mask() else {})
+    return network.parts
 
 
 def run_dense(network: Detector, modules: dict[str, nn.Module], images: Tensor, boxes: int, masks: int) -> list[Tensor]:

@@ -20,9 +20,8 @@ from ..models.classifier import Classifier, build_classifier
 from ..models.detector import Detector, build_detector
 from ..models.encoder_stages import encoder_stages
 from ..models.norm_paths import simulated_gpu
-from ..models.pointrend import PointRend
 from ..runtime.device import Device, open_device
-from .detect import counts_predicted, dense_parts, run_dense
+from .detect import counts_predicted, run_dense
 from .measure import measure_step
 from .memory import estimate_step, meta_copy, state_bytes
 
@@ -194,12 +193,7 @@ def _arch(config: Config) -> str:
 
 def parts(network: AnyNetwork) -> dict[str, nn.Module]:
     """Encoder, decoder and heads of a network, by name."""
-    if isinstance(network, Detector):
-        return dense_parts(network)
-    if isinstance(network, Classifier):
-        return {"encoder": network.encoder, "head": network.head}
-    found = dict(network.segmenter.named_children())
-    return found | ({"point head": network.core.head} if isinstance(network.core, PointRend) else {})
+    return network.parts
 
 
 def parameters(network: AnyNetwork) -> dict[str, int]:

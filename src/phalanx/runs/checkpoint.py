@@ -23,6 +23,7 @@ from ..errors import TrainingError, one_line
 from ..runtime.files import disk_text, refuse_link, sha256_file, sync_folder, why_unwritable
 from ..runtime.reading import as_hash, as_mapping, as_name, read_mapping
 from ..runtime.removal import remove_folder
+from ..runtime.terminal import say
 
 Tensors = dict[str, Tensor]
 MANIFEST = "state.json"
@@ -140,7 +141,7 @@ def _newest(
             tensors = {Path(name).stem: load_file(place / name) for name in hashes}
             _check_finite(tensors)
             if trouble:
-                print(f"{trouble[0]}; continuing from the checkpoint before it", flush=True)
+                say(f"{trouble[0]}; continuing from the checkpoint before it")
             return tensors, state, hashes
         except DAMAGE as error:
             trouble.append(f"{place}: not a whole checkpoint ({one_line(_reason(error))})")

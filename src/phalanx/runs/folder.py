@@ -37,7 +37,7 @@ PACKAGES = (
 FILES = re.compile(
     r"config\.yaml|environment\.json|(folds|digests|selection|monitored|attributes|labels|restored|oof)\.csv|"
     r"(start|oof|oof_score|done)\.json|"
-    r"log\.jsonl|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|\.oof\.csv\.part|"
+    r"log\.jsonl|curves\.(csv|png)|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|\.oof\.csv\.part|"
     r"tracking\.json|tensorboard|wandb"
 )  # what a training writes into its folder
 BEGUN = (".lock", ".holder")  # before its config.yaml
@@ -96,11 +96,15 @@ def _remove_unused(folder: Path, new: Sequence[Path]) -> None:
                 place.rmdir()
 
 
-def check_recipe(folder: Path, config: Config) -> None:
+def check_recipe(folder: Path, config: Config, longer: Sequence[str] = ()) -> None:
     """Checks that the folder, if it holds a run, was started with the same recipe.
 
+    Args:
+        longer: words of a command that a task needs to go on where a finished training ended.
+
     Raises:
-        TrainingError: the recipe differs in a key that changes the result.
+        TrainingError: the recipe differs in a key that changes the result; if it only wants more epochs of a finished
+            run, the text has the words that train them.
     """
     new = config.model_dump(mode="json")
     if (folder / "config.yaml").is_file():
@@ -109,11 +113,45 @@ def check_recipe(folder: Path, config: Config) -> None:
         if differing:
             key = differing[0]
             was, now = flatten(old).get(key), flatten(new).get(key)
+            if differing == ["epochs"] and now > was and (folder / "final").is_dir():
+                raise TrainingError(more_epochs(folder, config, was, longer))
             more = f" (and {len(differing) - 1} more: {', '.join(differing[1:6])})" if len(differing) > 1 else ""
             raise TrainingError(
                 f"{folder}: was started with {key}={was}, now it is {now}{more}. Give the new recipe another "
                 "name=, or delete the folder"
             )
+
+
+def more_epochs(folder: Path, config: Config, had: int, longer: Sequence[str]) -> str:
+    """How a finished run is trained for more epochs: as a run of its own, which begins with these weights.
+
+    Args:
+        had: epochs that it was trained for.
+        longer: words that the task needs for that.
+    """
+    name = _free_name(config, had)
+    words = [f"name={name}", f"model.init_from={config.name}", f"epochs={config.epochs - had}", *longer]
+    return (
+        f"{folder}: is trained to the end of its {had} epochs, and its learning rate has come down with them, so they "
+        f"cannot become {config.epochs}. To train {config.epochs - had} more epochs from its weights, with the "
+        f"schedule restarted, give the same command with these words, instead of its own of these keys: "
+        f"{' '.join(words)}"
+    )
+
+
+def _free_name(config: Config, had: int) -> str:
+    """A name of the run with more epochs: taken by none, or by one that was begun with these words."""
+    base = f"{config.name[:150]}_{config.epochs}"
+    for number in range(1, 1000):
+        name = base if number == 1 else f"{base}_{number}"
+        others = list((config.runs / name).glob("*/config.yaml"))
+        if not others or all(
+            FoldRun(other.parent).recipe.get("epochs") == config.epochs - had
+            and (FoldRun(other.parent).recipe.get("model") or {}).get("init_from") == config.name
+            for other in others
+        ):
+            return name
+    return f"{base}_more"
 
 
 def read_recipe(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The device and precision to compute with."""
 
-from contextlib import AbstractContextManager, nullcontext
+import os
+import platform
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import NamedTuple
 
 import torch
@@ -51,6 +53,40 @@ def open_device(name: str, precision: str) -> Device:
     if precision == "fp16" and device.type == "cpu":
         raise ConfigError("precision=fp16: only on a GPU; use precision=bf16 or 32")
     return Device(device, precision)
+
+
+def device_text(device: Device, asked: str) -> str:
+    """The device by name, and if a GPU was wanted and is not there, why.
+
+    Args:
+        asked: as ``device=`` has it.
+    """
+    place = device.torch
+    if place.type == "cuda":
+        memory = torch.cuda.get_device_properties(place).total_memory / 2**30
+        return f"{torch.cuda.get_device_name(place)} ({place}), {memory:.0f} GiB"
+    text = f"CPU{f' ({name})' if (name := cpu_name()) else ''}, {torch.get_num_threads()} thread(s)"
+    return f"{text}; no GPU: {why_no_gpu()}" if asked == "auto" else text
+
+
+def why_no_gpu() -> str:
+    """Why torch computes on the CPU if the device is chosen by itself."""
+    if torch.version.cuda is None:
+        return f"PyTorch {torch.__version__} is built without CUDA"
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is not None and not hidden.strip().replace("-1", ""):
+        return f"CUDA_VISIBLE_DEVICES={hidden} hides all GPUs"
+    return f"PyTorch {torch.__version__} for CUDA {torch.version.cuda} finds no NVIDIA driver with a GPU"
+
+
+def cpu_name() -> str:
+    """The processor's name; empty if the system does not tell it."""
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return " ".join(value.split())
+    return platform.processor()
 
 
 def check_warp_device(name: str, device: Device) -> None:

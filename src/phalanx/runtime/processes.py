@@ -10,7 +10,6 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from ..errors import PhalanxError, TrainingError
 from .leftovers import adopt, current_temporary_folder
 from .lifeline import end_with_parent
+from .progress import Progress, tracked
 from .stopping import SIGNALS, deferred
 
 Result = TypeVar("Result")
@@ -99,9 +99,8 @@ def process_map(
         PhalanxError: a process was killed. Whatever the function raises.
     """
     workers = min(cores() if workers < 0 else max(1, workers), -(-len(items) // least) or 1)
-    bar = partial(tqdm, total=len(items), unit=unit, desc=name, leave=False, disable=not progress)
     if workers == 1:
-        return list(bar(map(function, items)))
+        return list(tracked(map(function, items), name, len(items), unit=unit, enabled=progress))
     size = max(1, min(4, len(items) // workers))
     chunks = [items[first : first + size] for first in range(0, len(items), size)]
     results: list[list[Result]] = [[] for _ in chunks]
@@ -110,7 +109,7 @@ def process_map(
         for number in range(workers):
             server = Server(f"{name} {number}", function)
             servers[server.connection] = server
-        with bar() as shown:
+        with Progress(name, len(items), unit=unit, enabled=progress) as shown:
             waiting = iter(enumerate(chunks))
             busy = {connection for connection, server in servers.items() if server.give(next(waiting, None))}
             while busy:

@@ -4,17 +4,32 @@ import errno
 import io
 import os
 import sys
+import time
 from typing import Any
 
 PIPE_CLOSED = 141  # exit code of a program that SIGPIPE ended, as shells report it
+
+
+_lines = [0.0]  # moment of the last one, of ``time.monotonic()``
 
 
 def say(text: str) -> None:
     """Prints a line at once, above any progress bar."""
     from tqdm import tqdm
 
+    note_line()
     with tqdm.external_write_mode():
         print(text, flush=True)
+
+
+def note_line() -> None:
+    """Notes that a line was printed now."""
+    _lines[0] = time.monotonic()
+
+
+def last_line() -> float:
+    """Moment of ``time.monotonic()`` of the last line that was noted."""
+    return _lines[0]
 
 
 class Stream(io.TextIOWrapper):

@@ -9,6 +9,7 @@ from .boxes import METRICS, BoxScore
 from .classify_report import number, text
 from .confusion import BinaryCounts
 from .f1_iou import F1IoU
+from .folded import lowest
 from .resampling import RESAMPLES, over
 
 SHOWN = ("map", "map50", "f1")  # with an interval
@@ -63,21 +64,30 @@ def _curve(score: BoxScore, label: str) -> dict[str, list[float | None]]:
     return {name: [number(float(value)) for value in values[chosen]] for name, values in columns.items()}
 
 
-def score_text(score: BoxScore, f1: Sequence[F1IoU] = (), pairs: Sequence[tuple[str, str]] = ()) -> str:
-    """Tables for the terminal: classes, what is taken for what, the figures of the whole."""
+def score_text(
+    score: BoxScore, f1: Sequence[F1IoU] = (), pairs: Sequence[tuple[str, str]] = (), *, most: int | None = None,
+    file: str = "",
+) -> str:  # fmt: skip
+    """Tables for the terminal: classes, what is taken for what, the figures of the whole.
+
+    Args:
+        most: so many of the classes, those with the lowest mean average precision; None: all.
+        file: that has the others.
+    """
     width = max(map(len, ("class", *score.classes)))
     names = [*METRICS, "precision", "recall"]
     heads = [*METRICS[:3], "AR", "F1", "precision", "found"]
     lines = [f"{'class':<{width}}  objects  {'  '.join(f'{head:>9}' for head in heads)}"]
     whole = BinaryCounts(*(np.asarray(side.sum()) for side in score.counts))
-    rows = [(label, c, score.matches[c].objects.sum()) for c, label in enumerate(score.classes)]
+    shown, rest = lowest(score.figures["map"][1:], most, file)
+    rows = [(score.classes[c], c, score.matches[c].objects.sum()) for c in shown]
     rows.append(("all", -1, sum(one.objects.sum() for one in score.matches)))
     for label, c, objects in rows:
         values = [float(score.figures[name][1 + c]) for name in METRICS]
         for name in names[len(METRICS) :]:
             values.append(float(getattr(whole, name) if c < 0 else getattr(score.counts, name)[c]))
         lines.append(f"{label:<{width}}  {objects:>7}  {'  '.join(f'{text(value):>9}' for value in values)}")
-    lines += ["", *_confusion_text(score), ""]
+    lines += [*rest, "", *_confusion_text(score), ""]
     if pairs:
         lines.append(f"objects found under the name of the other side: {score.exchanged(dict(pairs))}")
     lines.append(f"F1, precision and found are at IoU {score.at:g} and scores from {_limits(score)}")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .classify import PER_CLASS, ClassifyScore
+from .folded import lowest
 
 
 def score_json(score: ClassifyScore, intervals: Sequence[str] = ()) -> dict[str, Any]:
@@ -47,16 +48,23 @@ def score_json(score: ClassifyScore, intervals: Sequence[str] = ()) -> dict[str,
     }
 
 
-def score_text(score: ClassifyScore, intervals: Sequence[str] = ()) -> str:
-    """Tables for the terminal: classes, the confusion matrix of a softmax, the figures of the whole."""
+def score_text(score: ClassifyScore, intervals: Sequence[str] = (), *, most: int | None = None, file: str = "") -> str:
+    """Tables for the terminal: classes, the confusion matrix of a softmax, the figures of the whole.
+
+    Args:
+        most: so many of the classes, those with the lowest F1, and no larger matrix; None: all.
+        file: that has the others.
+    """
     width = max(map(len, ("class", *score.classes)))
     lines = [f"{'class':<{width}}  images  {'  '.join(f'{name:>11}' for name in PER_CLASS)}"]
     columns = [score.per_class(name) for name in PER_CLASS]
     present = score.counts.tp + score.counts.fn
-    for c, label in enumerate(score.classes):
+    shown, rest = lowest(score.per_class("f1"), most, file)
+    for c in shown:
         cells = "  ".join(f"{text(values[c]):>11}" for values in columns)
-        lines.append(f"{label:<{width}}  {present[c]:>6}  {cells}")
-    if score.head == "softmax":
+        lines.append(f"{score.classes[c]:<{width}}  {present[c]:>6}  {cells}")
+    lines += rest
+    if score.head == "softmax" and not rest:
         short = [label[:9] for label in score.classes]
         lines += ["", f"{'true, then predicted':<{width}}  {'  '.join(f'{label:>9}' for label in short)}"]
         lines += [

@@ -16,6 +16,7 @@ from ..masks.stack import dice_per_class
 from ..runtime.metric import Metric
 from ..submission.matching import check_matching, known_sizes
 from ..submission.table import Submission
+from .folded import lowest
 from .resampling import RESAMPLES, Interval, bootstrap, over
 from .surface import surface_scores
 
@@ -151,14 +152,20 @@ class Score:
             lines.append(f"{name:<{width}}  {near:.4f}  {text:>8}  {without}")
         return lines
 
-    def to_text(self, worst: int = 5) -> str:
-        """A table for the terminal: classes, then the ``worst`` patients, then the means."""
+    def to_text(self, worst: int = 5, classes: int | None = None, file: str = "") -> str:
+        """A table for the terminal: classes, then the ``worst`` patients, then the means.
+
+        Args:
+            classes: so many of the classes, those with the lowest Dice; None: all, in their order.
+            file: that has the others.
+        """
         width = max(map(len, ("class", *self.classes)))
         lines = [f"{'class':<{width}}  present    dice  95% interval"]
-        for label, there, mean, interval in zip(
-            self.classes, self.present.sum(axis=0), self.per_class, self.class_intervals, strict=True
-        ):
-            lines.append(f"{label:<{width}}  {there:>7}  {mean:.4f}  {_span(interval)}")
+        present, means, spans = self.present.sum(axis=0), self.per_class, self.class_intervals
+        shown, rest = lowest(means, classes, file)
+        for c in shown:
+            lines.append(f"{self.classes[c]:<{width}}  {present[c]:>7}  {means[c]:.4f}  {_span(spans[c])}")
+        lines += rest
         lines += self._surface_text() if self.surface else []
         lines += [line for one in self.f1 for line in ("", one.to_text())]
         patients = sorted(self.per_patient.items(), key=lambda item: item[1])

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +20,9 @@ from ..data.records import Record
 from ..data.restored import restored_csv, restored_of_fold
 from ..data.selection import Selection
 from ..data.shuffled import note_control, shuffle_labels
-from ..engine.loader import ahead, evaluation_loader
+from ..engine.loader import evaluated
 from ..engine.nonfinite import first_bad
-from ..engine.task import COUNTED, Event, HeldOutScore, Part, Step
+from ..engine.task import COUNTED, SHOWN_CLASSES, Event, HeldOutScore, Part, Step, of_class
 from ..errors import DataError
 from ..losses.class_weights import count_labels
 from ..losses.classification import ClassificationLoss
@@ -33,7 +33,6 @@ from ..runtime.files import write_json
 from ..runtime.metric import Metric
 from ..runtime.reading import as_whole
 from ..runtime.sidecar import read_sidecar
-from ..runtime.stopping import deferred
 from ..runtime.terminal import say
 from ..scoring.classify import ClassifyScore, score_classes
 from ..scoring.classify_report import score_json, score_text
@@ -45,12 +44,13 @@ from .weights import check_copies, tell_weights
 
 MARKER = "marker."  # parameters of the auxiliary heat map
 TRAINED_BY = "accuracy"  # of an image: what a training step gives
+FOLDED: dict[str, Any] = {"most": SHOWN_CLASSES, "file": "oof_score.json"}
+CLASS_FIGURES = ("auc", "recall")  # that a validation has of each class
 
 
 class Classify:
     """Labels of images, scored by a metric of the recipe."""
 
-    measured: ClassVar[dict[str, float]] = {}
     head_prefixes: tuple[str, ...] = ("head.", MARKER)
     opening: Sequence[Event] = ()
 
@@ -64,6 +64,7 @@ class Classify:
     ):
         self.config, self.held_out, self.weights = config, list(held_out), weights
         self.metric, self.head = Metric(config.metric), config.model.head
+        self.measured: dict[str, float] = {}
         self.epochs = 0  # that are over
         data, classes = config.data, config.data.classes
         labels = {
@@ -86,6 +87,12 @@ class Classify:
         if config.loss.class_weights != "none":
             rule = config.loss.class_weights
             self.opening = [tell_weights(config, rule, self.loss.weights, classes, weighed, after=after)]
+        later = config.loss.ldam.drw_epoch if config.loss.ldam is not None else None
+        if later is not None and later >= config.epochs:
+            say(
+                f"warning: loss.ldam.drw_epoch={later}: classes are never re-weighted, as epochs={config.epochs}; give "
+                f"epochs={later + 1} or more"
+            )
         self.mixer = Mixer(config.mix) if config.mix else None
         pretrained = config.model.init_from is None  # else a run's weights follow
         self.network = build_classifier(
@@ -146,6 +153,18 @@ class Classify:
     def files(config: ClassifyConfig, record: Record) -> list[Path]:
         """All files that an image and its labels are read from, the image's first."""
         return layouts.files(record, config.data)
+
+    @property
+    def about(self) -> list[tuple[str, str]]:
+        """Classes and head, and the loss."""
+        loss, classes = self.config.loss, self.config.data.classes
+        how = "one per image (softmax)" if self.head == "softmax" else "any number per image (sigmoids)"
+        marker = f" + {loss.marker.weight:g} {loss.marker.kind}" if loss.marker is not None else ""
+        weights = loss.class_weights if isinstance(loss.class_weights, str) else "given"
+        text = f"{loss.name}{marker}, class weights: {weights}"
+        if loss.ldam is not None and loss.ldam.drw_epoch is not None:
+            text += f"; re-weighted after {loss.ldam.drw_epoch} epochs"
+        return [("classes", f"{len(classes)}, {how}; metric {self.metric.name}"), ("loss", text)]
 
     @property
     def value_names(self) -> tuple[str, ...]:
@@ -221,27 +240,27 @@ class Classify:
     @torch.no_grad()
     def evaluate(self, network: Any, part: Part, device: torch.device, ranks: Ranks) -> float | None:
         """The metric of a part's images, without test-time augmentation; None if there are none. Processes that train
-        together share the work."""
+        together share the work. ``measured`` becomes the figures of each class that has them."""
         examined = self.evaluated[part]
         if not examined.records:
             return None
-        if part not in self.loaders:
-            self.loaders[part] = evaluation_loader(self, part, self.config, device, ranks)
         rows, found = list[Tensor](), list[Tensor]()
-        with deferred():
-            batches = iter(self.loaders[part])
-        with examined.reporting():
-            for batch in ahead(batches, device):
-                if isinstance(batch, Exception):
-                    raise batch
-                rows.append(batch.rows)
-                found.append(probabilities_of(network.predict(batch.images), self.head))
+        for batch in evaluated(self, part, self.config, device, ranks):
+            rows.append(batch.rows)
+            found.append(probabilities_of(network.predict(batch.images), self.head))
         own = (torch.cat(rows).numpy(), torch.cat(found).double().cpu().numpy()) if rows else None
         values = np.zeros((len(examined.records), len(self.config.data.classes)))
         for one in ranks.gather(own):
             if one is not None:
                 values[one[0]] = one[1]
-        return self._score(values, examined.labels.numpy(), examined.records).value(self.metric.name)
+        score = self._score(values, examined.labels.numpy(), examined.records)
+        self.measured = {
+            of_class(figure, label): value
+            for figure in CLASS_FIGURES
+            for label, value in zip(score.classes, score.per_class(figure).tolist(), strict=True)
+            if np.isfinite(value)
+        }
+        return score.value(self.metric.name)
 
     def finish(self, folder: Path) -> HeldOutScore:
         """Predicts the held-out images as infer does, writes ``oof.csv``, scores it, writes ``oof_score.json``."""
@@ -262,7 +281,13 @@ class Classify:
         right = accuracy_of(torch.from_numpy(values), labels, self.head, threshold, logits=False)
         per_image = {r.name: value for r, value in zip(self.held_out, right.tolist(), strict=True)}
         write_json(folder / "oof_score.json", {**score_json(found, [self.metric.name]), "per_image": per_image})
-        return HeldOutScore(found.value(self.metric.name), score_text(found, [self.metric.name]))
+        return HeldOutScore(found.value(self.metric.name), score_text(found, [self.metric.name], **FOLDED))
+
+    @staticmethod
+    def longer_words(config: ClassifyConfig) -> list[str]:
+        """That LDAM has re-weighted the classes, if it did."""
+        ldam = config.loss.ldam
+        return ["loss.ldam.drw_epoch=1"] if ldam is not None and ldam.drw_epoch is not None else []
 
     @staticmethod
     def damage(folder: Path, config: ClassifyConfig) -> str | None:

@@ -20,9 +20,9 @@ from ..data.objects import Shape, box_truth, shapes_of
 from ..data.records import Record
 from ..data.rules import select_objects
 from ..data.selection import Selection
-from ..engine.loader import ahead, evaluation_loader
+from ..engine.loader import evaluated
 from ..engine.nonfinite import first_bad
-from ..engine.task import Event, HeldOutScore, Part, Step
+from ..engine.task import SHOWN_CLASSES, Event, HeldOutScore, Part, Step, of_class
 from ..errors import DataError
 from ..losses.box_weights import box_weights, counts_of
 from ..models.detector import anchor_shapes, build_detector
@@ -33,7 +33,6 @@ from ..runtime.files import write_json
 from ..runtime.metric import Metric
 from ..runtime.reading import as_whole
 from ..runtime.sidecar import Size, read_sidecar
-from ..runtime.stopping import deferred
 from ..runtime.terminal import say
 from ..scoring.boxes import BoxScore, score_boxes
 from ..scoring.boxes_report import score_json, score_text
@@ -43,6 +42,7 @@ from .image_f1 import f1_of_images, logged
 from .weights import check_copies, tell_weights
 
 TRAINED_BY = "foreground_accuracy"  # of an image's samples of objects: what a training step gives
+CLASS_FIGURE = "map50"  # that a validation has of each class
 ROOT = 2**31  # seeds of the validation loss, one per image
 
 
@@ -142,6 +142,13 @@ class Detect:
         return ("objectness", "proposal", "label", "box", *masks)
 
     @property
+    def about(self) -> list[tuple[str, str]]:
+        """Classes and architecture, and the terms of the loss."""
+        config = self.config
+        found = f"{len(config.data.classes)}, boxes by {config.model.architecture}; metric {self.metric.name}"
+        return [("classes", found), ("loss", " + ".join(self.terms))]
+
+    @property
     def value_names(self) -> tuple[str, ...]:
         """Names of a step's values."""
         return TRAINED_BY, *(f"loss/{term}" for term in self.terms)
@@ -203,16 +210,10 @@ class Detect:
         examined = self.evaluated[part]
         if not examined.records:
             return None
-        if part not in self.loaders:
-            self.loaders[part] = evaluation_loader(self, part, self.config, device, ranks)
         found, sums, side = dict[int, Boxes](), dict[str, float](), self.config.data.size
         devices = [device] if device.type == "cuda" else []
-        with examined.reporting(), torch.random.fork_rng(devices):
-            with deferred():
-                batches = iter(self.loaders[part])
-            for batch in ahead(batches, device):
-                if isinstance(batch, Exception):
-                    raise batch
+        with torch.random.fork_rng(devices):
+            for batch in evaluated(self, part, self.config, device, ranks):
                 maps = network.maps(batch.images)
                 for row, one in zip(batch.rows.tolist(), network.predict(batch.images, maps), strict=True):
                     found[row] = to_stored(as_boxes(one), self.sizes(part)[row], side)
@@ -227,6 +228,8 @@ class Detect:
         score = self._score(BoxSubmission(self.config.name, truth.images, truth.classes, boxes), truth)
         if (rule := self.config.image_f1) is not None:
             self.measured = self.measured | logged(f1_of_images(rule, score, score.best_threshold().score))
+        figures = zip(self.config.data.classes, score.figures[CLASS_FIGURE][1:].tolist(), strict=True)
+        self.measured |= {of_class(CLASS_FIGURE, label): value for label, value in figures if np.isfinite(value)}
         return self._value(score)
 
     def _losses(self, network: Any, batch: BoxBatch, maps: "OrderedDict[str, Tensor]") -> dict[str, float]:
@@ -272,7 +275,12 @@ class Detect:
         images = [f1_of_images(config.image_f1, at_best, threshold)] if config.image_f1 is not None else []
         found = {**score_json(at_best, images, pairs), **about, "per_image": image_f1(at_best)}
         write_json(folder / "oof_score.json", found)
-        return HeldOutScore(value, score_text(at_best, images, pairs))
+        return HeldOutScore(value, score_text(at_best, images, pairs, most=SHOWN_CLASSES, file="oof_score.json"))
+
+    @staticmethod
+    def longer_words(config: DetectConfig) -> list[str]:
+        """None: every epoch is like the first."""
+        return []
 
     @staticmethod
     def damage(folder: Path, config: DetectConfig) -> str | None:

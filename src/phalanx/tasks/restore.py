@@ -17,7 +17,7 @@ from ..data.noisy import NoisyBatch, NoisySet
 from ..data.records import Record
 from ..data.rules import select_restoring
 from ..data.selection import Selection
-from ..engine.loader import ahead, evaluation_loader
+from ..engine.loader import evaluated
 from ..engine.nonfinite import first_bad
 from ..engine.task import Event, HeldOutScore, Part, Step
 from ..errors import DataError
@@ -28,7 +28,6 @@ from ..runtime.device import open_device
 from ..runtime.distributed import Ranks
 from ..runtime.files import write_json
 from ..runtime.metric import Metric
-from ..runtime.stopping import deferred
 from .weights import check_copies
 
 METRIC = Metric("psnr", decimals=2)
@@ -93,6 +92,12 @@ class Restore:
         return layouts.files(record, config.data)
 
     @property
+    def about(self) -> list[tuple[str, str]]:
+        """Levels of noise, and the loss."""
+        levels = ", ".join(f"{level:g}" for level in self.config.data.restore.levels)
+        return [("noise", f"standard deviations {levels}; metric {METRIC.name}"), ("loss", self.config.loss.name)]
+
+    @property
     def value_names(self) -> tuple[str, ...]:
         """Names of a step's values."""
         return METRIC.name, f"loss/{self.config.loss.name}"
@@ -142,16 +147,9 @@ class Restore:
         examined = self.evaluated[part]
         if not examined.records:
             return None
-        if part not in self.loaders:
-            self.loaders[part] = evaluation_loader(self, part, self.config, device, ranks)
         found = list[Tensor]()
-        with deferred():
-            batches = iter(self.loaders[part])
-        with examined.reporting():
-            for batch in ahead(batches, device):
-                if isinstance(batch, Exception):
-                    raise batch
-                found.append(_psnr(network(batch.noisy).float(), batch.clean).double().cpu())
+        for batch in evaluated(self, part, self.config, device, ranks):
+            found.append(_psnr(network(batch.noisy).float(), batch.clean).double().cpu())
         own = [float(torch.cat(found).sum())] if found else []
         return sum(value for one in ranks.gather(own) for value in one) / len(examined.records)
 
@@ -177,6 +175,11 @@ class Restore:
             for level, noisy, restored in zip(levels, before.mean(axis=0), after.mean(axis=0), strict=True)
         ]
         return HeldOutScore(value, "\n".join(lines))
+
+    @staticmethod
+    def longer_words(config: RestoreConfig) -> list[str]:
+        """None: every epoch is like the first."""
+        return []
 
     @staticmethod
     def damage(folder: Path, config: RestoreConfig) -> str | None:

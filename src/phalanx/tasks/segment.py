@@ -12,20 +12,20 @@ from torch.utils.data import DataLoader
 
 from ..config import Augment, SegmentConfig
 from ..data import layouts
-from ..data.attributes import patients_of, read_sheet, sheet_values
+from ..data.attributes import patients_of, poses, read_sheet, sheet_values
 from ..data.cache import SampleCache
 from ..data.dataset import Batch, TrainingSet, Unwarped
 from ..data.records import Record
 from ..data.selection import Selection
 from ..data.truth import truth_of
-from ..engine.loader import ahead, evaluation_loader
+from ..engine.loader import evaluated
 from ..engine.nonfinite import first_bad
-from ..engine.task import Event, HeldOutScore, Part, Step
+from ..engine.task import SHOWN_CLASSES, Event, HeldOutScore, Part, Step, of_class, of_group
 from ..errors import DataError
 from ..losses.class_weights import class_weights, count_pixels
 from ..losses.segmentation import segmentation_loss
 from ..losses.softmax import SoftmaxLoss, exclusive_dice
-from ..losses.stages import StagedLoss, StepLoss
+from ..losses.stages import StagedLoss, StepLoss, never_begins, stage_texts
 from ..masks.planes_torch import downsample, label_map
 from ..models.build import Output, build
 from ..predict.opening import open_member
@@ -36,7 +36,7 @@ from ..runtime.files import write_json
 from ..runtime.metric import Metric
 from ..runtime.reading import as_whole
 from ..runtime.sidecar import read_sidecar
-from ..runtime.stopping import deferred
+from ..runtime.terminal import say
 from ..scoring.dice_torch import hard_dice
 from ..scoring.f1_submission import f1_of_submissions
 from ..scoring.mask_counts_torch import counts_of_logits
@@ -70,6 +70,8 @@ class Segment:
         check_warp_device(config.augment.device, open_device(config.device, config.precision))
         self.loss = segmentation_loss(config)  # first: wrong options should not wait for images
         self.stage = self.stage_began = 0  # of the loss, and the epoch in which it began
+        if text := never_begins(config.loss.stages, config.epochs):
+            say(f"warning: {text}")
         data, pretrained = config.data, config.model.init_from is None  # else a run's weights follow
         self.network = build(config.model, classes=config.channels, size=data.size, pretrained=pretrained)
         # float32[N, T] of the images, if the network is conditioned on metadata
@@ -89,6 +91,7 @@ class Segment:
             "monitored": TrainingSet(monitored, data=whole, augment=Augment(), **common),
         }
         self.loaders: dict[Part, DataLoader] = {}  # of these, once they are evaluated
+        self._poses: dict[Part, dict[str, list[int]]] = {}  # likewise: numbers of the images in each
         self._weigh_classes()
 
     def _weigh_classes(self) -> None:
@@ -119,6 +122,15 @@ class Segment:
     def files(config: SegmentConfig, record: Record) -> list[Path]:
         """All files that an image and its annotation are read from, the image's first."""
         return layouts.files(record, config.data)
+
+    @property
+    def about(self) -> list[tuple[str, str]]:
+        """Classes and head, and each stage of the loss."""
+        config, texts = self.config, stage_texts(self.config.loss.stages)
+        staged = len(texts) > 1
+        rows = [("loss", f"stage {number}: {text}" if staged else text) for number, text in enumerate(texts, 1)]
+        how = "exclude each other (softmax)" if config.model.head == "softmax" else "may overlap (sigmoids)"
+        return [("classes", f"{len(config.data.classes)}, {how}; metric {self.metric.name}"), *rows]
 
     @property
     def value_names(self) -> tuple[str, ...]:
@@ -159,11 +171,19 @@ class Segment:
         return None
 
     def end_epoch(self, epochs: int, means: Mapping[str, float]) -> list[Event]:
-        """Moves on to the next loss stage if it is time."""
-        if not self.loss.advance(self.stage, epochs - self.stage_began, means[self.metric.name]):
-            return []
+        """Moves on to the next loss stage if it is time, and says so, or in the end that there was none."""
+        dice, count = means[self.metric.name], len(self.loss.stages)
+        if not self.loss.advance(self.stage, epochs - self.stage_began, dice):
+            until = self.loss.stages[self.stage].until
+            if epochs < self.config.epochs or until is None or until.dice is None:
+                return []
+            text = f"loss stage {self.stage + 2} of {count} never began: the training Dice is {dice:.4f}"
+            return [("stage_unreached", {"text": f"{text}, and {until.dice:g} was to be reached"})]
         self.stage, self.stage_began = self.stage + 1, epochs
-        return [("stage", {"stage": self.stage})]
+        if epochs == self.config.epochs:
+            return []  # nothing is trained with it
+        text = f"loss stage {self.stage + 1} of {count} begins: {stage_texts(self.loss.stages)[self.stage]}"
+        return [("stage", {"stage": self.stage + 1, "text": text})]
 
     def state_dict(self) -> dict[str, Any]:
         """The loss stage."""
@@ -200,29 +220,37 @@ class Segment:
     def evaluate(self, network: Any, part: Part, device: torch.device, ranks: Ranks) -> float | None:
         """Mean Dice of a part's images on the input size: quicker than the score, and close to it. None if there are
         no such images. Processes that train together share the work. ``measured`` becomes F1 at an IoU on the same
-        masks, if the recipe has a rule for it."""
+        masks, if the recipe has a rule for it, and Dice by class and pose."""
         examined, attributes = self.evaluated[part], self.attributes.get(part)
         count = len(examined.records)
         if not count:
             return None
-        if part not in self.loaders:
-            self.loaders[part] = evaluation_loader(self, part, self.config, device, ranks)
-        found, counts, rule = list[Tensor](), dict[int, np.ndarray](), self.config.image_f1
-        with deferred():
-            batches = iter(self.loaders[part])
-        with examined.reporting():
-            for batch in ahead(batches, device):
-                if isinstance(batch, Exception):
-                    raise batch
-                logits = network.final(batch.images, rows_of(attributes, batch))
-                found.append(self._dice(logits, batch.planes).mean(1).sum())
-                if rule is not None:
-                    pixels = counts_of_logits(logits, batch.planes, self.config.model.head).cpu().numpy()
-                    counts |= zip(batch.rows.tolist(), pixels, strict=True)
+        found, counts, rule = list[tuple[Tensor, Tensor]](), dict[int, np.ndarray](), self.config.image_f1
+        for batch in evaluated(self, part, self.config, device, ranks):
+            logits = network.final(batch.images, rows_of(attributes, batch))
+            found.append((batch.rows, self._dice(logits, batch.planes)))
+            if rule is not None:
+                pixels = counts_of_logits(logits, batch.planes, self.config.model.head).cpu().numpy()
+                counts |= zip(batch.rows.tolist(), pixels, strict=True)
+        sums = [dice.mean(1).sum() for _, dice in found]
+        own = {row: each for rows, dice in found for row, each in zip(rows.tolist(), dice.cpu().numpy(), strict=True)}
+        merged = {row: each for one in ranks.gather(own) for row, each in one.items()}
+        self.measured = self._detailed(part, np.stack([merged[row] for row in range(count)]).astype(float))
         if rule is not None:
             names = [record.name for record in examined.records]
-            self.measured = logged_of_counts(rule, self.config.data.classes, names, ranks.gather(counts))
-        return ranks.sum(sum(torch.stack(found).tolist()) if found else 0.0)[0] / count
+            figures = logged_of_counts(rule, self.config.data.classes, names, ranks.gather(counts))
+            self.measured = {**figures, **self.measured}
+        return ranks.sum(sum(torch.stack(sums).tolist()) if sums else 0.0)[0] / count
+
+    def _detailed(self, part: Part, dice: np.ndarray) -> dict[str, float]:
+        """Dice by class, and of rotated and upright hands, from float64[N, C] of a part's images."""
+        name, means = self.metric.name, dice.mean(axis=0).tolist()
+        found = {of_class(name, label): mean for label, mean in zip(self.config.data.classes, means, strict=True)}
+        if part not in self._poses:
+            self._poses[part] = poses(self.evaluated[part].records, self.config.data)
+        for pose, rows in self._poses[part].items():
+            found[of_group(name, pose)] = float(dice[rows].mean())
+        return found
 
     def _dice(self, logits: Tensor, planes: Tensor) -> Tensor:
         """Dice float32[B, C] of final logits against bit-planes."""
@@ -253,7 +281,17 @@ class Segment:
             made = Submission.read(folder / "oof.csv")
             found = replace(found, f1=tuple(f1_of_submissions(made, truth, [config.image_f1], patients)))
         write_json(folder / "oof_score.json", found.to_json())  # oof.json is the sidecar of oof.csv
-        return HeldOutScore(found.mean, found.to_text())
+        return HeldOutScore(found.mean, found.to_text(classes=SHOWN_CLASSES, file="oof_score.json"))
+
+    @staticmethod
+    def longer_words(config: SegmentConfig) -> list[str]:
+        """The last loss stage alone."""
+        weights = ",".join(f"{term}:{weight:g}" for term, weight in config.loss.stages[-1].weights.items())
+        if len(config.loss.stages) == 1:
+            return []
+        unused = config.loss.terms - config.loss.stages[-1].weights.keys()
+        dropped = [f"loss.options.{name}=null" for name in sorted(unused) if getattr(config.loss.options, name, None)]
+        return [f"'loss.stages=[{{weights:{{{weights}}}}}]'", *dropped]
 
     @staticmethod
     def damage(folder: Path, config: SegmentConfig) -> str | None:

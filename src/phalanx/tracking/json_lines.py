@@ -64,13 +64,21 @@ class JsonLines:
             DataError: a line before the last is not an event, or the file is not a log.
         """
         try:
-            lines = read_json_lines(self.path, LIST, REMEDY)
+            events = self.read()
         except MissingFile:
             return []
-        events = [self._event(number, values) for number, values in enumerate(lines, 1)]
         found = [event for event in events if event.step <= step]
         write_text(self.path, "".join(_line(event) for event in found if event.name not in undone))
         return found
+
+    def read(self) -> list[Event]:
+        """All events; a line that is cut off is left out.
+
+        Raises:
+            DataError: a line before the last is not an event, or the file is missing or not a log.
+        """
+        lines = read_json_lines(self.path, LIST, REMEDY)
+        return [self._event(number, values) for number, values in enumerate(lines, 1)]
 
     def _event(self, number: int, values: Any) -> Event:
         try:

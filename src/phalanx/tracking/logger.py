@@ -13,6 +13,7 @@ from ..config import Config, flatten
 from ..runtime.files import write_json
 from ..runtime.reading import MissingFile, fault, read_mapping
 from ..runtime.terminal import say
+from .curves import CurvesFile
 from .json_lines import Event, JsonLines
 from .tracker import Run, Status, Tracker, check_trackers
 
@@ -20,7 +21,7 @@ UNDONE = ("held_out",)  # events that come after training, and again if it conti
 
 
 class Logger:
-    """Writes ``log.jsonl`` in a run's folder, and to each tracker of ``config.tracking``.
+    """Writes ``log.jsonl`` and ``curves.csv`` in a run's folder, and to each tracker of ``config.tracking``.
 
     A tracker that fails is reported once and is off from then on; training continues. Used as a context manager, it
     closes the trackers at the end.
@@ -38,7 +39,7 @@ class Logger:
     def __init__(self, config: Config, folder: Path, silent: bool = False):
         check_trackers(config, folder)
         self.config, self.folder, self.silent = config, folder, silent
-        self.lines = JsonLines(folder / "log.jsonl")
+        self.lines, self.curves = JsonLines(folder / "log.jsonl"), CurvesFile(folder)
         self.trackers: dict[str, Tracker] = {}
         self.sent: dict[str, tuple[int, float]] = {}  # step and value of each key's last point
 
@@ -46,7 +47,9 @@ class Logger:
         """Continues after ``step``: what was recorded after it, by work that a kill undid, is dropped or replaced."""
         if self.silent:
             return
-        history = [self._fresh(event) for event in self.lines.rewind(step, UNDONE)]
+        events = self.lines.rewind(step, UNDONE)
+        self.curves.start(events)
+        history = [self._fresh(event) for event in events]
         if not self.config.tracking:
             return
         run = Run(
@@ -70,6 +73,7 @@ class Logger:
             return
         line = Event(event, step, round(time.time(), 1), values)
         self.lines.append(line)
+        self.curves.write(line)
         fresh = self._fresh(line)
         for name, tracker in list(self.trackers.items()):
             self._guard(name, step, partial(tracker.write, fresh))
