@@ -17,7 +17,7 @@ FLOORS = """
 __main__
 cli
 commands
-sweep profiling review
+sweep profiling review report
 tasks ensemble
 predict engine
 checks eda visualize runs jobs tracking

@@ -13,6 +13,7 @@ from .commands import (
     labels,
     phantom,
     ranking,
+    report,
     restoration,
     review,
     rounds,
@@ -56,6 +57,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE TRUTH IMAGES out=FILE.png                     draw predictions next to the ground truth
   phalanx review RUN [OTHER ...] out=DIR                             failures, annotations in doubt, runs side by side
+  phalanx report RUN|FILE.csv [OTHER ...] [out=FILE.html]            one HTML page of a run, or of several compared
   phalanx curves RUN [OTHER ...] [out=FILE.png]                      curves of trainings, several over each other
   phalanx cam RUN [masks=DIR] [control=RUN] out=DIR                  where a classifier looks: Grad-CAM, with controls
   phalanx sweep TABLE [scale=small] [seeds=0,1]                      train published variants that have no result yet
@@ -199,6 +201,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "plan": (training.plan, training.PLAN),
     "picture": (scores.picture, scores.PICTURE),
     "review": (review.review, review.REVIEW),
+    "report": (report.report, report.REPORT),
     "curves": (curves.curves, curves.CURVES),
     "cam": (cam.cam, cam.CAM),
     "sweep": (training.sweep, training.SWEEP),

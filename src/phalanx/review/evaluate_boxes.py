@@ -14,6 +14,7 @@ from ..scoring.boxes import METRICS, BoxScore, pair_boxes, score_boxes
 from ..scoring.confusion import BinaryCounts, ratio
 from .boxes import Images, counting_from, held_out
 from .case import scored_folds
+from .charts_boxes import charts_of_boxes
 from .evaluate_options import EvaluateOptions
 from .evaluated import Evaluated, ImageOf
 from .scene import BoxScene
@@ -73,5 +74,5 @@ def of_boxes(
     return Evaluated(
         name, config, metric, score.classes, "boxes", images, counts, objects > 0, per_image,
         f"F1 at IoU {score.at:g}", counts.f1, lambda drawn: score.values(metric.name, drawn), scene, dict, folds,
-        score.grouped, notes, {"score": score},
+        score.grouped, notes, {"score": score}, lambda: charts_of_boxes(score),
     )  # fmt: skip

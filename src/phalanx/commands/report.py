@@ -1,0 +1,67 @@
+"""The command that makes the page of a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import ConfigError
+from .args import split_places
+
+REPORT = """\
+phalanx report RUN|FILE.csv [OTHER ...] [out=FILE.html] [key=value ...]
+
+Makes one HTML file of a run, or of several beside each other, by what finished folds predicted of the images that they
+held out. It contains the metric with its interval, folds, paired differences of runs, classes, the worst and best
+images, a list of all images to filter and zoom, groups such as sex and rotation, charts over thresholds, calibration,
+curves of training, time and memory, configuration, versions, digests of data and licences of pretrained weights. The
+file needs nothing but itself: no network, no other file. phalanx train makes it too, unless report=false.
+
+  RUN, OTHER             runs, their folders, or the folders of single folds (runs/NAME/fold0)
+  FILE.csv               a vote or another prediction instead; needs truth=
+  out=FILE.html          the file (default: report.html in the folder of the first run)
+  truth=PATH             ground truth of the images of FILE.csv, as phalanx score reads it
+  like=RUN               the run whose classes and data set FILE.csv is of; default: the run that its sidecar names
+  worst=12 best=6        images with large pictures, beside those of the other runs
+  images=400             images that the list shows at all, the worst first
+  data.root=DIR          the data set, if it was moved
+  threshold=0.5          boxes with lower scores do not count; default: those of phalanx tune, else the best one out
+                         of fold
+  runs=runs device=auto workers=-1 progress=true
+"""
+
+
+def report(words: Sequence[str]) -> None:
+    """``phalanx report``."""
+    places, pairs = split_places(words)
+    if not places:
+        raise ConfigError("expected RUN, got nothing; see phalanx report --help")
+
+    from ..config.words import typed
+    from ..report.options import ReportOptions
+    from ..report.run import NAME, check_alike, write_report_page
+    from ..report.write import check_page
+    from .task_of import task_of_members
+    from .tasks import TASKS
+
+    options = typed(ReportOptions, pairs)
+    if options.out is not None and options.out.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"out={options.out}: is not an HTML file; name one, as in out=report.html")
+    task = task_of_members(places, options.runs)
+    if options.out is not None:
+        check_page(options.out, "report")
+    evaluations = [TASKS[task].evaluate(name, options) for name in places]
+    check_alike(evaluations)
+    path = options.out or default_path(places[0], options.runs) / NAME
+    check_page(path, "report")
+    print(write_report_page(evaluations, path, options))
+
+
+def default_path(name: str, runs: Path) -> Path:
+    """The folder of a run by its name; of a CSV that in which it lies."""
+    from ..runs.reader import fold_folders
+    from ..runtime.sidecar import is_csv
+
+    if is_csv(name):
+        return Path(name).parent
+    folders = fold_folders(name, runs, "last")
+    single = len(folders) == 1 and folders[0].name == Path(name).name
+    return folders[0] if single else folders[0].parent
