@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..errors import ConfigError
+from ..errors import ConfigError, PhalanxError, one_line
 from .args import split_places
+
+if TYPE_CHECKING:
+    from ..config import Config
 
 REPORT = """\
 phalanx report RUN|FILE.csv [OTHER ...] [out=FILE.html] [key=value ...]
@@ -65,3 +69,40 @@ def default_path(name: str, runs: Path) -> Path:
     folders = fold_folders(name, runs, "last")
     single = len(folders) == 1 and folders[0].name == Path(name).name
     return folders[0] if single else folders[0].parent
+
+
+def report_of_training(config: "Config") -> None:
+    """Makes the page of a run whose folds were trained, if some held images out and it has none of them yet.
+
+    The run is finished with or without it: whatever goes wrong is a note.
+    """
+    from ..runs.reader import folds_of
+    from .tasks import TASKS
+
+    commands, run = TASKS[config.task], config.runs / config.name
+    try:
+        done = [fold.folder / "done.json" for fold in folds_of(run) if fold.number is not None and fold.is_scored]
+        if not done or not commands.has_pages or _is_newer(run, done):
+            return
+        from ..report.options import ReportOptions
+        from ..report.run import NAME, write_report_page
+        from ..report.write import check_page
+
+        workers = -1 if config.workers else 1
+        options = ReportOptions(runs=config.runs, root=config.data.root, device=config.device, workers=workers, progress=False)
+        check_page(run / NAME, "report")
+        evaluated = commands.evaluate(str(run), options)
+        print(write_report_page([evaluated], run / NAME, options), flush=True)
+    except PhalanxError as error:
+        print(f"note: {run}: has no report: {one_line(str(error))}", flush=True)
+    except Exception as error:  # the run is whole, whatever a page stumbles on
+        text = one_line(f"{type(error).__name__}: {error}")
+        print(f"note: {run}: has no report, by an unexpected error ({text}); phalanx report {run} shows more", flush=True)
+
+
+def _is_newer(run: Path, done: Sequence[Path]) -> bool:
+    """Whether the page was made after all of these files."""
+    from ..report.run import NAME
+
+    page = run / NAME
+    return page.is_file() and all(file.exists() and page.stat().st_mtime > file.stat().st_mtime for file in done)

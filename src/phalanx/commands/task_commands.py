@@ -29,6 +29,7 @@ class TaskCommands(NamedTuple):
         eda: explores a data set into a folder, perhaps with a CSV of predictions; returns the summary.
         review: a run by its name with its images, to look at its failures.
         evaluate: a run by its name against the ground truth, out of fold: what pages, pictures and tables show.
+        has_pages: whether there is something to evaluate, so that a training ends with the page of its run.
     """
 
     task: "Callable[[], type[Task]]"
@@ -41,6 +42,7 @@ class TaskCommands(NamedTuple):
     eda: "Callable[[Config, Path, Path | None], str]"
     review: "Callable[[str, ReviewOptions], Reviewed]"
     evaluate: "Callable[[str, EvaluateOptions], Evaluated]"
+    has_pages: bool = True
 
 
 def infer_each(

@@ -39,4 +39,5 @@ RESTORE = TaskCommands(
     eda=CLASSIFY.eda,
     review=_review,
     evaluate=_review,
+    has_pages=False,
 )

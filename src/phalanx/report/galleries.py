@@ -92,7 +92,7 @@ def _about(evaluations: Sequence[Evaluated], name: str, own: Mapping[str, str], 
         + (f" ({one.name})" if len(evaluations) > 1 else "")
         for one in evaluations if name in one.number
     ]  # fmt: skip
-    parts = [*figures, *(f"{key} {value}" for key, value in own.items())]
+    parts = [*figures, *(value if value.startswith(key) else f"{key} {value}" for key, value in own.items())]
     if wrong:
         each = [
             f"{first.classes[c]} (false {first.counts.fp[k, c]:.0f}, missed {first.counts.fn[k, c]:.0f} {first.unit})"

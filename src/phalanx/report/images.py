@@ -16,9 +16,10 @@ from ..visualize.scene_small import small
 from .options import ReportOptions
 
 BUDGET = 20_000_000  # bytes of pictures on a page; as text they take a third more
-LARGE, SMALL, THUMB = 560, 288, 152  # pixels of a panel of the worst and best images, of others, and of thumbnails
+LARGE, SMALL, THUMB = 448, 288, 152  # pixels of a panel of the worst and best images, of others, and of thumbnails
 GAP = 8  # pixels between panels
-QUALITY = {LARGE: 82, SMALL: 72}
+QUALITY = {LARGE: 76, SMALL: 70}
+ENLARGED = 3  # times that an image is enlarged at most
 GREY = 24
 CAPTION = 20
 
@@ -96,18 +97,20 @@ def draw(job: Job) -> Drawn:
     first = job.scenes[0]
     image = read_grey(first.path)
     rows, thumb = [], None
+    side = min(job.side, ENLARGED * max(first.size))
     for k, (scene, name) in enumerate(zip(job.scenes, job.names, strict=True)):
-        tiny, grey = small(scene, image, 2 * job.side)
+        tiny, grey = small(scene, image, 2 * side)
         kinds = ("truth", "prediction", "errors") if k == 0 else ("prediction", "errors")
-        some = panels(tiny, job.classes, job.side, kinds=("image", *kinds) if job.side == LARGE else kinds, image=grey)
+        kinds = ("image", *kinds) if k == 0 and job.side == LARGE else kinds
+        some = panels(tiny, job.classes, side, kinds=kinds, image=grey)
         thumb = thumb or next((one for one in some if one.title == "errors"), some[0])
         title = f"{name}: " if len(job.scenes) > 1 else ""
         rows.append(_row([one._replace(title=f"{title}{one.title}") for one in some]))
         if job.side == LARGE and (close := _zoomed(scene, job, image)):
             rows.append(_row([one._replace(title=f"{title}{one.title}, full resolution") for one in close]))
     assert thumb is not None
-    side = cv2.resize(thumb.pixels, (THUMB, THUMB), interpolation=cv2.INTER_AREA)
-    return Drawn(_jpeg(side, 70), _jpeg(_below(rows), QUALITY[job.side]))
+    tile = cv2.resize(thumb.pixels, (THUMB, THUMB), interpolation=cv2.INTER_AREA)
+    return Drawn(_jpeg(tile, 70), _jpeg(_below(rows), QUALITY[job.side]))
 
 
 def _zoomed(scene: Scene, job: Job, image: np.ndarray) -> list[Panel]:
@@ -118,7 +121,8 @@ def _zoomed(scene: Scene, job: Job, image: np.ndarray) -> list[Panel]:
     frame = zoom(scene, wrong, job.side)
     if frame.side >= 0.9 * whole(scene).side:
         return []
-    return panels(scene, job.classes, job.side, chosen=wrong, frame=frame, image=image)
+    kinds = ("image", "truth", "prediction", "errors") if scene is job.scenes[0] else ("prediction", "errors")
+    return panels(scene, job.classes, job.side, chosen=wrong, frame=frame, image=image, kinds=kinds)
 
 
 def _row(some: Sequence[Panel]) -> np.ndarray:

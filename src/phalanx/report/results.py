@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..review.evaluated import ClassFigures, Evaluated
-from .compare import Common, differences, subsets
+from .compare import Common, Subset, differences, subsets
 from .document import Cell, Facts, Plot, Section, Table, Text, count, number, span, table
 from .svg import Chart, Estimate, Forest
 
@@ -74,7 +74,8 @@ def side_by_side(evaluations: Sequence[Evaluated]) -> Section | None:
     if not common.names:
         return Section("runs", "Runs compared", (Text(("The runs have no image in common.",)),))
     gaps = [differences(common, k) for k in range(1, len(evaluations))]
-    rows = [[first.name, number(common.values[0][0], decimals), "", "", "it is compared with"]]
+    start: list[Cell | str] = [first.name, number(common.values[0][0], decimals), number(NAN), span(None)]
+    rows = [[*start, "the others are compared with it"]]
     forest = []
     for one, values, gap in zip(evaluations[1:], common.values[1:], gaps, strict=True):
         rows.append([
@@ -150,7 +151,7 @@ def groups(evaluations: Sequence[Evaluated]) -> Section:
         ]  # fmt: skip
         if found:
             estimates = [
-                Estimate(f"{part.attribute} {part.name}", part.value, *(part.interval or (NAN, NAN))) for part in found
+                Estimate(_full_name(part), part.value, *(part.interval or (NAN, NAN))) for part in found
             ]
             plots.append(Forest(one.name, f"{one.metric.name}, 95% interval over patients", estimates))
     if not rows:
@@ -163,13 +164,19 @@ def groups(evaluations: Sequence[Evaluated]) -> Section:
     )
 
 
+def _full_name(part: Subset) -> str:
+    """Attribute and value, as some values repeat what they are of."""
+    return part.name if part.name.startswith(part.attribute) else f"{part.attribute} {part.name}"
+
+
 def charts(evaluations: Sequence[Evaluated]) -> Section:
     """Charts over thresholds and of calibration, as each task has them."""
     plots, lacking = [], []
     for one in evaluations:
         made = one.charts()
         if not made:
-            lacking.append(f"{one.name}: no charts over thresholds, as probabilities were not stored")
+            lacking.append(f"{one.name}: no charts over thresholds, as probabilities of its images are not stored; of masks, "
+                           "predict.oof_prob=true of the same phalanx train command makes them")
         prefix = f"{one.name}: " if len(evaluations) > 1 else ""
         plots += [Chart(chart._replace(title=f"{prefix}{chart.title}")) for chart in made]
     blocks: list[Plot | Text] = [Plot(tuple(plots))] if plots else []
