@@ -12,12 +12,12 @@ from ..runtime.metric import Metric
 from ..scoring.box_thresholds import counts_by_image
 from ..scoring.boxes import METRICS, BoxScore, pair_boxes, score_boxes
 from ..scoring.confusion import BinaryCounts, ratio
+from ..visualize.scene import BoxScene
 from .boxes import Images, counting_from, held_out
 from .case import scored_folds
 from .charts_boxes import charts_of_boxes
 from .evaluate_options import EvaluateOptions
 from .evaluated import Evaluated, ImageOf
-from .scene import BoxScene
 
 MAP50 = "map50"
 

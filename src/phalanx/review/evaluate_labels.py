@@ -15,11 +15,11 @@ from ..runs.reader import FoldRun
 from ..runtime.metric import Metric
 from ..scoring.classify import ClassifyScore
 from ..scoring.confusion import BinaryCounts, mean_defined
+from ..visualize.scene import LabelScene
 from .case import scored_folds
 from .charts_labels import charts_of_labels
 from .evaluate_options import EvaluateOptions
 from .evaluated import Evaluated, ImageOf
-from .scene import LabelScene
 
 Heat = Callable[[str, int], np.ndarray]  # of an image and a class
 

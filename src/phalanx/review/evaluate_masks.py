@@ -18,12 +18,12 @@ from ..runtime.metric import Metric
 from ..scoring.confusion import BinaryCounts
 from ..scoring.score import DICE
 from ..submission.table import Submission
+from ..visualize.scene import MaskScene
 from .case import scored_folds
 from .charts_masks import charts_of_masks
 from .evaluate_options import EvaluateOptions
 from .evaluated import Evaluated, ImageOf
 from .masks import held_out
-from .scene import MaskScene
 
 
 class Masks(NamedTuple):

@@ -16,8 +16,8 @@ from ..runs.reader import FoldRun
 from ..runtime.metric import Metric
 from ..scoring.confusion import BinaryCounts
 from ..scoring.resampling import Interval, draws, interval
+from ..visualize.scene import Scene
 from .charts import Curves
-from .scene import Scene
 
 Unit = Literal["pixels", "boxes", "images"]  # what true and false positives are counted in
 
