@@ -89,7 +89,9 @@ def report_of_training(config: "Config") -> None:
         from ..report.write import check_page
 
         workers = -1 if config.workers else 1
-        options = ReportOptions(runs=config.runs, root=config.data.root, device=config.device, workers=workers, progress=False)
+        options = ReportOptions(
+            runs=config.runs, root=config.data.root, device=config.device, workers=workers, progress=False
+        )
         check_page(run / NAME, "report")
         evaluated = commands.evaluate(str(run), options)
         print(write_report_page([evaluated], run / NAME, options), flush=True)
@@ -97,7 +99,9 @@ def report_of_training(config: "Config") -> None:
         print(f"note: {run}: has no report: {one_line(str(error))}", flush=True)
     except Exception as error:  # the run is whole, whatever a page stumbles on
         text = one_line(f"{type(error).__name__}: {error}")
-        print(f"note: {run}: has no report, by an unexpected error ({text}); phalanx report {run} shows more", flush=True)
+        print(
+            f"note: {run}: has no report, by an unexpected error ({text}); phalanx report {run} shows more", flush=True
+        )
 
 
 def _is_newer(run: Path, done: Sequence[Path]) -> bool:

@@ -172,7 +172,5 @@ def table(
 ) -> Table:  # fmt: skip
     """A table of cells and texts; a column is numeric if all its cells are numbers."""
     cells = tuple(tuple(one if isinstance(one, Cell) else Cell(str(one)) for one in row) for row in rows)
-    numeric = tuple(
-        bool(cells) and all(row[k].sort is not None for row in cells) for k in range(len(columns))
-    )
+    numeric = tuple(bool(cells) and all(row[k].sort is not None for row in cells) for k in range(len(columns)))
     return Table(name, caption, tuple(columns), numeric, cells, note, folded)

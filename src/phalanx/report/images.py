@@ -156,5 +156,3 @@ def _jpeg(pixels: np.ndarray, quality: int) -> bytes:
 def data_uri(data: bytes, kind: str = "jpeg") -> str:
     """A data URI of a picture; empty without one."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}" if data else ""
-
-

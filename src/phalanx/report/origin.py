@@ -25,7 +25,9 @@ def configuration(evaluations: Sequence[Evaluated]) -> Section:
     differing = [key for key in keys if len(set(rows[key][1:])) > 1 and key != "name"]
     blocks: list[Any] = []
     if len(trained) > 1 and differing:
-        blocks.append(table("differing", "Keys in which the runs differ", ["key", *names], [rows[k] for k in differing]))
+        blocks.append(
+            table("differing", "Keys in which the runs differ", ["key", *names], [rows[k] for k in differing])
+        )
     elif len(trained) > 1:
         blocks.append(Text(("The configurations differ in the name alone.",)))
     blocks.append(table("configuration", "Whole configuration", ["key", *names], rows.values(), folded=True))

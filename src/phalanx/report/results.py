@@ -150,9 +150,7 @@ def groups(evaluations: Sequence[Evaluated]) -> Section:
              count(part.images), count(part.patients)] for part in found
         ]  # fmt: skip
         if found:
-            estimates = [
-                Estimate(_full_name(part), part.value, *(part.interval or (NAN, NAN))) for part in found
-            ]
+            estimates = [Estimate(_full_name(part), part.value, *(part.interval or (NAN, NAN))) for part in found]
             plots.append(Forest(one.name, f"{one.metric.name}, 95% interval over patients", estimates))
     if not rows:
         text = "The data set says nothing about its patients that images could be divided by."
@@ -175,8 +173,10 @@ def charts(evaluations: Sequence[Evaluated]) -> Section:
     for one in evaluations:
         made = one.charts()
         if not made:
-            lacking.append(f"{one.name}: no charts over thresholds, as probabilities of its images are not stored; of masks, "
-                           "predict.oof_prob=true of the same phalanx train command makes them")
+            lacking.append(
+                f"{one.name}: no charts over thresholds, as probabilities of its images are not stored; of masks, "
+                "predict.oof_prob=true of the same phalanx train command makes them"
+            )
         prefix = f"{one.name}: " if len(evaluations) > 1 else ""
         plots += [Chart(chart._replace(title=f"{prefix}{chart.title}")) for chart in made]
     blocks: list[Plot | Text] = [Plot(tuple(plots))] if plots else []

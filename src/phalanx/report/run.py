@@ -21,7 +21,9 @@ def check_alike(evaluations: Sequence[Evaluated]) -> None:
         raise ConfigError(f"{twice}: given twice; each run has a name of its own on the page")
     for one in evaluations[1:]:
         if one.task != first.task:
-            raise ConfigError(f"{one.name}: is of task={one.task}, {first.name} of task={first.task}; report them apart")
+            raise ConfigError(
+                f"{one.name}: is of task={one.task}, {first.name} of task={first.task}; report them apart"
+            )
         if one.metric.name != first.metric.name:
             raise ConfigError(
                 f"{one.name}: is ranked by {one.metric.name}, {first.name} by {first.metric.name}; report them apart"

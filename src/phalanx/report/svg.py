@@ -287,4 +287,3 @@ def spread(lines: Sequence[Line]) -> float:
     """Ratio of the largest and the smallest positive y of all lines; 1 without any."""
     values = [y for line in lines for y in line.y if math.isfinite(y) and y > 0]
     return max(values) / min(values) if values else 1.0
-

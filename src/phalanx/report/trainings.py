@@ -59,7 +59,9 @@ def of_folds(folds: Sequence[tuple[FoldRun, Curves]]) -> list[Drawn]:
     charts.append(Drawn("Loss", "epoch", "loss of training", loss))
     if terms:
         lines = [_line(key.removeprefix("loss/"), first, key) for key in terms]
-        charts.append(Drawn("Terms of the loss", "epoch", "value before its weight", lines, note=f"Of {folds[0][0].name}."))
+        charts.append(
+            Drawn("Terms of the loss", "epoch", "value before its weight", lines, note=f"Of {folds[0][0].name}.")
+        )
     lines = [_line(f"held out, {fold.name}", found, f"{HELD_OUT}{metric}") for fold, found in folds]
     lines += [_line(f"monitored, {fold.name}", found, f"{MONITORED}{metric}") for fold, found in folds]
     if first.trained_by:

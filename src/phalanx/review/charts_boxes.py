@@ -4,8 +4,8 @@ import numpy as np
 
 from ..scoring.boxes import BoxScore
 from ..scoring.confusion import ratio
-from .charts import Curves, Line, calibration, chosen_classes
 from ..scoring.reliability import reliability
+from .charts import Curves, Line, calibration, chosen_classes
 
 THRESHOLDS = np.linspace(0.01, 0.99, 50)
 
@@ -38,7 +38,9 @@ def charts_of_boxes(score: BoxScore) -> list[Curves]:
     scores = np.concatenate([one.scores[k] for one, k in zip(score.matches, kept, strict=True)])
     found = np.concatenate([one.found[t][k] for one, k in zip(score.matches, kept, strict=True)])
     if len(scores):
-        chart = calibration(reliability(scores, found), f"Score of each predicted box, and whether it finds an object at {at}")
+        chart = calibration(
+            reliability(scores, found), f"Score of each predicted box, and whether it finds an object at {at}"
+        )
         charts.append(chart._replace(x_label="score of the box", y_label="fraction that finds an object"))
     return charts
 

@@ -55,9 +55,7 @@ def _rates(scores: np.ndarray, positive: np.ndarray) -> tuple[list[float], list[
     return (fp / (~positive).sum()).tolist(), (tp / positive.sum()).tolist(), precision.tolist()
 
 
-def _by_threshold(
-    score: ClassifyScore, positive: np.ndarray, known: np.ndarray, some: list[int], note: str
-) -> Curves:
+def _by_threshold(score: ClassifyScore, positive: np.ndarray, known: np.ndarray, some: list[int], note: str) -> Curves:
     called = score.probabilities[None] >= THRESHOLDS[:, None, None]
     cells = [(positive, called), (~positive, called), (positive, ~called), (~positive, ~called)]
     f1 = BinaryCounts(*((known & a & b).sum(axis=1) for a, b in cells)).f1  # [T, C]

@@ -35,7 +35,9 @@ def charts_of_masks(
     stored = sorted(record for record in records if fold_of[record.name] in folders)
     if not stored or config.model.head == "softmax":
         return []
-    picked = [stored[k] for k in np.unique(np.linspace(0, len(stored) - 1, min(SAMPLED, len(stored))).round().astype(int))]
+    picked = [
+        stored[k] for k in np.unique(np.linspace(0, len(stored) - 1, min(SAMPLED, len(stored))).round().astype(int))
+    ]
     number = np.array([fold_of[record.name] for record in picked])
     bins = np.zeros((2, BINS)), np.zeros(BINS)  # pixels with and in truth; sums of probabilities
     counting = by_threshold(THRESHOLDS, np.ones(1))
