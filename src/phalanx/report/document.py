@@ -1,5 +1,6 @@
 """What a page consists of: sections with tables, charts, pictures and texts. It knows no task, no run and no HTML."""
 
+import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -174,3 +175,8 @@ def table(
     cells = tuple(tuple(one if isinstance(one, Cell) else Cell(str(one)) for one in row) for row in rows)
     numeric = tuple(bool(cells) and all(row[k].sort is not None for row in cells) for k in range(len(columns)))
     return Table(name, caption, tuple(columns), numeric, cells, note, folded)
+
+
+def data_uri(data: bytes, kind: str = "jpeg") -> str:
+    """A data URI of a picture; empty without one."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}" if data else ""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..review.evaluated import Evaluated
-from .document import MISSING, Gallery, Item, Section, Text
-from .images import Drawn, chosen, data_uri, draw_all
+from .document import MISSING, Gallery, Item, Section, Text, data_uri
+from .images import Drawn, chosen, draw_all
 from .options import ReportOptions
 
 MANY = 200  # values of a filter; of more, the name is searched

@@ -1,6 +1,5 @@
 """Pictures of the images of an evaluation, drawn in several processes and small enough for one file."""
 
-import base64
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -151,8 +150,3 @@ def _jpeg(pixels: np.ndarray, quality: int) -> bytes:
     """JPEG of RGB uint8[H, W, 3]."""
     flags = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
     return bytes(cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), flags)[1])
-
-
-def data_uri(data: bytes, kind: str = "jpeg") -> str:
-    """A data URI of a picture; empty without one."""
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}" if data else ""
