@@ -229,7 +229,8 @@ def _summary(facts: dict[str, Any], out: Path) -> str:
         )
     for row in facts["sex"]:
         measured = f"{row['value']:+.2f} {row['unit']} [{row['low']:+.2f}, {row['high']:+.2f}]"
-        lines.append(f"{row['attribute']}, {row['relation'].partition(', ')[0]}, male less female: {measured}")
+        how = "" if row["attribute"] == "area" else ", jointly regressed on sex"
+        lines.append(f"{row['attribute']} of male less female patients{how}: {measured}")
     lines += [f"left out: {reason}" for reason in facts["left_out"]]
     return "\n".join([*lines, f"{out}: tables (CSV), eda.json, plots (PNG)"])
 

@@ -25,7 +25,8 @@ def eda_page(out: Path, name: str) -> Page:
     facts = json.loads((out / "eda.json").read_text(encoding="utf-8"))
     plots = sorted(path for path in out.glob("*.png"))
     tables = sorted(path for path in out.glob("*.csv"))
-    sections = [Section("summary", "Summary", tuple(_summary(facts)))]
+    shown = {key: value for key, value in facts.items() if not (out / f"{key}.csv").is_file()}  # else below, as tables
+    sections = [Section("summary", "Summary", tuple(_summary(shown)))]
     about = facts.get("figures")
     captions: Mapping[str, Any] = about if isinstance(about, dict) else {}
     known = [path.stem for path in tables]
@@ -33,7 +34,7 @@ def eda_page(out: Path, name: str) -> Page:
         title = TITLES.get(path.stem, path.stem.replace("_", " ")).capitalize()
         blocks: list[Block] = [Picture(title, data_uri(path.read_bytes(), "png"), _caption(captions.get(path.stem)))]
         if path.stem in known:
-            blocks.append(csv_table(path.with_suffix(".csv"), folded=True))
+            blocks.append(csv_table(path.with_suffix(".csv")))
         sections.append(Section(f"plot-{path.stem}", title, tuple(blocks)))
     others = [csv_table(path, folded=True) for path in tables if path.stem not in {plot.stem for plot in plots}]
     if others:
@@ -144,9 +145,7 @@ def check_page_of(report: Report, name: str) -> Page:
     kinds: dict[tuple[str, str], list[Any]] = {}
     for finding in report.findings:
         kinds.setdefault((finding.severity, finding.kind), []).append(finding)
-    overview = [
-        [severity, kind, count(len(found)), found[0].remedy] for (severity, kind), found in kinds.items()
-    ]
+    overview = [[severity, kind, count(len(found)), found[0].remedy] for (severity, kind), found in kinds.items()]
     rows = [[one.severity, one.kind, one.file, one.text, one.remedy] for one in report.findings]
     shown = rows[:MAX_ROWS]
     blocks: list[Block] = [

@@ -17,7 +17,7 @@ WORST = 5  # classes that the text below a picture names
 def galleries(evaluations: Sequence[Evaluated], options: ReportOptions) -> list[Section]:
     """The worst and the best images of the first run, and the list of all."""
     first = evaluations[0]
-    drawn = draw_all(evaluations, options)
+    drawn, notes = draw_all(evaluations, options)
     attributes = first.attributes()
     ranked = [first.names[k] for k in first.ranked()]
     items = {name: _item(evaluations, name, drawn.get(name), attributes) for name in ranked}
@@ -28,7 +28,7 @@ def galleries(evaluations: Sequence[Evaluated], options: ReportOptions) -> list[
     for key, title, names in (("worst", "Worst images", worst), ("best", "Best images", best)):
         if names:
             gallery = Gallery(key, first.per_image_name, tuple(items[name] for name in names), {}, ())
-            found.append(Section(key, title, (Text(legend), gallery)))
+            found.append(Section(key, title, (Text((*legend, *notes)), gallery)))
     values = {
         "fold": sorted({_fold(first, name) for name in ranked}),
         **({"patient": sorted({image.patient for image in first.images})} if first.grouped else {}),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from ..errors import PhalanxError
 from ..review.evaluated import Evaluated
 from ..runtime.processes import process_map
 from ..visualize.scene import Scene
@@ -31,6 +32,10 @@ class Job(NamedTuple):
     classes: tuple[str, ...]
     side: int
 
+    def without_heat(self) -> "Job":
+        """The same without what a network is needed for."""
+        return self._replace(scenes=tuple(map(without_heat, self.scenes)))
+
 
 class Drawn(NamedTuple):
     """JPEG of the thumbnail and of the large picture."""
@@ -39,8 +44,12 @@ class Drawn(NamedTuple):
     full: bytes
 
 
-def draw_all(evaluations: Sequence[Evaluated], options: ReportOptions) -> dict[str, Drawn]:
-    """Pictures of the first evaluation's images by name, the worst and best of them large and beside other runs."""
+def draw_all(evaluations: Sequence[Evaluated], options: ReportOptions) -> tuple[dict[str, Drawn], list[str]]:
+    """Pictures of the first evaluation's images by name, the worst and best of them large and beside other runs.
+
+    Returns:
+        also notes about what could not be drawn.
+    """
     first = evaluations[0]
     ranked = [first.names[k] for k in first.ranked()]
     shown = ranked[: options.images]
@@ -57,12 +66,18 @@ def draw_all(evaluations: Sequence[Evaluated], options: ReportOptions) -> dict[s
         jobs.append(Job(scenes, tuple(one.name for one in known), first.classes, side))
     here = [job for job in jobs if any(getattr(scene, "heat", None) is not None for scene in job.scenes)]
     others = [job for job in jobs if not any(job is one for one in here)]
-    drawn = {id(job): draw(job) for job in here}  # networks do not go to other processes
+    drawn, notes = dict[int, Drawn](), list[str]()
+    for job in here:  # networks do not go to other processes
+        try:
+            drawn[id(job)] = draw(job if not notes else job.without_heat())
+        except PhalanxError as error:
+            notes.append(f"Grad-CAM is not shown: {error}")
+            drawn[id(job)] = draw(job.without_heat())
     made = process_map(
         draw, others, workers=options.workers, name="pictures", unit="image", progress=options.progress, least=12
     )
     drawn |= {id(job): one for job, one in zip(others, made, strict=True)}
-    return within_budget({name: drawn[id(job)] for name, job in zip(order, jobs, strict=True)})
+    return within_budget({name: drawn[id(job)] for name, job in zip(order, jobs, strict=True)}), notes
 
 
 def chosen(one: Evaluated, options: ReportOptions) -> list[str]:
