@@ -8,15 +8,20 @@ from typing import Any
 
 from .commands import (
     cam,
+    config,
     curves,
     datasets,
     labels,
+    ledger,
+    models,
+    panels,
     phantom,
     ranking,
     report,
     restoration,
     review,
     rounds,
+    runs,
     scores,
     submissions,
     training,
@@ -39,8 +44,10 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx compare A B TRUTH                                          the difference of two, paired by patient
   phalanx rank A B C TRUTH [healthy=CLASS]                           classifiers in one table, by accuracy and by AUC
   phalanx tune members=A,B [out=FILE.json]                           tune the ensemble out of fold
-  phalanx ledger add RUN|FILE.csv [score=0.976]                      add a run or submission to submissions/ledger.csv
-  phalanx leaderboard                                                the entries of the ledger, the best first
+  phalanx runs [NAME ...] [sort=score] [key=value ...]               every run: state, metric, where recipes differ
+  phalanx diff A B                                                   two recipes: the keys that differ
+  phalanx ledger add RUN|FILE.csv [public=.976 private=.974]         add a run or submission to submissions/ledger.csv
+  phalanx leaderboard [picture=FILE.png]                             the ledger, the best first; public against own
   phalanx phantom hand|ultrasound patients=N size=S seed=K out=DIR   make a synthetic data set
   phalanx folds data=NAME out=FILE.csv                               draw the folds of a data set into a file
   phalanx eda data=NAME data.root=DIR out=DIR                        rotation, train/test shift, sizes, odd images
@@ -54,11 +61,14 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx quarantine data.root=DIR data.drop.RULE=... out=FILE       list the training images that a rule drops
   phalanx selection data.root=DIR key=value ... [out=FILE.csv]       which images are trained on, how often, why
   phalanx rounds experiment=NAME [rounds=2] [truth=FILE]             hard-negative rounds of an image classifier
+  phalanx config experiment=NAME key=value ...                       the resolved recipe: which file each value is from
+  phalanx models [WORD ...]                                          architectures, encoders, published scores
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE TRUTH IMAGES out=FILE.png                     draw predictions next to the ground truth
   phalanx review RUN [OTHER ...] out=DIR                             failures, annotations in doubt, runs side by side
   phalanx report RUN|FILE.csv [OTHER ...] [out=FILE.html]            one HTML page of a run, or of several compared
   phalanx curves RUN [OTHER ...] [out=FILE.png]                      curves of trainings, several over each other
+  phalanx panels RUN [epochs=5,50]                                   held-out images after several epochs, side by side
   phalanx cam RUN [masks=DIR] [control=RUN] out=DIR                  where a classifier looks: Grad-CAM, with controls
   phalanx sweep TABLE [scale=small] [seeds=0,1]                      train published variants that have no result yet
   phalanx claims                                                     compare published and own results: docs/results.md
@@ -112,6 +122,11 @@ def run(words: list[str], *, at_exit: bool = False) -> int:
         if command not in COMMANDS:
             if command in RENAMED:
                 raise ConfigError(f"{command}: no such command; it is now {RENAMED[command]}")
+            if command in OTHER_NAMES:
+                raise ConfigError(
+                    f"{command}: no such command; it is phalanx {OTHER_NAMES[command]} here, see phalanx "
+                    f"{OTHER_NAMES[command]} --help"
+                )
             import difflib
 
             close = difflib.get_close_matches(command, COMMANDS, n=1)
@@ -183,8 +198,10 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "compare": (scores.compare, scores.COMPARE),
     "rank": (ranking.rank, ranking.RANK),
     "tune": (submissions.tune, submissions.TUNE),
-    "ledger": (scores.ledger, scores.LEDGER),
-    "leaderboard": (scores.leaderboard, scores.LEADERBOARD),
+    "runs": (runs.runs, runs.RUNS),
+    "diff": (runs.diff, runs.DIFF),
+    "ledger": (ledger.ledger, ledger.LEDGER),
+    "leaderboard": (ledger.leaderboard, ledger.LEADERBOARD),
     "phantom": (phantom.phantom, phantom.PHANTOM),
     "folds": (datasets.folds, datasets.FOLDS),
     "eda": (datasets.eda, datasets.EDA),
@@ -198,8 +215,11 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "quarantine": (datasets.quarantine, datasets.QUARANTINE),
     "selection": (datasets.selection, datasets.SELECTION),
     "rounds": (rounds.rounds, rounds.ROUNDS),
+    "config": (config.config, config.CONFIG),
+    "models": (models.models, models.MODELS),
     "plan": (training.plan, training.PLAN),
     "picture": (scores.picture, scores.PICTURE),
+    "panels": (panels.panels, panels.PANELS),
     "review": (review.review, review.REVIEW),
     "report": (report.report, report.REPORT),
     "curves": (curves.curves, curves.CURVES),
@@ -211,6 +231,12 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
 
 RESUMED = {"train", "rounds", "infer", "ensemble", "sweep", "demo"}  # commands that go on where they were stopped
 RENAMED = {"decide": "tune"}  # commands of earlier versions
+OTHER_NAMES = {  # that other programs have for a command
+    "predict": "infer", "inference": "infer", "test": "infer", "fit": "train", "evaluate": "score", "eval": "score",
+    "metrics": "score", "vote": "ensemble", "blend": "ensemble", "list": "runs", "ls": "runs", "results": "runs",
+    "visualize": "picture", "plot": "picture", "gradcam": "cam", "recipe": "config", "encoders": "models",
+    "summary": "plan", "generate": "phantom", "split": "folds",
+}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,7 +7,8 @@ from annotated_types import Ge, Gt, Interval, Le, Lt, MaxLen
 from pydantic import BaseModel
 
 from phalanx.config import Oversample, SegmentConfig, SegmentPredict, SlidingWindow, Strict, validate_as
-from phalanx.config.compose import check_value, compose, parse_folds, split_words
+from phalanx.config.compose import compose, parse_folds, split_words
+from phalanx.config.overrides import check_value
 from phalanx.config.words import typed
 from phalanx.ensemble.options import EnsembleOptions, InferOptions, parse_size
 from phalanx.ensemble.tune import TuneOptions

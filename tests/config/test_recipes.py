@@ -177,8 +177,10 @@ def test_a_config_survives_being_written_and_read():
     ("word", "message"),
     [
         ("epoch=5", "epoch: no such option; did you mean epochs?"),
+        ("lr=3e-4", "lr: no such option; did you mean optim.lr?"),
+        ("model.lr=3e-4", "model.lr: no such option; did you mean optim.lr?"),
         ("modle=fpn_b3", "modle: no such option; did you mean model?"),
-        ("optm.lr=1", "optm.lr: no such option; did you mean optim?"),
+        ("optm.lr=1", "optm.lr: no such option; did you mean optim.lr?"),
         ("optim.lrr=1", "optim.lrr: no such option; did you mean lr?"),
         ("optim.lr.x=1", "optim.lr={'x': 1}: input should be a valid number"),
         ("data.phantom.patient=3", "data.phantom.patient: no such option; did you mean patients?"),

@@ -184,4 +184,4 @@ def test_a_full_disk_ends_training_clearly_and_the_same_command_goes_on(recipe, 
     for kept in KEPT:
         assert (folder / kept).read_bytes() == (runs / "unet" / "fold0" / kept).read_bytes(), kept
     told = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in told if line["event"] == "epoch"] == [0, 1, 2, 3, 4, 5]
+    assert [line["epoch"] for line in told if line["event"] == "epoch"] == [1, 2, 3, 4, 5, 6]

@@ -34,6 +34,7 @@ from phalanx.runtime.locks import holder_of
 from phalanx.runtime.metric import Metric
 from phalanx.runtime.provenance import digest
 from phalanx.runtime.sidecar import Sidecar, read_sidecar
+from phalanx.standings.leaderboard import entries, to_text
 from phalanx.sweep.results import SweepResult, read_results
 from phalanx.tracking.json_lines import Event, JsonLines
 from phalanx.tracking.logger import run_id
@@ -255,7 +256,7 @@ def prediction_formats(place: Path) -> list[Format]:
 
 def result_formats(place: Path) -> list[Format]:
     """The ledger, and results of a sweep."""
-    row = ledger.LedgerRow("2026-01-01T00:00:00Z", "run", "a", score="0.97", note="two\nlines", members="a; b")
+    row = ledger.LedgerRow("2026-01-01T00:00:00Z", "run", "a", public="0.97", note="two\nlines", members="a; b")
 
     def sweep(folder: Path) -> None:
         SweepResult(
@@ -266,7 +267,7 @@ def result_formats(place: Path) -> list[Format]:
         ).write(folder)  # fmt: skip
 
     def read_ledger(folder: Path) -> Any:
-        return ledger.to_text(rows := ledger.read(folder / "ledger.csv")), rows
+        return to_text(entries(rows := ledger.read(folder / "ledger.csv"))), rows
 
     return [
         Format("ledger.csv", written(place, "ledger", lambda f: ledger.add(f / "ledger.csv", row)), read_ledger,

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from phalanx.commands.args import number_of, plain_words, split_places
-from phalanx.config.compose import check_value, compose, parse_folds, split_words
+from phalanx.config.compose import compose, parse_folds, split_words
+from phalanx.config.overrides import check_value
 from phalanx.config.plain import read_plain
 from phalanx.config.words import typed, words_of
 from phalanx.ensemble.options import EnsembleOptions, InferOptions

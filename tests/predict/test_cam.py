@@ -13,6 +13,7 @@ from tests.labelled import CLASSES, make_folders, picture, words, write
 from phalanx.cli import main
 from phalanx.data.images import Grid
 from phalanx.data.records import Record
+from phalanx.models.feature_cells import Cells
 from phalanx.predict.cam import CamOptions, find_cases, picked
 from phalanx.predict.classify import open_classifier
 from phalanx.predict.explain import Case, Figure, Located, energy_of, random_explainer
@@ -155,7 +156,7 @@ def test_a_mask_of_another_size_is_resampled(tmp_path):
     case = Case(Record("i", "p", Path(), None), 0, 0.5, tmp_path / "mask.png")
     maps = np.zeros((1, 4, 4))
     maps[0, 0, 0] = 1
-    found = energy_of(case, maps, Grid(2, 4, 4))
+    found = energy_of(case, maps, Grid(2, 4, 4), Cells.even(4))
     assert found.area == 0.25
     assert found.share == 1
 

@@ -11,7 +11,8 @@ import pytest
 
 from phalanx.cli import main
 from phalanx.errors import DataError
-from phalanx.runs.ledger import COLUMNS, LEDGER, LedgerRow, add, csv_row, read, run_row, to_text
+from phalanx.runs.ledger import COLUMNS, LEDGER, LedgerRow, add, csv_row, read, run_row
+from phalanx.standings.leaderboard import entries, to_text
 from phalanx.submission.table import write
 
 
@@ -85,13 +86,13 @@ def test_the_leaderboards_score_is_told_later(here, capsys):
     assert main(["ledger", "add", "submissions/a.csv"]) == 0
     assert main(["ledger", "add", "submissions/a.csv", "score=0.976", "note=the last, and best"]) == 0
     (only,) = read(LEDGER)
-    assert (only.score, only.note, only.members) == ("0.976", "the last, and best", "runs/base/fold0")
+    assert (only.public, only.note, only.members) == ("0.976", "the last, and best", "runs/base/fold0")
     with LEDGER.open(newline="") as file:
         assert [r["note"] for r in csv.DictReader(file)] == ["the last, and best"]
     assert main(["ledger", "add", "submissions/a.csv"]) == 0
     assert "is there already" in capsys.readouterr().out
     assert main(["leaderboard"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].split()[:5] == ["0.976", "-", "-", "file", "a"]
+    assert capsys.readouterr().out.splitlines()[1].split()[:7] == ["0.976", "-", "-", "-", "-", "file", "a"]
 
 
 @pytest.mark.parametrize(
@@ -141,15 +142,14 @@ def test_a_vote_that_a_broken_ledger_cannot_take_says_so_and_is_added_later(here
 
 
 def test_odd_scores_and_notes_leave_the_table_in_order(here):
-    rows = [row("a", score="nan"), row("b", score="0.5", note="two\nlines"), row("c", score="best")]
-    assert [line.split()[4] for line in to_text(rows).splitlines()[1:]] == ["b", "a", "c"]
-    assert "two lines" in to_text(rows)
+    rows = [row("a", public="nan"), row("b", public="0.5", note="two\nlines"), row("c", public="best")]
+    assert [entry.row.name for entry in entries(rows)] == ["b", "a", "c"]
+    assert "two lines" in to_text(entries(rows))
 
 
 def test_the_order_is_by_score_then_out_of_fold(here):
-    rows = [row("a", out_of_fold="0.9"), row("b", out_of_fold="0.95"), row("c", score="0.5"), row("d")]
-    lines = to_text(rows).splitlines()
-    assert [line.split()[4] for line in lines[1:]] == ["c", "b", "a", "d"]
+    rows = [row("a", out_of_fold="0.9"), row("b", out_of_fold="0.95"), row("c", public="0.5"), row("d")]
+    assert [entry.row.name for entry in entries(rows)] == ["c", "b", "a", "d"]
 
 
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", ",".join(COLUMNS) + "\n1,2\n", "\xff"])
@@ -177,7 +177,7 @@ def test_a_ledger_from_before_metrics_is_read_and_extended(here):
     LEDGER.parent.mkdir()
     LEDGER.write_text(f"{head}\n2026-01-01,run,a,base,c,0:0.9,0.9000,,runs/a,ab,0.97,mine\n")
     (old,) = read(LEDGER)
-    assert (old.metric, old.higher_is_better, old.folds, old.score, old.note) == ("", "", "0:0.9", "0.97", "mine")
+    assert (old.metric, old.higher_is_better, old.folds, old.public, old.note) == ("", "", "0:0.9", "0.97", "mine")
     add(LEDGER, row("b", metric="log_loss", higher_is_better="false", out_of_fold="0.2"))
     assert [one.name for one in read(LEDGER)] == ["a", "b"]
     assert LEDGER.read_text().splitlines()[0] == ",".join(COLUMNS)
@@ -185,4 +185,4 @@ def test_a_ledger_from_before_metrics_is_read_and_extended(here):
 
 def test_the_direction_of_the_metric_decides_the_order():
     rows = [row(n, metric="log_loss", higher_is_better="false", out_of_fold=v) for n, v in (("a", "0.3"), ("b", "0.2"))]
-    assert [line.split()[4] for line in to_text(rows).splitlines()[1:]] == ["b", "a"]
+    assert [entry.row.name for entry in entries(rows)] == ["b", "a"]

@@ -113,7 +113,8 @@ def test_the_validation_loss_is_the_same_each_time_and_however_it_is_batched(set
         task.evaluate(task.network, "held_out", torch.device("cpu"), Ranks())
         assert torch.equal(torch.get_rng_state(), before)
         found.append(dict(task.measured))
-    assert found[0].keys() == {"loss", *(f"loss/{name}" for name in task.terms)}
+    by_class = {f"map50/class/{name}" for name in config.data.classes}
+    assert found[0].keys() == {"loss", *(f"loss/{name}" for name in task.terms), *by_class}
     assert all(abs(found[0][name] - found[1][name]) < 1e-5 for name in found[0])
     # and it is the loss of training: the same sum of terms, of batches as they are trained on
     assert found[0]["loss"] == pytest.approx(sum(found[0][f"loss/{name}"] for name in task.terms))

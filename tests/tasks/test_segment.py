@@ -101,6 +101,8 @@ def test_the_loss_stage_is_the_tasks_state_and_moves_by_epochs_or_by_the_metric(
         seen.append((task.stage, task.stage_began, events))
         task, saved = bare(stages=stages), task.state_dict()  # as a run that was killed goes on
         task.load_state_dict(saved)
-    moved = lambda stage: [("stage", {"stage": stage})]  # noqa: E731
-    assert seen == [(0, 0, []), (1, 2, moved(1)), (1, 2, []), (2, 4, moved(2)), (2, 4, [])]
+    assert [(stage, began, [values["stage"] for _, values in events]) for stage, began, events in seen] == [
+        (0, 0, []), (1, 2, [2]), (1, 2, []), (2, 4, [3]), (2, 4, [])
+    ]  # fmt: skip
+    assert seen[1][2][0][1]["text"].startswith("loss stage 2 of 3 begins: ")
     assert task.value_names == ("dice", "loss/lovasz")

@@ -151,7 +151,8 @@ def test_heat_lies_where_the_object_is_in_images_of_any_shape(shape):
     image[object_] = 255
     grid, network = Grid.of(image, 64), detector()
     x = network.standardised(torch.from_numpy(grid.place(image))[None, None])
-    heat = heat_map(activation_maps(explained(network, 64, 1), x, np.array([0])), grid)
+    layer = explained(network, 64, 1)
+    heat = heat_map(activation_maps(layer, x, np.array([0])), grid, layer.cells)
     assert heat.shape == shape
     assert heat.max() == 1
     rows, columns = np.nonzero(object_)

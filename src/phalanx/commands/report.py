@@ -20,10 +20,10 @@ curves of training, time and memory, configuration, versions, digests of data an
 file needs nothing but itself: no network, no other file. phalanx train makes it too, unless report=false.
 
   RUN, OTHER             runs, their folders, or the folders of single folds (runs/NAME/fold0)
-  FILE.csv               a vote or another prediction instead; needs truth=
-  out=FILE.html          the file (default: report.html in the folder of the first run)
+  FILE.csv               a vote, scored by the out-of-fold predictions of its members; or another CSV with truth=
+  out=FILE.html          the file (default: report.html in the folder of the first run, or beside the CSV)
   truth=PATH             ground truth of the images of FILE.csv, as phalanx score reads it
-  like=RUN               the run whose classes and data set FILE.csv is of; default: the run that its sidecar names
+  folder=DIR             the images of FILE.csv; default: the test images of the data set of its run
   worst=12 best=6        images with large pictures, beside those of the other runs
   images=400             images that the list shows at all, the worst first
   data.root=DIR          the data set, if it was moved
@@ -43,8 +43,8 @@ def report(words: Sequence[str]) -> None:
     from ..report.options import ReportOptions
     from ..report.run import NAME, check_alike, write_report_page
     from ..report.write import check_page
+    from .evaluations import evaluation_of
     from .task_of import task_of_members
-    from .tasks import TASKS
 
     options = typed(ReportOptions, pairs)
     if options.out is not None and options.out.suffix.lower() not in (".html", ".htm"):
@@ -52,7 +52,7 @@ def report(words: Sequence[str]) -> None:
     task = task_of_members(places, options.runs)
     if options.out is not None:
         check_page(options.out, "report")
-    evaluations = [TASKS[task].evaluate(name, options) for name in places]
+    evaluations = [evaluation_of(name, task, options, options.truth, options.folder) for name in places]
     check_alike(evaluations)
     path = options.out or default_path(places[0], options.runs) / NAME
     check_page(path, "report")

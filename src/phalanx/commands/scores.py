@@ -1,10 +1,10 @@
-"""Commands that score, compare, record and draw predictions."""
+"""Commands that score, compare and draw predictions."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from .args import number_of, report_path, split_places, switch
+from .args import report_path, split_places, switch
 
 SCORE = """\
 phalanx score FILE.csv [TRUTH] [key=value ...] [json=FILE] [partial=true]
@@ -95,65 +95,6 @@ def compare(words: Sequence[str]) -> None:
     print(text)
     if report is not None:
         write_report(report, "comparison", values)
-
-
-LEDGER = """\
-phalanx ledger add RUN|FILE.csv [score=0.976] [note=TEXT] [ledger=FILE]
-
-Adds a run, whose folds must be finished, or a submission to submissions/ledger.csv. Runs in runs/ with all their folds
-and votes in submissions/ are added automatically. An entry that exists already gets the score or the note.
-
-  score=0.976            score on the leaderboard
-  note=TEXT              a note
-  ledger=FILE            another ledger
-"""
-
-
-def ledger(words: Sequence[str]) -> None:
-    """``phalanx ledger``."""
-    places, pairs = split_places(words)
-    unknown = [key for key in pairs if key not in ("score", "note", "ledger")]
-    if len(places) != 2 or places[0] != "add" or unknown:
-        raise ConfigError(f"{' '.join(words) or 'nothing'}: expected add RUN|FILE.csv; see phalanx ledger --help")
-
-    from dataclasses import replace
-
-    from ..runs.ledger import LEDGER, add, csv_row, run_row
-
-    what, where = Path(places[1]), Path(pairs.pop("ledger", LEDGER))
-    row = run_row(what, every=False) if what.is_dir() else csv_row(what)
-    if row is None:
-        raise ConfigError(f"{what}: has folds that are not finished; train them first")
-    leaderboard_score = pairs.get("score", "")
-    if leaderboard_score and number_of(leaderboard_score) is None:
-        raise ConfigError(f"score={leaderboard_score}: expected the leaderboard's number, as in score=0.976")
-    changed = add(where, replace(row, **pairs))
-    print(f"{where}: {row.name} {'written' if changed else 'is there already'}")
-
-
-LEADERBOARD = """\
-phalanx leaderboard [ledger=FILE]
-
-Prints submissions/ledger.csv, sorted by leaderboard score, then by out-of-fold score.
-
-  ledger=FILE            another ledger
-"""
-
-
-def leaderboard(words: Sequence[str]) -> None:
-    """``phalanx leaderboard``."""
-    from ..config.compose import split_words
-
-    pairs = split_words(words)
-    from ..runs.ledger import LEDGER, read, to_text
-
-    where = Path(pairs.pop("ledger", LEDGER))
-    if pairs:
-        raise ConfigError(f"{next(iter(pairs))}: no such option; known: ledger")
-    rows = read(where)
-    if not rows:
-        raise ConfigError(f"{where}: no such ledger; runs in runs/ and votes in submissions/ begin one")
-    print(to_text(rows))
 
 
 PICTURE = """\

@@ -2,9 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from .args import split_places
+
+if TYPE_CHECKING:
+    from ..standings.top import Wanted
+
+MEMBERS: "dict[str, Wanted]" = {"soft": "runs", "hard": "any"}  # of other modes CSVs
 
 INFER = """\
 phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=value ...)
@@ -55,6 +61,8 @@ def infer(words: Sequence[str]) -> None:
 ENSEMBLE = """\
 phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        (bash ensemble.sh key=value ...)
 
+  members=top:3          the three best runs out of fold; top:3:public and top:3:private by the ledger's columns, and
+                         top:3:oof:brain_* among runs with such names. mode=hard takes their CSVs where there are any
   mode=soft              mean of probabilities. Members are run names, run folders, folders of phalanx export, or
                          folders of probability maps
   average=members|flat   average the folds of each run first, then the members (default), or all folds equally (soft)
@@ -66,6 +74,8 @@ phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv key=value ...        
                          task=classify a temperature for every member and thresholds (hard), from `phalanx calibrate`
   allow_misaligned=true  vote although a member is misaligned: shifted, mirrored, or with other class or image names
   out=FILE.csv           default: submissions/<mode>.csv
+  out_of_fold=true       also vote the members' out-of-fold predictions by the same rule, and store their score with the
+                         vote: the leaderboard shows it. A soft vote of masks needs runs with predict.oof_prob=true
   size=HxW               image size of CSV members without a sidecar; or images=DIR to read it from the images (hard)
   data.root= images= maps= weights= tta= input_size= scales= window= threshold= batch= device= devices= workers=
   precision= runs= progress= part=   as for infer; stored maps alone need neither the runs nor the images
@@ -78,7 +88,7 @@ phalanx ensemble mode=wbf|nms|soft_nms members=A.csv,B.csv,C.csv out=FILE.csv ke
                          what few members find, average and max do not
   weights=2,1,1          weight of each member
   min_score=0  most=100  boxes of members with lower scores are left out; boxes per image
-  size=HxW  allow_misaligned=true  out=FILE.csv    as above
+  size=HxW  allow_misaligned=true  out_of_fold=true  runs=runs  out=FILE.csv    as above
 
 Prints how members agree, and records it in FILE.json. If the command is killed, or stopped by a misaligned member, the
 same command continues.
@@ -93,8 +103,22 @@ def ensemble(words: Sequence[str]) -> None:
     from .tasks import TASKS
 
     pairs = split_words(words)
+    pairs = ranked(pairs, MEMBERS.get(pairs.get("mode", ""), "csvs"))
     names = split_names(pairs.get("members", ""))
     print(TASKS[task_of_members(names, Path(pairs.get("runs", "runs")))].vote(pairs), flush=True)
+
+
+def ranked(pairs: dict[str, str], wanted: "Wanted") -> dict[str, str]:
+    """Pairs in which members that are named by their rank, as in ``members=top:3``, are named one by one."""
+    from ..standings.top import best_members, is_ranked
+
+    if not is_ranked(pairs.get("members", "")):
+        return pairs
+
+    from ..config.words import join_list
+
+    names = best_members(pairs["members"], Path(pairs.get("runs", "runs")), wanted)
+    return pairs | {"members": join_list(names)}
 
 
 EXPORT = """\
@@ -131,7 +155,7 @@ def export(words: Sequence[str]) -> None:
 
 
 TUNE = """\
-phalanx tune members=A,B,C [out=submissions/postprocess.json]
+phalanx tune members=A,B,C|top:3[:oof|public|private] [out=submissions/postprocess.json]
 phalanx tune members=RUN [thresholds=auto|class|one]             (a run that detects)
 
 Tunes a soft vote on the out-of-fold maps of one run or more, trained with predict.oof_prob=true on the same folds. Each
@@ -170,6 +194,7 @@ def tune(words: Sequence[str]) -> None:
     pairs = split_words(words)
     if "members" not in pairs:
         raise ConfigError("members=: name the runs to tune, as in members=base,unetpp")
+    pairs = ranked(pairs, "runs")
 
     from ..config.words import split_names
     from .task_of import task_of_members

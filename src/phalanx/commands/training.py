@@ -32,6 +32,8 @@ phalanx train key=value ...        (bash train.sh key=value ...)
   devices=0,1 ddp=true   train each fold on all these GPUs: the images of a step are divided among them, and `batch`
                          means the same as on one (data.cache=ram is per process, data.cache=disk is shared)
 
+Without any word it says what it would do, how long that takes on this machine, and asks; yes=true answers.
+
 If training is killed, the same command continues it; a finished fold is not trained again. If memory runs out, the
 micro-batch is halved and the effective batch is unchanged.
 Writes runs/<name>/fold<k>/: config.yaml folds.csv log.jsonl last/ best/ final/ oof.csv oof_score.json
@@ -44,6 +46,12 @@ def train(words: Sequence[str]) -> int:
 
     began = time.monotonic()
     pairs = split_words(words)
+    agreed = switch(pairs, "yes")
+    if not words or (agreed and not pairs):
+        from .first_training import announce
+
+        if not announce(compose({}), agreed=agreed):
+            return 0
     wanted = pairs.pop("fold", "0")
     config = compose(pairs)
     folds = parse_folds(wanted, config.folds)
@@ -66,6 +74,8 @@ def train(words: Sequence[str]) -> int:
     for fold in folds:
         fit(config, fold, records, kind, deadline)
 
+    say_mean(config, folds)
+
     from ..runs.ledger import note_run
 
     note_run(config.runs / config.name, pairs.get("experiment", "base"))
@@ -74,6 +84,22 @@ def train(words: Sequence[str]) -> int:
 
         report_of_training(config)
     return 0
+
+
+def say_mean(config: "Config", folds: Sequence[int | None]) -> None:
+    """Prints the metric over all images that several folds held out, once all of these are finished."""
+    if len(folds) < 2:
+        return
+
+    from ..standings.fold import Recipes
+    from ..standings.standing import stand
+    from ..standings.table import mean_text
+
+    run = config.runs / config.name
+    folders = [run / f"fold{fold}" for fold in folds]
+    found = stand(run, [folder for folder in folders if folder.is_dir()], config.runs, Recipes())
+    if text := mean_text(found):
+        print(text, flush=True)
 
 
 def side_by_side(
@@ -89,6 +115,8 @@ def side_by_side(
         open_device(device, config.precision)
     kept_records(resolve_root(config.data))  # once, before the jobs: it may make the data set, or refuse it
     code = train_folds({**pairs, "report": "false"}, folds, config, deadline)
+    if not code:
+        say_mean(config, folds)
     if config.report:
         from .report import report_of_training
 

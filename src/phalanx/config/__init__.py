@@ -8,7 +8,19 @@ from typing import Any
 
 from ..errors import ConfigError, brief
 from .augment import Augment, Elastic, GridDistortion
-from .base import Count, Fraction, Processes, Seed, Side, Strict, known_keys, nearest, validate_as
+from .base import (
+    Count,
+    Fraction,
+    Processes,
+    Seed,
+    Side,
+    Strict,
+    dotted_keys,
+    known_keys,
+    nearest,
+    nearest_key,
+    validate_as,
+)
 from .classify import ClassifyConfig, ClassifyData, ClassifyModel, ClassifyPredict, Folders, Table
 from .classify_loss import ClassifyLoss, Mix
 from .common import RUNTIME_KEYS, Config
@@ -31,7 +43,7 @@ __all__ = [
     "Loss", "Masks", "Mix", "Model", "Monitor", "OneCycle", "Optim", "Oversample", "PerClass", "Phantom", "Plateau",
     "Predict", "Processes", "Restarts", "RestoreConfig", "RestoreData", "RestoreModel", "Seed", "SegmentConfig",
     "SegmentData", "SegmentModel", "SegmentPredict", "Side", "SlidingWindow", "Strict", "Table", "config_kind",
-    "flatten", "known_keys", "nearest", "read_plain", "validate", "validate_as",
+    "dotted_keys", "flatten", "known_keys", "nearest", "nearest_key", "read_plain", "validate", "validate_as",
 ]  # fmt: skip
 
 # by task

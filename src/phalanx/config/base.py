@@ -166,3 +166,33 @@ def known_keys(kind: type[BaseModel], dotted: str) -> list[str]:
         options = [annotation, *getattr(annotation, "__args__", ())]
         kind = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), kind)
     return list(kind.model_fields)
+
+
+def dotted_keys(kind: type[BaseModel], before: str = "") -> list[str]:
+    """Dotted names of all options of a section and of the sections within it, without those of lists."""
+    found = []
+    for name, field in kind.model_fields.items():
+        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        inner = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+        found += [f"{before}{name}"] if inner is None else dotted_keys(inner, f"{before}{name}.")
+    return found
+
+
+def nearest_key(key: str, known: Iterable[str]) -> str:
+    """'; did you mean ...?' with the whole keys whose last part is that of ``key``, else as :func:`nearest`.
+
+    >>> nearest_key("lr", ["optim.lr", "optim.ema"]), nearest_key("model.lr", ["optim.lr"])
+    ('; did you mean optim.lr?', '; did you mean optim.lr?')
+    """
+    names = list(known)
+    whole = difflib.get_close_matches(key, names, n=1, cutoff=0.8) if "." in key else []
+    if whole:
+        return f"; did you mean {whole[0]}?"
+    leaves: dict[str, list[str]] = {}
+    for name in names:
+        leaves.setdefault(name.rpartition(".")[2], []).append(name)
+    close = difflib.get_close_matches(key.rpartition(".")[2], leaves, n=1, cutoff=0.75)
+    ends = [name for name in leaves.get(close[0], []) if name != key] if close else []
+    fewest = min((name.count(".") for name in ends), default=0)
+    ends = sorted(name for name in ends if name.count(".") == fewest)  # of optim.lr and optim.swa.lr the first
+    return f"; did you mean {' or '.join(ends[:4])}?" if ends else nearest(key, names)

@@ -17,7 +17,7 @@ RUNTIME_KEYS = (
     "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "max_hours", "on_nan", "tracking",
     "report",
     "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "predict.oof_prob",
-    "model.activation_checkpointing", "cuda_graphs",
+    "model.activation_checkpointing", "cuda_graphs", "panels",
 )  # fmt: skip
 
 
@@ -64,6 +64,7 @@ class Config(Strict):
     workers: Annotated[int, Field(ge=-1, le=1024)] = -1  # loader processes; -1: chosen by the machine's cores
     checkpoint_minutes: Annotated[float, Field(ge=0, le=100_000)] = 5.0  # 0: only at the end of an epoch
     progress: bool = True
+    panels: Annotated[int, Field(ge=0, le=64)] = 4  # held-out images that each validation draws, always the same ones
     runs: Path = Path("runs")
     tracking: Annotated[list[TrackerName], Field(max_length=16)] = []  # in addition to log.jsonl
     report: bool = True  # an HTML page of the run in its folder, once the folds of a call are trained

@@ -83,6 +83,22 @@ class Step(NamedTuple):
     terms: dict[str, Tensor]
 
 
+class PanelRow(NamedTuple):
+    """A held-out image as a validation saw it.
+
+    Attributes:
+        image: its name.
+        text: its figure, such as ``Dice 0.9123``.
+        panels: titles and RGB uint8[side, side, 3].
+        signs: what errors are drawn of, for the legend: ``masks``, ``boxes``, or nothing.
+    """
+
+    image: str
+    text: str
+    panels: Sequence[tuple[str, np.ndarray]]
+    signs: str = ""
+
+
 class HeldOutScore(NamedTuple):
     """The metric over all held-out images, by the path of a submission, and the scores as text."""
 
@@ -197,6 +213,16 @@ class Task(Protocol):
 
     def evaluate(self, network: nn.Module, part: Part, device: torch.device, ranks: Ranks) -> float | None:
         """The metric on images that are not trained on, on the input size; None if there are none.
+
+        On a GPU it is called under autocast.
+        """
+
+    def pinned(self, count: int) -> list[int]:
+        """Numbers of up to ``count`` held-out images to follow over the epochs, once they were evaluated: a case of its
+        own first, such as a rotated hand, then the worst."""
+
+    def panels(self, network: nn.Module, rows: Sequence[int], device: torch.device, side: int) -> list[PanelRow]:
+        """Held-out images, by number, with their prediction, drawn in panels of ``side`` pixels.
 
         On a GPU it is called under autocast.
         """

@@ -13,6 +13,7 @@ from ..runtime.terminal import say
 from ..tracking.logger import Logger
 from . import topk
 from .monitor import monitored, take_in
+from .panels import ValidationPanels
 from .saving import save_best
 from .state import State
 from .task import Part, Task
@@ -42,6 +43,7 @@ class Validator:
         self.config, self.folder, self.task, self.network, self.ranks = config, folder, task, network, ranks
         self.device, self.make_room = device, make_room
         self.metric = task.metric
+        self.draw = ValidationPanels(folder, task, config.panels)
         self.measured: dict[str, float] = {}  # on the held-out images, the last time, besides the metric
         self.on = getattr(monitored(config.optim), "split", None)
 
@@ -59,6 +61,8 @@ class Validator:
         held_out = self._evaluate("held_out")
         if held_out is not None:
             self._save_best(state, held_out, log)
+            if self.ranks.first:
+                self.draw(state, self.network, self.device, log)
         if self.on == "held_out" and held_out is not None:
             self._monitor(state, held_out, log)
         elif self.on == "inner":

@@ -37,6 +37,8 @@ class FuseBoxes(Strict):
     most: Count = 100  # boxes per image, those with the highest scores
     size: tuple[int, int] | None = None  # of the images of CSVs without sidecar
     allow_misaligned: bool = False
+    out_of_fold: bool = True  # fuse and score the members' out-of-fold boxes, too
+    runs: Path = Path("runs")
     out: Path | None = None
 
     @model_validator(mode="after")
@@ -105,6 +107,11 @@ def fuse_csvs(options: FuseBoxes) -> Path:
     sizes, first = known_sizes(found), found[0]
     made = BoxSubmission(str(out), first.images, first.classes, fused, sizes, run_hashes=hashes)
     made.write(out, vote=about)
+    if options.out_of_fold:
+        from .vote_oof import add_score
+        from .vote_oof_boxes import score_vote
+
+        add_score(out, lambda: score_vote(options.members, options.runs, lambda some: fuse_members(some, options)))
     note_vote(out, options.members, options.how)
     return out
 

@@ -57,6 +57,7 @@ class VoteLabels(InferLabels):
     votes: list[Annotated[int, Field(ge=1, le=10**9)]] | None = None  # of each member; weights=2,1,1 is the same
     head: Head | None = None  # of CSV members without a sidecar
     allow_misaligned: bool = False
+    out_of_fold: bool = True  # score the members' out-of-fold predictions by the same rule
 
     @classmethod
     def field_of(cls, key: str, text: str) -> str:
@@ -164,6 +165,19 @@ def vote(options: VoteLabels) -> Path:
         out, ballot.images, ballot.classes, values, ballot.head, sizes=ballot.sizes, run_hashes=hashes, vote=about,
         calibration=_common(found),
     )  # fmt: skip
+    if options.out_of_fold:
+        from .vote_oof import add_score
+        from .vote_oof_labels import score_vote
+
+        given = {"tta": options.tta, "postprocess": options.postprocess}
+        changed = [key for key, value in given.items() if value is not None]
+        add_score(
+            out,
+            lambda: score_vote(
+                options.members, options.runs, mode=options.mode, votes=options.votes, weights=options.weights,
+                changed=changed,
+            ),
+        )  # fmt: skip
     note_vote(out, options.members, how)
     return out
 

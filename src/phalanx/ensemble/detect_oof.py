@@ -1,5 +1,6 @@
 """What the finished folds of a run that detects predicted out of fold, scored by the objects it was trained with."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,24 @@ def out_of_fold(run: Path) -> OutOfFold:
         ConfigError: a run of another task. DataError: no finished fold, or one that cannot be read.
     """
     folds = scored_folds_of(run, "CSVs with their ground truth")
+    config, joined = folds[0].config_of(DetectConfig), joined_boxes(run, folds)
+    return OutOfFold(score_boxes(joined.made, joined.truth, iou=config.f1_iou), folds, joined.folds)
+
+
+class Joined(NamedTuple):
+    """Boxes of all images that some folds held out, their objects with patients, and the fold of each image."""
+
+    made: BoxSubmission
+    truth: BoxSubmission
+    folds: list[int]
+
+
+def joined_boxes(run: Path, folds: Sequence[FoldRun]) -> Joined:
+    """What folds of a run predicted out of fold, in one table.
+
+    Raises:
+        ConfigError: a run of another task. DataError: a fold that cannot be read.
+    """
     config = folds[0].config_of(DetectConfig)
     classes = config.data.classes
     made = [BoxSubmission.read(fold.folder / "oof.csv", classes) for fold in folds]
@@ -43,4 +62,4 @@ def out_of_fold(run: Path) -> OutOfFold:
     )  # fmt: skip
     joined = BoxSubmission(str(run), images, classes, tuple(boxes for part in made for boxes in part.boxes))
     of = [fold.number or 0 for fold, part in zip(folds, made, strict=True) for _ in part.images]
-    return OutOfFold(score_boxes(joined, truth, iou=config.f1_iou), folds, of)
+    return Joined(joined, truth, of)

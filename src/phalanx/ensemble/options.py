@@ -103,6 +103,7 @@ class EnsembleOptions(InferOptions):
     average: Literal["members", "flat"] = "members"
     size: tuple[int, int] | None = None
     allow_misaligned: bool = False
+    out_of_fold: bool = True  # score the members' out-of-fold predictions by the same rule
 
     @classmethod
     def field_of(cls, key: str, text: str) -> str:

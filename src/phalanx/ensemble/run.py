@@ -57,6 +57,11 @@ def vote(options: EnsembleOptions) -> Path:
             votes=options.votes,
             how=described(options),
         )
+    if options.out_of_fold:
+        from .vote_oof import add_score
+        from .vote_oof_masks import score_vote
+
+        add_score(out, lambda: score_vote(options))
     note_vote(out, options.members, described(options))
     return out
 

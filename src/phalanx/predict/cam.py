@@ -19,6 +19,7 @@ from ..data.listing import list_files
 from ..data.patients import FOLDERS_KEY, patient_of_name
 from ..data.records import Record, by_stem, scan, stem_of
 from ..errors import ConfigError, DataError
+from ..models.feature_cells import Cells
 from ..runtime.files import check_report_folder, write_report, write_text
 from ..runtime.spelling import nfc
 from ..visualize.cam_gallery import Tile, draw_gallery
@@ -73,7 +74,7 @@ def explain_run(name: str, options: CamOptions) -> str:
     maps, inside = list[np.ndarray](), list[Inside | None]()
     for case, (found, grid) in zip(cases, explainer.maps(cases, options.batch, progress=options.progress), strict=True):
         maps.append(found)
-        inside.append(energy_of(case, found, grid))
+        inside.append(energy_of(case, found, grid, explainer.cells))
     located, controls = None, dict[str, Located]()
     if options.masks is not None:
         located = Located.of([inside], cases)
@@ -83,7 +84,7 @@ def explain_run(name: str, options: CamOptions) -> str:
         "layer": explainer.layer, "grad_cam": version("grad-cam"), "rows": len(cases),
         "images": len({case.record.name for case in cases}), "patients": len({case.record.group for case in cases}),
     }  # fmt: skip
-    tiles = [_tile(cases[i], maps[i], inside[i], run) for i in picked(inside, options.count)]
+    tiles = [_tile(cases[i], maps[i], explainer.cells, inside[i], run) for i in picked(inside, options.count)]
     # first: a later call may write into a folder that has it
     write_report(options.out / "cam.json", "cam", facts | _figures(located, controls, options))
     write_text(options.out / "cam.csv", _table(cases, inside, run.classes))
@@ -216,13 +217,13 @@ def picked(inside: Sequence[Inside | None], count: int) -> list[int]:
     return [order[i] for i in places]
 
 
-def _tile(case: Case, maps: np.ndarray, inside: Inside | None, run: ClassifierRun) -> Tile:
+def _tile(case: Case, maps: np.ndarray, cells: Cells, inside: Inside | None, run: ClassifierRun) -> Tile:
     image = read_colour(case.record.image)
     grid = Grid.of(image, run.config.data.size)
     ratio = f", energy {inside.share:.2f} on {inside.area:.3f} of the area" if inside else ""
     line = f"{run.classes[case.target]}: probability {case.probability:.2f}{ratio}"
     mask = None if case.mask is None else mask_of(case, grid)
-    return Tile(image, heat_map(maps, grid), mask, (stem_of(case.record.name), line))
+    return Tile(image, heat_map(maps, grid, cells), mask, (stem_of(case.record.name), line))
 
 
 def _table(cases: Sequence[Case], inside: Sequence[Inside | None], classes: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from ..data.prepared import channels_first, prepare_image
 from ..data.records import Record
 from ..errors import ConfigError
 from ..models.classifier import Classifier, build_classifier
+from ..models.feature_cells import Cells
 from ..runtime.progress import Progress
 from ..scoring.resampling import Interval, bootstrap, interval
 from ..visualize.gradcam import Explained, Inside, activation_maps, energy_inside, explained, heat_map
@@ -52,6 +53,11 @@ class Explainer:
         """Name of the layer that the heat is computed at."""
         return self.networks[0][1].name
 
+    @property
+    def cells(self) -> Cells:
+        """Where the cells of its maps are."""
+        return self.networks[0][1].cells
+
     def maps(self, cases: Sequence[Case], batch: int, *, progress: bool) -> Iterator[tuple[np.ndarray, Grid]]:
         """Yields, for each case, maps float[F, n, n] over the grid of its image, and that grid.
 
@@ -78,12 +84,12 @@ class Explainer:
     def inside(self, cases: Sequence[Case], batch: int, *, progress: bool) -> list[Inside | None]:
         """How much of each case's energy is in its mask; None without a mask. Raises DataError for a bad mask."""
         maps = self.maps(cases, batch, progress=progress)
-        return [energy_of(case, found, grid) for case, (found, grid) in zip(cases, maps, strict=True)]
+        return [energy_of(case, found, grid, self.cells) for case, (found, grid) in zip(cases, maps, strict=True)]
 
 
-def energy_of(case: Case, maps: np.ndarray, grid: Grid) -> Inside | None:
+def energy_of(case: Case, maps: np.ndarray, grid: Grid, cells: Cells) -> Inside | None:
     """How much of the energy of maps float[F, n, n] is in a case's mask. Returns and raises as `Explainer.inside`."""
-    return None if case.mask is None else energy_inside(heat_map(maps, grid), mask_of(case, grid))
+    return None if case.mask is None else energy_inside(heat_map(maps, grid, cells), mask_of(case, grid))
 
 
 def mask_of(case: Case, grid: Grid) -> np.ndarray:

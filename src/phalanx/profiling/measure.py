@@ -42,7 +42,7 @@ def measure_step(config: Config, network: nn.Module, device: Device, *, size: in
 
 
 def _measure(config: Config, network: nn.Module, device: Device, *, size: int, batch: int) -> int:
-    losses = _losses(config, network, size=size, batch=batch)
+    losses = losses_of(config, network, size=size, batch=batch)
     gpu = device.torch.type == "cuda"
     _reset(device)
     before = torch.cuda.memory_allocated(device.torch) if gpu else _status("VmRSS") - _bytes_of(network)
@@ -68,7 +68,7 @@ def _measure(config: Config, network: nn.Module, device: Device, *, size: int, b
     return _status("VmHWM") - before
 
 
-def _losses(config: Config, network: nn.Module, *, size: int, batch: int) -> list[Callable[[Tensor], Tensor]]:
+def losses_of(config: Config, network: nn.Module, *, size: int, batch: int) -> list[Callable[[Tensor], Tensor]]:
     """What a step computes from images uint8[B, channels, S, S], for each loss stage."""
     classes = config.data.classes
     if isinstance(config, ClassifyConfig):

@@ -102,7 +102,7 @@ def make_plan(config: Config, *, vram: float | None, measure: bool) -> Plan:
     automatic = "bf16" if for_gpu else "32"
     precision = device.precision if device else automatic if config.precision == "auto" else config.precision
     with simulated_gpu() if for_gpu else nullcontext():
-        network = _build(config, size)
+        network = build_network(config, size)
 
     @cache
     def estimate(side: int, images: int) -> float:
@@ -112,7 +112,7 @@ def make_plan(config: Config, *, vram: float | None, measure: bool) -> Plan:
     def measured(side: int, images: int) -> float:
         assert device is not None
         try:
-            return measure_step(config, _build(config, side), device, size=side, batch=images)
+            return measure_step(config, build_network(config, side), device, size=side, batch=images)
         except torch.cuda.OutOfMemoryError:
             return math.inf
 
@@ -233,7 +233,7 @@ def _of_one_device(config: Config) -> Config:
     return config.model_copy(update={"device": config.devices[0], "batch": min(config.batch, own)})
 
 
-def _build(config: Config, size: int) -> AnyNetwork:
+def build_network(config: Config, size: int) -> AnyNetwork:
     """The network in its state of largest memory: encoder stages that are unfrozen later count as trainable."""
     network: AnyNetwork
     if isinstance(config, DetectConfig):
@@ -258,7 +258,7 @@ def _build(config: Config, size: int) -> AnyNetwork:
 def _warm_up(config: Config, device: Device) -> None:
     """Runs a small step, so that the memory of libraries that are loaded then is not counted."""
     with suppress(*NOT_OF_THIS_SIZE):
-        measure_step(config, _build(config, 64), device, size=64, batch=1)
+        measure_step(config, build_network(config, 64), device, size=64, batch=1)
 
 
 def _gib(count: float) -> str:

@@ -9,9 +9,9 @@ from ..config import Config, DetectConfig
 from ..data.root import resolve_root
 from ..runs.reader import FoldRun
 from ..runtime.metric import Metric
-from ..scoring.box_thresholds import counts_by_image
-from ..scoring.boxes import METRICS, BoxScore, pair_boxes, score_boxes
-from ..scoring.confusion import BinaryCounts, ratio
+from ..scoring.box_thresholds import counts_by_image, f1_by_image
+from ..scoring.boxes import BoxScore, pair_boxes, score_boxes
+from ..scoring.confusion import BinaryCounts
 from ..visualize.scene import BoxScene
 from .boxes import Images, counting_from, held_out
 from .case import scored_folds
@@ -19,7 +19,7 @@ from .charts_boxes import charts_of_boxes
 from .evaluate_options import EvaluateOptions
 from .evaluated import Evaluated, ImageOf
 
-MAP50 = "map50"
+FIGURES = {"f1_iou": "f1"}  # of scores, by their name among the metrics of a recipe
 
 
 def evaluate_boxes(name: str, options: EvaluateOptions) -> Evaluated:
@@ -34,9 +34,7 @@ def evaluate_boxes(name: str, options: EvaluateOptions) -> Evaluated:
     found = held_out(folds, config, data)
     limits, why = counting_from(lambda: found, folds, config, config.f1_iou, options.threshold)
     score = score_boxes(found.predicted, found.truth, iou=config.f1_iou, threshold=limits.tolist())
-    result = folds[0].result
-    metric = result.metric if result and result.metric.name in METRICS else Metric(MAP50)
-    return of_boxes(run, config, metric, score, found, folds=folds, notes=(*notes, f"{run}: {why}"))
+    return of_boxes(run, config, Metric(config.metric), score, found, folds=folds, notes=(*notes, f"{run}: {why}"))
 
 
 def of_boxes(
@@ -44,11 +42,10 @@ def of_boxes(
     notes: tuple[str, ...] = (),
 ) -> Evaluated:  # fmt: skip
     """The evaluation of boxes of any origin, with their score."""
+    figure = FIGURES.get(metric.name, metric.name)
     limits = np.broadcast_to(score.thresholds, (len(score.images), len(score.classes)))
     tp, fp, fn = np.moveaxis(counts_by_image(score, limits), 2, 0)
     counts = BinaryCounts(tp, fp, fn, np.full_like(tp, np.nan))
-    whole = 2 * tp.sum(axis=1) + fp.sum(axis=1) + fn.sum(axis=1)
-    per_image = np.where(whole > 0, np.nan_to_num(ratio(2 * tp.sum(axis=1), whole)), 1.0)
     images = tuple(
         ImageOf(image, patient, found.folds[image], found.paths[image])
         for image, patient in zip(score.images, score.patients, strict=True)
@@ -72,7 +69,7 @@ def of_boxes(
 
     objects = np.stack([one.objects for one in score.matches], axis=1)
     return Evaluated(
-        name, config, metric, score.classes, "boxes", images, counts, objects > 0, per_image,
-        f"F1 at IoU {score.at:g}", counts.f1, lambda drawn: score.values(metric.name, drawn), scene, dict, folds,
+        name, config, metric, score.classes, "boxes", images, counts, objects > 0, f1_by_image(score, score.thresholds),
+        f"F1 at IoU {score.at:g}", counts.f1, lambda drawn: score.values(figure, drawn), scene, dict, folds,
         score.grouped, notes, {"score": score}, lambda: charts_of_boxes(score),
     )  # fmt: skip

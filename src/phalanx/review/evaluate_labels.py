@@ -13,8 +13,8 @@ from ..ensemble.classify_oof import score_of_folds
 from ..errors import DataError
 from ..runs.reader import FoldRun
 from ..runtime.metric import Metric
-from ..scoring.classify import ClassifyScore
-from ..scoring.confusion import BinaryCounts, mean_defined
+from ..scoring.classify import ClassifyScore, truth_probability
+from ..scoring.confusion import BinaryCounts
 from ..visualize.scene import LabelScene
 from .case import scored_folds
 from .charts_labels import charts_of_labels
@@ -61,10 +61,7 @@ def of_labels(
     cells = [(positive, called), (~positive, called), (positive, ~called), (~positive, ~called)]
     counts = BinaryCounts(*((known & a & b).astype(float) for a, b in cells))
     certain = np.where(known, np.where(positive, score.probabilities, 1 - score.probabilities), np.nan)
-    if score.head == "softmax":
-        per_image = np.where(known.all(axis=1), np.where(positive, score.probabilities, 0).sum(axis=1), np.nan)
-    else:
-        per_image = mean_defined(certain)
+    per_image = truth_probability(score.probabilities, score.labels, score.head)
     images = tuple(
         ImageOf(image, patient, fold_of.get(image), paths[image])
         for image, patient in zip(score.images, score.patients, strict=True)
@@ -107,6 +104,6 @@ def _heat(folds: tuple[FoldRun, ...], records: Mapping[str, Record], options: Ev
         assert isinstance(explainer, Explainer)
         case = Case(records[image], c, 0.0)
         (maps, grid) = next(iter(explainer.maps([case], 1, progress=False)))
-        return np.asarray(heat_map(maps, grid))
+        return np.asarray(heat_map(maps, grid, explainer.cells))
 
     return heat

@@ -7,14 +7,19 @@ from pydantic import Field, model_validator
 
 from ..config import Fraction, Strict
 from ..config.f1_iou import F1AtIoU
+from ..config.words import split_names
 
 
 class ReviewOptions(Strict):
     """Options of ``review``."""
 
     SPELLED: ClassVar = {"data.root": "root"}  # as in training
+    READ: ClassVar = {"classes": split_names}
 
-    out: Path
+    out: Path = Path("reviews")  # if it is not given, the folder NAME in it
+    classes: list[str] | None = None  # null: all
+    sort: Literal["value", "fp", "fn", "precision", "recall", "name"] = "value"  # the worst first
+    images: Path | None = None  # of a CSV with truth=; null: the test images of its run's data set
     worst: Annotated[int, Field(ge=1, le=1000)] = 20  # images in each gallery
     rows: Annotated[int, Field(ge=1, le=200)] = 10  # of the comparison
     f1_iou: F1AtIoU | None = None  # null: the run's image_f1, or its two classes
@@ -29,6 +34,6 @@ class ReviewOptions(Strict):
 
     @model_validator(mode="after")
     def _read(self) -> "ReviewOptions":
-        if self.truth is not None and self.split != "test":
-            raise ValueError("truth: is of the test images; add split=test")
+        if self.images is not None and self.truth is None:
+            raise ValueError("images: are of a CSV with its ground truth; give truth=PATH, too")
         return self

@@ -25,6 +25,7 @@ from .tables import cells_csv, comparison_csv, curves_csv, suspects_csv
 
 REPORT = "review.json"
 SHARED = ("comparison.png", "comparison.csv", "curves.png", "curves.csv")
+GENERAL = ("classes.csv", "images.csv", "worst.png", "classes.png", "balance.png", "size.png", "confusion.png")
 OWN = ("cells.csv", *(f"{cell}.png" for cell in CELLS), "suspects.csv", "suspects.png", "area.png", "width.png",
        "predicted_width.png")  # fmt: skip
 
@@ -43,7 +44,7 @@ def check_place(out: Path, names: Sequence[str]) -> None:
         refuse_link(out / name)
         if (out / name).exists() and not (out / name).is_dir():
             raise not_ours(out / name)
-    check_report_folder(out, REPORT, "review", [*SHARED, *own])
+    check_report_folder(out, REPORT, "review", [*SHARED, *GENERAL, *own])
 
 
 def check_names(names: Sequence[str]) -> None:

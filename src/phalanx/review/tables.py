@@ -11,7 +11,7 @@ from .case import Case, Reviewed
 BETWEEN = "; "
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def table_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(header)
@@ -49,7 +49,7 @@ def cells_csv(reviewed: Reviewed) -> str:
                 cell, case.image, case.patient, fold, named(case.truth), named(case.predicted), iou,
                 number(case.iou), number(case.confidence), *areas,
             ])  # fmt: skip
-    return _csv(cells_header(classes), rows)
+    return table_csv(cells_header(classes), rows)
 
 
 def ordered(reviewed: Reviewed, cell: str) -> list[int]:
@@ -80,7 +80,7 @@ def suspects_csv(found: Sequence[Suspect], names: tuple[str, str]) -> str:
             number(one.smaller), number(own.width), number(own.predicted_width), number(own.prediction),
             BETWEEN.join(one.reasons),
         ])  # fmt: skip
-    return _csv(SUSPECTS, rows)
+    return table_csv(SUSPECTS, rows)
 
 
 def comparison_csv(reviewed: Sequence[Reviewed], images: Sequence[str], why: Mapping[str, str]) -> str:
@@ -96,9 +96,11 @@ def comparison_csv(reviewed: Sequence[Reviewed], images: Sequence[str], why: Map
         each = [text for cell, case in zip(cells, found, strict=True) for text in (cell, number(case.iou))]
         mean = sum(case.iou for case in found) / len(found)
         rows.append([image, named(found[0].truth), number(mean), why.get(image, ""), *each])
-    return _csv(header, rows)
+    return table_csv(header, rows)
 
 
 def curves_csv(rows: Iterable[tuple[str, str, int, float]]) -> str:
     """Run, fold, step and F1 of each validation."""
-    return _csv(["run", "fold", "step", "f1"], ([run, fold, step, number(value, 6)] for run, fold, step, value in rows))
+    return table_csv(
+        ["run", "fold", "step", "f1"], ([run, fold, step, number(value, 6)] for run, fold, step, value in rows)
+    )

@@ -37,7 +37,7 @@ PACKAGES = (
 FILES = re.compile(
     r"config\.yaml|environment\.json|(folds|digests|selection|monitored|attributes|labels|restored|oof)\.csv|"
     r"(start|oof|oof_score|done)\.json|"
-    r"log\.jsonl|curves\.(csv|png)|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|\.oof\.csv\.part|"
+    r"log\.jsonl|curves\.(csv|png)|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|panels|\.oof\.csv\.part|"
     r"tracking\.json|tensorboard|wandb"
 )  # what a training writes into its folder
 BEGUN = (".lock", ".holder")  # before its config.yaml

@@ -3,19 +3,20 @@
 import csv
 import hashlib
 import io
-import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..errors import DataError, one_line
+from ..errors import DataError, PhalanxError, one_line
 from ..runtime.files import sha256_file, write_text
 from ..runtime.locks import lock
 from ..runtime.provenance import commit
 from ..runtime.reading import LIST, MissingFile, fault, read_rows
-from ..runtime.sidecar import read_sidecar
+from ..runtime.sidecar import Sidecar, read_sidecar
 from .reader import FoldResult, FoldRun, folds_of
+from .vote_score import stored
 
 REMEDY = "mend it by hand, or move it away to begin another"
 LEDGER = Path("submissions") / "ledger.csv"
@@ -30,19 +31,25 @@ class LedgerRow:
     name: str  # the run's, or the CSV's
     experiment: str = ""
     commit: str = ""  # of the code that trained the run, or voted
+    task: str = ""
+    data: str = ""  # name of the data set
+    model: str = ""  # architecture/encoder, or what has no architecture its encoder; of a vote of several: vote
     metric: str = ""  # by which the run was validated
     higher_is_better: str = ""  # direction of the metric: true or false
     folds: str = ""  # metric of each fold: "0:0.9712 1:0.9688"
-    out_of_fold: str = ""  # metric over all held-out images
+    out_of_fold: str = ""  # metric over all held-out images; of a run's CSV the run's, of a vote the vote's own
     members: str = ""  # of a vote, or the weights that made a CSV; with their weights and the quorum
     file: str = ""
     sha256: str = ""  # of the CSV; of a run: of its folds' weights' hashes, in order
-    score: str = ""  # the leaderboard's, given by the user
+    public: str = ""  # the leaderboard's scores, given by the user
+    private: str = ""
     note: str = ""
 
 
 COLUMNS = tuple(field.name for field in fields(LedgerRow))
-LATER = ("metric", "higher_is_better")  # columns that earlier ledgers lack
+LATER = ("task", "data", "model", "metric", "higher_is_better", "private")  # columns that earlier ledgers lack
+EARLIER = {"score": "public"}  # columns of earlier ledgers
+GIVEN = ("public", "private", "note")  # by the user
 
 
 def run_row(run: Path, experiment: str = "", *, every: bool = True) -> LedgerRow | None:
@@ -66,6 +73,7 @@ def run_row(run: Path, experiment: str = "", *, every: bool = True) -> LedgerRow
         name=run.name,
         experiment=experiment,
         commit=folds[0].environment["commit"] or "",
+        **about(folds[:1]),
         metric=first.metric.name if first else "",
         higher_is_better=str(first.metric.higher_is_better).lower() if first else "",
         folds=" ".join(f"{fold.number}:{result.text}" for fold, result in scored.items()),
@@ -120,15 +128,57 @@ def csv_row(file: Path, members: Sequence[str] = (), how: str = "") -> LedgerRow
     if sidecar and sidecar.vote and not members:
         members, how = sidecar.vote["members"], sidecar.vote["how"]
     named = [*members] or sorted(sidecar.run_hashes if sidecar else [])
+    known = _known(file, sidecar) if sidecar else {}
     return LedgerRow(
         time=_now(),
         kind="vote" if members else "file",
         name=file.stem,
         commit=commit() or "",
+        **known,
         members="; ".join([how, *named] if how else named),
         file=str(file),
         sha256=digest,
     )
+
+
+def about(folds: Sequence[FoldRun]) -> dict[str, str]:
+    """Task, data set and model of folds, as a row has them; of several models ``vote``. Raises as `FoldRun.recipe`."""
+    found: dict[str, list[str]] = {"task": [], "data": [], "model": []}
+    for fold in folds:
+        recipe = fold.recipe
+        data, model = (recipe[name] if isinstance(recipe.get(name), dict) else {} for name in ("data", "model"))
+        parts = (model.get("arch") or model.get("architecture"), model.get("encoder"))
+        found["task"].append(str(recipe.get("task", "segment")))
+        found["data"].append(str(data.get("name", "")))
+        found["model"].append("/".join(str(part) for part in parts if part))
+    several = {"task": "", "data": "", "model": "vote"}
+    return {key: values[0] if len(set(values)) == 1 else several[key] for key, values in found.items() if values}
+
+
+def _known(file: Path, sidecar: Sidecar) -> dict[str, str]:
+    """Task, data set, model and out-of-fold metric of a CSV, as far as its sidecar and the runs that made it show them.
+
+    A CSV of one run has the run's metric if all its folds predicted it, with the weights that they have now.
+    """
+    folds = [FoldRun(Path(folder.rpartition(": ")[2])) for folder in sidecar.run_hashes]
+    found = dict[str, str]()
+    with suppress(PhalanxError):  # runs that are elsewhere, or were deleted
+        found = about(folds)
+    score = stored(sidecar.vote, file)
+    if score is not None:
+        metric = score.metric
+        return found | {
+            "task": score.task, "data": score.data, "metric": metric.name,
+            "higher_is_better": str(metric.higher_is_better).lower(), "out_of_fold": metric.text(score.value),
+        }  # fmt: skip
+    if sidecar.vote is None and len({fold.folder.parent for fold in folds}) == 1:
+        with suppress(PhalanxError):
+            own = run_row(folds[0].folder.parent, every=False)
+            now = sorted(fold.weights_digest() or "" for fold in folds_of(folds[0].folder.parent))
+            if own is not None and now == sorted(sidecar.run_hashes.values()):
+                names = ("metric", "higher_is_better", "folds", "out_of_fold")
+                found |= {name: getattr(own, name) for name in names}
+    return found
 
 
 def note_run(run: Path, experiment: str) -> None:
@@ -160,26 +210,22 @@ def read(ledger: Path) -> list[LedgerRow]:
         header, *rows = read_rows(ledger, LIST, REMEDY) or [[*COLUMNS]]
     except MissingFile:
         return []
-    if tuple(header) == tuple(name for name in COLUMNS if name not in LATER):
-        places = [COLUMNS.index(name) for name in LATER]
-        for row in [header, *rows]:
-            for place in places:
-                row.insert(place, "")
-        header = [*COLUMNS]
-    if tuple(header) != COLUMNS:
+    names = [EARLIER.get(name, name) for name in header]
+    lacking = set(COLUMNS) - set(names)
+    if len(set(names)) < len(names) or not lacking <= set(LATER) or not set(names) <= set(COLUMNS):
         text = f"line 1: the header is {one_line(','.join(header))!r}; a ledger's is {','.join(COLUMNS)}"
         raise fault(ledger, text, REMEDY)
     for number, row in enumerate(rows, 1):
-        if len(row) != len(COLUMNS):
-            raise fault(ledger, f"row {number} has {len(row)} fields of {len(COLUMNS)}", REMEDY)
-    return [LedgerRow(*row) for row in rows]
+        if len(row) != len(names):
+            raise fault(ledger, f"row {number} has {len(row)} fields of {len(names)}", REMEDY)
+    return [LedgerRow(**dict(zip(names, row, strict=True))) for row in rows]
 
 
 def add(ledger: Path, row: LedgerRow) -> bool:
     """Adds a row, whole or not at all, however many processes do so at once; returns whether anything changed.
 
-    What is known already (kind, name and hash) is not added again, but takes a score or note that is given. A CSV
-    that was voted stays a vote.
+    What is known already (kind, name and hash) is not added again, but takes a score or note that is given, and what
+    was not known of it before. A CSV that was voted stays a vote.
     """
     ledger.parent.mkdir(parents=True, exist_ok=True)
     with lock(ledger.with_name(f".{ledger.name}.lock")):
@@ -187,7 +233,11 @@ def add(ledger: Path, row: LedgerRow) -> bool:
         for place, old in enumerate(rows):
             same = old.kind == row.kind or {old.kind, row.kind} == {"vote", "file"}
             if same and (old.name, old.sha256) == (row.name, row.sha256):
-                new = replace(old, score=row.score or old.score, note=row.note or old.note)
+                given = {name: getattr(row, name) or getattr(old, name) for name in GIVEN}
+                found = {name: getattr(old, name) or getattr(row, name) for name in ("task", "data", "model")}
+                scored = row if row.out_of_fold else old  # a vote is scored when its members' folds are there
+                names = ("metric", "higher_is_better", "folds", "out_of_fold")
+                new = replace(old, **given, **found, **{name: getattr(scored, name) for name in names})
                 if new == old:
                     return False
                 rows[place] = new
@@ -200,39 +250,6 @@ def add(ledger: Path, row: LedgerRow) -> bool:
         table.writerows(asdict(one).values() for one in rows)
         write_text(ledger, text.getvalue())
     return True
-
-
-def to_text(rows: Sequence[LedgerRow]) -> str:
-    """A table for the terminal: by the leaderboard's score, then out of fold in the metric's direction, then the
-    newest."""
-
-    def order(row: LedgerRow) -> tuple[float, float, str]:
-        return _number(row.score), _number(row.out_of_fold, lower=row.higher_is_better == "false"), row.time
-
-    head = ("score", "out of fold", "metric", "kind", "name", "folds or members", "commit", "sha256", "date", "note")
-    lines = [head] + [
-        (
-            row.score or "-", row.out_of_fold or "-", row.metric or "-", row.kind, row.name,
-            _short(row.folds or row.members), row.commit[:8], row.sha256[:8], row.time[:10], row.note,
-        )
-        for row in sorted(rows, key=order, reverse=True)
-    ]  # fmt: skip
-    cells = [[one_line(cell) for cell in line] for line in lines]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
-
-
-def _number(text: str, *, lower: bool = False) -> float:
-    """A number to sort by, the best last; -inf if there is none."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    return (-number if lower else number) if math.isfinite(number) else -math.inf
-
-
-def _short(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _now() -> str:

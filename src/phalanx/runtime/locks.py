@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from .leftovers import in_the_way
 from .reading import read_text
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # from file systems that cannot lock, as some network mounts
+HOLDER = re.compile(r"process (?P<process>[0-9]+) on (?P<host>.+)")
 _reported: set[Path] = set()  # folders without locks that this process has reported
 
 
@@ -75,3 +77,29 @@ def _report(folder: Path, error: OSError) -> None:
     if folder not in _reported:
         _reported.add(folder)
         print(f"{folder}: its file system has no locks ({error.strerror}); start no second process here", flush=True)
+
+
+def is_held(path: Path, holder: Path) -> bool:
+    """Whether a process holds a lock, found without taking it, which would refuse a process that begins just then.
+
+    Args:
+        path: the lock file.
+        holder: the file that names the process; of another machine it is believed.
+    """
+    found = HOLDER.fullmatch(holder_of(holder)) if holder.is_file() else None
+    if found is None or not path.is_file():
+        return False
+    if found["host"] != socket.gethostname():
+        return True
+    try:
+        os.kill(int(found["process"]), 0)
+    except (ProcessLookupError, OverflowError):
+        return False  # it was killed, and could not remove the file
+    except PermissionError:
+        pass
+    try:  # the process may be another one by now, under the same number
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return True
+    inode = str(path.stat().st_ino)
+    return not lines or any(line.split()[5].rpartition(":")[2] == inode for line in lines if "->" not in line)

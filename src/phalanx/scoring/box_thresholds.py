@@ -149,6 +149,18 @@ def counts_by_image(score: BoxScore, limits: np.ndarray) -> np.ndarray:
     return made
 
 
+def f1_by_image(score: BoxScore, limits: np.ndarray | float) -> np.ndarray:
+    """float64[I]: F1 over all classes of each image; 1 if there is neither an object nor a box that counts.
+
+    Args:
+        limits: scores from which a box counts, float or float64[C].
+    """
+    shape = (len(score.images), len(score.classes))
+    tp, fp, fn = counts_by_image(score, np.broadcast_to(limits, shape)).sum(axis=1).T
+    found = BinaryCounts(tp, fp, fn, np.zeros_like(tp)).f1
+    return np.where(np.isnan(found), 1.0, found)
+
+
 def _f1(counts: np.ndarray) -> np.ndarray:
     """F1 float64[..., C] of counts float64[..., C, 3]."""
     tp, fp, fn = np.moveaxis(counts, -1, 0)

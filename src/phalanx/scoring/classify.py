@@ -183,6 +183,21 @@ class ClassifyScore:
         return {}
 
 
+def truth_probability(probabilities: np.ndarray, labels: np.ndarray, head: Head) -> np.ndarray:
+    """float64[...]: the probability that is given to what is true: of a softmax that of the true class, of sigmoids the
+    mean over the labelled classes. NaN without a label.
+
+    Args:
+        probabilities: float[..., C].
+        labels: float[..., C] of 0, 1 and NaN (missing).
+    """
+    known = ~np.isnan(labels)
+    if head == "softmax":
+        found = np.where(labels == 1, probabilities, 0.0).sum(axis=-1)
+        return np.where(known.all(axis=-1) & (labels == 1).any(axis=-1), found, np.nan)
+    return mean_defined(np.where(known, np.where(labels == 1, probabilities, 1 - probabilities), np.nan))
+
+
 def score_classes(
     name: str,
     probabilities: np.ndarray,

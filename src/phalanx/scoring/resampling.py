@@ -1,6 +1,7 @@
 """Draws of whole patients for intervals: images of a patient are alike, so images alone would make them too narrow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -48,6 +49,27 @@ def interval(values: np.ndarray) -> Interval:
         return None
     low, high = np.percentile(defined, [2.5, 97.5])
     return float(low), float(high)
+
+
+def mean_interval(values: Mapping[str, float], patients: Mapping[str, str]) -> Interval:
+    """95% interval of the mean over images, over draws of patients; None of fewer than two patients.
+
+    Args:
+        values: of each image.
+        patients: of these images, and perhaps of more.
+    """
+    names, index = np.unique([patients[image] for image in values], return_inverse=True)
+    if len(names) < 2:
+        return None
+    sums = np.bincount(index, weights=[*values.values()])
+    images, drawn = np.bincount(index).astype(float), _all_draws(len(names))
+    return interval((drawn @ sums) / (drawn @ images))
+
+
+@lru_cache(maxsize=8)
+def _all_draws(patients: int) -> np.ndarray:
+    """All draws float64[RESAMPLES, P]: a table of many runs has the same ones for each of as many patients."""
+    return np.concatenate([*draws(patients)])
 
 
 def over(grouped: bool) -> str:

@@ -22,7 +22,7 @@ from ..data.selection import Selection
 from ..data.shuffled import note_control, shuffle_labels
 from ..engine.loader import evaluated
 from ..engine.nonfinite import first_bad
-from ..engine.task import COUNTED, SHOWN_CLASSES, Event, HeldOutScore, Part, Step, of_class
+from ..engine.task import COUNTED, SHOWN_CLASSES, Event, HeldOutScore, PanelRow, Part, Step, of_class
 from ..errors import DataError
 from ..losses.class_weights import count_labels
 from ..losses.classification import ClassificationLoss
@@ -34,12 +34,13 @@ from ..runtime.metric import Metric
 from ..runtime.reading import as_whole
 from ..runtime.sidecar import read_sidecar
 from ..runtime.terminal import say
-from ..scoring.classify import ClassifyScore, score_classes
+from ..scoring.classify import ClassifyScore, score_classes, truth_probability
 from ..scoring.classify_report import score_json, score_text
 from ..scoring.several import score_several
 from ..submission.probabilities import Probabilities, write_probabilities
 from .marker import MarkerTerm
 from .mining import select_with_failures
+from .panels import drawn, grey_of, held_out_batches, worst_first
 from .weights import check_copies, tell_weights
 
 MARKER = "marker."  # parameters of the auxiliary heat map
@@ -66,6 +67,7 @@ class Classify:
         self.metric, self.head = Metric(config.metric), config.model.head
         self.measured: dict[str, float] = {}
         self.epochs = 0  # that are over
+        self._certain = np.zeros(len(held_out))  # of the last evaluation: the probability of what is true
         data, classes = config.data, config.data.classes
         labels = {
             name: labels_of(part, data)
@@ -253,7 +255,10 @@ class Classify:
         for one in ranks.gather(own):
             if one is not None:
                 values[one[0]] = one[1]
-        score = self._score(values, examined.labels.numpy(), examined.records)
+        labels = examined.labels.numpy()
+        score = self._score(values, labels, examined.records)
+        if part == "held_out":
+            self._certain = truth_probability(values, np.where(np.isnan(labels), np.nan, labels > 0), self.head)
         self.measured = {
             of_class(figure, label): value
             for figure in CLASS_FIGURES
@@ -261,6 +266,30 @@ class Classify:
             if np.isfinite(value)
         }
         return score.value(self.metric.name)
+
+    def pinned(self, count: int) -> list[int]:
+        """The images to whose labels the last evaluation gave the least probability."""
+        return worst_first(self._certain, count)
+
+    @torch.no_grad()
+    def panels(self, network: Any, rows: Sequence[int], device: torch.device, side: int) -> list[PanelRow]:
+        """Held-out images on the input size, with the probabilities of their classes."""
+        from ..visualize.scene import LabelScene
+
+        examined, config, found = self.evaluated["held_out"], self.config, list[PanelRow]()
+        for batch in held_out_batches(self, rows, config.predict.batch, device):
+            values = probabilities_of(network.predict(batch.images), self.head).double().cpu().numpy()
+            called = values >= config.predict.threshold
+            if self.head == "softmax":
+                called = np.arange(values.shape[1]) == values.argmax(axis=1)[:, None]
+            for k, row in enumerate(batch.rows.tolist()):
+                labels, record = examined.labels[row].double().numpy(), examined.records[row]
+                labels = np.where(np.isnan(labels), np.nan, labels > 0)
+                image = grey_of(batch.images[k])
+                scene = LabelScene(record.image, image.shape, labels, values[k], called[k])
+                text = f"probability of the truth {float(truth_probability(values[k], labels, self.head)):.4f}"
+                found.append(drawn(record.name, text, scene, config.data.classes, side, image))
+        return found
 
     def finish(self, folder: Path) -> HeldOutScore:
         """Predicts the held-out images as infer does, writes ``oof.csv``, scores it, writes ``oof_score.json``."""

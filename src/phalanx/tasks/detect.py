@@ -22,7 +22,7 @@ from ..data.rules import select_objects
 from ..data.selection import Selection
 from ..engine.loader import evaluated
 from ..engine.nonfinite import first_bad
-from ..engine.task import SHOWN_CLASSES, Event, HeldOutScore, Part, Step, of_class
+from ..engine.task import SHOWN_CLASSES, Event, HeldOutScore, PanelRow, Part, Step, of_class
 from ..errors import DataError
 from ..losses.box_weights import box_weights, counts_of
 from ..models.detector import anchor_shapes, build_detector
@@ -34,11 +34,13 @@ from ..runtime.metric import Metric
 from ..runtime.reading import as_whole
 from ..runtime.sidecar import Size, read_sidecar
 from ..runtime.terminal import say
-from ..scoring.boxes import BoxScore, score_boxes
+from ..scoring.box_thresholds import f1_by_image
+from ..scoring.boxes import BoxScore, pair_boxes, score_boxes
 from ..scoring.boxes_report import score_json, score_text
 from ..submission.boxes import Boxes, BoxSubmission
 from .detect_report import about_objects, image_f1, measure_objects, objects_csv
 from .image_f1 import f1_of_images, logged
+from .panels import drawn, held_out_batches, worst_first
 from .weights import check_copies, tell_weights
 
 TRAINED_BY = "foreground_accuracy"  # of an image's samples of objects: what a training step gives
@@ -68,6 +70,7 @@ class Detect:
         self.measured: dict[str, float] = {}
         self.opening: Sequence[Event] = ()
         self.epochs = 0  # that are over
+        self._per_image, self._counts_from = np.zeros(len(held_out)), 1.0  # F1 of the last evaluation, its threshold
         parts = {"train": train, "held_out": held_out, "monitored": monitored}
         shapes = {name: [shapes_of(record, config.data) for record in part] for name, part in parts.items()}
         self.truth: dict[Part, BoxSubmission] = {
@@ -228,9 +231,35 @@ class Detect:
         score = self._score(BoxSubmission(self.config.name, truth.images, truth.classes, boxes), truth)
         if (rule := self.config.image_f1) is not None:
             self.measured = self.measured | logged(f1_of_images(rule, score, score.best_threshold().score))
+        if part == "held_out":
+            self._counts_from = score.best_threshold().score
+            self._per_image = f1_by_image(score, self._counts_from)
         figures = zip(self.config.data.classes, score.figures[CLASS_FIGURE][1:].tolist(), strict=True)
         self.measured |= {of_class(CLASS_FIGURE, label): value for label, value in figures if np.isfinite(value)}
         return self._value(score)
+
+    def pinned(self, count: int) -> list[int]:
+        """The images with the lowest F1 in the last evaluation."""
+        return worst_first(self._per_image, count)
+
+    @torch.no_grad()
+    def panels(self, network: Any, rows: Sequence[int], device: torch.device, side: int) -> list[PanelRow]:
+        """Held-out images with their objects and the boxes that count at the last evaluation's best threshold."""
+        from ..visualize.scene import BoxScene
+
+        examined, config, truth = self.evaluated["held_out"], self.config, self.truth["held_out"]
+        sizes, found = self.sizes("held_out"), list[PanelRow]()
+        for batch in held_out_batches(self, rows, config.predict.batch, device):
+            for row, one in zip(batch.rows.tolist(), network.predict(batch.images), strict=True):
+                boxes = to_stored(as_boxes(one), sizes[row], config.data.size)
+                counted = boxes.above(np.full(len(config.data.classes), self._counts_from)).sorted()
+                objects = truth.boxes[row]
+                right, missed = pair_boxes(counted, objects, config.f1_iou)
+                path = examined.records[row].image
+                scene = BoxScene(path, sizes[row], objects, counted, right, missed, len(config.data.classes))
+                text = f"{int(right.sum())} right, {int((~right).sum())} false, {int(missed.sum())} missed"
+                found.append(drawn(examined.records[row].name, text, scene, config.data.classes, side))
+        return found
 
     def _losses(self, network: Any, batch: BoxBatch, maps: "OrderedDict[str, Tensor]") -> dict[str, float]:
         """Sums of the loss and its terms over the images of a batch."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from ..data.rules import select_restoring
 from ..data.selection import Selection
 from ..engine.loader import evaluated
 from ..engine.nonfinite import first_bad
-from ..engine.task import Event, HeldOutScore, Part, Step
+from ..engine.task import Event, HeldOutScore, PanelRow, Part, Step
 from ..errors import DataError
 from ..models.denoiser import build_denoiser
 from ..predict.restore import SMALLEST, as_bytes, open_denoiser, psnr, restore
@@ -28,6 +29,7 @@ from ..runtime.device import open_device
 from ..runtime.distributed import Ranks
 from ..runtime.files import write_json
 from ..runtime.metric import Metric
+from .panels import grey_of, held_out_batches, worst_first
 from .weights import check_copies
 
 METRIC = Metric("psnr", decimals=2)
@@ -61,6 +63,7 @@ class Restore:
                 f"{', '.join(config.data.restore.classes or [])}; use fewer folds=, or balanced ones (phalanx folds "
                 "stratify=label)"
             )
+        self._per_image = np.zeros(len(self.held_out))  # PSNR of the last evaluation
         pretrained = config.model.init_from is None  # else a run's weights follow
         self.network = build_denoiser(config.model, size=config.data.size, pretrained=pretrained)
         common: dict[str, Any] = {
@@ -147,11 +150,32 @@ class Restore:
         examined = self.evaluated[part]
         if not examined.records:
             return None
-        found = list[Tensor]()
+        found: dict[int, float] = {}
         for batch in evaluated(self, part, self.config, device, ranks):
-            found.append(_psnr(network(batch.noisy).float(), batch.clean).double().cpu())
-        own = [float(torch.cat(found).sum())] if found else []
-        return sum(value for one in ranks.gather(own) for value in one) / len(examined.records)
+            values = _psnr(network(batch.noisy).float(), batch.clean).double().tolist()
+            found |= zip(batch.rows.tolist(), values, strict=True)
+        merged = {row: value for one in ranks.gather(found) for row, value in one.items()}
+        each = np.array([merged[row] for row in range(len(examined.records))])
+        if part == "held_out":
+            self._per_image = each
+        return float(each.mean())
+
+    def pinned(self, count: int) -> list[int]:
+        """The images with the lowest PSNR in the last evaluation."""
+        return worst_first(self._per_image, count)
+
+    @torch.no_grad()
+    def panels(self, network: Any, rows: Sequence[int], device: torch.device, side: int) -> list[PanelRow]:
+        """Held-out images: with noise, restored, and as they were."""
+        records, found = self.evaluated["held_out"].records, list[PanelRow]()
+        for batch in held_out_batches(self, rows, self.config.predict.batch, device):
+            restored = network(batch.noisy).float()
+            values = _psnr(restored, batch.clean).tolist()
+            for k, row in enumerate(batch.rows.tolist()):
+                shown = {"noisy": as_bytes(batch.noisy[k]), "restored": as_bytes(restored[k]), "clean": batch.clean[k]}
+                panels = [(title, _square(grey_of(image), side)) for title, image in shown.items()]
+                found.append(PanelRow(records[row].name, f"PSNR {values[k]:.2f} dB", panels))
+        return found
 
     def finish(self, folder: Path) -> HeldOutScore:
         """Restores the held-out images as ``phalanx restore`` does, and writes the PSNR of each, by level."""
@@ -200,6 +224,12 @@ def of_classes(records: Sequence[Record], config: RestoreConfig) -> list[Record]
     labels = labels_of(records, config.data)
     columns = [config.data.classes.index(name) for name in wanted]
     return [record for record, row in zip(records, labels, strict=True) if (row[columns] == 1).any()]
+
+
+def _square(image: np.ndarray, side: int) -> np.ndarray:
+    """RGB uint8[side, side, 3] of a square grey image."""
+    method = cv2.INTER_AREA if side < image.shape[0] else cv2.INTER_LINEAR
+    return np.repeat(cv2.resize(image, (side, side), interpolation=method)[:, :, None], 3, axis=2)
 
 
 def _psnr(restored: Tensor, clean: Tensor) -> Tensor:

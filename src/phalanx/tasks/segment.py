@@ -1,5 +1,6 @@
 """The segmentation task: what it adds to the engine is its data set, network, loss, metrics and decoding."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +21,14 @@ from ..data.selection import Selection
 from ..data.truth import truth_of
 from ..engine.loader import evaluated
 from ..engine.nonfinite import first_bad
-from ..engine.task import SHOWN_CLASSES, Event, HeldOutScore, Part, Step, of_class, of_group
+from ..engine.task import SHOWN_CLASSES, Event, HeldOutScore, PanelRow, Part, Step, of_class, of_group
 from ..errors import DataError
 from ..losses.class_weights import class_weights, count_pixels
 from ..losses.segmentation import segmentation_loss
 from ..losses.softmax import SoftmaxLoss, exclusive_dice
 from ..losses.stages import StagedLoss, StepLoss, never_begins, stage_texts
 from ..masks.planes_torch import downsample, label_map
+from ..masks.stack import Stack
 from ..models.build import Output, build
 from ..predict.opening import open_member
 from ..predict.run import write_submission
@@ -43,6 +45,7 @@ from ..scoring.mask_counts_torch import counts_of_logits
 from ..scoring.score import DICE, score
 from ..submission.table import Submission
 from .image_f1 import logged_of_counts
+from .panels import drawn, grey_of, held_out_batches, worst_first
 from .selection import select_images
 from .weights import check_copies, pixel_areas, tell_weights
 
@@ -92,6 +95,7 @@ class Segment:
         }
         self.loaders: dict[Part, DataLoader] = {}  # of these, once they are evaluated
         self._poses: dict[Part, dict[str, list[int]]] = {}  # likewise: numbers of the images in each
+        self._per_image: dict[Part, np.ndarray] = {}  # likewise: Dice float64[N] of the last evaluation
         self._weigh_classes()
 
     def _weigh_classes(self) -> None:
@@ -235,7 +239,8 @@ class Segment:
         sums = [dice.mean(1).sum() for _, dice in found]
         own = {row: each for rows, dice in found for row, each in zip(rows.tolist(), dice.cpu().numpy(), strict=True)}
         merged = {row: each for one in ranks.gather(own) for row, each in one.items()}
-        self.measured = self._detailed(part, np.stack([merged[row] for row in range(count)]).astype(float))
+        each = np.stack([merged[row] for row in range(count)]).astype(float)
+        self.measured, self._per_image[part] = self._detailed(part, each), each.mean(axis=1)
         if rule is not None:
             names = [record.name for record in examined.records]
             figures = logged_of_counts(rule, self.config.data.classes, names, ranks.gather(counts))
@@ -251,6 +256,36 @@ class Segment:
         for pose, rows in self._poses[part].items():
             found[of_group(name, pose)] = float(dice[rows].mean())
         return found
+
+    def pinned(self, count: int) -> list[int]:
+        """The worst rotated hand, then the worst images of the last evaluation."""
+        rotated = self._poses["held_out"].get("rotated", [])
+        return worst_first(self._per_image["held_out"], count, rotated)
+
+    @torch.no_grad()
+    def panels(self, network: Any, rows: Sequence[int], device: torch.device, side: int) -> list[PanelRow]:
+        """Held-out images on the input size, with ground truth, prediction and errors."""
+        from ..visualize.scene import MaskScene
+
+        records, config, found = self.evaluated["held_out"].records, self.config, list[PanelRow]()
+        for batch in held_out_batches(self, rows, config.predict.batch, device):
+            logits = network.final(batch.images, rows_of(self.attributes.get("held_out"), batch))
+            masks, dice = self._masks(logits).cpu().numpy(), self._dice(logits, batch.planes).mean(1).tolist()
+            for k, row in enumerate(batch.rows.tolist()):
+                image = grey_of(batch.images[k])
+                planes = np.ascontiguousarray(batch.planes[k].permute(1, 2, 0).cpu().numpy())
+                truth = Stack.of_planes(planes, len(config.data.classes))
+                scene = MaskScene(records[row].image, image.shape, truth, Stack.of_masks(masks[k]))
+                text = f"Dice {dice[k]:.4f}"
+                found.append(drawn(records[row].name, text, scene, config.data.classes, side, image))
+        return found
+
+    def _masks(self, logits: Tensor) -> Tensor:
+        """Masks bool[B, C, H, W] of final logits."""
+        if self.config.model.head == "softmax":
+            classes = torch.arange(1, logits.shape[1], device=logits.device)
+            return logits.argmax(1, keepdim=True) == classes[:, None, None]
+        return logits >= math.log(self.config.predict.threshold / (1 - self.config.predict.threshold))
 
     def _dice(self, logits: Tensor, planes: Tensor) -> Tensor:
         """Dice float32[B, C] of final logits against bit-planes."""

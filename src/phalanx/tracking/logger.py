@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from ..config import Config, flatten
 from ..runtime.files import write_json
 from ..runtime.reading import MissingFile, fault, read_mapping
@@ -83,6 +85,11 @@ class Logger:
         values = {key: value for key, value in event.values.items() if self.sent.get(key) != (event.step, value)}
         self.sent |= {key: (event.step, value) for key, value in event.numbers().items()}
         return event._replace(values=values)
+
+    def picture(self, key: str, step: int, pixels: np.ndarray) -> None:
+        """Gives the trackers a picture RGB uint8[H, W, 3]; the run's folder has its own."""
+        for name, tracker in list(self.trackers.items()):
+            self._guard(name, step, partial(tracker.picture, key, step, pixels))
 
     def say(self, text: str) -> None:
         """Prints one line above any progress bar."""

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..runtime.locks import lock
 from .json_lines import Event
 from .tracker import DATABASE, DATABASE_LOCK, Run, Status
@@ -91,6 +93,10 @@ class MLflow:
         for first in range(0, len(metrics), MAX_METRICS):
             self.client.log_batch(self.id, metrics=metrics[first : first + MAX_METRICS], synchronous=True)
         self.recorded |= {place: value for place, (value, _) in points.items()}
+
+    def picture(self, key: str, step: int, pixels: np.ndarray) -> None:
+        """Records a picture RGB uint8[H, W, 3] among the images of a step."""
+        self.client.log_image(self.id, pixels, key=key, step=step)
 
     def close(self, status: Status) -> None:
         """Marks the run as finished or failed."""

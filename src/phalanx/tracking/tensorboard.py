@@ -1,5 +1,7 @@
 """TensorBoard: event files in the run's folder ``tensorboard/``."""
 
+import numpy as np
+
 from ..runtime.files import own_folder
 from .json_lines import Event
 from .tracker import Run, Status
@@ -36,6 +38,11 @@ class TensorBoard:
             self.writer.add_scalar(key, value, event.step, walltime=event.time)
         if text := event.text():
             self.writer.add_text(event.name, text, event.step, walltime=event.time)
+
+    def picture(self, key: str, step: int, pixels: np.ndarray) -> None:
+        """Records a picture RGB uint8[H, W, 3], on disk at once."""
+        self.writer.add_image(key, pixels, step, dataformats="HWC")
+        self.writer.flush()
 
     def close(self, status: Status) -> None:
         """Closes the event file; it has no place for a status."""

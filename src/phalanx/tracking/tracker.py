@@ -5,6 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
+
 from ..config import Config
 from ..errors import ConfigError
 from ..runtime.files import not_ours, refuse_link
@@ -50,6 +52,9 @@ class Tracker(Protocol):
 
     def write(self, event: Event) -> None:
         """Records the event's numbers, each under its own key."""
+
+    def picture(self, key: str, step: int, pixels: np.ndarray) -> None:
+        """Records a picture RGB uint8[H, W, 3]."""
 
     def close(self, status: Status) -> None:
         """Ends the record."""

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from ..runtime.terminal import say
 from .json_lines import Event
 from .tracker import Run, Status
@@ -58,6 +60,13 @@ class WeightsAndBiases:
         numbers = event.numbers()
         if numbers and event.step >= self.next:
             self.run.log(numbers, step=event.step)
+
+    def picture(self, key: str, step: int, pixels: np.ndarray) -> None:
+        """Records a picture RGB uint8[H, W, 3] in the row of a step."""
+        import wandb
+
+        if step >= self.next:
+            self.run.log({key: wandb.Image(pixels)}, step=step)
 
     def close(self, status: Status) -> None:
         """Waits for the upload, at most as long as ``finish_timeout``."""

@@ -9,7 +9,7 @@ import numpy as np
 from ..data.images import read_grey
 from ..data.records import Record, scan
 from ..errors import DataError
-from ..scoring.box_thresholds import counts_by_image
+from ..scoring.box_thresholds import f1_by_image
 from ..scoring.boxes import BoxScore, pair_boxes
 from ..submission.boxes import Boxes
 from .overlay import CAPTION, PANEL, palette, write_png
@@ -35,10 +35,7 @@ def draw_boxes(score: BoxScore, images: Path, out: Path, *, rows: int = 4) -> No
     records = {record.name: record for record in scan(images)}
     if missing := [name for name in score.images if name not in records]:
         raise DataError(f"{images}: does not contain {missing[0]} ({len(missing)} images missing)")
-    counts = counts_by_image(score, np.broadcast_to(score.thresholds, (len(score.images), len(score.classes))))
-    tp, fp, fn = counts.sum(axis=1).T
-    whole = 2 * tp + fp + fn
-    f1 = np.where(whole > 0, 2 * tp / np.maximum(whole, 1), 1.0)
+    f1 = f1_by_image(score, score.thresholds)
     objects = np.stack([one.objects for one in score.matches], axis=1)
     rarest = np.where(objects > 0, objects.sum(axis=0), np.inf).min(axis=1)
     ranked = np.lexsort((rarest, f1))

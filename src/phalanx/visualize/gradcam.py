@@ -8,7 +8,6 @@ heat, which makes energies incomparable, and stretches the map over the padding 
 import math
 from typing import Any, NamedTuple, cast
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from ..data.images import Grid
 from ..errors import ConfigError
 from ..models.classifier import Classifier
+from ..models.feature_cells import Cells, cells_of
 from ..models.feature_map import is_channels_last
 
 INSTALL_HINT = "install it with: pip install 'phalanx[cam]'"
@@ -47,6 +47,7 @@ class Explained(NamedTuple):
         prefix: tokens before those of patches: the class token and registers.
         channels_last: whether features are [B, n, n, K]; tokens are [B, prefix + n * n, K], maps else [B, K, n, n].
         tokens: whether the layer's output are tokens.
+        cells: where the features are in the input.
     """
 
     network: nn.Module
@@ -55,6 +56,7 @@ class Explained(NamedTuple):
     prefix: int
     channels_last: bool
     tokens: bool
+    cells: Cells
 
     def as_map(self, values: Tensor) -> Tensor:
         """The layer's output, or its gradient, as maps [B, K, n, n]."""
@@ -99,15 +101,18 @@ def explained(network: Classifier, size: int, channels: int, name: str = "model.
         last = is_channels_last(encoder, found)
         if found.shape[1 if last else 2] == 1:
             raise ConfigError(f"{name}: has one cell of features at data.size={size}, so heat has no place; enlarge it")
-        return Explained(split, split.features, "features", 0, last, tokens=False)
+        cells = cells_of(encoder, images, found.shape[1 if last else 2])
+        return Explained(split, split.features, "features", 0, last, tokens=False, cells=cells)
     blocks = getattr(encoder, "blocks", None)
     layer = getattr(blocks[-1], "norm1", None) if isinstance(blocks, nn.Sequential | nn.ModuleList) and blocks else None
     if found.ndim == 3 and isinstance(layer, nn.Module):
         prefix = _prefix(network, layer, images)
         if prefix is not None:
-            return Explained(network, layer, "blocks[-1].norm1", prefix, channels_last=False, tokens=True)
+            cells = Cells.even(math.isqrt(found.shape[1] - int(getattr(encoder, "num_prefix_tokens", 0) or 0)))
+            return Explained(network, layer, "blocks[-1].norm1", prefix, channels_last=False, tokens=True, cells=cells)
     elif found.ndim == 3 and same and not getattr(encoder, "num_prefix_tokens", 0) and _is_square(found.shape[1]):
-        return Explained(split, split.features, "features", 0, channels_last=False, tokens=True)
+        cells = cells_of(encoder, images, math.isqrt(found.shape[1]))
+        return Explained(split, split.features, "features", 0, channels_last=False, tokens=True, cells=cells)
     raise ConfigError(f"{name}: none of its layers has features with places in the image; Grad-CAM can {PLACED}")
 
 
@@ -181,23 +186,35 @@ def activation_maps(found: Explained, images: Tensor, classes: np.ndarray) -> np
     return np.maximum(cam.heat, 0)
 
 
-def heat_map(maps: np.ndarray, grid: Grid) -> np.ndarray:
+def heat_map(maps: np.ndarray, grid: Grid, cells: Cells | None = None) -> np.ndarray:
     """Heat float32[H, W], 0 to 1, on an image's own pixels: the mean of the folds' maps, each scaled by its maximum.
 
     Args:
         maps: float[F, n, n] of F networks, over the whole grid. Heat on its padding is cut off. A map without heat
             counts as 0; if all are, so is the result.
         grid: of the image.
+        cells: where the cells of the maps have their centres; evenly spaced by default.
     """
     long = max(grid.height, grid.width)
+    cells = Cells.even(maps.shape[-1]) if cells is None else cells
+    rows, columns = (_between(cells, maps.shape[-1], size, long) for size in (grid.height, grid.width))
     total = np.zeros((grid.height, grid.width), np.float64)
     for one in maps:
-        # the centres of the map's cells lie where they are on the grid; a crop at this resolution would be too coarse
-        whole = cv2.resize(one.astype(np.float64), (long, long), interpolation=cv2.INTER_LINEAR)
-        heat = whole[: grid.height, : grid.width]
+        heat = rows @ one.astype(np.float64) @ columns.T
         if (top := heat.max()) > 0:
             total += heat / top
     return (total / top if (top := total.max()) > 0 else total).astype(np.float32)
+
+
+def _between(cells: Cells, count: int, size: int, long: int) -> np.ndarray:
+    """Weights float64[size, count] of linear interpolation between cells, for the pixels of a side; constant beyond
+    the first and the last centre.
+
+    Args:
+        long: pixels of the image's longer side, which the grid's side shows.
+    """
+    place = ((np.arange(size) + 0.5) / long - cells.first) / cells.step
+    return np.stack([np.interp(place, np.arange(count), one) for one in np.eye(count)], axis=1)
 
 
 class Inside(NamedTuple):

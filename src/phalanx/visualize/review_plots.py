@@ -136,3 +136,20 @@ def _save(figure: Figure, axes: Axes, out: Path) -> None:
     data = BytesIO()
     FigureCanvasAgg(figure).print_png(data, metadata={"Software": MADE_BY})
     write_bytes(out, data.getvalue())
+
+
+def save(figure: Figure, out: Path) -> None:
+    """Writes a figure as a PNG.
+
+    Raises:
+        OutputError: the file exists and was not written by this program.
+    """
+    refuse_foreign(out, f"Software\0{MADE_BY}")
+    data = BytesIO()
+    FigureCanvasAgg(figure).print_png(data, metadata={"Software": MADE_BY})
+    write_bytes(out, data.getvalue())
+
+
+def plain(text: str) -> str:
+    """A text as matplotlib writes it: a dollar begins no formula."""
+    return text.replace("$", r"\$")

@@ -40,7 +40,7 @@ def sheet(
     width = max(NARROWEST, wide + 2 * EDGE)
     inner = width - 2 * EDGE
     wrapped = wrap(text, inner)
-    some = list(range(len(classes))) if shown is None else sorted(shown)
+    some = [c for c in range(len(classes)) if shown is None or c in shown]
     key = legend(classes, some, inner, errors=errors)
     head = EDGE + 28 + LINE * len(wrapped) + 8 + len(key) + GUTTER
     heights = [
