@@ -100,6 +100,6 @@ def words(root: Path, layout: str = "polygons", **changes: object) -> dict[str, 
         "model.anchor_samples": 64, "data.root": root, "data.layout": layout, "data.pairs": "[]",
         "data.classes": f"[{','.join(CLASSES)}]", "data.size": 64, "folds": 2, "epochs": 2, "batch": 4, "workers": 0,
         "progress": "false", "validate_every": 1, "device": "cpu", "augment": "affine", "optim.lr": "3e-3",
-        "optim.ema": 0.5,
+        "optim.ema": 0.5, "report": "false",
     }  # fmt: skip
     return {key: str(value) for key, value in (base | {k.replace("__", "."): v for k, v in changes.items()}).items()}

@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items):
 
 COMMON = [
     "data.size=64", "folds=2", "epochs=6", "batch=2", "workers=0", "progress=false", "validate_every=2", "device=cpu",
-    "augment=none", "optim.lr=1e-2", "optim.ema=0.5",
+    "augment=none", "optim.lr=1e-2", "optim.ema=0.5", "report=false",
 ]  # fmt: skip
 FPN = [
     "model.arch=fpn", "model.encoder=tu-test_efficientnet", "model.weights=none",

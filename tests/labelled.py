@@ -64,6 +64,6 @@ def words(root: Path, layout: str, **changes: object) -> dict[str, str]:
         "loss": "ce" if layout == "folders" else "bce", "model.head": head, "model.weights": "none",
         "model.encoder": "test_resnet", "data.root": root, "data.classes": f"[{','.join(CLASSES)}]", "data.size": 32,
         "folds": 2, "epochs": 2, "batch": 4, "workers": 0, "progress": "false", "validate_every": 1, "device": "cpu",
-        "augment": "affine", "optim.lr": "5e-3", "optim.ema": 0.5, "metric": "macro_auc",
+        "augment": "affine", "optim.lr": "5e-3", "optim.ema": 0.5, "metric": "macro_auc", "report": "false",
     }  # fmt: skip
     return {key: str(value) for key, value in (base | {k.replace("__", "."): v for k, v in changes.items()}).items()}

@@ -17,7 +17,7 @@ FLOORS = """
 __main__
 cli
 commands
-sweep profiling review show standings
+sweep profiling review show standings report
 tasks ensemble
 predict engine
 checks eda visualize runs jobs tracking

@@ -17,6 +17,7 @@ from .commands import (
     panels,
     phantom,
     ranking,
+    report,
     restoration,
     review,
     rounds,
@@ -69,6 +70,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE TRUTH IMAGES out=FILE.png                     draw predictions next to the ground truth
   phalanx review RUN [OTHER ...] out=DIR                             failures, annotations in doubt, runs side by side
+  phalanx report RUN|FILE.csv [OTHER ...] [out=FILE.html]            one HTML page of a run, or of several compared
   phalanx curves RUN [OTHER ...] [out=FILE.png]                      curves of trainings, several over each other
   phalanx panels RUN [epochs=5,50]                                   held-out images after several epochs, side by side
   phalanx cam RUN [masks=DIR] [control=RUN] out=DIR                  where a classifier looks: Grad-CAM, with controls
@@ -225,6 +227,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "picture": (scores.picture, scores.PICTURE),
     "panels": (panels.panels, panels.PANELS),
     "review": (review.review, review.REVIEW),
+    "report": (report.report, report.REPORT),
     "curves": (curves.curves, curves.CURVES),
     "cam": (cam.cam, cam.CAM),
     "sweep": (training.sweep, training.SWEEP),

@@ -85,7 +85,8 @@ patient, which classes occur together, missing labels, sizes, grey levels per cl
 data.folds_file= is given. Of images with boxes: objects per image, class and patient, images without one, sizes and
 shapes of the boxes, the best recall that the recipe's anchors allow, and the folds. Prints what it leaves out, and why.
 
-  out=DIR                tables (images shift size classes overlap .csv), eda.json, plots (.png); of images with labels:
+  out=DIR                index.html, one page with all of it for a browser; tables (images shift size sex classes
+                         overlap .csv), eda.json, plots (.png); of images with labels:
                          images patients classes cooccurrence sizes shift folds .csv; of images with boxes:
                          images objects classes groups anchors folds .csv
   csv=FILE.csv           also measure the rotation in these predictions, of the test set or out of fold; only of masks
@@ -106,14 +107,18 @@ def eda(words: Sequence[str]) -> None:
     config = compose(pairs)
 
     from ..data.root import resolve_root
+    from ..report.data_pages import INDEX, write_eda_page
+    from ..report.write import check_page
     from .tasks import TASKS
 
     config.data = resolve_root(config.data)
+    check_page(Path(out) / INDEX, "eda")
     print(TASKS[config.task].eda(config, Path(out), Path(csv) if csv else None))
+    print(f"{write_eda_page(Path(out), config.data.name)}: all of it on one page; open it in a browser")
 
 
 CHECK = """\
-phalanx check data=NAME data.root=DIR [json=FILE] [quarantine=FILE] [groups=FILE.csv]
+phalanx check data=NAME data.root=DIR [json=FILE] [page=FILE.html] [quarantine=FILE] [groups=FILE.csv]
 
 Reads all images and annotations and lists problems: unreadable, blank or duplicate images, test images in train, near
 duplicates of other patients' images, invalid polygons and masks, unknown or missing labels, swapped labels, bones of
@@ -124,6 +129,7 @@ if there are errors.
 
   data.layout=           competition, coco or masks, folders or table, with their options as for training
   json=check.json        file for the full list of problems
+  page=FILE.html         the same as a page for a browser: one file, sorted and filtered in it
   quarantine=FILE        write the training images with errors to a new file, for data.quarantine=FILE of phalanx train
   groups=FILE.csv        of images with labels: write the patient of each, one for all patients who share an image,
                          exactly or nearly; data.groups_file=FILE then keeps copies in one fold
@@ -149,9 +155,16 @@ def check(words: Sequence[str]) -> int:
     from ..runtime.files import check_report, refuse_foreign, write_report
 
     where = Path(pairs.pop("json", "check.json"))
+    page = Path(pairs.pop("page")) if "page" in pairs else None
     if out is not None and out.resolve() == where.resolve():
         raise ConfigError(f"{out}: json= and quarantine= name the same file; give each its own")
     check_report(where, "check")
+    if page is not None:
+        from ..report.write import check_page
+
+        if page.suffix.lower() not in (".html", ".htm"):
+            raise ConfigError(f"page={page}: is not an HTML file; name one, as in page=check.html")
+        check_page(page, "check")
     if groups is not None:
         if groups.suffix != ".csv":
             raise ConfigError(f"groups={groups}: expected a file name that ends in .csv, as in groups=groups.csv")
@@ -169,6 +182,12 @@ def check(words: Sequence[str]) -> int:
     print(report.to_text(), flush=True)  # first: on a full disk it is all that is left of the work
     write_report(where, "check", report.to_json())
     print(where)
+    if page is not None:
+        from ..report.data_pages import check_page_of
+        from ..report.write import write_page
+
+        write_page(page, check_page_of(report, config.data.name))
+        print(f"{page}: the same for a browser")
     if groups is not None:
         write_groups(groups, report.groups)
         count = len(set(report.groups.values()))

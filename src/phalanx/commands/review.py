@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from .args import split_places
+from .evaluations import evaluation_of
 
 if TYPE_CHECKING:
     from ..review.evaluated import Evaluated
@@ -109,20 +110,10 @@ def review(words: Sequence[str]) -> None:
 
 def _evaluated(name: str, task: str, options: "ReviewOptions") -> "Evaluated":
     from ..review.evaluate_options import EvaluateOptions
-    from ..runtime.sidecar import is_csv
-    from .tasks import TASKS
 
     shared = {"root": options.root, "threshold": options.threshold, "runs": options.runs, "device": options.device}
     asked = EvaluateOptions.model_validate(shared)
-    if not is_csv(name):
-        return TASKS[task].evaluate(name, asked)
-    if options.truth is not None:
-        from ..review.csvs import evaluate_csv
-
-        return evaluate_csv(Path(name), options.truth, options.images, asked)
-    from ..review.votes import evaluate_vote
-
-    return evaluate_vote(Path(name), asked)
+    return evaluation_of(name, task, asked, options.truth, options.images)
 
 
 def _has_rule(one: "Evaluated", options: "ReviewOptions") -> bool:

@@ -48,4 +48,5 @@ RESTORE = TaskCommands(
     review=_review,
     evaluate=_review,
     show=_show,
+    has_pages=False,
 )

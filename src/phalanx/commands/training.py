@@ -27,6 +27,7 @@ phalanx train key=value ...        (bash train.sh key=value ...)
   devices=0,1,2,3        train folds in parallel, one per GPU (or devices=cpu,cpu); the exit code is 1 if one fails
   tracking=tensorboard   or any of [tensorboard,wandb,mlflow], in addition to log.jsonl; each is an extra to install, as
                          in pip install '.[tensorboard]'. wandb works offline; mlflow writes runs/mlflow.db
+  report=false           do not write runs/<name>/report.html, the page of phalanx report, after the last fold
   max_hours=10           save and stop after this time, with an exit code above 0; the same command continues
   devices=0,1 ddp=true   train each fold on all these GPUs: the images of a step are divided among them, and `batch`
                          means the same as on one (data.cache=ram is per process, data.cache=disk is shared)
@@ -79,6 +80,10 @@ def train(words: Sequence[str]) -> int:
     from ..runs.ledger import note_run
 
     note_run(config.runs / config.name, pairs.get("experiment", "base"))
+    if config.report:
+        from .report import report_of_training
+
+        report_of_training(config)
     return 0
 
 
@@ -110,9 +115,13 @@ def side_by_side(
     for device in set(config.devices):
         open_device(device, config.precision)
     kept_records(resolve_root(config.data))  # once, before the jobs: it may make the data set, or refuse it
-    code = train_folds(pairs, folds, config, deadline)
+    code = train_folds({**pairs, "report": "false"}, folds, config, deadline)
     if not code:
         say_mean(config, folds)
+    if config.report:
+        from .report import report_of_training
+
+        report_of_training(config)
     return code
 
 

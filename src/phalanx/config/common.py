@@ -15,6 +15,7 @@ from .training import Optim, Predict
 # Keys that may differ between two calls of the same run. They change where and how fast it runs, not its result.
 RUNTIME_KEYS = (
     "runs", "workers", "device", "checkpoint_minutes", "progress", "devices", "ddp", "max_hours", "on_nan", "tracking",
+    "report",
     "data.root", "data.cache", "data.cache_gb", "data.cache_dir", "predict.batch", "predict.oof_prob",
     "model.activation_checkpointing", "cuda_graphs", "panels",
 )  # fmt: skip
@@ -66,6 +67,7 @@ class Config(Strict):
     panels: Annotated[int, Field(ge=0, le=64)] = 4  # held-out images that each validation draws, always the same ones
     runs: Path = Path("runs")
     tracking: Annotated[list[TrackerName], Field(max_length=16)] = []  # in addition to log.jsonl
+    report: bool = True  # an HTML page of the run in its folder, once the folds of a call are trained
     on_nan: Literal["stop", "skip", "halve"] = "stop"  # non-finite step: skip it; halve the learning rate, too
     devices: Annotated[
         list[DeviceName], Field(max_length=1024)

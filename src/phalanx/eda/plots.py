@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 
 from ..config.ranges import UNITS
 from ..runtime.files import write_bytes
+from .tables import patients
 
 COLOURS = {"train": "#4477aa", "test": "#cc6677"}
 GREY = "#777777"
-PLOTS = ("rotation", "shift", "size", "overlap", "brightness")
+PLOTS = ("rotation", "shift", "size", "sex", "overlap", "brightness")
 MAX_PAIRS = 15  # of overlapping classes in the plot
 
 
@@ -28,6 +29,8 @@ def draw_all(tables: dict[str, pd.DataFrame], limit: float) -> Iterator[tuple[st
         yield "shift", shift(tables["shift"])
     if tables["size"]["value"].notna().any():
         yield "size", size(images, tables["size"])
+    if tables["sex"]["value"].notna().any():
+        yield "sex", by_sex(images, tables["sex"])
     if len(tables["overlap"]):
         yield "overlap", overlap(tables["overlap"])
     yield "brightness", brightness(images)
@@ -104,6 +107,32 @@ def size(images: pd.DataFrame, table: pd.DataFrame) -> Figure:
         axes.set_xlabel(f"{attribute} ({UNITS[attribute]})")
     all_axes[0].set_ylabel("area of all bones (% of the image)")
     all_axes[0].legend(frameon=False, markerscale=2, handletextpad=0.2)
+    return figure
+
+
+def by_sex(images: pd.DataFrame, table: pd.DataFrame) -> Figure:
+    """Draws area, height and weight of patients by their sex: a point per patient, the mean and its 95% interval."""
+    people = patients(images).drop_duplicates("group")
+    shown = [name for name in ("area", "height", "weight") if name in people and people[name].notna().any()]
+    figure, all_axes = new_figure(1, len(shown), width=3.2 * len(shown) + 0.4, height=3.4)
+    rng = np.random.default_rng(0)  # of the places beside each other, which mean nothing
+    found = dict(zip(table["attribute"], table[["value", "unit"]].to_numpy().tolist(), strict=True))
+    for axes, name in zip(all_axes, shown, strict=True):
+        scale = 100 if name == "area" else 1
+        for place, (sex, colour, marker) in enumerate((("female", "#aa3377", "o"), ("male", "#228833", "^"))):
+            values = scale * people.loc[people["sex"] == sex, name].dropna().to_numpy(float)
+            if not len(values):
+                continue
+            across = place + rng.uniform(-0.18, 0.18, len(values))
+            axes.scatter(across, values, s=14, alpha=0.55, color=colour, marker=marker, linewidths=0)
+            half = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+            axes.errorbar(place, values.mean(), half, color="black", capsize=5, marker="_", markersize=14)
+        axes.set_xticks([0, 1], [f"{sex}\n{(people['sex'] == sex).sum()} patients" for sex in ("female", "male")])
+        axes.set_xlim(-0.5, 1.5)
+        value, unit = found.get(name, (np.nan, ""))
+        gap = f": {value:+.2f} {unit}" if np.isfinite(value) else ""
+        axes.set_title(f"{name}{gap}", loc="left")
+        axes.set_ylabel("area of all bones (% of the image)" if name == "area" else f"{name} ({UNITS[name]})")
     return figure
 
 

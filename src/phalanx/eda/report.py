@@ -22,9 +22,10 @@ from ..runtime.processes import process_map
 from ..submission.table import Submission
 from . import plots as eda_plots
 from .measure import Measured, measure
-from .tables import PROPORTIONS, class_table, image_table, overlap_table, shift_table, size_table
+from .captions import captions
+from .tables import PROPORTIONS, class_table, image_table, overlap_table, sex_table, shift_table, size_table
 
-TABLES = ("images", "shift", "size", "classes", "overlap")
+TABLES = ("images", "shift", "size", "sex", "classes", "overlap")
 
 
 def explore(data: SegmentData, out: Path, *, csv: Path | None = None, workers: int = -1, progress: bool = True) -> str:
@@ -85,13 +86,15 @@ def explore(data: SegmentData, out: Path, *, csv: Path | None = None, workers: i
         "images": images,
         "shift": shift_table(images),
         "size": size_table(images),
+        "sex": sex_table(images),
         "classes": class_table(measured, images, data.classes),
         "overlap": overlap_table(measured, data.classes),
     }
     annotated = sum(bool(row.areas) for row in measured)
     facts = {"data": data.name, "left_out": left_out, "annotated": annotated, **_facts(images)}
-    for name in ("shift", "size", "overlap", "classes"):
+    for name in ("shift", "size", "sex", "overlap", "classes"):
         facts[name] = tables[name].to_dict("records")
+    facts["figures"] = captions(images)
     # first: a later call may write into a folder that has it
     write_report(out / "eda.json", "eda", plain(facts))
     for name, table in tables.items():
@@ -224,6 +227,10 @@ def _summary(facts: dict[str, Any], out: Path) -> str:
             f"{len(bands['images'])} images with noise bands: {size}; "
             f"data.blackout={bands['blackout']} hides {bands['hidden']} of them"
         )
+    for row in facts["sex"]:
+        measured = f"{row['value']:+.2f} {row['unit']} [{row['low']:+.2f}, {row['high']:+.2f}]"
+        how = "" if row["attribute"] == "area" else ", jointly regressed on sex"
+        lines.append(f"{row['attribute']} of male less female patients{how}: {measured}")
     lines += [f"left out: {reason}" for reason in facts["left_out"]]
     return "\n".join([*lines, f"{out}: tables (CSV), eda.json, plots (PNG)"])
 

@@ -96,3 +96,52 @@ def regression(factors: dict[str, np.ndarray], target: np.ndarray) -> tuple[dict
         for name, c, e in zip(used, coefficients, errors, strict=True)
     }
     return effects, 1 - left / len(y), len(y)
+
+
+class JointRegression(NamedTuple):
+    """Several measures regressed on one group at once.
+
+    Attributes:
+        effects: by measure, the mean of the group less that of the others, in the measure's unit.
+        explained: R squared of each measure.
+        p: of Hotelling's T squared (1931), that the group changes none of them; NaN if it cannot be computed.
+        rows: with all values.
+    """
+
+    effects: dict[str, Effect]
+    explained: dict[str, float]
+    p: float
+    rows: int
+
+
+def joint_regression(measures: dict[str, np.ndarray], group: np.ndarray) -> JointRegression:
+    """Regresses all measures on a group (0 or 1, NaN if not known), over the rows with all values."""
+    known = np.isfinite(group) & np.all([np.isfinite(column) for column in measures.values()], axis=0)
+    x, y = group[known] == 1, np.stack([column[known] for column in measures.values()], axis=1)
+    n, m = int(x.sum()), int((~x).sum())
+    if min(n, m) < 2 or n + m - 2 < len(measures):
+        return JointRegression({}, {}, math.nan, n + m)
+    gap = y[x].mean(axis=0) - y[~x].mean(axis=0)
+    left = y - np.where(x[:, None], y[x].mean(axis=0), y[~x].mean(axis=0))
+    pooled = left.T @ left / (n + m - 2)
+    error = np.sqrt(np.diag(pooled) * (1 / n + 1 / m))
+    total = ((y - y.mean(axis=0)) ** 2).sum(axis=0)
+    explained = 1 - np.divide((left**2).sum(axis=0), total, out=np.ones_like(total), where=total > 0)
+    effects = {
+        name: Effect(float(g), float(g - Z * e), float(g + Z * e))
+        for name, g, e in zip(measures, gap, error, strict=True)
+    }
+    return JointRegression(
+        effects, dict(zip(measures, explained.tolist(), strict=True)), _hotelling(gap, pooled, n, m), n + m
+    )
+
+
+def _hotelling(gap: np.ndarray, pooled: np.ndarray, n: int, m: int) -> float:
+    """p of the difference of two means float64[K] with a pooled covariance."""
+    k, freedom = len(gap), n + m - len(gap) - 1
+    if freedom < 1 or np.linalg.matrix_rank(pooled) < k:
+        return math.nan
+    from scipy.stats import f  # slow to load
+
+    t2 = float(n * m / (n + m) * gap @ np.linalg.solve(pooled, gap))
+    return float(f.sf(freedom / ((n + m - 2) * k) * t2, k, freedom))

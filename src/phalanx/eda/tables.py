@@ -12,7 +12,7 @@ from ..data.brightness import fence
 from ..data.metadata import COLUMNS, rows_of
 from ..data.rotation import LIMIT
 from .measure import Measured
-from .stats import Effect, cohens_d, correlation, proportion_difference, regression
+from .stats import Effect, cohens_d, correlation, joint_regression, proportion_difference, regression
 
 MIN_BAND = 0.005  # fraction of the side; thinner noise is not counted as a band
 PROPORTIONS = "difference in proportions"
@@ -107,6 +107,34 @@ def size_table(images: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {"relation": "regression", "attribute": name, **effect._asdict(), "patients": count, "r_squared": explained}
         )
+    return pd.DataFrame(rows, columns=columns)
+
+
+def sex_table(images: pd.DataFrame) -> pd.DataFrame:
+    """What goes with a patient's sex: area of the bones (Cohen's d), and height and weight, regressed on it jointly.
+
+    Patients of both splits count; areas are known of annotated ones alone.
+    """
+    columns = ["relation", "attribute", "unit", "value", "low", "high", "patients", "r_squared", "p"]
+    people = patients(images)
+    if "sex" not in people:
+        return pd.DataFrame(columns=columns)
+    people = people.drop_duplicates("group")
+    male = people["sex"].map({"male": 1.0, "female": 0.0}).to_numpy(float)
+    rows: list[dict[str, Any]] = []
+    area = people["area"].to_numpy(float)
+    effect = cohens_d(area[male == 0], area[male == 1])
+    if math.isfinite(effect.value):
+        count = int((np.isfinite(area) & np.isfinite(male)).sum())
+        rows.append({"relation": "area, male less female", "attribute": "area", "unit": "SD", **effect._asdict(),
+                     "patients": count})  # fmt: skip
+    measures = {name: people[name].to_numpy(float) for name in ("height", "weight") if name in people}
+    if measures:
+        found = joint_regression(measures, male)
+        for name, one in found.effects.items():
+            rows.append({"relation": "regression on sex, male less female", "attribute": name, "unit": UNITS[name],
+                         **one._asdict(), "patients": found.rows, "r_squared": found.explained[name],
+                         "p": found.p})  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 

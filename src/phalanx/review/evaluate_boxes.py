@@ -15,6 +15,7 @@ from ..scoring.confusion import BinaryCounts
 from ..visualize.scene import BoxScene
 from .boxes import Images, counting_from, held_out
 from .case import scored_folds
+from .charts_boxes import charts_of_boxes
 from .evaluate_options import EvaluateOptions
 from .evaluated import Evaluated, ImageOf
 
@@ -70,5 +71,5 @@ def of_boxes(
     return Evaluated(
         name, config, metric, score.classes, "boxes", images, counts, objects > 0, f1_by_image(score, score.thresholds),
         f"F1 at IoU {score.at:g}", counts.f1, lambda drawn: score.values(figure, drawn), scene, dict, folds,
-        score.grouped, notes, {"score": score},
+        score.grouped, notes, {"score": score}, lambda: charts_of_boxes(score),
     )  # fmt: skip

@@ -17,6 +17,7 @@ from ..scoring.classify import ClassifyScore, truth_probability
 from ..scoring.confusion import BinaryCounts
 from ..visualize.scene import LabelScene
 from .case import scored_folds
+from .charts_labels import charts_of_labels
 from .evaluate_options import EvaluateOptions
 from .evaluated import Evaluated, ImageOf
 
@@ -79,7 +80,7 @@ def of_labels(
     return Evaluated(
         name, config, metric, score.classes, "images", images, counts, positive & known, per_image,
         "probability of the truth", certain, lambda drawn: score.in_draws(metric.name, drawn), scene, dict,
-        folds, score.grouped, notes, {"score": score},
+        folds, score.grouped, notes, {"score": score}, lambda: charts_of_labels(score),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Evaluations of the task ``segment``."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from ..scoring.score import DICE
 from ..submission.table import Submission
 from ..visualize.scene import MaskScene
 from .case import scored_folds
+from .charts_masks import charts_of_masks
 from .evaluate_options import EvaluateOptions
 from .evaluated import Evaluated, ImageOf
 from .masks import held_out
@@ -49,7 +51,12 @@ def evaluate_masks(name: str, options: EvaluateOptions) -> Evaluated:
     config = folds[0].config_of(SegmentConfig)
     found = held_out(folds, config, options.root)
     masks = Masks(found.predicted, found.truth, found.records, found.folds)
-    return of_masks(run, config, found.data, masks, folds=folds, notes=notes)
+    own = {image: fold for image, fold in found.folds.items() if fold is not None}
+    records = [found.records[image] for image in sorted(own)]
+    return replace(
+        of_masks(run, config, found.data, masks, folds=folds, notes=notes),
+        charts=lambda: charts_of_masks(folds, config, found.data, records, own),
+    )
 
 
 def of_masks(

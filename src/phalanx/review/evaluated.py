@@ -3,7 +3,7 @@
 ``evaluate.py`` makes it. Images are those that a fold held out, or test images whose ground truth is given.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..runtime.metric import Metric
 from ..scoring.confusion import BinaryCounts
 from ..scoring.resampling import Interval, draws, interval
 from ..visualize.scene import Scene
+from .charts import Curves
 
 Unit = Literal["pixels", "boxes", "images"]  # what true and false positives are counted in
 
@@ -77,6 +78,7 @@ class Evaluated:
         folds: finished folds of a run, for logs and weights; empty of a vote or a CSV.
         grouped: patients are known.
         notes: what the user should know.
+        charts: over thresholds, and of calibration, as the task has them. Made late.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Evaluated:
     grouped: bool = True
     notes: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)  # of the task: its score object, as `score`
+    charts: Callable[[], Sequence[Curves]] = tuple
 
     @property
     def task(self) -> str:

@@ -96,7 +96,7 @@ class Runs:
         """
         own = self._own(config)
         words = {key: value for key, value in words.items() if key != "device"}
-        words |= {"fold": f"{fold}", "name": own.name, "runs": f'"{own.runs}"'}
+        words |= {"fold": f"{fold}", "name": own.name, "runs": f'"{own.runs}"', "report": "false"}
         argv = ("train", *(f"{key}={value}" for key, value in words.items()))
         where = fold_folder(own, fold)
         return Job(title, argv, where, Resources(cores=cores), {"TQDM_MININTERVAL": "10"}, tuple(after))
