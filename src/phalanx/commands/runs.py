@@ -41,8 +41,9 @@ def runs(words: Sequence[str]) -> None:
     folds = switch(pairs, "folds")
 
     from ..runtime.files import write_report, write_text
+    from ..standings.export import to_csv, to_json
     from ..standings.recipes import check_filters
-    from ..standings.table import arrange, list_runs, only, to_csv, to_json, to_text
+    from ..standings.table import arrange, list_runs, only, to_text
 
     report, table = report_path(pairs, "runs"), _table_path(pairs)
     root = Path(pairs.pop("runs", "runs"))
@@ -75,7 +76,7 @@ def _table_path(pairs: dict[str, str]) -> Path | None:
         return None
 
     from ..runtime.files import refuse_foreign
-    from ..standings.table import COLUMNS
+    from ..standings.export import COLUMNS
 
     path = Path(pairs.pop("csv"))
     refuse_foreign(path, ",".join(COLUMNS))

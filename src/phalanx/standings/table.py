@@ -1,10 +1,7 @@
 """The table of `phalanx runs`: groups of what may be ranked together, sorted, with the best of each marked."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +17,6 @@ MOST_KEYS = 6  # columns of recipe keys that are printed
 HEADINGS = ("name", "state", "epoch", "95% interval", "folds", "time", "machine")
 BEST, FINISHED = "*", "finished"
 SORTS = ("score", "name", "date", "state", "epoch", "seconds")
-COLUMNS = (
-    "best", "kind", "name", "task", "data", "metric", "state", "epoch", "score", "low", "high", "spread", "folds",
-    "images", "patients", "seconds", "machine", "changed", "members", "fault",
-)  # fmt: skip
 
 
 @dataclass
@@ -116,15 +109,16 @@ def _mark_best(group: Group, rows: Sequence[Standing]) -> None:
     able = [one for one in rows if one.value is not None and one.kind != "file" and one.state != "damaged"]
     whole = [one for one in able if one.is_complete]
     if not whole and able:
-        most = max(_finished(one) for one in able)
-        whole = [one for one in able if _finished(one) == most]
+        most = max(finished_folds(one) for one in able)
+        whole = [one for one in able if finished_folds(one) == most]
     sign = 1 if group.higher_is_better else -1
     top = max((sign * (one.value or 0.0) for one in whole), default=None)
     for one in whole:
         one.best = sign * (one.value or 0.0) == top and len(able) > 1
 
 
-def _finished(one: Standing) -> int:
+def finished_folds(one: Standing) -> int:
+    """Number of its folds that are finished."""
     return sum(fold.state == "finished" for fold in one.folds)
 
 
@@ -192,7 +186,7 @@ def _table(group: Group, rows: Sequence[Standing], keys: Sequence[str], folds: b
 def _line(one: Standing, keys: Sequence[str], *, compact: bool) -> list[str]:
     metric = one.metric
     state = one.state if one.kind == "run" else f"{one.kind}, damaged" if one.fault else one.kind
-    folds = _folds_text(one) if compact else f"{_finished(one)} of {one.drawn or len(one.folds)}"
+    folds = _folds_text(one) if compact else f"{finished_folds(one)} of {one.drawn or len(one.folds)}"
     if one.kind == "run" and not one.drawn:
         folds = "all images" if any(fold.number is None for fold in one.folds) else "-"
     if one.kind != "run":
@@ -228,7 +222,7 @@ def _folds_text(one: Standing) -> str:
         value = fold.value if fold.value is not None else fold.validated
         text = fold.metric.text(value) if fold.metric is not None and value is not None else "-"
         parts.append(f"{fold.number}:{text}{'' if fold.state == FINISHED else f' ({fold.state})'}")
-    return f"{_finished(one)} of {one.drawn or len(one.folds)}: {' '.join(parts)}"
+    return f"{finished_folds(one)} of {one.drawn or len(one.folds)}: {' '.join(parts)}"
 
 
 def _fold_line(fold: FoldStanding, one: Standing, keys: Sequence[str]) -> list[str]:
@@ -283,62 +277,3 @@ def mean_text(one: Standing) -> str:
         f"{one.name}: {len(one.folds)} folds, {one.metric.name} {one.metric.text(one.value)} over {one.images} images"
         f"{span}{spread} ({each})"
     )
-
-
-def to_json(listing: Listing) -> dict[str, Any]:
-    """All groups with their rows and folds, as JSON types."""
-    return {
-        "groups": [
-            {
-                **group._asdict(),
-                "differ": listing.keys[group],
-                "rows": [_row(one) | {"recipe": _recipe(one, listing.keys[group])} for one in rows],
-            }
-            for group, rows in listing.groups.items()
-        ]
-    }
-
-
-def _recipe(one: Standing, keys: Sequence[str]) -> dict[str, Any]:
-    return {key: one.recipe[key] for key in keys if key in one.recipe}
-
-
-def _row(one: Standing) -> dict[str, Any]:
-    return {
-        "best": one.best, "kind": one.kind, "name": one.name, "state": one.state, "epoch": one.epoch_text,
-        "score": one.value, "interval": one.interval, "spread": one.spread, "images": one.images,
-        "patients": one.patients, "seconds": one.seconds, "machine": one.machine, "changed": _date(one.changed),
-        "members": list(one.members), "how": one.how, "fault": one.fault, "drawn": one.drawn,
-        "folds": [
-            {
-                "name": fold.name, "state": fold.state, "epoch": fold.epoch, "epochs": fold.epochs,
-                "score": fold.value, "validated": fold.validated, "interval": fold.interval,
-                "seconds": fold.seconds, "machine": fold.machine, "fault": fold.fault,
-            }
-            for fold in one.folds
-        ],
-    }  # fmt: skip
-
-
-def _date(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else ""
-
-
-def to_csv(listing: Listing) -> str:
-    """One table of all rows; of recipes the keys that differ within any group."""
-    keys = list(dict.fromkeys(key for some in listing.keys.values() for key in some))
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow([*COLUMNS, *keys])
-    for group, rows in listing.groups.items():
-        for one in rows:
-            values = _row(one) | {
-                "best": BEST if one.best else "", "task": group.task, "data": group.data, "metric": group.metric,
-                "low": one.interval[0] if one.interval else None, "high": one.interval[1] if one.interval else None,
-                "members": "; ".join(one.members), "folds": f"{_finished(one)} of {one.drawn}" if one.drawn else "",
-            }  # fmt: skip
-            table.writerow(
-                ["" if values[name] is None else values[name] for name in COLUMNS]
-                + [text_of(one.recipe[key]) if key in one.recipe else "" for key in keys]
-            )
-    return text.getvalue()
