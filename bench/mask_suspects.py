@@ -1,9 +1,9 @@
 """Planted errors of annotated synthetic hands found by `phalanx suspects`.
 
-Three seeds; in a tenth of the training images two bones are swapped, one is dropped, or one is moved. A small network is
-trained on two folds with these errors in its training data; average precision of the planted annotations among all, by
-its out-of-fold predictions. A ranking by chance has the fraction that is planted. With --root the images of another data
-set in the competition's layout are ranked by a run of yours (--run): nothing is planted, the table is written.
+Three seeds; in a tenth of the training images two bones are swapped, one is dropped, or one is moved. A small network
+is trained on two folds with these errors in its training data; average precision of the planted annotations among all,
+by its out-of-fold predictions. A ranking by chance has the fraction that is planted. With --root the images of another
+data set are ranked by a run of yours (--run): nothing is planted, the table is written.
 
     python bench/mask_suspects.py [--quick] [--size 160] [--patients 60] [--epochs 40] [--keep DIR] [--json FILE]
     python bench/mask_suspects.py --root DIR --run NAME --runs DIR
@@ -90,7 +90,7 @@ def main() -> None:
                 planted.write_text(json.dumps(sorted(wrong)))
             wrong = {(image, label) for image, label in json.loads(planted.read_text())}
             phalanx(
-                "train", "fold=0,1", "experiment=base", f"name=suspects{seed}", f"runs={work / 'runs'}",
+                "train", "fold=0,1", "experiment=demo_fpn", f"name=suspects{seed}", f"runs={work / 'runs'}",
                 f"data.root={root}", f"data.size={given.size}", "folds=2", f"epochs={epochs}", "batch=4",
                 "predict.oof_prob=true", "progress=false",
             )  # fmt: skip
