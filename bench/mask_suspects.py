@@ -92,7 +92,7 @@ def main() -> None:
             phalanx(
                 "train", "fold=0,1", "experiment=demo_fpn", f"name=suspects{seed}", f"runs={work / 'runs'}",
                 f"data.root={root}", f"data.size={given.size}", "folds=2", f"epochs={epochs}", "batch=4",
-                "predict.oof_prob=true", "progress=false",
+                "predict.oof_prob=true", "data.oversample=null", "progress=false",
             )  # fmt: skip
             value, chance = precision(f"suspects{seed}", work / "runs", wrong)
             print(f"seed {seed}: average precision {value:.4f}, by chance {chance:.4f}", flush=True)
