@@ -23,6 +23,7 @@ TELLING = 0.05  # from which a reason is named
 RAYS = tuple(tuple(f"finger-{n}" for n in ray) for ray in (range(1, 4), *(range(k, k + 4) for k in (4, 8, 12, 16))))
 WRIST = ("Radius", "Ulna", "Capitate", "Lunate", "Scaphoid")
 BAD_IMAGE = 5  # classes of an image, from which their median says whether it is predicted badly as a whole
+ORDER = 0.5  # of two bones out of order one may be right
 
 
 class Doubt(NamedTuple):
@@ -130,7 +131,7 @@ def doubts_of_masks(evidence: Sequence[MaskEvidence]) -> list[Doubt]:
                 reasons["pixels"] = float(np.nan_to_num(pixels[i, c])) / 2
                 gain, other = _swap(one.overlaps, c)
                 reasons["swap"] = gain
-                reasons["order"] = 0.9 * float(one.order[c])
+                reasons["order"] = ORDER * float(one.order[c])
             reasons = {name: value for name, value in reasons.items() if value > 0}
             found.append(Doubt(i, c, -1, reasons, other if "swap" in reasons else -1))
     return sorted(found, key=lambda one: (-one.score, one.image, one.label))
