@@ -21,8 +21,8 @@ from ..runtime.files import check_report_folder, write_report, write_text
 from ..runtime.processes import process_map
 from ..submission.table import Submission
 from . import plots as eda_plots
-from .measure import Measured, measure
 from .captions import captions
+from .measure import Measured, measure
 from .tables import PROPORTIONS, class_table, image_table, overlap_table, sex_table, shift_table, size_table
 
 TABLES = ("images", "shift", "size", "sex", "classes", "overlap")
