@@ -7,17 +7,23 @@ from ..errors import ConfigError
 from .args import number_of, report_path, split_places, switch
 
 SUSPECTS = """\
-phalanx suspects RUN [out=suspects.csv] [quarantine=FILE top=K] [runs=DIR]
+phalanx suspects RUN [out=suspects.csv] [picture=FILE.png] [quarantine=FILE top=K] [runs=DIR] [data.root=DIR]
 
-Ranks the labels of a run of task=classify by how little its out-of-fold probabilities agree with them: candidates for
-label errors, the likeliest first. An image's score is the softmin (temperature .1) of the probabilities of its labels.
-All finished folds are used. Of a ranking, look at as many images as you have time for: it promises no number.
+Ranks the annotations of a run by how little its out-of-fold predictions agree with them: candidates for errors, the
+likeliest first. All finished folds are used. Of a ranking, look at as many as you have time for: it promises no number.
 
-  out=FILE.csv           rank, image_name, patient, fold, given, likeliest and doubted label, score, self-confidence and
-                         normalised margin of all labelled images (default: suspects.csv)
-  top=20                 rows to print, and to write into quarantine=
-  quarantine=FILE        write the top=K images to a new file, for data.quarantine=FILE of phalanx train; needs top=
+Labels of task=classify: an image's score is the softmin (temperature .1) of the probabilities of its labels.
+Masks and boxes: each reason is the Dice, or score times IoU, that an annotation lacks of what its class has elsewhere;
+they are combined as independent. Reasons: low agreement, a swap with another class, missing and extra objects, order
+along a finger, borders that disagree, improbable pixels (with predict.oof_prob=true).
+
+  out=FILE.csv           all annotations with scores and reasons (default: suspects.csv)
+  picture=FILE.png       of masks and boxes: the top=K annotations in doubt, drawn beside the prediction
+  top=20                 rows to print and draw, and to write into quarantine=
+  quarantine=FILE        write the images of the top=K to a new file, for data.quarantine=FILE of phalanx train; needs
+                         top=
   runs=DIR               folder of the runs (default: runs)
+  data.root=DIR          of masks and boxes: the data set, if it was moved
 """
 
 
@@ -27,7 +33,9 @@ def suspects(words: Sequence[str]) -> None:
     top = _whole(pairs.pop("top"), "top", 1) if "top" in pairs else None
     out, runs = Path(pairs.pop("out", "suspects.csv")), Path(pairs.pop("runs", "runs"))
     quarantine = Path(pairs.pop("quarantine")) if "quarantine" in pairs else None
-    _refuse_others(pairs, ["out", "top", "quarantine", "runs"])
+    picture = Path(pairs.pop("picture")) if "picture" in pairs else None
+    root = Path(pairs.pop("data.root")) if "data.root" in pairs else None
+    _refuse_others(pairs, ["out", "top", "quarantine", "runs", "picture", "data.root"])
     if len(places) != 1:
         raise ConfigError(f"expected one RUN, got {' '.join(places) or 'nothing'}; see phalanx suspects --help")
     if out.suffix != ".csv":
@@ -36,6 +44,14 @@ def suspects(words: Sequence[str]) -> None:
         raise ConfigError("quarantine=: needs the number of images to leave out, as in top=20")
     if quarantine is not None and quarantine.exists():
         raise ConfigError(f"{quarantine}: exists and may contain your edits; give another name, or delete it yourself")
+
+    from .task_of import task_of_run
+
+    if (task := task_of_run(places[0], runs)) != "classify":
+        _suspect_annotations(task, places[0], runs, root, out, picture, quarantine, top)
+        return
+    if given := "picture" if picture is not None else "data.root" if root is not None else None:
+        raise ConfigError(f"{given}: is of runs with masks or boxes; phalanx review draws images with wrong labels")
 
     from ..data.quarantine import write_quarantine
     from ..ensemble.classify_oof import read_out_of_fold
@@ -61,6 +77,45 @@ def suspects(words: Sequence[str]) -> None:
     if quarantine is not None:
         write_quarantine(quarantine, {one.image: one.reason for one in found[:top]})
         print(f"{quarantine}: {len(found[:top])} image(s); look at them, and train without them with "
+              f"data.quarantine={quarantine}")  # fmt: skip
+
+
+def _suspect_annotations(
+    task: str, name: str, runs: Path, root: Path | None, out: Path, picture: Path | None, quarantine: Path | None,
+    top: int | None,
+) -> None:  # fmt: skip
+    """The same of masks and boxes."""
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise ConfigError(f"picture={picture}: expected a file name that ends in .png")
+
+    from ..data.quarantine import write_quarantine
+    from ..review.annotation_suspects import (
+        draw_suspects,
+        header,
+        rank_annotations,
+        reasons_by_image,
+        suspects_csv,
+        suspects_text,
+    )
+    from ..review.evaluate_options import EvaluateOptions
+    from ..runtime.files import refuse_foreign, write_text
+    from .tasks import TASKS
+
+    refuse_foreign(out, header())
+    one = TASKS[task].evaluate(name, EvaluateOptions(runs=runs, root=root))
+    for note in one.notes:
+        print(f"note: {note}")
+    found = rank_annotations(one)
+    print(suspects_text(one, found, top or 20), flush=True)
+    write_text(out, suspects_csv(one, found))
+    print(out)
+    if picture is not None:
+        draw_suspects(one, found, top or 20, picture)
+        print(picture)
+    if quarantine is not None:
+        reasons = reasons_by_image(one, found[:top])
+        write_quarantine(quarantine, reasons)
+        print(f"{quarantine}: {len(reasons)} image(s); look at them, and train without them with "
               f"data.quarantine={quarantine}")  # fmt: skip
 
 

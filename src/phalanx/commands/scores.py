@@ -67,13 +67,18 @@ def score(words: Sequence[str]) -> None:
         write_report(report, "score", values)
 
 
+SORTS = ("value", "fp", "fn", "precision", "recall", "name")
+
 COMPARE = """\
 phalanx compare A.csv B.csv TRUTH [key=value ...] [json=FILE] [partial=true]
-phalanx compare runs/A runs/B [json=FILE]
+phalanx compare runs/A runs/B [sort=fn] [json=FILE]
 
 Scores both as phalanx score does (same options except surface= and spacing=), or reads the out-of-fold scores of two
 runs. Prints the paired difference per class and overall, with a 95% interval over patients, and the p-value of a
-sign-flip permutation test over patients. Of boxes: of map, map50 and f1; with f1_iou= also of that.
+sign-flip permutation test over patients. Of boxes: of map, map50 and f1; with f1_iou= also of that. Of two runs also
+false positives, false negatives, precision and recall of each class, side by side; phalanx review draws them.
+
+  sort=value             of two runs: order of the classes, the worst of B first: or fp, fn, precision, recall, name
 """
 
 
@@ -90,11 +95,31 @@ def compare(words: Sequence[str]) -> None:
 
     report = report_path(pairs, "comparison")
     first, second, *truth = map(Path, places)
+    sort = pairs.pop("sort", None)
+    if sort not in (None, *SORTS) or (sort and not (first.is_dir() and second.is_dir())):
+        raise ConfigError(f"sort={sort}: expected {', '.join(SORTS)}, of two runs")
     task = task_of_run(str(first), Path()) if first.is_dir() else task_of_csv(first)
     text, values = TASKS[task].compare(first, second, truth[0] if truth else None, pairs, partial)
     print(text)
+    if first.is_dir() and second.is_dir():
+        _compare_classes(task, first, second, sort or "value")
     if report is not None:
         write_report(report, "comparison", values)
+
+
+def _compare_classes(task: str, first: Path, second: Path, sort: str) -> None:
+    """Prints the classes of two runs side by side; a note if their data set is not there."""
+    from ..errors import PhalanxError
+    from ..review.evaluate_options import EvaluateOptions
+    from ..review.general_tables import side_by_side
+    from .tasks import TASKS
+
+    try:
+        both = [TASKS[task].evaluate(str(run), EvaluateOptions()) for run in (first, second)]
+    except PhalanxError as error:
+        print(f"note: classes are not compared: {error}")
+        return
+    print(side_by_side(both[0], both[1], sort))
 
 
 PICTURE = """\
