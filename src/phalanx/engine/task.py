@@ -88,7 +88,7 @@ class PanelRow(NamedTuple):
 
     Attributes:
         image: its name.
-        text: its figure, such as ``Dice 0.9123``.
+        text: its figure, its name and its value.
         panels: titles and RGB uint8[side, side, 3].
         signs: what errors are drawn of, for the legend: ``masks``, ``boxes``, or nothing.
     """
