@@ -4,12 +4,14 @@ Nothing is trained. The images are synthetic hands, of which each is used severa
 are the ground truth, shifted by some pixels and with some bones missing, so that every image has errors. Two runs can
 be put beside each other.
 
-    python bench/report_page.py [--images 288] [--size 2048] [--hands 12] [--runs 1] [--cores 2] [--home DIR] [--json FILE]
+    python bench/report_page.py [--images 288] [--size 2048] [--hands 12] [--runs 1] [--cores 2] [--home DIR]
+        [--json FILE]
 """
 
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -125,15 +127,20 @@ def measure(home: Path, names: list[str], cores: int) -> dict[str, object]:
     page.unlink(missing_ok=True)
     words = ["report", *names, f"runs={home / 'runs'}", f"out={page}", "progress=false", f"workers={cores}"]
     free = sorted(os.sched_getaffinity(0))[:cores]
-    began = time.perf_counter()
+    earlier = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before, began = earlier.ru_utime + earlier.ru_stime, time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "phalanx", *words], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
         preexec_fn=lambda: os.sched_setaffinity(0, free),
     )  # fmt: skip
     seconds = time.perf_counter() - began
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     load = os.getloadavg()[0]
-    return {"seconds": round(seconds, 1), "megabytes": round(page.stat().st_size / 1e6, 2), "cores": len(free),
-            "runs": len(names), "load": round(load, 1)}  # fmt: skip
+    cpu = used.ru_utime + used.ru_stime - before
+    return {
+        "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1), "cores": len(free), "runs": len(names),
+        "megabytes": round(page.stat().st_size / 1e6, 2), "load": round(load, 1),
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ def test_pages_of_labels_and_boxes_have_their_charts_and_pictures(label_page, bo
         assert set(titles) <= set(shown)
         assert {"Loss", "Learning rate"} <= set(page.locator("#training figcaption").all_inner_texts())
         page.locator("#gallery-worst .tile").first.click()
-        assert page.locator("#viewer-image").evaluate("image => image.decode().then(() => image.naturalWidth)") > 300
+        assert page.locator("#viewer-image").evaluate("image => image.decode().then(() => image.naturalWidth)") > 250
 
 
 def test_names_with_html_show_as_text(runs, watched, tmp_path):

@@ -31,8 +31,8 @@ def captions(images: pd.DataFrame) -> dict[str, str]:
         annotated = people[people["area"].notna()]
         lacking = [f"{int(annotated[name].isna().sum())} without {name}" for name in UNITS if name in annotated]
         found["size"] = (
-            f"Of the {len(annotated)} annotated patients of {len(people)}: of others the area is not known. Left out are "
-            f"also {', '.join(lacking)}; the joint regression needs all of these and the sex."
+            f"Of the {len(annotated)} annotated patients of {len(people)}: of others the area is not known. Left out "
+            f"are also {', '.join(lacking)}; the joint regression needs all of these and the sex."
         )
         once = people.drop_duplicates("group")
         both = once.dropna(subset=[name for name in ("sex", "height", "weight") if name in once])

@@ -172,6 +172,6 @@ def check_page_of(report: Report, name: str) -> Page:
     ]  # fmt: skip
     if bad:
         sections.append(Section("unusable", "Images with errors", (
-            table("unusable", "What quarantine= would list", ["image", "first reason"], [[*row] for row in bad.items()]),
+            table("unusable", "What quarantine= would list", ["image", "first reason"], list(bad.items())),
         )))  # fmt: skip
     return Page("check", f"Check of {name}", report.root, tuple(sections))

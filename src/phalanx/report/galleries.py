@@ -51,8 +51,8 @@ def _legend(one: Evaluated) -> tuple[str, ...]:
     signs = {
         "pixels": "Outlines of the ground truth are solid, predicted ones dashed. Errors: false positives are yellow "
                   "and striped, missed pixels blue and dotted.",
-        "boxes": "Objects are solid, predicted boxes dashed. Errors: false boxes are yellow and crossed, missed objects "
-                 "blue and dashed.",
+        "boxes": "Objects are solid, predicted boxes dashed. Errors: false boxes are yellow and crossed, missed "
+                 "objects blue and dashed.",
         "images": "Bars are probabilities; marks show what is true. The heat is the Grad-CAM of the class that is most "
                   "wrong.",
     }  # fmt: skip

@@ -16,13 +16,13 @@ def summary(evaluations: Sequence[Evaluated]) -> Section:
     """The metric of each run with its interval, and of each of its folds with their mean."""
     first = evaluations[0]
     name, decimals = first.metric.name, first.metric.decimals
-    rows = []
+    rows = list[list[Cell | str]]()
     for one in evaluations:
-        folds = _folds(one)
-        values = [value for _, value, _, _ in folds]
+        own = _folds(one)
+        values = [value for _, value, _, _ in own]
         rows.append([
             one.name, number(one.value, decimals), span(one.interval, decimals), count(len(one.images)),
-            count(len({image.patient for image in one.images})) if one.grouped else "not known", count(len(folds)),
+            count(len({image.patient for image in one.images})) if one.grouped else "not known", count(len(own)),
             number(float(np.mean(values)) if values else NAN, decimals),
             number(float(np.std(values, ddof=1)) if len(values) > 1 else NAN, decimals),
         ])  # fmt: skip
@@ -34,7 +34,7 @@ def summary(evaluations: Sequence[Evaluated]) -> Section:
         note=f"The interval is over draws of {over}. Every image was predicted by a fold that held it out, unless a "
              "line below says something else.",
     )  # fmt: skip
-    folds = [
+    folds: list[list[Cell | str]] = [
         [one.name, fold, number(value, decimals), count(images), count(patients)]
         for one in evaluations
         for fold, value, images, patients in _folds(one)
@@ -75,7 +75,7 @@ def side_by_side(evaluations: Sequence[Evaluated]) -> Section | None:
         return Section("runs", "Runs compared", (Text(("The runs have no image in common.",)),))
     gaps = [differences(common, k) for k in range(1, len(evaluations))]
     start: list[Cell | str] = [first.name, number(common.values[0][0], decimals), number(NAN), span(None)]
-    rows = [[*start, "the others are compared with it"]]
+    rows: list[list[Cell | str]] = [[*start, "the others are compared with it"]]
     forest = []
     for one, values, gap in zip(evaluations[1:], common.values[1:], gaps, strict=True):
         rows.append([
@@ -83,7 +83,7 @@ def side_by_side(evaluations: Sequence[Evaluated]) -> Section | None:
             span(gap[0].interval, decimals, sign=True), _verdict(gap[0].interval, first),
         ])  # fmt: skip
         forest.append(Estimate(f"{one.name} − {first.name}", gap[0].value, *(gap[0].interval or (NAN, NAN))))
-    each = [
+    each: list[list[Cell | str]] = [
         [label, *(number(values[1 + c], decimals) for values in common.values),
          *(cell for gap in gaps for cell in (number(gap[1 + c].value, decimals, sign=True),
                                              span(gap[1 + c].interval, decimals, sign=True)))]
@@ -141,7 +141,7 @@ def _class_row(row: ClassFigures, decimals: int, places: int) -> list[Cell | str
 
 def groups(evaluations: Sequence[Evaluated]) -> Section:
     """The metric by sex, rotation and other attributes, as far as they are known."""
-    rows, plots = [], []
+    rows, plots = list[list[Cell | str]](), list[Forest]()
     for one in evaluations:
         found = subsets(one, one.attributes())
         decimals = one.metric.decimals
@@ -169,7 +169,7 @@ def _full_name(part: Subset) -> str:
 
 def charts(evaluations: Sequence[Evaluated]) -> Section:
     """Charts over thresholds and of calibration, as each task has them."""
-    plots, lacking = [], []
+    plots, lacking = list[Chart](), list[str]()
     for one in evaluations:
         made = one.charts()
         if not made:

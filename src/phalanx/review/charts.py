@@ -65,8 +65,8 @@ def calibration(table: Reliability, what: str) -> Curves:
     """The reliability diagram of a table of bins."""
     lines = [Line("bins", table.confidence.tolist(), table.frequency.tolist())]
     note = (
-        f"{what}. On the dashed diagonal probabilities are frequencies; below it they are too high. Expected calibration "
-        f"error {table.error:.4f}, largest error of a bin {table.largest_error:.4f}, {int(table.predictions.sum())} "
-        "predictions."
+        f"{what}. On the dashed diagonal probabilities are frequencies; below it they are too high. Expected "
+        f"calibration error {table.error:.4f}, largest error of a bin {table.largest_error:.4f}, "
+        f"{int(table.predictions.sum())} predictions."
     )
     return Curves("Calibration", "predicted probability", "frequency of the class", lines, square=True, note=note)

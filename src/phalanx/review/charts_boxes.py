@@ -11,7 +11,7 @@ THRESHOLDS = np.linspace(0.01, 0.99, 50)
 
 
 def charts_of_boxes(score: BoxScore) -> list[Curves]:
-    """Precision over recall and F1 over the threshold, at the IoU of the score, and calibration of the boxes' scores."""
+    """Precision over recall and F1 over the threshold, at the IoU of the score, and calibration of the scores."""
     objects = np.array([one.objects.sum() for one in score.matches])
     ap = score.figures["map50"][1:]
     some, note = chosen_classes(ap, objects > 0)
