@@ -17,7 +17,8 @@ FLOORS = """
 __main__
 cli
 commands
-sweep profiling review
+sweep profiling view
+review
 tasks ensemble
 predict engine
 checks eda visualize runs jobs tracking

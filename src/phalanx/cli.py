@@ -18,6 +18,7 @@ from .commands import (
     scores,
     submissions,
     training,
+    view,
 )
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError, shown
@@ -55,6 +56,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx plan experiment=NAME key=value ... [vram=24]               parameters, multiply-adds, memory, what fits
   phalanx picture FILE TRUTH IMAGES out=FILE.png                     draw predictions next to the ground truth
   phalanx review RUN [OTHER ...] out=DIR                             failures, annotations in doubt, runs side by side
+  phalanx view [RUN ...] [suspects=FILE.csv]                         a local page: browse, review, try an image
   phalanx cam RUN [masks=DIR] [control=RUN] out=DIR                  where a classifier looks: Grad-CAM, with controls
   phalanx sweep TABLE [scale=small] [seeds=0,1]                      train published variants that have no result yet
   phalanx claims                                                     compare published and own results: docs/results.md
@@ -197,6 +199,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "plan": (training.plan, training.PLAN),
     "picture": (scores.picture, scores.PICTURE),
     "review": (review.review, review.REVIEW),
+    "view": (view.view, view.VIEW),
     "cam": (cam.cam, cam.CAM),
     "sweep": (training.sweep, training.SWEEP),
     "claims": (training.claims, training.CLAIMS),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
+    from ..review.scene_source import SceneSource
 
 
 def _task() -> "type[Task]":
@@ -97,6 +98,14 @@ def _evaluate(name: str, options: "EvaluateOptions") -> "Evaluated":
     return evaluate_labels(name, options)
 
 
+def _scenes(config: "Config") -> "SceneSource":
+    from ..config import ClassifyConfig
+    from ..review.source_labels import source_of_labels
+
+    assert isinstance(config, ClassifyConfig)  # of a recipe of this task
+    return source_of_labels(config)
+
+
 CLASSIFY = TaskCommands(
     task=_task,
     infer=_infer,
@@ -108,4 +117,5 @@ CLASSIFY = TaskCommands(
     eda=_eda,
     review=_review,
     evaluate=_evaluate,
+    scenes=_scenes,
 )

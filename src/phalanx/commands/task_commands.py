@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
+    from ..review.scene_source import SceneSource
 
 
 class TaskCommands(NamedTuple):
@@ -29,6 +30,7 @@ class TaskCommands(NamedTuple):
         eda: explores a data set into a folder, perhaps with a CSV of predictions; returns the summary.
         review: a run by its name with its images, to look at its failures.
         evaluate: a run by its name against the ground truth, out of fold: what pages, pictures and tables show.
+        scenes: of a data set whose root is known, to draw without an evaluation.
     """
 
     task: "Callable[[], type[Task]]"
@@ -41,6 +43,7 @@ class TaskCommands(NamedTuple):
     eda: "Callable[[Config, Path, Path | None], str]"
     review: "Callable[[str, ReviewOptions], Reviewed]"
     evaluate: "Callable[[str, EvaluateOptions], Evaluated]"
+    scenes: "Callable[[Config], SceneSource]"
 
 
 def infer_each(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
+    from ..review.scene_source import SceneSource
 
 
 def _task() -> "type[Task]":
@@ -89,6 +90,14 @@ def _evaluate(name: str, options: "EvaluateOptions") -> "Evaluated":
     return evaluate_boxes(name, options)
 
 
+def _scenes(config: "Config") -> "SceneSource":
+    from ..config import DetectConfig
+    from ..review.source_boxes import source_of_boxes
+
+    assert isinstance(config, DetectConfig)  # of a recipe of this task
+    return source_of_boxes(config)
+
+
 DETECT = TaskCommands(
     task=_task,
     infer=_infer,
@@ -100,4 +109,5 @@ DETECT = TaskCommands(
     eda=_eda,
     review=_review,
     evaluate=_evaluate,
+    scenes=_scenes,
 )

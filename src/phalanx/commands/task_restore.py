@@ -28,6 +28,10 @@ def _review(name: str, options: "ReviewOptions | EvaluateOptions") -> Any:
     raise ConfigError(f"{name}: is a run of task=restore, which has no classes to review")
 
 
+def _scenes(config: "Config") -> Any:
+    raise ConfigError(f"task={config.task}: a denoiser has no classes to show")
+
+
 RESTORE = TaskCommands(
     task=_task,
     infer=_none,
@@ -39,4 +43,5 @@ RESTORE = TaskCommands(
     eda=CLASSIFY.eda,
     review=_review,
     evaluate=_review,
+    scenes=_scenes,
 )

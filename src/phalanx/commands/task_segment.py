@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
+    from ..review.scene_source import SceneSource
 
 
 def _task() -> "type[Task]":
@@ -87,6 +88,14 @@ def _evaluate(name: str, options: "EvaluateOptions") -> "Evaluated":
     return evaluate_masks(name, options)
 
 
+def _scenes(config: "Config") -> "SceneSource":
+    from ..config import SegmentConfig
+    from ..review.source_masks import source_of_masks
+
+    assert isinstance(config, SegmentConfig)  # of a recipe of this task
+    return source_of_masks(config)
+
+
 SEGMENT = TaskCommands(
     task=_task,
     infer=_infer,
@@ -98,4 +107,5 @@ SEGMENT = TaskCommands(
     eda=_eda,
     review=_review,
     evaluate=_evaluate,
+    scenes=_scenes,
 )
