@@ -218,7 +218,9 @@ def make_app(page: Page, port: int) -> Guard:
         post("/api/quarantine", page.write_quarantine),
         post("/api/try/{source}", page.attempt),
     ]
-    return Guard(Starlette(routes=routes), port=port)
+    app = Starlette(routes=routes)
+    app.router.redirect_slashes = False
+    return Guard(app, port=port)
 
 
 def _answering(call: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

@@ -102,6 +102,7 @@ def _bound(port: int) -> Iterator[socket.socket]:
                 f"port={port}: {error.strerror}; is another phalanx view running (port {PORT} by default)? Give "
                 "another, or port=0 for any that is free"
             ) from None
+        listening.listen(64)  # before the address is printed
         yield listening
     finally:
         listening.close()

@@ -79,7 +79,7 @@ export class Stage {
     if (!sources.length) return [truth && { name: "truth", scene: truth }];
     return Promise.all(sources.map(async (id) => {
       let found = await this.scenes.get(`/scene/${image.id}/${id}`);
-      if (!found.truth && truth) found = { ...found, truth: truth.truth };
+      if (!found.truth && truth) found = { ...found, truth: truth.truth, truth_areas: truth.truth_areas };
       const c = by("heat").value;
       const warm = found.heat && c !== "" ? heatmap(heat(await bytes(`/heat/${image.id}/${id}/${c}`))) : null;
       return { name: this.numbers.get(id).name, source: id, scene: found, heat: warm };
@@ -135,8 +135,8 @@ export class Stage {
       line("extra", "hatched / : predicted, not in the truth");
       line("missed", "hatched \\ : in the truth, not predicted");
     } else if (kinds.has("masks")) {
-      line("dashed", "dashed: prediction");
-      line("solid", this.viewer.mode === "both" ? "solid white line: truth" : "solid line: truth");
+      if (this.viewer.layers.some((layer) => layer.scene.predicted)) line("dashed", "dashed: prediction");
+      if (this.viewer.layers.some((layer) => layer.scene.truth)) line("solid", this.viewer.mode === "both" ? "solid white line: truth" : "solid line: truth");
     }
     if (kinds.has("boxes")) {
       line("solid", "solid: truth");
@@ -155,16 +155,17 @@ export class Stage {
     body.replaceChildren();
     if (kind === "labels") return this.bars(layers, head, body);
     const count = (items, c) => (items ? items.filter((box) => box.class === c).length : null);
-    const numbers = (found, c) => kind === "masks"
-      ? [found.truth && found.truth_areas ? found.truth_areas[c] : null, found.predicted ? found.predicted_areas[c] : null]
-      : [count(found.truth, c), count(found.predicted, c)];
-    const unit = kind === "masks" ? "px" : "boxes", columns = layers.flatMap(() => [`truth, ${unit}`, `predicted, ${unit}`]);
+    const truth = (found, c) => (kind === "masks" ? found.truth && found.truth_areas && found.truth_areas[c] : count(found.truth, c));
+    const made = (found, c) => (kind === "masks" ? found.predicted && found.predicted_areas[c] : count(found.predicted, c));
+    const unit = kind === "masks" ? "px" : "boxes", first = layers[0].scene;
+    const predicting = layers.filter((layer) => layer.source);
+    const columns = [`truth, ${unit}`, ...predicting.map((layer) => `${layer.name}, ${unit}`)];
     head.append(element("tr", {}, element("th", { scope: "col" }, "class"), ...columns.map((text) => element("th", { scope: "col" }, text))));
     this.session.classes.forEach((one, c) => {
       const box = element("input", { type: "checkbox" });
       box.checked = this.viewer.shown[c];
       box.addEventListener("change", () => { this.viewer.shown[c] = box.checked; this.viewer.paint(); });
-      const cells = layers.flatMap((layer) => numbers(layer.scene, c)).map((value) => element("td", {}, shown(value)));
+      const cells = [truth(first, c), ...predicting.map((layer) => made(layer.scene, c))].map((value) => element("td", {}, shown(value)));
       body.append(element("tr", {}, element("th", { scope: "row" }, element("label", {}, box, swatch(one.colour), element("span", {}, one.name))), ...cells));
     });
   }
