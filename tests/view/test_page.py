@@ -112,7 +112,9 @@ def test_colours_of_all_classes_differ(app):
     assert len({one["colour"] for one in classes}) == len(classes) == 29
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "127.0.0.1", "127.0.0.1:1", "", None, "[::1]:8765"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8765", "127.0.0.1", "127.0.0.1:1", "", None, "[::1]:8765"]
+)
 def test_another_host_is_refused(app, host):
     answer = ask(app, "/api/session", host=host)
     assert answer.status == 421
@@ -170,13 +172,20 @@ def test_ten_thousand_random_requests_get_nothing_else(app, page):
         for _ in range(10_000):
             path = "/" + "/".join(drawn.choice(pieces) for _ in range(drawn.randint(0, 5)))
             if drawn.random() < 0.3:
-                path = drawn.choice(["/static/", "/image/", "/scene/", "/try/", "/truth/", "/api/numbers/"]) + path.lstrip("/")
+                path = drawn.choice(
+                    ["/static/", "/image/", "/scene/", "/try/", "/truth/", "/api/numbers/"]
+                ) + path.lstrip("/")
             method = drawn.choice(["GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
             headers = [("host", HOST)] + ([("origin", OWN)] if drawn.random() < 0.5 else [])
             answer = await asked(app, method, path, headers, drawn.randbytes(drawn.randint(0, 40)))
             kinds[answer.status] = kinds.get(answer.status, 0) + 1
             if answer.status == 200 and answer.body and not answer.headers["content-type"].startswith("text/"):
-                assert answer.headers["content-type"] in ("image/jpeg", "application/octet-stream", "application/json", "image/svg+xml")
+                assert answer.headers["content-type"] in (
+                    "image/jpeg",
+                    "application/octet-stream",
+                    "application/json",
+                    "image/svg+xml",
+                )
             elif answer.status == 200 and answer.body:
                 assert answer.body in page.statics.values()
             if answer.body not in page.statics.values():
@@ -241,7 +250,10 @@ def test_suspects_of_any_csv_with_names(tmp_path):
     path = tmp_path / "suspects.csv"
     path.write_text("image_name,rank,class,score,reason\na.png,1,up,0.1,<b>low</b>\na.png,2,flat,0.2,swap\n")
     found = read_suspects(path, ["up", "flat"])
-    assert [(one.image, one.reason, one.classes) for one in found] == [("a.png", "<b>low</b>", (0,)), ("a.png", "swap", (1,))]
+    assert [(one.image, one.reason, one.classes) for one in found] == [
+        ("a.png", "<b>low</b>", (0,)),
+        ("a.png", "swap", (1,)),
+    ]
     assert found[0].id != found[1].id
     path.write_text("rank,score\n1,2\n")
     with pytest.raises(DataError, match="no column image_name"):
@@ -275,7 +287,9 @@ def test_a_dropped_image_is_predicted_as_infer_does(app, page, runs, tmp_path, h
     place = tmp_path / "one"
     place.mkdir()
     (place / image.name).write_bytes(image.read_bytes())
-    assert main(["infer", f"experiment={runs / 'fpn'}", f"images={place}", f"out={tmp_path / 'o.csv'}", "device=cpu"]) == 0
+    assert (
+        main(["infer", f"experiment={runs / 'fpn'}", f"images={place}", f"out={tmp_path / 'o.csv'}", "device=cpu"]) == 0
+    )
     name = [("x-file-name", f"..%2F..%2F{image.name}")]
     answer = ask(app, f"/api/try/{source}", "POST", name, image.read_bytes())
     assert answer.status == 200, answer

@@ -75,7 +75,9 @@ def _described(names: list[str], recipe: dict[str, str], options: "ViewOptions")
     runs = [name for name in names if not is_csv(name)]
     others = sorted(key for key in recipe if key != "data.root")
     if runs and others:
-        raise ConfigError(f"{others[0]}=: the runs name their data set; leave it out, or say data.root= if it was moved")
+        raise ConfigError(
+            f"{others[0]}=: the runs name their data set; leave it out, or say data.root= if it was moved"
+        )
     if not runs and recipe:
         from ..config.compose import compose
 

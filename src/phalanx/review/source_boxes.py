@@ -43,7 +43,5 @@ def _predict(name: str, images: Path, out: Path, options: PredictOptions) -> Non
 
     infer_run(
         name,
-        InferBoxes(
-            images=images, out=out, root=options.root, runs=options.runs, device=options.device, progress=False
-        ),
+        InferBoxes(images=images, out=out, root=options.root, runs=options.runs, device=options.device, progress=False),
     )

@@ -100,9 +100,7 @@ class Page:
         picture = self._picture(request)
         if picture.record.labels is None:
             raise Refused(404, "this image has no annotation")
-        made = await run_in_threadpool(
-            lambda: scene_bytes(self.library.scenes.truth(picture.record), (TRUTH,))
-        )
+        made = await run_in_threadpool(lambda: scene_bytes(self.library.scenes.truth(picture.record), (TRUTH,)))
         return Response(made, media_type=BINARY, headers=LASTING)
 
     async def scene(self, request: Request) -> Response:
@@ -150,9 +148,7 @@ class Page:
 
     async def write_quarantine(self, request: Request) -> Response:
         """Writes the accepted images into the quarantine."""
-        count = await run_in_threadpool(
-            write_accepted, self.quarantine, self.decisions, self.library.of_name
-        )
+        count = await run_in_threadpool(write_accepted, self.quarantine, self.decisions, self.library.of_name)
         return _json({"count": count, "file": str(self.quarantine)})
 
     async def attempt(self, request: Request) -> Response:
@@ -242,7 +238,10 @@ def _answering(call: Callable[[Request], Awaitable[Response]]) -> Callable[[Requ
 async def _body(request: Request, limit: int) -> bytes:
     """The body of a request. Raises Refused if it is longer than ``limit`` bytes."""
     too_long = Refused(413, f"more than {limit / (1 << 20):g} MiB")
-    if not request.headers.get("content-length", "0").isdigit() or int(request.headers.get("content-length", "0")) > limit:
+    if (
+        not request.headers.get("content-length", "0").isdigit()
+        or int(request.headers.get("content-length", "0")) > limit
+    ):
         raise too_long
     found = bytearray()
     async for chunk in request.stream():

@@ -16,7 +16,12 @@ from ..runtime.spelling import nfc
 from .pictures import Pictures
 from .wire import PREDICTED, plain, scene_bytes
 
-ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"II*\0": ".tif", b"MM\0*": ".tif"}  # by their first bytes; anything else is read as DICOM
+ENDINGS = {
+    b"\x89PNG": ".png",
+    b"\xff\xd8\xff": ".jpg",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+}  # by their first bytes; anything else is read as DICOM
 STORED = 20  # attempts in memory
 MAX_NAME = 120
 _NAME = re.compile(r"[^\w .()+-]")  # of characters that a name of an image in a CSV does not get

@@ -71,9 +71,9 @@ class Guard:
             return 403, "asked by a page of another origin\n"
         if scope["method"] not in READING and origin != [own]:
             return 403, "a change must name the page's own origin\n"
-        if given.get("sec-fetch-site", ["none"])[0] not in ("none", "same-origin") and given.get(
-            "sec-fetch-mode"
-        ) != ["navigate"]:
+        if given.get("sec-fetch-site", ["none"])[0] not in ("none", "same-origin") and given.get("sec-fetch-mode") != [
+            "navigate"
+        ]:
             return 403, "asked by a page of another site\n"
         return None
 
