@@ -14,12 +14,16 @@ class Answer(NamedTuple):
     body: bytes
 
 
+def raw(text):
+    return text.encode("latin-1", "replace")
+
+
 async def asked(app, method, path, headers, body):
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
         "path": path.partition("?")[0], "raw_path": path.encode("utf-8", "replace"),
         "query_string": path.partition("?")[2].encode("utf-8", "replace"), "root_path": "",
-        "headers": [(name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in headers],
+        "headers": [(raw(name.lower()), raw(value)) for name, value in headers],
         "client": ("127.0.0.1", 1), "server": ("127.0.0.1", PORT),
     }  # fmt: skip
     sent, given = [], [{"type": "http.request", "body": body, "more_body": False}]

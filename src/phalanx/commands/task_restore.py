@@ -28,7 +28,7 @@ def _review(name: str, options: "ReviewOptions | EvaluateOptions") -> Any:
     raise ConfigError(f"{name}: is a run of task=restore, which has no classes to review")
 
 
-def _scenes(config: "Config") -> Any:
+def _scenes(config: Any) -> Any:
     raise ConfigError(f"task={config.task}: a denoiser has no classes to show")
 
 

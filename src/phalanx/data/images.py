@@ -9,8 +9,8 @@ import numpy as np
 from ..errors import DataError
 from ..runtime.reading import read_bytes
 from . import tiff_pixels
-from .dicom import decode as decode_dicom
 from .dicom import Spacing, is_dicom, spacing_of
+from .dicom import decode as decode_dicom
 from .dicom import size_of as size_of_dicom
 from .grey import to_eight_bits
 from .headers import REMEDY, Header, faults_of, header, upright

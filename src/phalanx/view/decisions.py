@@ -1,4 +1,4 @@
-"""Decisions about annotations in doubt: appended to a file of JSON lines as they are made, so that a kill loses none."""
+"""Decisions about annotations in doubt: appended to JSON lines as they are made, so that a kill loses none."""
 
 import json
 import os
