@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import urllib.request
 
 import cv2
 import numpy as np
@@ -212,12 +213,12 @@ def test_decisions_are_on_the_disk_before_the_answer(app, page, runs, tmp_path):
     assert {key: one["verdict"] for key, one in again.verdicts.items()} == {
         doubts[0]["id"]: "accept", doubts[1]["id"]: "reject", doubts[2]["id"]: "accept",
     }  # fmt: skip
-    page.quarantine.write_text(f"{next(iter(page.library.of_name))} # by hand\n")
+    page.quarantine.write_text(f"{min(page.library.trained)} # by hand\n")
     assert json.loads(ask(app, "/api/quarantine", "POST").body)["count"] == 2
     names = {one.id: one.record.name for one in page.library.pictures.values()}
     listed = read_quarantine(page.quarantine, page.library.of_name)
     assert {names[doubts[0]["image"]], names[doubts[2]["image"]]} <= set(listed)
-    assert listed[next(iter(page.library.of_name))] == "by hand"
+    assert listed[min(page.library.trained)] == "by hand"
     config = FoldRun(runs / "fpn" / "fold0").config
     from phalanx.data.quarantine import quarantined
 
@@ -324,6 +325,7 @@ def test_the_command_serves_and_ends_on_ctrl_c(runs, tmp_path):
     with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as served:
         line = served.stdout.readline()
         assert line.startswith("http://127.0.0.1:")
+        urllib.request.urlopen(line.split()[0]).read()
         os.kill(served.pid, signal.SIGINT)
         out, errors = served.communicate(timeout=60)
     assert (served.returncode, out, errors) == (0, "ended\n", "")

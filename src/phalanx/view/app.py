@@ -148,7 +148,7 @@ class Page:
 
     async def write_quarantine(self, request: Request) -> Response:
         """Writes the accepted images into the quarantine."""
-        count = await run_in_threadpool(write_accepted, self.quarantine, self.decisions, self.library.of_name)
+        count = await run_in_threadpool(write_accepted, self.quarantine, self.decisions, self.library.trained)
         return _json({"count": count, "file": str(self.quarantine)})
 
     async def attempt(self, request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -84,11 +84,11 @@ class Decisions:
         return {image: REASON + "; ".join(reasons) for image, reasons in sorted(found.items())}
 
 
-def write_accepted(path: Path, decisions: Decisions, names: Mapping[str, Any]) -> int:
+def write_accepted(path: Path, decisions: Decisions, names: Collection[str]) -> int:
     """Writes the accepted images into a quarantine; lines of others stay. Returns how many are accepted.
 
     Args:
-        names: the images' names, by which an existing file is read.
+        names: of the images for training: others cannot be left out.
 
     Raises:
         OutputError: the place is a link or a folder. DataError: the file cannot be read, or is not a quarantine.
@@ -100,7 +100,7 @@ def write_accepted(path: Path, decisions: Decisions, names: Mapping[str, Any]) -
             f"{path}: has a line {strangers[0]!r}, which is not an image of this data set; name another file with "
             "quarantine="
         )
-    accepted = decisions.accepted()
+    accepted = {name: reason for name, reason in decisions.accepted().items() if name in names}
     kept = {name: reason for name, reason in others.items() if not reason.startswith(REASON)}
     write_quarantine(path, {**kept, **{name: reason for name, reason in accepted.items() if name not in kept}})
     return len(accepted)

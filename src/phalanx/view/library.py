@@ -102,6 +102,11 @@ class Library:
         self.of_name = {one.record.name: one for one in reversed(self.pictures.values())}  # those for training first
         self.classes = scenes.classes
 
+    @property
+    def trained(self) -> set[str]:
+        """Names of the images for training: those that a quarantine may list."""
+        return {one.record.name for one in self.pictures.values() if one.split == "train"}
+
     def opaque(self, text: str) -> str:
         """An id that says nothing, and is of no use in another session."""
         return hashlib.blake2b(text.encode(), digest_size=9, key=self._secret).hexdigest()
