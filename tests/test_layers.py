@@ -17,6 +17,7 @@ FLOORS = """
 __main__
 cli
 commands
+view
 sweep profiling review show standings report
 tasks ensemble
 predict engine

@@ -27,6 +27,7 @@ from .commands import (
     submissions,
     training,
     versions,
+    view,
 )
 from .commands.args import plain_words
 from .errors import ConfigError, PhalanxError, shown
@@ -73,6 +74,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx report RUN|FILE.csv [OTHER ...] [out=FILE.html]            one HTML page of a run, or of several compared
   phalanx curves RUN [OTHER ...] [out=FILE.png]                      curves of trainings, several over each other
   phalanx panels RUN [epochs=5,50]                                   held-out images after several epochs, side by side
+  phalanx view [RUN ...] [suspects=FILE.csv]                         a local page: browse, review, try an image
   phalanx cam RUN [masks=DIR] [control=RUN] out=DIR                  where a classifier looks: Grad-CAM, with controls
   phalanx sweep TABLE [scale=small] [seeds=0,1]                      train published variants that have no result yet
   phalanx claims                                                     compare published and own results: docs/results.md
@@ -229,6 +231,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "review": (review.review, review.REVIEW),
     "report": (report.report, report.REPORT),
     "curves": (curves.curves, curves.CURVES),
+    "view": (view.view, view.VIEW),
     "cam": (cam.cam, cam.CAM),
     "sweep": (training.sweep, training.SWEEP),
     "claims": (training.claims, training.CLAIMS),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
+    from ..review.scene_source import SceneSource
     from ..show.subject import Subject
 
 
@@ -104,6 +105,14 @@ def _show(config: "Config") -> "Subject":
     return LabelSubject(config, _task())
 
 
+def _scenes(config: "Config") -> "SceneSource":
+    from ..config import ClassifyConfig
+    from ..review.source_labels import source_of_labels
+
+    assert isinstance(config, ClassifyConfig)  # of a recipe of this task
+    return source_of_labels(config)
+
+
 CLASSIFY = TaskCommands(
     task=_task,
     infer=_infer,
@@ -116,4 +125,5 @@ CLASSIFY = TaskCommands(
     review=_review,
     evaluate=_evaluate,
     show=_show,
+    scenes=_scenes,
 )

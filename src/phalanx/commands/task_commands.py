@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
+    from ..review.scene_source import SceneSource
     from ..show.subject import Subject
 
 
@@ -32,6 +33,7 @@ class TaskCommands(NamedTuple):
         evaluate: a run by its name against the ground truth, out of fold: what pages, pictures and tables show.
         show: the data set of a recipe, whose root is known, to look at its images.
         has_pages: whether there is something to evaluate, so that a training ends with the page of its run.
+        scenes: of a data set whose root is known, to draw without an evaluation.
     """
 
     task: "Callable[[], type[Task]]"
@@ -46,6 +48,7 @@ class TaskCommands(NamedTuple):
     evaluate: "Callable[[str, EvaluateOptions], Evaluated]"
     show: "Callable[[Config], Subject]"
     has_pages: bool = True
+    scenes: "Callable[[Config], SceneSource]"
 
 
 def infer_each(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
+    from ..review.scene_source import SceneSource
     from ..show.subject import Subject
 
 
@@ -96,6 +97,14 @@ def _show(config: "Config") -> "Subject":
     return BoxSubject(config, _task())
 
 
+def _scenes(config: "Config") -> "SceneSource":
+    from ..config import DetectConfig
+    from ..review.source_boxes import source_of_boxes
+
+    assert isinstance(config, DetectConfig)  # of a recipe of this task
+    return source_of_boxes(config)
+
+
 DETECT = TaskCommands(
     task=_task,
     infer=_infer,
@@ -108,4 +117,5 @@ DETECT = TaskCommands(
     review=_review,
     evaluate=_evaluate,
     show=_show,
+    scenes=_scenes,
 )

@@ -36,6 +36,10 @@ def _show(config: "Config") -> "Subject":
     return NoiseSubject(config, _task())
 
 
+def _scenes(config: Any) -> Any:
+    raise ConfigError(f"task={config.task}: a denoiser has no classes to show")
+
+
 RESTORE = TaskCommands(
     task=_task,
     infer=_none,
@@ -49,4 +53,5 @@ RESTORE = TaskCommands(
     evaluate=_review,
     show=_show,
     has_pages=False,
+    scenes=_scenes,
 )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
+    from ..review.scene_source import SceneSource
     from ..show.subject import Subject
 
 
@@ -94,6 +95,14 @@ def _show(config: "Config") -> "Subject":
     return MaskSubject(config, _task())
 
 
+def _scenes(config: "Config") -> "SceneSource":
+    from ..config import SegmentConfig
+    from ..review.source_masks import source_of_masks
+
+    assert isinstance(config, SegmentConfig)  # of a recipe of this task
+    return source_of_masks(config)
+
+
 SEGMENT = TaskCommands(
     task=_task,
     infer=_infer,
@@ -106,4 +115,5 @@ SEGMENT = TaskCommands(
     review=_review,
     evaluate=_evaluate,
     show=_show,
+    scenes=_scenes,
 )

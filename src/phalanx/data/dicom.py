@@ -6,7 +6,7 @@ import zlib
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ OTHER_MARKS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0
 REMEDY = "restore it or remove its record"
 EXPLICIT = b"\0" * 128 + b"DICM\2\0\x10\0UI\x14\x001.2.840.10008.1.2.1\0"  # the head of a file that is not deflated
 MAX_INFLATED = 4 * MAX_PIXELS  # bytes of a deflated file
+MAX_MM = 100.0  # of a pixel
 MEANINGS = {1: ("MONOCHROME1", "MONOCHROME2"), 3: ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")}
 
 
@@ -70,6 +71,34 @@ def decode(path: Path, content: bytes) -> np.ndarray:
         raise DataError(f"{path}: does not fit into memory; save the image smaller") from None
     except Exception as error:  # values of any type may be in the tags
         raise DataError(f"{path}: its rescale or window cannot be used ({line(error)}); correct the file") from None
+
+
+class Spacing(NamedTuple):
+    """Size of a pixel in mm.
+
+    Attributes:
+        rows: between the centres of neighbouring rows.
+        columns: between those of neighbouring columns.
+        tag: that it was read from: PixelSpacing, or ImagerPixelSpacing, which is measured at the detector and larger
+            than in the patient by the magnification of the projection (PS3.3 10.7.1).
+    """
+
+    rows: float
+    columns: float
+    tag: str
+
+
+def spacing_of(path: Path, content: bytes) -> Spacing | None:
+    """Size of a pixel of a DICOM file; None if it is not known. Raises DataError as :func:`decode`."""
+    image = _parsed(path, content)
+    for tag in ("PixelSpacing", "ImagerPixelSpacing"):
+        try:
+            rows, columns = (float(value) for value in image.get(tag) or ())
+        except (TypeError, ValueError):
+            continue
+        if 0 < rows < MAX_MM and 0 < columns < MAX_MM:
+            return Spacing(rows, columns, tag)
+    return None
 
 
 def _parsed(path: Path, content: bytes) -> Any:

@@ -9,8 +9,8 @@ import numpy as np
 from ..errors import DataError
 from ..runtime.reading import read_bytes
 from . import tiff_pixels
+from .dicom import Spacing, is_dicom, spacing_of
 from .dicom import decode as decode_dicom
-from .dicom import is_dicom
 from .dicom import size_of as size_of_dicom
 from .grey import to_eight_bits
 from .headers import REMEDY, Header, faults_of, header, upright
@@ -70,6 +70,12 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     content = _content(path)
     return size_of_dicom(path, content) if is_dicom(path, content) else header(path, content).shape
+
+
+def image_spacing(path: Path) -> Spacing | None:
+    """Size of a pixel in mm, as a DICOM file has it; None of other files. Raises DataError as :func:`image_size`."""
+    content = _content(path)
+    return spacing_of(path, content) if is_dicom(path, content) else None
 
 
 def header_of(path: Path) -> Header | None:

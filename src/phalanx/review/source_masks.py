@@ -1,0 +1,49 @@
+"""Scenes of the task ``segment`` without an evaluation."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..config import SegmentConfig
+from ..data.images import image_size
+from ..data.records import Record
+from ..data.truth import planes_of
+from ..masks.stack import Stack
+from ..submission.table import Submission
+from .scene import MaskScene
+from .scene_source import PredictedScenes, PredictOptions, SceneSource
+
+
+def source_of_masks(config: SegmentConfig) -> SceneSource:
+    """Scenes of a data set whose root is known."""
+    data = config.data
+    classes = tuple(data.classes)
+    nothing = Stack.of_runs([np.empty((0, 2), np.int64)] * len(classes))
+
+    def truth(record: Record) -> MaskScene:
+        size = image_size(record.image)
+        stack = Stack.of_planes(planes_of(record, data, size), len(classes)) if record.labels else nothing
+        return MaskScene(record.image, size, stack, nothing)
+
+    def predicted(csv: Path) -> PredictedScenes:
+        found = Submission.read(csv, classes)
+
+        def scene(image: str, path: Path) -> MaskScene:
+            size = image_size(path)
+            return MaskScene(path, size, nothing, found.stack(image, size))
+
+        return PredictedScenes(found.images, scene)
+
+    return SceneSource(classes, truth, predicted, _predict)
+
+
+def _predict(name: str, images: Path, out: Path, options: PredictOptions) -> None:
+    from ..ensemble.options import InferOptions
+    from ..ensemble.run import infer_run
+
+    infer_run(
+        name,
+        InferOptions(
+            images=images, out=out, root=options.root, runs=options.runs, device=options.device, progress=False
+        ),
+    )

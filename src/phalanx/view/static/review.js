@@ -1,0 +1,121 @@
+// The room of annotations in doubt: a decision by one key, saved before the next one is shown.
+
+import { json, send } from "./ask.js";
+import { by, element } from "./dom.js";
+
+const WORDS = { accept: "accepted as wrong", reject: "rejected: right" };
+const SIGNS = { accept: "✗", reject: "✓" };
+
+export class Review {
+  constructor(session, stage) {
+    Object.assign(this, { session, stage, at: 0, doubts: [], verdicts: {}, history: [] });
+    by("accept").addEventListener("click", () => this.decide("accept"));
+    by("reject").addEventListener("click", () => this.decide("reject"));
+    by("undo").addEventListener("click", () => this.undo());
+    by("unreviewed").addEventListener("click", () => this.next());
+    by("quarantine").addEventListener("click", () => this.write());
+  }
+
+  async ready() {
+    if (document.body.dataset.room === "review") await this.enter();
+  }
+
+  async enter() {
+    const found = await json("/api/review");
+    Object.assign(this, { doubts: found.doubts, verdicts: found.verdicts, files: found });
+    this.list();
+    const first = this.doubts.findIndex((one) => !this.verdicts[one.id]);
+    await this.open(Math.max(0, first));
+  }
+
+  list() {
+    by("doubts").replaceChildren(...this.doubts.map((one, k) => {
+      const image = this.stage.images.get(one.image), verdict = this.verdicts[one.id];
+      const button = element("button", { type: "button" }, element("span", { class: "what" }, image.name, element("span", { class: "small" }, one.reason)),
+        element("span", { class: "score" }, verdict ? `${SIGNS[verdict]} ${verdict}` : ""));
+      button.addEventListener("click", () => this.open(k));
+      return element("li", {}, button);
+    }));
+    this.count();
+  }
+
+  count() {
+    const done = this.doubts.filter((one) => this.verdicts[one.id]).length;
+    by("count").textContent = this.doubts.length ? `${done} of ${this.doubts.length} reviewed` : "No annotation is in doubt: name a CSV with suspects=, or wait for the evaluation.";
+  }
+
+  async open(k) {
+    const one = this.doubts[k];
+    for (const id of ["accept", "reject", "undo", "unreviewed"]) by(id).disabled = !one;
+    if (!one) return;
+    this.at = k;
+    by("doubts").querySelectorAll("[aria-current]").forEach((button) => button.removeAttribute("aria-current"));
+    const button = by("doubts").children[k].firstChild;
+    button.setAttribute("aria-current", "true");
+    button.scrollIntoView({ block: "nearest" });
+    const verdict = this.verdicts[one.id];
+    by("doubt").textContent = `${k + 1} of ${this.doubts.length}: ${one.reason}${verdict ? ` (${WORDS[verdict]})` : ""}`;
+    await this.stage.open(this.stage.images.get(one.image), one.cells);
+    const after = this.doubts[k + 1];
+    if (after) this.stage.prefetch(this.stage.images.get(after.image));
+  }
+
+  async save(k, verdict) {
+    const one = this.doubts[k];
+    try {
+      await send("/api/decide", JSON.stringify({ suspect: one.id, verdict }));
+    } catch (error) {
+      by("decided").textContent = `Not saved: ${error.message}`;
+      return false;
+    }
+    if (verdict === "undo") delete this.verdicts[one.id];
+    else this.verdicts[one.id] = verdict;
+    by("doubts").children[k].querySelector(".score").textContent = verdict === "undo" ? "" : `${SIGNS[verdict]} ${verdict}`;
+    by("decided").textContent = `Saved in ${this.files.file}: ${verdict}`;
+    this.count();
+    return true;
+  }
+
+  async decide(verdict) {
+    const k = this.at;
+    if (this.saving || !this.doubts[k]) return;
+    this.saving = true;
+    const saved = await this.save(k, verdict);
+    this.saving = false;
+    if (!saved) return;
+    this.history.push(k);
+    await this.next();
+  }
+
+  // Of the last decision, or of the one that is open after the page was loaded again.
+  async undo() {
+    const k = this.history.length ? this.history.pop() : this.at;
+    if (this.doubts[k] && this.verdicts[this.doubts[k].id] && await this.save(k, "undo")) await this.open(k);
+  }
+
+  next() {
+    const order = this.doubts.map((_, k) => (this.at + 1 + k) % this.doubts.length);
+    const k = order.find((each) => !this.verdicts[this.doubts[each].id]);
+    if (k !== undefined) return this.open(k);
+    by("decided").textContent = "All are reviewed.";
+    return this.open(this.at);
+  }
+
+  async write() {
+    try {
+      const { count, file } = await send("/api/quarantine", "");
+      by("decided").textContent = `${count} image(s) in ${file}; train with data.quarantine=${file}`;
+    } catch (error) {
+      by("decided").textContent = `Not written: ${error.message}`;
+    }
+  }
+
+  key(key) {
+    const call = {
+      a: () => this.decide("accept"), r: () => this.decide("reject"), u: () => this.undo(), " ": () => this.next(),
+      n: () => this.next(), j: () => this.open(Math.min(this.at + 1, this.doubts.length - 1)), k: () => this.open(Math.max(0, this.at - 1)),
+    }[key];
+    if (call) call();
+    return Boolean(call);
+  }
+}

@@ -1,0 +1,165 @@
+"""The page in a headless Chromium: rooms, filters, keys, zoom, swipe, a dropped file; its numbers are the run's."""
+
+import base64
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+from tests.browser import Watched
+from tests.browser import opened as opened_browser
+
+from phalanx.runs.reader import FoldRun
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with opened_browser() as found:
+        yield found
+
+
+@contextmanager
+def served(folder, *words):
+    command = [sys.executable, "-m", "phalanx", "view", *map(str, words), "port=0", "open=false", "device=cpu"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().split()[0]
+        finally:
+            process.terminate()
+
+
+def opened(browser, url, **options):
+    tab = Watched(browser, **options)
+    tab.page.goto(url)
+    tab.page.wait_for_selector("body[data-ready]")
+    tab.page.wait_for_selector("#progress:empty", state="attached", timeout=60_000)
+    return tab
+
+
+def pixels(page):
+    """What the canvas shows."""
+    page.wait_for_timeout(200)
+    return page.locator("#canvas").evaluate("canvas => canvas.toDataURL()")
+
+
+def current(page):
+    return page.locator("#list [aria-current] .what").inner_text()
+
+
+def test_browsing(browser, runs, tmp_path):
+    expected = FoldRun(runs / "fpn" / "fold0").per_image | FoldRun(runs / "fpn" / "fold1").per_image
+    with served(tmp_path, runs / "fpn", runs / "unet") as url:
+        tab = opened(browser, url, height=800)
+        page = tab.page
+        rows = page.locator("#list button")
+        page.wait_for_selector(f"#list li:nth-child({len(expected)}) .score")
+        shown = {row.locator(".what").inner_text(): row.locator(".score").inner_text() for row in rows.all()}
+        for name, value in expected.items():
+            assert float(shown[name]) == pytest.approx(value, abs=6e-5)
+        page.select_option("#order", "worst")
+        worst = min(expected, key=lambda name: (expected[name], name))
+        assert expected[rows.first.locator(".what").inner_text()] == pytest.approx(expected[worst])
+        page.fill("#filter-high", str(sorted(expected.values())[3] + 1e-5))
+        assert rows.count() == 4
+        page.click("#filter-clear")
+        page.select_option("#filter-fold", "fold 1")
+        assert rows.count() == len(FoldRun(runs / "fpn" / "fold1").per_image)
+        page.click("#filter-clear")
+        page.fill("#filter-name", worst)
+        assert rows.count() == 1
+        page.click("#filter-clear")
+        rows.first.click()
+        first = current(page)
+        page.keyboard.press("j")
+        page.wait_for_timeout(300)
+        assert current(page) != first
+        page.keyboard.press("k")
+        assert current(page) == first
+        before = pixels(page)
+        page.locator("#canvas").hover()
+        page.mouse.wheel(0, -400)
+        zoomed = pixels(page)
+        assert zoomed != before
+        page.keyboard.press("0")
+        assert pixels(page) == before
+        page.select_option("#source-b", index=2)
+        page.wait_for_selector("#swipe-label:not([hidden])")
+        divided = pixels(page)
+        box = page.locator("#canvas").bounding_box()
+        middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(*middle)
+        page.mouse.down()
+        page.mouse.move(middle[0] + 150, middle[1], steps=4)
+        page.mouse.up()
+        assert pixels(page) != divided
+        assert int(page.input_value("#swipe")) > 600
+        page.keyboard.press("m")
+        assert page.input_value("#mode") == "truth"
+        page.keyboard.press("?")
+        assert page.locator("#help").is_visible()
+        page.keyboard.press("Escape")
+        assert tab.errors == []
+        assert {address for address in tab.requests if not address.startswith(url.partition("#")[0])} == set()
+        page.close()
+
+
+def test_reviewing_by_keyboard_outlasts_a_reload(browser, runs, tmp_path):
+    images = sorted(FoldRun(runs / "fpn" / "fold0").per_image)[:3]
+    lines = [f"{image},{rank},<img src=x onerror=alert(1)> {rank}" for rank, image in enumerate(images, 1)]
+    (tmp_path / "doubts.csv").write_text("\n".join(["image_name,rank,reason", *lines]) + "\n")
+    with served(tmp_path, runs / "fpn", "suspects=doubts.csv") as url:
+        tab = opened(browser, f"{url}#review")
+        page = tab.page
+        assert "0 of 3 reviewed" in page.locator("#count").inner_text()
+        assert "<img src=x onerror=alert(1)> 1" in page.locator("#doubt").inner_text()
+        for key, count in (("a", 1), ("r", 2), ("u", 1), ("a", 2)):
+            page.keyboard.press(key)
+            page.wait_for_selector(f"#count:has-text('{count} of 3 reviewed')")
+        lines = [json.loads(line) for line in (tmp_path / "doubts.decisions.jsonl").read_text().splitlines()]
+        assert [line["verdict"] for line in lines[1:]] == ["accept", "reject", "undo", "accept"]
+        page.reload()
+        page.wait_for_selector("#count:has-text('2 of 3 reviewed')")
+        page.click("#quarantine")
+        page.wait_for_selector("#decided:has-text('2 image(s) in quarantine.txt')")
+        listed = (tmp_path / "quarantine.txt").read_text()
+        assert all(image in listed for image in images[:2])
+        assert images[2] not in listed
+        assert tab.errors == []
+        assert {address for address in tab.requests if not address.startswith(url.partition("#")[0])} == set()
+        page.close()
+
+
+def test_a_dropped_file_is_predicted(browser, runs, hands, tmp_path):
+    image = sorted((hands / "test" / "DCM").rglob("*.png"))[0]
+    with served(tmp_path, runs / "fpn") as url:
+        tab = opened(browser, f"{url}#try", width=400, height=800)
+        page = tab.page
+        content = base64.b64encode(image.read_bytes()).decode()
+        page.evaluate(
+            """([content, name]) => {
+                const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+                const carried = new DataTransfer();
+                carried.items.add(new File([bytes], name));
+                document.getElementById("drop-zone").dispatchEvent(
+                    new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true }));
+            }""",
+            [content, image.name],
+        )
+        page.wait_for_selector("#try-csv:not([hidden])", timeout=60_000)
+        with page.expect_download() as loaded:
+            page.click("#try-csv")
+        rows = loaded.value.path().read_text().splitlines()[1:]
+        areas = {}
+        for row in rows:
+            _, label, runs_of = row.split(",")
+            areas[label] = sum(map(int, runs_of.split()[1::2]))
+        shown = {
+            row.locator("th").inner_text().strip(): int(row.locator("td").first.inner_text())
+            for row in page.locator("#legend tbody tr").all()
+        }
+        assert shown == areas
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        assert tab.errors == []
+        assert {address for address in tab.requests if not address.startswith(url.partition("#")[0])} == set()
+        page.close()
