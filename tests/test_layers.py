@@ -17,8 +17,8 @@ FLOORS = """
 __main__
 cli
 commands
-view
-sweep profiling review show standings report
+view report
+sweep profiling review show standings
 tasks ensemble
 predict engine
 checks eda visualize runs jobs tracking

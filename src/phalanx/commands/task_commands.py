@@ -32,8 +32,8 @@ class TaskCommands(NamedTuple):
         review: a run by its name with its images, to look at its failures.
         evaluate: a run by its name against the ground truth, out of fold: what pages, pictures and tables show.
         show: the data set of a recipe, whose root is known, to look at its images.
-        has_pages: whether there is something to evaluate, so that a training ends with the page of its run.
         scenes: of a data set whose root is known, to draw without an evaluation.
+        has_pages: whether there is something to evaluate, so that a training ends with the page of its run.
     """
 
     task: "Callable[[], type[Task]]"
@@ -47,8 +47,8 @@ class TaskCommands(NamedTuple):
     review: "Callable[[str, ReviewOptions], Reviewed]"
     evaluate: "Callable[[str, EvaluateOptions], Evaluated]"
     show: "Callable[[Config], Subject]"
-    has_pages: bool = True
     scenes: "Callable[[Config], SceneSource]"
+    has_pages: bool = True
 
 
 def infer_each(
