@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..data.records import Record
-from .scene import Scene
+from ..visualize.scene import Scene
 
 
 class PredictedScenes(NamedTuple):

@@ -9,7 +9,7 @@ from ..data.images import image_size
 from ..data.objects import boxes_of, shapes_of
 from ..data.records import Record
 from ..submission.boxes import Boxes, BoxSubmission
-from .scene import BoxScene
+from ..visualize.scene import BoxScene
 from .scene_source import PredictedScenes, PredictOptions, SceneSource
 
 

@@ -9,7 +9,7 @@ from ..data.images import image_size
 from ..data.labels import label_row
 from ..data.records import Record
 from ..submission.probabilities import Probabilities
-from .scene import LabelScene
+from ..visualize.scene import LabelScene
 from .scene_source import PredictedScenes, PredictOptions, SceneSource
 
 

@@ -10,7 +10,7 @@ from ..data.records import Record
 from ..data.truth import planes_of
 from ..masks.stack import Stack
 from ..submission.table import Submission
-from .scene import MaskScene
+from ..visualize.scene import MaskScene
 from .scene_source import PredictedScenes, PredictOptions, SceneSource
 
 

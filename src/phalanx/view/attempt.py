@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.images import Spacing, image_spacing
-from ..review.scene import BoxScene, MaskScene, Scene
 from ..review.scene_source import PredictOptions, SceneSource
 from ..runtime.spelling import nfc
+from ..visualize.scene import BoxScene, MaskScene, Scene
 from .pictures import Pictures
 from .wire import PREDICTED, plain, scene_bytes
 

@@ -15,11 +15,11 @@ from ..data.records import Record
 from ..errors import PhalanxError
 from ..review.evaluate_options import EvaluateOptions
 from ..review.evaluated import Evaluated
-from ..review.scene import LabelScene, Scene
 from ..review.scene_source import PredictedScenes, SceneSource
 from ..runs.reader import FoldRun, fold_folders
 from ..runtime.sidecar import is_csv
 from ..visualize.palette import colours
+from ..visualize.scene import LabelScene, Scene
 from .options import ViewOptions
 from .wire import plain
 

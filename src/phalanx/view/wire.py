@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..masks.stack import Stack
-from ..review.scene import BoxScene, LabelScene, MaskScene, Scene
+from ..visualize.scene import BoxScene, LabelScene, MaskScene, Scene
 
 TRUTH, PREDICTED = "truth", "predicted"
 BOTH = (TRUTH, PREDICTED)
