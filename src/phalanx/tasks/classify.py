@@ -40,7 +40,7 @@ from ..scoring.several import score_several
 from ..submission.probabilities import Probabilities, write_probabilities
 from .marker import MarkerTerm
 from .mining import select_with_failures
-from .panels import drawn, grey_of, held_out_batches, worst_first
+from .panels import held_out_batches, label_row, worst_first
 from .weights import check_copies, tell_weights
 
 MARKER = "marker."  # parameters of the auxiliary heat map
@@ -274,21 +274,12 @@ class Classify:
     @torch.no_grad()
     def panels(self, network: Any, rows: Sequence[int], device: torch.device, side: int) -> list[PanelRow]:
         """Held-out images on the input size, with the probabilities of their classes."""
-        from ..visualize.scene import LabelScene
-
         examined, config, found = self.evaluated["held_out"], self.config, list[PanelRow]()
         for batch in held_out_batches(self, rows, config.predict.batch, device):
             values = probabilities_of(network.predict(batch.images), self.head).double().cpu().numpy()
-            called = values >= config.predict.threshold
-            if self.head == "softmax":
-                called = np.arange(values.shape[1]) == values.argmax(axis=1)[:, None]
             for k, row in enumerate(batch.rows.tolist()):
-                labels, record = examined.labels[row].double().numpy(), examined.records[row]
-                labels = np.where(np.isnan(labels), np.nan, labels > 0)
-                image = grey_of(batch.images[k])
-                scene = LabelScene(record.image, image.shape, labels, values[k], called[k])
-                text = f"probability of the truth {float(truth_probability(values[k], labels, self.head)):.4f}"
-                found.append(drawn(record.name, text, scene, config.data.classes, side, image))
+                labels = examined.labels[row].double().numpy()
+                found.append(label_row(examined.records[row], batch.images[k], labels, values[k], config, side))
         return found
 
     def finish(self, folder: Path) -> HeldOutScore:

@@ -35,12 +35,12 @@ from ..runtime.reading import as_whole
 from ..runtime.sidecar import Size, read_sidecar
 from ..runtime.terminal import say
 from ..scoring.box_thresholds import f1_by_image
-from ..scoring.boxes import BoxScore, pair_boxes, score_boxes
+from ..scoring.boxes import BoxScore, score_boxes
 from ..scoring.boxes_report import score_json, score_text
 from ..submission.boxes import Boxes, BoxSubmission
 from .detect_report import about_objects, image_f1, measure_objects, objects_csv
 from .image_f1 import f1_of_images, logged
-from .panels import drawn, held_out_batches, worst_first
+from .panels import box_row, held_out_batches, worst_first
 from .weights import check_copies, tell_weights
 
 TRAINED_BY = "foreground_accuracy"  # of an image's samples of objects: what a training step gives
@@ -245,20 +245,13 @@ class Detect:
     @torch.no_grad()
     def panels(self, network: Any, rows: Sequence[int], device: torch.device, side: int) -> list[PanelRow]:
         """Held-out images with their objects and the boxes that count at the last evaluation's best threshold."""
-        from ..visualize.scene import BoxScene
-
         examined, config, truth = self.evaluated["held_out"], self.config, self.truth["held_out"]
         sizes, found = self.sizes("held_out"), list[PanelRow]()
         for batch in held_out_batches(self, rows, config.predict.batch, device):
             for row, one in zip(batch.rows.tolist(), network.predict(batch.images), strict=True):
                 boxes = to_stored(as_boxes(one), sizes[row], config.data.size)
                 counted = boxes.above(np.full(len(config.data.classes), self._counts_from)).sorted()
-                objects = truth.boxes[row]
-                right, missed = pair_boxes(counted, objects, config.f1_iou)
-                path = examined.records[row].image
-                scene = BoxScene(path, sizes[row], objects, counted, right, missed, len(config.data.classes))
-                text = f"{int(right.sum())} right, {int((~right).sum())} false, {int(missed.sum())} missed"
-                found.append(drawn(examined.records[row].name, text, scene, config.data.classes, side))
+                found.append(box_row(examined.records[row], sizes[row], truth.boxes[row], counted, config, side))
         return found
 
     def _losses(self, network: Any, batch: BoxBatch, maps: "OrderedDict[str, Tensor]") -> dict[str, float]:

@@ -1,6 +1,5 @@
 """The segmentation task: what it adds to the engine is its data set, network, loss, metrics and decoding."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,6 @@ from ..losses.segmentation import segmentation_loss
 from ..losses.softmax import SoftmaxLoss, exclusive_dice
 from ..losses.stages import StagedLoss, StepLoss, never_begins, stage_texts
 from ..masks.planes_torch import downsample, label_map
-from ..masks.stack import Stack
 from ..models.build import Output, build
 from ..predict.opening import open_member
 from ..predict.run import write_submission
@@ -45,7 +43,7 @@ from ..scoring.mask_counts_torch import counts_of_logits
 from ..scoring.score import DICE, score
 from ..submission.table import Submission
 from .image_f1 import logged_of_counts
-from .panels import drawn, grey_of, held_out_batches, worst_first
+from .panels import held_out_batches, mask_row, masks_of, worst_first
 from .selection import select_images
 from .weights import check_copies, pixel_areas, tell_weights
 
@@ -265,27 +263,14 @@ class Segment:
     @torch.no_grad()
     def panels(self, network: Any, rows: Sequence[int], device: torch.device, side: int) -> list[PanelRow]:
         """Held-out images on the input size, with ground truth, prediction and errors."""
-        from ..visualize.scene import MaskScene
-
         records, config, found = self.evaluated["held_out"].records, self.config, list[PanelRow]()
         for batch in held_out_batches(self, rows, config.predict.batch, device):
             logits = network.final(batch.images, rows_of(self.attributes.get("held_out"), batch))
-            masks, dice = self._masks(logits).cpu().numpy(), self._dice(logits, batch.planes).mean(1).tolist()
+            dice, masks = self._dice(logits, batch.planes).mean(1).tolist(), masks_of(logits, config)
             for k, row in enumerate(batch.rows.tolist()):
-                image = grey_of(batch.images[k])
-                planes = np.ascontiguousarray(batch.planes[k].permute(1, 2, 0).cpu().numpy())
-                truth = Stack.of_planes(planes, len(config.data.classes))
-                scene = MaskScene(records[row].image, image.shape, truth, Stack.of_masks(masks[k]))
                 text = f"Dice {dice[k]:.4f}"
-                found.append(drawn(records[row].name, text, scene, config.data.classes, side, image))
+                found.append(mask_row(records[row], text, batch.images[k], batch.planes[k], masks[k], config, side))
         return found
-
-    def _masks(self, logits: Tensor) -> Tensor:
-        """Masks bool[B, C, H, W] of final logits."""
-        if self.config.model.head == "softmax":
-            classes = torch.arange(1, logits.shape[1], device=logits.device)
-            return logits.argmax(1, keepdim=True) == classes[:, None, None]
-        return logits >= math.log(self.config.predict.threshold / (1 - self.config.predict.threshold))
 
     def _dice(self, logits: Tensor, planes: Tensor) -> Tensor:
         """Dice float32[B, C] of final logits against bit-planes."""
