@@ -96,13 +96,15 @@ def review(words: Sequence[str]) -> None:
     check_names([one.name for one in evaluated])
     check_place(out, [one.name for one in evaluated])
     asked = asked_of(evaluated[0], options.worst, options.classes, options.sort)
+    # before anything is written: it may refuse the rule
+    by_cell = not files and _has_rule(evaluated[0], options)
+    reviewed = [TASKS[task].review(name, options) for name in places] if by_cell else []
     for note in (note for one in evaluated for note in one.notes):
         print(f"note: {note}", flush=True)
     about = {"runs": [{"name": one.name, one.metric.name: one.value} for one in evaluated]}
     write_report(out / "review.json", "review", {**about, "split": "oof", "finished": False})
     print(write_general(evaluated, asked, out), flush=True)
-    if not files and _has_rule(evaluated[0], options):
-        reviewed = [TASKS[task].review(name, options) for name in places]
+    if reviewed:
         print(write_review(reviewed, options))
         return
     write_report(out / "review.json", "review", {**about, "split": "oof", "finished": True})
