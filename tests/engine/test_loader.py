@@ -1,5 +1,7 @@
 """What feeds the loop: shares of steps, batches ahead of their time, and how long it waited."""
 
+import subprocess
+import sys
 import threading
 import time
 from contextlib import nullcontext
@@ -124,3 +126,29 @@ def test_advice_for_a_gpu_names_the_warp():
     config = SimpleNamespace(augment=SimpleNamespace(device="cpu"), data=SimpleNamespace(cache="disk"))
     assert "augment.device=cuda" in feed.waiting_advice(config, torch.device("cuda"), 0.3)
     assert "augment.device=cuda" not in feed.waiting_advice(config, torch.device("cpu"), 0.3)
+
+
+FORKED = """
+import os, sys, time
+import cv2, numpy as np
+from phalanx.engine.loader import forking
+cv2.setNumThreads(2)
+cv2.GaussianBlur(np.zeros((2048, 2048, 3), np.uint8), (31, 31), 5)  # which starts OpenCV's threads
+with forking():
+    child = os.fork()
+    if not child:
+        cv2.setNumThreads(1)  # as loader processes do
+        os._exit(0)
+assert cv2.getNumThreads() == 2
+for _ in range(300):
+    done, status = os.waitpid(child, os.WNOHANG)
+    if done:
+        sys.exit(status)
+    time.sleep(0.1)
+os.kill(child, 9)
+sys.exit(1)
+"""
+
+
+def test_loader_processes_do_not_wait_for_threads_of_the_process_that_forked_them():
+    assert subprocess.run([sys.executable, "-c", FORKED], timeout=120, check=False).returncode == 0

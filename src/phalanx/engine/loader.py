@@ -1,8 +1,10 @@
 """Brings the batches of an epoch to the device, step by step, from any place on, and measures how long that took."""
 
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,7 +65,7 @@ class BatchLoader:
             DataError: a sample could not be made.
         """
         self.order.epoch, self.order.start = epoch, batch
-        with deferred():
+        with forking():
             batches = iter(self.loader)
         stream = ahead(batches, self.device)
 
@@ -80,6 +82,25 @@ class BatchLoader:
             yield images, take(len(own))
 
 
+@contextmanager
+def forking() -> Iterator[None]:
+    """Around a fork of loader processes, which signals do not interrupt.
+
+    OpenCV's threads, which drawing and resizing in this process start, are joined before: a child would wait forever for
+    threads that it does not have. They start again when they are needed.
+    """
+    library: Any = sys.modules.get("cv2")
+    with deferred():
+        threads = library.getNumThreads() if library else 1
+        if threads > 1:
+            library.setNumThreads(1)
+        try:
+            yield
+        finally:
+            if threads > 1:
+                library.setNumThreads(threads)
+
+
 def evaluated(task: Task, part: Part, config: Config, device: torch.device, ranks: Ranks) -> Iterator[Any]:
     """This process's batches, on the device, of a part of the images that are not trained on; a bar shows how many.
 
@@ -91,7 +112,7 @@ def evaluated(task: Task, part: Part, config: Config, device: torch.device, rank
     examined = task.evaluated[part]
     if part not in task.loaders:
         task.loaders[part] = evaluation_loader(task, part, config, device, ranks)
-    with deferred():
+    with forking():
         batches = iter(task.loaders[part])
     own = len(range(ranks.rank, len(examined), ranks.size))
     name = {"held_out": "validation", "monitored": "monitored images"}[part]
