@@ -86,8 +86,8 @@ class BatchLoader:
 def forking() -> Iterator[None]:
     """Around a fork of loader processes, which signals do not interrupt.
 
-    OpenCV's threads, which drawing and resizing in this process start, are joined before: a child would wait forever for
-    threads that it does not have. They start again when they are needed.
+    OpenCV's threads, which drawing and resizing in this process start, are joined before: a child might wait forever
+    for threads that it does not have. They start again when they are needed.
     """
     library: Any = sys.modules.get("cv2")
     with deferred():
