@@ -14,20 +14,20 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def told(tiny, tmp_path_factory):
+def printed(tiny, tmp_path_factory):
     """Lines of a training without a terminal, by stream, and its folder."""
     import contextlib
     import io
 
-    runs, out = tmp_path_factory.mktemp("told") / "runs", io.StringIO()
+    runs, out = tmp_path_factory.mktemp("printed") / "runs", io.StringIO()
     words = tiny("unet", fold=0, name="r", runs=runs, epochs=4, progress="true", loss__stages=STAGES, device="auto")
     with contextlib.redirect_stdout(out):
         assert main(["train", *words]) == 0
     return out.getvalue().splitlines(), runs / "r" / "fold0"
 
 
-def test_the_header_comes_once_and_names_what_is_trained(told):
-    lines, _ = told
+def test_the_header_comes_once_and_names_what_is_trained(printed):
+    lines, _ = printed
     header = "\n".join(lines[: next(i for i, line in enumerate(lines) if line.startswith("epoch 1/"))])
     for text in (
         "r: fold0 of 2 folds", r"trained on 6 \(3 patients\), held out 6 \(3 patients\), 64 pixels", "device     CPU",
@@ -38,8 +38,8 @@ def test_the_header_comes_once_and_names_what_is_trained(told):
         assert len(re.findall(text, header)) == 1, (text, header)
 
 
-def test_each_epoch_is_one_line_with_its_terms_metric_rate_and_time(told):
-    lines, folder = told
+def test_each_epoch_is_one_line_with_its_terms_metric_rate_and_time(printed):
+    lines, folder = printed
     epochs = [line for line in lines if line.startswith("epoch ")]
     assert [line.partition(":")[0] for line in epochs] == [f"epoch {n}/4" for n in (1, 2, 3, 4)]
     logged = FoldRun(folder).log("epoch")
@@ -56,8 +56,8 @@ def test_each_epoch_is_one_line_with_its_terms_metric_rate_and_time(told):
                for n, line in enumerate(epochs))  # fmt: skip
 
 
-def test_classes_are_folded_to_the_worst_five_and_a_file_has_the_rest(told):
-    lines, folder = told
+def test_classes_are_folded_to_the_worst_five_and_a_file_has_the_rest(printed):
+    lines, folder = printed
     [last] = [line for line in lines[-40:] if "worst of 29 classes (all: curves.csv)" in line][-1:]
     values = {k.split("/", 3)[3]: v for k, v in FoldRun(folder).log("validate")[-1].items() if "/class/" in k}
     assert len(values) == 29
@@ -99,8 +99,8 @@ def test_stages_that_never_begin_are_said(tiny, tmp_path, capsys, stages, epochs
     assert (text in out) if text else not re.search("never beg[ai]n", out)
 
 
-def test_epochs_count_from_one_everywhere(told, capsys):
-    lines, folder = told
+def test_epochs_count_from_one_everywhere(printed, capsys):
+    lines, folder = printed
     log = FoldRun(folder).log()
     assert [line["epoch"] for line in log if line["event"] == "epoch"] == [1, 2, 3, 4]
     assert all(line["epoch"] >= 1 for line in log if "epoch" in line)

@@ -89,13 +89,18 @@ def test_the_numbers_are_those_of_the_run(hand_page, watched, runs):
     assert np.allclose([float(text) for text in column(page, "classes-0", 1)], expected, atol=6e-5)
 
 
-def test_the_difference_is_paired_as_compare_has_it(hand_page, watched, runs, tmp_path, hands):
-    """The same number as the difference of the means, and an interval that contains it."""
+def test_the_difference_is_paired_as_compare_has_it(hand_page, watched, runs, tmp_path):
+    """The same number as the difference of the means, and the interval of the same draws of patients."""
+    report = tmp_path / "compared.json"
+    assert main(["compare", str(runs / "unet"), str(runs / "fpn"), f"json={report}"]) == 0
+    compared = json.loads(report.read_text())
     page = watched(hand_page).page
     value, difference = (column(page, "differences", k) for k in (1, 2))
     assert float(difference[1]) == pytest.approx(float(value[1]) - float(value[0]), abs=1.1e-4)
     low, high = (float(text) for text in column(page, "differences", 3)[1].split(" to "))
     assert low <= float(difference[1]) <= high
+    assert float(difference[1]) == pytest.approx(compared["difference"], abs=6e-5)
+    assert (low, high) == pytest.approx(compared["interval"], abs=6e-5)
 
 
 def test_headings_sort_and_filters_choose(hand_page, watched):

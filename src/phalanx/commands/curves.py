@@ -16,7 +16,7 @@ phalanx curves RUN [OTHER ...] [out=FILE.png] [classes=A,B]
 Curves of trainings from their log.jsonl, of runs that train, have ended or were killed, and of earlier versions: loss
 and its terms, learning rate, metric of training steps and of held-out images, figures by class and by pose.
 
-Of one run, writes curves.csv and curves.png anew into the folder of each fold, where a training writes them as well.
+Of one run, writes curves.csv and curves.png again into the folder of each fold, where a training writes them as well.
 Of several, draws them over each other into out=, with all numbers in a CSV of the same name.
 
   RUN, OTHER             runs, their folders, or the folders of single folds (runs/NAME/fold0)
@@ -100,8 +100,8 @@ def _write_overlay(found: Sequence["Named"], out: Path, classes: Sequence[str]) 
 
     metrics = {one.metric.name: run.name for run in found for one in run.folds if one.metric}
     if len(metrics) > 1:
-        told = ", ".join(f"{run} has {metric}" for metric, run in metrics.items())
-        raise DataError(f"runs of different metrics cannot be drawn over each other: {told}")
+        each = ", ".join(f"{run} has {metric}" for metric, run in metrics.items())
+        raise DataError(f"runs of different metrics cannot be drawn over each other: {each}")
     known = class_names(found)
     for label in classes:
         if label not in known:

@@ -1,4 +1,4 @@
-"""Reads ``key=value`` arguments of a recipe: its task, files and values; a wrong key is told the nearest one."""
+"""Reads ``key=value`` arguments of a recipe: its task, files and values. Of a wrong key it names the nearest one."""
 
 import difflib
 import re

@@ -136,7 +136,7 @@ def _content(found: Changes, name: str, old: ImageRow, now: ImageRow, shared: se
         shared: digests of files that annotate several images; such a file changes with any of them.
     """
     image = old.image != now.image
-    # test images have no annotation: one that came or went is told by the split
+    # test images have no annotation: one that came or went shows by the split
     annotation = bool(old.annotation and now.annotation) and old.annotation != now.annotation
     pixels, labels = bool(old.pixels and now.pixels), bool(old.labels and now.labels)
     if image and pixels:

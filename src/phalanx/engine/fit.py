@@ -97,8 +97,8 @@ def _train(
     """Trains a fold that is not finished, in its locked folder."""
     train = [record for record in records if fold is None or folds[record.name] != fold]
     held_out = [record for record in records if fold is not None and folds[record.name] == fold]
-    told = config.progress and ranks.first
-    with working(f"{folder.name}: checking the recipe", told) as step:
+    announced = config.progress and ranks.first
+    with working(f"{folder.name}: checking the recipe", announced) as step:
         check_optimizer(config.optim)
         check_trackers(config, folder)
         check_held_out(config, held_out)
@@ -117,7 +117,7 @@ def _train(
         begun = begin(task, config, folder, fold, held_out)
         step.rename(f"{folder.name}: moving the network to its device")
         trainer = Trainer(config, folder, task, deadline)
-    if told:
+    if announced:
         count, images = max(folds.values()) + 1, Images(shown, monitored, held_out)
         loader = trainer.loader.order
         say(header(config, fold, count, images, task, trainer.device, trainer.steps, loader.images))

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..scoring.reliability import Reliability
 
-LINES = 6  # of classes in one chart: more could not be told apart
+LINES = 6  # of classes in one chart: more would look alike
 
 
 class Line(NamedTuple):

@@ -122,7 +122,7 @@ def joined_csv(runs: Sequence[tuple[str, Sequence[Curves]]]) -> str:
 
 
 class CurvesFile:
-    """``curves.csv`` of a run's folder, written anew whenever an epoch or a validation is over."""
+    """``curves.csv`` of a run's folder, rewritten whenever an epoch or a validation is over."""
 
     def __init__(self, folder: Path):
         self.path, self.events = folder / NAME, list[Event]()

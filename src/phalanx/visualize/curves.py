@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from ..runtime.files import refuse_foreign, write_bytes
 from ..tracking.curves import FINAL, HELD_OUT, MONITORED, Curves
 
-# colour, line and marker: lines are told apart without colours, too
+# colour, line and marker: lines differ without colours, too
 COLOURS = ("#4477aa", "#cc6677", "#228833", "#aa3377", "#9a6a00", "#222222", "#1b7f8a", "#7a4fbf")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "x", "P", "*")
