@@ -251,6 +251,7 @@ def test_one_fold_and_other_folds_are_compared_where_they_overlap(runs, tmp_path
     assert len(rows_of(out / "comparison.csv")) == 8
     assert "8 of its images are not of all runs" in capsys.readouterr().out
     assert "no image in common" in fault(capsys, "one/fold0", "two/fold1", f"out={tmp_path / 'none'}", f"runs={runs}")
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.fixture(scope="module")

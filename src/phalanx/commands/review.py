@@ -64,7 +64,7 @@ def review(words: Sequence[str]) -> None:
 
     from ..config.words import typed
     from ..review.options import ReviewOptions
-    from ..review.run import check_names, check_place, write_review
+    from ..review.run import check_names, check_place, common_images, write_review
     from ..runtime.files import write_report
     from ..runtime.sidecar import is_csv
     from .f1_iou import f1_rules
@@ -96,9 +96,11 @@ def review(words: Sequence[str]) -> None:
     check_names([one.name for one in evaluated])
     check_place(out, [one.name for one in evaluated])
     asked = asked_of(evaluated[0], options.worst, options.classes, options.sort)
-    # before anything is written: it may refuse the rule
+    # before anything is written: it may refuse the rule, or the runs
     by_cell = not files and _has_rule(evaluated[0], options)
     reviewed = [TASKS[task].review(name, options) for name in places] if by_cell else []
+    if by_cell:
+        common_images(reviewed)
     for note in (note for one in evaluated for note in one.notes):
         print(f"note: {note}", flush=True)
     about = {"runs": [{"name": one.name, one.metric.name: one.value} for one in evaluated]}

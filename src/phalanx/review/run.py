@@ -79,8 +79,8 @@ def write_review(reviewed: Sequence[Reviewed], options: ReviewOptions) -> str:
     return "\n".join(line for line in lines if line is not None)
 
 
-def _common(reviewed: Sequence[Reviewed]) -> list[str]:
-    """Images of all runs, sorted.
+def common_images(reviewed: Sequence[Reviewed]) -> set[str]:
+    """Images of all runs.
 
     Raises:
         DataError: there is none.
@@ -89,6 +89,12 @@ def _common(reviewed: Sequence[Reviewed]) -> list[str]:
     if not found:
         names = " and ".join(one.name for one in reviewed)
         raise DataError(f"{names}: have no image in common; review runs of one data set, with the same folds")
+    return found
+
+
+def _common(reviewed: Sequence[Reviewed]) -> list[str]:
+    """As :func:`common_images`, sorted; the number of others is printed."""
+    found = common_images(reviewed)
     for one in reviewed:
         if other := len(one.cases) - len(found):
             print(f"note: {one.name}: {other} of its images are not of all runs, and not compared", flush=True)
