@@ -15,6 +15,7 @@ import yaml
 
 from phalanx.errors import TrainingError
 from phalanx.runs.folder import changed_keys, check_recipe, claim, fold_folder, locked
+from phalanx.runtime.locks import holder_of
 
 HOLD = """
 import sys, time, filelock
@@ -41,7 +42,7 @@ def test_a_folder_in_use_is_refused_and_a_kill_releases_it(tmp_path):
         holder.wait()
         holder.stdout.close()
     with locked(folder):
-        assert (folder / ".holder").read_text() == f"process {os.getpid()} on {socket.gethostname()}"
+        assert holder_of(folder / ".holder") == f"process {os.getpid()} on {socket.gethostname()}"
     assert not (folder / ".holder").exists()
 
 

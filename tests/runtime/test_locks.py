@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from phalanx.errors import OutputError
-from phalanx.runtime.locks import LockHeld, lock
+from phalanx.runtime.locks import LockHeld, holder_of, is_held, lock
 
 HOLD = """
 import sys, time
@@ -46,7 +48,7 @@ def test_a_held_lock_is_refused_with_its_holder_and_free_after_a_kill(tmp_path, 
     other.send_signal(signal.SIGKILL)
     other.wait()
     with lock(path, wait=False, holder=holder):
-        assert holder.read_text() == f"process {os.getpid()} on {socket.gethostname()}"
+        assert holder_of(holder) == f"process {os.getpid()} on {socket.gethostname()}"
     assert not holder.exists()
 
 
@@ -97,3 +99,30 @@ def test_a_pipe_in_the_place_of_the_lock_or_its_holder_does_not_wait_for_ever(tm
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OutputError, match="pipe: is in the way"), lock(tmp_path / "pipe"):
         pass
+
+
+def test_whether_a_lock_is_held_is_found_without_taking_it(tmp_path, other):
+    path, holder = tmp_path / ".lock", tmp_path / ".holder"
+    assert is_held(path, holder)
+    record = holder.read_text()
+    other.kill()
+    if sys.platform == "linux":  # it is not reaped yet, so its number exists
+        while Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+        assert not is_held(path, holder)
+    other.wait()
+    assert not is_held(path, holder)
+    with lock(path, holder=holder):
+        assert is_held(path, holder)
+        own = holder.read_text()
+    assert not is_held(path, holder)
+    holder.write_text(own)  # as if this process had not been able to remove it
+    assert not is_held(path, holder)
+    if sys.platform == "linux":  # this machine's numbers of processes come round again
+        number = f"process {os.getppid()} on "
+        holder.write_text(record.replace(f"process {other.pid} on ", number))
+        assert not is_held(path, holder)
+    holder.write_text("process 1 on another-machine\n")
+    assert is_held(path, holder)
+    path.unlink()
+    assert not is_held(path, holder)

@@ -16,8 +16,9 @@ from .leftovers import in_the_way
 from .reading import read_text
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # from file systems that cannot lock, as some network mounts
-HOLDER = re.compile(r"process (?P<process>[0-9]+) on (?P<host>.+)")
+HOLDER = re.compile(r"process (?P<process>[0-9]+) on (?P<host>.+)\n(?P<began>.*)")
 _reported: set[Path] = set()  # folders without locks that this process has reported
+_holding: set[Path] = set()  # the lock files that this process holds
 
 
 class LockHeld(PhalanxError):
@@ -57,9 +58,11 @@ def lock(path: Path, *, wait: bool = True, holder: Path | None = None) -> Iterat
     try:
         if holder is not None:
             with suppress(OSError):  # it only informs
-                write_text(holder, f"process {os.getpid()} on {socket.gethostname()}")
+                write_text(holder, f"process {os.getpid()} on {socket.gethostname()}\n{_began(os.getpid())}")
+        _holding.add(path.resolve())
         yield
     finally:
+        _holding.discard(path.resolve())
         if holder is not None:
             holder.unlink(missing_ok=True)
         held.release()
@@ -67,10 +70,25 @@ def lock(path: Path, *, wait: bool = True, holder: Path | None = None) -> Iterat
 
 def holder_of(holder: Path | None) -> str:
     """The process that a file names as the holder of a lock; empty if unknown."""
+    return one_line(_read(holder).partition("\n")[0])
+
+
+def _read(holder: Path | None) -> str:
     try:
-        return one_line(read_text(holder, 4096)) if holder is not None else ""
+        return read_text(holder, 4096) if holder is not None else ""
     except DataError:
         return ""
+
+
+def _began(process: int) -> str:
+    """When a process began, as Linux tells it: the boot and the clock's ticks since then. Empty elsewhere, or ended."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    fields = state.rpartition(")")[2].split()  # from the third on: its name may hold spaces
+    return "" if fields[0] in "ZX" else f"{boot} {fields[19]}"
 
 
 def _report(folder: Path, error: OSError) -> None:
@@ -86,20 +104,18 @@ def is_held(path: Path, holder: Path) -> bool:
         path: the lock file.
         holder: the file that names the process; of another machine it is believed.
     """
-    found = HOLDER.fullmatch(holder_of(holder)) if holder.is_file() else None
+    found = HOLDER.fullmatch(_read(holder)) if holder.is_file() else None
     if found is None or not path.is_file():
         return False
     if found["host"] != socket.gethostname():
         return True
+    process = int(found["process"])
+    if process == os.getpid():
+        return path.resolve() in _holding
     try:
-        os.kill(int(found["process"]), 0)
+        os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False  # it was killed, and could not remove the file
     except PermissionError:
         pass
-    try:  # the process may be another one by now, under the same number
-        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return True
-    inode = str(path.stat().st_ino)
-    return not lines or any(line.split()[5].rpartition(":")[2] == inode for line in lines if "->" not in line)
+    return found["began"] == _began(process)  # else another process has its number by now
