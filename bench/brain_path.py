@@ -99,15 +99,19 @@ class Bench:
 
     def suspects(self) -> list[dict[str, Any]]:
         """Planted wrong labels, ranked by out-of-fold probabilities."""
-        run, out = self.train("plain", "brain_light", *FINE, epochs=EPOCHS), self.place / "suspects.csv"
-        self.call("suspects", run, f"runs={self.runs}", f"out={out}")
+        run = self.train("plain", "brain_light", *FINE, epochs=EPOCHS)
         planted = {f"{image['image']}.png": image["wrong_label"] for image in self.images}
-        with out.open(encoding="utf-8", newline="") as file:
-            rank = {line["image_name"]: int(line["rank"]) for line in csv.DictReader(file)}
-        wrong = np.array([planted[image] for image in rank])
-        found = average_precision_score(wrong, -np.array(list(rank.values())))
-        title = f"suspects: average precision on {wrong.sum()} of {len(wrong)} labels that are wrong"
-        return [row(title, float(found), baseline=float(wrong.mean()))]
+        rows = []
+        for by in ("image", "patient"):
+            out = self.place / f"suspects_{by}.csv"
+            self.call("suspects", run, f"runs={self.runs}", f"out={out}", f"by={by}")
+            with out.open(encoding="utf-8", newline="") as file:
+                rank = {line["image_name"]: int(line["rank"]) for line in csv.DictReader(file)}
+            wrong = np.array([planted[image] for image in rank])
+            found = average_precision_score(wrong, -np.array(list(rank.values())))
+            title = f"suspects by {by}: average precision on {wrong.sum()} of {len(wrong)} labels that are wrong"
+            rows.append(row(title, float(found), baseline=float(wrong.mean())))
+        return rows
 
     def cam(self) -> list[dict[str, Any]]:
         """The part of the heat in lesions, of a sound classifier and of one that learnt the source."""
