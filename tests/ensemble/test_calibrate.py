@@ -174,6 +174,8 @@ def test_suspects_of_a_run_and_their_quarantine(tmp_path, capsys):
         ([str(run), f"quarantine={tmp_path / 'new.txt'}"], "top="),
         ([str(run), "top=0"], "whole number"),
         ([str(run), "tops=1"], "no such option"),
+        ([str(run), "by=group"], "by=group: expected image, patient or auto"),
+        ([str(run), "by=patient"], "needs a softmax"),
         ([], "one RUN"),
         ([str(tmp_path / "none")], "no trained run"),
     ):

@@ -25,7 +25,7 @@ CLASSES = ("a", "b", "c")
 def rank(p, y, head="sigmoid", classes=CLASSES):
     names = [f"{i}.png" for i in range(len(p))]
     about = {"images": names, "patients": [f"P{i}" for i in range(len(p))], "folds": [0] * len(p)}
-    return rank_suspects(np.array(p), np.array(y, float), classes, head, **about)
+    return rank_suspects(np.array(p), np.array(y, float), classes, head, **about)[0]
 
 
 def test_softmin_is_the_written_out_mean():

@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from ..errors import ConfigError
 from .args import number_of, report_path, split_places, switch
 
 SUSPECTS = """\
-phalanx suspects RUN [out=suspects.csv] [picture=FILE.png] [quarantine=FILE top=K] [runs=DIR] [data.root=DIR]
+phalanx suspects RUN [out=suspects.csv] [picture=FILE.png] [quarantine=FILE top=K] [by=image|patient] [runs=DIR]
+                     [data.root=DIR]
 
 Ranks the annotations of a run by how little its out-of-fold predictions agree with them: candidates for errors, the
 likeliest first. All finished folds are used. Of a ranking, look at as many as you have time for: it promises no number.
 
-Labels of task=classify: an image's score is the softmin (temperature .1) of the probabilities of its labels.
+Labels of task=classify: an image's score is the softmin (temperature .1) of the probabilities of its labels. Where the
+images of a patient share one class, as a diagnosis, each label is judged by all images of its patient.
 Masks and boxes: each reason is the Dice, or score times IoU, that an annotation lacks of what its class has elsewhere;
 they are combined as independent. Reasons: low agreement, a swap with another class, missing and extra objects, order
 along a finger, borders that disagree, improbable pixels (with predict.oof_prob=true).
@@ -22,6 +25,8 @@ along a finger, borders that disagree, improbable pixels (with predict.oof_prob=
   top=20                 rows to print and draw, and to write into quarantine=
   quarantine=FILE        write the images of the top=K to a new file, for data.quarantine=FILE of phalanx train; needs
                          top=
+  by=auto                image or patient: by what labels of one class each are judged (default: by the patient, if
+                         its images share their class)
   runs=DIR               folder of the runs (default: runs)
   data.root=DIR          of masks and boxes: the data set, if it was moved
 """
@@ -35,7 +40,10 @@ def suspects(words: Sequence[str]) -> None:
     quarantine = Path(pairs.pop("quarantine")) if "quarantine" in pairs else None
     picture = Path(pairs.pop("picture")) if "picture" in pairs else None
     root = Path(pairs.pop("data.root")) if "data.root" in pairs else None
-    _refuse_others(pairs, ["out", "top", "quarantine", "runs", "picture", "data.root"])
+    by = pairs.pop("by", "auto")
+    _refuse_others(pairs, ["out", "top", "quarantine", "runs", "picture", "data.root", "by"])
+    if by not in ("auto", "image", "patient"):
+        raise ConfigError(f"by={by}: expected image, patient or auto")
     if len(places) != 1:
         raise ConfigError(f"expected one RUN, got {' '.join(places) or 'nothing'}; see phalanx suspects --help")
     if out.suffix != ".csv":
@@ -48,6 +56,8 @@ def suspects(words: Sequence[str]) -> None:
     from .task_of import task_of_run
 
     if (task := task_of_run(places[0], runs)) != "classify":
+        if by != "auto":
+            raise ConfigError(f"by={by}: is of labels; {places[0]} has task={task}")
         _suspect_annotations(task, places[0], runs, root, out, picture, quarantine, top)
         return
     if given := "picture" if picture is not None else "data.root" if root is not None else None:
@@ -56,7 +66,7 @@ def suspects(words: Sequence[str]) -> None:
     from ..data.quarantine import write_quarantine
     from ..ensemble.classify_oof import read_out_of_fold
     from ..runtime.files import refuse_foreign, write_text
-    from ..scoring.suspects import HEADER, rank_suspects, suspects_csv, suspects_text
+    from ..scoring.suspects import HEADER, By, rank_suspects, suspects_csv, suspects_text
 
     refuse_foreign(out, ",".join(HEADER))
     source = read_out_of_fold(places[0], runs)
@@ -67,10 +77,12 @@ def suspects(words: Sequence[str]) -> None:
         )
     for note in source.notes:
         print(f"note: {note}")
-    found = rank_suspects(
+    found, note = rank_suspects(
         source.probabilities, source.labels, source.classes, source.head, images=source.images,
-        patients=source.patients, folds=source.folds.tolist(),
+        patients=source.patients, folds=source.folds.tolist(), by=cast(By, by),
     )  # fmt: skip
+    if note:
+        print(f"note: {note}")
     print(suspects_text(found, top or 20), flush=True)
     write_text(out, suspects_csv(found))
     print(out)

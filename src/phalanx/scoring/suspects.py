@@ -7,17 +7,22 @@ that is not. An image's score is the softmin of its classes' self-confidences s,
 
 which is nearly the smallest of them, yet depends on the others too (Thyagarajan et al., 2022, "Identifying incorrect
 annotations in multi-label classification data"). A ranking promises no number of errors: some are never found.
+
+Where the images of a patient share one class, as a diagnosis, probabilities are those of :mod:`.patient_labels`.
 """
 
 import csv
 import io
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from ..config.classify_loss import Head
-from ..errors import DataError
+from ..errors import ConfigError, DataError
+from .patient_labels import SHARED, agreement, judged_by_patient, rows_of_patients
+
+By = Literal["auto", "image", "patient"]
 
 TEMPERATURE = 0.1  # of the softmin
 BETWEEN = "|"  # labels of an image, as in a table's column of class names
@@ -101,14 +106,19 @@ def rank_suspects(
     images: Sequence[str],
     patients: Sequence[str],
     folds: Sequence[int],
-) -> list[Suspect]:
-    """All labelled images, the most suspect first; equal scores by name.
+    by: By = "auto",
+) -> tuple[list[Suspect], str]:
+    """All labelled images, the most suspect first, equal scores by name; and by what their labels were judged, a line
+    for the user, empty where there was no choice.
 
     Args:
         probabilities: float[N, C], out of fold: a network that has seen a wrong label may have learnt it.
         labels: float[N, C] of 0, 1 and NaN. With a softmax, an image with a missing label is left out.
+        by: each ``image`` by itself, or, with a softmax, by all of its ``patient``; ``auto``: the latter where the
+            images of a patient share their class.
 
     Raises:
+        ConfigError: labels of sigmoids are not those of patients.
         DataError: no image has a label.
     """
     known = ~np.isnan(labels)
@@ -116,6 +126,7 @@ def rank_suspects(
     if not len(used):
         raise DataError("no image has a label, so none is suspect; name a run that was trained with labels")
     p, y = np.asarray(probabilities, float)[used], np.asarray(labels, float)[used]
+    p, note = _judged(p, y, rows_of_patients([patients[image] for image in used.tolist()]), head, by)
     own, names = self_confidences(p, y), np.array(classes, object)
     scores = softmin(own)
     least = np.nanargmin(own, axis=1)
@@ -131,7 +142,22 @@ def rank_suspects(
                 None if margins is None else float(margins[row]),
             )
         )  # fmt: skip
-    return sorted(found, key=lambda one: (one.score, one.image))
+    return sorted(found, key=lambda one: (one.score, one.image)), note
+
+
+def _judged(p: np.ndarray, y: np.ndarray, patients: np.ndarray, head: Head, by: By) -> tuple[np.ndarray, str]:
+    """The probabilities that labels are judged by, and why."""
+    if head != "softmax" or p.shape[1] < 2:
+        if by == "patient":
+            raise ConfigError("by=patient: needs a softmax, whose classes exclude each other; leave it out")
+        return p, ""
+    labels = y.argmax(axis=1)
+    shared = agreement(labels, patients)
+    if by == "image" or (by == "auto" and not shared >= SHARED):
+        return p, ""
+    much = "" if np.isnan(shared) else f", who share one in {shared:.0%} of what is possible beyond chance"
+    note = f"labels are taken for those of patients{much}; by=image judges each image by itself"
+    return judged_by_patient(p, labels, patients), note
 
 
 def _joined(names: np.ndarray) -> str:
