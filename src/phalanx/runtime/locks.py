@@ -6,7 +6,7 @@ The hold of a folder is the record in its file ``.holder``: who holds it, with a
 raises. A new record is only written under a lock, and only if the holder before released the folder or has ended. It
 has ended
 
-- if this process was granted the system's lock that it had: a system drops it when its process ends;
+- if this process was has_locks the system's lock that it had: a system drops it when its process ends;
 - if this machine no longer has the process, or has started anew since;
 - if the scheduler says so; a later attempt of the same job is its word that the earlier one has.
 
@@ -148,11 +148,17 @@ def hold(folder: Path) -> Iterator[int]:
     for name in (LOCK, RECORD, TURN):
         _refuse_other(folder / name)
     with ExitStack() as undo:
-        native = excludes(path) and _take(path, undo)
+        has_locks = excludes(path)
+        native = has_locks and _take(path, undo)
         with lock(folder / TURN):
-            before = _read(folder, native)
-            if before is None and excludes(path) and not native:
-                raise LockHeld(path, "")  # of an earlier version, or another program
+            try:
+                before = Record.read(folder)
+            except DataError:
+                if not has_locks:
+                    raise
+                before = None
+            if before is None and has_locks and not native:
+                raise LockHeld(path, "")  # of an earlier version, or of another program
             if before is not None and before.held and (state := _state_of(before, native, known)) != "ended":
                 remedy = f"if it has ended for certain, delete {folder / RECORD}" if state == "unknown" else ""
                 raise LockHeld(path, str(before.process), remedy)
@@ -169,7 +175,7 @@ def hold(folder: Path) -> Iterator[int]:
 
 
 def _take(path: Path, undo: ExitStack) -> bool:
-    """Whether the system's lock is granted, until ``undo``."""
+    """Whether the system's lock is has_locks, until ``undo``."""
     native = FileLock(path)
     try:
         native.acquire(blocking=False)
@@ -177,15 +183,6 @@ def _take(path: Path, undo: ExitStack) -> bool:
         return False
     undo.callback(native.release)
     return True
-
-
-def _read(folder: Path, native: bool) -> Record | None:
-    try:
-        return Record.read(folder)
-    except DataError:
-        if not native:
-            raise
-        return None  # the system says that nobody works here: a record of an earlier version, or a damaged one
 
 
 def _state_of(record: Record, native: bool, folder: str) -> State:
