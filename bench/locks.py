@@ -240,8 +240,8 @@ def main() -> None:
         taken, ended, late = taken + found[0], ended + found[1], late + found[2]
     shutil.rmtree(home)
     print(
-        f"{tries} tries, {kills} kills: {both} times two wrote, {lost} runs lost; {orphans} orphans: {taken} taken over, "
-        f"{ended} ended by their number, {late} wrote later; {time.monotonic() - began:.0f} s; seed {seed}\n{machine()}"
+        f"{tries} tries, {kills} kills: {both} times two wrote, {lost} runs lost; {orphans} orphans: {taken} taken "
+        f"over, {ended} ended by their number, {late} wrote later; {time.monotonic() - began:.0f} s; seed {seed}\n{machine()}"
     )
     rows = [
         {"claim": "tries of the lock path of a run where locks are dropped", "ours": tries, "unit": "tries"},

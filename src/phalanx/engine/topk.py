@@ -41,7 +41,7 @@ def tidy(folder: Path, top: Top) -> None:
     """Removes saved weights that are no longer among the best: only once the state that records so is on disk."""
     names = {str(int(epoch)) for _, epoch in top}
     for place in listed(folder / "top"):
-        if place.name not in names and re.fullmatch(r"\d+(\.new(-\d+)?|\.before)?", place.name):
+        if place.name not in names and re.fullmatch(r"\d+((\.\d+)?\.new|\.before)?", place.name):
             checkpoint.remove(place)
 
 

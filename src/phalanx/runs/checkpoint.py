@@ -33,7 +33,7 @@ MANIFEST = "state.json"
 DAMAGE = (OSError, ValueError, SafetensorError, KeyError, RuntimeError, MemoryError, TypeError)
 PART = re.compile(r"\w+\.safetensors")  # a manifest names no file elsewhere
 FILES = re.compile(r"state\.json|.+\.safetensors|\.tmp\w+")  # the last is what safetensors renames when it is whole
-UNFINISHED = re.compile(r"(last|best|final)\.new(-\d+)?")  # folders of a training that were not yet in place
+UNFINISHED = re.compile(r"(last|best|final)(\.\d+)?\.new")  # folders of a training that were not yet in place
 NUMBERS = {int: torch.int64, float: torch.float64, bool: torch.bool}
 
 
@@ -49,7 +49,7 @@ def save(folder: Path, tensors: dict[str, Tensors], state: dict[str, Any]) -> No
         if bad is not None:
             raise TrainingError(f"{folder}: {part} tensor {bad} is not finite; not saved, the last checkpoint holds")
     number = fence.number_of(folder)  # with which no other process writes aside, however late it is
-    aside = folder.with_name(f"{folder.name}.new" if number is None else f"{folder.name}.new-{number}")
+    aside = folder.with_name(f"{folder.name}.new" if number is None else f"{folder.name}.{number}.new")
     before = folder.with_name(f"{folder.name}.before")
     try:
         refuse_link(folder)

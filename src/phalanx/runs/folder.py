@@ -40,7 +40,7 @@ PACKAGES = (
 FILES = re.compile(
     r"config\.yaml|environment\.json|(folds|digests|selection|monitored|attributes|labels|restored|oof)\.csv|"
     r"(start|oof|oof_score|done|snapshot)\.json|curves\.(csv|png)|"
-    r"log\.jsonl|(last|best|final)(\.new(-\d+)?|\.before)?|top|oof_prob|panels|\.oof\.csv\.part|"
+    r"log\.jsonl|(last|best|final)((\.\d+)?\.new|\.before)?|top|oof_prob|panels|\.oof\.csv\.part|"
     r"tracking\.json|tensorboard|wandb"
 )  # what a training writes into its folder
 NESTED = ("panels", "oof_prob", ".oof.csv.part", ".oof.csv.part/maps")  # folders with files written aside
