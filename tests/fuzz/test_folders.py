@@ -31,9 +31,9 @@ from phalanx.runs.folder import read_recipe
 from phalanx.runs.reader import FORMAT, FoldResult, FoldRun
 from phalanx.runtime.files import sha256_file, write_json
 from phalanx.runtime.locks import Record
-from phalanx.runtime.scheduler import Process
 from phalanx.runtime.metric import Metric
 from phalanx.runtime.provenance import digest
+from phalanx.runtime.scheduler import Process
 from phalanx.runtime.sidecar import Sidecar, read_sidecar
 from phalanx.standings.leaderboard import entries, to_text
 from phalanx.sweep.results import SweepResult, read_results

@@ -22,8 +22,7 @@ from ..runtime.files import (
     write_bytes,
     write_text,
 )
-from ..runtime.locks import FILES as LOCK_FILES
-from ..runtime.locks import LockHeld, hold, remove_hold
+from ..runtime.locks import LockHeld, hold, is_lock_file, lock_files, remove_hold
 from ..runtime.reading import as_hash, as_name, decode, listed, open_regular, parse_json, read_bytes
 from ..runtime.removal import remove_files, remove_folder
 from ..runtime.sidecar import checked_size
@@ -71,7 +70,7 @@ class Journal:
         saved = self.folder / "key"
         if not _has_key(saved, key):
             remove_folder(self.maps, is_map)
-            remove_files(self.folder, is_ours, keep=LOCK_FILES)
+            remove_files(self.folder, is_ours, keep=lock_files(self.folder))
             write_text(saved, key)
         self.places: dict[str, RecordPlace] = {}  # of the images that are done
         for file in listed(self.folder, "rows.*"):
@@ -273,7 +272,7 @@ def claimed(csv: Path) -> Iterator[None]:
     folder = part_folder(csv)
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     own_folder(folder)
-    refuse_links_in(folder, lambda name: is_ours(name) or name in (*LOCK_FILES, "maps"))
+    refuse_links_in(folder, lambda name: is_ours(name) or is_lock_file(name) or name == "maps")
     with ExitStack() as held:
         try:
             held.enter_context(hold(folder))
@@ -308,7 +307,7 @@ def remove_part(folder: Path) -> None:
         OutputError: a link, or a file of another program, is in it.
     """
     remove_folder(folder / "maps", is_map)
-    remove_files(folder, is_ours, keep=LOCK_FILES)
+    remove_files(folder, is_ours, keep=lock_files(folder))
     if folder.is_dir():
         remove_hold(folder)
         folder.rmdir()

@@ -20,8 +20,7 @@ from ..data.selection import Selection
 from ..errors import ConfigError, OutputError, TrainingError
 from ..runtime.files import refuse_links_in, write_json, write_text
 from ..runtime.leftovers import LEFTOVER, clear
-from ..runtime.locks import FILES as LOCK_FILES
-from ..runtime.locks import LockHeld, hold, remove_hold
+from ..runtime.locks import LockHeld, hold, is_lock_file, remove_hold
 from ..runtime.provenance import commit
 from ..runtime.reading import fresh, listed
 from ..runtime.terminal import say
@@ -53,7 +52,7 @@ def fold_folder(config: Config, fold: int | None) -> Path:
 
 def is_ours(name: str) -> bool:
     """Whether training writes a file or folder of that name into its folder."""
-    return FILES.fullmatch(name) is not None or name in LOCK_FILES
+    return FILES.fullmatch(name) is not None or is_lock_file(name)
 
 
 @contextmanager
@@ -69,9 +68,9 @@ def locked(folder: Path) -> Iterator[None]:
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     refuse_links_in(folder, is_ours)
-    only_begun = any((folder / name).is_file() for name in LOCK_FILES)  # by a process that was killed
     names = fresh(lambda: os.listdir(folder))
-    foreign = [name for name in names if name not in LOCK_FILES and not LEFTOVER.fullmatch(name)]
+    only_begun = any(map(is_lock_file, names))  # by a process that was killed
+    foreign = [name for name in names if not is_lock_file(name) and not LEFTOVER.fullmatch(name)]
     if foreign and not (folder / "config.yaml").exists():
         raise OutputError(
             f"{folder}: holds {min(foreign)} and no config.yaml, so it is not a run to continue; give another name="
@@ -96,7 +95,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _remove_unused(folder: Path, new: Sequence[Path]) -> None:
     """Removes the folders that this process made if nothing was written into them; while the lock is held."""
-    if new and set(os.listdir(folder)) <= set(LOCK_FILES):
+    if new and all(map(is_lock_file, os.listdir(folder))):
         remove_hold(folder)
         with suppress(OSError):  # up to the first that another process uses meanwhile
             for place in new:

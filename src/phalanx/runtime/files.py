@@ -74,15 +74,16 @@ def move(source: Path, target: Path) -> None:
         Superseded: another process holds the folder by now.
         OSError: as of a folder that is not empty in its place.
     """
-    moved = fresh(lambda: os.lstat(source))
     fence.check(source)
     fence.check(target)
+    moved = None
     try:
+        moved = fresh(lambda: os.lstat(source))
         fresh(lambda: os.replace(source, target))
     except FileNotFoundError:
         # the request may have been sent again, and fail the second time, since the first one was granted
         with suppress(FileNotFoundError):
-            if os.path.samestat(moved, os.lstat(target)):
+            if moved is not None and os.path.samestat(moved, os.lstat(target)):
                 return
         fence.check(target)  # whoever takes the folder over removes what is aside
         raise

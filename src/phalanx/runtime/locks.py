@@ -15,6 +15,7 @@ The last may be said of a process that still runs. It fails at its next write, b
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -28,7 +29,7 @@ from . import fence, soft
 from .files import write_text
 from .leftovers import in_the_way
 from .mounts import excludes
-from .reading import MissingFile, as_whole, read_mapping
+from .reading import MissingFile, as_whole, listed, read_mapping
 from .scheduler import Process, State, state_of
 from .terminal import say
 
@@ -36,8 +37,6 @@ LOCK = ".lock"  # the system's lock of a held folder, where there are such locks
 RECORD = fence.RECORD
 FORMAT = "phalanx-holder-1"
 TURN = f"{RECORD}.lock"  # under which the record is changed
-SOFT = (f"{TURN}.soft", f"{TURN}.soft.filelock", f"{TURN}.soft.cards")  # of which the last two are folders
-FILES = (LOCK, RECORD, TURN, *SOFT)  # in a held folder
 REMEDY = "if no process works in the folder, on any machine, delete this file"
 
 _reported: set[Path] = set()  # folders without locks of any kind that this process has reported
@@ -223,23 +222,41 @@ def is_held(folder: Path) -> bool:
     return state_of(found.process, ask=False) != "ended"
 
 
+def is_lock_file(name: str) -> bool:
+    """Whether :func:`hold` makes a file or folder of that name in a folder."""
+    return name in (LOCK, RECORD) or _is_of(TURN, name)
+
+
+def _is_of(lock_name: str, name: str) -> bool:
+    """Whether :func:`lock` makes a file or folder of that name for a lock; the last is one that a kill leaves."""
+    own = re.escape(lock_name)
+    return re.fullmatch(rf"{own}(\.soft(\.filelock|\.cards)?)?|\.{own}\.soft\.private-\S+\.tmp", name) is not None
+
+
+def lock_files(folder: Path) -> list[str]:
+    """The names in a folder of what :func:`hold` made there."""
+    return [path.name for path in listed(folder) if is_lock_file(path.name)]
+
+
 def remove_lock(path: Path) -> None:
     """Removes the files of a lock that this process holds, to leave nothing next to what it was for."""
-    mark = soft.place(path)
-    for folder in (mark.with_name(f"{mark.name}.filelock"), mark.with_name(f"{mark.name}.cards")):
-        if folder.is_dir() and not folder.is_symlink():
-            shutil.rmtree(folder, ignore_errors=True)
-    for file in (mark, path):
-        with suppress(OSError):
-            file.unlink()
+    for place in listed(path.parent):
+        if _is_of(path.name, place.name):
+            _remove(place)
 
 
 def remove_hold(folder: Path) -> None:
     """Removes the files by which this process holds a folder, to remove the folder itself while it holds it."""
     fence.check(folder / RECORD)
-    remove_lock(folder / TURN)
-    for name in (RECORD, LOCK):
-        (folder / name).unlink(missing_ok=True)
+    for name in lock_files(folder):
+        _remove(folder / name)
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
 
 
 def holder_of(folder: Path) -> str:
