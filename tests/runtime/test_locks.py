@@ -267,10 +267,10 @@ def test_a_soft_lock_of_another_machine_is_waited_for_with_a_hint(tmp_path, monk
     if kind == "native":
         pytest.skip("of the other kind")
     other = start("lock")
-    monkeypatch.setattr(soft, "state_of", lambda process: "unknown")
+    monkeypatch.setattr(soft, "state_of", lambda process, **_: "unknown")
     monkeypatch.setattr(soft, "REPORT_AFTER", 0.1)
     end(other)
-    timer = threading.Timer(0.5, monkeypatch.setattr, (soft, "state_of", lambda process: "ended"))
+    timer = threading.Timer(0.5, monkeypatch.setattr, (soft, "state_of", lambda process, **_: "ended"))
     timer.start()
     began = time.monotonic()
     with lock(tmp_path / "lock"):
@@ -286,3 +286,15 @@ def test_any_other_error_is_raised(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", refuse)
     with pytest.raises(OSError, match="Read-only"), lock(tmp_path / ".lock"):
         pass
+
+
+@linux
+def test_cards_of_killed_processes_go(tmp_path, start, kind):
+    if kind == "native":
+        pytest.skip("of the other kind")
+    other = start("lock")
+    cards = tmp_path / "lock.soft.cards"
+    assert len(list(cards.iterdir())) == 1
+    end(other)
+    again = start("lock")
+    assert [path.name.split("-")[5] for path in cards.iterdir()] == [str(again.pid)]

@@ -6,7 +6,6 @@ Entries are keyed by the content of the files they were computed from, so a chan
 import hashlib
 import os
 import re
-import stat
 import struct
 import time
 from collections.abc import Sequence
@@ -24,10 +23,10 @@ from ..masks.planes import PlaneRuns
 from ..runtime.files import write_bytes
 from ..runtime.leftovers import clear
 from ..runtime.locks import lock
-from ..runtime.mounts import is_network, mount_of
 from ..runtime.progress import tracked
 from ..runtime.reading import LARGE, read_bytes
 from ..runtime.terminal import say
+from .cache_place import cache_place
 from .digests import State, digest_of, state_of
 from .images import Grid
 from .layouts import check, files
@@ -37,7 +36,6 @@ from .records import Record
 ENTRY = re.compile(r"[0-9a-f]{64}\.(sample|npz)")  # other files in the folder are neither counted nor removed
 MAGIC = b"phalanx-sample-1"
 HEAD = struct.Struct("<5Q")  # height, width, side, planes, runs
-DEFAULT_PLACE = Path("data/cache")
 MIN_IDLE = 3600  # seconds: an entry used within this time is not removed for a new one
 
 
@@ -54,7 +52,7 @@ class SampleCache:
         self.store: Memory | Folder | None = None
         if data.cache != "none":
             limit = round(data.cache_gb * 1e9)
-            self.store = Memory(limit) if data.cache == "ram" else Folder(place_of(data), limit)
+            self.store = Memory(limit) if data.cache == "ram" else Folder(cache_place(data), limit)
 
     def add(self, records: Sequence[Record], *, progress: bool) -> None:
         """Caches as many samples as there is room for, and checks the rest: bad files should show at the start.
@@ -109,28 +107,6 @@ class SampleCache:
     def _key(self, record: Record, states: list[State]) -> str:
         digests = [digest_of(path, state) for path, state in zip(files(record, self.data), states, strict=True)]
         return prepared_key(record, digests, self.data)
-
-
-def place_of(data: Data) -> Path:
-    """The folder of ``data.cache=disk``.
-
-    Where it is not given, and ``data/cache`` is on a network file system, it is a folder of this user on a disk of this
-    machine: samples are read in each epoch, and are quickly made again on another machine.
-    """
-    if data.cache_dir is not None or not is_network(DEFAULT_PLACE):
-        return data.cache_dir or DEFAULT_PLACE
-    for home in (os.environ.get("TMPDIR"), "/tmp", "/var/tmp"):
-        mount = mount_of(Path(home)) if home and os.access(home, os.W_OK) else None
-        if home is None or mount is None or mount.kind == "tmpfs" or is_network(Path(home)):  # the first is memory
-            continue
-        place = Path(home) / f"phalanx-cache-{os.getuid()}"
-        with suppress(OSError):
-            place.mkdir(mode=0o700, exist_ok=True)
-            state = place.lstat()
-            if stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid():  # else another user made it
-                say(f"data.cache=disk: {DEFAULT_PLACE} is on a network file system; prepared samples are in {place}")
-                return place
-    return DEFAULT_PLACE
 
 
 class Memory:

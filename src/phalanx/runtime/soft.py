@@ -19,7 +19,7 @@ from filelock import StrictSoftFileLock, Timeout
 
 from ..errors import DataError
 from .files import write_text
-from .reading import read_mapping
+from .reading import listed, read_mapping
 from .scheduler import Process, state_of
 from .terminal import say
 
@@ -42,11 +42,13 @@ class SoftLock:
         Raises:
             SoftFileLockProtocolError: the file system has no hard links either, or the lock's files were changed.
         """
-        self._show_card()
+        new = self._show_card()
         began, reported = time.monotonic(), False
         while True:
             with suppress(Timeout):
                 self.strict.acquire(blocking=False)
+                if new:
+                    self._clear_cards()
                 return True
             if self._break_ended():
                 continue
@@ -83,25 +85,42 @@ class SoftLock:
 
     def _process(self, claim: Claim) -> Process | None:
         """Who claims; None if its card is missing."""
-        if claim.start is None:
+        card = self._card_of(claim)
+        found = _read(card) if card is not None else None
+        return found if found is not None and found.pid == claim.pid else None
+
+    def _card_of(self, claim: Claim) -> Path | None:
+        if claim.start is None:  # of a system that does not say when a process began
             return None
-        boot = str(uuid.UUID(int=claim.start >> 64))
-        try:
-            found = Process.of(read_mapping(self._card(claim.pid, boot, str(claim.start % 2**64))))
-        except (DataError, ValueError):
-            return None
-        return found if found.pid == claim.pid else None
+        return self._card(claim.pid, str(uuid.UUID(int=claim.start >> 64)), str(claim.start % 2**64))
 
     def _card(self, pid: int, boot: str, began: str) -> Path:
         return self.cards / f"{boot}-{pid}-{began}.json"
 
-    def _show_card(self) -> None:
+    def _clear_cards(self) -> None:
+        """Removes the cards of killed processes that claim nothing: they never will."""
+        ended = [card for card in listed(self.cards) if (of := _read(card)) and state_of(of, ask=False) == "ended"]
+        claimed = {self._card_of(claim) for claim in self.strict.claims}
+        for card in ended:
+            if card not in claimed:
+                card.unlink(missing_ok=True)
+
+    def _show_card(self) -> bool:
+        """Writes the card of this process; False if it is there."""
         own = Process.this()
         card = self._card(own.pid, own.boot, own.began)
         if (own.pid, card) in _cards and card.is_file():
-            return
+            return False
         write_text(card, json.dumps(own.to_json()) + "\n")
         _cards.add((own.pid, card))
+        return True
+
+
+def _read(card: Path) -> Process | None:
+    try:
+        return Process.of(read_mapping(card))
+    except (DataError, ValueError):
+        return None
 
 
 def place(path: Path) -> Path:
