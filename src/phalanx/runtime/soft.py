@@ -24,6 +24,7 @@ from .scheduler import Process, state_of
 from .terminal import say
 
 POLL = 0.02, 0.06  # seconds between two tries
+ASK_EVERY = 10  # seconds between two questions to the scheduler, which many jobs may ask at once
 REPORT_AFTER = 20  # seconds of waiting
 _cards: set[tuple[int, Path]] = set()  # with the process that wrote each: a fork does not remove its parent's
 
@@ -43,14 +44,16 @@ class SoftLock:
             SoftFileLockProtocolError: the file system has no hard links either, or the lock's files were changed.
         """
         new = self._show_card()
-        began, reported = time.monotonic(), False
+        began, reported, asked = time.monotonic(), False, time.monotonic()
         while True:
             with suppress(Timeout):
                 self.strict.acquire(blocking=False)
                 if new:
                     self._clear_cards()
                 return True
-            if self._break_ended():
+            ask = time.monotonic() - asked > ASK_EVERY
+            asked = time.monotonic() if ask else asked
+            if self._break_ended(ask):
                 continue
             if not wait:
                 return False
@@ -71,12 +74,16 @@ class SoftLock:
         found = [self._process(claim) for claim in self.strict.claims]
         return str(found[0]) if found and found[0] is not None else ""
 
-    def _break_ended(self) -> bool:
-        """Removes the claims of processes that have ended; whether there were any."""
+    def _break_ended(self, ask: bool) -> bool:
+        """Removes the claims of processes that have ended; whether there were any.
+
+        Args:
+            ask: the scheduler, too.
+        """
         broken = False
         for claim in self.strict.claims:
             process = self._process(claim)
-            if process is None or process.is_this or state_of(process) != "ended":
+            if process is None or process.is_this or state_of(process, ask=ask) != "ended":
                 continue
             with suppress(FileNotFoundError):  # another process has removed it
                 self.strict.force_break(claim.name)
