@@ -80,10 +80,8 @@ def _write(folder: Path, tensors: dict[str, Tensors], state: dict[str, Any]) -> 
         _sync(path)
     about = {"files": hashes, **state}
     text = json.dumps(about | {"digest": _digest_of(about)}, indent=1, allow_nan=False)
-    with (folder / MANIFEST).open("x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    _sync(folder / MANIFEST)
     sync_folder(folder)
 
 
