@@ -62,7 +62,7 @@ def kill_once(call: Call, folder: Path, kind: str, target: int, rng: random.Rand
         if not call.until(lambda: step_of(folder) >= target):
             return False
         if kind == "save":
-            if not call.until((folder / "last.new").is_dir):
+            if not call.until(lambda: any(folder.glob("last*.new"))):
                 return False
             time.sleep(rng.uniform(0, 0.015))
         else:
@@ -85,7 +85,7 @@ def killed_run(words: list[str], folder: Path, kills: int, steps: int, rng: rand
     for kind, target in plan(kills, steps, rng):
         call = Call(["train", *words], out)
         if kill_once(call, folder, kind, target, rng):
-            torn = (folder / "last.new").is_dir()
+            torn = any(folder.glob("last*.new"))
             counts[kind] = counts.get(kind, 0) + 1
             counts["torn"] = counts.get("torn", 0) + torn
         elif call.code != 0:

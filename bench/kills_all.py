@@ -25,7 +25,7 @@ KILLS_A_ROUND = 5
 SOON = 2  # seconds in which all that a killed command has started must be gone, on a machine with much else to do
 # what differs from call to call: times, and locks, which stay
 VOLATILE = re.compile(
-    r"(log\.jsonl|done\.json|state\.json|environment\.json|export\.json|.*seed\d\.fold\d\.json|\.lock|.*\.lock)"
+    r"(log\.jsonl|done\.json|state\.json|environment\.json|export\.json|.*seed\d\.fold\d\.json|\.holder|\.lock|.*\.lock)"
 )
 TINY = dict(word.split("=", 1) for word in [*COMMON, "validate_every=4", "checkpoint_minutes=0.002"])
 TABLE = """

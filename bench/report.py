@@ -85,6 +85,10 @@ TITLES = {
         "Runs killed by SIGKILL and continued (ours: equal to an uninterrupted run; baseline: all)",
         "python bench/kills.py --json results/kills.json",
     ),
+    "locks": (
+        "Attempts of one run where the system's locks are dropped (a preloaded library)",
+        "python bench/locks.py --json results/locks.json",
+    ),
     "kills_all": (
         "Commands killed by SIGKILL at random moments, then called again (ours: as if undisturbed; baseline: all)",
         "python bench/kills_all.py --json results/kills_all.json",

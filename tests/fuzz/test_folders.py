@@ -30,9 +30,10 @@ from phalanx.runs import checkpoint, ledger
 from phalanx.runs.folder import read_recipe
 from phalanx.runs.reader import FORMAT, FoldResult, FoldRun
 from phalanx.runtime.files import sha256_file, write_json
-from phalanx.runtime.locks import holder_of
+from phalanx.runtime.locks import Record
 from phalanx.runtime.metric import Metric
 from phalanx.runtime.provenance import digest
+from phalanx.runtime.scheduler import Process
 from phalanx.runtime.sidecar import Sidecar, read_sidecar
 from phalanx.standings.leaderboard import entries, to_text
 from phalanx.sweep.results import SweepResult, read_results
@@ -149,7 +150,7 @@ def run_formats(place: Path) -> list[Format]:
         Format("start.json", text(RECORD, json.dumps(start)), lambda f: read_record(f), text=True),
         Format("tracking.json", text("tracking.json", '{"id": "0123abcd"}'),
                lambda f: run_id(f / "tracking.json"), text=True),
-        Format("holder", text(".holder", "process 17 on host"), lambda f: holder_of(f / ".holder"), text=True),
+        Format("holder", text(".holder", Record(3, True, True, Process.this()).text()), Record.read, text=True),
     ]  # fmt: skip
 
 

@@ -184,7 +184,7 @@ def test_stopped_anywhere_while_saving_the_old_or_the_new_loads(last, stop, monk
 
         return call
 
-    monkeypatch.setattr(Path, "rename", stopping(Path.rename))
+    monkeypatch.setattr(checkpoint, "move", stopping(checkpoint.move))
     monkeypatch.setattr(checkpoint, "save_file", stopping(checkpoint.save_file))
     monkeypatch.setattr(checkpoint, "remove", stopping(checkpoint.remove))
     with pytest.raises(KeyboardInterrupt):
@@ -264,7 +264,8 @@ def test_another_models_tensors_are_refused_by_name():
 WRITES = [(Path, "mkdir", 1), (Path, "write_text", 1)] + [
     (place, name, number)
     for place, name in (
-        (checkpoint, "save_file"), (checkpoint, "_sync"), (checkpoint, "sync_folder"), (Path, "chmod"), (Path, "rename")
+        (checkpoint, "save_file"), (checkpoint, "_sync"), (checkpoint, "sync_folder"), (Path, "chmod"),
+        (checkpoint, "move"),
     )
     for number in (1, 2)
 ]  # fmt: skip

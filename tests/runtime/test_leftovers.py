@@ -16,10 +16,11 @@ from phalanx.data.root import resolve_root
 from phalanx.errors import OutputError
 from phalanx.phantom import hand, kinds
 from phalanx.phantom.dataset import remove_set
-from phalanx.runtime import leftovers
+from phalanx.runtime import leftovers, mounts
 from phalanx.runtime.files import Replacement, write_text
-from phalanx.runtime.leftovers import Held, clear, temporary_folder, work_folder
+from phalanx.runtime.leftovers import Held, clear, temporary_folder
 from phalanx.runtime.removal import remove_tree
+from phalanx.runtime.work import work_folder
 
 WRITE = """
 import sys, time
@@ -34,7 +35,7 @@ with Replacement(Path(sys.argv[1])) as new:
 MAKE = """
 import sys, time
 from pathlib import Path
-from phalanx.runtime.leftovers import work_folder
+from phalanx.runtime.work import work_folder
 with work_folder(Path(sys.argv[1]), lambda folder: None) as work:
     (work / "train").mkdir()
     print("begun", flush=True)
@@ -121,6 +122,7 @@ def test_without_locks_nothing_is_taken_for_left_behind(tmp_path, monkeypatch):
     (tmp_path / ".x.5.part").write_text("half")
     (tmp_path / f".x.{os.getpid()}.part").write_text("half")
     monkeypatch.setattr(leftovers.fcntl, "flock", no_locks)
+    monkeypatch.setattr(mounts, "_probed", {})
     write_text(tmp_path / "x", "whole")
     assert names(tmp_path) == sorted([f".x.{os.getpid()}.part", ".x.5.part", "x"])
 

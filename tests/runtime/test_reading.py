@@ -1,14 +1,18 @@
 """The readers of small files: what is read alike in any spelling, and what is refused in one line."""
 
+import errno
 import json
 import os
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
 from phalanx.errors import DataError
 from phalanx.runtime import reading
+from phalanx.runtime.files import sha256_file
+from phalanx.runtime.reading import listed, read_text
 
 
 def written(tmp_path, content, name="a.json"):
@@ -105,3 +109,50 @@ def test_rows_are_read_with_any_line_ends_and_long_fields(tmp_path, ends):
 
 def test_csv_with_nul_is_refused(tmp_path):
     assert "contains NUL" in refusal(written(tmp_path, b"a,b\0\n"), reading.read_rows)
+
+
+@pytest.mark.parametrize("times", [1, 4, 5])
+def test_a_file_that_was_replaced_on_a_network_file_system_is_read_anew(tmp_path, monkeypatch, times):
+    path, calls = tmp_path / "x", []
+    path.write_text("new")
+    real = reading.open_regular
+
+    def stale(place):
+        calls.append(place)
+        if len(calls) <= times:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(place)
+
+    monkeypatch.setattr(reading, "STALE_PAUSES", (0, 0, 0, 0))
+    monkeypatch.setattr(reading, "open_regular", stale)
+    if times == 5:
+        with pytest.raises(DataError, match="x: cannot be read \\(Stale file handle\\)"):
+            read_text(path)
+    else:
+        assert read_text(path) == "new"
+    assert len(calls) == min(times, 4) + 1
+
+
+def test_a_listing_and_a_hash_are_repeated_too_and_other_errors_are_not(tmp_path, monkeypatch):
+    (tmp_path / "x").write_text("")
+    monkeypatch.setattr(reading, "STALE_PAUSES", (0,))
+    calls = []
+
+    def once(real, number):
+        def call(*arguments, **options):
+            calls.append(number)
+            if len(calls) == 1:
+                raise OSError(number, "no")
+            return real(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(Path, "glob", once(Path.glob, errno.ESTALE))
+    assert listed(tmp_path) == [tmp_path / "x"]
+    calls.clear()
+    monkeypatch.setattr(os, "open", once(os.open, errno.ESTALE))
+    assert len(sha256_file(tmp_path / "x")) == 64
+    calls.clear()
+    monkeypatch.setattr(os, "open", once(os.open, errno.EIO))
+    with pytest.raises(OSError, match="no"):
+        sha256_file(tmp_path / "x")

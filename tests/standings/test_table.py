@@ -12,7 +12,7 @@ from tests.standings.folders import PATIENTS, make_run
 
 from phalanx.cli import main
 from phalanx.runs.reader import FoldRun
-from phalanx.runtime.locks import lock
+from phalanx.runtime.locks import hold
 from phalanx.runtime.sidecar import Sidecar
 from phalanx.scoring.resampling import draws, mean_interval
 from phalanx.standings.recipes import differing, short_names
@@ -86,7 +86,7 @@ def test_states(tmp_path):
     make_run(tmp_path / "stopped", {0: 0.5}, finished=False)
     make_run(tmp_path / "training", {0: 0.5}, finished=False)
     folder = tmp_path / "training" / "fold0"
-    with lock(folder / ".lock", holder=folder / ".holder"):
+    with hold(folder):
         found = {one.name: one for one in rows(tmp_path)}
         assert found["training"].state == "training"
     assert found["stopped"].state == "stopped"

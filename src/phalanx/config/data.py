@@ -91,7 +91,9 @@ class Data(Strict):
     folds_file: Path | None = None  # null: folds grouped by patient, drawn from the seed
     cache: Literal["ram", "disk", "none"] = "ram"  # where images and masks at the input size are cached
     cache_gb: Annotated[float, Field(ge=0, le=100_000)] = 4.0  # limit of the cache; other images are read each time
-    cache_dir: Path = Path("data/cache")  # of cache=disk; shared by processes, runs and data sets
+    # of cache=disk; shared by processes, runs and data sets. null: data/cache, or this machine's own disk if that is on
+    # a network file system
+    cache_dir: Path | None = None
     quarantine: Path | None = None  # training images to leave out, as written by `phalanx check quarantine=`
     skip_unlabelled: bool = False  # true: skip images without an annotation; false: they are an error
     layout: str  # of images and ground truth in root

@@ -26,6 +26,7 @@ from ..runtime.locks import lock
 from ..runtime.progress import tracked
 from ..runtime.reading import LARGE, read_bytes
 from ..runtime.terminal import say
+from .cache_place import cache_place
 from .digests import State, digest_of, state_of
 from .images import Grid
 from .layouts import check, files
@@ -51,7 +52,7 @@ class SampleCache:
         self.store: Memory | Folder | None = None
         if data.cache != "none":
             limit = round(data.cache_gb * 1e9)
-            self.store = Memory(limit) if data.cache == "ram" else Folder(data.cache_dir, limit)
+            self.store = Memory(limit) if data.cache == "ram" else Folder(cache_place(data), limit)
 
     def add(self, records: Sequence[Record], *, progress: bool) -> None:
         """Caches as many samples as there is room for, and checks the rest: bad files should show at the start.

@@ -16,7 +16,7 @@ from torch import nn
 
 from ..runs.panels import FOLDER, MAX_KEPT, PanelIndex, Place, epoch_file, to_drop
 from ..runtime.device import Device
-from ..runtime.files import write_bytes
+from ..runtime.files import delete, write_bytes
 from ..tracking.logger import Logger
 from .state import State
 from .task import PanelRow, Task
@@ -65,7 +65,7 @@ class ValidationPanels:
         self.index = self.index._replace(epochs=epochs, places=places, signs=found[0].signs)
         self.index.write(self.folder)  # before files go: a name in the list is always there
         for epoch in dropped:
-            (self.folder / epoch_file(epoch)).unlink(missing_ok=True)
+            delete(self.folder / epoch_file(epoch))
         log.picture("held_out/panels", state.step, picture)
 
 

@@ -11,7 +11,7 @@ from ..config import Config
 from ..errors import TrainingError, one_line
 from ..runs import checkpoint
 from ..runs.reader import RETRAIN
-from ..runtime.reading import as_mapping, as_real, as_whole
+from ..runtime.reading import as_mapping, as_real, as_whole, listed
 from . import topk
 from .ema import Average
 from .optim import check_moments
@@ -159,8 +159,9 @@ def _checked_scaler(values: Any, scaler: torch.amp.GradScaler) -> dict[str, Any]
 
 def clear_unfinished(folder: Path) -> None:
     """Removes the checkpoints that a killed training had not finished writing into its folder."""
-    for name in ("last", "best", "final"):
-        checkpoint.remove(folder / f"{name}.new")
+    for place in listed(folder):
+        if checkpoint.UNFINISHED.fullmatch(place.name):
+            checkpoint.remove(place)
 
 
 def clear_replaced(folder: Path) -> None:

@@ -9,6 +9,7 @@ from ..errors import TrainingError
 from ..runs import checkpoint
 from ..runtime.files import own_folder
 from ..runtime.metric import Metric
+from ..runtime.reading import listed
 
 Top = list[list[float]]  # metric and epoch, the best first
 
@@ -39,8 +40,8 @@ def enter(
 def tidy(folder: Path, top: Top) -> None:
     """Removes saved weights that are no longer among the best: only once the state that records so is on disk."""
     names = {str(int(epoch)) for _, epoch in top}
-    for place in (folder / "top").glob("*"):
-        if place.name not in names and re.fullmatch(r"\d+(\.new|\.before)?", place.name):
+    for place in listed(folder / "top"):
+        if place.name not in names and re.fullmatch(r"\d+((\.\d+)?\.new|\.before)?", place.name):
             checkpoint.remove(place)
 
 

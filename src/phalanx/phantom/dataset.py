@@ -19,9 +19,9 @@ import numpy as np
 from .. import __version__
 from ..config import Strict
 from ..errors import ConfigError, DataError
-from ..runtime.leftovers import clear_work, work_folder
 from ..runtime.processes import cores, process_map
 from ..runtime.removal import remove_tree
+from ..runtime.work import clear_work, work_folder
 
 MAX_PATIENTS = 99_999
 Rows = list[dict[str, Any]]  # of a manifest, one per image

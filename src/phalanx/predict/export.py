@@ -23,9 +23,9 @@ from ..models.segmenter import upsample
 from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import open_device
 from ..runtime.files import sha256_file, sync_folder, write_json
-from ..runtime.leftovers import clear_work, work_folder
 from ..runtime.provenance import digest
 from ..runtime.removal import remove_folder
+from ..runtime.work import clear_work, work_folder
 from .exported import (
     DESCRIPTION_FILE,
     INSTALL_HINT,

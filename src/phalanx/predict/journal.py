@@ -22,8 +22,8 @@ from ..runtime.files import (
     write_bytes,
     write_text,
 )
-from ..runtime.locks import LockHeld, lock
-from ..runtime.reading import as_hash, as_name, decode, open_regular, parse_json, read_bytes
+from ..runtime.locks import LockHeld, hold, is_lock_file, lock_files, remove_hold
+from ..runtime.reading import as_hash, as_name, decode, listed, open_regular, parse_json, read_bytes
 from ..runtime.removal import remove_files, remove_folder
 from ..runtime.sidecar import checked_size
 
@@ -70,10 +70,10 @@ class Journal:
         saved = self.folder / "key"
         if not _has_key(saved, key):
             remove_folder(self.maps, is_map)
-            remove_files(self.folder, is_ours, keep=(".lock",))
+            remove_files(self.folder, is_ours, keep=lock_files(self.folder))
             write_text(saved, key)
         self.places: dict[str, RecordPlace] = {}  # of the images that are done
-        for file in sorted(self.folder.glob("rows.*")):
+        for file in listed(self.folder, "rows.*"):
             self.index_file(file)
 
     @property
@@ -272,12 +272,16 @@ def claimed(csv: Path) -> Iterator[None]:
     folder = part_folder(csv)
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     own_folder(folder)
-    refuse_links_in(folder, lambda name: is_ours(name) or name in (".lock", "maps"))
+    refuse_links_in(folder, lambda name: is_ours(name) or is_lock_file(name) or name == "maps")
     with ExitStack() as held:
         try:
-            held.enter_context(lock(folder / ".lock", wait=False))
-        except LockHeld:
-            raise PhalanxError(f"{csv}: another process is writing it; wait for it, or give another out=") from None
+            held.enter_context(hold(folder))
+        except LockHeld as error:
+            by = f" ({error.holder})" if error.holder else ""
+            remedy = f", or {error.remedy}" if error.remedy else ""
+            raise PhalanxError(
+                f"{csv}: another process is writing it{by}; wait for it, or give another out={remedy}"
+            ) from None
         try:
             yield
         finally:
@@ -303,4 +307,7 @@ def remove_part(folder: Path) -> None:
         OutputError: a link, or a file of another program, is in it.
     """
     remove_folder(folder / "maps", is_map)
-    remove_folder(folder, lambda name: is_ours(name) or name == ".lock")
+    remove_files(folder, is_ours, keep=lock_files(folder))
+    if folder.is_dir():
+        remove_hold(folder)
+        folder.rmdir()

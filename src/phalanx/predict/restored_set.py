@@ -24,9 +24,10 @@ from ..errors import ConfigError, DataError, OutputError
 from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import open_device
 from ..runtime.files import format_mark, refuse_link, sha256_file, write_json, write_text
-from ..runtime.leftovers import Held, work_folder
+from ..runtime.leftovers import Held
 from ..runtime.progress import Progress
 from ..runtime.removal import remove_tree
+from ..runtime.work import work_folder
 from ..submission.table import csv_field
 from .restore import DenoiserFold, open_denoiser, restore
 

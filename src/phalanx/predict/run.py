@@ -7,7 +7,7 @@ from typing import Any
 from ..data.records import Record
 from ..errors import ConfigError, DataError
 from ..jobs.job import Job
-from ..runtime.files import own_folder
+from ..runtime.files import move, own_folder
 from ..runtime.leftovers import clear
 from ..runtime.progress import Progress
 from ..runtime.provenance import digest
@@ -108,7 +108,7 @@ def write_submission(
             write_about(journal.maps, classes, hashes, sizes, key, threshold, options, members[0].head)
             remove_maps(maps_folder)
             clear(journal.maps, is_map)
-            journal.maps.rename(maps_folder)
+            move(journal.maps, maps_folder)
         journal.finish()
 
 

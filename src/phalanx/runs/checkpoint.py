@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import TrainingError, one_line
-from ..runtime.files import disk_text, refuse_link, sha256_file, sync_folder, why_unwritable
-from ..runtime.reading import as_hash, as_mapping, as_name, read_mapping
+from ..runtime import fence
+from ..runtime.files import disk_text, move, refuse_link, sha256_file, sync_folder, why_unwritable
+from ..runtime.reading import as_hash, as_mapping, as_name, fresh, read_mapping
 from ..runtime.removal import remove_folder
 from ..runtime.terminal import say
 
@@ -31,6 +33,7 @@ MANIFEST = "state.json"
 DAMAGE = (OSError, ValueError, SafetensorError, KeyError, RuntimeError, MemoryError, TypeError)
 PART = re.compile(r"\w+\.safetensors")  # a manifest names no file elsewhere
 FILES = re.compile(r"state\.json|.+\.safetensors|\.tmp\w+")  # the last is what safetensors renames when it is whole
+UNFINISHED = re.compile(r"(last|best|final)(\.\d+)?\.new")  # folders of a training that were not yet in place
 NUMBERS = {int: torch.int64, float: torch.float64, bool: torch.bool}
 
 
@@ -45,15 +48,17 @@ def save(folder: Path, tensors: dict[str, Tensors], state: dict[str, Any]) -> No
         bad = next((k for k, v in values.items() if v.is_floating_point() and not torch.isfinite(v).all()), None)
         if bad is not None:
             raise TrainingError(f"{folder}: {part} tensor {bad} is not finite; not saved, the last checkpoint holds")
-    aside, before = folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.before")
+    number = fence.number_of(folder)  # with which no other process writes aside, however late it is
+    aside = folder.with_name(f"{folder.name}.new" if number is None else f"{folder.name}.{number}.new")
+    before = folder.with_name(f"{folder.name}.before")
     try:
         refuse_link(folder)
         remove(aside)
         _write(aside, tensors, state)
         if folder.exists():
             remove(before)
-            folder.rename(before)
-        aside.rename(folder)
+            move(folder, before)
+        move(aside, folder)
         sync_folder(folder.parent)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):
@@ -138,7 +143,7 @@ def _newest(
             if absent:
                 raise ValueError(f"holds no {' and no '.join(absent)}")
             _check_files(place, hashes)
-            tensors = {Path(name).stem: load_file(place / name) for name in hashes}
+            tensors = {Path(name).stem: fresh(partial(load_file, place / name)) for name in hashes}
             _check_finite(tensors)
             if trouble:
                 say(f"{trouble[0]}; continuing from the checkpoint before it")

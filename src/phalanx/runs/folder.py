@@ -1,5 +1,6 @@
 """A run's folder: its lock, its recipe, its folds and what it was made with."""
 
+import os
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +20,9 @@ from ..data.selection import Selection
 from ..errors import ConfigError, OutputError, TrainingError
 from ..runtime.files import refuse_links_in, write_json, write_text
 from ..runtime.leftovers import LEFTOVER, clear
-from ..runtime.locks import LockHeld, lock
+from ..runtime.locks import LockHeld, hold, is_lock_file, remove_hold
 from ..runtime.provenance import commit
+from ..runtime.reading import fresh, listed
 from ..runtime.terminal import say
 from .reader import FORMAT, FoldRun
 
@@ -37,10 +39,10 @@ PACKAGES = (
 FILES = re.compile(
     r"config\.yaml|environment\.json|(folds|digests|selection|monitored|attributes|labels|restored|oof)\.csv|"
     r"(start|oof|oof_score|done|snapshot)\.json|curves\.(csv|png)|"
-    r"log\.jsonl|\.lock|\.holder|(last|best|final)(\.new|\.before)?|top|oof_prob|panels|\.oof\.csv\.part|"
+    r"log\.jsonl|(last|best|final)((\.\d+)?\.new|\.before)?|top|oof_prob|panels|\.oof\.csv\.part|"
     r"tracking\.json|tensorboard|wandb"
 )  # what a training writes into its folder
-BEGUN = (".lock", ".holder")  # before its config.yaml
+NESTED = ("panels", "oof_prob", ".oof.csv.part", ".oof.csv.part/maps")  # folders with files written aside
 
 
 def fold_folder(config: Config, fold: int | None) -> Path:
@@ -50,7 +52,7 @@ def fold_folder(config: Config, fold: int | None) -> Path:
 
 def is_ours(name: str) -> bool:
     """Whether training writes a file or folder of that name into its folder."""
-    return FILES.fullmatch(name) is not None
+    return FILES.fullmatch(name) is not None or is_lock_file(name)
 
 
 @contextmanager
@@ -66,31 +68,35 @@ def locked(folder: Path) -> Iterator[None]:
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     refuse_links_in(folder, is_ours)
-    only_begun = any((folder / name).is_file() for name in BEGUN)  # by a process that was killed
-    foreign = [p.name for p in folder.iterdir() if p.name not in BEGUN and not LEFTOVER.fullmatch(p.name)]
+    names = fresh(lambda: os.listdir(folder))
+    only_begun = any(map(is_lock_file, names))  # by a process that was killed
+    foreign = [name for name in names if not is_lock_file(name) and not LEFTOVER.fullmatch(name)]
     if foreign and not (folder / "config.yaml").exists():
         raise OutputError(
             f"{folder}: holds {min(foreign)} and no config.yaml, so it is not a run to continue; give another name="
         )
     try:
-        with lock(folder / ".lock", wait=False, holder=folder / ".holder"):
-            clear(folder, is_ours)
+        with hold(folder):
+            clear(folder, is_ours, held=True)
+            for name in NESTED:
+                if not (folder / name).is_symlink():
+                    clear(folder / name, lambda name: True, held=True)
             try:
                 yield
             finally:
                 _remove_unused(folder, new or ([folder] if only_begun else []))
     except LockHeld as error:
         by = f" ({error.holder})" if error.holder else ""
+        remedy = f", or {error.remedy}" if error.remedy else ""
         raise TrainingError(
-            f"{folder}: another process is training here{by}; wait for it, or give another name="
+            f"{folder}: another process is training here{by}; wait for it, or give another name={remedy}"
         ) from None
 
 
 def _remove_unused(folder: Path, new: Sequence[Path]) -> None:
     """Removes the folders that this process made if nothing was written into them; while the lock is held."""
-    if new and {path.name for path in folder.iterdir()} <= set(BEGUN):
-        for name in BEGUN:
-            (folder / name).unlink(missing_ok=True)
+    if new and all(map(is_lock_file, os.listdir(folder))):
+        remove_hold(folder)
         with suppress(OSError):  # up to the first that another process uses meanwhile
             for place in new:
                 place.rmdir()
@@ -145,7 +151,7 @@ def _free_name(config: Config, had: int) -> str:
     base = f"{config.name[:150]}_{config.epochs}"
     for number in range(1, 1000):
         name = base if number == 1 else f"{base}_{number}"
-        others = list((config.runs / name).glob("*/config.yaml"))
+        others = listed(config.runs / name, "*/config.yaml")
         if not others or all(
             FoldRun(other.parent).recipe.get("epochs") == config.epochs - had
             and (FoldRun(other.parent).recipe.get("model") or {}).get("init_from") == config.name
@@ -174,7 +180,7 @@ def agreed_folds(folder: Path, config: Config, records: Sequence[Record]) -> fol
     if FoldRun(folder).number is None:  # nothing is held out, so that few patients, or one, are enough
         count = min(count, len({record.group for record in records}))
     folds = folding.read(shared, records, config.folds) if shared else folding.draw(records, count, config.seed)
-    for other in sorted(folder.parent.glob("*/folds.csv")):
+    for other in listed(folder.parent, "*/folds.csv"):
         if FoldRun(other.parent).folds != folds:
             raise TrainingError(
                 f"{other}: this run began with other images or folds; a mix would validate on images it trained "
@@ -189,7 +195,7 @@ def agreed_selection(folder: Path, selection: Selection) -> Selection:
     Raises:
         TrainingError: a fold began with other images or weights.
     """
-    for other in sorted(folder.parent.glob("*/selection.csv")):
+    for other in listed(folder.parent, "*/selection.csv"):
         if changed := Selection.read(other).difference(selection):
             raise TrainingError(
                 f"{other}: this run began with another selection of training images ({changed}), so the rules of data, "
@@ -211,7 +217,7 @@ def agreed_digests(folder: Path, files: Mapping[str, Sequence[Path]]) -> Digests
         DataError: a file cannot be read, or a fold's table is damaged.
     """
     digests = Digests.of(files)
-    for other in sorted(folder.parent.glob(f"*/{DIGESTS}")):
+    for other in listed(folder.parent, f"*/{DIGESTS}"):
         if changed := Digests.read(other).changed(digests):
             name, part = changed[0]
             paths = files[name][:1] if part == "image" else files[name][1:]

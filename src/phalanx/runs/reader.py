@@ -18,6 +18,7 @@ from ..runtime.reading import (
     as_real,
     as_whole,
     fault,
+    listed,
     read_json_lines,
     read_mapping,
     read_rows,
@@ -297,8 +298,8 @@ def _begun(run: Path) -> list[Path]:
     Raises:
         DataError: one of them has lost its config.yaml.
     """
-    found = {path.parent for path in run.glob("*/config.yaml")}
-    for folder in sorted(set(run.glob("*")) - found):
+    found = {path.parent for path in listed(run, "*/config.yaml")}
+    for folder in sorted(set(listed(run)) - found):
         if re.fullmatch("fold[0-9]+|all", folder.name) and any((folder / part).exists() for part in TRAINED):
             raise fault(folder / "config.yaml", "no such file, though the fold was trained", REMEDY)
     return sorted(found)

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError, TrainingError
+from . import fence
 from .leftovers import Aside
 from .leftovers import in_the_way as not_ours
-from .reading import LIST, open_regular, read_text
+from .reading import LIST, fresh, open_regular, read_text
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
@@ -50,8 +51,9 @@ class Replacement:
     def finish(self) -> None:
         """Puts the file in its place."""
         self.sync()
+        self.file.close()  # here a network file system reports what it could not write
         refuse_link(self.path)
-        self._aside.path.replace(self.path)
+        move(self._aside.path, self.path)
         self._finished = True
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
@@ -63,6 +65,34 @@ class Replacement:
         finally:
             with suppress(*[OSError] if error else []):  # of a full disk, this fails again
                 self._aside.close()
+
+
+def move(source: Path, target: Path) -> None:
+    """Renames a file or folder of ours, in the place of a file that has the other name.
+
+    Raises:
+        Superseded: another process holds the folder by now.
+        OSError: as of a folder that is not empty in its place.
+    """
+    fence.check(source)
+    fence.check(target)
+    moved = None
+    try:
+        moved = fresh(lambda: os.lstat(source))
+        fresh(lambda: os.replace(source, target))
+    except FileNotFoundError:
+        # the request may have been sent again, and fail the second time, since the first one was granted
+        with suppress(FileNotFoundError):
+            if moved is not None and os.path.samestat(moved, os.lstat(target)):
+                return
+        fence.check(target)  # whoever takes the folder over removes what is aside
+        raise
+
+
+def delete(path: Path) -> None:
+    """Removes a file if it is there. Raises Superseded as :func:`move`."""
+    fence.check(path)
+    path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -103,8 +133,12 @@ def sync_folder(folder: Path) -> None:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a regular file's content. Raises OSError if it is something else, or cannot be read."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def read() -> str:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return fresh(read)
 
 
 def refuse_link(path: Path) -> None:
@@ -148,6 +182,7 @@ def append_bytes(path: Path, data: bytes) -> None:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
             raise not_ours(path)
+        fence.check(path)  # once it is open: whoever takes the folder over puts another file in its place
         while data:  # all in one call, as a rule; if a disk is full, the next one raises
             data = data[os.write(descriptor, data) :]
         os.fsync(descriptor)

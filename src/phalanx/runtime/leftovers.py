@@ -2,7 +2,7 @@
 
 A process number says little: it is given to other processes later, and other machines count their own. So every file or
 folder that is written aside is locked by the process that writes it, and the operating system unlocks it when that
-process ends. On a file system without locks nothing is taken for left behind.
+process ends. Where such locks do not exclude, only who holds a folder takes what is in it for left behind.
 """
 
 import fcntl
@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import OutputError, PhalanxError
+from .mounts import excludes
 
 LEFTOVER = re.compile(r"\.(.+)\.\d+\.part", re.DOTALL)  # of a write that was killed, with the name of its target
 TEMPORARY = re.compile(r"phalanx-[a-z0-9_]{8}")  # in the system's folder for temporary files
@@ -101,11 +102,13 @@ class Aside:
             os.close(self._lock)
 
 
-def clear(folder: Path, ours: Callable[[str], bool]) -> None:
+def clear(folder: Path, ours: Callable[[str], bool], *, held: bool = False) -> None:
     """Removes the files that killed writes left in a folder.
 
     Args:
         ours: whether a file of that name is written there, to which what was left belongs.
+        held: this process holds the folder, so that whatever lies there aside is left behind, or of a process from
+            which the folder was taken over, whose rename then fails.
     """
     try:
         with os.scandir(folder) as entries:
@@ -115,13 +118,17 @@ def clear(folder: Path, ours: Callable[[str], bool]) -> None:
     for entry_name in left:
         found = LEFTOVER.fullmatch(entry_name)
         if found and ours(found[1]):
-            _remove_abandoned(folder / entry_name)
+            if held and _is_regular(folder / entry_name):
+                with suppress(FileNotFoundError):
+                    os.unlink(folder / entry_name)
+            else:
+                _remove_abandoned(folder / entry_name)
 
 
 def _remove_abandoned(path: Path) -> None:
     with suppress(OSError):  # of another user, or gone meanwhile
-        if not _is_regular(path):
-            return
+        if not _is_regular(path) or not excludes(path):
+            return  # else a living writer's lock would be granted to this process, too
         descriptor = os.open(path, os.O_RDWR | NOFOLLOW)
         try:
             if stat.S_ISREG(os.fstat(descriptor).st_mode) and is_abandoned(descriptor) and is_at(descriptor, path):
@@ -134,46 +141,6 @@ def _is_regular(path: Path) -> bool:
     with suppress(OSError):
         return stat.S_ISREG(os.lstat(path).st_mode)
     return False
-
-
-@contextmanager
-def work_folder(out: Path, remove: Callable[[Path], None]) -> Iterator[Path]:
-    """An empty folder ``.NAME.part`` next to ``out``, to be filled by this process alone and renamed to ``out``.
-
-    What a killed process left there is removed at the start, and what is not renamed at the end.
-
-    Args:
-        remove: removes such a folder, or nothing if it is not there; refuses what is not ours.
-
-    Raises:
-        Held: another process is making ``out``.
-        OutputError: something that is not ours is in the way.
-    """
-    aside, lock = _work_places(out)
-    descriptor = _hold(lock, out)
-    try:
-        remove(aside)
-        aside.mkdir()
-        try:
-            yield aside
-        finally:
-            remove(aside)
-    finally:
-        with suppress(OSError):
-            os.unlink(lock)  # while it is held, so that nobody else holds it
-        os.close(descriptor)
-
-
-def _work_places(out: Path) -> tuple[Path, Path]:
-    return out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.part{LOCK}")
-
-
-def clear_work(out: Path, remove: Callable[[Path], None]) -> None:
-    """Removes what a process that was killed while it made ``out`` left, though ``out`` is there; as
-    :func:`work_folder`."""
-    if any(place.exists() for place in _work_places(out)):
-        with suppress(Held), work_folder(out, remove):
-            pass
 
 
 def _hold(lock: Path, of: Path) -> int:
@@ -240,6 +207,8 @@ def _clear_temporary(home: Path) -> None:
             if not _is_regular(place / LOCK):
                 if time.time() - state.st_mtime > FRESH:
                     place.rmdir()  # killed before it had a lock: nothing else is in it
+                continue
+            if not excludes(place / LOCK):
                 continue
             descriptor = os.open(place / LOCK, os.O_RDWR | NOFOLLOW)
             try:

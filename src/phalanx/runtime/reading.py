@@ -11,10 +11,11 @@ import math
 import os
 import re
 import stat
+import time
 from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from ..errors import DataError, brief, one_line
 
@@ -23,6 +24,7 @@ LIST = 256 << 20  # bytes of a file with a line or an entry per image, or per ev
 LARGE = 2 << 30  # bytes of a file about a whole data set, as COCO annotations or a log
 MAX_DEPTH = 64  # levels of lists and mappings within each other; annotation formats have up to 6
 MAX_DIGITS = 19  # of a whole number: those of 64 bits
+STALE_PAUSES = (0.0, 0.05, 0.2, 1.0)  # seconds before a read that found a replaced file is repeated
 MAX_FIELD = 64 << 20  # characters of a CSV field
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _KINDS = {
@@ -36,6 +38,31 @@ _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)  # or what an op
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 csv.field_size_limit(MAX_FIELD)  # of the process; Python's own limit is 131072
+
+
+Found = TypeVar("Found")
+
+
+def fresh(read: Callable[[], Found]) -> Found:
+    """What ``read()`` returns, called again while a network file system says that what it had opened or looked up was
+    replaced (ESTALE): the next call finds the file that is there now.
+
+    Raises:
+        OSError: as ``read()``, at the last try.
+    """
+    for pause in STALE_PAUSES:
+        try:
+            return read()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        time.sleep(pause)
+    return read()
+
+
+def listed(folder: Path, pattern: str = "*") -> list[Path]:
+    """What a folder has of a pattern, by name; see :func:`fresh`."""
+    return fresh(lambda: sorted(folder.glob(pattern)))
 
 
 class MissingFile(DataError):
@@ -58,7 +85,7 @@ def open_regular(path: Path) -> BufferedReader:
         OSError: it is not a regular file, or cannot be opened.
     """
     # O_NONBLOCK: opening a pipe without a writer would wait for ever
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    descriptor = fresh(lambda: os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
@@ -78,10 +105,14 @@ def read_bytes(path: Path, limit: int = SMALL, remedy: str = "") -> bytes:
         MissingFile: there is no such file.
         DataError: it is not a regular file, cannot be read, or is larger.
     """
-    try:
+
+    def read() -> tuple[int, bytes]:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            content = file.read(limit + 1) if size <= limit else b""
+            return size, file.read(limit + 1) if size <= limit else b""
+
+    try:
+        size, content = fresh(read)
     except FileNotFoundError:
         raise MissingFile(f"{path}: no such file{f'; {remedy}' if remedy else ''}") from None
     except OSError as error:  # among others of a socket

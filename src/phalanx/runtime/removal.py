@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
+from . import fence
 from .files import refuse_link
 from .leftovers import LEFTOVER
 from .leftovers import in_the_way as not_ours
@@ -35,7 +36,9 @@ def check_files(folder: Path, ours: Callable[[str], bool], keep: Collection[str]
 
 def remove_files(folder: Path, ours: Callable[[str], bool], keep: Collection[str] = ()) -> None:
     """Removes the files of a folder, or none: see :func:`check_files`."""
-    for path in check_files(folder, ours, keep):
+    paths = check_files(folder, ours, keep)
+    fence.check(folder / "*")
+    for path in paths:
         os.unlink(path)
 
 
@@ -73,6 +76,7 @@ def remove_tree(folder: Path, ours: Callable[[str], bool]) -> None:
                 places.append((path, is_folder))
                 if is_folder:
                     waiting.append(path)
+    fence.check(folder / "*")
     for path, is_folder in reversed(places):
         (path.rmdir if is_folder else path.unlink)()
     folder.rmdir()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..runs.reader import TRAINED
+from ..runtime.reading import fresh
 
 FOLD = re.compile("fold[0-9]+|all")
 MAX_DEPTH = 8
@@ -30,8 +31,7 @@ def find_runs(root: Path) -> dict[Path, list[Path]]:
 
 def _folds(folder: Path, depth: int) -> Iterator[Path]:
     try:
-        with os.scandir(folder) as entries:
-            below = [entry for entry in entries if entry.is_dir(follow_symlinks=depth == 0)]
+        below = fresh(lambda: [entry for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=depth == 0)])
     except OSError:
         return
     for entry in below:
@@ -44,7 +44,9 @@ def _folds(folder: Path, depth: int) -> Iterator[Path]:
 
 def _is_fold(place: Path) -> bool:
     """Whether a training began there, or is beginning: also a fold that has lost its recipe."""
-    if (place / "config.yaml").exists() and any((place / name).exists() for name in (".lock", "folds.csv", *TRAINED)):
+    if (place / "config.yaml").exists() and any(
+        (place / name).exists() for name in (".lock", ".holder", "folds.csv", *TRAINED)
+    ):
         return True
     return FOLD.fullmatch(place.name) is not None and any(
         (place / name).exists() for name in ("config.yaml", "log.jsonl", *TRAINED)

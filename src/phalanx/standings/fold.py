@@ -102,7 +102,7 @@ def read_fold(folder: Path, recipes: Recipes) -> FoldStanding:
     epochs = found.recipe.get("epochs")
     found.epochs = epochs if isinstance(epochs, int) else None
     found.result = attempt(lambda: run.result)
-    held = is_held(folder / ".lock", folder / ".holder")
+    held = is_held(folder)
     begun = held or found.result is not None or (folder / "log.jsonl").exists()
     lines = (attempt(run.log) or []) if begun and (folder / "log.jsonl").exists() else []
     _from_log(found, lines)

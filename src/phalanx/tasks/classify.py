@@ -29,7 +29,7 @@ from ..losses.classification import ClassificationLoss
 from ..models.classifier import build_classifier
 from ..predict.classify import open_classifier, probabilities_of
 from ..runtime.distributed import Ranks
-from ..runtime.files import write_json
+from ..runtime.files import delete, write_json
 from ..runtime.metric import Metric
 from ..runtime.reading import as_whole
 from ..runtime.sidecar import read_sidecar
@@ -286,7 +286,7 @@ class Classify:
         """Predicts the held-out images as infer does, writes ``oof.csv``, scores it, writes ``oof_score.json``."""
         config = self.config
         for name in ("oof.csv", "oof.json"):  # of an earlier try: one without the other would be taken for a user's
-            (folder / name).unlink(missing_ok=True)
+            delete(folder / name)
         run = open_classifier(str(folder), runs=config.runs, device=config.device, precision=config.precision)
         values = run.predict(self.held_out, config.predict.batch, progress=config.progress)
         names, labels = [record.name for record in self.held_out], self.evaluated["held_out"].labels

@@ -29,7 +29,7 @@ from ..models.detector import anchor_shapes, build_detector
 from ..models.two_stages import Detections
 from ..predict.detect import open_detector, to_stored
 from ..runtime.distributed import Ranks
-from ..runtime.files import write_json
+from ..runtime.files import delete, write_json
 from ..runtime.metric import Metric
 from ..runtime.reading import as_whole
 from ..runtime.sidecar import Size, read_sidecar
@@ -283,7 +283,7 @@ class Detect:
         """Predicts the held-out images as infer does, writes ``oof.csv``, scores it, writes ``oof_score.json``."""
         config = self.config
         for name in ("oof.csv", "oof.json"):  # of an earlier try: one without the other would be taken for a user's
-            (folder / name).unlink(missing_ok=True)
+            delete(folder / name)
         run = open_detector(str(folder), runs=config.runs, device=config.device, precision=config.precision)
         run.predict(self.held_out, config.predict.batch, progress=config.progress).write(
             folder / "oof.csv", key=run.key

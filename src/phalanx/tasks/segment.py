@@ -32,7 +32,7 @@ from ..predict.opening import open_member
 from ..predict.run import write_submission
 from ..runtime.device import check_warp_device, open_device
 from ..runtime.distributed import Ranks
-from ..runtime.files import write_json
+from ..runtime.files import delete, write_json
 from ..runtime.metric import Metric
 from ..runtime.reading import as_whole
 from ..runtime.sidecar import read_sidecar
@@ -283,7 +283,7 @@ class Segment:
         their probability maps, scores it and writes ``oof_score.json``."""
         config = self.config
         for name in ("oof.csv", "oof.json"):  # of an earlier try: one without the other would be taken for a user's
-            (folder / name).unlink(missing_ok=True)
+            delete(folder / name)
         member = open_member(str(folder), runs=config.runs, device=config.device, precision=config.precision)
         write_submission(
             folder / "oof.csv",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..runtime import fence
 from ..runtime.terminal import say
 from .json_lines import Event
 from .tracker import Run, Status
@@ -90,4 +91,5 @@ def _remove_earlier(run: Run, current: str) -> None:
     for place in (run.folder / "wandb").iterdir():
         ours = re.fullmatch(rf"offline-run-\d+_\d+-{run.id}(-\d+)?", place.name) and not place.is_symlink()
         if ours and place.name != current:
+            fence.check(place)
             shutil.rmtree(place)
