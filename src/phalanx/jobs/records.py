@@ -1,0 +1,205 @@
+"""What was submitted and what its attempts did: JSON files in ``<runs>/.jobs``, which all machines share.
+
+A submission is written by the command that submits, and the attempts of a job by the job itself, one process at a time.
+Nothing here decides whether a job runs: that is asked of the scheduler.
+"""
+
+import os
+import re
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import DataError
+from ..runtime.files import check_report, own_folder, write_report
+from ..runtime.reading import LIST, as_mapping, as_name, as_names, as_real, as_whole, fault, read_mapping
+from .job import Job
+from .progress import Progress
+
+FOLDER = ".jobs"  # in the folder of runs; no run has a name with a leading dot
+SUBMITTED, ATTEMPTS = "jobs", "job-attempts"  # kinds of reports
+REMEDY = "delete it; the runs themselves are whole"
+ID = re.compile(r"(slurm|ray):[\w.-]+")
+
+
+class Submitted(NamedTuple):
+    """A job that was handed to a scheduler.
+
+    Attributes:
+        id: ``slurm:12_0`` or ``ray:20261129-101840-0``.
+        folder: that the job writes to.
+        at: seconds since 1970.
+        by: process and machine that submitted it, which a Ray job ends with.
+    """
+
+    id: str
+    name: str
+    argv: tuple[str, ...]
+    folder: Path
+    at: float
+    by: str
+
+    @property
+    def number(self) -> str:
+        """The scheduler's own name of it."""
+        return self.id.partition(":")[2]
+
+    @property
+    def backend(self) -> str:
+        """slurm or ray."""
+        return self.id.partition(":")[0]
+
+
+def records_of(runs: Path) -> Path:
+    """The folder of records of the jobs that write to a folder of runs."""
+    return runs / FOLDER
+
+
+def write_submission(folder: Path, jobs: Sequence[Job], ids: Sequence[str]) -> list[Submitted]:
+    """Records jobs that were submitted together.
+
+    Args:
+        folder: of :func:`records_of`.
+        ids: of the jobs, as of :class:`Submitted`.
+    """
+    own_folder(folder)
+    now, by = time.time(), f"process {os.getpid()} on {socket.gethostname()}"
+    found = [Submitted(one, job.name, job.argv, job.folder, now, by) for one, job in zip(ids, jobs, strict=True)]
+    rows = [row._asdict() | {"argv": list(row.argv), "folder": str(row.folder)} for row in found]
+    write_report(folder / f"{_file(ids[0])}.json", SUBMITTED, {"jobs": rows})
+    return found
+
+
+def read_submissions(folder: Path) -> list[Submitted]:
+    """All jobs that were submitted, the earliest first.
+
+    Raises:
+        DataError: a record is damaged.
+    """
+    found = list[Submitted]()
+    for path in sorted(folder.glob("*.json")):
+        if not path.name.endswith(".attempts.json"):
+            found += _submission(path)
+    return sorted(found, key=lambda job: job.at)
+
+
+def _submission(path: Path) -> list[Submitted]:
+    values = read_mapping(path, LIST, REMEDY)
+    try:
+        rows = values["jobs"]
+        if values.get("format") != f"phalanx-{SUBMITTED}-1" or not isinstance(rows, list):
+            raise ValueError("is not a record of submitted jobs")
+        found = [_submitted(as_mapping(row, "a job")) for row in rows]
+    except (KeyError, ValueError) as error:
+        raise fault(path, f"cannot be read as a record ({error})", REMEDY) from None
+    return found
+
+
+def _submitted(row: dict[str, Any]) -> Submitted:
+    if not ID.fullmatch(as_name(row["id"])):
+        raise ValueError(f"{row['id']} is not the name of a job")
+    argv = tuple(as_names(row["argv"], "argv"))
+    return Submitted(row["id"], as_name(row["name"]), argv, Path(as_name(row["folder"])), as_real(row["at"], 0),
+                     as_name(row["by"]))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One time that a job ran.
+
+    Attributes:
+        number: from 1.
+        node: name of the machine.
+        began, ended: seconds since 1970 by that machine's clock, for people; None if it was lost before its end.
+        progress: of the job when it began.
+        error: why it failed; None if it did not, or has not ended.
+        continues: it ended whole before the job did.
+        preempted: the scheduler took its place for another job.
+    """
+
+    number: int
+    node: str
+    began: float
+    progress: Progress = field(default_factory=Progress)
+    ended: float | None = None
+    error: str | None = None
+    continues: bool = False
+    preempted: bool = False
+
+
+class AttemptLog:
+    """The attempts of one job, in a file of its own."""
+
+    def __init__(self, folder: Path, job: str):
+        self.path = folder / f"{_file(job)}.attempts.json"
+        self.attempts: list[Attempt] = self._read() if self.path.is_file() else []
+
+    def _read(self) -> list[Attempt]:
+        values = read_mapping(self.path, LIST, REMEDY)
+        try:
+            rows = values["attempts"]
+            if values.get("format") != f"phalanx-{ATTEMPTS}-1" or not isinstance(rows, list):
+                raise ValueError("is not a record of attempts")
+            return [_attempt(as_mapping(row, "an attempt")) for row in rows]
+        except (KeyError, TypeError, ValueError) as error:
+            raise fault(self.path, f"cannot be read as a record ({error})", REMEDY) from None
+
+    def check(self) -> None:
+        """Raises OutputError if something else is in the place of the file."""
+        check_report(self.path, ATTEMPTS)
+
+    def begin(self, attempt: Attempt) -> None:
+        """Adds an attempt."""
+        self.attempts.append(attempt)
+        self._write()
+
+    def end(self, **changes: Any) -> None:
+        """Records how the last attempt ended."""
+        self.attempts[-1] = replace(self.attempts[-1], ended=time.time(), **changes)
+        self._write()
+
+    def stuck(self, now: Progress) -> str | None:
+        """Why the job should not go on: its last two attempts made no step; None if they did, or were preempted.
+
+        Args:
+            now: the job's progress after them.
+        """
+        counted = [one for one in self.attempts if not one.preempted][-2:]
+        if len(counted) < 2 or now > counted[0].progress:
+            return None
+        nodes = " and ".join(dict.fromkeys(one.node for one in counted))
+        return (
+            f"made no step in two attempts ({counted[0].number} and {counted[1].number}, on {nodes}): it is at "
+            f"{now.text} since. A longer cluster.hours=, a smaller checkpoint_minutes= or more memory may help"
+        )
+
+    def _write(self) -> None:
+        write_report(self.path, ATTEMPTS, {"attempts": [asdict(one) | {"progress": list(one.progress)}
+                                                        for one in self.attempts]})  # fmt: skip
+
+
+def _attempt(row: dict[str, Any]) -> Attempt:
+    finished, step, predicted = row["progress"]
+    if not all(isinstance(value, bool) for value in (finished, row["continues"], row["preempted"])):
+        raise ValueError("a truth value is something else")
+    return Attempt(
+        as_whole(row["number"], 1), as_name(row["node"]), as_real(row["began"], 0),
+        Progress(finished, as_whole(step), as_whole(predicted)),
+        None if row["ended"] is None else as_real(row["ended"], 0),
+        None if row["error"] is None else str(row["error"]), row["continues"], row["preempted"],
+    )  # fmt: skip
+
+
+def last_attempt(folder: Path, job: str) -> Attempt | None:
+    """The last attempt of a job; None if it has not begun, or its record is damaged."""
+    try:
+        return next(reversed(AttemptLog(folder, job).attempts), None)
+    except DataError:
+        return None
+
+
+def _file(job: str) -> str:
+    return job.replace(":", "-")
