@@ -19,8 +19,8 @@ folder it writes to. Of several jobs for one folder, only the last is listed.
 
   NAME ...               only these: an id (12_0), an array (12), a name or the name of a run, * for any text
   runs=DIR               folder of the runs that jobs write to (default: runs), and those directly within it
-  state=failed           or pending, running, finished, stopped, lost: only those. A stopped job is whole: the command that
-                         submitted it continues it, as it does with one that was lost with its node
+  state=failed           or pending, running, finished, stopped, lost: only those. A stopped job is whole: the command
+                         that submitted it continues it, as it does with one that was lost with its node
   json=FILE              write the table, with reasons in full length
   cancel                 cancel jobs of Slurm that are pending or running; their runs stay as they are. Those of Ray end
                          with the command that started them

@@ -7,6 +7,7 @@ from ..errors import ConfigError
 from .training import Recipe, say_mean
 
 if TYPE_CHECKING:
+    from ..config import Config
     from ..config.cluster import Cluster
     from ..jobs.job import Job
 
@@ -38,7 +39,7 @@ def train_as_jobs(recipes: Sequence[Recipe], cluster: "Cluster | None", deadline
     waits = not isinstance(cluster, SlurmCluster)
     # what waits makes the report at its end; a job of Slurm makes it after each fold
     more = {"report": "false"} if waits else {}
-    jobs, configs = _jobs(recipes, more)
+    jobs, configs = _jobs(recipes, more, named=not here or len(recipes) > 1)
     if not here:
         jobs = unfinished(jobs, configs)
     if isinstance(cluster, SlurmCluster) and not cluster.wait:
@@ -55,13 +56,17 @@ def train_as_jobs(recipes: Sequence[Recipe], cluster: "Cluster | None", deadline
     return code
 
 
-def _jobs(recipes: Sequence[Recipe], more: dict[str, str]) -> "tuple[list[Job], list]":
-    """One job per fold of each recipe, and the configuration of each."""
+def _jobs(recipes: Sequence[Recipe], more: dict[str, str], *, named: bool) -> "tuple[list[Job], list[Config]]":
+    """One job per fold of each recipe, and the configuration of each.
+
+    Args:
+        more: options in place of those of the recipes.
+        named: the names of jobs begin with that of their run.
+    """
     from ..jobs.folds import fold_job
 
-    several = len(recipes) > 1
     found = [
-        (fold_job(pairs | more, fold, config, f"{config.name} fold" if several else "fold"), config)
+        (fold_job(pairs | more, fold, config, f"{config.name} fold" if named else "fold"), config)
         for pairs, config, folds in recipes
         for fold in folds
     ]

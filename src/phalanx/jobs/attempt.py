@@ -75,8 +75,9 @@ class Runner:
         job, began = self.task.job, time.monotonic()
         now = Progress.of(self.folder)
         stuck = self.log.stuck(now)
-        self.log.begin(Attempt(self.number, socket.gethostname(), time.time(), now))
-        say(f"{self.name}: attempt {self.number} on {socket.gethostname()}, from {now.text}")
+        node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        self.log.begin(Attempt(self.number, node, time.time(), now))
+        say(f"{self.name}: attempt {self.number} on {node}, from {now.text}")
         if stuck is not None:
             return self._end(Outcome(job, 0, stuck))
         outcome = self._run(began)
