@@ -1,5 +1,6 @@
 """A Slurm of its own on this machine: a controller and two nodes, in a folder that is removed with them."""
 
+import ctypes
 import os
 import re
 import shutil
@@ -88,7 +89,7 @@ class Machine:
         assert path is not None
         with (self.place / f"{program}.out").open("ab") as out:
             return subprocess.Popen([path, *words], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                    start_new_session=True, env=self.environment)  # fmt: skip
+                                    start_new_session=True, preexec_fn=end_with_us, env=self.environment)  # fmt: skip
 
     def start_node(self, name: str) -> None:
         """Starts the daemon of a node, and waits until it takes jobs."""
@@ -154,6 +155,11 @@ class Machine:
             for process in self.processes_of(name):
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
+
+
+def end_with_us() -> None:
+    """Has the system kill this process if the tests are killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
 def free_ports(count: int) -> list[int]:

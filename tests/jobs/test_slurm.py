@@ -1,9 +1,7 @@
 """Jobs on a real Slurm: arrays, time limits, lost nodes, cancelled and requeued jobs; the weights are those of here."""
 
 import json
-import os
 import re
-import signal
 import time
 from pathlib import Path
 
@@ -68,3 +66,187 @@ def test_an_array_of_folds_is_trained_to_the_bits_of_this_machine(words, runs, s
     assert re.search(r"\d+_0 +r fold 0 +0 +finished +1 +n\d ", capsys.readouterr().out)
     assert main(words("0,1")) == 0
     assert capsys.readouterr().out.count("finished, out of fold dice") == 2
+
+
+@pytest.fixture
+def local(tiny, tmp_path):
+    """Trains a fold here, and returns its folder: local("0", epochs=30)."""
+
+    def train(fold, **changes):
+        place = tmp_path / "here"
+        assert main(["train", *tiny("unet", runs=place, name="r", fold=fold, **changes)]) == 0
+        return place / "r" / f"fold{fold}"
+
+    return train
+
+
+@pytest.mark.slow
+def test_an_attempt_ends_whole_before_its_time_limit_and_the_next_continues(words, local, slurm, tmp_path):
+    """A minute is Slurm's shortest limit; the margin leaves an attempt eight seconds."""
+    changes = {"epochs": 120, "checkpoint_minutes": 5}
+    assert main(words("0", "cluster.hours=0.0166", f"cluster.margin_minutes={52 / 60}", **changes)) == 0
+    number, began = rows(tmp_path)["fold0"].id, time.monotonic()
+    while rows(tmp_path)["fold0"].state != "finished":
+        assert time.monotonic() < began + 400
+        slurm.wait(lambda: rows(tmp_path)["fold0"].state in ("pending", "finished"), "an attempt's end", 120)
+        if rows(tmp_path)["fold0"].state == "pending":
+            slurm.at_once(number)
+            slurm.wait(lambda: rows(tmp_path)["fold0"].state != "pending", "the next attempt")
+    same(tmp_path / "runs/r/fold0", local("0", **changes))
+    found = attempts(tmp_path, rows(tmp_path)["fold0"])
+    assert len(found) >= 2
+    assert [one.number for one in found] == [*range(1, len(found) + 1)]
+    assert [one.continues for one in found] == [True] * (len(found) - 1) + [False]
+    assert all(one.error is None and not one.preempted for one in found)
+    progress = [one.progress.step for one in found]
+    assert progress == sorted(set(progress))  # each took up what the one before had saved
+    text = (tmp_path / f"runs/.jobs/slurm/{number}_0_log.out").read_text()
+    assert "unfinished: max_hours=" in text
+    assert "Caught signal" not in text  # none was needed
+
+
+@pytest.mark.slow
+def test_a_lost_node_s_job_continues_on_another(words, local, slurm, tmp_path):
+    changes = {"epochs": 60, "checkpoint_minutes": 0.001}
+    assert main(words("0,1", **changes)) == 0
+    folders = {fold: tmp_path / "runs/r" / fold for fold in ("fold0", "fold1")}
+    slurm.wait(lambda: all(steps(folder) > 3 for folder in folders.values()), "steps of both")
+    lost = attempts(tmp_path, rows(tmp_path)["fold0"])[0].node
+    slurm.kill_node(lost)
+    numbers = {fold: row.id for fold, row in rows(tmp_path).items() if attempts(tmp_path, row)[0].node == lost}
+    assert numbers
+    try:
+        for number in numbers.values():
+            slurm.at_once(number)
+        wait_for(slurm, tmp_path, "finished", "fold0", "fold1")
+    finally:
+        slurm.start_node(lost)
+    for fold, folder in folders.items():
+        same(folder, local(fold[-1], **changes))
+        found = attempts(tmp_path, rows(tmp_path)[fold])
+        if fold in numbers:
+            first, second = found
+            assert (first.ended, second.number, second.error) == (None, 2, None)
+            assert second.node != lost
+            assert second.progress.step > 0
+        else:
+            assert len(found) == 1
+
+
+@pytest.mark.slow
+def test_requeued_and_preempted_jobs_continue(words, local, slurm, tmp_path):
+    """First as an operator requeues a job, then as Slurm takes its place for another: SIGTERM, and the user's signal."""
+    changes = {"epochs": 60, "checkpoint_minutes": 0.001}
+    assert main(words("0", **changes)) == 0
+    number, folder = rows(tmp_path)["fold0"].id, tmp_path / "runs/r/fold0"
+    slurm.wait(lambda: steps(folder) > 3, "steps")
+    slurm("scontrol", "requeue", number)
+    slurm.at_once(number)
+    slurm.wait(lambda: len(attempts(tmp_path, rows(tmp_path)["fold0"])) == 2, "the second attempt")
+    before = steps(folder)
+    slurm.wait(lambda: steps(folder) > before, "more steps")
+    for name in ("TERM", "CONT", "USR2"):
+        slurm("scancel", f"--signal={name}", number)
+    slurm.at_once(number)
+    wait_for(slurm, tmp_path, "finished", "fold0")
+    same(folder, local("0", **changes))
+    first, second, third = attempts(tmp_path, rows(tmp_path)["fold0"])
+    assert (first.ended, first.preempted) == (None, False)  # Slurm killed it
+    assert (second.continues, second.preempted) == (True, True)
+    assert (third.number, third.error, third.continues) == (3, None, False)
+    assert third.progress.step >= before
+
+
+@pytest.mark.slow
+def test_cancelled_jobs_stop_and_the_same_command_continues(words, local, slurm, tmp_path, capsys):
+    changes = {"epochs": 60, "checkpoint_minutes": 0.001}
+    place = f"runs={tmp_path / 'runs'}"
+    assert main(words("0,1", "cluster.parallel=1", **changes)) == 0
+    folder = tmp_path / "runs/r/fold0"
+    slurm.wait(lambda: steps(folder) > 3, "steps")
+    states = {fold: row.state for fold, row in rows(tmp_path).items()}
+    assert states == {"fold0": "running", "fold1": "pending"}
+    capsys.readouterr()
+    assert main(["jobs", "cancel", "no_such", place]) == 2
+    assert "no such job" in capsys.readouterr().err
+    assert main(["jobs", "cancel", "r fold 0", place]) == 0
+    assert main(["jobs", "cancel", "all", place]) == 0
+    assert capsys.readouterr().out.count("cancelled") == 2
+    slurm.wait(lambda: not slurm("squeue", "-h").strip(), "the end of both")
+    found = rows(tmp_path)
+    assert (found["fold0"].state, found["fold1"].state) == ("lost", "stopped")
+    assert main(["jobs", place]) == 1
+    assert main(["jobs", "cancel", "all", place]) == 0
+    assert "no job of these is pending or running" in capsys.readouterr().out
+    before = steps(folder)
+    assert main(words("0", "cluster.wait=true", **changes)) == 0  # prints its table once it has ended
+    assert re.search(r"^0     -  +\d+  [01]\.\d{4}$", capsys.readouterr().out, re.MULTILINE)
+    same(folder, local("0", **changes))
+    assert attempts(tmp_path, rows(tmp_path)["fold0"])[0].progress.step >= before > 0
+
+
+@pytest.mark.slow
+def test_a_job_that_makes_no_step_in_two_attempts_stops_with_a_reason(words, slurm, tmp_path, capsys):
+    """An epoch takes longer than an attempt has, and no checkpoint is written before its end."""
+    slow = {"epochs": LONG, "data__size": 128, "validate_every": 0, "checkpoint_minutes": 0}
+    assert main(words("0", "cluster.hours=0.0166", f"cluster.margin_minutes={58.9 / 60}", **slow)) == 0
+    number = rows(tmp_path)["fold0"].id
+    slurm.at_once(number)
+    wait_for(slurm, tmp_path, "failed", "fold0")
+    found = attempts(tmp_path, rows(tmp_path)["fold0"])
+    assert len(found) == 2
+    assert "made no step in two attempts (1 and 2" in found[-1].error
+    capsys.readouterr()
+    assert main(["jobs", f"runs={tmp_path / 'runs'}"]) == 1
+    assert "made no step in two attempts" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_parts_of_a_prediction_come_before_the_job_that_writes_the_csv(runs, slurm, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(Path(__file__).parents[2] / "configs")
+    plain = [f"runs={runs}", "experiment=unet", "progress=false"]
+    assert main(["infer", *plain, "out=here.csv"]) == 0
+    words = ["infer", *plain, "out=there.csv", *CLUSTER, "workers=2"]
+    records = runs / ".jobs"
+    try:
+        assert main(words) == 0
+        numbers = re.findall(r"^(\d+(?:_\d)?)  (unet(?: part \d)?)  ", capsys.readouterr().out, re.MULTILINE)
+        assert [name for _, name in numbers] == ["unet part 1", "unet part 2", "unet"]
+        assert "afterok" in slurm("scontrol", "show", "job", numbers[2][0])
+        assert main([*words, "cluster.wait=true"]) == 0  # waits for those in the queue
+        assert capsys.readouterr().out.count("is in the queue already") == 3
+        assert Path("there.csv").read_bytes() == Path("here.csv").read_bytes()
+        assert not Path(".there.csv.part").exists()
+        assert {row.state for row in list_jobs(runs).rows} == {"finished"}
+        assert main([*words, "cluster.wait=true"]) == 0  # finds the CSV finished
+    finally:
+        for path in sorted(records.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        records.rmdir()
+
+
+@pytest.mark.slow
+def test_a_job_that_begins_after_one_that_failed_does_not_begin(slurm, tmp_path, monkeypatch):
+    from phalanx.config.cluster import SlurmCluster
+    from phalanx.jobs.job import Job
+
+    monkeypatch.setattr(backend, "POLLS", (0.5, 2))
+    jobs = [
+        Job("wrong", ("trian",), tmp_path / "wrong"),
+        Job("right", ("models", "fpn"), tmp_path / "right"),
+        Job("after wrong", ("models",), tmp_path / "a", after=(tmp_path / "wrong",)),
+        Job("after right", ("models",), tmp_path / "b", after=(tmp_path / "right",)),
+    ]
+    cluster = SlurmCluster(cores=1, hours=1)
+    submitted = backend.submit(jobs, cluster, tmp_path / ".jobs")
+    errors = {o.job.name: o.error for o in backend.wait_for(submitted, jobs, tmp_path / ".jobs")}
+    assert (errors["right"], errors["after right"]) == (None, None)
+    assert "trian: no such command; did you mean train?" in errors["wrong"]
+    assert errors["after wrong"].startswith("never began")
+
+
+def test_what_slurm_refuses_is_one_line(words, slurm, tmp_path, capsys):
+    assert main(words("0", "cluster.partition=nosuch")) == 2
+    assert re.search(r"phalanx train: sbatch refuses the jobs: .*partition", capsys.readouterr().err)
+    assert not list((tmp_path / "runs").rglob("*.json"))
