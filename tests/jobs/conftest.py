@@ -1,7 +1,6 @@
 """A Slurm on this machine, where there can be one."""
 
 import pytest
-
 from tests.slurm_machine import Machine, why_not
 
 

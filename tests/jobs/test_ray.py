@@ -28,9 +28,9 @@ def ray():
 
 @pytest.fixture
 def words(tiny, tmp_path):
+    common = {"runs": tmp_path / "runs", "name": "r", "device": "auto"}
     return lambda fold, *more, **changes: [
-        "train", *tiny("unet", **({"runs": tmp_path / "runs", "name": "r", "device": "auto"} | changes | {"fold": fold})),
-        "cluster=ray", "cluster.cores=1", *more,
+        "train", *tiny("unet", **(common | changes | {"fold": fold})), "cluster=ray", "cluster.cores=1", *more,
     ]  # fmt: skip
 
 

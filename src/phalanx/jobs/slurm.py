@@ -135,7 +135,7 @@ def parameters(cluster: SlurmCluster, after: Sequence[str], jobs: int) -> dict[s
     more: dict[str, Any] = {"requeue": True, "kill-on-invalid-dep": "yes", **cluster.options}
     found: dict[str, Any] = {
         "job_name": "phalanx",
-        "time": math.ceil(cluster.hours * 60),
+        "time": math.ceil(round(cluster.hours * 60, 6)),
         "cpus_per_task": cluster.cores,
         "srun_args": [f"--cpus-per-task={cluster.cores}"],  # which srun no longer takes from the allocation
         "signal_delay_s": max(1, min(SIGNAL_SECONDS, int(cluster.margin_minutes * 60 / 8))),
