@@ -96,14 +96,18 @@ class Machine:
         self.daemons[name] = self._start("slurmd", "-D", "-N", name, "-f", str(self.conf))
         self.wait(lambda: re.search(rf"{name} +(idle|mixed|alloc)", self("sinfo", "-N", "-h", "-o", "%N %T")), name)
 
-    def kill_node(self, name: str) -> None:
-        """What a power cut does to a node: its daemon and all that it started are gone at once."""
-        steps = self.processes_of(name)
-        self.daemons[name].send_signal(signal.SIGKILL)
-        self.daemons[name].wait()
-        for process in steps:
+    def kill_node(self, name: str, *, daemon_alone: bool = False) -> None:
+        """What a power cut does to a node: its daemon and all that it started are gone at once.
+
+        Args:
+            daemon_alone: what it started goes on.
+        """
+        jobs = [] if daemon_alone else self.processes_of(name)
+        keepers = {parent for process in jobs if (parent := parent_of(process)) and comm_of(parent) == "slurmstepd"}
+        for process in (*keepers, self.daemons[name].pid, *jobs):  # those first that would report the end of a job
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        self.daemons[name].wait()
 
     def processes_of(self, name: str) -> list[int]:
         """The processes of jobs on a node: all have the node's name in their environment."""
@@ -155,6 +159,22 @@ class Machine:
             for process in self.processes_of(name):
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
+
+
+def parent_of(process: int) -> int:
+    """Number of the process that started another; 0 if that is gone."""
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def comm_of(process: int) -> str:
+    """Name of a process."""
+    try:
+        return Path(f"/proc/{process}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def end_with_us() -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from phalanx.cli import main
-from phalanx.commands.training import one_by_one
+from phalanx.commands.recipes import one_by_one
 from phalanx.config import RUNTIME_KEYS, ClassifyConfig, SegmentConfig
 from phalanx.config.cluster import take_cluster
 from phalanx.config.compose import compose, split_words

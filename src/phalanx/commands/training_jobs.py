@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from .training import Recipe, say_mean
+from .recipes import Recipe, say_mean
 
 if TYPE_CHECKING:
     from ..config import Config
