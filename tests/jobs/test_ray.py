@@ -34,6 +34,17 @@ def words(tiny, tmp_path):
     ]  # fmt: skip
 
 
+def slow(tmp_path, monkeypatch):
+    """Trainings of processes sleep in each step, so that a node can be lost meanwhile."""
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow/sitecustomize.py").write_text(
+        "import time\n\nimport phalanx.engine.time_limit as limit\n\nis_over = limit.is_over\n"
+        "limit.is_over = lambda deadline: time.sleep(0.3) or is_over(deadline)\n"
+    )
+    paths = [str(tmp_path / "slow"), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+
 def same(one, other):
     for name in SAME:
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
@@ -66,10 +77,11 @@ def wait(until, call, seconds=240):
         time.sleep(0.2)
 
 
-def test_a_lost_node_s_job_continues_on_another(ray, words, tiny, tmp_path):
+def test_a_lost_node_s_job_continues_on_another(ray, words, tiny, tmp_path, monkeypatch):
     from ray.cluster_utils import Cluster
 
-    changes = {"folds": 3, "epochs": 60, "checkpoint_minutes": 0.001}
+    changes = {"folds": 3, "epochs": 15, "validate_every": 0, "panels": 0, "checkpoint_minutes": 0.001}
+    slow(tmp_path, monkeypatch)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]

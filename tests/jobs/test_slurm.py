@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -70,43 +71,68 @@ def test_an_array_of_folds_is_trained_to_the_bits_of_this_machine(words, runs, s
     assert capsys.readouterr().out.count("finished, out of fold dice") == 2
 
 
+SLEEPING = """
+import time
+
+import phalanx.engine.time_limit as limit
+
+is_over = limit.is_over
+limit.is_over = lambda deadline: time.sleep({seconds}) or is_over(deadline)
+"""
+
+
 @pytest.fixture
-def local(tiny, tmp_path):
-    """Trains a fold here, in a process of its own as a job does, and returns its folder: local("0", epochs=30)."""
+def slow(tmp_path, monkeypatch):
+    """Trainings of processes sleep in each step, as many seconds as named: time passes, and the cores are free."""
 
-    def train(fold, **changes):
-        place = tmp_path / "here"
-        words = tiny("unet", runs=place, name="r", fold=fold, **changes)
-        subprocess.run([sys.executable, "-m", "phalanx", "train", *words], check=True, stdout=subprocess.DEVNULL)
-        return place / "r" / f"fold{fold}"
+    def sleep(seconds):
+        (tmp_path / "slow").mkdir(exist_ok=True)
+        (tmp_path / "slow/sitecustomize.py").write_text(SLEEPING.format(seconds=seconds))
+        paths = [str(tmp_path / "slow"), os.environ.get("PYTHONPATH", "")]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
-    return train
+    return sleep
+
+
+LONG = {"epochs": 20, "validate_every": 0, "panels": 0}  # 60 steps, so that something can happen meanwhile
+SAVING = {"checkpoint_minutes": 0.001}
+
+
+@pytest.fixture(scope="module")
+def here(tiny, tmp_path_factory):
+    """Two folds that were trained on this machine, without an interruption."""
+    place = tmp_path_factory.mktemp("here")
+    assert main(["train", *tiny("unet", runs=place, name="r", fold="0,1", **LONG)]) == 0
+    return place / "r"
 
 
 @pytest.mark.slow
-def test_an_attempt_ends_whole_before_its_time_limit_and_the_next_continues(words, local, slurm, tmp_path):
-    """Slurm's limits are whole minutes; the margin leaves an attempt 60% of the time that the training takes here."""
-    changes, began = {"epochs": 120, "checkpoint_minutes": 5}, time.monotonic()
-    here = local("0", **changes)
-    window = 0.6 * (time.monotonic() - began)
+def test_an_attempt_ends_whole_before_its_time_limit_and_the_next_continues(words, here, slow, slurm, tmp_path, tiny):
+    """Slurm's limits are whole minutes; the margin leaves an attempt the time to begin and ten seconds more."""
+    slow(0.5)
+    began = time.monotonic()
+    first = tiny("unet", runs=tmp_path / "first", name="r", fold="0", max_hours=1e-4, **LONG)
+    subprocess.run([sys.executable, "-m", "phalanx", "train", *first], stderr=subprocess.DEVNULL, check=False)
+    window = 1.2 * (time.monotonic() - began) + 10
     limit = 60 * math.ceil((window + 40) / 60)
     limits = f"cluster.hours={limit / 3600}", f"cluster.margin_minutes={(limit - window) / 60}"
-    assert main(words("0", *limits, **changes)) == 0
+    assert main(words("0", *limits, **LONG)) == 0
     number, began = rows(tmp_path)["fold0"].id, time.monotonic()
-    while rows(tmp_path)["fold0"].state != "finished":
-        assert time.monotonic() < began + 600
-        slurm.wait(lambda: rows(tmp_path)["fold0"].state in ("pending", "finished"), "an attempt's end", 120)
+    while rows(tmp_path)["fold0"].state not in ("finished", "failed"):
+        assert time.monotonic() < began + 900
         if rows(tmp_path)["fold0"].state == "pending":
             slurm.at_once(number)
             slurm.wait(lambda: rows(tmp_path)["fold0"].state != "pending", "the next attempt")
-    same(tmp_path / "runs/r/fold0", here)
+        time.sleep(0.5)
     found = attempts(tmp_path, rows(tmp_path)["fold0"])
+    same(tmp_path / "runs/r/fold0", here / "fold0")
     assert len(found) >= 2
     assert [one.number for one in found] == [*range(1, len(found) + 1)]
     assert [one.continues for one in found] == [True] * (len(found) - 1) + [False]
     assert all(one.error is None and not one.preempted for one in found)
     progress = [one.progress.step for one in found]
-    assert progress == sorted(set(progress))  # each took up what the one before had saved
+    assert progress == sorted(progress)
+    assert progress[-1] > 0  # the last took up what those before had saved
     text = (tmp_path / f"runs/.jobs/slurm/{number}_0_log.out").read_text()
     assert "unfinished: max_hours=" in text
     assert "Caught signal" not in text  # none was needed
@@ -114,10 +140,11 @@ def test_an_attempt_ends_whole_before_its_time_limit_and_the_next_continues(word
 
 @pytest.mark.slow
 @pytest.mark.parametrize("daemon_alone", [False, True], ids=["with all its processes", "the daemon alone"])
-def test_a_lost_node_s_job_continues_on_another(words, local, slurm, tmp_path, daemon_alone):
+def test_a_lost_node_s_job_continues_on_another(words, here, slow, slurm, tmp_path, daemon_alone):
     """A daemon that is killed leaves the processes of its jobs, which still train: the later attempt waits, or takes
     over."""
-    changes = {"epochs": 60, "checkpoint_minutes": 0.001}
+    slow(0.2)
+    changes = LONG | SAVING
     assert main(words("0,1", **changes)) == 0
     folders = {fold: tmp_path / "runs/r" / fold for fold in ("fold0", "fold1")}
     slurm.wait(lambda: all(steps(folder) > 3 for folder in folders.values()), "steps of both")
@@ -132,7 +159,7 @@ def test_a_lost_node_s_job_continues_on_another(words, local, slurm, tmp_path, d
     finally:
         slurm.start_node(lost)
     for fold, folder in folders.items():
-        same(folder, local(fold[-1], **changes))
+        same(folder, here / fold)
         found = attempts(tmp_path, rows(tmp_path)[fold])
         if fold in numbers:
             first, second = found
@@ -144,9 +171,10 @@ def test_a_lost_node_s_job_continues_on_another(words, local, slurm, tmp_path, d
 
 
 @pytest.mark.slow
-def test_requeued_and_preempted_jobs_continue(words, local, slurm, tmp_path):
+def test_requeued_and_preempted_jobs_continue(words, here, slow, slurm, tmp_path):
     """First by an operator, then as Slurm takes its place for another job: SIGTERM, and the user's signal."""
-    changes = {"epochs": 60, "checkpoint_minutes": 0.001}
+    slow(0.2)
+    changes = LONG | SAVING
     assert main(words("0", **changes)) == 0
     number, folder = rows(tmp_path)["fold0"].id, tmp_path / "runs/r/fold0"
     slurm.wait(lambda: steps(folder) > 3, "steps")
@@ -159,7 +187,7 @@ def test_requeued_and_preempted_jobs_continue(words, local, slurm, tmp_path):
         slurm("scancel", f"--signal={name}", number)
     slurm.at_once(number)
     wait_for(slurm, tmp_path, "finished", "fold0")
-    same(folder, local("0", **changes))
+    same(folder, here / "fold0")
     first, second, third = attempts(tmp_path, rows(tmp_path)["fold0"])
     assert (first.ended, first.preempted) == (None, False)  # Slurm killed it
     assert (second.continues, second.preempted) == (True, True)
@@ -168,8 +196,9 @@ def test_requeued_and_preempted_jobs_continue(words, local, slurm, tmp_path):
 
 
 @pytest.mark.slow
-def test_cancelled_jobs_stop_and_the_same_command_continues(words, local, slurm, tmp_path, capsys):
-    changes = {"epochs": 60, "checkpoint_minutes": 0.001}
+def test_cancelled_jobs_stop_and_the_same_command_continues(words, here, slow, slurm, tmp_path, capsys):
+    slow(0.2)
+    changes = LONG | SAVING
     place = f"runs={tmp_path / 'runs'}"
     assert main(words("0,1", "cluster.parallel=1", **changes)) == 0
     folder = tmp_path / "runs/r/fold0"
@@ -191,7 +220,7 @@ def test_cancelled_jobs_stop_and_the_same_command_continues(words, local, slurm,
     before = steps(folder)
     assert main(words("0", "cluster.wait=true", **changes)) == 0  # prints its table once it has ended
     assert re.search(r"^0     -  +\d+  [01]\.\d{4}$", capsys.readouterr().out, re.MULTILINE)
-    same(folder, local("0", **changes))
+    same(folder, here / "fold0")
     assert attempts(tmp_path, rows(tmp_path)["fold0"])[0].progress.step >= before > 0
 
 

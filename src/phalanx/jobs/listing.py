@@ -85,7 +85,7 @@ def _row(job: Submitted, last: Attempt | None, queued: Mapping[str, Queued] | No
         state = WORDS.get(one.state, one.state.lower())
         reason = one.reason if one.state == "PENDING" and one.reason != "None" else ""
         node, spent = one.node or node, one.time if one.state != "PENDING" else spent
-    elif is_trained(job, Path.cwd()):
+    elif is_trained(job):
         state, reason = "finished", ""
     elif last is not None and (last.error is not None or last.ended is not None):
         error = fault_of(job, last)
@@ -103,7 +103,7 @@ def _row(job: Submitted, last: Attempt | None, queued: Mapping[str, Queued] | No
     fold = re.fullmatch("fold([0-9]+)|all", job.folder.name)
     return Row(
         job.number, job.name, (fold[1] or "all") if fold else "-", state, last.number if last else 0, node,
-        one_line(reason), spent, str(job.folder),
+        one_line(reason), spent, job.shown,
     )  # fmt: skip
 
 

@@ -9,16 +9,12 @@ from .records import Attempt, Submitted, last_attempt
 GONE = "the same command submits it again, and it continues"
 
 
-def is_trained(job: Submitted, place: Path) -> bool | None:
-    """Whether a job's training is finished; None of a job that does not train.
-
-    Args:
-        place: working folder of the command that submitted it.
-    """
+def is_trained(job: Submitted) -> bool | None:
+    """Whether a job's training is finished; None of a job that does not train."""
     if job.argv[:1] != ("train",):
         return None
     try:
-        return FoldRun(place / job.folder).result is not None
+        return FoldRun(job.folder).result is not None
     except DataError:
         return False
 
@@ -29,7 +25,7 @@ def how_it_ended(job: Submitted, records: Path) -> str | None:
     Args:
         records: folder of the records.
     """
-    if is_trained(job, Path.cwd()):
+    if is_trained(job):
         return None
     last = last_attempt(records, job.id)
     if last is None:

@@ -22,6 +22,6 @@ def hand_over(jobs: Sequence[Job], cluster: SlurmCluster, runs: Path) -> None:
     if not jobs:
         return
     for one in submit(jobs, cluster, records_of(runs)):
-        print(f"{one.number}  {one.name}  {one.folder}", flush=True)
+        print(f"{one.number}  {one.name}  {one.shown}", flush=True)
     where = "" if runs == Path("runs") else f" runs={runs}"
     print(f"in the queue of Slurm; `phalanx jobs{where}` shows them", flush=True)

@@ -30,7 +30,7 @@ class Submitted(NamedTuple):
 
     Attributes:
         id: ``slurm:12_0`` or ``ray:20261129-101840-0``.
-        folder: that the job writes to.
+        folder: absolute, that the job writes to.
         at: seconds since 1970.
         by: process and machine that submitted it, which a Ray job ends with.
     """
@@ -41,6 +41,12 @@ class Submitted(NamedTuple):
     folder: Path
     at: float
     by: str
+
+    @property
+    def shown(self) -> str:
+        """The folder, from the working folder on if it is in it."""
+        here = Path.cwd()
+        return str(self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder)
 
     @property
     def number(self) -> str:
@@ -67,7 +73,9 @@ def write_submission(folder: Path, jobs: Sequence[Job], ids: Sequence[str]) -> l
     """
     own_folder(folder)
     now, by = time.time(), f"process {os.getpid()} on {socket.gethostname()}"
-    found = [Submitted(one, job.name, job.argv, job.folder, now, by) for one, job in zip(ids, jobs, strict=True)]
+    found = [
+        Submitted(one, job.name, job.argv, job.folder.absolute(), now, by) for one, job in zip(ids, jobs, strict=True)
+    ]
     rows = [row._asdict() | {"argv": list(row.argv), "folder": str(row.folder)} for row in found]
     write_report(folder / f"{_file(ids[0])}.json", SUBMITTED, {"jobs": rows})
     return found

@@ -83,7 +83,8 @@ def submit(jobs: Sequence[Job], cluster: SlurmCluster, records: Path) -> list[Su
     """
     queued = slurm_queue.queue()
     before = {one.folder: one for one in read_submissions(records) if one.number in queued}
-    found = {job.folder: before[job.folder] for job in jobs if job.folder in before}
+    places = {job.folder: job.folder.absolute() for job in jobs}
+    found = {folder: before[place] for folder, place in places.items() if place in before}
     for one in found.values():
         say(f"{one.name}: is in the queue already, as {one.number}")
     waiting = [job for job in jobs if job.folder not in found]
@@ -94,7 +95,8 @@ def submit(jobs: Sequence[Job], cluster: SlurmCluster, records: Path) -> list[Su
             raise ConfigError(f"{waiting[0].name}: begins after a job that begins after it")
         after = frozenset(found[folder] for folder in ready[0].after if folder in found)
         array = [job for job in ready if frozenset(found[folder] for folder in job.after if folder in found) == after]
-        found |= {one.folder: one for one in _submit_array(array, sorted(after), cluster, records)}
+        made = _submit_array(array, sorted(after), cluster, records)
+        found |= {job.folder: one for job, one in zip(array, made, strict=True)}
         waiting = [job for job in waiting if job.folder not in found]
     return [found[job.folder] for job in jobs]
 
