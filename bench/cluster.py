@@ -1,8 +1,8 @@
 """Jobs that sleep, all at once, and what a submission costs.
 
 64 jobs of 30 s begin together; the claim is that they end within 30/.95 s, with what it takes to start them. A job is
-an interpreter that sleeps: by the local backend with 64 places, and by Ray with a 64th of the cores for each. Then a job
-array is handed to Slurm: the time of our submission, sbatch included, is divided by its jobs.
+an interpreter that sleeps: by the local backend with 64 places, and by Ray with a 64th of the cores for each.
+Then a job array is handed to Slurm: the time of our submission, sbatch included, is divided by its jobs.
 
     python bench/cluster.py [--quick] [--json FILE]
 """
