@@ -159,7 +159,8 @@ def test_the_table_tells_running_ended_and_lost_jobs_apart(tmp_path, records, mo
     found = listing.list_jobs(tmp_path / "runs")
     assert [row.state for row in found.rows] == ["pending", "lost", "failed", "pending", "stopped"]
     assert [row.reason for row in found.rows] == [
-        "Resources", "attempt 1 did not end", "lr: no such option", "BeginTime", "never began, and is not in the queue",
+        "Resources", "attempt 1 did not end", "lr: no such option", "BeginTime",
+        "never began, and is in no queue any more",
     ]  # fmt: skip
     assert [row.fold for row in found.rows] == ["0", "1", "2", "3", "4"]
     place = f"runs={tmp_path / 'runs'}"
@@ -172,6 +173,18 @@ def test_the_table_tells_running_ended_and_lost_jobs_apart(tmp_path, records, mo
     monkeypatch.setattr(slurm_queue, "cancel", cancelled.extend)
     assert main(["jobs", "cancel", "9", place]) == 0
     assert cancelled == ["9_0", "9_3"]
+
+
+def test_a_job_of_ray_runs_as_long_as_the_command_that_started_it(tmp_path, records, monkeypatch, capsys):
+    write_submission(records, [job(tmp_path / "runs/r/fold0"), job(tmp_path / "runs/r/fold1")], ["ray:a-0", "ray:a-1"])
+    AttemptLog(records, "ray:a-0").begin(Attempt(1, "n2", 5.0))
+    place = f"runs={tmp_path / 'runs'}"
+    assert [row.state for row in listing.list_jobs(tmp_path / "runs").rows] == ["running", "pending"]
+    monkeypatch.setattr(slurm_queue, "queue", dict)
+    assert main(["jobs", "cancel", "a-0", place]) == 1
+    assert "a-0: fold0 is a job of Ray; Ctrl-C in the command that started it ends it" in capsys.readouterr().out
+    monkeypatch.setattr(listing.os, "kill", lambda process, signal: (_ for _ in ()).throw(ProcessLookupError))
+    assert [row.state for row in listing.list_jobs(tmp_path / "runs").rows] == ["lost", "stopped"]
 
 
 def test_without_squeue_the_table_says_so(tmp_path, records, monkeypatch, capsys):

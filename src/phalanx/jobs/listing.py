@@ -1,6 +1,8 @@
 """The table of ``phalanx jobs``: what the queue says of jobs that it has, and the run folders of the others."""
 
+import os
 import re
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -90,13 +92,13 @@ def _row(job: Submitted, last: Attempt | None, queued: Mapping[str, Queued] | No
     elif last is not None and (last.error is not None or last.ended is not None):
         error = fault_of(job, last)
         state, reason = "finished" if error is None else "stopped" if last.continues else "failed", error or ""
-    elif job.backend == "ray" and last is not None:
-        state, reason = "running", f"of {job.by}, with which it ends"
-    elif queued is None or job.backend == "ray":
-        state, reason = "unknown" if job.backend == "slurm" else "pending", ""
+    elif job.backend == "ray" and not _has_ended(job.by):
+        state, reason = "running" if last is not None else "pending", f"of {job.by}, with which it ends"
+    elif job.backend == "slurm" and queued is None:
+        state, reason = "unknown", ""
     else:
         state = "stopped" if last is None else "lost"
-        reason = "never began, and is not in the queue" if last is None else f"attempt {last.number} did not end"
+        reason = "never began, and is in no queue any more" if last is None else f"attempt {last.number} did not end"
     progress = Progress.of(job.folder)
     if state in ("stopped", "lost", "running") and progress.step:
         reason = f"{reason}; at {progress.text}" if reason else f"at {progress.text}"
@@ -105,6 +107,20 @@ def _row(job: Submitted, last: Attempt | None, queued: Mapping[str, Queued] | No
         job.number, job.name, (fold[1] or "all") if fold else "-", state, last.number if last else 0, node,
         one_line(reason), spent, job.shown,
     )  # fmt: skip
+
+
+def _has_ended(by: str) -> bool:
+    """Whether the process that submitted a job of Ray is gone; one of another machine is believed to run."""
+    found = re.fullmatch(r"process ([0-9]{1,9}) on (.+)", by)
+    if found is None or found[2] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def _spent(last: Attempt | None) -> str:
