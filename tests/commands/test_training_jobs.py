@@ -25,8 +25,8 @@ def test_several_recipes_are_named_after_themselves():
 
 def test_each_recipe_of_a_call_is_trained(tiny, tmp_path):
     runs = tmp_path / "runs"
-    assert main(["train", "experiment=base,demo_fpn", *tiny("unet", runs=runs, fold="0", **FAST)]) == 0
-    assert sorted(path.parent.parent.name for path in runs.glob("*/fold0/done.json")) == ["base", "demo_fpn"]
+    assert main(["train", "experiment=base,published_final", *tiny("unet", runs=runs, fold="0", **FAST)]) == 0
+    assert sorted(path.parent.parent.name for path in runs.glob("*/fold0/done.json")) == ["base", "published_final"]
 
 
 @pytest.mark.slow
@@ -34,11 +34,11 @@ def test_recipes_side_by_side_are_one_table(tiny, tmp_path, capsys):
     runs = tmp_path / "runs"
     more = tiny("unet", runs=runs, fold="0,1", devices="cpu,cpu", **FAST)
     more = [word for word in more if not word.startswith("device=")]
-    assert main(["train", "experiment=base,demo_fpn", "cluster=local", *more]) == 0
+    assert main(["train", "experiment=base,published_final", "cluster=local", *more]) == 0
     head, *rows = capsys.readouterr().out.splitlines()[-5:]
     assert head.split() == ["run", "fold", "device", "seconds", "dice"]
     assert [row.split()[:3] for row in rows] == [
-        [run, fold, "cpu"] for run in ("base", "demo_fpn") for fold in ("0", "1")
+        [run, fold, "cpu"] for run in ("base", "published_final") for fold in ("0", "1")
     ]  # fmt: skip
 
 
