@@ -35,7 +35,8 @@ def test_recipes_side_by_side_are_one_table(tiny, tmp_path, capsys):
     more = tiny("unet", runs=runs, fold="0,1", devices="cpu,cpu", **FAST)
     more = [word for word in more if not word.startswith("device=")]
     assert main(["train", "experiment=base,published_final", "cluster=local", *more]) == 0
-    head, *rows = capsys.readouterr().out.splitlines()[-5:]
+    lines = capsys.readouterr().out.splitlines()
+    head, *rows = lines[(at := next(i for i, line in enumerate(lines) if line.startswith("run "))) : at + 5]
     assert head.split() == ["run", "fold", "device", "seconds", "dice"]
     assert [row.split()[:3] for row in rows] == [
         [run, fold, "cpu"] for run in ("base", "published_final") for fold in ("0", "1")
