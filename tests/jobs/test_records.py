@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from phalanx.cli import main
-from phalanx.errors import DataError, OutputError
+from phalanx.errors import DataError
 from phalanx.jobs import attempt, listing, slurm_queue
 from phalanx.jobs.attempt import CONTINUE, Runner, task_of, with_time
 from phalanx.jobs.job import Job
@@ -73,8 +73,12 @@ def test_attempts_are_numbered_on_and_survive_on_disk(tmp_path, records):
     assert Runner(task, "ray:a-0", restarts=6).number == 7  # the scheduler counts more: records were lost
     (found,) = AttemptLog(records, "ray:a-0").attempts
     assert (found.progress, found.continues, found.ended is None) == (Progress(step=3), True, False)
-    (records / "ray-b-0.attempts.json").write_text("not ours")
-    with pytest.raises((OutputError, DataError)):
+    late = AttemptLog(records, "ray:a-0")  # the first attempt was held for lost, and ends after the second has begun
+    AttemptLog(records, "ray:a-0").begin(Attempt(2, "n2", 6.0))
+    late.end()
+    assert [one.number for one in AttemptLog(records, "ray:a-0").attempts] == [1, 2]
+    (records / "ray-b-0.attempt1.json").write_text("not ours")
+    with pytest.raises(DataError, match=r"ray-b-0\.attempt1\.json"):
         Runner(task, "ray:b-0")
 
 

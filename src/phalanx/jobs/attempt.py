@@ -62,8 +62,7 @@ class Runner:
 
     def __init__(self, task: Task, name: str, restarts: int = 0):
         self.task, self.name, self.log = task, name, AttemptLog(task.records, name)
-        self.log.check()
-        self.number = max(len(self.log.attempts), restarts) + 1
+        self.number = max(*(one.number for one in self.log.attempts), 0, restarts) + 1
         self.process: Process | None = None
 
     def run(self) -> Outcome:

@@ -1,7 +1,6 @@
 """What was submitted and what its attempts did: JSON files in ``<runs>/.jobs``, which all machines share.
 
-A submission is written by the command that submits, and the attempts of a job by the job itself, one process at a time.
-Nothing here decides whether a job runs: that is asked of the scheduler.
+A submission is written by the command that submits, and each attempt of a job by that attempt. Nothing here decides whether a job runs: that is asked of the scheduler.
 """
 
 import os
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import DataError
-from ..runtime.files import check_report, own_folder, write_report
-from ..runtime.reading import LIST, as_mapping, as_name, as_names, as_real, as_whole, fault, read_mapping
+from ..runtime.files import own_folder, write_report
+from ..runtime.reading import LIST, SMALL, as_mapping, as_name, as_names, as_real, as_whole, fault, read_mapping
 from .job import Job
 from .progress import Progress
 
 FOLDER = ".jobs"  # in the folder of runs; no run has a name with a leading dot
-SUBMITTED, ATTEMPTS = "jobs", "job-attempts"  # kinds of reports
+SUBMITTED, ATTEMPT = "jobs", "job-attempt"  # kinds of reports
 REMEDY = "delete it; the runs themselves are whole"
 ID = re.compile(r"(slurm|ray):[\w.-]+")
 
@@ -89,7 +88,7 @@ def read_submissions(folder: Path) -> list[Submitted]:
     """
     found = list[Submitted]()
     for path in sorted(folder.glob("*.json")):
-        if not path.name.endswith(".attempts.json"):
+        if not _number(path):
             found += _submission(path)
     return sorted(found, key=lambda job: job.at)
 
@@ -139,33 +138,20 @@ class Attempt:
 
 
 class AttemptLog:
-    """The attempts of one job, in a file of its own."""
+    """The attempts of one job, each in a file of its own: one that was held for lost may still write."""
 
     def __init__(self, folder: Path, job: str):
-        self.path = folder / f"{_file(job)}.attempts.json"
-        self.attempts: list[Attempt] = self._read() if self.path.is_file() else []
-
-    def _read(self) -> list[Attempt]:
-        values = read_mapping(self.path, LIST, REMEDY)
-        try:
-            rows = values["attempts"]
-            if values.get("format") != f"phalanx-{ATTEMPTS}-1" or not isinstance(rows, list):
-                raise ValueError("is not a record of attempts")
-            return [_attempt(as_mapping(row, "an attempt")) for row in rows]
-        except (KeyError, TypeError, ValueError) as error:
-            raise fault(self.path, f"cannot be read as a record ({error})", REMEDY) from None
-
-    def check(self) -> None:
-        """Raises OutputError if something else is in the place of the file."""
-        check_report(self.path, ATTEMPTS)
+        self.folder, self.job = folder, _file(job)
+        places = [(_number(path), path) for path in folder.glob(f"{self.job}.attempt*.json")]
+        self.attempts = [_read_attempt(path) for number, path in sorted(places) if number]
 
     def begin(self, attempt: Attempt) -> None:
-        """Adds an attempt."""
+        """Adds an attempt. Raises OutputError if something else is in the place of its file."""
         self.attempts.append(attempt)
         self._write()
 
     def end(self, **changes: Any) -> None:
-        """Records how the last attempt ended."""
+        """Records how the attempt ended that this process began."""
         self.attempts[-1] = replace(self.attempts[-1], ended=time.time(), **changes)
         self._write()
 
@@ -185,8 +171,25 @@ class AttemptLog:
         )
 
     def _write(self) -> None:
-        write_report(self.path, ATTEMPTS, {"attempts": [asdict(one) | {"progress": list(one.progress)}
-                                                        for one in self.attempts]})  # fmt: skip
+        one = self.attempts[-1]
+        path = self.folder / f"{self.job}.attempt{one.number}.json"
+        write_report(path, ATTEMPT, asdict(one) | {"progress": list(one.progress)})
+
+
+def _number(path: Path) -> int:
+    """Number of the attempt whose file it is; 0 of another file."""
+    found = re.fullmatch(r".+\.attempt([1-9][0-9]{0,8})\.json", path.name)
+    return int(found[1]) if found else 0
+
+
+def _read_attempt(path: Path) -> Attempt:
+    values = read_mapping(path, SMALL, REMEDY)
+    try:
+        if values.get("format") != f"phalanx-{ATTEMPT}-1":
+            raise ValueError("is not a record of an attempt")
+        return _attempt(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise fault(path, f"cannot be read as a record ({error})", REMEDY) from None
 
 
 def _attempt(row: dict[str, Any]) -> Attempt:
