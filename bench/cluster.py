@@ -1,13 +1,12 @@
 """Jobs that sleep, all at once, and what a submission costs.
 
 64 jobs of 30 s begin together; the claim is that they end within 30/.95 s, with what it takes to start them. A job is
-an interpreter that sleeps: by the local backend with 64 places, and by Ray with a 64th of the cores for each.
-Then a job array is handed to Slurm: the time of our submission, sbatch included, is divided by its jobs.
+an interpreter that sleeps: by the local backend with 64 places, and with --ray by Ray with a 64th of the cores for
+each, where every job is a process more that has to load Ray. Then a job array is handed to Slurm: the time of our submission, sbatch included, is divided by its jobs.
 
-    python bench/cluster.py [--quick] [--json FILE]
+    python bench/cluster.py [--quick] [--ray] [--json FILE]
 """
 
-import importlib.util
 import os
 import sys
 import tempfile
@@ -66,13 +65,15 @@ def submission(count: int, place: Path) -> float:
 
 
 def main() -> None:
-    args = flags(__doc__, quick="eight jobs of two seconds; their numbers mean nothing").parse_args()
+    parser = flags(__doc__, quick="eight jobs of two seconds; their numbers mean nothing")
+    parser.add_argument("--ray", action="store_true", help="also as tasks of Ray")
+    args = parser.parse_args()
     count, seconds = (8, 2.0) if args.quick else (64, 30.0)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         found = {"processes of this machine": all_at_once(sleepers(count, seconds, place), None, place)}
-        if importlib.util.find_spec("ray") is not None:
+        if args.ray:
             cluster = RayCluster(cores=os.cpu_count() / count)
             found["tasks of Ray, its start included"] = all_at_once(sleepers(count, seconds, place), cluster, place)
         for what, spent in found.items():

@@ -1,6 +1,7 @@
 """What was submitted and what its attempts did: JSON files in ``<runs>/.jobs``, which all machines share.
 
-A submission is written by the command that submits, and each attempt of a job by that attempt. Nothing here decides whether a job runs: that is asked of the scheduler.
+A submission is written by the command that submits, and each attempt of a job by that attempt. Nothing here decides
+whether a job runs: that is asked of the scheduler.
 """
 
 import os
