@@ -2,7 +2,8 @@
 
 64 jobs of 30 s begin together; the claim is that they end within 30/.95 s, with what it takes to start them. A job is
 an interpreter that sleeps: by the local backend with 64 places, and with --ray by Ray with a 64th of the cores for
-each, where every job is a process more that has to load Ray. Then a job array is handed to Slurm: the time of our submission, sbatch included, is divided by its jobs.
+each, where every job is a process more that has to load Ray. Then a job array is handed to Slurm: the time of our
+submission, sbatch included, is divided by its jobs.
 
     python bench/cluster.py [--quick] [--ray] [--json FILE]
 """
