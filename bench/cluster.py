@@ -9,6 +9,7 @@ submission, sbatch included, is divided by its jobs.
 """
 
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -38,14 +39,22 @@ def sleepers(count: int, seconds: float, place: Path) -> list[Job]:
     return [Job(f"{i}", (f"{seconds}",), place / f"{i}", environment={"PYTHONPATH": paths}) for i in range(count)]
 
 
-def all_at_once(jobs: list[Job], cluster: RayCluster | None, place: Path) -> float:
-    """Seconds until all have ended."""
-    began = time.monotonic()
+def all_at_once(jobs: list[Job], cluster: RayCluster | None, place: Path) -> tuple[float, float]:
+    """Seconds until all have ended, and seconds of CPU time that this process and its own took."""
+    began, before = time.monotonic(), cpu_seconds()
     with closing(run_jobs(jobs, cluster, ["cpu"] * len(jobs), place)) as ending:
         failed = [outcome.error for outcome in ending if outcome.error]
     if failed:
         raise SystemExit(f"a job failed: {failed[0]}")
-    return time.monotonic() - began
+    return time.monotonic() - began, cpu_seconds() - before
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of those of its own that have ended."""
+    return sum(
+        used.ru_utime + used.ru_stime
+        for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 def submission(count: int, place: Path) -> float:
@@ -77,9 +86,12 @@ def main() -> None:
         if args.ray:
             cluster = RayCluster(cores=os.cpu_count() / count)
             found["tasks of Ray, its start included"] = all_at_once(sleepers(count, seconds, place), cluster, place)
-        for what, spent in found.items():
-            claim = f"{count} sleeping jobs of {seconds:g} s, {what}"
+        for what, (spent, used) in found.items():
+            claim = f"{count} sleeping jobs of {seconds:g} s, {what}; the machine's load was {os.getloadavg()[0]:.0f}"
             rows.append({"claim": claim, "ours": spent, "baseline": seconds, "unit": "s"})
+            if what.startswith("processes"):  # those of Ray are not ours to count
+                each = used / count * 1000
+                rows.append({"claim": "CPU time of such a job, its start and end", "ours": each, "unit": "ms"})
         if (reason := why_not()) is None:
             each = submission(count, place) / count * 1000
             claim = f"submission of an array to Slurm, per job of {count}; at most 50 ms"
@@ -87,7 +99,7 @@ def main() -> None:
         else:
             print(f"Slurm: {reason}")
     for row in rows:
-        print(f"{row['claim']:70} {row['ours']:8.4g} {row['baseline']:8.4g} {row['unit']}")
+        print(f"{row['claim']:70} {row['ours']:8.4g} {row.get('baseline', float('nan')):8.4g} {row['unit']}")
     print(f"{machine()}, load {os.getloadavg()[0]:.1f}")
     keep(rows, args.json)
 

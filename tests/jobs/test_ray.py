@@ -29,8 +29,8 @@ def ray():
 @pytest.fixture
 def words(tiny, tmp_path):
     common = {"runs": tmp_path / "runs", "name": "r", "device": "auto"}
-    return lambda fold, *more, **changes: [
-        "train", *tiny("unet", **(common | changes | {"fold": fold})), "cluster=ray", "cluster.cores=1", *more,
+    return lambda fold, *more, cores=1, **changes: [
+        "train", *tiny("unet", **(common | changes | {"fold": fold})), "cluster=ray", f"cluster.cores={cores}", *more,
     ]  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def text_of(address):
 
 
 def test_what_no_node_has_is_refused_at_once(ray, words, capsys):
-    assert main(words("0", "cluster.cores=4000")) == 2
+    assert main(words("0", cores=4000)) == 2
     assert "no node of the Ray cluster has 4000 CPU" in capsys.readouterr().err
 
 
