@@ -208,7 +208,7 @@ def test_cancelled_jobs_stop_and_the_same_command_continues(words, here, slow, s
     capsys.readouterr()
     assert main(["jobs", "cancel", "no_such", place]) == 2
     assert "no such job" in capsys.readouterr().err
-    assert main(["jobs", "cancel", "r fold 0", place]) == 0
+    assert main(["jobs", "cancel", "r fold 1", place]) == 0
     assert main(["jobs", "cancel", "all", place]) == 0
     assert capsys.readouterr().out.count("cancelled") == 2
     slurm.wait(lambda: not slurm("squeue", "-h").strip(), "the end of both")

@@ -80,8 +80,10 @@ def cancel(wanted: Sequence[str], runs: Path) -> int:
         if not named:
             raise ConfigError(f"{word}: no such job in {runs}; `phalanx jobs` lists them by id, name and folder")
         for row in named:
-            if row.id in queued:
+            if row.id in queued and row.state != "ending":
                 numbers.append(row.id)
+            elif row.id in queued:
+                print(f"{row.id}: {row.name} is ending already", flush=True)
             elif not row.is_over:
                 code = 1
                 print(
