@@ -128,7 +128,7 @@ def test_without_an_address_ray_listens_on_this_machine_alone(ray, words, runs, 
     assert seen
     assert all(address.startswith(("127.", "::ffff:127.", "::1")) for address in seen), seen
     same(folder, runs / "unet/fold0")
-    assert main(["jobs", "cancel", "all", f"runs={tmp_path / 'runs'}"]) in (0, 2)  # 2: there is no Slurm
+    assert main(["jobs", "cancel", "all", f"runs={tmp_path / 'runs'}"]) == 0
 
 
 def listening(parent):

@@ -184,7 +184,6 @@ def test_a_job_of_ray_runs_as_long_as_the_command_that_started_it(tmp_path, reco
     AttemptLog(records, "ray:a-0").begin(Attempt(1, "n2", 5.0))
     place = f"runs={tmp_path / 'runs'}"
     assert [row.state for row in listing.list_jobs(tmp_path / "runs").rows] == ["running", "pending"]
-    monkeypatch.setattr(slurm_queue, "queue", dict)
     assert main(["jobs", "cancel", "a-0", place]) == 1
     assert "a-0: fold0 is a job of Ray; Ctrl-C in the command that started it ends it" in capsys.readouterr().out
     monkeypatch.setattr(listing.os, "kill", lambda process, signal: (_ for _ in ()).throw(ProcessLookupError))

@@ -72,8 +72,8 @@ def cancel(wanted: Sequence[str], runs: Path) -> int:
 
     if not wanted:
         raise ConfigError("cancel: name jobs by id or name, or all, as in phalanx jobs cancel 12_0")
-    queued = slurm_queue.queue()
     rows = list_jobs(runs).rows
+    queued = slurm_queue.queue() if any(row.backend == "slurm" for row in rows) else {}
     code, numbers = 0, list[str]()
     for word in wanted:
         named = chosen(rows, word)

@@ -40,6 +40,7 @@ class Row(NamedTuple):
     reason: str
     time: str
     folder: str
+    backend: str
 
     @property
     def is_over(self) -> bool:
@@ -105,7 +106,7 @@ def _row(job: Submitted, last: Attempt | None, queued: Mapping[str, Queued] | No
     fold = re.fullmatch("fold([0-9]+)|all", job.folder.name)
     return Row(
         job.number, job.name, (fold[1] or "all") if fold else "-", state, last.number if last else 0, node,
-        one_line(reason), spent, job.shown,
+        one_line(reason), spent, job.shown, job.backend,
     )  # fmt: skip
 
 
