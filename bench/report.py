@@ -73,6 +73,10 @@ TITLES = {
         "On a GPU (baseline: the plain script of smp with BatchNorm, or what the claim names)",
         "python bench/gpu.py --root DIR --json results/gpu.json",
     ),
+    "cluster": (
+        "Jobs on a cluster (baseline: the 30 s that each sleeps; 50 ms per job of a submission)",
+        "python bench/cluster.py --json results/cluster.json",
+    ),
     "waiting": (
         "Threads that wait briefly (baseline: OpenMP's default; with the start of the commands)",
         "python bench/waiting.py --json results/waiting.json",

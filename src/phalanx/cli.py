@@ -11,6 +11,7 @@ from .commands import (
     config,
     curves,
     datasets,
+    jobs,
     labels,
     ledger,
     models,
@@ -49,6 +50,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx tune members=A,B [out=FILE.json]                           tune the ensemble out of fold
   phalanx runs [NAME ...] [sort=score] [key=value ...]               every run: state, metric, where recipes differ
   phalanx diff A B                                                   two recipes: the keys that differ
+  phalanx jobs [NAME ...] | cancel ID|NAME|all                       jobs of a cluster: state, attempt, node, reason
   phalanx ledger add RUN|FILE.csv [public=.976 private=.974]         add a run or submission to submissions/ledger.csv
   phalanx leaderboard [picture=FILE.png]                             the ledger, the best first; public against own
   phalanx phantom hand|ultrasound patients=N size=S seed=K out=DIR   make a synthetic data set
@@ -206,6 +208,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "tune": (submissions.tune, submissions.TUNE),
     "runs": (runs.runs, runs.RUNS),
     "diff": (runs.diff, runs.DIFF),
+    "jobs": (jobs.jobs, jobs.JOBS),
     "ledger": (ledger.ledger, ledger.LEDGER),
     "leaderboard": (ledger.leaderboard, ledger.LEADERBOARD),
     "phantom": (phantom.phantom, phantom.PHANTOM),
@@ -244,7 +247,7 @@ OTHER_NAMES = {  # that other programs have for a command
     "predict": "infer", "inference": "infer", "test": "infer", "fit": "train", "evaluate": "score", "eval": "score",
     "metrics": "score", "vote": "ensemble", "blend": "ensemble", "list": "runs", "ls": "runs", "results": "runs",
     "visualize": "picture", "plot": "picture", "gradcam": "cam", "recipe": "config", "encoders": "models",
-    "summary": "plan", "generate": "phantom", "split": "folds",
+    "summary": "plan", "queue": "jobs", "generate": "phantom", "split": "folds",
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -215,10 +215,10 @@ def prediction_formats(place: Path) -> list[Format]:
         (folder / ".x.csv.part").mkdir()
         Journal(folder / "x.csv", HASH).write_note("agreement", {"images": 3, "pairs": [[0.5, None]]})
         rows = [PredictedRow(name, (20, 15), ["1 2", ""], HASH) for name in ("a", "환자")]
-        append(folder / ".x.csv.part", 0, rows)
+        append(folder / ".x.csv.part", 0, rows, HASH)
 
     def read_journal(folder: Path) -> Any:
-        found = Journal.join(folder / "x.csv", HASH)
+        found = Journal.share(folder / "x.csv", HASH)
         return found.note("agreement"), list(found.rows([name for name in ("a", "환자") if name in found.places]))
 
     def part(one: Any, other: Any) -> bool:
@@ -234,11 +234,11 @@ def prediction_formats(place: Path) -> list[Format]:
         (folder / ".x.csv.part").mkdir()
         (folder / ".x.csv.part/key").write_text(HASH)
         (folder / ".x.csv.part/rows.0").write_bytes(sealed)
-        found = Journal.join(folder / "x.csv", HASH)
+        found = Journal.share(folder / "x.csv", HASH)
         return list(found.rows(list(found.places)))
 
     stored, exported = written(place, "maps", maps), written(place, "export", export)
-    row = json.dumps(PredictedRow("a", (20, 15), ["1 2", ""], HASH))
+    row = json.dumps([*PredictedRow("a", (20, 15), ["1 2", ""], HASH), HASH])
     return [
         Format("stored map", {"x.npz": stored["x.npz"]}, lambda f: read_map(f / "x.npz"), sealed=True, same=same),
         Format("maps.json", stored, read_folder, ["maps.json"], sealed=True, text=True),

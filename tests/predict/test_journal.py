@@ -71,8 +71,8 @@ def test_rows_come_back_in_the_order_asked_for(tmp_path):
     csv = tmp_path / "x.csv"
     with claimed(csv):
         Journal(csv, "k")
-        append(part_folder(csv), 1, ROWS[2:])
-        append(part_folder(csv), 0, ROWS[:2])
+        append(part_folder(csv), 1, ROWS[2:], "k")
+        append(part_folder(csv), 0, ROWS[:2], "k")
         journal = Journal(csv, "k")
     assert list(journal.rows(["d.png", "a.png", "c.png"])) == [(r.image, r.rles) for r in (ROWS[3], ROWS[0], ROWS[2])]
     assert {image: place.size for image, place in journal.places.items()} == {row.image: (4, 5) for row in ROWS}
@@ -84,19 +84,19 @@ def test_a_half_written_row_is_missing_wherever_the_kill_came(tmp_path):
     csv = tmp_path / "x.csv"
     part_folder(csv).mkdir()
     Journal(csv, "k")
-    append(part_folder(csv), 0, ROWS[:1])
+    append(part_folder(csv), 0, ROWS[:1], "k")
     file = part_folder(csv) / "rows.0"
     one = file.read_bytes()
-    append(part_folder(csv), 0, ROWS[1:2])
+    append(part_folder(csv), 0, ROWS[1:2], "k")
     two = file.read_bytes()
     for at in range(len(one), len(two)):
         for tail in (b"", b"\0" * 20):  # zeros: what some file systems leave after a power cut
             file.write_bytes(two[:at] + tail)
             assert set(Journal(csv, "k").places) == {"a.png"}
-            append(part_folder(csv), 0, ROWS[2:3])
+            append(part_folder(csv), 0, ROWS[2:3], "k")
             # all but the line break may have been written
             assert set(Journal(csv, "k").places) - {"b.png"} == {"a.png", "c.png"}
-    append(part_folder(csv), 0, ROWS[1:2])
+    append(part_folder(csv), 0, ROWS[1:2], "k")
     assert set(Journal(csv, "k").places) == {"a.png", "b.png", "c.png"}
 
 
@@ -142,7 +142,7 @@ def altered(tmp_path, kind, count):
     csv, rng = tmp_path / "x.csv", np.random.default_rng(list(ALTERATIONS).index(kind))
     part_folder(csv).mkdir()
     Journal(csv, "k")
-    append(part_folder(csv), 0, ROWS)
+    append(part_folder(csv), 0, ROWS, "k")
     file = part_folder(csv) / "rows.0"
     whole, lost = file.read_bytes(), 0
     written = {row.image: row.rles for row in ROWS}
@@ -162,7 +162,7 @@ def test_rows_altered_while_the_command_runs_are_told(tmp_path):
     csv = tmp_path / "x.csv"
     part_folder(csv).mkdir()
     Journal(csv, "k")
-    append(part_folder(csv), 0, ROWS)
+    append(part_folder(csv), 0, ROWS, "k")
     journal = Journal(csv, "k")
     file = part_folder(csv) / "rows.0"
     file.write_bytes(file.read_bytes().replace(b'"4 3"', b'"4 4"'))
@@ -201,7 +201,7 @@ def test_rows_of_other_members_or_options_are_not_mixed_in(tmp_path):
     csv = tmp_path / "x.csv"
     part_folder(csv).mkdir()
     Journal(csv, "k").maps.mkdir()
-    append(part_folder(csv), 0, ROWS)
+    append(part_folder(csv), 0, ROWS, "k")
     other = Journal(csv, "other")
     assert other.places == {}
     assert not other.maps.exists()
@@ -287,10 +287,10 @@ def test_the_next_images_are_decoded_and_the_last_encoded_while_the_model_runs(p
             decoded.set()
         return read_grey(path)
 
-    def keep(folder, writer, rows):
+    def keep(folder, writer, rows, key):
         if rows[0].image == pictures[0].name and not asked.wait(20):
             missed.append("the model waited until an image was encoded")
-        append(folder, writer, rows)
+        append(folder, writer, rows, key)
 
     monkeypatch.setattr(run, "read_grey", read)
     monkeypatch.setattr(run, "append", keep)
@@ -451,18 +451,42 @@ def path_with(folder):
     return os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
 
 
-def test_a_part_alone_or_with_other_options_is_refused(runs, hands, tmp_path, capsys):
-    """Else rows of other options would get into the journal of a call in progress."""
-    call = ["ensemble", "mode=soft", f"members={runs / 'unet'}", *words(runs, hands, tmp_path / "x.csv")[3:]]
-    assert main([*call, "part=1/2"]) == 2
-    assert "x.csv: no prediction of the same members, options, images" in capsys.readouterr().err
-    assert main([*call, "part=2/2"]) == 2
-    assert "part=2/2: expected a number from 1 below the count" in capsys.readouterr().err
-    part_folder(tmp_path / "x.csv").mkdir()
-    Journal(tmp_path / "x.csv", "key of other options")
-    assert main([*call, "part=1/2"]) == 2
-    assert "no prediction of the same members" in capsys.readouterr().err
-    assert (part_folder(tmp_path / "x.csv") / "key").read_text() == "key of other options"
+def test_parts_alone_and_then_the_call_are_the_call(runs, hands, tmp_path, capsys):
+    """As on a cluster, where nothing waits for the parts but the last job."""
+    call = words(runs, hands, tmp_path / "x.csv")
+    assert main([*call, "part=3/2"]) == 2
+    assert "part=3/2: expected a number from 1 up to the count" in capsys.readouterr().err
+    for number in (2, 1):
+        assert main([*call, f"part={number}/2"]) == 0
+    parts = sorted(path.name for path in part_folder(tmp_path / "x.csv").glob("rows.*"))
+    assert parts == ["rows.1", "rows.2"]
+    capsys.readouterr()
+    assert main(call) == 0
+    assert "continues after 4 of 4 images" in capsys.readouterr().out
+    assert main(words(runs, hands, tmp_path / "y.csv")) == 0
+    assert (tmp_path / "x.csv").read_bytes() == (tmp_path / "y.csv").read_bytes()
+    assert main([*call, "part=1/2"]) == 0  # finished before
+    assert not part_folder(tmp_path / "x.csv").exists()
+
+
+def test_a_part_of_another_prediction_than_that_in_progress_is_refused(runs, hands, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("phalanx.predict.journal.JOIN_SECONDS", 0.2)
+    with claimed(tmp_path / "x.csv"):
+        Journal(tmp_path / "x.csv", "key of other options")
+        assert main([*words(runs, hands, tmp_path / "x.csv"), "part=1/2"]) == 2
+        assert "a prediction of other members, options, images" in capsys.readouterr().err
+        assert (part_folder(tmp_path / "x.csv") / "key").read_text() == "key of other options"
+
+
+def test_a_row_that_comes_late_for_a_prediction_that_was_given_up_does_not_count(tmp_path):
+    """A process on another machine does not end with the call that started it."""
+    csv = tmp_path / "x.csv"
+    Journal.share(csv, "first")
+    append(part_folder(csv), 1, [PredictedRow("a.png", (3, 5), ["1 2"])], "first")
+    Journal.share(csv, "second")
+    append(part_folder(csv), 1, [PredictedRow("b.png", (3, 5), ["1 2"])], "first")
+    append(part_folder(csv), 2, [PredictedRow("c.png", (3, 5), ["1 2"])], "second")
+    assert set(Journal.share(csv, "second").places) == {"c.png"}
 
 
 def test_the_job_of_a_part_has_the_options_of_the_call():

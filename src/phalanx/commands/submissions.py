@@ -31,7 +31,10 @@ Predicts with one run or more, each into a CSV of its own. The folds of a run ar
                          window={size:1024,stride:512,skip_empty:true}, which leaves out those with nothing
                          brighter than air
   workers=2              processes that share the images; devices=0,1 assigns them GPUs in turn
-  part=1/2               predict only this part, for a call in progress; workers= and devices= start such processes
+  part=1/2               predict only this part of the images; workers= and devices= start such processes. The same
+                         command without it finds what parts predicted, on whatever machines, and writes the CSV
+  cluster=slurm          predict on a cluster, one job per run, of masks divided into workers= jobs: configs/cluster/,
+                         with cluster.gpus=1 ... as of phalanx train (docs/clusters.md)
   threshold=0.5  batch=4 (images or windows at once)  device=auto  precision=auto  runs=runs  progress=true
   masks=true             of a run of mask_rcnn: masks of its classes, as a segmentation predicts them, instead of boxes
   postprocess=FILE.json  thresholds by class and cleaning of masks, from `phalanx tune members=NAME`; of task=classify a
@@ -44,18 +47,29 @@ the same command has finished is left as it is.
 """
 
 
-def infer(words: Sequence[str]) -> None:
-    """``phalanx infer``."""
+def infer(words: Sequence[str]) -> int:
+    """``phalanx infer``; returns 1 if a job of a cluster failed."""
     from ..config.compose import split_words
     from ..config.words import split_names
     from .task_of import task_of_members
     from .tasks import TASKS
 
     pairs = split_words(words)
+    cluster = None
+    if any(key.partition(".")[0] == "cluster" for key in pairs):
+        from ..config.cluster import take_cluster
+
+        cluster = take_cluster(pairs)
     names = split_names(pairs.pop("experiment", "") or pairs.pop("name", ""))
     if not names:
         raise ConfigError("experiment=: name the run or runs to predict with, as in experiment=base")
-    TASKS[task_of_members(names, Path(pairs.get("runs", "runs")))].infer(names, pairs)
+    task = TASKS[task_of_members(names, Path(pairs.get("runs", "runs")))]
+    if cluster is None:
+        task.infer(names, pairs)
+        return 0
+    from .infer_jobs import infer_as_jobs
+
+    return infer_as_jobs(task.infer_jobs(names, pairs), cluster, pairs)
 
 
 ENSEMBLE = """\

@@ -9,6 +9,7 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     from ..config import Config
     from ..engine.task import Task
+    from ..jobs.job import Job
     from ..review.case import Reviewed
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
@@ -23,6 +24,7 @@ class TaskCommands(NamedTuple):
     Attributes:
         task: the class that trains.
         infer: predicts with runs, from their names and the options of the command line.
+        infer_jobs: the jobs of a cluster that predict with runs, from the same.
         vote: votes members, from the options of the command line; returns the CSV.
         check: lists the problems of a data set.
         score: scores a CSV by a ground truth and options, perhaps of some images only; as text and as JSON types.
@@ -38,6 +40,7 @@ class TaskCommands(NamedTuple):
 
     task: "Callable[[], type[Task]]"
     infer: Callable[[list[str], dict[str, str]], None]
+    infer_jobs: "Callable[[list[str], dict[str, str]], list[Job]]"
     vote: Callable[[dict[str, str]], Path]
     check: "Callable[[Config], Any]"
     score: Callable[[Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]

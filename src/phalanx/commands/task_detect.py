@@ -9,6 +9,7 @@ from .task_commands import TaskCommands, infer_each
 if TYPE_CHECKING:
     from ..config import Config
     from ..engine.task import Task
+    from ..jobs.job import Job
     from ..review.case import Reviewed
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
@@ -27,6 +28,13 @@ def _infer(names: list[str], pairs: dict[str, str]) -> None:
     from ..ensemble.detect import InferBoxes, infer_run
 
     infer_each(names, pairs, InferBoxes, infer_run)
+
+
+def _infer_jobs(names: list[str], pairs: dict[str, str]) -> "list[Job]":
+    from ..ensemble.detect import InferBoxes
+    from .infer_jobs import jobs_of_runs
+
+    return jobs_of_runs(names, pairs, InferBoxes)
 
 
 def _vote(pairs: dict[str, str]) -> Path:
@@ -108,6 +116,7 @@ def _scenes(config: "Config") -> "SceneSource":
 DETECT = TaskCommands(
     task=_task,
     infer=_infer,
+    infer_jobs=_infer_jobs,
     vote=_vote,
     check=_check,
     score=_score,

@@ -43,6 +43,7 @@ def _scenes(config: Any) -> Any:
 RESTORE = TaskCommands(
     task=_task,
     infer=_none,
+    infer_jobs=_none,
     vote=_none,
     check=CLASSIFY.check,
     score=_none,

@@ -8,6 +8,7 @@ from .task_commands import TaskCommands, infer_each
 if TYPE_CHECKING:
     from ..config import Config
     from ..engine.task import Task
+    from ..jobs.job import Job
     from ..review.case import Reviewed
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
@@ -27,6 +28,14 @@ def _infer(names: list[str], pairs: dict[str, str]) -> None:
     from ..ensemble.run import check_members, infer_run
 
     infer_each(names, pairs, InferOptions, infer_run, check_members)
+
+
+def _infer_jobs(names: list[str], pairs: dict[str, str]) -> "list[Job]":
+    from ..ensemble.options import InferOptions
+    from ..ensemble.run import check_members
+    from .infer_jobs import jobs_of_runs
+
+    return jobs_of_runs(names, pairs, InferOptions, check_members, in_parts=True)
 
 
 def _vote(pairs: dict[str, str]) -> Path:
@@ -106,6 +115,7 @@ def _scenes(config: "Config") -> "SceneSource":
 SEGMENT = TaskCommands(
     task=_task,
     infer=_infer,
+    infer_jobs=_infer_jobs,
     vote=_vote,
     check=_check,
     score=_score,

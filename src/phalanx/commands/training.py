@@ -1,21 +1,18 @@
 """Commands that train, or estimate the cost of training."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from .args import number_of, report_path, split_places, switch
-
-if TYPE_CHECKING:
-    from ..config import Config
+from .recipes import Recipe, one_by_one, say_mean
 
 TRAIN = """\
 phalanx train key=value ...        (bash train.sh key=value ...)
 
   fold=0..4              folds to train: 0, or 0,2, or 0..4, or all (train on all images, none held out)
-  experiment=NAME        recipe in configs/experiment/ (default: base)
+  experiment=NAME[,NAME...]   recipe in configs/experiment/ (default: base), or several, one after another
   name=NAME              folder of the run in runs/ (default: the name of the experiment)
   data=NAME              configs/data/: hand, teeth; data.root=/path/to/dataset is the folder of your data set
   data.layout=competition|coco|masks   layout of that folder; data.crop=1024 trains on crops
@@ -28,6 +25,9 @@ phalanx train key=value ...        (bash train.sh key=value ...)
   tracking=tensorboard   or any of [tensorboard,wandb,mlflow], in addition to log.jsonl; each is an extra to install, as
                          in pip install '.[tensorboard]'. wandb works offline; mlflow writes runs/mlflow.db
   report=false           do not write runs/<name>/report.html, the page of phalanx report, after the last fold
+  cluster=slurm          train on a cluster, one job per fold of each recipe: configs/cluster/slurm.yaml or
+                         ray.yaml, with cluster.partition=gpu cluster.gpus=1 cluster.hours=10 (docs/clusters.md). Slurm
+                         has the jobs in its queue then: `phalanx jobs` shows them, cluster.wait=true waits for them
   max_hours=10           save and stop after this time, with an exit code above 0; the same command continues
   devices=0,1 ddp=true   train each fold on all these GPUs: the images of a step are divided among them, and `batch`
                          means the same as on one (data.cache=ram is per process, data.cache=disk is shared)
@@ -43,6 +43,7 @@ oof.csv oof_score.json
 
 def train(words: Sequence[str]) -> int:
     """``phalanx train``; returns 1 if one of several folds failed."""
+    from ..config.cluster import take_cluster
     from ..config.compose import compose, parse_folds, split_words
 
     began = time.monotonic()
@@ -53,15 +54,25 @@ def train(words: Sequence[str]) -> int:
 
         if not announce(compose({}), agreed=agreed):
             return 0
+    cluster = take_cluster(pairs)
     wanted = pairs.pop("fold", "0")
-    config = compose(pairs)
-    folds = parse_folds(wanted, config.folds)
+    recipes = [Recipe(each, config := compose(each), parse_folds(wanted, config.folds)) for each in one_by_one(pairs)]
+    config = recipes[0].config
     deadline = began + 3600 * config.max_hours if config.max_hours else None
-    if config.devices and not config.ddp:
-        return side_by_side(pairs, folds, config, deadline)
+    if cluster is not None or (config.devices and not config.ddp):
+        from .training_jobs import train_as_jobs
 
+        return train_as_jobs(recipes, cluster, deadline)
+    for recipe in recipes:
+        train_here(recipe, deadline)
+    return 0
+
+
+def train_here(recipe: Recipe, deadline: float | None) -> None:
+    """Trains the folds of a recipe in this process, one after another."""
     from ..runtime.progress import working
 
+    config = recipe.config
     with working("loading libraries", config.progress) as step:  # torch takes seconds to load
         from ..data.quarantine import kept_records
         from ..data.root import resolve_root
@@ -72,57 +83,18 @@ def train(words: Sequence[str]) -> int:
         step.rename("reading the data set")
         config.data = resolve_root(config.data)
         records = kept_records(config.data)
-    for fold in folds:
+    for fold in recipe.folds:
         fit(config, fold, records, kind, deadline)
 
-    say_mean(config, folds)
+    say_mean(config, recipe.folds)
 
     from ..runs.ledger import note_run
 
-    note_run(config.runs / config.name, pairs.get("experiment", "base"))
+    note_run(config.runs / config.name, recipe.pairs.get("experiment", "base"))
     if config.report:
         from .report import report_of_training
 
         report_of_training(config)
-    return 0
-
-
-def say_mean(config: "Config", folds: Sequence[int | None]) -> None:
-    """Prints the metric over all images that several folds held out, once all of these are finished."""
-    if len(folds) < 2:
-        return
-
-    from ..standings.fold import Recipes
-    from ..standings.standing import stand
-    from ..standings.table import mean_text
-
-    run = config.runs / config.name
-    folders = [run / f"fold{fold}" for fold in folds]
-    found = stand(run, [folder for folder in folders if folder.is_dir()], config.runs, Recipes())
-    if text := mean_text(found):
-        print(text, flush=True)
-
-
-def side_by_side(
-    pairs: Mapping[str, str], folds: Sequence[int | None], config: "Config", deadline: float | None
-) -> int:
-    """Trains folds on several devices, once it is known that the devices and the data set are usable."""
-    from ..data.quarantine import kept_records
-    from ..data.root import resolve_root
-    from ..jobs.folds import train_folds
-    from ..runtime.device import open_device
-
-    for device in set(config.devices):
-        open_device(device, config.precision)
-    kept_records(resolve_root(config.data))  # once, before the jobs: it may make the data set, or refuse it
-    code = train_folds({**pairs, "report": "false"}, folds, config, deadline)
-    if not code:
-        say_mean(config, folds)
-    if config.report:
-        from .report import report_of_training
-
-        report_of_training(config)
-    return code
 
 
 PLAN = """\
@@ -153,8 +125,10 @@ def plan(words: Sequence[str]) -> None:
 
     report = report_path(pairs, "plan")
 
+    from ..config.cluster import take_cluster
     from ..config.compose import compose
 
+    take_cluster(pairs)  # where the phalanx train would run
     config = compose(pairs)
 
     from ..profiling.plan import make_plan
@@ -180,6 +154,7 @@ killed, the same command continues. If a row fails, its error is printed, the ot
   rows=A,B               only these rows (of one table)
   fold=0..4              held-out folds per seed (default: 0)
   devices=0,1            trainings in parallel, one per GPU (or devices=cpu,cpu)
+  cluster=slurm          trainings on a cluster, as of phalanx train; the sweep waits for them, then votes and scores
   device= workers= data.root= progress= ...      runtime options of phalanx train
   runs=DIR               folder of the runs (default: runs/sweep)
 """
@@ -189,9 +164,11 @@ def sweep(words: Sequence[str]) -> int:
     """``phalanx sweep``; returns 1 if a training failed."""
     places, pairs = split_places(words)
 
+    from ..config.cluster import take_cluster
     from ..sweep.options import SweepOptions
 
-    options = SweepOptions.read(places, pairs)
+    cluster = take_cluster(pairs)
+    options = SweepOptions.read(places, pairs, cluster)
 
     from ..sweep.run import sweep as run_sweep
 

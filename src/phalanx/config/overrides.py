@@ -26,6 +26,7 @@ from .words import split_list, text_kinds, text_value
 MAX_LENGTH = 16384  # characters of a value that Hydra parses
 MAX_DEPTH = 16
 MAX_KEY = 200  # bytes: Hydra looks a key up as a file, whose name may have 255 bytes
+NOT_OF_A_RECIPE = ("sweep", "cluster")  # folders of configs/
 NOT_RESOLVED = "${...} is not resolved here; write the value itself"
 
 
@@ -45,7 +46,7 @@ class Overrides(NamedTuple):
 
 def read_overrides(pairs: dict[str, str], folder: Path) -> Overrides:
     """The arguments, each checked. Raises as :func:`compose`."""
-    groups = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "sweep")
+    groups = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name not in NOT_OF_A_RECIPE)
     words, texts = list[str](), dict[str, Any]()
     pairs = pairs | experiment_of(pairs, folder)
     kind = config_kind(task_of(pairs, folder))
@@ -58,6 +59,8 @@ def read_overrides(pairs: dict[str, str], folder: Path) -> Overrides:
             if value not in choices:
                 raise ConfigError(f"{key}={value}: no configs/{key}/{value}.yaml{nearest(value, choices)}")
             words.append(f"{key}={value}")
+        elif key.partition(".")[0] == "cluster":
+            raise ConfigError(f"{key}: is for train, sweep and infer, whose jobs run there; leave it out")
         elif len(key.encode("utf-8", "replace")) > MAX_KEY:
             raise ConfigError(f"{key}: no such option, none has a name of more than {MAX_KEY} bytes")
         elif key.split(".")[0] not in kind.model_fields:

@@ -28,16 +28,28 @@ def typed(kind: type[Strict], pairs: dict[str, str]) -> Any:
     Raises:
         ConfigError: an unknown key, a key given twice, or an invalid value.
     """
+    return validate_as(kind, parsed(kind, pairs, "predict"))
+
+
+def parsed(kind: type[Strict], pairs: dict[str, str], section: str) -> dict[str, Any]:
+    """The values of :func:`typed`, before they are validated.
+
+    Args:
+        section: in which keys had other names in earlier versions.
+
+    Raises:
+        ConfigError: an unknown key, a key given twice, or a text that is not a value.
+    """
     values: dict[str, Any] = {}
     names = sorted({*known_keys(kind, ""), *kind.SPELLED} - set(kind.SPELLED.values()))
     for key, text in pairs.items():
         field = kind.field_of(key, text)
         if key not in names:
-            raise ConfigError(unknown_key(key, names, "predict"))
+            raise ConfigError(unknown_key(key, names, section))
         if field in values:
             raise ConfigError(f"{key}: sets the same option as another key; give one of them")
         values[field] = kind.READ[field](text) if field in kind.READ else _value(key, text, leaves(kind, field))
-    return validate_as(kind, values)
+    return values
 
 
 def words_of(options: Strict, fields: Iterable[str]) -> list[str]:

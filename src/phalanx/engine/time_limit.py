@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from ..config import Config
 from ..errors import TrainingError
+from ..runtime.stopping import UNFINISHED
 
 
 def is_over(deadline: float | None) -> bool:
@@ -20,6 +21,6 @@ def stop(folder: Path, config: Config, place: str = "its beginning") -> NoReturn
         TrainingError: always; the text names the command that continues, and how to use the weights so far.
     """
     raise TrainingError(
-        f"{folder}: unfinished: max_hours={config.max_hours:g} are over at {place}. The same command continues; "
+        f"{folder}: {UNFINISHED}{config.max_hours:g} are over at {place}. The same command continues; "
         "phalanx infer weights=last predicts with the weights so far"
     )

@@ -226,8 +226,8 @@ def part_of(options: InferOptions) -> tuple[int, int] | None:
     if options.part is None:
         return None
     number, count = map(int, options.part.split("/"))
-    if not 0 < number < count or len(options.places()) > 1:
-        raise ConfigError(f"part={options.part}: expected a number from 1 below the count, on one device")
+    if not 0 < number <= count or len(options.places()) > 1:
+        raise ConfigError(f"part={options.part}: expected a number from 1 up to the count, on one device")
     return number, count
 
 

@@ -60,3 +60,22 @@ class Job:
             environment=variables,
             resources=replace(self.resources, device=device),
         )
+
+    def on_node(self, gpus: int, cores: int) -> "Job":
+        """The job as a scheduler starts it on a node, where it sees only the GPUs and cores that it was given.
+
+        Args:
+            gpus: on several, a training divides the images of each step among them.
+        """
+        words: tuple[str, ...] = (f"device={'cuda' if gpus else 'cpu'}",)
+        if gpus > 1:
+            words = (f"devices={','.join(map(str, range(gpus)))}", "ddp=true")
+        variables = {**self.environment, "PHALANX_CORES": str(cores)}
+        if not gpus:
+            variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(cores)
+        return replace(
+            self,
+            argv=(*self.argv, *words),
+            environment=variables,
+            resources=Resources("cuda" if gpus else "cpu", cores),
+        )

@@ -96,9 +96,10 @@ class Process:
     Args:
         job: placed on a device.
         echo: print its output.
+        place: working folder; None: that of this process.
     """
 
-    def __init__(self, job: Job, *, echo: bool):
+    def __init__(self, job: Job, *, echo: bool, place: Path | None = None):
         self.job, self.device, self.began = job, job.resources.device or "auto", time.monotonic()
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         theirs, ours = os.pipe()
@@ -111,6 +112,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env=environment,
+                cwd=place,
                 pass_fds=(theirs,),
                 process_group=0,  # Ctrl-C reaches this process only, which then ends the job
             )

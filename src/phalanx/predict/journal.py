@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,7 @@ from ..runtime.sidecar import checked_size
 
 FILES = re.compile(r"key|agreement|watched|rows\.\d+")  # of a part folder; `watched` is of an earlier version
 MAX_RECORD = 256 << 20  # bytes of a record: the RLEs of an image
+JOIN_SECONDS = 60  # for another part to begin the journal
 MAPS = re.compile(r"maps\.json|.+\.npz")
 
 
@@ -66,7 +68,7 @@ class Journal:
     """
 
     def __init__(self, csv: Path, key: str):
-        self.folder = part_folder(csv)
+        self.folder, self.key = part_folder(csv), key
         saved = self.folder / "key"
         if not _has_key(saved, key):
             remove_folder(self.maps, is_map)
@@ -92,17 +94,24 @@ class Journal:
             return False
 
     @classmethod
-    def join(cls, csv: Path, key: str) -> "Journal":
-        """The journal of a prediction in progress, to take part in it.
+    def share(cls, csv: Path, key: str) -> "Journal":
+        """The journal of a prediction that several processes make part by part, begun by whichever comes first.
 
         Raises:
-            PhalanxError: no prediction of this key is in progress.
+            PhalanxError: another prediction is in progress.
+            OutputError: as of the class, and of :func:`claimed`.
         """
-        if not _has_key(part_folder(csv) / "key", key):
-            raise PhalanxError(
-                f"{csv}: no prediction of the same members, options, images and kind of device is in progress; part= "
-                "is for the processes that workers= and devices= start"
-            )
+        folder, until = part_folder(csv), time.monotonic() + JOIN_SECONDS
+        while not _has_key(folder / "key", key):
+            _own_part(folder)
+            with suppress(LockHeld), hold(folder):
+                return cls(csv, key)
+            if time.monotonic() > until:  # else another part begins the journal just now
+                raise PhalanxError(
+                    f"{csv}: a prediction of other members, options, images or another kind of device is in progress; "
+                    "wait for it, or give another out="
+                )
+            time.sleep(0.05)
         return cls(csv, key)
 
     def written(self, writer: int, offset: int | None = None) -> tuple[int, int]:
@@ -134,7 +143,7 @@ class Journal:
         with file:
             while line := file.readline(MAX_RECORD):
                 with suppress(ValueError):
-                    row = _row(line)
+                    row = _row(line, self.key)
                     places = None if row.places is None else _array(row.places)
                     self.places[row.image] = RecordPlace(path, file.tell() - len(line), row.size, row.map, places)
 
@@ -150,7 +159,7 @@ class Journal:
                 file.seek(place.offset)
                 line = file.readline(MAX_RECORD)
             try:
-                yield image, _row(line).rles
+                yield image, _row(line, self.key).rles
             except ValueError:
                 raise DataError(
                     f"{place.file}: the record of {image} was altered while this command ran; the same command "
@@ -191,12 +200,13 @@ def unseal(line: bytes) -> Any:
     return parse_json(decode(text))
 
 
-def _row(line: bytes) -> PredictedRow:
-    """A record. Raises ValueError if it is cut, altered, or not one."""
+def _row(line: bytes, key: str) -> PredictedRow:
+    """A record. Raises ValueError if it is cut, altered, or not one of the prediction ``key``: a process on another
+    machine may still write for a prediction that has been given up."""
     values = unseal(line)
-    if not isinstance(values, list) or len(values) != 5:
+    if not isinstance(values, list) or len(values) != 6 or values[5] != key:
         raise ValueError("a record of another kind")
-    image, size, rles, about_map, places = values
+    image, size, rles, about_map, places, _ = values
     if not isinstance(rles, list) or not all(isinstance(rle, str) for rle in rles):
         raise ValueError("a record of another kind")
     if places is not None and _array(places).shape[1:] != (len(rles), 3):
@@ -247,8 +257,8 @@ def is_ours(name: str) -> bool:
     return FILES.fullmatch(name) is not None
 
 
-def append(folder: Path, writer: int, rows: Sequence[PredictedRow]) -> None:
-    """Adds rows to the journal in ``folder`` and syncs them to disk.
+def append(folder: Path, writer: int, rows: Sequence[PredictedRow], key: str) -> None:
+    """Adds rows to the journal of ``key`` in ``folder`` and syncs them to disk.
 
     Raises:
         OutputError: the file is a link, or has a second name.
@@ -256,7 +266,7 @@ def append(folder: Path, writer: int, rows: Sequence[PredictedRow]) -> None:
     path = folder / f"rows.{writer}"
     new = not path.exists()
     # a line break first, which ends what a kill left half written
-    append_bytes(path, b"\n" + b"".join(seal(row) for row in rows))
+    append_bytes(path, b"\n" + b"".join(seal([*row, key]) for row in rows))
     if new:
         sync_folder(folder)
 
@@ -271,8 +281,7 @@ def claimed(csv: Path) -> Iterator[None]:
     """
     folder = part_folder(csv)
     new = [place for place in (folder, *folder.parents) if not place.exists()]
-    own_folder(folder)
-    refuse_links_in(folder, lambda name: is_ours(name) or is_lock_file(name) or name == "maps")
+    _own_part(folder)
     with ExitStack() as held:
         try:
             held.enter_context(hold(folder))
@@ -291,6 +300,11 @@ def claimed(csv: Path) -> Iterator[None]:
                 with suppress(OSError):  # up to the first that holds something by now
                     for place in new[1:]:
                         place.rmdir()
+
+
+def _own_part(folder: Path) -> None:
+    own_folder(folder)
+    refuse_links_in(folder, lambda name: is_ours(name) or is_lock_file(name) or name == "maps")
 
 
 def forget(csv: Path, key: str) -> None:

@@ -89,6 +89,7 @@ class Predictor(NamedTuple):
     """What the processes of one prediction share; writes the rows of groups of images into the journal."""
 
     folder: Path  # the journal's
+    key: str
     threshold: float
     weights: Sequence[float]
     about: Mapping[str, object] | None  # of maps to save: classes and run hashes
@@ -141,7 +142,7 @@ class Predictor(NamedTuple):
             )
             rows.append(PredictedRow(record.name, mean.size, stack.texts(), digest_of_map, plain_places(mean.places)))
         with one_writes:
-            append(self.folder, writer, rows)
+            append(self.folder, writer, rows, self.key)
         return len(rows)
 
 

@@ -58,7 +58,8 @@ def write_submission(
         vote: what the sidecar records of a vote; the agreement that ``monitor`` found is added.
         reuse_finished: leaves ``path`` as it is if the same call has finished it before.
         jobs: each takes a part of the images: the same call with ``part``.
-        part: number and count; predicts only this part, for the call in progress that started it.
+        part: number, from 1, and count; predicts only this part. The same call without it finds what parts
+            predicted, and writes ``path``.
 
     Raises:
         ConfigError: ``maps_folder`` has something else in it, or is a member.
@@ -79,9 +80,14 @@ def write_submission(
     groups = [records[first : first + batch] for first in range(0, len(records), batch)]
     if part is not None:
         number, count = part
-        journal = Journal.join(path, key)
-        left = _missing(journal, groups[number::count], with_map=about is not None)
-        Predictor(journal.folder, threshold, weights, about, postprocess).run(members, left, number, lambda n: None)
+        if _finished(path, key, maps_folder):
+            return
+        journal = Journal.share(path, key)
+        if about is not None:
+            own_folder(journal.maps)
+        left = _missing(journal, groups[number % count :: count], with_map=about is not None)
+        predictor = Predictor(journal.folder, key, threshold, weights, about, postprocess)
+        predictor.run(members, left, number, lambda n: None)
         return
     with claimed(path):
         if reuse_finished and _finished(path, key, maps_folder):
@@ -89,7 +95,7 @@ def write_submission(
             forget(path, key)
             return
         journal = Journal(path, key)
-        predictor = Predictor(journal.folder, threshold, weights, about, postprocess, guard)
+        predictor = Predictor(journal.folder, key, threshold, weights, about, postprocess, guard)
         if about is not None:
             own_folder(journal.maps)
         _predict_missing(path, journal, predictor, members, groups, monitor, jobs, progress)

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+UNFINISHED = "unfinished: max_hours="  # in the error of a training whose time is up, which is whole and continues
 PATIENCE = 10  # seconds for what is done at the end; then the process ends at once
 MESSAGES = {True: "stopped; the same command continues", False: "stopped; the same command starts again"}
 

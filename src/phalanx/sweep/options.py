@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import RUNTIME_KEYS, nearest
+from ..config.cluster import Cluster, LocalCluster
 from ..errors import ConfigError
 from .table import Table, read_table, scales, table_names
 
@@ -23,10 +24,11 @@ class SweepOptions:
     runs: Path
     devices: list[str]  # one training runs on each at a time
     extra: dict[str, str]  # runtime keys of a training
+    cluster: Cluster | None = None  # where the trainings run; None: here
 
     @classmethod
-    def read(cls, places: list[str], pairs: dict[str, str]) -> "SweepOptions":
-        """From the tables' names and ``key=value`` pairs.
+    def read(cls, places: list[str], pairs: dict[str, str], cluster: Cluster | None = None) -> "SweepOptions":
+        """From the tables' names and ``key=value`` pairs, without those of the cluster.
 
         Raises:
             ConfigError: something that no sweep has, or a key that would make another recipe.
@@ -52,6 +54,10 @@ class SweepOptions:
                 raise ConfigError(f"{key}: would make another recipe; write a row for it in configs/sweep/")
         if "devices" in pairs and "device" in pairs:
             raise ConfigError("devices: for several devices; device= is for one. Give one of the two")
+        if "devices" in pairs and not isinstance(cluster, LocalCluster | None):
+            raise ConfigError(
+                "devices: are those of this machine, and with cluster= each job has its own; leave it out"
+            )
         devices = [
             device_name(name.strip()) for name in pairs.get("devices", "").strip("[]").split(",") if name.strip()
         ]
@@ -63,7 +69,7 @@ class SweepOptions:
         numbers = [int(seed) for seed in dict.fromkeys(seeds.split(","))]
         runs = Path(pairs.get("runs", "runs/sweep"))
         devices = devices or [extra.get("device", "auto")]
-        return cls(tables, rows, scale, numbers, pairs.get("fold", "0"), runs, devices, extra)
+        return cls(tables, rows, scale, numbers, pairs.get("fold", "0"), runs, devices, extra, cluster)
 
 
 def device_name(text: str) -> str:

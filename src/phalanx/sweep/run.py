@@ -7,10 +7,13 @@ from pathlib import Path
 import torch
 
 from ..config import Config
+from ..config.cluster import SlurmCluster
 from ..config.compose import parse_folds
 from ..errors import ConfigError, PhalanxError, TrainingError
+from ..jobs.backend import run_jobs
 from ..jobs.job import Job
-from ..jobs.local import Outcome, run_local
+from ..jobs.local import Outcome
+from ..jobs.queue import hand_over
 from ..runtime.processes import cores as usable_cores
 from .options import SweepOptions
 from .runs import Runs, keep_final
@@ -31,7 +34,13 @@ def sweep(options: SweepOptions) -> int:
             plan.add(trial)
         except PhalanxError as error:
             plan.refused[trial.title] = error
-    with closing(run_local(list(plan.jobs.values()), options.devices)) as ending:
+    jobs = list(plan.jobs.values())
+    if isinstance(options.cluster, SlurmCluster) and options.cluster.wait is False:
+        for title, refused in plan.refused.items():
+            print(f"failed: {title}: {refused}", flush=True)
+        hand_over(jobs, options.cluster, options.runs)
+        return failed + len(plan.refused)
+    with closing(run_jobs(jobs, options.cluster, options.devices, options.runs)) as ending:
         for trial in trials:
             try:
                 plan.wait_for(trial, ending)
