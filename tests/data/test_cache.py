@@ -13,7 +13,8 @@ import pytest
 
 from phalanx.config import SegmentData
 from phalanx.data import cache as module
-from phalanx.data.cache import Folder, SampleCache
+from phalanx.data.cache import SampleCache
+from phalanx.data.cache_folder import Folder
 from phalanx.data.images import Grid
 from phalanx.data.layouts import train_records
 from phalanx.data.prepared import CODE, Prepared, prepare
