@@ -3,7 +3,6 @@
 Training stops at the first such problem (`data/layouts.py`); here each becomes a finding.
 """
 
-import os
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -134,7 +133,7 @@ def _coco(data: SegmentData) -> tuple[Items, list[Finding]]:
             image = coco.image_of(entry, root / options.images)
             named.add(image)
             spoiled = name if train else ""
-            if not os.path.isfile(image):
+            if not image.is_file():
                 text = f"{path.name} lists this image, which does not exist"
                 text += coco.missing_text(entry, root / options.images)
                 remedy = "Add the image, remove its entry, or correct data.coco.images"

@@ -154,5 +154,3 @@ class Memory:
         if not self.full:
             self.used += prepared.nbytes
             self.samples[key] = prepared
-
-

@@ -112,7 +112,7 @@ def gather(path: Path, data: SegmentData, annotated: bool = True) -> Gathered:
 def image_of(entry: Entry, folder: Path) -> Path:
     """The image of an entry below the folder that file_name is relative to; it need not exist."""
     literal = folder / str(entry.about["file_name"])
-    return literal if os.path.isfile(literal) else on_disk(folder, entry.file)
+    return literal if literal.is_file() else on_disk(folder, entry.file)
 
 
 def missing_text(entry: Entry, folder: Path) -> str:
@@ -120,7 +120,7 @@ def missing_text(entry: Entry, folder: Path) -> str:
     parts = [part for part in entry.file.parts if part not in ("/", "..")]
     for begin in range(len(parts)):
         path = on_disk(folder, os.path.join(*parts[begin:]))
-        if os.path.isfile(path):
+        if path.is_file():
             return f" (but {path} is there, so its file_name {brief(entry.about['file_name'])} has another folder)"
     return ""
 
@@ -131,7 +131,7 @@ def records_of(path: Path, entries: Mapping[str, Entry], data: Any) -> list[Reco
     records = []
     for name, entry in entries.items():
         image = image_of(entry, folder)
-        if not os.path.isfile(image):
+        if not image.is_file():
             raise DataError(
                 f"{image}: no such image, but {path.name} lists it{missing_text(entry, folder)}; add it, or correct "
                 "data.coco.images (the folder that file_name is relative to)"

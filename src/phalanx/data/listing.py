@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ..runtime.archive import ArchivePath
+
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".dcm", ".dicom",
 )  # fmt: skip
@@ -116,6 +118,19 @@ def _walk(folder: Path) -> Iterator[tuple[Path, PassedOver | None]]:
     pending: list[tuple[Path, tuple[tuple[int, int], ...]]] = [(folder, ())]
     while pending:
         place, above = pending.pop()
+        if isinstance(place, ArchivePath):
+            empty = True
+            for name, is_folder in place.entries():
+                empty = False
+                if is_hidden(name):
+                    yield place / name, _hidden(place / name)
+                elif is_folder:
+                    pending.append((place / name, above))
+                else:
+                    yield place / name, None
+            if empty and place != folder:
+                yield place, PassedOver(place, "empty-folder", "is an empty folder")
+            continue
         try:
             state = place.stat()
             entries = list(os.scandir(place))
@@ -131,13 +146,17 @@ def _walk(folder: Path) -> Iterator[tuple[Path, PassedOver | None]]:
         for entry in entries:
             path = Path(entry.path)
             if is_hidden(entry.name):
-                yield path, PassedOver(path, "hidden", "is hidden, or a copy that a system or tool made for itself")
+                yield path, _hidden(path)
             elif entry.is_dir():
                 pending.append((path, (*above, here)))
             elif entry.is_file():
                 yield path, None
             else:
                 yield path, _odd(path)
+
+
+def _hidden(path: Path) -> PassedOver:
+    return PassedOver(path, "hidden", "is hidden, or a copy that a system or tool made for itself")
 
 
 def _odd(path: Path) -> PassedOver:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Strict
+from ..config import Place, Strict
 from ..config.classify_loss import Head
 from ..config.training import View
 from ..config.words import split_names
@@ -34,8 +34,8 @@ class InferLabels(Strict):
 
     SPELLED: ClassVar = {"data.root": "root"}  # as in training
 
-    root: Path | None = None
-    images: Path | None = None
+    root: Place | None = None
+    images: Place | None = None
     out: Path | None = None
     weights: Literal["final", "best", "last"] = "final"
     tta: Annotated[list[View], Field(max_length=3)] | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Fraction, Strict
+from ..config import Fraction, Place, Strict
 from ..config.training import View
 from ..data.layouts import test_place, test_records
 from ..data.records import Record, scan
@@ -26,8 +26,8 @@ class InferBoxes(Strict):
 
     SPELLED: ClassVar = {"data.root": "root"}  # as in training
 
-    root: Path | None = None
-    images: Path | None = None
+    root: Place | None = None
+    images: Place | None = None
     out: Path | None = None
     weights: Literal["final", "best", "last"] = "final"
     tta: Annotated[list[View], Field(max_length=3)] | None = None

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import DataError, brief, one_line
+from .stored import Stored
 
 SMALL = 16 << 20  # bytes of a file about one run, CSV or folder
 LIST = 256 << 20  # bytes of a file with a line or an entry per image, or per event of a training
@@ -52,11 +53,14 @@ def fault(path: Path, text: str, remedy: str = "") -> DataError:
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """A regular file, or one that a link leads to, opened for reading. Anything else is refused, and nothing waits.
+    """A regular file, one that a link leads to, or one in an archive, opened for reading. Anything else is refused, and
+    nothing waits.
 
     Raises:
         OSError: it is not a regular file, or cannot be opened.
     """
+    if isinstance(path, Stored):
+        return path.open_stored()
     # O_NONBLOCK: opening a pipe without a writer would wait for ever
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
@@ -80,13 +84,15 @@ def read_bytes(path: Path, limit: int = SMALL, remedy: str = "") -> bytes:
     """
     try:
         with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
+            size = path.stat().st_size if isinstance(path, Stored) else os.fstat(file.fileno()).st_size
             content = file.read(limit + 1) if size <= limit else b""
     except FileNotFoundError:
         raise MissingFile(f"{path}: no such file{f'; {remedy}' if remedy else ''}") from None
     except OSError as error:  # among others of a socket
         text = str(error.strerror) if error.errno == errno.EINVAL else f"cannot be read ({error.strerror})"
         raise fault(path, text, remedy) from None
+    except DataError:  # of an archive
+        raise
     except ValueError:  # a NUL in the name
         raise fault(path, "is not a file name", remedy) from None
     if size > limit or len(content) > limit:
