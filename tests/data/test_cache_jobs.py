@@ -1,4 +1,4 @@
-"""Jobs that start at once on one `data.cache=disk` divide the work: nothing is prepared twice, and a kill blocks nobody."""
+"""Jobs that start at once on one `data.cache=disk` divide the work: none is done twice, and a kill blocks nobody."""
 
 import os
 import signal

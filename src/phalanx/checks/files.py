@@ -13,11 +13,11 @@ from ..data.layouts import LAYOUTS, test_place
 from ..data.listing import SUFFIXES, list_files, list_images
 from ..data.records import Record, fault_of_name, listed, root_of, stem_of
 from ..errors import DataError
+from ..runtime.columns import repeated
 from ..runtime.spelling import on_disk
 from .findings import Finding, Severity
 from .inspection import REDRAW
-
-Items = list[tuple[Record, str]]  # images and their splits
+from .items import Items
 
 ADD = "Add the file, or leave such images out with data.skip_unlabelled=true"
 PATIENT = "Configure where the patient's name is, or correct the entry"
@@ -36,11 +36,11 @@ def find(data: SegmentData) -> tuple[Items, list[Finding]]:
         if not findings:
             raise DataError(f"{root_of(data)}: {text}")
         findings.append(Finding(str(root_of(data)), "error", "no-images", text, "The other findings say why"))
-    records = [record for record, _ in items]
+    records = items.records
     findings += duplicate_names(records)
     findings += similar_names(records)
     findings += bad_names(records, root_of(data))
-    return [item for item in items if not fault_of_name(item[0], root_of(data))], findings
+    return items.without(row for row, one in enumerate(items.records) if fault_of_name(one, root_of(data))), findings
 
 
 PLACES = {
@@ -52,7 +52,7 @@ PLACES = {
 
 def _competition(data: SegmentData) -> tuple[Items, list[Finding]]:
     root = root_of(data)
-    items: Items = []
+    items = Items(root)
     findings: list[Finding] = []
     labels = root / "train" / "outputs_json"
     drawn = set(list_files(labels, ".json"))
@@ -95,7 +95,7 @@ def _masks(data: SegmentData) -> tuple[Items, list[Finding]]:
                 findings += _orphans([path])
             else:
                 masked.add(owner)
-    items: Items = []
+    items = Items(root)
     for path, record in place.items():
         try:
             record = record._replace(group=masks.group_of(record, images, data))
@@ -116,7 +116,7 @@ def _masks(data: SegmentData) -> tuple[Items, list[Finding]]:
 
 def _coco(data: SegmentData) -> tuple[Items, list[Finding]]:
     options, root = data.coco or Coco(), root_of(data)
-    items: Items = []
+    items = Items(root)
     findings: list[Finding] = []
     named: set[Path] = set()
     for split, file in (("train", options.train), ("test", options.test)):
@@ -178,7 +178,7 @@ def _orphans(paths: Collection[Path]) -> Iterator[Finding]:
 def duplicate_names(records: Sequence[Record]) -> Iterator[Finding]:
     """Yields images of one name."""
     first: dict[str, Record] = {}
-    for record in records:
+    for record in (records[row] for row in repeated(one.name for one in records)):
         other = first.setdefault(record.name, record)
         if other is not record:
             text = f"has the same name as {other.image}"
@@ -187,9 +187,13 @@ def duplicate_names(records: Sequence[Record]) -> Iterator[Finding]:
 
 def similar_names(records: Sequence[Record]) -> Iterator[Finding]:
     """Yields images whose names people and some file systems take for the same."""
+
+    def form(record: Record) -> str:
+        return unicodedata.normalize("NFC", stem_of(record.name)).casefold()
+
     first: dict[str, Record] = {}
-    for record in records:
-        other = first.setdefault(unicodedata.normalize("NFC", stem_of(record.name)).casefold(), record)
+    for record in (records[row] for row in repeated(map(form, records))):
+        other = first.setdefault(form(record), record)
         if other.name != record.name:
             text = f"has the name of {other.image} but for the ending, capitals or the form of letters"
             remedy = (

@@ -27,7 +27,7 @@ def options_of(data: Any) -> Coco:
     return data.coco or Coco()
 
 
-def train_records(data: SegmentData, without: Collection[str] = ()) -> list[Record]:
+def train_records(data: SegmentData, without: Collection[str] = ()) -> Sequence[Record]:
     """Images of the training file, sorted by name. An image without annotations has none of the classes.
 
     Args:
@@ -49,7 +49,7 @@ def train_names(data: SegmentData) -> set[str]:
     return set(gather(root_of(data) / options_of(data).train, data).entries)
 
 
-def test_records(path: Path, data: SegmentData) -> list[Record]:
+def test_records(path: Path, data: SegmentData) -> Sequence[Record]:
     """Images of a test file or folder, sorted by name, without annotations."""
     if path.is_dir():
         return scan(path)
@@ -125,7 +125,7 @@ def missing_text(entry: Entry, folder: Path) -> str:
     return ""
 
 
-def records_of(path: Path, entries: Mapping[str, Entry], data: Any) -> list[Record]:
+def records_of(path: Path, entries: Mapping[str, Entry], data: Any) -> Sequence[Record]:
     """The records of entries without their annotations, sorted by name. Raises DataError if an image is missing."""
     options, folder = options_of(data), root_of(data) / options_of(data).images
     records = []

@@ -36,10 +36,10 @@ class Layout(NamedTuple):
         files: those that the truth of a record is read from.
     """
 
-    train: Callable[[Any, Collection[str]], list[Record]]
+    train: Callable[[Any, Collection[str]], Sequence[Record]]
     names: Callable[[Any], set[str]]
     test_name: Callable[[Any], str | None]
-    test: Callable[[Path, Any], list[Record]]
+    test: Callable[[Path, Any], Sequence[Record]]
     ground_truth: Callable[[Path, Any, Sequence[str]], dict[str, Record]]
     expected: str
     planes: Callable[[Record, Any, Grid], np.ndarray]
@@ -184,7 +184,7 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
+def train_records(data: Data, without: Collection[str] = ()) -> Sequence[Record]:
     """Annotated images of a data set, sorted by name; see `quarantine.kept_records` for those to train on.
 
     Args:
@@ -225,7 +225,7 @@ def test_place(data: Data) -> Path | None:
     return records.root_of(data) / name if name is not None else None
 
 
-def test_records(data: Data) -> list[Record]:
+def test_records(data: Data) -> Sequence[Record]:
     """Images to predict of a data set, sorted by name.
 
     Raises:

@@ -114,7 +114,7 @@ def _opened(name: str, options: InferLabels) -> ClassifierRun:
     return run
 
 
-def find_records(run: ClassifierRun, options: InferLabels) -> list[Record]:
+def find_records(run: ClassifierRun, options: InferLabels) -> Sequence[Record]:
     """The images to predict: a plain folder, or the test set of a root in the layout the run was trained on."""
     from ..data.listing import list_images
 

@@ -1,6 +1,7 @@
 """Predicting boxes: ``infer.sh`` of the task ``detect``."""
 
 from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -113,7 +114,7 @@ def _is_finished(out: Path, key: str) -> bool:
     return sidecar is not None and sidecar.key == key
 
 
-def find_records(run: DetectorRun, options: InferBoxes) -> list[Record]:
+def find_records(run: DetectorRun, options: InferBoxes) -> Sequence[Record]:
     """The images to predict: a plain folder, or the test set of a root in the layout the run was trained on."""
     from ..data.listing import list_images
 

@@ -8,7 +8,7 @@ import os
 import stat
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from io import BufferedReader, RawIOBase, TextIOWrapper
 from pathlib import Path, PurePath
 from typing import Any
@@ -124,7 +124,7 @@ class ArchivePath(Stored):
         except OSError:
             return 0
 
-    def iterdir(self) -> Iterator["ArchivePath"]:
+    def iterdir(self) -> "Generator[ArchivePath, None, None]":
         """What is in the folder, sorted by its bytes."""
         for name, _ in self.entries():
             yield self / name

@@ -158,7 +158,7 @@ def scan(path: Path) -> Index:
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 while (member := tar.next()) is not None:
-                    tar.members.clear()  # it would keep them all, a kilobyte each
+                    tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all, a kilobyte each
                     name = _checked(path, member)
                     if name is None:
                         continue
@@ -188,7 +188,7 @@ def _check_kind(path: Path, head: bytes) -> None:
             )
     try:
         tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
-    except tarfile.EOFHeaderError:
+    except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
         raise DataError(f"{path}: is an empty archive; {MAKE}") from None
     except tarfile.HeaderError:
         raise DataError(f"{path}: is a file, but not a tar; name the folder of a data set, or a tar of one") from None

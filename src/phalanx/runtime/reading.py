@@ -11,8 +11,9 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -205,6 +206,46 @@ def numbered_rows(text: str, delimiter: str = ",") -> list[tuple[int, list[str]]
         return [(lines.line_num, row) for row in lines if row]
     except csv.Error as error:
         raise _Fault(f"is not CSV ({error})") from None
+
+
+def stream_rows(
+    path: Path, limit: int = LARGE, remedy: str = "", separators: str = ",", change: Callable[[str], str] = str
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV as :func:`numbered_rows`, one at a time, so that a long file takes no memory.
+
+    Args:
+        separators: of which the one is used that the first line has most often.
+        change: is done to each line first.
+
+    Raises:
+        MissingFile, DataError: as :func:`read_text`, when the fault is met.
+    """
+    if not path.is_file() or path.stat().st_size > limit:
+        read_bytes(path, limit, remedy)  # which says why it is not read
+    with open_regular(path) as file:
+        mark = file.peek(4)[:4]
+        encoding = next((name for known, name in _MARKS.items() if mark.startswith(known)), "utf-8")
+        lines = io.TextIOWrapper(file, encoding)
+        try:
+            first = _text(lines.readline(), change)
+            delimiter = max(separators, key=first.count)
+            rows = csv.reader(chain([first], (_text(line, change) for line in lines)), delimiter=delimiter)
+            for row in rows:
+                if row:
+                    yield rows.line_num, row
+        except UnicodeError:
+            read_text(path, limit, remedy)  # which says where
+            raise
+        except csv.Error as error:
+            raise fault(path, f"is not CSV ({error})", remedy) from None
+        except _Fault as error:
+            raise fault(path, str(error), remedy) from None
+
+
+def _text(line: str, change: Callable[[str], str]) -> str:
+    if "\0" in line:
+        raise _Fault("contains NUL, so it is not text")
+    return change(line)
 
 
 def as_whole(value: Any, low: int = 0, high: int = 2**53) -> int:
