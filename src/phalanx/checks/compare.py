@@ -5,18 +5,20 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from ..data.record_list import groups_of
 from ..runtime.columns import repeated
 from .bones import RELABEL, compare_bones
 from .findings import Finding
 from .geometry import MIN_IMAGES
 from .inspected import Inspected
 from .inspection import Inspection
-from .near import near_rows
+from .near import near_rows, normed
 from .normal import median
 
 MAX_HASH_BITS = 12  # of 64 that may differ between hashes of near-duplicates: a first filter
 COMMON_FRACTION, MIN_COMMON = 0.3, 3  # fraction and number of bright images, beyond which it is usual
 MIN_PEAK = 4.0  # deviations from which the brightest spot on a bone is foreign
+PAIRS = 4096  # whose thumbnails are compared at once
 MIN_CORRELATION = 0.99  # of thumbnails; images of different people stay below .98
 
 
@@ -77,7 +79,18 @@ def near_pairs(inspections: Sequence[Inspection]) -> Iterator[tuple[Inspection, 
     for one, other in reads:
         i, j = rows[one], rows[other]
         wanted = (pixels[i] != pixels[j]) & (sources[i] != sources[j])
-        for a, b in zip(i[wanted].tolist(), j[wanted].tolist(), strict=True):
+        i, j = i[wanted], j[wanted]
+        likely = (
+            np.concatenate(
+                [
+                    (normed(found.thumbs(i[a : a + PAIRS])) * normed(found.thumbs(j[a : a + PAIRS]))).sum(axis=1)
+                    for a in range(0, len(i), PAIRS)
+                ]
+                or [np.zeros(0)]
+            )
+            > MIN_CORRELATION - 1e-3
+        )  # in single precision
+        for a, b in zip(i[likely].tolist(), j[likely].tolist(), strict=True):
             alike = _correlation(*found.thumbs([a, b]))
             if alike >= MIN_CORRELATION:
                 pairs.append((a, b, alike))
@@ -90,7 +103,7 @@ def patients_in_both(inspections: Sequence[Inspection]) -> Iterator[Finding]:
     found = Inspected.of(inspections)
     if found.items is None:
         return
-    several = [found.items[row] for row in repeated(record.group for record in found.records)]
+    several = [found.items[row] for row in repeated(groups_of(found.records))]
     tested = {record.group for record, split in several if split == "test"}
     first = {record.group: record for record, split in reversed(several) if split == "train"}
     for group in sorted(tested & first.keys()):

@@ -11,6 +11,7 @@ from ..config import Coco, Data, Masks, SegmentData
 from ..data import coco, mask_files, masks
 from ..data.layouts import LAYOUTS, test_place
 from ..data.listing import SUFFIXES, list_files, list_images
+from ..data.record_list import names_of
 from ..data.records import Record, fault_of_name, listed, root_of, stem_of
 from ..errors import DataError
 from ..runtime.columns import repeated
@@ -178,7 +179,7 @@ def _orphans(paths: Collection[Path]) -> Iterator[Finding]:
 def duplicate_names(records: Sequence[Record]) -> Iterator[Finding]:
     """Yields images of one name."""
     first: dict[str, Record] = {}
-    for record in (records[row] for row in repeated(one.name for one in records)):
+    for record in (records[row] for row in repeated(names_of(records))):
         other = first.setdefault(record.name, record)
         if other is not record:
             text = f"has the same name as {other.image}"
@@ -188,12 +189,12 @@ def duplicate_names(records: Sequence[Record]) -> Iterator[Finding]:
 def similar_names(records: Sequence[Record]) -> Iterator[Finding]:
     """Yields images whose names people and some file systems take for the same."""
 
-    def form(record: Record) -> str:
-        return unicodedata.normalize("NFC", stem_of(record.name)).casefold()
+    def form(name: str) -> str:
+        return unicodedata.normalize("NFC", stem_of(name)).casefold()
 
     first: dict[str, Record] = {}
-    for record in (records[row] for row in repeated(map(form, records))):
-        other = first.setdefault(form(record), record)
+    for record in (records[row] for row in repeated(map(form, names_of(records)))):
+        other = first.setdefault(form(record.name), record)
         if other.name != record.name:
             text = f"has the name of {other.image} but for the ending, capitals or the form of letters"
             remedy = (

@@ -10,7 +10,7 @@ from typing import overload
 
 import numpy as np
 
-from ..data.record_list import RecordList
+from ..data.record_list import RecordList, groups_of
 from .inspection import Inspection
 from .items import Items
 from .pixels import THUMB
@@ -115,7 +115,8 @@ class Inspected(Sequence[Inspection]):
         """int64[N] each: numbers that are equal for images of the same pixels, and of the same patient and split."""
         pixels = np.fromiter(map(hash, self.pixels()), np.int64, len(self))
         assert self.items is not None
-        groups = np.fromiter((hash((record.group, split)) for record, split in self.items), np.int64, len(self))
+        both = zip(groups_of(self.records), map(self.items.split, range(len(self))), strict=True)
+        groups = np.fromiter(map(hash, both), np.int64, len(self))
         return pixels, groups
 
     def thumbs(self, rows: "Iterable[int] | np.ndarray") -> np.ndarray:

@@ -29,7 +29,7 @@ def near_rows(
     """
     count = len(hashes)
     order, boxes = np.arange(count), [(0, count)]
-    low = high = np.zeros((1, 0))
+    points, low, high = (np.zeros((size, 0), np.float32) for size in (count, 1, 1))
     if count > BOX:
         points = projected(count, thumbs)
         order, boxes = split(points)
@@ -47,6 +47,8 @@ def near_rows(
             i, j = np.nonzero(differing <= bits)
             i, j = i + begin, some[j]
             i, j = order[i[i < j]], order[j[i < j]]
+            close = ((points[i] - points[j]) ** 2).sum(axis=1) <= reach
+            i, j = i[close], j[close]
             if len(i):
                 yield np.minimum(i, j), np.maximum(i, j)
 

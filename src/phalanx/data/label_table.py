@@ -18,6 +18,7 @@ from ..runtime.reading import fault, stream_rows
 from ..runtime.spelling import nfc
 from . import records
 from .digests import State, state_of
+from .record_list import names_of
 
 MISSING = {"", "-", "na", "n/a", "nan", "none", "null", "unknown", "?"}  # cells of a class that is not labelled
 TRUTHS = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0}
@@ -82,8 +83,8 @@ class LabelTable(Mapping[str, Row]):
         Raises:
             DataError: two images whose names differ in their ending alone are listed by what they have in common.
         """
-        names = (image.name for image in images)
-        found = np.fromiter((-1 if (row := self.row(name)) is None else row for name in names), np.int32, len(images))
+        places = map(self.row, names_of(images))
+        found = np.fromiter((-1 if row is None else row for row in places), np.int32, len(images))
         order = np.argsort(found, kind="stable")
         shared = np.flatnonzero((found[order][1:] == found[order][:-1]) & (found[order][1:] >= 0))
         if len(shared):

@@ -97,6 +97,18 @@ class RecordList(Sequence[Record]):
         group = group[1:] if group[:1] == "=" else name if group else nfc(image.parent.name)
         return Record(name, group, image, self.folder / labels[0] if labels else self._known[number])
 
+    def names(self) -> Iterator[str]:
+        """The names alone, in a third of the time."""
+        for text in self._texts:
+            place, own, *_ = text.split("\0")
+            yield own[1:] if own else nfc(place.rpartition("/")[2])
+
+    def groups(self) -> Iterator[str]:
+        """The patients alone."""
+        for text, record in zip(self._texts, range(len(self)), strict=True):
+            group = text.split("\0")[2]
+            yield group[1:] if group[:1] == "=" else self[record].group
+
     def __len__(self) -> int:
         return len(self._texts)
 
@@ -137,6 +149,16 @@ class RecordList(Sequence[Record]):
         """The same by name, and by patient where names are equal."""
         keys = Texts(f"{record.name}\0{record.group}" for record in self)
         return self.rows(keys.order())
+
+
+def names_of(records: Sequence[Record]) -> Iterator[str]:
+    """The names of records."""
+    return records.names() if isinstance(records, RecordList) else (record.name for record in records)
+
+
+def groups_of(records: Sequence[Record]) -> Iterator[str]:
+    """The patients of records."""
+    return records.groups() if isinstance(records, RecordList) else (record.group for record in records)
 
 
 def _below(path: Path, begin: str) -> str:

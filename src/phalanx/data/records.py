@@ -11,7 +11,7 @@ from ..runtime.columns import repeated
 from ..runtime.spelling import nfc, on_disk
 from .listing import SUFFIXES, Listing, list_images
 from .record_list import Record as Record
-from .record_list import RecordList
+from .record_list import RecordList, names_of
 
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # in names: CSV files cannot list them
 
@@ -102,8 +102,9 @@ def scan(folder: Path, remedy: str = EXPECTED, *, complete: bool = True) -> Sequ
     for record in records:
         if fault := fault_of_name(record, folder):
             raise DataError(f"{shown(record.image)}: {fault}")
-    for one, other in pairwise(records):
-        if one.name == other.name:
+    for row, (name, following) in enumerate(pairwise(names_of(records))):
+        if name == following:
+            one, other = records[row], records[row + 1]
             raise DataError(f"{other.image}: the name {one.name} is also that of {one.image}; rename one of them")
     return records
 
@@ -121,6 +122,8 @@ def records_of(found: Listing) -> RecordList:
 
 def fault_of_name(record: Record, folder: Path) -> str:
     """Why an image cannot be listed in a CSV by its name or the folders below ``folder`` that contain it; or empty."""
+    if not _UNUSABLE.search(str(record.image)):
+        return ""
     name = str(record.image.relative_to(folder))
     if not _UNUSABLE.search(name):
         return ""

@@ -23,7 +23,7 @@ from ..scoring.calibration_file import Calibration
 from ..submission.probabilities import Probabilities, write_probabilities
 from ..submission.table import check_name, check_target
 from ..voting.probabilities import Ballot
-from ..voting.probability_guard import measure_probability_agreement
+from ..voting.probability_guard import ProbabilityAgreement
 from .options import parse_votes
 from .reports import report_faults
 from .retrained import note_retrained
@@ -141,15 +141,22 @@ def vote(options: VoteLabels) -> Path:
             raise ConfigError(f"out={out}: would replace the member {name}; give another name")
     check_target(out)
     calibration = Calibration.read(options.postprocess) if options.postprocess else None
-    found = [calibrated(_member(name, options), calibration) for name in options.members]
+    found = list[Probabilities]()
+    for name in options.members:
+        member = calibrated(_member(name, options), calibration)
+        same = bool(found) and member.images == found[0].images
+        found.append(replace(member, images=found[0].images) if same else member)  # once, however many members
+        del member
     for note in (note for member in found for note in member.notes):
         print(f"note: {note}", flush=True)
     ballot = Ballot(found, options.votes)
     if ballot.head is None:
         raise DataError(f"{found[0].name}: no sidecar records whether a softmax or sigmoids made it; give head=")
+    found = [replace(member, values=ballot.values[number]) for number, member in enumerate(found)]  # once, too
     agreement = None
     if len(found) > 1:
-        agreement = measure_probability_agreement(found)
+        names = [member.name for member in found]
+        agreement = ProbabilityAgreement(names, ballot.images, ballot.classes, ballot.values)
         print(agreement.to_text(), flush=True)
         for one, other in agreement.identical():
             print(f"note: {one} and {other} have the same probabilities, so one opinion has two votes", flush=True)

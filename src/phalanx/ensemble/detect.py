@@ -1,7 +1,7 @@
 """Predicting boxes: ``infer.sh`` of the task ``detect``."""
 
-from dataclasses import replace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 

@@ -39,10 +39,22 @@ class RankedPair(NamedTuple):
 
 def ranks(values: np.ndarray) -> np.ndarray:
     """Ranks of the images in each class, float64[N, C], from -1 to 1; equal ones share the middle of theirs."""
+    return scaled(stored_ranks(values)) if len(values) else values
+
+
+def stored_ranks(values: np.ndarray) -> np.ndarray:
+    """Twice the ranks from 0, float32[N, C]: whole numbers, exact up to 8 million images."""
     from scipy.stats import rankdata
 
-    count = max(len(values) - 1, 1)
-    return 2 * (rankdata(values, axis=0) - 1) / count - 1 if len(values) else values
+    found = np.empty(values.shape, np.float32)
+    for label in range(values.shape[1]):  # one class at a time: it takes several arrays of its size
+        found[:, label] = 2 * (rankdata(values[:, label]) - 1)
+    return found
+
+
+def scaled(stored: np.ndarray) -> np.ndarray:
+    """The ranks of :func:`ranks` from those of :func:`stored_ranks`."""
+    return stored.astype(float) / max(len(stored) - 1, 1) - 1
 
 
 def correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
