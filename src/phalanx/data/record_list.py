@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -57,9 +58,14 @@ class PathList(Sequence[Path]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def _keys(self) -> Iterator[str]:
+        return (text.replace("/", "\0") for text in self._texts)  # no other letter is less
+
     def sorted(self) -> "PathList":
         """The same in the order of paths: folder by folder."""
-        keys = Texts(text.replace("/", "\0") for text in self._texts)  # no other letter is less
+        if _ordered(self._keys()):
+            return self
+        keys = Texts(self._keys())
         return PathList(self.folder, (self[row] for row in keys.order().tolist()))
 
 
@@ -147,8 +153,12 @@ class RecordList(Sequence[Record]):
 
     def sorted(self) -> "RecordList":
         """The same by name, and by patient where names are equal."""
-        keys = Texts(f"{record.name}\0{record.group}" for record in self)
-        return self.rows(keys.order())
+        if _ordered(self._keys()):
+            return self
+        return self.rows(Texts(self._keys()).order())
+
+    def _keys(self) -> Iterator[str]:
+        return (f"{name}\0{group}" for name, group in zip(self.names(), self.groups(), strict=True))
 
 
 def names_of(records: Sequence[Record]) -> Iterator[str]:
@@ -159,6 +169,10 @@ def names_of(records: Sequence[Record]) -> Iterator[str]:
 def groups_of(records: Sequence[Record]) -> Iterator[str]:
     """The patients of records."""
     return records.groups() if isinstance(records, RecordList) else (record.group for record in records)
+
+
+def _ordered(keys: Iterator[str]) -> bool:
+    return all(one <= other for one, other in pairwise(keys))
 
 
 def _below(path: Path, begin: str) -> str:

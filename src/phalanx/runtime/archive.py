@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ..errors import DataError
-from .archive_index import FOLDER, Index, index_of
+from .archive_index import FOLDER, Index, encoded, index_of
 from .stored import Stored, is_archive
 
 _opened: dict[str, "Archive"] = {}  # by the path of the file
@@ -76,10 +76,10 @@ class ArchivePath(Stored):
         whole = str(self)
         for place, archive in _opened.items():
             if whole == place or whole.startswith(f"{place}/"):
-                return archive_at(str(archive.path)), os.fsencode(whole[len(place) + 1 :])
+                return archive_at(str(archive.path)), encoded(whole[len(place) + 1 :])
         for parent in (self, *self.parents):
             if is_archive(parent):
-                return archive_at(str(parent)), os.fsencode(whole[len(str(parent)) + 1 :])
+                return archive_at(str(parent)), encoded(whole[len(str(parent)) + 1 :])
         raise self._error(errno.ENOENT)
 
     def _error(self, number: int) -> OSError:
@@ -139,7 +139,7 @@ class ArchivePath(Stored):
         while row < len(index.ends) and (found := index.name(row)).startswith(before):
             part, slash, _ = found[len(before) :].partition(b"/")
             if part:
-                yield os.fsdecode(part), bool(slash)
+                yield part.decode("utf-8", "surrogatepass"), bool(slash)
             row = index.place(before + part + b"0") if slash else row + 1  # 0 follows the slash
 
     def open(self, mode: str = "r", *args: Any, encoding: str | None = None, **kwargs: Any) -> Any:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import DataError, OutputError, PhalanxError, shown
+from .columns import Texts
 from .files import write_bytes
 from .locks import lock
 from .reading import LARGE, read_bytes
@@ -149,8 +150,8 @@ def _read(place: Path, state: os.stat_result) -> Index | None:
 
 def scan(path: Path) -> Index:
     """The index of an archive by reading the head of each of its files. Raises as :func:`index_of`."""
-    names, offsets, sizes = list[bytes](), array("q"), array("q")
-    links: dict[int, bytes] = {}
+    names, offsets, sizes = Texts(), array("q"), array("q")
+    links: dict[int, str] = {}
     with path.open("rb") as file:
         _check_kind(path, file.read(512))
         file.seek(0)
@@ -171,12 +172,12 @@ def scan(path: Path) -> Index:
                     sizes.append(0 if member.isdir() else member.size)
                 end = tar.offset
         except (tarfile.TarError, OSError, UnicodeError) as error:
-            after = f" after {shown(os.fsdecode(names[-1]))}" if names else ""
+            after = f" after {shown(names[-1])}" if names else ""
             raise DataError(f"{path}: is damaged or cut off{after} ({error}); {MAKE}") from None
         file.seek(end)
         if len(tail := file.read(512)) < 512 or any(tail):  # a tar ends in blocks of zeros; else its reader gave up
             raise DataError(f"{path}: is damaged or cut off at byte {end}, after {len(names)} files; {MAKE}")
-    return _sorted(path, names, np.array(offsets), np.array(sizes), links)
+    return _sorted(path, names, np.array(offsets, np.int64), np.array(sizes, np.int64), links)
 
 
 def _check_kind(path: Path, head: bytes) -> None:
@@ -194,7 +195,7 @@ def _check_kind(path: Path, head: bytes) -> None:
         raise DataError(f"{path}: is a file, but not a tar; name the folder of a data set, or a tar of one") from None
 
 
-def _checked(path: Path, member: tarfile.TarInfo) -> bytes | None:
+def _checked(path: Path, member: tarfile.TarInfo) -> str | None:
     """The name that a file or folder is found by; None of the folder of all."""
     if member.issparse() or not (member.isfile() or member.isdir() or member.islnk()):
         what = "a sparse file" if member.issparse() else REFUSED.get(member.type, "of an unknown kind")
@@ -203,10 +204,10 @@ def _checked(path: Path, member: tarfile.TarInfo) -> bytes | None:
     name = _plain(path, member.name)
     if not name:
         return None
-    return name + b"/" if member.isdir() else name
+    return f"{name}/" if member.isdir() else name
 
 
-def _plain(path: Path, name: str) -> bytes:
+def _plain(path: Path, name: str) -> str:
     """A name without ``./``. Raises DataError if it leads out of the archive."""
     parts = name.split("/")
     if name.startswith("/") or ".." in parts:
@@ -214,32 +215,46 @@ def _plain(path: Path, name: str) -> bytes:
             f"{path}: has the name {shown(name)}, which leads out of the archive; pack the folder itself, as in tar "
             "--sort=name -cf set.tar -C FOLDER ."
         )
-    return os.fsencode("/".join(part for part in parts if part not in ("", ".")))
+    return "/".join(part for part in parts if part not in ("", "."))
 
 
-def _sorted(path: Path, names: list[bytes], offsets: np.ndarray, sizes: np.ndarray, links: dict[int, bytes]) -> Index:
-    order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
-    kept, before = [], b""
-    for place, row in enumerate(order.tolist()):
-        name = names[row]
-        if name.endswith(b"/"):
-            after = names[order[place + 1]] if place + 1 < len(order) else b""
-            if name == before or after.startswith(name):
-                before = name
-                continue  # it is not empty, or named twice
-        elif name == before:
-            raise DataError(f"{path}: has {shown(os.fsdecode(name))} twice; {MAKE}")
-        before = name
+def _sorted(path: Path, names: Texts, offsets: np.ndarray, sizes: np.ndarray, links: dict[int, str]) -> Index:
+    kept, packed, ends = array("q"), bytearray(), array("q")
+    before, folder = "", (-1, "")
+
+    def keep(row: int, name: str) -> None:
+        nonlocal packed
+        packed += encoded(name)
         kept.append(row)
+        ends.append(len(packed))
+
+    for row in map(int, names.order()):
+        name = names[row]
+        if folder[1] and not name.startswith(folder[1]):
+            keep(*folder)  # nothing follows that is in it: it is empty
+            folder = -1, ""
+        if name.endswith("/"):
+            folder = row, name
+            continue
+        if name == before:
+            raise DataError(f"{path}: has {shown(name)} twice; {MAKE}")
+        keep(row, name)
+        before, folder = name, (-1, "")
+    if folder[1]:
+        keep(*folder)
     rows = np.array(kept, np.int64)
-    lengths = np.fromiter((len(names[row]) for row in kept), np.int64, len(kept))
-    packed = b"".join(names[row] for row in kept)
-    index = Index(packed, np.cumsum(lengths), offsets[rows], sizes[rows])
-    where = {row: place for place, row in enumerate(kept) if row in links} if links else {}
+    index = Index(bytes(packed), np.array(ends, np.int64), offsets[rows], sizes[rows])
+    places = {row: index.find(encoded(names[row])) for row in links}
+    linked = set(places.values())
     for row, target in links.items():
-        found = index.find(target)
-        if found is None or index.offsets[found] == FOLDER or found in where.values():
-            what = f"{shown(os.fsdecode(names[row]))} is a link to {shown(os.fsdecode(target))}"
+        found = index.find(encoded(target))
+        if found is None or index.offsets[found] == FOLDER or found in linked:
+            what = f"{shown(names[row])} is a link to {shown(target)}"
             raise DataError(f"{path}: {what}, which is not a file in the archive; {MAKE}")
-        index.offsets[where[row]], index.sizes[where[row]] = index.offsets[found], index.sizes[found]
+        index.offsets[places[row]], index.sizes[places[row]] = index.offsets[found], index.sizes[found]
     return index
+
+
+def encoded(name: str) -> bytes:
+    """A name as an index has it; what is not UTF-8 is in it, too."""
+    return name.encode("utf-8", "surrogatepass")
