@@ -1,4 +1,4 @@
-"""Files of a tar are read by offset, through paths that behave as those of a folder; what is no plain tar is refused."""
+"""Files of a tar are read by offset through paths that behave as those of a folder; what is no plain tar is refused."""
 
 import gzip
 import hashlib
@@ -66,7 +66,10 @@ def test_it_is_read_as_the_folder_would_be(tar, tmp_path):
         assert sorted(one.name for one in (tar / place).iterdir()) == sorted(
             one.name for one in (folder / place).iterdir()
         )
-    for one, other in ((list_images(tar), list_images(folder)), (list_images(tar / "train"), list_images(folder / "train"))):
+    for one, other in (
+        (list_images(tar), list_images(folder)),
+        (list_images(tar / "train"), list_images(folder / "train")),
+    ):
         assert [str(path).removeprefix(str(tar)) for path in one.files] == [
             str(path).removeprefix(str(folder)) for path in other.files
         ]

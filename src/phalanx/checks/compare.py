@@ -18,7 +18,7 @@ from .normal import median
 MAX_HASH_BITS = 12  # of 64 that may differ between hashes of near-duplicates: a first filter
 COMMON_FRACTION, MIN_COMMON = 0.3, 3  # fraction and number of bright images, beyond which it is usual
 MIN_PEAK = 4.0  # deviations from which the brightest spot on a bone is foreign
-PAIRS = 4096  # whose thumbnails are compared at once
+PAIRS = 512  # whose thumbnails are compared at once
 MIN_CORRELATION = 0.99  # of thumbnails; images of different people stay below .98
 
 
@@ -103,7 +103,10 @@ def patients_in_both(inspections: Sequence[Inspection]) -> Iterator[Finding]:
     found = Inspected.of(inspections)
     if found.items is None:
         return
-    several = [found.items[row] for row in repeated(groups_of(found.records))]
+    groups = np.fromiter(map(hash, groups_of(found.records)), np.int64, len(found))
+    tests = np.fromiter((found.items.split(row) == "test" for row in range(len(found))), bool, len(found))
+    both = np.flatnonzero(np.isin(groups, np.intersect1d(groups[tests], groups[~tests])))
+    several = [found.items[row] for row in both.tolist()]
     tested = {record.group for record, split in several if split == "test"}
     first = {record.group: record for record, split in reversed(several) if split == "train"}
     for group in sorted(tested & first.keys()):

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 AXES = 8  # projections
-BOX = 512  # images
-COLUMNS = 4096  # that are compared at once with those of a box
+BOX = 256  # images
+COLUMNS = 2048  # that are compared at once with those of a box
 SAMPLE = 2048  # images that the axes are found by
 
 Thumbs = Callable[[np.ndarray], np.ndarray]  # uint8[K, P] of the images with the given numbers

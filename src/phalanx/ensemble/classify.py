@@ -143,10 +143,8 @@ def vote(options: VoteLabels) -> Path:
     calibration = Calibration.read(options.postprocess) if options.postprocess else None
     found = list[Probabilities]()
     for name in options.members:
-        member = calibrated(_member(name, options), calibration)
-        same = bool(found) and member.images == found[0].images
-        found.append(replace(member, images=found[0].images) if same else member)  # once, however many members
-        del member
+        known = found[0].images if found else ()
+        found.append(calibrated(_member(name, options, known), calibration))
     for note in (note for member in found for note in member.notes):
         print(f"note: {note}", flush=True)
     ballot = Ballot(found, options.votes)
@@ -203,10 +201,10 @@ def _common(members: Sequence[Probabilities]) -> str | None:
     return found.pop() if len(found) == 1 else digest(sorted(map(str, found)))
 
 
-def _member(name: str, options: VoteLabels) -> Probabilities:
-    """The probabilities in a CSV, or those that a run predicts."""
+def _member(name: str, options: VoteLabels, known: tuple[str, ...]) -> Probabilities:
+    """The probabilities in a CSV, or those that a run predicts; ``known``: images of another member."""
     if is_csv(name):
-        return Probabilities.read(name, head=options.head)
+        return Probabilities.read(name, head=options.head, known=known)
     run = _opened(name, options)
     if (seed := run.config.data.shuffle_labels) is not None:
         raise ConfigError(f"members: {note_control(name, seed)}; leave it out")

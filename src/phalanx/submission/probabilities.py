@@ -70,6 +70,7 @@ class Probabilities:
         classes: Sequence[str] | None = None,
         head: Head | None = None,
         images: Sequence[str] | None = None,
+        known: tuple[str, ...] = (),
     ) -> "Probabilities":
         """Reads a CSV and its sidecar, if there is one. Rows and columns may be in any order.
 
@@ -77,6 +78,7 @@ class Probabilities:
             classes: the classes there must be, and their order; by default the sidecar's, or else the file's.
             head: of the network; by default the sidecar's. Rows of a softmax must add up to 1 within ``SUM_TOLERANCE``.
             images: the images there must be; by default any.
+            known: images of another table, which this one shares if it has the same.
 
         Raises:
             DataError: with the file and, if it applies, line, image and class: not a CSV of probabilities, a missing,
@@ -97,7 +99,7 @@ class Probabilities:
             raise fault(path, "is empty", f"it starts with {IMAGE_COLUMN},CLASS,...")
         wanted = sidecar.classes if sidecar is not None and classes is None else classes
         columns = _header(path, first[1], wanted)
-        names, values = _rows(path, rows, columns, head)
+        names, values = _rows(path, rows, columns, head, known)
         _check_images(path, names, images)
         if wanted is not None and [*map(nfc, wanted)] != columns:
             values = values[:, [columns.index(nfc(name)) for name in wanted]]
@@ -155,7 +157,9 @@ def write_probabilities(
     check_name(path)
     values = np.asarray(values, float)
     names, labels = [nfc(image) for image in images], [nfc(name) for name in classes]
-    order = sorted(range(len(names)), key=names.__getitem__)
+    order: Sequence[int] = range(len(names))
+    if any(one > other for one, other in pairwise(names)):
+        order = sorted(order, key=names.__getitem__)
     ordered = (names[i] for i in order)
     for what, given, one in (("image", names, ordered), ("class", labels, iter(sorted(labels)))):
         doubled = next((a for a, b in pairwise(one) if a == b), None)
@@ -234,10 +238,14 @@ def _header(path: Path, row: list[str], classes: Sequence[str] | None) -> list[s
 
 
 def _rows(
-    path: Path, rows: Iterator[tuple[int, list[str]]], columns: Sequence[str], head: Head | None
+    path: Path,
+    rows: Iterator[tuple[int, list[str]]],
+    columns: Sequence[str],
+    head: Head | None,
+    known: tuple[str, ...],
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """The images, sorted, and their values float64[N, C] in the order of the columns."""
-    names, found, lines = Texts(), array("d"), array("q")
+    names, found, lines = Texts(), array("d"), array("I")
     for line, row in rows:
         if len(row) != len(columns) + 1:
             raise fault(path, f"line {line}: has {len(row)} fields, the header has {len(columns) + 1}", REMEDY)
@@ -256,9 +264,11 @@ def _rows(
     if not names:
         raise fault(path, "has no rows", "there is one row per image")
     order = names.order()
-    images = tuple(names[row] for row in map(int, order))
-    doubled = [(lines[b], lines[a], one) for a, b, one, other in zip(order, order[1:], images, images[1:], strict=False)
-               if one == other]  # fmt: skip
+    ordered = (names[row] for row in map(int, order))
+    same = len(known) == len(names) and all(one == other for one, other in zip(known, ordered, strict=True))
+    images = known if same else tuple(names[row] for row in map(int, order))
+    pairs = zip(pairwise(map(int, order)), pairwise(images), strict=True)
+    doubled = [(lines[b], lines[a], one) for (a, b), (one, other) in pairs if one == other]
     if doubled:
         later, line, image = min(doubled)
         raise fault(path, f"lines {line} and {later}: doubled row for image {brief(image)}", "keep one of them")
