@@ -9,6 +9,7 @@ import numpy as np
 
 from ..config import DetectData
 from ..data.images import Grid, image_size
+from ..data.items import Items
 from ..data.layouts import LAYOUTS, test_place, train_names, train_records
 from ..data.listing import SUFFIXES
 from ..data.objects import Shape, boxes_of, shapes_of
@@ -25,7 +26,6 @@ from .files import bad_names, duplicate_names, passed_over, similar_names
 from .findings import Finding, Report, ranked
 from .inspected import Inspected
 from .inspection import Inspection
-from .items import Items
 from .pixels import inspect_file
 
 FEW = 5  # objects of a class, below which its scores are mostly noise

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..config import Coco, Data, Masks, SegmentData
 from ..data import coco, mask_files, masks
+from ..data.items import Items
 from ..data.layouts import LAYOUTS, test_place
 from ..data.listing import SUFFIXES, list_files, list_images
 from ..data.record_list import names_of
@@ -18,7 +19,6 @@ from ..runtime.columns import repeated
 from ..runtime.spelling import on_disk
 from .findings import Finding, Severity
 from .inspection import REDRAW
-from .items import Items
 
 ADD = "Add the file, or leave such images out with data.skip_unlabelled=true"
 PATIENT = "Configure where the patient's name is, or correct the entry"

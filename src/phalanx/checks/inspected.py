@@ -10,9 +10,9 @@ from typing import overload
 
 import numpy as np
 
+from ..data.items import Items
 from ..data.record_list import RecordList, groups_of
 from .inspection import Inspection
-from .items import Items
 from .pixels import THUMB
 
 DIGEST = 16  # bytes of a digest of pixels that are retained: enough to tell as many images apart as disks hold

@@ -9,6 +9,7 @@ import numpy as np
 from ..config import ClassifyData
 from ..data.digests import current_digest
 from ..data.groups import read_groups
+from ..data.items import Items
 from ..data.label_table import table_of
 from ..data.labels import folders_of, label_row
 from ..data.layouts import LAYOUTS, test_place
@@ -29,7 +30,6 @@ from .files import bad_names, duplicate_names, passed_over, similar_names
 from .findings import Finding, Report, ranked
 from .inspected import Inspected
 from .inspection import Inspection
-from .items import Items
 from .pixels import inspect_file
 
 RENAME = "Rename or move the folder: its images are neither trained on nor predicted"

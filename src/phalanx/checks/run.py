@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..config import SegmentData
 from ..data.attributes import other_sheets
+from ..data.items import Items
 from ..data.metadata import SHEETS, match, mismatch, read_metadata
 from ..data.quarantine import read_quarantine, unmatched
 from ..data.records import Record
@@ -18,7 +19,6 @@ from .files import find
 from .findings import Finding, Report, ranked
 from .inspected import Inspected
 from .inspection import Inspection
-from .items import Items
 from .pixels import inspect_file
 
 

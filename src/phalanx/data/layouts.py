@@ -16,6 +16,7 @@ from . import coco, labels, masks, objects, presence, records, regions
 from .images import Grid
 from .listing import list_files, list_images
 from .polygons import rasterise, read_annotations
+from .record_list import PathList
 from .records import Record
 
 
@@ -205,11 +206,11 @@ def passed_over(data: Data) -> str:
     parts = [text] if (text := found.to_text(folder)) else []
     if data.layout == "competition":
         labels = records.root_of(data) / "train" / "outputs_json"
-        wanted = {labels / path.parent.name / f"{records.stem_of(path.name)}.json" for path in found.files}
-        there = set(list_files(labels, ".json"))
-        if alone := sorted(there - wanted):
+        own = (labels / path.parent.name / f"{records.stem_of(path.name)}.json" for path in found.files)
+        wanted, there = PathList(labels, own), list_files(labels, ".json")
+        if alone := there.without(wanted):
             parts.append(f"{labels}: {len(alone)} annotation(s) without an image ({alone[0].relative_to(labels)})")
-        if data.skip_unlabelled and (bare := len(wanted - there)):
+        if data.skip_unlabelled and (bare := len(set(wanted.without(there)))):
             parts.append(f"{folder}: {bare} image(s) without an annotation, by data.skip_unlabelled=true")
     return "; ".join(parts)
 

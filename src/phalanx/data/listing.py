@@ -90,9 +90,10 @@ def list_images(folder: Path) -> Listing:
     return Listing(files.sorted(), sorted(passed))
 
 
-def list_files(folder: Path, suffix: str) -> list[Path]:
+def list_files(folder: Path, suffix: str) -> PathList:
     """The files below a folder with an ending, in capitals or not, sorted; without hidden ones."""
-    return sorted(path for path, fault in _walk(folder) if fault is None and path.name.lower().endswith(suffix))
+    found = (path for path, fault in _walk(folder) if fault is None and path.name.lower().endswith(suffix))
+    return PathList(folder, found).sorted()
 
 
 def kind_of(path: Path) -> str:

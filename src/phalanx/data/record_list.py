@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from ..runtime.columns import Texts
+from ..runtime.columns import TextIndex, Texts
 from ..runtime.spelling import nfc
 
 MAX_PLACES = 4096  # of labels that are held as paths; others are stored with their record
@@ -60,6 +60,11 @@ class PathList(Sequence[Path]):
 
     def _keys(self) -> Iterator[str]:
         return (text.replace("/", "\0") for text in self._texts)  # no other letter is less
+
+    def without(self, other: "PathList") -> list[Path]:
+        """Those that are not in another list of the same folder."""
+        index = TextIndex(other._texts)
+        return [self.folder / text for text in self._texts if index.find(text) is None]
 
     def sorted(self) -> "PathList":
         """The same in the order of paths: folder by folder."""

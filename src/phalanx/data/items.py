@@ -1,11 +1,11 @@
-"""The images of a check with their splits, in about a hundred bytes each."""
+"""Images with their splits, in about a hundred bytes each."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
-from ..data.record_list import RecordList
-from ..data.records import Record
+from .record_list import RecordList
+from .records import Record
 
 SPLITS = ("train", "test")
 Item = tuple[Record, str]
