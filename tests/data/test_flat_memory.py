@@ -15,7 +15,7 @@ from phalanx.data.layouts import train_records
 from phalanx.runtime.archive import rooted
 from phalanx.submission.probabilities import Probabilities
 
-FEW, MANY, CLASSES = 500, 5_000, ["a", "b", "c"]
+FEW, MANY, CLASSES = 300, 3_000, ["a", "b", "c"]
 BAR = 300  # bytes of a record
 
 

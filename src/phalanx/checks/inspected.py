@@ -61,7 +61,7 @@ class Inspected(Sequence[Inspection]):
         if one.form not in self.forms:
             self.forms.append(one.form)
         self._forms.append(self.forms.index(one.form))
-        self._thumbs.write(np.zeros(SIZE, np.uint8) if one.thumb is None else np.ascontiguousarray(one.thumb))
+        self._thumbs.write(bytes(SIZE) if one.thumb is None else one.thumb.tobytes())
         if self._whole is not None:
             self._whole.append(one)
 

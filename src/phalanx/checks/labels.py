@@ -218,7 +218,8 @@ def contradictions(inspections: Inspected, labels: np.ndarray, classes: Sequence
             continue
         other = first.setdefault(inspections.pixels_of(row), row)
         mine, theirs = labels[row], labels[other]
-        differing = [classes[c] for c in np.flatnonzero((mine != theirs) & (mine < UNKNOWN) & (theirs < UNKNOWN))]
+        other_label = (mine != theirs) & (mine < UNKNOWN) & (theirs < UNKNOWN)
+        differing = [classes[c] for c in np.flatnonzero(other_label).tolist()]
         if differing:
             one = inspections.records[other].image
             text = f"has the same pixels as {one}, and another label of {', '.join(differing[:3])}"

@@ -100,7 +100,8 @@ def ground_truth(place: Path, data: SegmentData, images: Sequence[str]) -> dict[
     Raises:
         DataError: two masks belong to the same image, or no folder names a patient.
     """
-    paths, options = list_files(place, ".png"), options_of(data)
+    paths: Sequence[Path] = list_files(place, ".png")
+    options = options_of(data)
     if options.kind == "classes":
         known = {stem_of(image) for image in images}
         stems = set()

@@ -117,8 +117,7 @@ def measured(work: Items, *, workers: int, progress: bool) -> tuple[pd.DataFrame
         "split": [work.split(i) for i in range(len(work)) if i not in broken],
     })  # fmt: skip
     for name, column in columns.items():
-        values = np.array(column)
-        table[name] = values.astype(np.int64) if name in PIXELS else values
+        table[name] = np.array(column, np.int64 if name in PIXELS else np.float64)
     return table, broken
 
 
