@@ -49,6 +49,10 @@ TITLES = {
         "python bench/guard.py --members A.csv,B.csv,C.csv --members D.csv,E.csv --json results/guard.json",
     ),
     "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),
+    "scale": (
+        "A million records: memory of each above 10,000 (baseline: the bar of 300 bytes)",
+        "python bench/scale.py --json results/scale.json",
+    ),
     "eda": (
         "Exploring a data set (baseline: planted, dense masks, or a set a quarter as large)",
         "python bench/eda.py --json results/eda.json (--keep DIR saves the set for later calls)",

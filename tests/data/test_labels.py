@@ -8,7 +8,8 @@ from tests.labelled import CLASSES, make_folders, make_table, picture, write
 
 from phalanx.config import ClassifyData, validate_as
 from phalanx.data import layouts
-from phalanx.data.cache import SampleCache, packed, unpacked
+from phalanx.data.cache import SampleCache
+from phalanx.data.cache_folder import packed, unpacked
 from phalanx.data.images import read_colour, read_grey
 from phalanx.data.labels import label_row, labels_of, read_labels
 from phalanx.data.layouts import passed_over, train_names, train_records

@@ -15,7 +15,7 @@ from tests.data.pictures import encoded, exif
 from tests.data.tiffs import tiff
 from tests.fuzz.harness import Format, fuzz, seconds_of_a_test
 
-from phalanx.data.cache import packed, unpacked
+from phalanx.data.cache_folder import packed, unpacked
 from phalanx.data.digests import Digests
 from phalanx.data.images import Grid, header_of, image_size, read_grey
 from phalanx.data.mask_files import read_labels, read_mask

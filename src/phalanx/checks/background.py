@@ -139,7 +139,7 @@ def _file(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 def _quantisation(path: Path) -> float:
     """Logarithm of the mean step of a JPEG's luminance; 0 of other files."""
     try:
-        with Image.open(path) as picture:
+        with path.open("rb") as file, Image.open(file) as picture:
             table = getattr(picture, "quantization", {}).get(0)
     except OSError:  # DICOM, and what only other readers open
         return 0.0

@@ -9,19 +9,22 @@ import numpy as np
 
 from ..config import DetectData
 from ..data.images import Grid, image_size
+from ..data.items import Items
 from ..data.layouts import LAYOUTS, test_place, train_names, train_records
 from ..data.listing import SUFFIXES
 from ..data.objects import Shape, boxes_of, shapes_of
 from ..data.quarantine import read_quarantine
+from ..data.record_list import RecordList
 from ..data.records import Record, fault_of_name, listed, root_of, stem_of
 from ..errors import DataError
 from ..masks.box_geometry import pairwise_iou
-from ..runtime.processes import process_map
+from ..runtime.processes import process_imap
 from ..runtime.spelling import on_disk
 from .annotation import REDRAW
 from .compare import duplicates, mixed_forms, near_duplicates, near_pairs, patients_in_both
-from .files import Items, bad_names, duplicate_names, passed_over, similar_names
+from .files import bad_names, duplicate_names, passed_over, similar_names
 from .findings import Finding, Report, ranked
+from .inspected import Inspected
 from .inspection import Inspection
 from .pixels import inspect_file
 
@@ -47,31 +50,41 @@ def check(data: DetectData, *, workers: int = -1, progress: bool = True) -> Repo
     if not items and not findings:
         raise DataError(f"{root}: no images in {LAYOUTS[data.layout].images(data)} ({', '.join(SUFFIXES)})")
     for part in ("train", "test"):
-        records = [record for record, split in items if split == part]
+        records = RecordList(root, items.of(part))
         findings += [*duplicate_names(records), *similar_names(records), *bad_names(records, root)]
-    items = [item for item in items if not fault_of_name(item[0], root)]
-    checked = [item for item in items if item[1] == "test" or item[0].name not in quarantine]
-    inspections = process_map(_inspect, checked, workers=workers, name="check", unit="image", progress=progress)
-    findings += [finding for inspection in inspections for finding in inspection.findings]
-    found: dict[str, list[Shape]] = {}
+    items = items.without(row for row, one in enumerate(items.records) if fault_of_name(one, root))
+    checked = items
+    if quarantine:
+        checked = Items(root, (item for item in items if item[1] == "test" or item[0].name not in quarantine))
+    inspections = Inspected(checked)
+    for inspection in process_imap(_inspect, checked, workers=workers, name="check", unit="image", progress=progress):
+        inspections.add(inspection)
+        findings += inspection.findings
+    counts, empty, total = Counter[int](), 0, 0
     for record, split in checked:
         if split == "train" and record.labels is not None:
             try:
-                found[record.name] = shapes_of(record, data)
-                findings += doubtful(record, found[record.name], data)
+                shapes = shapes_of(record, data)
+                counts.update(shape.label for shape in shapes)
+                empty, total = empty + (not shapes), total + 1
+                findings += doubtful(record, shapes, data)
             except DataError as error:
                 text = str(error).removeprefix(f"{record.labels}: ")
                 findings.append(Finding(str(record.labels), "error", "bad-annotation", text, REDRAW, record.name))
     findings += [*duplicates(inspections), *near_duplicates(list(near_pairs(inspections)))]
-    findings += [*patients_in_both(inspections), *mixed_forms(inspections), *rare_objects(found, data.classes)]
+    findings += [
+        *patients_in_both(inspections),
+        *mixed_forms(inspections),
+        *rare_objects(counts, empty, total, data.classes),
+    ]
     prefix = f"{root}{os.sep}"
     findings = [
         finding._replace(file=finding.file.removeprefix(prefix), text=finding.text.replace(prefix, ""))
         for finding in findings
         if finding.image not in quarantine
     ]
-    images = {split: sum(item[1] == split for item in checked) for split in ("train", "test")}
-    out = sorted(record.name for record, split in items if split == "train" and record.name in quarantine)
+    images = {split: checked.count(split) for split in ("train", "test")}
+    out = sorted(record.name for record in items.of("train") if record.name in quarantine) if quarantine else []
     return Report(str(root), images, ranked(findings), out)
 
 
@@ -82,14 +95,18 @@ def _inspect(item: tuple[Record, str]) -> Inspection:
 def _items(data: DetectData, quarantine: Mapping[str, str]) -> tuple[Items, list[Finding]]:
     """All images of train and test, and the findings of the files that list them."""
     place = test_place(data)
-    tested: Items = [] if place is None else [(record, "test") for record in _tested(place, data)]
+    tested = [] if place is None else ((record, "test") for record in _tested(place, data))
     if data.layout != "polygons":
+        items = Items(root_of(data))
         try:
-            return [*((record, "train") for record in train_records(data, quarantine)), *tested], []
+            items.extend((record, "train") for record in train_records(data, quarantine))
+            items.extend(tested)
+            return items, []
         except DataError as error:
             file, _, text = str(error).partition(": ")
-            return tested, [Finding(file, "error", "bad-annotation", text, REDRAW)]
-    root, items, findings = root_of(data), Items(), list[Finding]()
+            return Items(root_of(data), tested), [Finding(file, "error", "bad-annotation", text, REDRAW)]
+    root, findings = root_of(data), list[Finding]()
+    items = Items(root)
     for record in listed(root / "train" / "DCM"):
         path = on_disk(root / "train" / "outputs_json", Path(record.group) / f"{stem_of(record.image.name)}.json")
         if path.is_file():
@@ -99,10 +116,11 @@ def _items(data: DetectData, quarantine: Mapping[str, str]) -> tuple[Items, list
         text = "no such annotation file, but its image is there"
         findings.append(Finding(str(path), severity, "unannotated", text, ANNOTATE, record.name))  # type: ignore[arg-type]
         items.append((record, "train"))
-    return [*items, *tested], findings
+    items.extend(tested)
+    return items, findings
 
 
-def _tested(place: Path, data: DetectData) -> list[Record]:
+def _tested(place: Path, data: DetectData) -> Sequence[Record]:
     if place.is_dir():
         return listed(place)
     return LAYOUTS[data.layout].test(place, data) if place.is_file() else []
@@ -125,13 +143,17 @@ def doubtful(record: Record, shapes: Sequence[Shape], data: DetectData) -> Itera
         yield Finding(str(record.labels), "warning", "same-place", text, "Keep one of them if they are one object")
 
 
-def rare_objects(found: Mapping[str, Sequence[Shape]], classes: Sequence[str]) -> Iterator[Finding]:
-    """Yields classes of which few training images have an object, and notes how many have none at all."""
-    counts = Counter(shape.label for each in found.values() for shape in each)
+def rare_objects(counts: Mapping[int, int], empty: int, total: int, classes: Sequence[str]) -> Iterator[Finding]:
+    """Yields classes of which few training images have an object, and notes how many have none at all.
+
+    Args:
+        counts: objects by class.
+        empty: images without objects, of ``total``.
+    """
     for number, name in enumerate(classes):
         if counts[number] < FEW:
             text = f"{counts[number]} training object(s) of {name}"
             yield Finding("", "warning", "rare-class", text, "Collect more, or leave the class out")
-    if empty := sum(not each for each in found.values()):
-        text = f"{empty} of {len(found)} training images have no object"
+    if empty:
+        text = f"{empty} of {total} training images have no object"
         yield Finding("", "note", "no-objects", text, "Nothing: they train as background")

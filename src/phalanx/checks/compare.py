@@ -5,15 +5,20 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from ..data.record_list import groups_of
+from ..runtime.columns import repeated
 from .bones import RELABEL, compare_bones
 from .findings import Finding
 from .geometry import MIN_IMAGES
+from .inspected import Inspected
 from .inspection import Inspection
+from .near import near_rows, normed
 from .normal import median
 
 MAX_HASH_BITS = 12  # of 64 that may differ between hashes of near-duplicates: a first filter
 COMMON_FRACTION, MIN_COMMON = 0.3, 3  # fraction and number of bright images, beyond which it is usual
 MIN_PEAK = 4.0  # deviations from which the brightest spot on a bone is foreign
+PAIRS = 512  # whose thumbnails are compared at once
 MIN_CORRELATION = 0.99  # of thumbnails; images of different people stay below .98
 
 
@@ -37,8 +42,9 @@ def compare(
 def duplicates(inspections: Sequence[Inspection]) -> Iterator[Finding]:
     """Yields images with identical pixels: errors across patients or splits, warnings within a patient."""
     first_with: dict[bytes, Inspection] = {}
-    readable = (one for one in inspections if one.pixels)
-    for inspection in sorted(readable, key=lambda one: one.split != "test"):  # the test image stays
+    found = Inspected.of(inspections)
+    several = (found[row] for row in repeated(found.pixels()))
+    for inspection in sorted(several, key=lambda one: one.split != "test"):  # the test image stays
         first = first_with.setdefault(inspection.pixels, inspection)
         if first is inspection:
             continue
@@ -65,33 +71,47 @@ def near_duplicates(pairs: Iterable[tuple[Inspection, Inspection, float]]) -> It
 def near_pairs(inspections: Sequence[Inspection]) -> Iterator[tuple[Inspection, Inspection, float]]:
     """Yields images of different patients or splits that look alike, recompressed, brightened or cropped copies, and
     their correlation; not those with the same pixels."""
-    blank = [any(finding.kind == "blank" for finding in one.findings) for one in inspections]
-    some = [one for one, empty in zip(inspections, blank, strict=True) if one.thumb is not None and not empty]
-    if len(some) < 2:
-        return
-    codes = np.array([one.hash for one in some], np.uint64)
-    bits = np.unpackbits(codes.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32) * 2 - 1
-    for i, inspection in enumerate(some[:-1]):
-        differing = (64 - bits[i + 1 :] @ bits[i]) / 2
-        for j in (i + 1 + np.flatnonzero(differing <= MAX_HASH_BITS)).tolist():
-            other = some[j]
-            same_patient = other.record.group == inspection.record.group and other.split == inspection.split
-            if same_patient or other.pixels == inspection.pixels:
-                continue
-            alike = _correlation(inspection, other)
+    found = Inspected.of(inspections)
+    rows = found.comparable()
+    pixels, sources = found.sources()
+    pairs = list[tuple[int, int, float]]()
+    reads = near_rows(found.hashes()[rows], lambda some: found.thumbs(rows[some]), MAX_HASH_BITS, MIN_CORRELATION)
+    for one, other in reads:
+        i, j = rows[one], rows[other]
+        wanted = (pixels[i] != pixels[j]) & (sources[i] != sources[j])
+        i, j = i[wanted], j[wanted]
+        likely = (
+            np.concatenate(
+                [
+                    (normed(found.thumbs(i[a : a + PAIRS])) * normed(found.thumbs(j[a : a + PAIRS]))).sum(axis=1)
+                    for a in range(0, len(i), PAIRS)
+                ]
+                or [np.zeros(0)]
+            )
+            > MIN_CORRELATION - 1e-3
+        )  # in single precision
+        for a, b in zip(i[likely].tolist(), j[likely].tolist(), strict=True):
+            alike = _correlation(*found.thumbs([a, b]))
             if alike >= MIN_CORRELATION:
-                yield inspection, other, alike
+                pairs.append((a, b, alike))
+    for a, b, alike in sorted(pairs):
+        yield found[a], found[b], alike
 
 
 def patients_in_both(inspections: Sequence[Inspection]) -> Iterator[Finding]:
     """Yields patients with images in both train and test."""
-    tested = {one.record.group for one in inspections if one.split == "test"}
-    first = {one.record.group: one for one in reversed(inspections) if one.split == "train"}
+    found = Inspected.of(inspections)
+    if found.items is None:
+        return
+    groups = np.fromiter(map(hash, groups_of(found.records)), np.int64, len(found))
+    tests = np.fromiter((found.items.split(row) == "test" for row in range(len(found))), bool, len(found))
+    both = np.flatnonzero(np.isin(groups, np.intersect1d(groups[tests], groups[~tests])))
+    several = [found.items[row] for row in both.tolist()]
+    tested = {record.group for record, split in several if split == "test"}
+    first = {record.group: record for record, split in reversed(several) if split == "train"}
     for group in sorted(tested & first.keys()):
         text = f"patient {group} is in train and in test"
-        yield Finding(
-            str(first[group].record.image), "warning", "patient-in-both", text, "Assign each patient to one split"
-        )
+        yield Finding(str(first[group].image), "warning", "patient-in-both", text, "Assign each patient to one split")
 
 
 def copied_annotations(inspections: Sequence[Inspection]) -> Iterator[Finding]:
@@ -106,8 +126,7 @@ def copied_annotations(inspections: Sequence[Inspection]) -> Iterator[Finding]:
 
 def mixed_forms(inspections: Sequence[Inspection]) -> Iterator[Finding]:
     """Yields a note if file types are mixed, and one if image sizes are; all of them can be read."""
-    kinds = Counter(one.form for one in inspections if one.shape)
-    sizes = Counter(f"{one.shape[0]} x {one.shape[1]}" for one in inspections if one.shape)
+    kinds, sizes = map(Counter, Inspected.of(inspections).kinds())
     for kind, counts, what in (("mixed-types", kinds, "file types"), ("mixed-sizes", sizes, "image sizes")):
         if len(counts) > 1:
             text = f"{what}: " + ", ".join(f"{count} of {name}" for name, count in counts.most_common(6))
@@ -140,8 +159,7 @@ def bright_spots(inspections: Sequence[Inspection]) -> dict[int, int]:
     return {int(i): int(high[i].argmax()) for i in np.flatnonzero(high.max(axis=1) > MIN_PEAK)}
 
 
-def _correlation(one: Inspection, other: Inspection) -> float:
-    assert one.thumb is not None
-    assert other.thumb is not None
-    a, b = (thumb.astype(float) - thumb.mean() for thumb in (one.thumb, other.thumb))
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Of two thumbnails uint8[P]."""
+    a, b = (thumb.astype(float) - thumb.mean() for thumb in (one, other))
     return float((a * b).sum() / max(np.sqrt((a**2).sum() * (b**2).sum()), 1e-9))

@@ -3,22 +3,22 @@
 Training stops at the first such problem (`data/layouts.py`); here each becomes a finding.
 """
 
-import os
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ..config import Coco, Data, Masks, SegmentData
 from ..data import coco, mask_files, masks
+from ..data.items import Items
 from ..data.layouts import LAYOUTS, test_place
 from ..data.listing import SUFFIXES, list_files, list_images
+from ..data.record_list import names_of
 from ..data.records import Record, fault_of_name, listed, root_of, stem_of
 from ..errors import DataError
+from ..runtime.columns import repeated
 from ..runtime.spelling import on_disk
 from .findings import Finding, Severity
 from .inspection import REDRAW
-
-Items = list[tuple[Record, str]]  # images and their splits
 
 ADD = "Add the file, or leave such images out with data.skip_unlabelled=true"
 PATIENT = "Configure where the patient's name is, or correct the entry"
@@ -37,11 +37,11 @@ def find(data: SegmentData) -> tuple[Items, list[Finding]]:
         if not findings:
             raise DataError(f"{root_of(data)}: {text}")
         findings.append(Finding(str(root_of(data)), "error", "no-images", text, "The other findings say why"))
-    records = [record for record, _ in items]
+    records = items.records
     findings += duplicate_names(records)
     findings += similar_names(records)
     findings += bad_names(records, root_of(data))
-    return [item for item in items if not fault_of_name(item[0], root_of(data))], findings
+    return items.without(row for row, one in enumerate(items.records) if fault_of_name(one, root_of(data))), findings
 
 
 PLACES = {
@@ -53,7 +53,7 @@ PLACES = {
 
 def _competition(data: SegmentData) -> tuple[Items, list[Finding]]:
     root = root_of(data)
-    items: Items = []
+    items = Items(root)
     findings: list[Finding] = []
     labels = root / "train" / "outputs_json"
     drawn = set(list_files(labels, ".json"))
@@ -96,7 +96,7 @@ def _masks(data: SegmentData) -> tuple[Items, list[Finding]]:
                 findings += _orphans([path])
             else:
                 masked.add(owner)
-    items: Items = []
+    items = Items(root)
     for path, record in place.items():
         try:
             record = record._replace(group=masks.group_of(record, images, data))
@@ -117,7 +117,7 @@ def _masks(data: SegmentData) -> tuple[Items, list[Finding]]:
 
 def _coco(data: SegmentData) -> tuple[Items, list[Finding]]:
     options, root = data.coco or Coco(), root_of(data)
-    items: Items = []
+    items = Items(root)
     findings: list[Finding] = []
     named: set[Path] = set()
     for split, file in (("train", options.train), ("test", options.test)):
@@ -134,7 +134,7 @@ def _coco(data: SegmentData) -> tuple[Items, list[Finding]]:
             image = coco.image_of(entry, root / options.images)
             named.add(image)
             spoiled = name if train else ""
-            if not os.path.isfile(image):
+            if not image.is_file():
                 text = f"{path.name} lists this image, which does not exist"
                 text += coco.missing_text(entry, root / options.images)
                 remedy = "Add the image, remove its entry, or correct data.coco.images"
@@ -179,7 +179,7 @@ def _orphans(paths: Collection[Path]) -> Iterator[Finding]:
 def duplicate_names(records: Sequence[Record]) -> Iterator[Finding]:
     """Yields images of one name."""
     first: dict[str, Record] = {}
-    for record in records:
+    for record in (records[row] for row in repeated(names_of(records))):
         other = first.setdefault(record.name, record)
         if other is not record:
             text = f"has the same name as {other.image}"
@@ -188,9 +188,13 @@ def duplicate_names(records: Sequence[Record]) -> Iterator[Finding]:
 
 def similar_names(records: Sequence[Record]) -> Iterator[Finding]:
     """Yields images whose names people and some file systems take for the same."""
+
+    def form(name: str) -> str:
+        return unicodedata.normalize("NFC", stem_of(name)).casefold()
+
     first: dict[str, Record] = {}
-    for record in records:
-        other = first.setdefault(unicodedata.normalize("NFC", stem_of(record.name)).casefold(), record)
+    for record in (records[row] for row in repeated(map(form, names_of(records)))):
+        other = first.setdefault(form(record.name), record)
         if other.name != record.name:
             text = f"has the name of {other.image} but for the ending, capitals or the form of letters"
             remedy = (

@@ -9,27 +9,32 @@ import numpy as np
 from ..config import ClassifyData
 from ..data.digests import current_digest
 from ..data.groups import read_groups
-from ..data.label_table import Labels, keys_of, table_of
+from ..data.items import Items
+from ..data.label_table import table_of
 from ..data.labels import folders_of, label_row
 from ..data.layouts import LAYOUTS, test_place
 from ..data.listing import SUFFIXES
 from ..data.patients import FOLDERS_KEY, patient_of_name
 from ..data.quarantine import read_quarantine, unmatched
+from ..data.record_list import RecordList
 from ..data.records import Record, fault_of_name, listed, root_of, stem_of
 from ..data.restored import Restored, RestoredImage, read_restored, restored_records
 from ..errors import ConfigError, DataError, shown
-from ..runtime.processes import process_map
+from ..runtime.columns import repeated
+from ..runtime.processes import process_imap
 from ..runtime.spelling import nfc, on_disk
 from .annotation import REDRAW
 from .compare import duplicates, mixed_forms, near_duplicates, near_pairs, patients_in_both
-from .copies import copies_in_test, joined_patients
-from .files import Items, bad_names, duplicate_names, passed_over, similar_names
+from .copies import JoinedPatients, copies_in_test
+from .files import bad_names, duplicate_names, passed_over, similar_names
 from .findings import Finding, Report, ranked
+from .inspected import Inspected
 from .inspection import Inspection
 from .pixels import inspect_file
 
 RENAME = "Rename or move the folder: its images are neither trained on nor predicted"
 LABEL = "Add the label, or leave such images out with data.skip_unlabelled=true"
+UNKNOWN, NONE = 2, 3  # in a table of labels: of a class, and of an image without any
 FEW = 5  # images with or without a class, below which its scores are mostly noise
 
 
@@ -45,26 +50,33 @@ def check(data: ClassifyData, *, workers: int = -1, progress: bool = True) -> Re
     root = root_of(data)
     items, findings = ITEMS[data.layout](data)
     groups = read_groups(data.groups_file)
-    items = [(one._replace(group=groups.get(one.name, one.group)), split) for one, split in items]
+    if groups:
+        items = Items(root, ((one._replace(group=groups.get(one.name, one.group)), split) for one, split in items))
     findings += passed_over(data)
     if not items and not findings:
         raise DataError(f"{root}: no images in {LAYOUTS[data.layout].images(data)} ({', '.join(SUFFIXES)})")
     for part in ("train", "test"):
-        records = [record for record, split in items if split == part]
+        records = RecordList(root, items.of(part))
         findings += duplicate_names(records)
         findings += similar_names(records)
         findings += bad_names(records, root)
-    items = [item for item in items if not fault_of_name(item[0], root)]
-    names = {record.name for record, split in items if split == "train"} | {finding.image for finding in findings}
-    quarantine = read_quarantine(data.quarantine, names) if data.quarantine else {}
-    checked = [item for item in items if item[1] == "test" or item[0].name not in quarantine]
-    inspections = process_map(_inspect, checked, workers=workers, name="check", unit="image", progress=progress)
-    for inspection in inspections:
+        del records
+    items = items.without(row for row, one in enumerate(items.records) if fault_of_name(one, root))
+    names, quarantine = set[str](), dict[str, str]()
+    if data.quarantine:
+        names = {record.name for record in items.of("train")} | {finding.image for finding in findings}
+        quarantine = read_quarantine(data.quarantine, names)
+    checked = items
+    if quarantine:
+        checked = Items(root, (item for item in items if item[1] == "test" or item[0].name not in quarantine))
+    inspections = Inspected(checked)
+    for inspection in process_imap(_inspect, checked, workers=workers, name="check", unit="image", progress=progress):
+        inspections.add(inspection)
         findings += inspection.findings
     for name in sorted(quarantine.keys() - names):
         text, remedy = unmatched(name, data, names), "Correct the name, or delete the line"
         findings.append(Finding(str(data.quarantine), "warning", "no-images", text, remedy))
-    labels = {one.record.name: label_row(one.record, data) for one in inspections if one.record.labels is not None}
+    labels = label_table(checked, data)
     findings += contradictions(inspections, labels, data.classes)
     findings += duplicates(inspections)
     pairs = list(near_pairs(inspections))
@@ -72,17 +84,28 @@ def check(data: ClassifyData, *, workers: int = -1, progress: bool = True) -> Re
     findings += copies_in_test(inspections, pairs)
     findings += patients_in_both(inspections)
     findings += mixed_forms(inspections)
-    findings += rare_classes(list(labels.values()), data.classes)
-    findings += restored_images(data, [record for record, split in items if split == "train" and record.labels])
+    findings += rare_classes(labels, data.classes)
+    findings += restored_images(
+        data, [record for record in items.of("train") if record.labels] if data.restored else []
+    )
     prefix = f"{root}{os.sep}"
     findings = [
         finding._replace(file=finding.file.removeprefix(prefix), text=finding.text.replace(prefix, ""))
         for finding in findings
         if finding.image not in quarantine
     ]
-    images = {split: sum(item[1] == split for item in checked) for split in ("train", "test")}
-    quarantined = sorted(record.name for record, split in items if split == "train" and record.name in quarantine)
-    return Report(str(root), images, ranked(findings), quarantined, joined_patients(inspections, pairs))
+    images = {split: checked.count(split) for split in ("train", "test")}
+    quarantined = sorted(record.name for record in items.of("train") if record.name in quarantine) if quarantine else []
+    return Report(str(root), images, ranked(findings), quarantined, JoinedPatients(inspections, pairs))
+
+
+def label_table(items: Items, data: ClassifyData) -> np.ndarray:
+    """int8[N, C]: labels of images, 0 or 1; 2 where a class is not labelled, 3 of an image without labels."""
+    table = np.full((len(items), len(data.classes)), NONE, np.int8)
+    for row, record in zip(table, items.records, strict=True):
+        if record.labels is not None:
+            row[:] = [UNKNOWN if value != value else int(value) for value in label_row(record, data)]
+    return table
 
 
 def _inspect(item: tuple[Record, str]) -> Inspection:
@@ -95,7 +118,7 @@ def _folders(data: ClassifyData) -> tuple[Items, list[Finding]]:
     train = root / options.train
     if not train.is_dir():
         raise DataError(f"{train}: no such folder; expected the layout {train}/<class>/<image>")
-    items: Items = []
+    items = Items(root)
     findings: list[Finding] = []
     there = {nfc(path.name): path for path in sorted(train.iterdir()) if path.is_dir() and path.name[:1] != "."}
     for name, folder in there.items():
@@ -126,7 +149,7 @@ def _group(record: Record, pattern: str | None) -> str:
         return record.name
 
 
-def _tested(data: ClassifyData) -> list[Record]:
+def _tested(data: ClassifyData) -> Sequence[Record]:
     place = test_place(data)
     return listed(place) if place is not None else []
 
@@ -136,21 +159,20 @@ def _table(data: ClassifyData) -> tuple[Items, list[Finding]]:
     assert data.table is not None
     root = root_of(data)
     path, folder = root / data.table.train, root / data.table.images
-    items: Items = []
+    items = Items(root)
     findings: list[Finding] = []
     rows = table_of(path, data)  # a damaged table labels nothing: there is nothing to compare
     found = listed(folder)
-    keys = keys_of(rows, list(dict.fromkeys(record.name for record in found)))
-    for record in found:
-        row = rows[keys[record.name]] if record.name in keys else None
-        if row is None or all(value != value for value in row.labels):
-            text = "has no row" if row is None else "has no label in its row"
+    places = rows.rows_of(found)
+    for record, row in zip(found, places.tolist(), strict=True):
+        if row < 0 or all(value != value for value in rows.labels(row)):
+            text = "has no row" if row < 0 else "has no label in its row"
             severity = "note" if data.skip_unlabelled else "error"
             findings.append(Finding(str(record.image), severity, "unannotated", text, LABEL, record.name))  # type: ignore[arg-type]
             items.append((record, "train"))
         else:
-            items.append((record._replace(group=nfc(row.group), labels=path), "train"))
-    for name in sorted(rows.keys() - set(keys.values())):
+            items.append((record._replace(group=nfc(rows.group(row)), labels=path), "train"))
+    for name in rows.without(places, ()):
         text = f"lists {shown(name)}, which is not an image below {data.table.images}"
         findings.append(Finding(str(path), "error", "no-image", text, "Restore the image, or delete the row"))
     items += [(record._replace(group=record.name), "test") for record in _tested(data)]
@@ -160,7 +182,7 @@ def _table(data: ClassifyData) -> tuple[Items, list[Finding]]:
 def _presence(data: ClassifyData) -> tuple[Items, list[Finding]]:
     """All images of train with their annotation files, and of test; images without a file, and faults in files."""
     root, groups = root_of(data), read_groups(data.groups_file)
-    items: Items = []
+    items = Items(root)
     findings: list[Finding] = []
     for record in listed(root / "train" / "DCM"):
         path = on_disk(root / "train" / "outputs_json", Path(record.group) / f"{stem_of(record.image.name)}.json")
@@ -182,23 +204,27 @@ def _presence(data: ClassifyData) -> tuple[Items, list[Finding]]:
 ITEMS = {"folders": _folders, "table": _table, "presence": _presence}
 
 
-def contradictions(
-    inspections: Sequence[Inspection], labels: dict[str, Labels], classes: Sequence[str]
-) -> Iterator[Finding]:
-    """Yields training images with the same pixels and other labels, of which at most one can be right."""
-    first: dict[bytes, Inspection] = {}
-    for inspection in inspections:
-        if not inspection.pixels or inspection.record.name not in labels or inspection.split != "train":
+def contradictions(inspections: Inspected, labels: np.ndarray, classes: Sequence[str]) -> Iterator[Finding]:
+    """Yields training images with the same pixels and other labels, of which at most one can be right.
+
+    Args:
+        labels: as of :func:`label_table`.
+    """
+    assert inspections.items is not None
+    first: dict[bytes, int] = {}
+    for row in repeated(inspections.pixels()):
+        record, split = inspections.items[row]
+        if split != "train" or record.labels is None:
             continue
-        other = first.setdefault(inspection.pixels, inspection)
-        mine, theirs = labels[inspection.record.name], labels[other.record.name]
-        differing = [name for name, a, b in zip(classes, mine, theirs, strict=True) if a != b and a == a and b == b]
+        other = first.setdefault(inspections.pixels_of(row), row)
+        mine, theirs = labels[row], labels[other]
+        other_label = (mine != theirs) & (mine < UNKNOWN) & (theirs < UNKNOWN)
+        differing = [classes[c] for c in np.flatnonzero(other_label).tolist()]
         if differing:
-            text = f"has the same pixels as {other.record.image}, and another label of {', '.join(differing[:3])}"
-            yield Finding(
-                str(inspection.record.image), "error", "contradiction", text, "Correct one of them, or remove both",
-                inspection.record.name,
-            )  # fmt: skip
+            one = inspections.records[other].image
+            text = f"has the same pixels as {one}, and another label of {', '.join(differing[:3])}"
+            remedy = "Correct one of them, or remove both"
+            yield Finding(str(record.image), "error", "contradiction", text, remedy, record.name)
 
 
 def restored_images(data: ClassifyData, records: Sequence[Record]) -> Iterator[Finding]:
@@ -227,11 +253,10 @@ def _whole(found: Restored, row: RestoredImage) -> bool:
     return path.is_file() and current_digest(path) == row.sha256
 
 
-def rare_classes(labels: Sequence[Labels], classes: Sequence[str]) -> Iterator[Finding]:
-    """Yields classes that few training images have, or lack."""
-    table = np.array(labels, float).reshape(len(labels), len(classes))
+def rare_classes(labels: np.ndarray, classes: Sequence[str]) -> Iterator[Finding]:
+    """Yields classes that few training images have, or lack; labels as of :func:`label_table`."""
     for number, name in enumerate(classes):
-        counts = {"with": int((table[:, number] == 1).sum()), "without": int((table[:, number] == 0).sum())}
+        counts = {"with": int((labels[:, number] == 1).sum()), "without": int((labels[:, number] == 0).sum())}
         for what, count in counts.items():
             if count < FEW:
                 text = f"{count} training image(s) {what} {name}"

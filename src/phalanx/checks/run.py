@@ -7,15 +7,17 @@ from pathlib import Path
 
 from ..config import SegmentData
 from ..data.attributes import other_sheets
+from ..data.items import Items
 from ..data.metadata import SHEETS, match, mismatch, read_metadata
 from ..data.quarantine import read_quarantine, unmatched
 from ..data.records import Record
 from ..errors import DataError
-from ..runtime.processes import process_map
+from ..runtime.processes import process_imap
 from .annotation import inspect_annotation
 from .compare import compare
 from .files import find
 from .findings import Finding, Report, ranked
+from .inspected import Inspected
 from .inspection import Inspection
 from .pixels import inspect_file
 
@@ -32,11 +34,14 @@ def check(data: SegmentData, *, workers: int = -1, progress: bool = True) -> Rep
     assert data.root is not None
     root = data.root
     records, findings = find(data)
-    names = {record.name for record, split in records if split == "train"} | {finding.image for finding in findings}
-    quarantine = read_quarantine(data.quarantine, names) if data.quarantine else {}
-    checked = [item for item in records if item[1] == "test" or item[0].name not in quarantine]
-    inspections = inspect_all(checked, data, workers, progress)
-    for inspection in inspections:
+    names, quarantine, checked = set[str](), dict[str, str](), records
+    if data.quarantine:
+        names = {record.name for record in records.of("train")} | {finding.image for finding in findings}
+        quarantine = read_quarantine(data.quarantine, names)
+        checked = Items(root, (item for item in records if item[1] == "test" or item[0].name not in quarantine))
+    inspections = Inspected(checked, whole=True)
+    for inspection in inspect_all(checked, data, workers, progress):
+        inspections.add(inspection)
         findings += inspection.findings
     findings += [
         Finding(
@@ -57,17 +62,17 @@ def check(data: SegmentData, *, workers: int = -1, progress: bool = True) -> Rep
         for finding in findings
         if finding.image not in quarantine
     ]
-    images = {split: sum(item[1] == split for item in checked) for split in ("train", "test")}
-    quarantined = sorted(record.name for record, split in records if split == "train" and record.name in quarantine)
+    images = {split: checked.count(split) for split in ("train", "test")}
+    quarantined = sorted(record.name for record in records.of("train") if record.name in quarantine)
     return Report(str(root), images, ranked(findings), quarantined)
 
 
 def inspect_all(
     items: Sequence[tuple[Record, str]], data: SegmentData, workers: int, progress: bool
-) -> list[Inspection]:
-    """Returns the inspections of all images in the given order, made in several processes."""
+) -> Iterator[Inspection]:
+    """Yields the inspections of all images in the given order, made in several processes."""
     one = partial(inspect_image, data=data)
-    return process_map(one, items, workers=workers, name="check", unit="image", progress=progress)
+    return process_imap(one, items, workers=workers, name="check", unit="image", progress=progress)
 
 
 def inspect_image(item: tuple[Record, str], data: SegmentData) -> Inspection:

@@ -8,6 +8,7 @@ from ..errors import ConfigError
 from .args import split_places, switch
 
 if TYPE_CHECKING:  # slow to load
+    import numpy as np
     import pandas as pd
 
     from ..config import Config, Data
@@ -45,12 +46,12 @@ def folds(words: Sequence[str]) -> None:
 
     data = resolve_root(config.data)
     records = kept_records(data)
-    named = None
-    if columns:
-        named = _strata(records, data, columns)
+    named = _strata(records, data, columns) if columns else None
+    drawn: folding.Folds | np.ndarray
+    if named is not None:
         drawn = folding.draw_stratified(records, config.folds, config.seed, named)
     else:
-        drawn = folding.draw(records, config.folds, config.seed)
+        drawn = folding.draw_numbers(records, config.folds, config.seed)
     table = folding.balance(records, drawn, config.folds, named)
     folding.write(out, records, drawn)
     print(table)

@@ -4,12 +4,14 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import ConfigError, brief
+from ..runtime.stored import is_archive
 
 MAX_SIDE = 32768  # pixels; the memory of a network ends far below
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -18,6 +20,17 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Processes = Annotated[int, Field(ge=1, le=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Side = Annotated[int, Field(ge=32, le=MAX_SIDE, multiple_of=32)]  # of an input, in pixels
+
+
+def _rooted(path: Path) -> Path:
+    if path.is_dir() or not any(map(is_archive, (path, *path.parents))):
+        return path
+    from ..runtime.archive import rooted  # numpy is not loaded for a recipe without one
+
+    return rooted(path)
+
+
+Place = Annotated[Path, AfterValidator(_rooted)]  # a folder, also one in a tar; the tar itself is its root folder
 
 MAX_PROBLEMS = 5  # in one message
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,9})?\s*")

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ..runtime.spelling import nfc
-from .base import Positive, Seed, Side, Strict, nearest
+from .base import Place, Positive, Seed, Side, Strict, nearest
 
 PREPROCESSING = ("blackout", "background", "contrast")  # options that change every image, in training and prediction
 Name = Annotated[str, AfterValidator(nfc)]  # in the form that labels are compared in
@@ -83,7 +83,7 @@ class Data(Strict):
     """What the data sets of all tasks have in common."""
 
     name: str
-    root: Path | None = None  # the data set's folder; null: the phantom below, generated once in data/
+    root: Place | None = None  # the data set's folder, or a tar of it; null: the phantom below, generated once in data/
     phantom: Phantom | None = None
     classes: list[Name] = Field(min_length=1, max_length=1024)
     pairs: Annotated[list[tuple[Name, Name]], Field(max_length=512)] = []  # left-right partners, swapped by a flip

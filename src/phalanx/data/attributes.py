@@ -1,6 +1,5 @@
 """Attributes of each image: its patient's row of the metadata sheet, and whether the hand is rotated."""
 
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,7 +92,9 @@ def other_sheets(root: Path) -> str:
     """What a message about a missing sheet adds: files that may have been meant."""
     stems = {Path(name).stem for name in SHEETS}
     names = sorted(
-        name for name in os.listdir(root) if nfc(name).rsplit(".", 1)[0].lower() in stems and name not in SHEETS
+        path.name
+        for path in root.iterdir()
+        if nfc(path.name).rsplit(".", 1)[0].lower() in stems and path.name not in SHEETS
     )
     return f" ({', '.join(names)} is not read; save it under one of these names)" if names else ""
 

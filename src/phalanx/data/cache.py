@@ -3,47 +3,31 @@
 Entries are keyed by the content of the files they were computed from, so a changed file never hits an old entry.
 """
 
-import hashlib
-import os
-import re
-import struct
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
-from threading import Lock
-
-import numpy as np
+from threading import Event, Lock
 
 from ..config import Data
-from ..errors import DataError, OutputError
-from ..masks.planes import PlaneRuns
-from ..runtime.files import write_bytes
-from ..runtime.leftovers import clear
-from ..runtime.locks import lock
+from ..errors import DataError
 from ..runtime.progress import tracked
-from ..runtime.reading import LARGE, read_bytes
 from ..runtime.terminal import say
+from .cache_folder import SHARES, Folder
 from .cache_place import cache_place
 from .digests import State, digest_of, state_of
-from .images import Grid
 from .layouts import check, files
 from .prepared import Prepared, prepare, prepared_key
 from .records import Record
 
-ENTRY = re.compile(r"[0-9a-f]{64}\.(sample|npz)")  # other files in the folder are neither counted nor removed
-MAGIC = b"phalanx-sample-1"
-HEAD = struct.Struct("<5Q")  # height, width, side, planes, runs
-MIN_IDLE = 3600  # seconds: an entry used within this time is not removed for a new one
+POLL = 0.2  # seconds between looks at what another job prepares
 
 
 class SampleCache:
     """The prepared samples of a data set by record, each computed once as far as ``data.cache`` has room.
 
     ``ram`` stores them in this process, and forked worker processes share them. ``disk`` stores them below
-    ``data.cache_dir``, one file each, for all processes and runs. ``none`` computes them on every access.
+    ``data.cache_dir``, one file each, for all processes and runs; those that start at once divide the work. ``none``
+    computes them on every access.
     """
 
     def __init__(self, data: Data):
@@ -64,7 +48,10 @@ class SampleCache:
         with ThreadPoolExecutor() as pool:
             list(bar(pool.map(self._know, records), "hashing files"))
             wanted, lock = {key for _, key in self.known.values()}, Lock()
-            list(bar(pool.map(partial(self._make, wanted=wanted, lock=lock), records), "preparing images"))
+            make = partial(self._make, wanted=wanted, lock=lock)
+            folder = self.store if isinstance(self.store, Folder) else None
+            made = pool.map(make, records) if folder is None else self._shared(folder, records, make, pool)
+            list(bar(made, "preparing images"))
 
     def __call__(self, record: Record) -> Prepared:
         """The sample of a record.
@@ -89,6 +76,46 @@ class SampleCache:
         if self.store is not None:
             states = self._states(record)
             self.known[record] = states, self._key(record, states)
+
+    def _shared(
+        self, folder: Folder, records: Sequence[Record], make: Callable[[Record], None], pool: Executor
+    ) -> Iterator[None]:
+        """Prepares what a folder lacks, one item per record that it has. A share that another job holds is put off, and
+        waited for when nothing else is left: whoever held it has prepared it then, or was killed."""
+        shares: dict[int, list[Record]] = {}
+        for record in records:
+            shares.setdefault(int(self.known[record][1][:8], 16) % SHARES, []).append(record)
+        stop = Event()
+
+        def lacking(share: int) -> bool:
+            return any(self.known[record][1] not in folder for record in shares[share])
+
+        def take(share: int) -> bool:
+            if stop.is_set() or (not folder.full and not lacking(share)):
+                return True
+            with folder.claim(share) as ours:
+                for record in shares[share] if ours else ():
+                    if not stop.is_set():
+                        make(record)
+            return ours
+
+        def wait(share: int) -> None:
+            while not take(share):
+                stop.wait(POLL)
+
+        try:
+            put_off = []
+            for share, done in zip(shares, pool.map(take, shares), strict=True):
+                if done:
+                    yield from [None] * len(shares[share])
+                else:
+                    put_off.append(share)
+            if put_off:
+                say(f"data.cache_dir={folder.place}: another job prepares what is missing; waiting for it")
+            for share, _ in zip(put_off, pool.map(wait, put_off), strict=True):
+                yield from [None] * len(shares[share])
+        finally:
+            stop.set()  # of an error or Ctrl-C: threads that wait for other jobs end
 
     def _make(self, record: Record, wanted: set[str], lock: Lock) -> None:
         if self.store is None or (self.store.full and self.known[record][1] not in self.store):
@@ -128,107 +155,3 @@ class Memory:
         if not self.full:
             self.used += prepared.nbytes
             self.samples[key] = prepared
-
-
-class Folder:
-    """Samples by key in files of one folder, which processes may share, up to ``limit`` bytes."""
-
-    def __init__(self, place: Path, limit: int):
-        self.place, self.limit, self.full, self.cleared = place, limit, False, False
-
-    def __contains__(self, key: str) -> bool:
-        there = self._path(key).is_file()
-        if there:
-            self._use(key)
-        return there
-
-    def get(self, key: str) -> Prepared | None:
-        """The sample; None if there is none. A damaged one, or a link or pipe in its place, is removed."""
-        path = self._path(key)
-        try:
-            found = unpacked(key, b"" if path.is_symlink() else read_bytes(path, LARGE))
-        except DataError:  # no regular file, or none at all
-            found = None
-        if found is None:
-            with suppress(OSError):
-                path.unlink()
-        else:
-            self._use(key)
-        return found
-
-    def _use(self, key: str) -> None:
-        """Marks a sample as used now."""
-        with suppress(OSError):  # in a folder that is read-only for this user
-            os.utime(self._path(key), follow_symlinks=False)
-
-    def put(self, key: str, prepared: Prepared, wanted: set[str]) -> None:
-        """Writes a sample if there is room, once idle samples that are not ``wanted`` are removed."""
-        content = packed(key, prepared)
-        try:
-            self.place.mkdir(parents=True, exist_ok=True)
-            with lock(self.place / ".lock"):
-                if not self.cleared:
-                    clear(self.place, lambda name: ENTRY.fullmatch(name) is not None)
-                    self.cleared = True
-                if self._make_room(len(content), wanted):
-                    write_bytes(self._path(key), content)
-                else:
-                    self.full = True
-        except (OSError, OutputError) as error:  # the latter of a link or folder of the entry's name
-            if not self.full:
-                text = getattr(error, "strerror", None) or error
-                say(f"data.cache_dir={self.place}: {text}; missing samples are computed again each time")
-            self.full = True
-
-    def _make_room(self, need: int, wanted: set[str]) -> bool:
-        """Whether ``need`` bytes fit, once the samples idle for longest are removed as far as needed."""
-        with os.scandir(self.place) as files:
-            ours = [file for file in files if ENTRY.fullmatch(file.name) and file.is_file(follow_symlinks=False)]
-        entries = [(file.stat(follow_symlinks=False), Path(file.path)) for file in ours]
-        excess = sum(state.st_size for state, _ in entries) + need - self.limit
-        before = time.time() - MIN_IDLE
-        idle = [
-            (state.st_mtime, state.st_size, path)
-            for state, path in entries
-            if state.st_mtime < before and path.stem not in wanted
-        ]
-        for _, size, path in sorted(idle):
-            if excess > 0:
-                path.unlink(missing_ok=True)
-                excess -= size
-        return excess <= 0
-
-    def _path(self, key: str) -> Path:
-        return self.place / f"{key}.sample"
-
-
-def packed(key: str, prepared: Prepared) -> bytes:
-    """A sample as the content of its file: see `docs/formats.md`."""
-    image, runs, grid = prepared
-    head = HEAD.pack(*grid, runs.shape[2], len(runs.starts))
-    body = head + image.tobytes() + runs.starts.astype("<i4").tobytes() + runs.values.tobytes()
-    return MAGIC + _seal(key, body) + body
-
-
-def unpacked(key: str, content: bytes) -> Prepared | None:
-    """The sample in the content of its file; None if it is damaged or of another key."""
-    body = memoryview(content)[len(MAGIC) + 32 :]
-    if content[: len(MAGIC)] != MAGIC or len(body) < HEAD.size or content[len(MAGIC) :][:32] != _seal(key, body):
-        return None
-    height, width, side, planes, count = HEAD.unpack_from(body)
-    pixels = len(body) - HEAD.size - count * (4 + planes)  # bytes, of one channel or three
-    if not min(height, width, side, planes, count) or pixels not in (side * side, 3 * side * side):
-        return None
-    values = np.frombuffer(bytearray(body[HEAD.size :]), np.uint8)  # not read-only, as torch wants it
-    image, starts = values[:pixels], values[pixels:][: 4 * count].view("<i4").astype(np.int32)
-    if starts[0] != 0 or starts[-1] >= side * side or (np.diff(starts) <= 0).any():
-        return None
-    runs = PlaneRuns((side, side, planes), starts, values[pixels + 4 * count :].reshape(count, planes))
-    shape = (side, side) if pixels == side * side else (side, side, 3)
-    return Prepared(image.reshape(shape), runs, Grid(height, width, side))
-
-
-def _seal(key: str, body: "bytes | memoryview") -> bytes:
-    digest = hashlib.sha256(MAGIC + key.encode())
-    digest.update(body)
-    return digest.digest()

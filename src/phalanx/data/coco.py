@@ -27,7 +27,7 @@ def options_of(data: Any) -> Coco:
     return data.coco or Coco()
 
 
-def train_records(data: SegmentData, without: Collection[str] = ()) -> list[Record]:
+def train_records(data: SegmentData, without: Collection[str] = ()) -> Sequence[Record]:
     """Images of the training file, sorted by name. An image without annotations has none of the classes.
 
     Args:
@@ -49,7 +49,7 @@ def train_names(data: SegmentData) -> set[str]:
     return set(gather(root_of(data) / options_of(data).train, data).entries)
 
 
-def test_records(path: Path, data: SegmentData) -> list[Record]:
+def test_records(path: Path, data: SegmentData) -> Sequence[Record]:
     """Images of a test file or folder, sorted by name, without annotations."""
     if path.is_dir():
         return scan(path)
@@ -112,7 +112,7 @@ def gather(path: Path, data: SegmentData, annotated: bool = True) -> Gathered:
 def image_of(entry: Entry, folder: Path) -> Path:
     """The image of an entry below the folder that file_name is relative to; it need not exist."""
     literal = folder / str(entry.about["file_name"])
-    return literal if os.path.isfile(literal) else on_disk(folder, entry.file)
+    return literal if literal.is_file() else on_disk(folder, entry.file)
 
 
 def missing_text(entry: Entry, folder: Path) -> str:
@@ -120,18 +120,18 @@ def missing_text(entry: Entry, folder: Path) -> str:
     parts = [part for part in entry.file.parts if part not in ("/", "..")]
     for begin in range(len(parts)):
         path = on_disk(folder, os.path.join(*parts[begin:]))
-        if os.path.isfile(path):
+        if path.is_file():
             return f" (but {path} is there, so its file_name {brief(entry.about['file_name'])} has another folder)"
     return ""
 
 
-def records_of(path: Path, entries: Mapping[str, Entry], data: Any) -> list[Record]:
+def records_of(path: Path, entries: Mapping[str, Entry], data: Any) -> Sequence[Record]:
     """The records of entries without their annotations, sorted by name. Raises DataError if an image is missing."""
     options, folder = options_of(data), root_of(data) / options_of(data).images
     records = []
     for name, entry in entries.items():
         image = image_of(entry, folder)
-        if not os.path.isfile(image):
+        if not image.is_file():
             raise DataError(
                 f"{image}: no such image, but {path.name} lists it{missing_text(entry, folder)}; add it, or correct "
                 "data.coco.images (the folder that file_name is relative to)"

@@ -4,17 +4,19 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import ConfigError, DataError, brief
-from ..runtime.files import write_text
+from ..runtime.columns import Texts
+from ..runtime.files import write_parts
 from ..runtime.reading import MissingFile, fault, numbered_rows, read_text
 from ..runtime.spelling import nfc
 from ..runtime.terminal import say
+from .record_list import groups_of, names_of
 from .records import Record
 
 if TYPE_CHECKING:  # slow to load, and training needs no table
@@ -22,22 +24,39 @@ if TYPE_CHECKING:  # slow to load, and training needs no table
 
 Folds = dict[str, int]  # image name -> fold
 HEADER = ["image_name", "group", "fold"]
+PART = 1 << 16  # characters that are written at once
 DRAWS = 20  # orders of the patients that a stratified draw tries
 
 
 def draw(records: Sequence[Record], count: int, seed: int) -> Folds:
     """Folds of nearly equal size: patients in random order, each into the fold with the fewest images so far."""
-    groups: dict[str, list[str]] = {}
-    for record in records:
-        groups.setdefault(record.group, []).append(record.name)
-    check_count(len(groups), count)
-    order = np.random.default_rng(seed).permutation(sorted(groups))
-    sizes, folds = [0] * count, {}
-    for group in sorted(order, key=lambda g: -len(groups[g])):  # stable: the random order holds among equals
+    numbers = draw_numbers(records, count, seed)
+    return {record.name: fold for record, fold in zip(records, numbers.tolist(), strict=True)}
+
+
+def draw_numbers(records: Sequence[Record], count: int, seed: int) -> np.ndarray:
+    """int32[N]: as :func:`draw`, the fold of each record, without an object for each."""
+    patients, of_patient = patients_of(records)
+    check_count(patients, count)
+    images = np.bincount(of_patient, minlength=patients)
+    order = np.random.default_rng(seed).permutation(patients)
+    sizes, fold_of = [0] * count, np.empty(patients, np.int32)
+    for patient in order[np.argsort(-images[order], kind="stable")].tolist():  # the random order holds among equals
         fold = sizes.index(min(sizes))
-        sizes[fold] += len(groups[group])
-        folds.update(dict.fromkeys(groups[group], fold))
-    return folds
+        sizes[fold] += int(images[patient])
+        fold_of[patient] = fold
+    return fold_of[of_patient]
+
+
+def patients_of(records: Sequence[Record]) -> tuple[int, np.ndarray]:
+    """Number of patients, and int32[N] that of each record in the order of their names."""
+    groups = Texts(groups_of(records))
+    of_patient, number, before = np.empty(len(groups), np.int32), -1, None
+    for row in map(int, groups.order()):
+        if (group := groups[row]) != before:
+            number, before = number + 1, group
+        of_patient[row] = number
+    return number + 1, of_patient
 
 
 def check_count(patients: int, count: int) -> None:
@@ -101,21 +120,27 @@ def check(records: Sequence[Record], folds: Folds, count: int) -> None:
         raise ConfigError(f"fold {min(empty)} would have no image; lower folds=, or name fewer columns in stratify=")
 
 
-def balance(records: Sequence[Record], folds: Folds, count: int, strata: "pd.DataFrame | None" = None) -> str:
+def balance(
+    records: Sequence[Record], folds: "Folds | np.ndarray", count: int, strata: "pd.DataFrame | None" = None
+) -> str:
     """A table of images, patients and, in percent of the fold's images, every stratum; one row per fold and one of all.
 
     Args:
+        folds: or int[N], the fold of each record.
         strata: indexed by image name, one column per attribute, as ``attributes.strata`` returns it.
     """
-    names = [] if strata is None else [(c, v) for c in strata.columns for v in sorted(strata[c].unique())]
+    numbers = folds if isinstance(folds, np.ndarray) else np.array([folds[record.name] for record in records])
+    _, of_patient = patients_of(records)
+    columns = dict[str, np.ndarray]()
+    if strata is not None:
+        table = strata.loc[[record.name for record in records]]
+        columns = {name: table[name].to_numpy() for name in table.columns}
+    names = [(column, value) for column in columns for value in sorted(set(columns[column]))]
     rows = [["fold", "images", "patients", *(value for _, value in names)]]
     for fold in [*range(count), None]:
-        inside = [record for record in records if fold is None or folds[record.name] == fold]
-        row = ["all" if fold is None else str(fold), str(len(inside)), str(len({record.group for record in inside}))]
-        for column, value in names:
-            assert strata is not None
-            fraction = (strata.loc[[record.name for record in inside], column] == value).mean()
-            row.append(f"{100 * fraction:.1f}%")
+        inside = np.ones(len(numbers), bool) if fold is None else numbers == fold
+        row = ["all" if fold is None else str(fold), str(int(inside.sum())), str(len(np.unique(of_patient[inside])))]
+        row += [f"{100 * (columns[column][inside] == value).mean():.1f}%" for column, value in names]
         rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
@@ -176,10 +201,22 @@ def _rows(path: Path) -> list[tuple[int, str, str, str]]:
     return [(line, row[0], row[1], row[2]) for line, row in rows[1:]]
 
 
-def write(path: Path, records: Sequence[Record], folds: Folds) -> None:
-    """A fold CSV, whole or not at all."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(HEADER)
-    table.writerows((record.name, record.group, folds[record.name]) for record in sorted(records))
-    write_text(path, text.getvalue())
+def write(path: Path, records: Sequence[Record], folds: "Folds | np.ndarray") -> None:
+    """A fold CSV, whole or not at all. ``folds``: or int[N], the fold of each record."""
+    pairs = zip(names_of(records), groups_of(records), strict=True)
+    order = Texts(f"{name}\0{group}" for name, group in pairs).order()
+
+    def parts() -> Iterator[bytes]:
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(HEADER)
+        for row in map(int, order):
+            name, group, *_ = records[row]
+            table.writerow((name, group, folds[row] if isinstance(folds, np.ndarray) else folds[name]))
+            if text.tell() > PART:
+                yield text.getvalue().encode()
+                text.seek(0)
+                text.truncate()
+        yield text.getvalue().encode()
+
+    write_parts(path, parts())

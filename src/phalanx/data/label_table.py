@@ -2,19 +2,23 @@
 
 import csv
 import io
-from collections.abc import Collection, Mapping, Sequence
+from array import array
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ..config import ClassifyData, nearest
 from ..errors import DataError, brief
-from ..runtime.reading import LARGE, decode, fault, numbered_rows, read_bytes
+from ..runtime.columns import TextIndex, Texts
+from ..runtime.reading import fault, stream_rows
 from ..runtime.spelling import nfc
 from . import records
 from .digests import State, state_of
+from .record_list import names_of
 
 MISSING = {"", "-", "na", "n/a", "nan", "none", "null", "unknown", "?"}  # cells of a class that is not labelled
 TRUTHS = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0}
@@ -28,19 +32,103 @@ def one_hot(names: Collection[str], classes: Sequence[str]) -> Labels:
     return tuple(float(name in names) for name in classes)
 
 
-class Row(tuple[str, Labels]):
+class Row(NamedTuple):
     """Patient and labels of an image in a table."""
 
-    @property
-    def group(self) -> str:
-        return self[0]
-
-    @property
-    def labels(self) -> Labels:
-        return self[1]
+    group: str
+    labels: Labels
 
 
-def table_of(path: Path, data: ClassifyData) -> Mapping[str, Row]:
+class LabelTable(Mapping[str, Row]):
+    """Patient and labels by image name; a row takes its texts, a byte per class and about 30 bytes."""
+
+    def __init__(self, path: Path, classes: Sequence[str]):
+        self.path, self.classes = path, tuple(classes)
+        self.names, self._groups, self._labels, self._lines = Texts(), Texts(), bytearray(), array("I")
+        self._index: TextIndex | None = None
+
+    def append(self, line: int, name: str, group: str, labels: Labels) -> None:
+        """Adds a row of the file."""
+        self.names.append(name)
+        self._groups.append("" if group == name else group)
+        self._labels += bytes(map(_code, labels))
+        self._lines.append(line)
+
+    def finish(self) -> "LabelTable":
+        """Makes rows found by name. Raises DataError if two have the same."""
+        self._index = TextIndex(self.names)
+        if (row := self._index.doubled()) is not None:
+            name = brief(self.names[row])
+            raise DataError(f"{self.path}: line {self._lines[row]}: {name} also has a row above; keep one of them")
+        return self
+
+    def row(self, image: str) -> int | None:
+        """The row of an image: by its name, or by its name without ending, as many tables have it."""
+        assert self._index is not None
+        row = self._index.find(image)
+        return row if row is not None else self._index.find(records.stem_of(image))
+
+    def group(self, row: int) -> str:
+        """The patient of a row."""
+        return self._groups[row] or self.names[row]
+
+    def labels(self, row: int) -> Labels:
+        """The labels of a row."""
+        count = len(self.classes)
+        return tuple(map(VALUES.__getitem__, self._labels[row * count : (row + 1) * count]))
+
+    def rows_of(self, images: Sequence[records.Record]) -> np.ndarray:
+        """int32[N]: the row of each image, -1 if there is none.
+
+        Raises:
+            DataError: two images whose names differ in their ending alone are listed by what they have in common.
+        """
+        places = map(self.row, names_of(images))
+        found = np.fromiter((-1 if row is None else row for row in places), np.int32, len(images))
+        order = np.argsort(found, kind="stable")
+        shared = np.flatnonzero((found[order][1:] == found[order][:-1]) & (found[order][1:] >= 0))
+        if len(shared):
+            several = {int(row) for row in found[order[shared]]}
+            owner: dict[int, str] = {}
+            for image, row in zip(images, found.tolist(), strict=True):
+                if row in several and (other := owner.setdefault(row, image.name)) != image.name:
+                    name, two = self.names[row], f"{other} and of {image.name}"
+                    raise DataError(f"{name}: is the row of {two}; list both with their endings")
+        return found
+
+    def without(self, rows: np.ndarray, names: Collection[str]) -> list[str]:
+        """Names of the rows that are not among some rows or names, sorted."""
+        left = np.ones(len(self), bool)
+        left[rows[rows >= 0]] = False
+        return sorted({self.names[int(row)] for row in np.flatnonzero(left)} - set(names))
+
+    def __getitem__(self, name: str) -> Row:
+        assert self._index is not None
+        row = self._index.find(name)
+        if row is None:
+            raise KeyError(name)
+        return Row(self.group(row), self.labels(row))
+
+    def __contains__(self, name: object) -> bool:
+        assert self._index is not None
+        return isinstance(name, str) and self._index.find(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+VALUES = (0.0, 1.0, float("nan"))
+
+
+def _code(value: float) -> int:
+    """The place of a label in VALUES."""
+    return 2 if value != value else int(value)
+
+
+def table_of(path: Path, data: ClassifyData) -> LabelTable:
     """Patient and labels by image name of a CSV; read once per state of the file.
 
     Raises:
@@ -62,15 +150,15 @@ def _read_table(
     label: str | None,
     rows: str | None,
     negative: str | None,
-) -> Mapping[str, Row]:
+) -> LabelTable:
     lines = _lines_of(path)
-    header = [cell.strip() for cell in lines[0][1]]
+    header = _header(path, lines)
     named = [name for name in classes if name != negative]
     wanted = [image, *([group] if group else []), *([label] if label else named)]
     column, _, value = (rows or "").partition("=")
     places = {name: _column(path, header, name) for name in [*wanted, *([column] if rows else [])]}
-    found: dict[str, Row] = {}
-    for line, cells in lines[1:]:
+    found = LabelTable(path, classes)
+    for line, cells in lines:
         where = f"{path}: line {line}"
         if len(cells) != len(header):
             raise DataError(f"{where}: has {len(cells)} fields, its header has {len(header)}")
@@ -79,8 +167,6 @@ def _read_table(
         name = cells[places[image]].strip()
         if not name:
             raise DataError(f"{where}: the column {image} is empty")
-        if name in found:
-            raise DataError(f"{where}: {brief(name)} also has a row above; keep one of them")
         patient = cells[places[group]].strip() if group else name
         if not patient:
             raise DataError(f"{where}: the column {group} is empty, so the patient of {brief(name)} is unknown")
@@ -91,10 +177,10 @@ def _read_table(
             if negative is not None:
                 truths[negative] = _none_of([*truths.values()])
             labels = tuple(truths[name] for name in classes)
-        found[name] = Row((patient, labels))
+        found.append(line, name, patient, labels)
     if rows and not found:
         raise DataError(f"{path}: data.table.rows={rows}: the column {column} has no {value!r} in any row")
-    return found
+    return found.finish()
 
 
 def keys_of(rows: Collection[str], images: Sequence[str]) -> dict[str, str]:
@@ -116,21 +202,19 @@ def keys_of(rows: Collection[str], images: Sequence[str]) -> dict[str, str]:
 
 def header_of_table(path: Path) -> list[str]:
     """The columns of a CSV. Raises DataError if it cannot be read."""
-    return [cell.strip() for cell in _lines_of(path)[0][1]]
+    return _header(path, _lines_of(path))
 
 
-def _lines_of(path: Path) -> list[tuple[int, list[str]]]:
-    """Rows of a CSV with any of ``SEPARATORS``, and the number of the line that each ends in."""
-    content = read_bytes(path, LARGE)
-    try:
-        text = nfc(decode(content))
-        first = text.partition("\n")[0]
-        lines = numbered_rows(text, max(SEPARATORS, key=first.count))
-    except ValueError as error:
-        raise fault(path, str(error)) from None
-    if not lines:
+def _header(path: Path, lines: Iterator[tuple[int, list[str]]]) -> list[str]:
+    first = next(lines, None)
+    if first is None:
         raise fault(path, "is empty")
-    return lines
+    return [cell.strip() for cell in first[1]]
+
+
+def _lines_of(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a CSV with any of ``SEPARATORS``, and the number of the line that each ends in."""
+    return stream_rows(path, separators=SEPARATORS, change=nfc)
 
 
 def _column(path: Path, header: list[str], name: str) -> int:

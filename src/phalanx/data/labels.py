@@ -15,9 +15,10 @@ from ..errors import DataError, brief
 from ..runtime.spelling import nfc
 from . import records
 from .groups import check_used, read_groups
-from .label_table import Labels, keys_of, one_hot, table_of
+from .label_table import Labels, one_hot, table_of
 from .patients import FOLDERS_KEY, patient_of_name
 from .presence import presence_row, presence_truth
+from .record_list import RecordList
 from .records import Record
 from .restored import source_of
 
@@ -31,8 +32,10 @@ def labels_of(found: Sequence[Record], data: ClassifyData) -> np.ndarray:
     Raises:
         DataError: a record without labels, or whose file cannot be used.
     """
-    rows = [label_row(record, data) for record in found]
-    return np.array(rows, np.float32).reshape(len(rows), len(data.classes))
+    labels = np.empty((len(found), len(data.classes)), np.float32)
+    for row, record in zip(labels, found, strict=True):
+        row[:] = label_row(record, data)
+    return labels
 
 
 def label_row(record: Record, data: ClassifyData) -> Labels:
@@ -44,23 +47,26 @@ def label_row(record: Record, data: ClassifyData) -> Labels:
     if data.layout == "presence":
         return presence_row(record.labels, data)
     rows, name = table_of(record.labels, data), source_of(record.name, data)
-    return rows[keys_of(rows, [name])[name]].labels
+    row = rows.row(name)
+    if row is None:
+        raise DataError(f"{record.labels}: has no row of {brief(name)}")
+    return rows.labels(row)
 
 
 def label_strata(found: Sequence[Record], data: ClassifyData) -> "pd.DataFrame":
     """Text by image name, one column per class: with, without or not labelled; what stratified folds balance."""
     import pandas as pd
 
-    words = np.array(["without", "with", "not labelled"])
-    labels = np.nan_to_num(labels_of(found, data), nan=2.0).astype(int)
-    columns = {name: [f"{word} {name}" for word in words[labels[:, i]]] for i, name in enumerate(data.classes)}
+    labels = np.nan_to_num(labels_of(found, data), nan=2.0).astype(np.int8)
+    words = {name: [f"{word} {name}" for word in ("without", "with", "not labelled")] for name in data.classes}
+    columns = {name: np.array(words[name], object)[labels[:, i]] for i, name in enumerate(data.classes)}
     return pd.DataFrame(columns, index=[record.name for record in found])
 
 
 # one folder per class
 
 
-def folder_records(root: Path, data: ClassifyData, without: Collection[str] = ()) -> list[Record]:
+def folder_records(root: Path, data: ClassifyData, without: Collection[str] = ()) -> Sequence[Record]:
     """Images of ``<root>/<class>``, sorted by name; the folder of the class is the place of the label.
 
     Raises:
@@ -79,20 +85,22 @@ def folder_records(root: Path, data: ClassifyData, without: Collection[str] = ()
     absent = [name for name in data.classes if name not in there]
     if absent:
         raise DataError(f"{root}: has no folder of class {absent[0]!r}; it may be empty, but must exist")
-    found = [
-        record._replace(
-            labels=folder,
-            group=groups.get(record.name) or patient_of_name(record.name, options.group_pattern, FOLDERS_KEY),
-        )
-        for folder in there.values()
-        for record in (records.scan(folder, complete=False) if any(folder.iterdir()) else [])
-        if record.name not in without
-    ]
-    found.sort()
+    found = RecordList(
+        root,
+        (
+            record._replace(
+                labels=folder,
+                group=groups.get(record.name) or patient_of_name(record.name, options.group_pattern, FOLDERS_KEY),
+            )
+            for folder in there.values()
+            for record in (records.scan(folder, complete=False) if any(folder.iterdir()) else [])
+            if record.name not in without
+        ),
+    ).sorted()
     for one, other in pairwise(found):
         if one.name == other.name:
             raise DataError(f"{other.image}: the name {one.name} is also that of {one.image}; an image has one class")
-    check_used(data.groups_file, groups, [record.name for record in found])
+    check_used(data.groups_file, groups, [record.name for record in found] if groups else [])
     return records.some(found, f"{root}: no image in the folders of the classes")
 
 
@@ -104,7 +112,7 @@ def folders_of(data: ClassifyData) -> Any:
 # a CSV
 
 
-def table_records(data: ClassifyData, without: Collection[str] = ()) -> list[Record]:
+def table_records(data: ClassifyData, without: Collection[str] = ()) -> Sequence[Record]:
     """Images of ``data.table.images`` with a row in ``data.table.train``, sorted by name.
 
     Raises:
@@ -116,28 +124,27 @@ def table_records(data: ClassifyData, without: Collection[str] = ()) -> list[Rec
     path, folder = root / data.table.train, root / data.table.images
     rows, groups = table_of(path, data), read_groups(data.groups_file)
     images = records.scan(folder, f"data.table.images={data.table.images} names it", complete=False)
-    keys = keys_of(rows, [record.name for record in images])
-    lost = sorted(rows.keys() - set(keys.values()) - set(without))
+    places = rows.rows_of(images)
+    lost = rows.without(places, without)
     if lost:
         raise DataError(
             f"{path}: lists {brief(lost[0])}, which is not an image below {folder} ({len(lost)} such row(s)); restore "
             "it, or delete the row"
         )
-    found, lacking = list[Record](), list[str]()
-    for record in images:
-        row = rows[keys[record.name]] if record.name in keys else None
+    found, lacking = RecordList(folder), list[str]()
+    for record, row in zip(images, places.tolist(), strict=True):
         if record.name in without:
             continue
-        if row is None or all(value != value for value in row.labels):
+        if row < 0 or all(value != value for value in rows.labels(row)):
             lacking.append(record.name)
         else:
-            found.append(Record(record.name, groups.get(record.name, nfc(row.group)), record.image, path))
+            found.append(Record(record.name, groups.get(record.name, nfc(rows.group(row))), record.image, path))
     if lacking and not data.skip_unlabelled:
         raise DataError(
             f"{path}: has no label of {brief(lacking[0])} ({len(lacking)} such image(s)). Add what is missing, or "
             "leave such images out with data.skip_unlabelled=true"
         )
-    check_used(data.groups_file, groups, [record.name for record in found])
+    check_used(data.groups_file, groups, [record.name for record in found] if groups else [])
     return records.some(found, f"{path}: no labelled image")
 
 

@@ -16,6 +16,7 @@ from . import coco, labels, masks, objects, presence, records, regions
 from .images import Grid
 from .listing import list_files, list_images
 from .polygons import rasterise, read_annotations
+from .record_list import PathList
 from .records import Record
 
 
@@ -36,10 +37,10 @@ class Layout(NamedTuple):
         files: those that the truth of a record is read from.
     """
 
-    train: Callable[[Any, Collection[str]], list[Record]]
+    train: Callable[[Any, Collection[str]], Sequence[Record]]
     names: Callable[[Any], set[str]]
     test_name: Callable[[Any], str | None]
-    test: Callable[[Path, Any], list[Record]]
+    test: Callable[[Path, Any], Sequence[Record]]
     ground_truth: Callable[[Path, Any, Sequence[str]], dict[str, Record]]
     expected: str
     planes: Callable[[Record, Any, Grid], np.ndarray]
@@ -184,7 +185,7 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def train_records(data: Data, without: Collection[str] = ()) -> list[Record]:
+def train_records(data: Data, without: Collection[str] = ()) -> Sequence[Record]:
     """Annotated images of a data set, sorted by name; see `quarantine.kept_records` for those to train on.
 
     Args:
@@ -205,11 +206,11 @@ def passed_over(data: Data) -> str:
     parts = [text] if (text := found.to_text(folder)) else []
     if data.layout == "competition":
         labels = records.root_of(data) / "train" / "outputs_json"
-        wanted = {labels / path.parent.name / f"{records.stem_of(path.name)}.json" for path in found.files}
-        there = set(list_files(labels, ".json"))
-        if alone := sorted(there - wanted):
+        own = (labels / path.parent.name / f"{records.stem_of(path.name)}.json" for path in found.files)
+        wanted, there = PathList(labels, own), list_files(labels, ".json")
+        if alone := there.without(wanted):
             parts.append(f"{labels}: {len(alone)} annotation(s) without an image ({alone[0].relative_to(labels)})")
-        if data.skip_unlabelled and (bare := len(wanted - there)):
+        if data.skip_unlabelled and (bare := len(set(wanted.without(there)))):
             parts.append(f"{folder}: {bare} image(s) without an annotation, by data.skip_unlabelled=true")
     return "; ".join(parts)
 
@@ -225,7 +226,7 @@ def test_place(data: Data) -> Path | None:
     return records.root_of(data) / name if name is not None else None
 
 
-def test_records(data: Data) -> list[Record]:
+def test_records(data: Data) -> Sequence[Record]:
     """Images to predict of a data set, sorted by name.
 
     Raises:

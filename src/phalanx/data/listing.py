@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ..runtime.archive import ArchivePath
+from .record_list import PathList
+
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".dcm", ".dicom",
 )  # fmt: skip
@@ -41,7 +44,7 @@ class PassedOver(NamedTuple):
 class Listing(NamedTuple):
     """The files below a folder that are wanted, sorted, and what is passed over."""
 
-    files: list[Path]
+    files: PathList
     passed: list[PassedOver]
 
     @property
@@ -74,7 +77,7 @@ def is_hidden(name: str) -> bool:
 
 def list_images(folder: Path) -> Listing:
     """The images below a folder, by their endings or else their content. Links to folders are followed."""
-    files, passed = list[Path](), list[PassedOver]()
+    files, passed = PathList(folder), list[PassedOver]()
     for path, fault in _walk(folder):
         if isinstance(fault, PassedOver):
             passed.append(fault)
@@ -84,12 +87,13 @@ def list_images(folder: Path) -> Listing:
             passed.append(PassedOver(path, "unread", "is of a format that is not read; convert it to PNG"))
         else:
             passed.append(PassedOver(path, "not-an-image", "is not an image"))
-    return Listing(sorted(files), sorted(passed))
+    return Listing(files.sorted(), sorted(passed))
 
 
-def list_files(folder: Path, suffix: str) -> list[Path]:
+def list_files(folder: Path, suffix: str) -> PathList:
     """The files below a folder with an ending, in capitals or not, sorted; without hidden ones."""
-    return sorted(path for path, fault in _walk(folder) if fault is None and path.name.lower().endswith(suffix))
+    found = (path for path, fault in _walk(folder) if fault is None and path.name.lower().endswith(suffix))
+    return PathList(folder, found).sorted()
 
 
 def kind_of(path: Path) -> str:
@@ -116,28 +120,48 @@ def _walk(folder: Path) -> Iterator[tuple[Path, PassedOver | None]]:
     pending: list[tuple[Path, tuple[tuple[int, int], ...]]] = [(folder, ())]
     while pending:
         place, above = pending.pop()
+        if isinstance(place, ArchivePath):
+            empty = True
+            for name, is_folder in place.entries():
+                empty = False
+                if is_hidden(name):
+                    yield place / name, _hidden(place / name)
+                elif is_folder:
+                    pending.append((place / name, above))
+                else:
+                    yield place / name, None
+            if empty and place != folder:
+                yield place, PassedOver(place, "empty-folder", "is an empty folder")
+            continue
         try:
             state = place.stat()
-            entries = list(os.scandir(place))
+            found = os.scandir(place)
         except OSError as error:
             yield place, PassedOver(place, "unread", f"is a folder that cannot be read ({error.strerror})")
             continue
         here = state.st_dev, state.st_ino
         if here in above:
+            found.close()
             yield place, PassedOver(place, "not-an-image", "is a link to a folder that contains it")
             continue
-        if not entries and place != folder:
+        empty = True
+        with found as entries:
+            for entry in entries:
+                empty, path = False, Path(entry.path)
+                if is_hidden(entry.name):
+                    yield path, _hidden(path)
+                elif entry.is_dir():
+                    pending.append((path, (*above, here)))
+                elif entry.is_file():
+                    yield path, None
+                else:
+                    yield path, _odd(path)
+        if empty and place != folder:
             yield place, PassedOver(place, "empty-folder", "is an empty folder")
-        for entry in entries:
-            path = Path(entry.path)
-            if is_hidden(entry.name):
-                yield path, PassedOver(path, "hidden", "is hidden, or a copy that a system or tool made for itself")
-            elif entry.is_dir():
-                pending.append((path, (*above, here)))
-            elif entry.is_file():
-                yield path, None
-            else:
-                yield path, _odd(path)
+
+
+def _hidden(path: Path) -> PassedOver:
+    return PassedOver(path, "hidden", "is hidden, or a copy that a system or tool made for itself")
 
 
 def _odd(path: Path) -> PassedOver:

@@ -27,7 +27,7 @@ def options_of(data: SegmentData) -> Masks:
     return data.masks or Masks()
 
 
-def train_records(data: SegmentData, without: Collection[str] = ()) -> list[Record]:
+def train_records(data: SegmentData, without: Collection[str] = ()) -> Sequence[Record]:
     """Images with masks, sorted by name.
 
     Args:
@@ -89,7 +89,7 @@ def train_names(data: SegmentData) -> set[str]:
     return {record.name for record in listed(root_of(data) / options_of(data).images)}
 
 
-def test_records(folder: Path, data: SegmentData) -> list[Record]:
+def test_records(folder: Path, data: SegmentData) -> Sequence[Record]:
     """Images to predict, sorted by name."""
     return scan(folder, "data.masks.test names the folder of test images")
 
@@ -100,7 +100,8 @@ def ground_truth(place: Path, data: SegmentData, images: Sequence[str]) -> dict[
     Raises:
         DataError: two masks belong to the same image, or no folder names a patient.
     """
-    paths, options = list_files(place, ".png"), options_of(data)
+    paths: Sequence[Path] = list_files(place, ".png")
+    options = options_of(data)
     if options.kind == "classes":
         known = {stem_of(image) for image in images}
         stems = set()
@@ -199,7 +200,7 @@ def table_of(path: Path, labels: np.ndarray, data: SegmentData) -> np.ndarray:
 
 
 def _class_files(
-    records: list[Record], images: Path, folder: Path, classes: list[str], without: Collection[str]
+    records: Sequence[Record], images: Path, folder: Path, classes: list[str], without: Collection[str]
 ) -> set[Path]:
     """Images that have masks, as <masks>/<image without ending>; every file of an image must name a class."""
     stems = {place_of(record, images, folder, "classes"): record.name for record in records}

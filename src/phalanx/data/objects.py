@@ -193,7 +193,7 @@ def _coco_entries(path: Path, data: DetectData, without: Collection[str] = ()) -
     return {name: entry for name, entry in found.entries.items() if name not in without}
 
 
-def coco_records(data: DetectData, without: Collection[str] = ()) -> list[Record]:
+def coco_records(data: DetectData, without: Collection[str] = ()) -> Sequence[Record]:
     """As `coco.train_records`, of objects that may have a bbox and no segmentation."""
     path = records.root_of(data) / coco.options_of(data).train
     entries = _coco_entries(path, data, without)
@@ -261,7 +261,7 @@ def _rows(path: Path, state: State, classes: tuple[str, ...], patterns: tuple[tu
     return read_rows(path, None if any(patterns) else classes, truth=True)
 
 
-def table_records(data: DetectData, without: Collection[str] = ()) -> list[Record]:
+def table_records(data: DetectData, without: Collection[str] = ()) -> Sequence[Record]:
     """Images of ``data.boxes.images`` with a row in ``data.boxes.train``, sorted by name.
 
     Raises:

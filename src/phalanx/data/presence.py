@@ -1,6 +1,6 @@
 """Labels of images by their polygons: a class is present if an outline of it is. Files as in the competition."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from .polygons import rasterise, read_annotations
 from .records import Record
 
 
-def presence_records(data: ClassifyData, without: Collection[str] = ()) -> list[Record]:
+def presence_records(data: ClassifyData, without: Collection[str] = ()) -> Sequence[Record]:
     """Annotated images of ``<root>/train``, sorted by name; the folder of an image is its patient.
 
     Args:
@@ -25,7 +25,7 @@ def presence_records(data: ClassifyData, without: Collection[str] = ()) -> list[
     """
     found = records.train_records(records.root_of(data), data.skip_unlabelled, without)
     groups = read_groups(data.groups_file)
-    check_used(data.groups_file, groups, [record.name for record in found])
+    check_used(data.groups_file, groups, [record.name for record in found] if groups else [])
     return [record._replace(group=groups.get(record.name, record.group)) for record in found]
 
 

@@ -1,7 +1,7 @@
 """The quarantine: a text file of training images to leave out, ``<image name> # <reason>`` per line."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ..config import Data, nearest
@@ -92,7 +92,7 @@ def unmatched(name: str, data: Data, names: Collection[str]) -> str:
     return f"{brief(name)[1:-1]} is not a training image of {data.root}{f'; {close}?' if close else ''}"
 
 
-def kept_records(data: Data, *, report: bool = True) -> list[Record]:
+def kept_records(data: Data, *, report: bool = True) -> Sequence[Record]:
     """Annotated images of a data set outside the quarantine, sorted by name. Raises as :func:`quarantined` and
     :func:`train_records`.
 

@@ -4,29 +4,19 @@ import re
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 from ..config import Data
 from ..errors import DataError, shown
+from ..runtime.columns import repeated
 from ..runtime.spelling import nfc, on_disk
 from .listing import SUFFIXES, Listing, list_images
+from .record_list import Record as Record
+from .record_list import RecordList, names_of
 
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # in names: CSV files cannot list them
 
 
-class Record(NamedTuple):
-    """One image. ``name`` is its file name, unique in the data set; ``group`` the patient; both in one normal form.
-
-    ``labels`` is the place of its truth; the data set's layout defines what is there.
-    """
-
-    name: str
-    group: str
-    image: Path
-    labels: Path | None
-
-
-def train_records(root: Path, skip_unlabelled: bool = False, without: Collection[str] = ()) -> list[Record]:
+def train_records(root: Path, skip_unlabelled: bool = False, without: Collection[str] = ()) -> Sequence[Record]:
     """Annotated images of ``<root>/train``, sorted by name.
 
     Args:
@@ -40,20 +30,25 @@ def train_records(root: Path, skip_unlabelled: bool = False, without: Collection
     folder = root / "train" / "outputs_json"
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; annotations belong there as <patient>/<image>.json")
-    records, lacking = list[Record](), list[Record]()
-    taken: dict[Path, Path] = {}
+    named = RecordList(root)
     for record in images:
-        if record.name in without:
-            continue
-        path = on_disk(folder, Path(record.group) / f"{stem_of(record.image.name)}.json")
-        if taken.setdefault(path, record.image) != record.image:
-            raise DataError(f"{record.image}: shares its annotation {path.name} with {taken[path]}; keep one of them")
-        (records if path.is_file() else lacking).append(record._replace(labels=path))
+        if record.name not in without:
+            path = on_disk(folder, Path(record.group) / f"{stem_of(record.image.name)}.json")
+            named.append(record._replace(labels=path))
+    taken: dict[Path | None, Path] = {}
+    for record in (named[row] for row in repeated(one.labels for one in named)):
+        if taken.setdefault(record.labels, record.image) != record.image:
+            name, first = record.labels.name if record.labels else "", taken[record.labels]
+            raise DataError(f"{record.image}: shares its annotation {name} with {first}; keep one of them")
+    records, lacking = RecordList(root), list[Record]()
+    for record in named:
+        there = record.labels is not None and record.labels.is_file()
+        (records if there else lacking).append(record)
     refuse_unlabelled(lacking, skip_unlabelled, "no such annotation file, but its image is there")
     return some(records, f"{root / 'train'}: no annotated image")
 
 
-def test_records(root: Path) -> list[Record]:
+def test_records(root: Path) -> Sequence[Record]:
     """Images of ``<root>/test``, sorted by name, without annotations."""
     return scan(root / "test" / "DCM")
 
@@ -73,7 +68,7 @@ def refuse_unlabelled(lacking: Sequence[Record], skip: bool, problem: str) -> No
         )
 
 
-def some(records: list[Record], problem: str) -> list[Record]:
+def some(records: Sequence[Record], problem: str) -> Sequence[Record]:
     """The records. Raises DataError if there are none."""
     if not records:
         raise DataError(problem)
@@ -83,7 +78,7 @@ def some(records: list[Record], problem: str) -> list[Record]:
 EXPECTED = "expected the layout <root>/train/DCM/<patient>/<image>.png (data.root= names the root)"
 
 
-def scan(folder: Path, remedy: str = EXPECTED, *, complete: bool = True) -> list[Record]:
+def scan(folder: Path, remedy: str = EXPECTED, *, complete: bool = True) -> Sequence[Record]:
     """All images below ``folder``, sorted by name; the folder of an image names its patient.
 
     Args:
@@ -107,24 +102,28 @@ def scan(folder: Path, remedy: str = EXPECTED, *, complete: bool = True) -> list
     for record in records:
         if fault := fault_of_name(record, folder):
             raise DataError(f"{shown(record.image)}: {fault}")
-    for one, other in pairwise(records):
-        if one.name == other.name:
+    for row, (name, following) in enumerate(pairwise(names_of(records))):
+        if name == following:
+            one, other = records[row], records[row + 1]
             raise DataError(f"{other.image}: the name {one.name} is also that of {one.image}; rename one of them")
     return records
 
 
-def listed(folder: Path) -> list[Record]:
+def listed(folder: Path) -> Sequence[Record]:
     """All images below ``folder``, sorted by name; perhaps none, and names may repeat."""
     return records_of(list_images(folder)) if folder.is_dir() else []
 
 
-def records_of(found: Listing) -> list[Record]:
+def records_of(found: Listing) -> RecordList:
     """The records of listed images, sorted by name."""
-    return sorted(Record(nfc(path.name), nfc(path.parent.name), path, None) for path in found.files)
+    own = (Record(nfc(path.name), nfc(path.parent.name), path, None) for path in found.files)
+    return RecordList(found.files.folder, own).sorted()
 
 
 def fault_of_name(record: Record, folder: Path) -> str:
     """Why an image cannot be listed in a CSV by its name or the folders below ``folder`` that contain it; or empty."""
+    if not _UNUSABLE.search(str(record.image)):
+        return ""
     name = str(record.image.relative_to(folder))
     if not _UNUSABLE.search(name):
         return ""

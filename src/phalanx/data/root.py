@@ -19,7 +19,7 @@ def resolve_root(data: Set) -> Set:
         DataError: the root is not a folder.
     """
     if data.root is not None:
-        if not data.root.is_dir():
+        if not data.root.is_dir():  # a tar is as its folder
             layout = "; expected <root>/train/DCM/<patient>/<image>.png" if data.layout == "competition" else ""
             raise DataError(f"data.root={data.root}: no such folder{layout}")
         return data.model_copy(update={"phantom": None})

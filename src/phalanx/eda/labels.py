@@ -1,7 +1,8 @@
 """Explores a data set of images with labels: classes, co-occurrence, missing labels, sizes, intensities, folds."""
 
 import math
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,24 @@ import pandas as pd
 from ..config import ClassifyData
 from ..data.folds import read as read_folds
 from ..data.images import read_grey
+from ..data.items import SPLITS, Items
 from ..data.labels import labels_of
 from ..data.layouts import test_place, test_records
 from ..data.quarantine import kept_records
-from ..data.records import Record
+from ..data.record_list import groups_of, names_of
+from ..data.records import Record, root_of
 from ..errors import DataError
-from ..runtime.files import write_report, write_text
-from ..runtime.processes import process_map
+from ..runtime.files import write_parts, write_report
+from ..runtime.processes import process_imap
 from . import label_plots
 from .plots import save
 from .report import check_folder, plain
 from .stats import Effect, cohens_d
 
 TABLES = ("images", "patients", "classes", "cooccurrence", "sizes", "shift", "folds")
+PIXELS = ("height_px", "width_px")
+MEASURES = (*PIXELS, "mean", "sd", "p1", "median", "p99", "black", "white")
+ROWS = 10_000  # of a table that are written at once
 RARE = 5  # images with or without a class: with fewer, a held-out part easily has none
 NOTABLE = 0.5  # Cohen's d from which a difference in intensity is named in the summary (Cohen, 1988: medium)
 
@@ -47,23 +53,22 @@ def explore(data: ClassifyData, out: Path, *, folds: int = 5, workers: int = -1,
     check_folder(out, TABLES, label_plots.PLOTS)
     records, left_out = kept_records(data), list[str]()
     labels = labels_of(records, data)
-    work = [(record, "train") for record in records]
+    work = Items(root_of(data), ((record, "train") for record in records))
     place = test_place(data)
     if place is not None and place.exists():
-        work += [(record, "test") for record in test_records(data)]
+        work += ((record, "test") for record in test_records(data))
     else:
         what = f"{place} does not exist" if place is not None else f"data.{data.layout}.test is not set"
         left_out.append(f"the test set: {what}")
-    rows = process_map(_measure, work, workers=workers, name="measure", unit="image", progress=progress, least=16)
-    broken = [row["problem"] for row in rows if row["problem"]]
+    known, broken = measured(work, workers=workers, progress=progress)
     if broken:
-        left_out.append(f"{len(broken)} unusable image(s), such as {broken[0]}")
-    images = pd.DataFrame([{k: v for k, v in row.items() if k != "problem"} for row in rows])
+        left_out.append(f"{len(broken)} unusable image(s), such as {next(iter(broken.values()))}")
+    usable = np.setdiff1d(np.arange(len(work)), list(broken))
     for i, name in enumerate(data.classes):  # the labels of test images are not read: they are for scores
-        images[f"label {name}"] = np.concatenate([labels[:, i], np.full(len(work) - len(records), np.nan)])
-    known = images[[not row["problem"] for row in rows]]
+        column = np.concatenate([labels[:, i], np.full(len(work) - len(records), np.nan, np.float32)])
+        known[f"label {name}"] = column[usable]
     if known.empty:
-        raise DataError(f"{data.root}: no usable image; {broken[0]}")
+        raise DataError(f"{data.root}: no usable image; {next(iter(broken.values()))}")
     fold_table = _no_folds(data.classes)
     if data.folds_file is not None:
         assigned = read_folds(data.folds_file, records, folds)
@@ -82,33 +87,60 @@ def explore(data: ClassifyData, out: Path, *, folds: int = 5, workers: int = -1,
     facts: dict[str, Any] = {
         "data": data.name,
         "left_out": left_out,
-        "images": images["split"].value_counts().to_dict(),
+        "images": {split: count for split in SPLITS if (count := work.count(split))},
     }
     facts |= {name: list(tables[name].to_dict("records")) for name in TABLES[2:]}
     facts["patients"] = _patient_facts(tables["patients"])
     write_report(out / "eda.json", "eda", plain(facts))  # first: a later call may write into a folder that has it
     for name, table in tables.items():
-        write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+        write_parts(out / f"{name}.csv", _parts(table))
     for name, figure in label_plots.draw_all(tables, data.classes):
         save(figure, out / f"{name}.png")
     return _summary(facts, tables, out)
 
 
-def _measure(item: tuple[Record, str]) -> dict[str, Any]:
-    """Size and grey levels of one image; what makes it unusable becomes ``problem``."""
+def measured(work: Items, *, workers: int, progress: bool) -> tuple[pd.DataFrame, dict[int, str]]:
+    """A row per usable image, in columns from the start: there may be a million; and what is wrong with others, by
+    their number."""
+    columns, broken = {name: array("d") for name in MEASURES}, dict[int, str]()
+    found = process_imap(_measure, work, workers=workers, name="measure", unit="image", progress=progress, least=16)
+    for number, values in enumerate(found):
+        if isinstance(values, str):
+            broken[number] = values
+            continue
+        for column, value in zip(columns.values(), values, strict=True):
+            column.append(value)
+    records = work.records
+    table = pd.DataFrame({
+        "image_name": [name for i, name in enumerate(names_of(records)) if i not in broken],
+        "patient": [group for i, group in enumerate(groups_of(records)) if i not in broken],
+        "split": [work.split(i) for i in range(len(work)) if i not in broken],
+    })  # fmt: skip
+    for name, column in columns.items():
+        table[name] = np.array(column, np.int64 if name in PIXELS else np.float64)
+    return table, broken
+
+
+def _measure(item: tuple[Record, str]) -> tuple[float, ...] | str:
+    """MEASURES of one image: size and grey levels; or what makes it unusable."""
     cv2.setNumThreads(1)  # the images are processed in parallel already
-    record, split = item
-    row: dict[str, Any] = {"image_name": record.name, "patient": record.group, "split": split}
     try:
-        grey = read_grey(record.image)
+        grey = read_grey(item[0].image)
     except DataError as error:
-        return row | {"problem": str(error)}
+        return str(error)
     low, median, high = np.percentile(grey, (1, 50, 99))
-    return row | {
-        "height_px": grey.shape[0], "width_px": grey.shape[1], "mean": float(grey.mean()), "sd": float(grey.std()),
-        "p1": float(low), "median": float(median), "p99": float(high), "black": float((grey == 0).mean()),
-        "white": float((grey == 255).mean()), "problem": "",
-    }  # fmt: skip
+    return (
+        grey.shape[0], grey.shape[1], float(grey.mean()), float(grey.std()), float(low), float(median), float(high),
+        float((grey == 0).mean()), float((grey == 255).mean()),
+    )  # fmt: skip
+
+
+def _parts(table: pd.DataFrame) -> Iterator[bytes]:
+    """A table as a CSV, in parts."""
+    yield table[:0].to_csv(index=False, lineterminator="\n").encode()
+    for first in range(0, len(table), ROWS):
+        part = table.iloc[first : first + ROWS]
+        yield part.to_csv(index=False, header=False, lineterminator="\n").encode()
 
 
 def patients_of(records: Sequence[Record], labels: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:

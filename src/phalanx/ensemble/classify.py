@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Strict
+from ..config import Place, Strict
 from ..config.classify_loss import Head
 from ..config.training import View
 from ..config.words import split_names
@@ -23,7 +23,7 @@ from ..scoring.calibration_file import Calibration
 from ..submission.probabilities import Probabilities, write_probabilities
 from ..submission.table import check_name, check_target
 from ..voting.probabilities import Ballot
-from ..voting.probability_guard import measure_probability_agreement
+from ..voting.probability_guard import ProbabilityAgreement
 from .options import parse_votes
 from .reports import report_faults
 from .retrained import note_retrained
@@ -34,8 +34,8 @@ class InferLabels(Strict):
 
     SPELLED: ClassVar = {"data.root": "root"}  # as in training
 
-    root: Path | None = None
-    images: Path | None = None
+    root: Place | None = None
+    images: Place | None = None
     out: Path | None = None
     weights: Literal["final", "best", "last"] = "final"
     tta: Annotated[list[View], Field(max_length=3)] | None = None
@@ -114,7 +114,7 @@ def _opened(name: str, options: InferLabels) -> ClassifierRun:
     return run
 
 
-def find_records(run: ClassifierRun, options: InferLabels) -> list[Record]:
+def find_records(run: ClassifierRun, options: InferLabels) -> Sequence[Record]:
     """The images to predict: a plain folder, or the test set of a root in the layout the run was trained on."""
     from ..data.listing import list_images
 
@@ -141,15 +141,20 @@ def vote(options: VoteLabels) -> Path:
             raise ConfigError(f"out={out}: would replace the member {name}; give another name")
     check_target(out)
     calibration = Calibration.read(options.postprocess) if options.postprocess else None
-    found = [calibrated(_member(name, options), calibration) for name in options.members]
+    found = list[Probabilities]()
+    for name in options.members:
+        known = found[0].images if found else ()
+        found.append(calibrated(_member(name, options, known), calibration))
     for note in (note for member in found for note in member.notes):
         print(f"note: {note}", flush=True)
     ballot = Ballot(found, options.votes)
     if ballot.head is None:
         raise DataError(f"{found[0].name}: no sidecar records whether a softmax or sigmoids made it; give head=")
+    found = [replace(member, values=ballot.values[number]) for number, member in enumerate(found)]  # once, too
     agreement = None
     if len(found) > 1:
-        agreement = measure_probability_agreement(found)
+        names = [member.name for member in found]
+        agreement = ProbabilityAgreement(names, ballot.images, ballot.classes, ballot.values)
         print(agreement.to_text(), flush=True)
         for one, other in agreement.identical():
             print(f"note: {one} and {other} have the same probabilities, so one opinion has two votes", flush=True)
@@ -196,10 +201,10 @@ def _common(members: Sequence[Probabilities]) -> str | None:
     return found.pop() if len(found) == 1 else digest(sorted(map(str, found)))
 
 
-def _member(name: str, options: VoteLabels) -> Probabilities:
-    """The probabilities in a CSV, or those that a run predicts."""
+def _member(name: str, options: VoteLabels, known: tuple[str, ...]) -> Probabilities:
+    """The probabilities in a CSV, or those that a run predicts; ``known``: images of another member."""
     if is_csv(name):
-        return Probabilities.read(name, head=options.head)
+        return Probabilities.read(name, head=options.head, known=known)
     run = _opened(name, options)
     if (seed := run.config.data.shuffle_labels) is not None:
         raise ConfigError(f"members: {note_control(name, seed)}; leave it out")

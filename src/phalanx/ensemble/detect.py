@@ -1,12 +1,13 @@
 """Predicting boxes: ``infer.sh`` of the task ``detect``."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Fraction, Strict
+from ..config import Fraction, Place, Strict
 from ..config.training import View
 from ..data.layouts import test_place, test_records
 from ..data.records import Record, scan
@@ -26,8 +27,8 @@ class InferBoxes(Strict):
 
     SPELLED: ClassVar = {"data.root": "root"}  # as in training
 
-    root: Path | None = None
-    images: Path | None = None
+    root: Place | None = None
+    images: Place | None = None
     out: Path | None = None
     weights: Literal["final", "best", "last"] = "final"
     tta: Annotated[list[View], Field(max_length=3)] | None = None
@@ -113,7 +114,7 @@ def _is_finished(out: Path, key: str) -> bool:
     return sidecar is not None and sidecar.key == key
 
 
-def find_records(run: DetectorRun, options: InferBoxes) -> list[Record]:
+def find_records(run: DetectorRun, options: InferBoxes) -> Sequence[Record]:
     """The images to predict: a plain folder, or the test set of a root in the layout the run was trained on."""
     from ..data.listing import list_images
 

@@ -54,7 +54,7 @@ def read_test_table(data: ClassifyData, truth: str | None = None) -> LabelTable:
     )  # fmt: skip
 
 
-def twin_records(data: ClassifyData) -> list[Record]:
+def twin_records(data: ClassifyData) -> Sequence[Record]:
     """Test images without their marks, in the order of their names; none if the data set has none."""
     assert data.root is not None
     place = data.root / TWINS

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Count, Processes, SegmentPredict, Side, SlidingWindow, Strict, validate_as
+from ..config import Count, Place, Processes, SegmentPredict, Side, SlidingWindow, Strict, validate_as
 from ..config.words import split_names
 from ..errors import ConfigError
 from ..runtime.sidecar import is_csv
@@ -40,8 +40,8 @@ class InferOptions(Strict):
 
     SPELLED: ClassVar = {"data.root": "root"}  # as in training
 
-    root: Path | None = None
-    images: Path | None = None
+    root: Place | None = None
+    images: Place | None = None
     out: Path | None = None
     maps: bool = False
     weights: Literal["final", "best", "last"] = "final"

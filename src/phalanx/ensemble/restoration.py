@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from ..config import Seed, Strict
+from ..config import Place, Seed, Strict
 from ..config.words import split_names
 from ..data.images import Grid
 from ..data.labels import labels_of, read_labels
@@ -43,7 +43,7 @@ class ShortcutOptions(Strict):
     others: list[str] = Field(default=[])  # further controls, such as plain copies or class weights
     label: str = "healthy"
     truth: Path | None = None
-    root: Path | None = None
+    root: Place | None = None
     seed: Seed = 0
     permutations: Annotated[int, Field(ge=99, le=100_000)] = 199
     picture: Path | None = None

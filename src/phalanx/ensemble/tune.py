@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..config import Strict
+from ..config import Place, Strict
 from ..config.words import split_names
 from ..errors import ConfigError
 from ..masks.stack import Stack, dice_per_class
@@ -45,7 +45,7 @@ class TuneOptions(Strict):
     members: list[str]
     out: Path = Path("submissions/postprocess.json")
     runs: Path = Path("runs")
-    root: Path | None = None
+    root: Place | None = None
     progress: bool = True
 
 

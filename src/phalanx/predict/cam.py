@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from ..config import ClassifyData, Seed, Strict, nearest
+from ..config import ClassifyData, Place, Seed, Strict, nearest
 from ..data.images import Grid, read_colour
 from ..data.label_table import Labels
 from ..data.labels import read_labels
@@ -37,8 +37,8 @@ class CamOptions(Strict):
     SPELLED: ClassVar = {"class": "target", "data.root": "root"}
 
     out: Path
-    root: Path | None = None
-    images: Path | None = None
+    root: Place | None = None
+    images: Place | None = None
     labels: Path | None = None
     masks: Path | None = None
     target: str = "predicted"

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import PREPROCESSING, SegmentConfig, SegmentData, SegmentPredict, Strict
+from ..config import PREPROCESSING, Place, SegmentConfig, SegmentData, SegmentPredict, Strict
 from ..data.images import Grid, read_grey
 from ..data.layouts import test_records
 from ..data.preprocess import preprocess
@@ -52,8 +52,8 @@ class ExportOptions(Strict):
 
     out: Path | None = None
     weights: Literal["final", "best", "last"] = "final"
-    root: Path | None = None
-    images: Path | None = None
+    root: Place | None = None
+    images: Place | None = None
     runs: Path = Path("runs")
 
 

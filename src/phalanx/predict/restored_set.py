@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from ..config import RestoreConfig, Seed, Strict, nearest
+from ..config import Place, RestoreConfig, Seed, Strict, nearest
 from ..data.digests import NAME as DIGESTS
 from ..data.digests import Digests, current_digest
 from ..data.folds import HEADER as FOLD_HEADER
@@ -43,7 +43,7 @@ class RestoreOptions(Strict):
     classes: list[str] | None = None  # null: those that the network was trained on; all: all
     times: Annotated[int, Field(ge=1, le=100)] | None = None  # copies per image; null: one per level of noise
     seed: Seed = 0
-    root: Path | None = None
+    root: Place | None = None
     runs: Path = Path("runs")
     batch: Annotated[int, Field(ge=1, le=65536)] = 16
     device: str = "auto"

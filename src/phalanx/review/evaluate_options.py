@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from ..config import Fraction, Strict
+from ..config import Fraction, Place, Strict
 
 
 class EvaluateOptions(Strict):
@@ -11,7 +11,7 @@ class EvaluateOptions(Strict):
 
     SPELLED: ClassVar = {"data.root": "root"}
 
-    root: Path | None = None  # the data set, if it was moved
+    root: Place | None = None  # the data set, if it was moved
     threshold: Fraction | None = None  # of scores of boxes; null: as infer has it, else the best one out of fold
     runs: Path = Path("runs")
     device: str = "auto"

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Fraction, Strict
+from ..config import Fraction, Place, Strict
 from ..config.f1_iou import F1AtIoU
 from ..config.words import split_names
 
@@ -19,13 +19,13 @@ class ReviewOptions(Strict):
     out: Path = Path("reviews")  # if it is not given, the folder NAME in it
     classes: list[str] | None = None  # null: all
     sort: Literal["value", "fp", "fn", "precision", "recall", "name"] = "value"  # the worst first
-    images: Path | None = None  # of a CSV with truth=; null: the test images of its run's data set
+    images: Place | None = None  # of a CSV with truth=; null: the test images of its run's data set
     worst: Annotated[int, Field(ge=1, le=1000)] = 20  # images in each gallery
     rows: Annotated[int, Field(ge=1, le=200)] = 10  # of the comparison
     f1_iou: F1AtIoU | None = None  # null: the run's image_f1, or its two classes
     split: Literal["oof", "test"] = "oof"
     truth: Path | None = None  # ground truth of the test images; null: the usual places of the data set
-    root: Path | None = None
+    root: Place | None = None
     threshold: Fraction | None = None  # of the scores of boxes; null: the best one out of fold
     midline: Literal["auto", "true", "false"] = "auto"  # auto: if the objects are long and thin
     runs: Path = Path("runs")

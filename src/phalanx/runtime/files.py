@@ -101,10 +101,16 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         OutputError: ``path`` is a link or a folder.
     """
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """As :func:`write_bytes`, of a content that need not be in memory as a whole."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with Replacement(path) as new:
-            new.file.write(data)
+            for part in parts:
+                new.file.write(part)
             new.finish()
         sync_folder(path.parent)
     except OSError as error:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -23,6 +23,7 @@ from .progress import Progress, tracked
 from .stopping import SIGNALS, deferred
 
 Result = TypeVar("Result")
+AHEAD = 256  # lists of results that wait for an earlier one
 MAX_ERROR_CHARACTERS = 10_000  # characters of an error: what a pipe takes though nobody reads yet
 
 
@@ -87,7 +88,21 @@ def process_map(
     progress: bool,
     least: int = 1,
 ) -> list[Result]:
-    """The function's result of each item, in their order, computed in several processes.
+    """The results of :func:`process_imap`, all together."""
+    return list(process_imap(function, items, workers=workers, name=name, unit=unit, progress=progress, least=least))
+
+
+def process_imap(
+    function: Callable[[Any], Result],
+    items: Sequence[Any],
+    *,
+    workers: int,
+    name: str,
+    unit: str,
+    progress: bool,
+    least: int = 1,
+) -> Iterator[Result]:
+    """The function's result of each item, in their order, computed in several processes; few wait to be taken.
 
     Args:
         function: and the items can be pickled.
@@ -100,25 +115,34 @@ def process_map(
     """
     workers = min(cores() if workers < 0 else max(1, workers), -(-len(items) // least) or 1)
     if workers == 1:
-        return list(tracked(map(function, items), name, len(items), unit=unit, enabled=progress))
+        yield from tracked(map(function, items), name, len(items), unit=unit, enabled=progress)
+        return
     size = max(1, min(4, len(items) // workers))
-    chunks = [items[first : first + size] for first in range(0, len(items), size)]
-    results: list[list[Result]] = [[] for _ in chunks]
+    chunks = ((number, items[first : first + size]) for number, first in enumerate(range(0, len(items), size)))
+    done: dict[int, list[Result]] = {}  # what is ahead of its turn
+    turn = 0
     servers: dict[Any, Server] = {}
     try:
         for number in range(workers):
             server = Server(f"{name} {number}", function)
             servers[server.connection] = server
         with Progress(name, len(items), unit=unit, enabled=progress) as shown:
-            waiting = iter(enumerate(chunks))
-            busy = {connection for connection, server in servers.items() if server.give(next(waiting, None))}
+            busy = {connection for connection, server in servers.items() if server.give(next(chunks, None))}
+            idle = list[Any]()
             while busy:
                 for connection in wait(busy):
                     server = servers[connection]
-                    number, results[number] = server.take()
-                    shown.update(len(results[number]))
-                    if not server.give(next(waiting, None)):
-                        busy.remove(connection)
+                    number, done[number] = server.take()
+                    shown.update(len(done[number]))
+                    busy.remove(connection)
+                    idle.append(connection)
+                while turn in done:
+                    yield from done.pop(turn)
+                    turn += 1
+                while idle and len(done) < AHEAD:  # else one slow item would let all others pile up
+                    connection = idle.pop()
+                    if servers[connection].give(next(chunks, None)):
+                        busy.add(connection)
     except (EOFError, ConnectionError):
         raise PhalanxError(
             f"{name}: a process was killed, probably out of memory, or the calling script lacks an "
@@ -127,7 +151,6 @@ def process_map(
     finally:
         for server in servers.values():
             server.child.end()
-    return [result for found in results for result in found]
 
 
 class Server:

@@ -12,12 +12,14 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from ..errors import DataError, brief, one_line
+from .stored import Stored
 
 SMALL = 16 << 20  # bytes of a file about one run, CSV or folder
 LIST = 256 << 20  # bytes of a file with a line or an entry per image, or per event of a training
@@ -79,11 +81,14 @@ def fault(path: Path, text: str, remedy: str = "") -> DataError:
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """A regular file, or one that a link leads to, opened for reading. Anything else is refused, and nothing waits.
+    """A regular file, one that a link leads to, or one in an archive, opened for reading. Anything else is refused, and
+    nothing waits.
 
     Raises:
         OSError: it is not a regular file, or cannot be opened.
     """
+    if isinstance(path, Stored):
+        return path.open_stored()
     # O_NONBLOCK: opening a pipe without a writer would wait for ever
     descriptor = fresh(lambda: os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
     mode = os.fstat(descriptor).st_mode
@@ -108,7 +113,7 @@ def read_bytes(path: Path, limit: int = SMALL, remedy: str = "") -> bytes:
 
     def read() -> tuple[int, bytes]:
         with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
+            size = path.stat().st_size if isinstance(path, Stored) else os.fstat(file.fileno()).st_size
             return size, file.read(limit + 1) if size <= limit else b""
 
     try:
@@ -118,6 +123,8 @@ def read_bytes(path: Path, limit: int = SMALL, remedy: str = "") -> bytes:
     except OSError as error:  # among others of a socket
         text = str(error.strerror) if error.errno == errno.EINVAL else f"cannot be read ({error.strerror})"
         raise fault(path, text, remedy) from None
+    except DataError:  # of an archive
+        raise
     except ValueError:  # a NUL in the name
         raise fault(path, "is not a file name", remedy) from None
     if size > limit or len(content) > limit:
@@ -230,6 +237,46 @@ def numbered_rows(text: str, delimiter: str = ",") -> list[tuple[int, list[str]]
         return [(lines.line_num, row) for row in lines if row]
     except csv.Error as error:
         raise _Fault(f"is not CSV ({error})") from None
+
+
+def stream_rows(
+    path: Path, limit: int = LARGE, remedy: str = "", separators: str = ",", change: Callable[[str], str] = str
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV as :func:`numbered_rows`, one at a time, so that a long file takes no memory.
+
+    Args:
+        separators: of which the one is used that the first line has most often.
+        change: is done to each line first.
+
+    Raises:
+        MissingFile, DataError: as :func:`read_text`, when the fault is met.
+    """
+    if not path.is_file() or path.stat().st_size > limit:
+        read_bytes(path, limit, remedy)  # which says why it is not read
+    with open_regular(path) as file:
+        mark = file.peek(4)[:4]
+        encoding = next((name for known, name in _MARKS.items() if mark.startswith(known)), "utf-8")
+        lines = io.TextIOWrapper(file, encoding)
+        try:
+            first = _text(lines.readline(), change)
+            delimiter = max(separators, key=first.count)
+            rows = csv.reader(chain([first], (_text(line, change) for line in lines)), delimiter=delimiter)
+            for row in rows:
+                if row:
+                    yield rows.line_num, row
+        except UnicodeError:
+            read_text(path, limit, remedy)  # which says where
+            raise
+        except csv.Error as error:
+            raise fault(path, f"is not CSV ({error})", remedy) from None
+        except _Fault as error:
+            raise fault(path, str(error), remedy) from None
+
+
+def _text(line: str, change: Callable[[str], str]) -> str:
+    if "\0" in line:
+        raise _Fault("contains NUL, so it is not text")
+    return change(line)
 
 
 def as_whole(value: Any, low: int = 0, high: int = 2**53) -> int:

@@ -9,6 +9,8 @@ import unicodedata
 from functools import lru_cache
 from pathlib import Path, PurePath
 
+from .stored import Stored
+
 
 def nfc(name: str) -> str:
     """A name in the one form that names are compared in."""
@@ -21,15 +23,19 @@ def on_disk(folder: Path, name: str | PurePath) -> Path:
     If there is no such file, it is the path as named.
     """
     path = folder / name
-    if str(name).isascii() or os.path.lexists(path):
+    if str(name).isascii() or _there(path):
         return path
     found = folder
     for part in PurePath(name).parts:
         below = found / part
-        if not part.isascii() and not os.path.lexists(below):
+        if not part.isascii() and not _there(below):
             below = found / _spellings(found).get(nfc(part), part)
         found = below
-    return found if os.path.lexists(found) else path
+    return found if _there(found) else path
+
+
+def _there(path: Path) -> bool:
+    return path.exists() if isinstance(path, Stored) else os.path.lexists(path)
 
 
 def _spellings(folder: Path) -> dict[str, str]:
@@ -42,4 +48,4 @@ def _spellings(folder: Path) -> dict[str, str]:
 @lru_cache(maxsize=256)
 def _listed(folder: Path, changed: int) -> dict[str, str]:
     """Names in a folder that are not ASCII, by their one form."""
-    return {nfc(name): name for name in sorted(os.listdir(folder)) if not name.isascii()}
+    return {nfc(path.name): path.name for path in sorted(folder.iterdir()) if not path.name.isascii()}

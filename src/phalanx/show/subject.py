@@ -76,7 +76,7 @@ class Subject:
         self.classes: list[str] = list(config.data.classes)
 
     @cached_property
-    def records(self) -> list[Record]:
+    def records(self) -> Sequence[Record]:
         """Annotated images outside the quarantine."""
         return kept_records(self.data)
 

@@ -50,6 +50,8 @@ def known_sizes(members: Sequence[Table]) -> dict[str, Size]:
 
 
 def _difference(what: str, first: Sequence[str], other: Sequence[str]) -> list[str]:
+    if first is other or first == other:
+        return []
     only = [sorted(set(first) - set(other)), sorted(set(other) - set(first))]
     texts = [
         f"{len(names)} only in the {which} ({', '.join(map(repr, names[:3]))}{', …' * (len(names) > 3)})"

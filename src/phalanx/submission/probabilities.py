@@ -6,8 +6,10 @@ Fewer would make equal what a confident network orders.
 
 import os
 import re
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ import numpy as np
 from ..config.base import nearest
 from ..config.classify_loss import Head
 from ..errors import DataError, brief
-from ..runtime.reading import fault, numbered_rows, read_text
+from ..runtime.columns import Texts
+from ..runtime.reading import LARGE, fault, stream_rows
 from ..runtime.sidecar import Sidecar, Size, checked_size, read_sidecar
 from ..runtime.spelling import nfc
 from .rows import HEADER as MASK_HEADER
@@ -26,7 +29,7 @@ from .writing import write_with_sidecar
 IMAGE_COLUMN = "image_name"
 DECIMALS = 9
 SUM_TOLERANCE = 0.01  # of a softmax's row: others may round to two or three decimals
-LIMIT = 64 << 20  # bytes: 100,000 images of 50 classes
+LIMIT = LARGE  # bytes: millions of images
 MAX_COLUMNS = 10_000
 MAX_NAME = 1000  # bytes of an image's or class's name, as in a table of masks
 MAX_NUMBER = 40  # characters
@@ -67,6 +70,7 @@ class Probabilities:
         classes: Sequence[str] | None = None,
         head: Head | None = None,
         images: Sequence[str] | None = None,
+        known: tuple[str, ...] = (),
     ) -> "Probabilities":
         """Reads a CSV and its sidecar, if there is one. Rows and columns may be in any order.
 
@@ -74,6 +78,7 @@ class Probabilities:
             classes: the classes there must be, and their order; by default the sidecar's, or else the file's.
             head: of the network; by default the sidecar's. Rows of a softmax must add up to 1 within ``SUM_TOLERANCE``.
             images: the images there must be; by default any.
+            known: images of another table, which this one shares if it has the same.
 
         Raises:
             DataError: with the file and, if it applies, line, image and class: not a CSV of probabilities, a missing,
@@ -88,25 +93,21 @@ class Probabilities:
             )
         if sidecar is not None:
             head = head or ("softmax" if sidecar.head == "softmax" else "sigmoid" if sidecar.head else None)
-        text = read_text(path, LIMIT, REMEDY)
-        try:
-            rows = numbered_rows(text)
-        except ValueError as error:
-            raise fault(path, str(error), REMEDY) from None
-        if not rows:
+        rows = stream_rows(path, LIMIT, REMEDY)
+        first = next(rows, None)
+        if first is None:
             raise fault(path, "is empty", f"it starts with {IMAGE_COLUMN},CLASS,...")
         wanted = sidecar.classes if sidecar is not None and classes is None else classes
-        columns = _header(path, rows[0][1], wanted)
-        found = _rows(path, rows[1:], columns, head)
-        _check_images(path, found, images)
-        order = [columns.index(nfc(name)) for name in wanted] if wanted is not None else range(len(columns))
-        names = sorted(found)
-        values = np.array([found[name] for name in names])[:, list(order)]
+        columns = _header(path, first[1], wanted)
+        names, values = _rows(path, rows, columns, head, known)
+        _check_images(path, names, images)
+        if wanted is not None and [*map(nfc, wanted)] != columns:
+            values = values[:, [columns.index(nfc(name)) for name in wanted]]
         labels = tuple(wanted) if wanted is not None else tuple(columns)
         sizes = {nfc(image): size for image, size in sidecar.sizes.items()} if sidecar is not None else {}
         hashes = sidecar.run_hashes if sidecar is not None else {}
         by = sidecar.calibration if sidecar is not None else None
-        return cls(str(path), tuple(names), labels, values, head, sizes, hashes, tuple(notes), by)
+        return cls(str(path), names, labels, values, head, sizes, hashes, tuple(notes), by)
 
     def reorder(self, classes: Sequence[str]) -> "Probabilities":
         """The same rows with the classes in another order."""
@@ -156,9 +157,13 @@ def write_probabilities(
     check_name(path)
     values = np.asarray(values, float)
     names, labels = [nfc(image) for image in images], [nfc(name) for name in classes]
-    for what, given in (("image", names), ("class", labels)):
-        if not given or len(set(given)) != len(given):
-            doubled = next((name for name in given if given.count(name) > 1), None)
+    order: Sequence[int] = range(len(names))
+    if any(one > other for one, other in pairwise(names)):
+        order = sorted(order, key=names.__getitem__)
+    ordered = (names[i] for i in order)
+    for what, given, one in (("image", names, ordered), ("class", labels, iter(sorted(labels)))):
+        doubled = next((a for a, b in pairwise(one) if a == b), None)
+        if not given or doubled is not None:
             raise DataError(
                 f"{path}: {'no ' + what if doubled is None else f'{what} {doubled!r} twice'}; give each once"
             )
@@ -175,8 +180,8 @@ def write_probabilities(
         raise DataError(
             f"{path}: image {names[row]!r} has {brief(values[row].tolist(), 60)}, no probabilities of a {head}"
         )
-    known = {nfc(image): checked_size(size, image) for image, size in (sizes or {}).items() if nfc(image) in set(names)}
-    order = sorted(range(len(names)), key=names.__getitem__)
+    listed = set(names) if sizes else set()
+    known = {nfc(image): checked_size(size, image) for image, size in (sizes or {}).items() if nfc(image) in listed}
 
     def blocks() -> Iterator[bytes]:
         yield (",".join([IMAGE_COLUMN, *map(csv_field, labels)]) + "\n").encode()
@@ -233,31 +238,41 @@ def _header(path: Path, row: list[str], classes: Sequence[str] | None) -> list[s
 
 
 def _rows(
-    path: Path, rows: Sequence[tuple[int, list[str]]], columns: Sequence[str], head: Head | None
-) -> dict[str, list[float]]:
-    """Values of each image, in the order of the columns."""
-    found, lines = dict[str, list[float]](), dict[str, int]()
+    path: Path,
+    rows: Iterator[tuple[int, list[str]]],
+    columns: Sequence[str],
+    head: Head | None,
+    known: tuple[str, ...],
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """The images, sorted, and their values float64[N, C] in the order of the columns."""
+    names, found, lines = Texts(), array("d"), array("I")
     for line, row in rows:
         if len(row) != len(columns) + 1:
             raise fault(path, f"line {line}: has {len(row)} fields, the header has {len(columns) + 1}", REMEDY)
         image = nfc(row[0])
         if not _is_name(image):
             raise fault(path, f"line {line}: {brief(image)} is not an image name", REMEDY)
-        if image in found:
-            raise fault(
-                path, f"lines {lines[image]} and {line}: doubled row for image {brief(image)}", "keep one of them"
-            )
-        lines[image] = line
         values = [_number(path, line, image, *cell) for cell in zip(columns, row[1:], strict=True)]
         if head == "softmax" and abs(sum(values) - 1) > SUM_TOLERANCE:
             raise fault(
                 path, f"line {line} (image {brief(image)}): adds up to {sum(values):.4f}, and a softmax to 1",
                 "give head=sigmoid if classes are independent, or write the probabilities of all classes",
             )  # fmt: skip
-        found[image] = values
-    if not found:
+        names.append(image)
+        found.extend(values)
+        lines.append(line)
+    if not names:
         raise fault(path, "has no rows", "there is one row per image")
-    return found
+    order = names.order()
+    ordered = (names[row] for row in map(int, order))
+    same = len(known) == len(names) and all(one == other for one, other in zip(known, ordered, strict=True))
+    images = known if same else tuple(names[row] for row in map(int, order))
+    pairs = zip(pairwise(map(int, order)), pairwise(images), strict=True)
+    doubled = [(lines[b], lines[a], one) for (a, b), (one, other) in pairs if one == other]
+    if doubled:
+        later, line, image = min(doubled)
+        raise fault(path, f"lines {line} and {later}: doubled row for image {brief(image)}", "keep one of them")
+    return images, np.frombuffer(found).reshape(len(names), len(columns))[order]
 
 
 def _number(path: Path, line: int, image: str, column: str, cell: str) -> float:
@@ -271,11 +286,11 @@ def _number(path: Path, line: int, image: str, column: str, cell: str) -> float:
     raise fault(path, f"line {line} (image {brief(image)}, class {brief(column)}): {brief(cell, 50)} {what}", REMEDY)
 
 
-def _check_images(path: Path, found: Mapping[str, object], images: Sequence[str] | None) -> None:
+def _check_images(path: Path, names: Sequence[str], images: Sequence[str] | None) -> None:
     if images is None:
         return
-    wanted = {nfc(image) for image in images}
-    missing, unknown = sorted(wanted - found.keys()), sorted(found.keys() - wanted)
+    wanted, found = {nfc(image) for image in images}, set(names)
+    missing, unknown = sorted(wanted - found), sorted(found - wanted)
     if missing:
         raise fault(path, f"has no row for {len(missing)} of {len(wanted)} images, first {brief(missing[0])}")
     if unknown:

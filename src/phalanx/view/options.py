@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from ..config import Fraction, Strict
+from ..config import Fraction, Place, Strict
 
 PORT = 8765
 
@@ -15,7 +15,7 @@ class ViewOptions(Strict):
 
     SPELLED: ClassVar = {"data.root": "root"}
 
-    root: Path | None = None  # the data set, if it was moved
+    root: Place | None = None  # the data set, if it was moved
     port: Annotated[int, Field(ge=0, le=65535)] = PORT  # 0: any that is free
     open: bool = True  # the page in the browser
     suspects: Path | None = None  # CSV of annotations in doubt

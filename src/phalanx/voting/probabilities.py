@@ -43,7 +43,10 @@ class Ballot:
         self.images, self.classes, self.weights = first.images, first.classes, given / given.sum()
         self.head = next((member.head for member in members if member.head), None)
         self.sizes: dict[str, Size] = known_sizes(members)
-        self.values = np.stack([member.reorder(first.classes).values for member in members])
+        self.values = np.empty((len(members), *first.values.shape))  # filled in turn: tables may be large
+        for values, member in zip(self.values, members, strict=True):
+            same = member.classes == first.classes
+            values[:] = member.values if same else member.reorder(first.classes).values
 
     def mean(self) -> np.ndarray:
         """The weighted mean of the probabilities, float64[N, C]."""

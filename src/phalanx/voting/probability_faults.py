@@ -6,13 +6,16 @@ one are exchanged, it is misaligned. Ranks are compared, so that a bold network 
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
+from ..runtime.columns import Texts
 from .places import cycles
 
 MIN_IMAGES = 8
+ROWS = 1 << 16  # that are correlated at once
 MIN_GAIN = 0.2  # of rank correlation, that an exchange must bring
 MIN_ERRORS = 5.0  # standard errors that the gain must be, of all images: hundreds of shifts are tried
 MIN_CLASS_ERRORS = 3.0  # the same, of each class of a cycle
@@ -39,18 +42,36 @@ class RankedPair(NamedTuple):
 
 def ranks(values: np.ndarray) -> np.ndarray:
     """Ranks of the images in each class, float64[N, C], from -1 to 1; equal ones share the middle of theirs."""
+    return scaled(stored_ranks(values)) if len(values) else values
+
+
+def stored_ranks(values: np.ndarray) -> np.ndarray:
+    """Twice the ranks from 0, float32[N, C]: whole numbers, exact up to 8 million images."""
     from scipy.stats import rankdata
 
-    count = max(len(values) - 1, 1)
-    return 2 * (rankdata(values, axis=0) - 1) / count - 1 if len(values) else values
+    found = np.empty(values.shape, np.float32)
+    for label in range(values.shape[1]):  # one class at a time: it takes several arrays of its size
+        found[:, label] = 2 * (rankdata(values[:, label]) - 1)
+    return found
+
+
+def scaled(stored: np.ndarray) -> np.ndarray:
+    """The ranks of :func:`ranks` from those of :func:`stored_ranks`."""
+    return stored.astype(float) / max(len(stored) - 1, 1) - 1
 
 
 def correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Correlation of each column of one float64[N, C] with each of another, float64[C, C]; NaN for constant ones."""
-    sides = [side - side.mean(axis=0) for side in (one, other)]
-    lengths = [np.sqrt((side**2).sum(axis=0)) for side in sides]
-    whole = np.outer(*lengths)
-    return np.divide(sides[0].T @ sides[1], whole, out=np.full(whole.shape, np.nan), where=whole > 1e-12)
+    means = [side.mean(axis=0) for side in (one, other)]
+    squares = [np.zeros(side.shape[1]) for side in (one, other)]
+    shared = np.zeros((one.shape[1], other.shape[1]))
+    for first in range(0, len(one), ROWS):
+        sides = [side[first : first + ROWS] - mean for side, mean in zip((one, other), means, strict=True)]
+        for square, side in zip(squares, sides, strict=True):
+            square += (side**2).sum(axis=0)
+        shared += sides[0].T @ sides[1]
+    whole = np.outer(*map(np.sqrt, squares))
+    return np.divide(shared, whole, out=np.full(whole.shape, np.nan), where=whole > 1e-12)
 
 
 def independent_classes(values: np.ndarray) -> float:
@@ -109,20 +130,24 @@ def _classes(pair: RankedPair, own: np.ndarray) -> str:
 
 def _all_images(pair: RankedPair, own: np.ndarray, classes: float) -> str:
     """Rows of all images in another order: shifted, reversed, or sorted in another way than by their letters."""
-    used = ~np.isnan(own.diagonal())
-    if not used.any():
+    used = np.flatnonzero(~np.isnan(own.diagonal()))
+    if not len(used):
         return ""
-    one, other = (_standard(side[:, used]) for side in (pair.one, pair.other))
-    count, before = len(one), float(np.nanmean(own.diagonal()))
-    shifts = np.fft.irfft((np.fft.rfft(one, axis=0).conj() * np.fft.rfft(other, axis=0)).mean(axis=1), n=count)
+    count, before = len(pair.images), float(np.nanmean(own.diagonal()))
+    orders = {"in reverse order": np.arange(count)[::-1]}
+    if any(_natural(one) > _natural(other) for one, other in pairwise(pair.images)):
+        natural = Texts(map(_natural, pair.images)).order()
+        orders |= {"in the order of their numbers": natural, "in the order of their letters": np.argsort(natural)}
+    spectrum, sums = np.zeros(count // 2 + 1, complex), dict.fromkeys(orders, 0.0)
+    for label in used:  # one class at a time, as there may be millions of images
+        one, other = _standard(pair.one[:, label]), _standard(pair.other[:, label])
+        spectrum += np.fft.rfft(one).conj() * np.fft.rfft(other)
+        for how, order in orders.items():
+            sums[how] += float((one * other[order]).sum())
+    shifts = np.fft.irfft(spectrum / len(used), n=count)
     best = 1 + int(shifts[1:].argmax())
     found = {f"shifted by {min(best, count - best)} rows": float(shifts[best])}
-    found["in reverse order"] = float((one[::-1] * other).sum(axis=0).mean())
-    natural = sorted(range(count), key=lambda i: _natural(pair.images[i]))
-    back = np.argsort(natural)
-    for order, how in ((natural, "in the order of their numbers"), (back, "in the order of their letters")):
-        if list(order) != list(range(count)):
-            found[how] = float((one * other[order]).sum(axis=0).mean())
+    found |= {how: total / len(used) for how, total in sums.items()}
     how = max(found, key=found.__getitem__)
     if not _sure(found[how], before, count * classes, MIN_ERRORS):
         return ""
@@ -137,24 +162,25 @@ def _standard(side: np.ndarray) -> np.ndarray:
     return np.asarray(side / np.sqrt((side**2).sum(axis=0)))
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers in a name by their value.
+def _natural(name: str) -> str:
+    """A key that sorts numbers in a name by their value, before them what is no number.
 
-    >>> sorted(["a10", "a9"], key=_natural)
-    ['a9', 'a10']
+    >>> sorted(["a10", "a9", "a"], key=_natural)
+    ['a', 'a9', 'a10']
     """
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]{1,18})", name) if part]
+    parts = re.split(r"([0-9]{1,18})", name)
+    return "".join(f"\2{int(part):018d}" if part.isdecimal() else f"\1{part}\0" for part in parts if part)
 
 
 def _part(pair: RankedPair, classes: float) -> str:
     """A part of the images, one after another, whose rows are shifted among them."""
     count = len(pair.images)
-    own = np.abs(pair.one - pair.other).mean(axis=1)
+    own = _apart(pair.one, pair.other)
     for shift in sorted(range(-MAX_SHIFT, MAX_SHIFT + 1), key=abs):
         if shift == 0 or count - abs(shift) < 2 * MIN_PART:
             continue
         rows = np.arange(max(0, -shift), min(count, count - shift))
-        moved = np.abs(pair.one[rows] - pair.other[rows + shift]).mean(axis=1)
+        moved = _apart(pair.one[rows[0] : rows[-1] + 1], pair.other[rows[0] + shift : rows[-1] + 1 + shift])
         begin, end = _heaviest(own[rows] - moved)
         rest = np.delete(own, rows[begin:end])
         if end - begin < max(MIN_PART, MIN_EVIDENCE / max(classes, 1)) or len(rest) < MIN_PART:
@@ -169,6 +195,14 @@ def _part(pair: RankedPair, classes: float) -> str:
     return ""
 
 
+def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """float64[N]: mean difference of the classes' ranks."""
+    found = np.zeros(len(one))
+    for label in range(one.shape[1]):
+        found += np.abs(one[:, label] - other[:, label])
+    return found / one.shape[1]
+
+
 def _heaviest(gains: np.ndarray) -> tuple[int, int]:
     """Begin and end of the stretch with the largest sum."""
     sums = np.append(0.0, gains.cumsum())
@@ -179,7 +213,7 @@ def _heaviest(gains: np.ndarray) -> tuple[int, int]:
 
 def _exchanged(pair: RankedPair) -> list[int]:
     """Images whose rows are each other's: far from their own, nearest of all images to another's, and that to them."""
-    own = np.abs(pair.one - pair.other).mean(axis=1)
+    own = _apart(pair.one, pair.other)
     usual = float(np.median(own))
     odd = np.flatnonzero(own > FAR * max(usual, 1 / len(own)))
     odd = odd[np.argsort(-own[odd], kind="stable")][:MAX_ODD]

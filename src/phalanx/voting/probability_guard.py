@@ -10,7 +10,7 @@ from ..submission.matching import check_matching
 from ..submission.probabilities import Probabilities
 from .agreement_pairs import pairs_json, pairs_table
 from .guard import blame
-from .probability_faults import RankedPair, correlations, faults, ranks
+from .probability_faults import RankedPair, correlations, faults, scaled, stored_ranks
 
 MIN_OTHERS = 0.8  # mean rank correlation of the others with each other, to report that a member agrees with none
 CHANCE = 2.0  # standard errors: a correlation below is that of shuffled rows
@@ -31,13 +31,17 @@ class ProbabilityAgreement:
     def __init__(self, names: Sequence[str], images: Sequence[str], classes: Sequence[str], values: np.ndarray):
         self.names, self.images, self.classes = list(names), tuple(images), tuple(classes)
         self._values = values
-        self._ranks = [ranks(member) for member in values]
+        self._stored = [stored_ranks(member) for member in values]
         count = len(names)
         self.correlation = np.full((count, count, len(classes)), np.nan)
         for a in range(count):
             for b in range(count):
-                self.correlation[a, b] = correlations(self._ranks[a], self._ranks[b]).diagonal()
+                self.correlation[a, b] = correlations(self._ranks(a), self._ranks(b)).diagonal()
         self.misaligned, self.notes = self._verdict()
+
+    def _ranks(self, member: int) -> np.ndarray:
+        """float64[N, C] of a member."""
+        return scaled(self._stored[member])
 
     @property
     def mean(self) -> np.ndarray:
@@ -53,7 +57,7 @@ class ProbabilityAgreement:
 
     def _faults(self, a: int, b: int) -> tuple[list[str], list[str]]:
         names = (self.names[a], self.names[b])
-        return faults(RankedPair(names, self.images, self.classes, self._ranks[a], self._ranks[b]))
+        return faults(RankedPair(names, self.images, self.classes, self._ranks(a), self._ranks(b)))
 
     def _verdict(self) -> tuple[list[str], list[str]]:
         wrong_pairs, odd_pairs = dict[tuple[int, int], str](), dict[tuple[int, int], str]()
