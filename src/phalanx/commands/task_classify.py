@@ -7,8 +7,9 @@ from ..errors import ConfigError
 from .task_commands import TaskCommands, infer_each
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from ..config import Config, Strict
     from ..engine.task import Task
+    from ..predict.exported import ExportOptions
     from ..review.case import Reviewed
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
@@ -23,10 +24,22 @@ def _task() -> "type[Task]":
     return Classify
 
 
-def _infer(names: list[str], pairs: dict[str, str]) -> None:
+def _infer(names: list[str], pairs: dict[str, str]) -> list[Path]:
     from ..ensemble.classify import InferLabels, infer_run
 
-    infer_each(names, pairs, InferLabels, infer_run)
+    return infer_each(names, pairs, InferLabels, infer_run)
+
+
+def _infer_options() -> "type[Strict]":
+    from ..ensemble.classify import InferLabels
+
+    return InferLabels
+
+
+def _export(name: str, options: "ExportOptions") -> Path:
+    from ..predict.export_labels import export_run
+
+    return export_run(name, options)
 
 
 def _vote(pairs: dict[str, str]) -> Path:
@@ -116,6 +129,8 @@ def _scenes(config: "Config") -> "SceneSource":
 CLASSIFY = TaskCommands(
     task=_task,
     infer=_infer,
+    infer_options=_infer_options,
+    export=_export,
     vote=_vote,
     check=_check,
     score=_score,

@@ -43,6 +43,8 @@ def _scenes(config: Any) -> Any:
 RESTORE = TaskCommands(
     task=_task,
     infer=_none,
+    infer_options=_none,
+    export=_none,
     vote=_none,
     check=CLASSIFY.check,
     score=_none,

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from .task_commands import TaskCommands, infer_each
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from ..config import Config, Strict
     from ..engine.task import Task
+    from ..predict.exported import ExportOptions
     from ..review.case import Reviewed
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
@@ -22,11 +23,23 @@ def _task() -> "type[Task]":
     return Segment
 
 
-def _infer(names: list[str], pairs: dict[str, str]) -> None:
+def _infer(names: list[str], pairs: dict[str, str]) -> list[Path]:
     from ..ensemble.options import InferOptions
     from ..ensemble.run import check_members, infer_run
 
-    infer_each(names, pairs, InferOptions, infer_run, check_members)
+    return infer_each(names, pairs, InferOptions, infer_run, check_members)
+
+
+def _infer_options() -> "type[Strict]":
+    from ..ensemble.options import InferOptions
+
+    return InferOptions
+
+
+def _export(name: str, options: "ExportOptions") -> Path:
+    from ..predict.export import export_run
+
+    return export_run(name, options)
 
 
 def _vote(pairs: dict[str, str]) -> Path:
@@ -106,6 +119,8 @@ def _scenes(config: "Config") -> "SceneSource":
 SEGMENT = TaskCommands(
     task=_task,
     infer=_infer,
+    infer_options=_infer_options,
+    export=_export,
     vote=_vote,
     check=_check,
     score=_score,

@@ -5,13 +5,13 @@ import warnings
 from copy import deepcopy
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import PREPROCESSING, SegmentConfig, SegmentData, SegmentPredict, Strict
+from ..config import PREPROCESSING, SegmentConfig, SegmentData, SegmentPredict
 from ..data.images import Grid, read_grey
 from ..data.layouts import test_records
 from ..data.preprocess import preprocess
@@ -31,6 +31,7 @@ from .exported import (
     INSTALL_HINT,
     Difference,
     ExportDescription,
+    ExportOptions,
     OnnxFile,
     load_runtime,
     open_session,
@@ -43,18 +44,6 @@ MAX_DIFFERENCE = 1e-4  # difference of coarse logits, and fraction of all classe
 DATA_KEYS = {
     "name", "root", "phantom", "classes", "pairs", "size", "layout", "coco", "masks", *PREPROCESSING,
 }  # fmt: skip
-
-
-class ExportOptions(Strict):
-    """Options of ``export``."""
-
-    SPELLED: ClassVar = {"data.root": "root"}
-
-    out: Path | None = None
-    weights: Literal["final", "best", "last"] = "final"
-    root: Path | None = None
-    images: Path | None = None
-    runs: Path = Path("runs")
 
 
 class WholeNetwork(nn.Module):

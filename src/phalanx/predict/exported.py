@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -23,6 +23,18 @@ DESCRIPTION_FILE = "export.json"
 FORMAT = "phalanx-export-1"
 REMEDY = "export the run again (phalanx export)"
 INSTALL_HINT = "install it by: .venv/bin/pip install '.[onnx]'"
+
+
+class ExportOptions(Strict):
+    """Options of ``export``."""
+
+    SPELLED: ClassVar = {"data.root": "root"}
+
+    out: Path | None = None
+    weights: Literal["final", "best", "last"] = "final"
+    root: Path | None = None
+    images: Path | None = None
+    runs: Path = Path("runs")
 
 
 class Difference(Strict):

@@ -112,6 +112,33 @@ def load_weights(folder: Path) -> tuple[Tensors, str] | None:
     return (found[0]["weights"], found[2]["weights.safetensors"]) if found else None
 
 
+def copy_weights(folder: Path, target: Path) -> str:
+    """Copies the averaged weights of the newest whole checkpoint at ``folder`` into a checkpoint of their own, without
+    the optimizer and all else that training needs; returns their SHA-256.
+
+    Raises:
+        TrainingError: there is no whole checkpoint, or the disk is full.
+    """
+    found = load_weights(folder)
+    if found is None:
+        raise TrainingError(f"{folder}: no such checkpoint")
+    name = "weights.safetensors"
+    target.mkdir(parents=True)
+    try:
+        save_file({key: value.contiguous() for key, value in found[0].items()}, target / name)
+        (target / name).chmod(0o644)
+        about = {"files": {name: sha256_file(target / name)}}
+        text = json.dumps(about | {"digest": _digest_of(about)}, indent=1)
+        (target / MANIFEST).write_text(text, encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        if (cause := why_unwritable(error)) is None:
+            raise
+        raise TrainingError(disk_text(target, cause)) from None
+    if about["files"][name] != found[1]:
+        raise TrainingError(f"{folder}: its weights have another SHA-256 once they are copied; train it again")
+    return found[1]
+
+
 def whole(folder: Path) -> bool:
     """Whether there is a checkpoint at ``folder`` with exactly the contents it was written with."""
     try:
