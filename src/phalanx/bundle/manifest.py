@@ -34,8 +34,8 @@ class Step(Strict):
 
     command: Literal["infer", "ensemble"]
     members: Annotated[list[Inside | Result], Field(min_length=1)]
-    words: list[str] = []
-    files: dict[str, Inside] = {}
+    words: Annotated[list[str], Field(default_factory=list)]
+    files: Annotated[dict[str, Inside], Field(default_factory=dict)]
     result: Annotated[str, Field(pattern=r"^[^/\x00]+$")]
     maps: bool = False
 

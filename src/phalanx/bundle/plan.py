@@ -96,9 +96,7 @@ def free_name(name: str, used: list[str]) -> str:
     return found
 
 
-def plan_run(
-    name: str, runs: Path, checkpoint: Checkpoint, pairs: Mapping[str, str], *, onnx: bool
-) -> Plan:
+def plan_run(name: str, runs: Path, checkpoint: Checkpoint, pairs: Mapping[str, str], *, onnx: bool) -> Plan:
     """A plan that predicts with one run.
 
     Args:
@@ -150,7 +148,7 @@ def _add_csv(plan: Plan, csv: Path, above: tuple[Path, ...], maps: bool = False)
         _check_thresholds(csv, sidecar, taken, pairs)
     if changed := [value for value in hashes if value not in sidecar.run_hashes.values()]:
         raise DataError(
-            f"{csv}: {len(changed)} of {len(hashes)} networks have other weights now than it was predicted with; {AGAIN}"
+            f"{csv}: {len(changed)} of {len(hashes)} networks have other weights now than in its sidecar; {AGAIN}"
         )
     step = _step(plan, made_by.command, members, pairs, made_by.files)
     result = free_name(csv.stem, [one.result for one in plan.steps])

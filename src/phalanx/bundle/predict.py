@@ -27,9 +27,7 @@ class Places(NamedTuple):
         return str(self.bundle / member)
 
 
-def pairs_of(
-    step: Step, places: Places, given: Mapping[str, str], *, last: bool
-) -> tuple[list[str], dict[str, str]]:
+def pairs_of(step: Step, places: Places, given: Mapping[str, str], *, last: bool) -> tuple[list[str], dict[str, str]]:
     """Members and options of the command of a step.
 
     Args:

@@ -193,7 +193,13 @@ def download(lines: Sequence[str], folder: Path, target: Target, torch_index: st
     """
     listed = folder / "requirements.in"
     listed.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    words = [sys.executable, "-m", "pip", *download_words(str(listed), str(folder), target.pip_words(), torch_index), "--quiet"]
+    words = [
+        sys.executable,
+        "-m",
+        "pip",
+        *download_words(str(listed), str(folder), target.pip_words(), torch_index),
+        "--quiet",
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     listed.unlink()
     if done.returncode:

@@ -54,8 +54,8 @@ def _built(root: Path, folder: Path) -> Path:
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
         raise ConfigError(
-            f"{root}: its wheel cannot be built ({one_line(lines[-1])}); it takes setuptools 77 or later, which setup.sh "
-            "installs"
+            f"{root}: its wheel cannot be built ({one_line(lines[-1])}); it takes setuptools 77 or later, which "
+            "setup.sh installs"
         )
     return folder / done.stdout.strip().splitlines()[-1]
 
@@ -72,8 +72,8 @@ def _packed_again(package: Path, folder: Path) -> Path:
     files = [name for name in files if not (".dist-info/" in name and Path(name).name in installers)]
     if "phalanx/cli.py" not in files or Path(str(found.locate_file("phalanx"))).resolve() != package:
         raise ConfigError(
-            f"{package}: is neither in a source tree nor installed from a wheel, so no wheel can be made of it; install "
-            "Phalanx by setup.sh or pip"
+            f"{package}: is neither in a source tree nor installed from a wheel, so no wheel can be made of it; "
+            "install Phalanx by setup.sh or pip"
         )
     path = folder / f"phalanx-{found.version}-py3-none-any.whl"
     records = []

@@ -15,9 +15,9 @@ phalanx bundle RUN|FILE.csv [out=bundle] key=value ...
 
 Writes a folder with all that another machine needs to predict without network, such as a notebook of a competition:
 weights of all folds and members without the state of training, this code as a wheel, the list of packages with exact
-versions, manifest.json (runs, folds, metric, versions, snapshots, configuration, licences of pretrained weights), hashes
-of all files, and one command: bash infer.sh data.root=DIR out=FILE.csv. It writes the CSV that phalanx infer or ensemble
-writes here.
+versions, manifest.json (runs, folds, metric, versions, snapshots, configuration, licences of pretrained weights),
+hashes of all files, and one command: bash infer.sh data.root=DIR out=FILE.csv. It writes the CSV that phalanx infer or
+ensemble writes here.
 
   RUN                    a run's name or folder, or the folder of one fold. Options of phalanx infer that change its
                          prediction may follow, as tta=hflip or postprocess=FILE; they become part of the bundle
@@ -90,7 +90,8 @@ def bundle(words: Sequence[str]) -> None:
         print(f"WARNING: {line}", flush=True)
     files, size = size_of(out)
     print(
-        f"{out}: {files} files, {size / 1e6:.1f} MB; SHA-256 of SHA256SUMS {sha256_file(out / 'SHA256SUMS')}", flush=True
+        f"{out}: {files} files, {size / 1e6:.1f} MB; SHA-256 of SHA256SUMS {sha256_file(out / 'SHA256SUMS')}",
+        flush=True,
     )
 
 

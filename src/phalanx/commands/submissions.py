@@ -138,7 +138,8 @@ Writes a folder that phalanx infer and ensemble accept instead of the run (exper
 torch. It contains one ONNX file per fold, PointRend included, and export.json: how images are prepared and masks made,
 and the hashes of all files. Each network is compared with PyTorch on noise and on the first image to predict. The
 export fails if coarse logits differ by more than 0.0001 (on large pictures twice PyTorch's own distance from 64 bits,
-if that is more), or masks in more than 0.01% of the pixels.
+if that is more), or masks in more than 0.01% of the pixels. Runs that segment or classify can be exported, detectors
+cannot.
 
   RUN                    a run's name or folder, or the folder of one fold
   out=DIR                must not exist (default: exports/<run>)

@@ -38,9 +38,9 @@ def _infer_options() -> "type[Strict]":
 
 def _export(name: str, options: "ExportOptions") -> Path:
     raise ConfigError(
-        f"{name}: is a run of task=detect; the boxes that its network proposes and drops differ in number from image to "
-        "image, which an export of a fixed graph does not compute. Predict with the run itself, or bundle it with "
-        "format=torch"
+        f"{name}: is a run of task=detect; the boxes that its network proposes and drops differ in number from "
+        "image to image, which an export of a fixed graph does not compute. Predict with the run itself, or bundle it "
+        "with format=torch"
     )
 
 

@@ -1,4 +1,4 @@
-"""Where pretrained weights come from, and their licence: as timm records it, of smp's by the repository they are from."""
+"""Where pretrained weights come from, and their licence: as timm records it; of smp's that of their repository."""
 
 import re
 from collections.abc import Mapping
