@@ -134,5 +134,5 @@ def infer_bundle(pairs: dict[str, str]) -> None:
                 task.infer(names, words)
             else:
                 record_command(task.vote(words), "ensemble", names, words)
+                print(words["out"], flush=True)
         rename_members(out, manifest.steps[-1], places)
-    print(out, flush=True)

@@ -52,8 +52,8 @@ def export_run(name: str, options: ExportOptions) -> Path:
     with work_folder(out, remove_export) as aside:
         files = [_export_fold(fold, aside / f"{fold.folder.name}.onnx", pictures) for fold in run.folds]
         about = LabelExport(
-            format="phalanx-export-labels-1", name=Path(name).name, head=run.head, weights=options.weights, side=run.config.data.size,
-            data=run.config.data, predict=run.config.predict, folds=files,
+            format="phalanx-export-labels-1", name=Path(name).name, head=run.head, weights=options.weights,
+            side=run.config.data.size, data=run.config.data, predict=run.config.predict, folds=files,
             made_with={package: metadata.version(package) for package in PACKAGES},
         )  # fmt: skip
         values = json.loads(about.model_dump_json())
