@@ -54,6 +54,7 @@ class Plan:
     steps: list[Step] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
+    made: dict[Path, int] = field(default_factory=dict)  # the step of each CSV
 
     def take_run(self, name: str, runs: Path, checkpoint: Checkpoint) -> Taken:
         """Adds the folds that a name stands for, unless they are there already.
@@ -131,6 +132,9 @@ def _add_csv(plan: Plan, csv: Path, above: tuple[Path, ...], maps: bool = False)
     """Adds the steps that make a CSV; returns the last one."""
     if csv.resolve() in above or len(above) > MAX_DEPTH:
         raise DataError(f"{csv}: is made of itself, by its sidecar; {AGAIN}")
+    if (number := plan.made.get(csv.resolve())) is not None:
+        plan.steps[number] = plan.steps[number].model_copy(update={"maps": maps or plan.steps[number].maps})
+        return plan.steps[number]
     sidecar, made_by = _made_by(csv)
     pairs = dict(word.split("=", 1) for word in made_by.words)
     runs = Path(text_value("runs", pairs.pop("runs", "runs"), {Path}) or "runs")
@@ -152,6 +156,7 @@ def _add_csv(plan: Plan, csv: Path, above: tuple[Path, ...], maps: bool = False)
         )
     step = _step(plan, made_by.command, members, pairs, made_by.files)
     result = free_name(csv.stem, [one.result for one in plan.steps])
+    plan.made[csv.resolve()] = len(plan.steps)
     plan.steps.append(step.model_copy(update={"result": result, "maps": maps}))
     return plan.steps[-1]
 
