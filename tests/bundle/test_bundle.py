@@ -11,14 +11,17 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests import boxed, labelled
 
 from phalanx.bundle import write
 from phalanx.bundle.manifest import Manifest
 from phalanx.cli import main
+from phalanx.masks.rle import decode
 from phalanx.runs.reader import FoldRun
 from phalanx.runtime.sidecar import read_sidecar
+from phalanx.submission.table import Submission
 
 QUIET = ["progress=false", "device=cpu"]
 
@@ -101,9 +104,12 @@ def test_it_contains_what_prediction_takes_and_no_more(made, runs, hands):
     assert {path.relative_to(root / "src").as_posix() for path in sources} <= set(names)
 
 
-def test_infer_sh_checks_installs_nothing_that_is_there_and_predicts(bundle, made, hands, tmp_path):
+@pytest.mark.usefixtures("no_build")
+def test_infer_sh_checks_installs_nothing_that_is_there_and_predicts(runs, hands, tmp_path):
     """With the packages of this Python; from another folder, with a name that has a space, without this code's path."""
-    place = bundle.rename(tmp_path / "a bundle")
+    place = tmp_path / "a bundle"
+    assert main(["bundle", "unet", f"runs={runs}", f"out={place}", "threshold=0.3"]) == 0
+    assert infer(place, hands, tmp_path) == 0
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {
         "PHALANX_ENV": "present", "PYTHON": sys.executable, "PHALANX_VENV": str(tmp_path / "venv"),
     }  # fmt: skip
@@ -117,7 +123,7 @@ def test_infer_sh_checks_installs_nothing_that_is_there_and_predicts(bundle, mad
 
     done = run()
     assert done.returncode == 0, done.stderr
-    assert same(made / "hard.csv", tmp_path / "work/here.csv")
+    assert same(tmp_path / "out.csv", tmp_path / "work/here.csv")
     assert (tmp_path / "venv.code/phalanx/cli.py").is_file()
     assert "neither venv nor present" in run(("PHALANX_ENV", "conda")).stderr
     older = tmp_path / "python"
@@ -364,3 +370,51 @@ def test_labels_and_boxes_are_bundled_as_well(tmp_path, capsys, monkeypatch):
     assert "found.csv: the thresholds that it was made with are no longer those of the run" in capsys.readouterr().err
     assert main(["bundle", "found", "format=onnx", "out=e"]) == 2
     assert "is a run of task=detect" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_build")
+def test_a_new_environment_without_network_predicts_the_same(runs, hands, tmp_path, capsys):
+    """Of an export, whose wheels are 150 MB; those of torch with CUDA are 3 GB, see docs/bundle.md."""
+    pytest.importorskip("onnxscript")
+    place, data = tmp_path / "bundle", [f"data.root={hands}", "progress=false"]
+    masked = ["threshold=0.3", *data]
+    words = ["bundle", "unet", f"runs={runs}", "format=onnx", "wheels=true", "threshold=0.3", f"data.root={hands}"]
+    if main([*words, f"out={place}"]) != 0:
+        error = capsys.readouterr().err
+        assert "pip cannot download" in error, error
+        pytest.skip("no package index can be reached")
+    lines = (place / "requirements.txt").read_text().splitlines()
+    assert all("--hash=sha256:" in line for line in lines)
+    assert len(lines) == len(list((place / "wheels").iterdir())) - 1
+    assert not list((place / "wheels").glob("torch*"))
+    environment = {
+        "PATH": f"{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1",
+        "https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9",
+    }  # fmt: skip
+    alone = ["unshare", "--net"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        alone = []  # not allowed here: the proxies refuse, as nothing listens there
+    run = [*alone, "bash", str(place / "infer.sh"), f"out={tmp_path / 'a.csv'}", *data]
+    done = subprocess.run(run, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "preparing" in done.stderr
+    assert main(["infer", f"experiment={place / 'exports/unet'}", f"out={tmp_path / 'b.csv'}", *masked]) == 0
+    assert same(tmp_path / "a.csv", tmp_path / "b.csv")
+    assert main(["infer", "experiment=unet", f"runs={runs}", f"out={tmp_path / 'c.csv'}", *masked]) == 0
+    one, other = (Submission.read(tmp_path / f"{name}.csv") for name in "ac")
+    masks = [[decode(text, (128, 128)) for image in each.images for text in each.rles(image)] for each in (one, other)]
+    assert (np.array(masks[0]) != np.array(masks[1])).mean() < 1e-4
+    (tmp_path / "a.csv").unlink()
+    done = subprocess.run(run, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, "preparing" in done.stderr) == (0, False)
+    shutil.rmtree(tmp_path / "home")
+    wheel = next((place / "wheels").glob("filelock*"))
+    wheel.write_bytes(wheel.read_bytes() + b" ")
+    sums = (place / "SHA256SUMS").read_text()
+    old = next(line for line in sums.splitlines() if "filelock" in line)
+    new = f"{hashlib.sha256(wheel.read_bytes()).hexdigest()}  {old.split('  ')[1]}"
+    (place / "SHA256SUMS").write_text(sums.replace(old, new))  # even then pip refuses a package with another hash
+    done = subprocess.run(run, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr

@@ -84,7 +84,8 @@ def test_an_installed_wheel_finds_its_configs_and_makes_the_wheel_again(tmp_path
     code = (
         "import sys; from pathlib import Path; from phalanx.cli import main; import phalanx; print(phalanx.__file__)\n"
         "from phalanx.sweep.published import read_published; print(len(read_published()))\n"
-        "from phalanx.bundle.requirements import locked_versions, Target; print(len(locked_versions(Target('3.12', None))))\n"
+        "from phalanx.bundle.requirements import locked_versions, Target\n"
+        "print(len(locked_versions(Target('3.12', None))))\n"
         "from phalanx.bundle.wheel import make_wheel; print(make_wheel(Path('.')))\n"
         "sys.exit(main(['config', 'experiment=base', 'data.root=x']))"
     )
