@@ -74,7 +74,7 @@ def test_it_contains_what_prediction_takes_and_no_more(made, runs, hands):
     folder = made / "bundle"
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     folds = [f"runs/{name}/fold{k}" for name in ("fpn", "unet") for k in (0, 1)]
-    of_folds = ("config.yaml", "environment.json", "snapshot.json", "final/state.json", "final/weights.safetensors")
+    of_folds = ("config.yaml", "environment.json", "final/state.json", "final/weights.safetensors")
     assert files == {
         "infer.sh", "fetch_wheels.sh", "manifest.json", "SHA256SUMS", "requirements.txt", "ranges.txt", "README.md",
         "wheels/phalanx-0.1.0-py3-none-any.whl", *(f"{fold}/{name}" for fold in folds for name in of_folds),
@@ -389,8 +389,8 @@ def test_a_new_environment_without_network_predicts_the_same(runs, hands, tmp_pa
     assert len(lines) == len(list((place / "wheels").iterdir())) - 1
     assert not list((place / "wheels").glob("torch*"))
     environment = {
-        "PATH": f"{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1",
-        "https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9",
+        "PATH": f"{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path / "home"),
+        "OMP_NUM_THREADS": "1", "https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9",
     }  # fmt: skip
     alone = ["unshare", "--net"]
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:

@@ -47,6 +47,7 @@ def test_pip_is_told_the_other_machine_and_all_that_it_is_compatible_with():
     assert {"manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"} <= set(words)
     assert Target("3.12", "manylinux_2_28_aarch64").machine == "Linux aarch64"
     assert Target("3.12", "macosx_11_0_arm64").machine == "Darwin arm64"
+    assert {"macosx_14_0_arm64", "macosx_11_0_arm64"} <= set(Target("3.12", "macosx_14_0_arm64").pip_words())
     here = BundleOptions().target
     assert here.pip_words() == ["--only-binary=:all:"]
     assert "--platform" in here.pip_words(explicit=True)

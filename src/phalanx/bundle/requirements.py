@@ -76,6 +76,10 @@ class Target(NamedTuple):
     def _tags(self) -> list[str]:
         """The platform's tag and those that it is compatible with: pip takes every one literally."""
         tag = self.platform or platform_here()
+        if mac := re.fullmatch(r"macosx_(\d+)_(\d+)_(\w+)", tag):
+            from packaging.tags import mac_platforms
+
+            return list(mac_platforms((int(mac[1]), int(mac[2])), mac[3]))
         found = re.fullmatch(r"manylinux_2_(\d+)_(\w+)", tag)
         if found is None:
             return [tag]

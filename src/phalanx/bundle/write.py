@@ -102,9 +102,7 @@ def _add(one: Taken, aside: Path, onnx: bool, export: Export) -> RunAbout:
         if onnx:
             continue
         write_text(place / "config.yaml", yaml.safe_dump({"format": FORMAT, **_recipe(fold)}, sort_keys=False))
-        for name in ("environment.json", "snapshot.json"):
-            if (fold.folder / name).is_file():
-                copy_file(fold.folder / name, place / name)
+        copy_file(fold.folder / "environment.json", place / "environment.json")
         if (fold.recipe.get("model") or {}).get("metadata"):  # whose sheet is found by the patients
             copy_file(fold.folder / "folds.csv", place / "folds.csv")
     if onnx:

@@ -73,7 +73,7 @@ def bundle(words: Sequence[str]) -> None:
         plan = plan_csv(Path(name), onnx=onnx)
     else:
         task = TASKS[task_of_run(name, options.runs)]
-        if wrong := [key for key in more if key in (*MADE_HERE, "part", "maps", "masks")]:
+        if wrong := [key for key in more if key in (*MADE_HERE, "part", "maps")]:
             raise ConfigError(f"{wrong[0]}: is an option of infer.sh in the bundle, not of the bundle; leave it out")
         typed(task.infer_options(), more)
         plan = plan_run(name, options.runs, options.weights, more, onnx=onnx)

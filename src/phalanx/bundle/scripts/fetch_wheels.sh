@@ -5,4 +5,4 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 "${PYTHON:-python3}" -m pip @WORDS@
-echo "fetch_wheels.sh: $(ls wheels/*.whl | wc -l) wheels, $(du -sh wheels | cut -f1)"
+echo "fetch_wheels.sh: $(find wheels -name "*.whl" | wc -l) wheels, $(du -sh wheels | cut -f1)"

@@ -18,6 +18,7 @@ BUNDLE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 WANTED="@PYTHON@"
 MACHINE="@MACHINE@"
 ENVIRONMENT="${PHALANX_ENV:-venv}"
+MARK=made-by-infer.sh # in folders that this script may replace
 
 fail() {
     echo "infer.sh: $*" >&2
@@ -76,16 +77,19 @@ pip_install() {
         --find-links "$BUNDLE/wheels" "$@"
 }
 
-# A folder of this bundle and Python for what is installed or unpacked.
-home_of() {
-    "$1" - "$BUNDLE/SHA256SUMS" <<'PYTHON'
+# What identifies this bundle, and below it a folder for what is installed or unpacked, each on a line.
+places() {
+    "$1" - "$BUNDLE/SHA256SUMS" "${PHALANX_VENV:-}" <<'PYTHON'
 import hashlib
 import os
 import pathlib
 import sys
 import tempfile
 
-key = hashlib.sha256(pathlib.Path(sys.argv[1]).read_bytes()).hexdigest()[:16]
+key = hashlib.sha256(pathlib.Path(sys.argv[1]).read_bytes()).hexdigest()
+if sys.argv[2]:
+    print(key, os.path.abspath(sys.argv[2]), sep="\n")
+    sys.exit()
 cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
 place = cache / "phalanx"
 try:
@@ -97,34 +101,54 @@ except OSError:
     place.mkdir(mode=0o700, exist_ok=True)
     if place.is_symlink() or place.stat().st_uid != os.getuid():
         sys.exit(f"infer.sh: {place}: is not a folder of this user; name one with PHALANX_VENV=DIR")
-print(place / f"{key}-{sys.version_info[0]}.{sys.version_info[1]}")
+print(key, place / f"{key[:16]}-{sys.version_info[0]}.{sys.version_info[1]}", sep="\n")
 PYTHON
 }
 
+# Whether a folder was made by this script, or is not there, so that it may be replaced.
+may_replace() {
+    [[ ! -e "$1" || -f "$1/$MARK" ]] || { [[ -d "$1" && ! -L "$1" ]] && [[ -z "$(ls -A "$1")" ]]; }
+}
+
 prepare_venv() {
-    local python="$1" venv="$2" hashes=()
-    [[ ! -f "$venv/ready" || "$(<"$venv/ready")" != "$BUNDLE" ]] || return 0
+    local python="$1" venv="$2" key="$3" hashes=()
+    [[ ! -f "$venv/ready" || "$(<"$venv/ready")" != "$key" ]] || return 0
     [[ "$(uname -sm)" == "$MACHINE" ]] ||
         fail "the wheels here are for $MACHINE, and this is $(uname -sm); bundle with platform= of this machine"
-    compgen -G "$BUNDLE/wheels/[!p]*.whl" >/dev/null ||
+    [[ -n "$(find "$BUNDLE/wheels" -name '*.whl' ! -name 'phalanx-*' -print -quit)" ]] ||
         fail "wheels/ has no packages: run bash fetch_wheels.sh where there is network, or use those of this Python with" \
             "PHALANX_ENV=present"
-    [[ ! -e "$venv" || -f "$venv/pyvenv.cfg" || -z "$(ls -A "$venv")" ]] ||
-        fail "$venv: holds something else than an environment; name another folder with PHALANX_VENV=DIR"
+    may_replace "$venv" || fail "$venv: was not made by this script; name another folder with PHALANX_VENV=DIR"
     echo "infer.sh: preparing $venv with $("$python" --version); some minutes, once" >&2
     mkdir -p "$(dirname "$venv")"
     exec 9>>"$venv.lock"
     if command -v flock >/dev/null; then flock 9; fi # two started at once: the second waits
-    if [[ -f "$venv/ready" && "$(<"$venv/ready")" == "$BUNDLE" ]]; then return; fi
-    "$python" -m venv --clear "$venv" ||
+    if [[ -f "$venv/ready" && "$(<"$venv/ready")" == "$key" ]]; then return; fi
+    rm -rf "$venv"
+    mkdir "$venv"
+    touch "$venv/$MARK"
+    "$python" -m venv "$venv" ||
         fail "$python cannot make an environment; install its venv module, or use its packages with PHALANX_ENV=present"
     if grep -q -- --hash= "$BUNDLE/requirements.txt"; then hashes=(--require-hashes); fi
-    pip_install "$venv/bin/python" "${hashes[@]}" -r "$BUNDLE/requirements.txt" ||
+    pip_install "$venv/bin/python" ${hashes[@]+"${hashes[@]}"} -r "$BUNDLE/requirements.txt" ||
         fail "the packages cannot be installed from wheels/, see above"
     pip_install "$venv/bin/python" --no-deps "$BUNDLE"/wheels/phalanx-*.whl
-    printf '%s' "$BUNDLE" >"$venv/ready.part"
+    printf '%s' "$key" >"$venv/ready.part"
     mv "$venv/ready.part" "$venv/ready"
     exec 9>&-
+}
+
+# The code alone, for a Python that has the packages; of several started at once, the last stays.
+unpack_code() {
+    local python="$1" code="$2" key="$3"
+    [[ ! -f "$code/ready" || "$(<"$code/ready")" != "$key" ]] || return 0
+    may_replace "$code" || fail "$code: was not made by this script; name another folder with PHALANX_VENV=DIR"
+    mkdir -p "$code.$$"
+    touch "$code.$$/$MARK"
+    "$python" -m zipfile -e "$BUNDLE"/wheels/phalanx-*.whl "$code.$$"
+    printf '%s' "$key" >"$code.$$/ready"
+    rm -rf "$code"
+    mv "$code.$$" "$code" 2>/dev/null || rm -rf "$code.$$"
 }
 
 for word in "$@"; do
@@ -136,18 +160,17 @@ done
 [[ "$ENVIRONMENT" == venv || "$ENVIRONMENT" == present ]] || fail "PHALANX_ENV=$ENVIRONMENT: is neither venv nor present"
 python="$(find_python)"
 check_files "$python" || exit 2
+found="$(places "$python")" || exit 2
+key="${found%%$'\n'*}" place="${found#*$'\n'}"
 export HF_HUB_OFFLINE=1 NO_ALBUMENTATIONS_UPDATE=1 # nothing asks the network
 if [[ "$ENVIRONMENT" == venv ]]; then
     unset PYTHONPATH PYTHONHOME
-    venv="${PHALANX_VENV:-$(home_of "$python")}"
-    prepare_venv "$python" "$venv"
-    python="$venv/bin/python"
+    prepare_venv "$python" "$place" "$key"
+    python="$place/bin/python"
 else
-    code="${PHALANX_VENV:-$(home_of "$python")}.code"
     pip_install "$python" -r "$BUNDLE/ranges.txt" ||
         fail "$python lacks a package that is not in wheels/, see above; install it, or bundle with wheels=true"
-    rm -rf "$code"
-    "$python" -m zipfile -e "$BUNDLE"/wheels/phalanx-*.whl "$code"
-    export PYTHONPATH="$code"
+    unpack_code "$python" "$place.code" "$key"
+    export PYTHONPATH="$place.code"
 fi
 exec "$python" -P -m phalanx infer bundle="$BUNDLE" "$@"
