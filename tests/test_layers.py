@@ -18,7 +18,7 @@ __main__
 cli
 commands
 view report
-sweep profiling review show standings
+sweep profiling review show standings bundle
 tasks ensemble
 predict engine
 checks eda visualize runs jobs tracking

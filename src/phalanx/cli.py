@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from .commands import (
+    bundle,
     cam,
     config,
     curves,
@@ -44,6 +45,7 @@ phalanx: segmentation of overlapping bones in hand X-rays, from fold training to
   phalanx infer experiment=NAME[,NAME...] key=value ...              predict the test set: one CSV per run
   phalanx ensemble mode=soft|hard members=A,B,C out=FILE.csv ...     combine runs, probability maps and CSVs by vote
   phalanx export RUN [out=DIR]                                       export a run to ONNX, for use without PyTorch
+  phalanx bundle RUN|FILE.csv [out=DIR] [format=onnx] [wheels=true]  a run or vote for a machine without network
   phalanx score FILE TRUTH [json=FILE]                               mean Dice, per class, patient bootstrap
   phalanx compare A B TRUTH                                          the difference of two, paired by patient
   phalanx rank A B C TRUTH [healthy=CLASS]                           classifiers in one table, by accuracy and by AUC
@@ -202,6 +204,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], Any], str]] = {
     "infer": (submissions.infer, submissions.INFER),
     "ensemble": (submissions.ensemble, submissions.ENSEMBLE),
     "export": (submissions.export, submissions.EXPORT),
+    "bundle": (bundle.bundle, bundle.BUNDLE),
     "score": (scores.score, scores.SCORE),
     "compare": (scores.compare, scores.COMPARE),
     "rank": (ranking.rank, ranking.RANK),

@@ -18,6 +18,8 @@ phalanx infer experiment=NAME[,NAME...] key=value ...        (bash infer.sh key=
 Predicts with one run or more, each into a CSV of its own. The folds of a run are averaged.
 
   experiment=A,B         runs, or folders of phalanx export, which need only the CPU and onnxruntime
+  bundle=DIR             instead: a folder of phalanx bundle, with data.root= or images=, out=, device=, devices=,
+                         workers=, batch=, precision= and progress=; all else is decided in it
   out=FILE.csv           the CSV, for a single run (default: submissions/<run>.csv)
   data.root=DIR          data set whose test images are predicted (default: the run's own)
   images=DIR             predict every image below a plain folder instead
@@ -55,6 +57,11 @@ def infer(words: Sequence[str]) -> int:
     from .tasks import TASKS
 
     pairs = split_words(words)
+    if "bundle" in pairs:
+        from .bundle import infer_bundle
+
+        infer_bundle(pairs)
+        return 0
     cluster = None
     if any(key.partition(".")[0] == "cluster" for key in pairs):
         from ..config.cluster import take_cluster
@@ -113,13 +120,16 @@ def ensemble(words: Sequence[str]) -> None:
     """``phalanx ensemble``."""
     from ..config.compose import split_words
     from ..config.words import split_names
+    from .task_commands import record_command
     from .task_of import task_of_members
     from .tasks import TASKS
 
     pairs = split_words(words)
     pairs = ranked(pairs, MEMBERS.get(pairs.get("mode", ""), "csvs"))
     names = split_names(pairs.get("members", ""))
-    print(TASKS[task_of_members(names, Path(pairs.get("runs", "runs")))].vote(pairs), flush=True)
+    out = TASKS[task_of_members(names, Path(pairs.get("runs", "runs")))].vote(pairs)
+    record_command(out, "ensemble", names, pairs)
+    print(out, flush=True)
 
 
 def ranked(pairs: dict[str, str], wanted: "Wanted") -> dict[str, str]:
@@ -142,7 +152,8 @@ Writes a folder that phalanx infer and ensemble accept instead of the run (exper
 torch. It contains one ONNX file per fold, PointRend included, and export.json: how images are prepared and masks made,
 and the hashes of all files. Each network is compared with PyTorch on noise and on the first image to predict. The
 export fails if coarse logits differ by more than 0.0001 (on large pictures twice PyTorch's own distance from 64 bits,
-if that is more), or masks in more than 0.01% of the pixels.
+if that is more), or masks in more than 0.01% of the pixels. Runs that segment or classify can be exported, detectors
+cannot.
 
   RUN                    a run's name or folder, or the folder of one fold
   out=DIR                must not exist (default: exports/<run>)
@@ -163,9 +174,12 @@ def export(words: Sequence[str]) -> None:
         raise ConfigError(f"expected one RUN or FOLD, got {' '.join(places) or 'nothing'}; see phalanx export --help")
 
     from ..config.words import typed
-    from ..predict.export import ExportOptions, export_run
+    from ..predict.exported import ExportOptions
+    from .task_of import task_of_run
+    from .tasks import TASKS
 
-    print(export_run(places[0], typed(ExportOptions, pairs)), flush=True)
+    options = typed(ExportOptions, pairs)
+    print(TASKS[task_of_run(places[0], options.runs)].export(places[0], options), flush=True)
 
 
 TUNE = """\

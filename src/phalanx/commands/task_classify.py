@@ -7,9 +7,10 @@ from ..errors import ConfigError
 from .task_commands import TaskCommands, infer_each
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from ..config import Config, Strict
     from ..engine.task import Task
     from ..jobs.job import Job
+    from ..predict.exported import ExportOptions
     from ..review.case import Reviewed
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
@@ -24,10 +25,22 @@ def _task() -> "type[Task]":
     return Classify
 
 
-def _infer(names: list[str], pairs: dict[str, str]) -> None:
+def _infer(names: list[str], pairs: dict[str, str]) -> list[Path]:
     from ..ensemble.classify import InferLabels, infer_run
 
-    infer_each(names, pairs, InferLabels, infer_run)
+    return infer_each(names, pairs, InferLabels, infer_run)
+
+
+def _infer_options() -> "type[Strict]":
+    from ..ensemble.classify import InferLabels
+
+    return InferLabels
+
+
+def _export(name: str, options: "ExportOptions") -> Path:
+    from ..predict.export_labels import export_run
+
+    return export_run(name, options)
 
 
 def _infer_jobs(names: list[str], pairs: dict[str, str]) -> "list[Job]":
@@ -125,6 +138,8 @@ CLASSIFY = TaskCommands(
     task=_task,
     infer=_infer,
     infer_jobs=_infer_jobs,
+    infer_options=_infer_options,
+    export=_export,
     vote=_vote,
     check=_check,
     score=_score,

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from ..config import Config, Strict
     from ..engine.task import Task
     from ..jobs.job import Job
+    from ..predict.exported import ExportOptions
     from ..review.case import Reviewed
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
@@ -23,8 +24,10 @@ class TaskCommands(NamedTuple):
 
     Attributes:
         task: the class that trains.
-        infer: predicts with runs, from their names and the options of the command line.
+        infer: predicts with runs, from their names and the options of the command line; returns the CSVs.
         infer_jobs: the jobs of a cluster that predict with runs, from the same.
+        infer_options: the class of these options.
+        export: exports a run by its name to ONNX; returns the folder.
         vote: votes members, from the options of the command line; returns the CSV.
         check: lists the problems of a data set.
         score: scores a CSV by a ground truth and options, perhaps of some images only; as text and as JSON types.
@@ -39,8 +42,10 @@ class TaskCommands(NamedTuple):
     """
 
     task: "Callable[[], type[Task]]"
-    infer: Callable[[list[str], dict[str, str]], None]
+    infer: Callable[[list[str], dict[str, str]], list[Path]]
     infer_jobs: "Callable[[list[str], dict[str, str]], list[Job]]"
+    infer_options: "Callable[[], type[Strict]]"
+    export: "Callable[[str, ExportOptions], Path]"
     vote: Callable[[dict[str, str]], Path]
     check: "Callable[[Config], Any]"
     score: Callable[[Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]
@@ -57,16 +62,31 @@ class TaskCommands(NamedTuple):
 def infer_each(
     names: list[str], pairs: dict[str, str], kind: Any, infer_run: Callable[[str, Any], Path],
     check: Callable[[list[str], Path, str], Any] | None = None,
-) -> None:  # fmt: skip
-    """Predicts with each run, after all of them were checked."""
+) -> list[Path]:  # fmt: skip
+    """Predicts with each run, after all of them were checked; returns the CSVs, whose sidecars record the command."""
     from ..config.words import typed
 
     options = typed(kind, pairs)
     check_outputs(names, options.out)
     if check is not None:
         check(names, options.runs, options.weights)
+    found = []
     for name in names:
-        print(infer_run(name, options), flush=True)
+        found.append(infer_run(name, options))
+        record_command(found[-1], "infer", [name], pairs)
+        print(found[-1], flush=True)
+    return found
+
+
+def record_command(csv: Path, command: str, members: Sequence[str], pairs: dict[str, str]) -> None:
+    """Adds the command that wrote a CSV to its sidecar, unless it was a part of a call in progress, which writes it."""
+    from ..config.words import text_value
+    from ..runtime.sidecar import note_command
+
+    if "part" in pairs:
+        return
+    named = text_value("postprocess", pairs.get("postprocess", "null"), {Path, type(None)})
+    note_command(csv, command, members, pairs, [] if named is None else [Path(named)])
 
 
 def check_outputs(names: Sequence[str], out: Path | None) -> None:

@@ -7,9 +7,10 @@ from ..errors import ConfigError
 from .task_commands import TaskCommands, infer_each
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from ..config import Config, Strict
     from ..engine.task import Task
     from ..jobs.job import Job
+    from ..predict.exported import ExportOptions
     from ..review.case import Reviewed
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
@@ -24,10 +25,24 @@ def _task() -> "type[Task]":
     return Detect
 
 
-def _infer(names: list[str], pairs: dict[str, str]) -> None:
+def _infer(names: list[str], pairs: dict[str, str]) -> list[Path]:
     from ..ensemble.detect import InferBoxes, infer_run
 
-    infer_each(names, pairs, InferBoxes, infer_run)
+    return infer_each(names, pairs, InferBoxes, infer_run)
+
+
+def _infer_options() -> "type[Strict]":
+    from ..ensemble.detect import InferBoxes
+
+    return InferBoxes
+
+
+def _export(name: str, options: "ExportOptions") -> Path:
+    raise ConfigError(
+        f"{name}: is a run of task=detect; the boxes that its network proposes and drops differ in number from "
+        "image to image, which an export of a fixed graph does not compute. Predict with the run itself, or bundle it "
+        "with format=torch"
+    )
 
 
 def _infer_jobs(names: list[str], pairs: dict[str, str]) -> "list[Job]":
@@ -117,6 +132,8 @@ DETECT = TaskCommands(
     task=_task,
     infer=_infer,
     infer_jobs=_infer_jobs,
+    infer_options=_infer_options,
+    export=_export,
     vote=_vote,
     check=_check,
     score=_score,

@@ -7,17 +7,30 @@ from ..errors import ConfigError, DataError
 
 
 def task_of_run(name: str, runs: Path) -> str:
-    """The task of a member by its name: that of the run; of what is not a run, as an export, ``segment``.
+    """The task of a member by its name: that of the run or export; of anything else, as stored maps, ``segment``.
 
     Raises:
         ConfigError: the run's configuration cannot be read.
     """
+    from ..predict.exported import DESCRIPTION_FILE
     from ..runs.reader import FoldRun
 
+    if (path := Path(name) / DESCRIPTION_FILE).is_file():
+        return _task_of_export(path)
     for place in (Path(name), runs / name):
         if recipes := sorted([*place.glob("config.yaml"), *place.glob("*/config.yaml")]):
             return str(FoldRun(recipes[0].parent).recipe.get("task", "segment"))
     return "segment"
+
+
+def _task_of_export(path: Path) -> str:
+    from ..predict.exported_labels import FORMAT
+    from ..runtime.reading import read_mapping
+
+    try:
+        return "classify" if read_mapping(path).get("format") == FORMAT else "segment"
+    except DataError:
+        return "segment"  # whose reader says what is wrong
 
 
 def task_of_members(names: Sequence[str], runs: Path) -> str:

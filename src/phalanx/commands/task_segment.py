@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 from .task_commands import TaskCommands, infer_each
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from ..config import Config, Strict
     from ..engine.task import Task
     from ..jobs.job import Job
+    from ..predict.exported import ExportOptions
     from ..review.case import Reviewed
     from ..review.evaluate_options import EvaluateOptions
     from ..review.evaluated import Evaluated
@@ -23,11 +24,23 @@ def _task() -> "type[Task]":
     return Segment
 
 
-def _infer(names: list[str], pairs: dict[str, str]) -> None:
+def _infer(names: list[str], pairs: dict[str, str]) -> list[Path]:
     from ..ensemble.options import InferOptions
     from ..ensemble.run import check_members, infer_run
 
-    infer_each(names, pairs, InferOptions, infer_run, check_members)
+    return infer_each(names, pairs, InferOptions, infer_run, check_members)
+
+
+def _infer_options() -> "type[Strict]":
+    from ..ensemble.options import InferOptions
+
+    return InferOptions
+
+
+def _export(name: str, options: "ExportOptions") -> Path:
+    from ..predict.export import export_run
+
+    return export_run(name, options)
 
 
 def _infer_jobs(names: list[str], pairs: dict[str, str]) -> "list[Job]":
@@ -116,6 +129,8 @@ SEGMENT = TaskCommands(
     task=_task,
     infer=_infer,
     infer_jobs=_infer_jobs,
+    infer_options=_infer_options,
+    export=_export,
     vote=_vote,
     check=_check,
     score=_score,

@@ -20,8 +20,10 @@ Recipe = TypeVar("Recipe", bound=Config)
 
 
 def config_folder() -> Path:
-    """``configs/`` of the working folder, else of the repository that contains the package."""
-    for folder in (Path.cwd() / "configs", Path(__file__).resolve().parents[3] / "configs"):
+    """``configs/`` of the working folder, else of the repository that contains the package, else of the wheel that it
+    was installed from."""
+    place = Path(__file__).resolve()
+    for folder in (Path.cwd() / "configs", place.parents[3] / "configs", place.parents[1] / "configs"):
         if (folder / "config.yaml").is_file():
             return folder
     raise ConfigError("configs/config.yaml: not found here; run from the repository's root")

@@ -124,7 +124,7 @@ def _train(
     # only now: whatever is wrong with the recipe, the files or the device shows before anything is written
     ranks.barrier()
     if ranks.first:
-        claim(folder, config)
+        claim(folder, config, Path(begun["start"]) if begun else None)
         write_text(folder / DIGESTS, digests.to_csv())
         write_json(folder / SNAPSHOT, named(rows_of(records, digests, root_of(config.data))))
         if begun:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -15,7 +15,7 @@ from ..data.layouts import test_place, test_records
 from ..data.records import Record, scan
 from ..data.shuffled import note_control
 from ..errors import ConfigError, DataError, shown
-from ..predict.classify import ClassifierRun, open_classifier
+from ..predict.exported import DESCRIPTION_FILE
 from ..runs.ledger import note_vote
 from ..runtime.provenance import digest
 from ..runtime.sidecar import is_csv, merged_hashes, read_sidecar
@@ -27,6 +27,12 @@ from ..voting.probability_guard import ProbabilityAgreement
 from .options import parse_votes
 from .reports import report_faults
 from .retrained import note_retrained
+
+if TYPE_CHECKING:
+    from ..predict.classify import ClassifierRun
+    from ..predict.exported_labels import ExportedClassifier
+
+LabelRun: TypeAlias = "ClassifierRun | ExportedClassifier"
 
 
 class InferLabels(Strict):
@@ -103,18 +109,27 @@ def _is_finished(out: Path, key: str) -> bool:
     return sidecar is not None and sidecar.key == key
 
 
-def _opened(name: str, options: InferLabels) -> ClassifierRun:
-    run = open_classifier(
-        name, runs=options.runs, weights=options.weights, device=options.device, precision=options.precision,
-        tta=options.tta,
-    )  # fmt: skip
+def _opened(name: str, options: InferLabels) -> LabelRun:
+    """A run, or an export; torch is loaded only for a run."""
+    common: dict[str, Any] = {
+        "weights": options.weights, "device": options.device, "precision": options.precision, "tta": options.tta,
+    }  # fmt: skip
+    run: LabelRun
+    if (Path(name) / DESCRIPTION_FILE).is_file():
+        from ..predict.exported_labels import ExportedClassifier
+
+        run = ExportedClassifier(Path(name), **common)
+    else:
+        from ..predict.classify import open_classifier
+
+        run = open_classifier(name, runs=options.runs, **common)
     note_retrained(name, run.hashes)
     if (seed := run.config.data.shuffle_labels) is not None:
         print(f"note: {note_control(name, seed)}", flush=True)
     return run
 
 
-def find_records(run: ClassifierRun, options: InferLabels) -> Sequence[Record]:
+def find_records(run: LabelRun, options: InferLabels) -> Sequence[Record]:
     """The images to predict: a plain folder, or the test set of a root in the layout the run was trained on."""
     from ..data.listing import list_images
 
@@ -125,7 +140,7 @@ def find_records(run: ClassifierRun, options: InferLabels) -> Sequence[Record]:
     return scan(options.images) if options.images is not None else test_records(data)
 
 
-def _predicted(run: ClassifierRun, records: Sequence[Record], options: InferLabels) -> Probabilities:
+def _predicted(run: LabelRun, records: Sequence[Record], options: InferLabels) -> Probabilities:
     values = run.predict(records, options.batch or run.config.predict.batch, progress=options.progress)
     names = tuple(record.name for record in records)
     return Probabilities(run.name, names, tuple(run.classes), values, run.head, run_hashes=run.hashes)

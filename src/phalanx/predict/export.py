@@ -5,13 +5,13 @@ import warnings
 from copy import deepcopy
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import PREPROCESSING, Place, SegmentConfig, SegmentData, SegmentPredict, Strict
+from ..config import PREPROCESSING, SegmentConfig, SegmentData, SegmentPredict
 from ..data.images import Grid, read_grey
 from ..data.layouts import test_records
 from ..data.preprocess import preprocess
@@ -31,6 +31,7 @@ from .exported import (
     INSTALL_HINT,
     Difference,
     ExportDescription,
+    ExportOptions,
     OnnxFile,
     load_runtime,
     open_session,
@@ -43,18 +44,6 @@ MAX_DIFFERENCE = 1e-4  # difference of coarse logits, and fraction of all classe
 DATA_KEYS = {
     "name", "root", "phantom", "classes", "pairs", "size", "layout", "coco", "masks", *PREPROCESSING,
 }  # fmt: skip
-
-
-class ExportOptions(Strict):
-    """Options of ``export``."""
-
-    SPELLED: ClassVar = {"data.root": "root"}
-
-    out: Path | None = None
-    weights: Literal["final", "best", "last"] = "final"
-    root: Place | None = None
-    images: Place | None = None
-    runs: Path = Path("runs")
 
 
 class WholeNetwork(nn.Module):
@@ -107,19 +96,28 @@ def write_onnx(network: Network, side: int, path: Path) -> None:
     Raises:
         ConfigError: the packages are not installed, or the network cannot be expressed.
     """
+    picture = torch.zeros(1, 1, side, side, dtype=torch.uint8)
+    write_graph(WholeNetwork(network), picture, path, ["logits", "coarse"])
+
+
+def write_graph(module: nn.Module, picture: Tensor, path: Path, outputs: list[str]) -> None:
+    """Writes what a module computes of a picture as one file, with named outputs.
+
+    Raises:
+        ConfigError: the packages are not installed, or the module cannot be expressed.
+    """
     load_runtime()
     try:
         import onnxscript  # noqa: F401  the exporter's, which it would miss with a long story
     except ImportError as error:
         raise ConfigError(f"onnxscript cannot be loaded ({error}); {INSTALL_HINT}") from None
-    picture = torch.zeros(1, 1, side, side, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            program = torch.export.export(WholeNetwork(network).eval(), (picture,), strict=False)
+            program = torch.export.export(module.eval(), (picture,), strict=False)
             torch.onnx.export(
                 program.run_decompositions({torch.ops.aten.group_norm.default: group_norm}), (), path, dynamo=True,
-                verbose=False, external_data=False, input_names=["images"], output_names=["logits", "coarse"],
+                verbose=False, external_data=False, input_names=["images"], output_names=outputs,
             )  # fmt: skip
         except Exception as error:  # the exporter raises many kinds
             text = " ".join(str(error).split())[:300]

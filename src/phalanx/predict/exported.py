@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 import numpy as np
 from pydantic import Field
 
-from ..config import SegmentData, SegmentPredict, Strict, validate_as
+from ..config import Place, SegmentData, SegmentPredict, Strict, validate_as
 from ..config.loss import Head
 from ..data.records import Record
 from ..errors import ConfigError, DataError, brief, one_line
@@ -25,11 +25,23 @@ REMEDY = "export the run again (phalanx export)"
 INSTALL_HINT = "install it by: .venv/bin/pip install '.[onnx]'"
 
 
+class ExportOptions(Strict):
+    """Options of ``export``."""
+
+    SPELLED: ClassVar = {"data.root": "root"}
+
+    out: Path | None = None
+    weights: Literal["final", "best", "last"] = "final"
+    root: Place | None = None
+    images: Place | None = None
+    runs: Path = Path("runs")
+
+
 class Difference(Strict):
     """Between PyTorch and onnxruntime on one picture."""
 
-    coarse: float  # largest of the logits before they are enlarged or refined
-    masks: float  # fraction of all classes' pixels whose mask differs at the threshold
+    coarse: float  # largest of the logits, of masks before they are enlarged or refined
+    masks: float  # fraction of all classes' pixels whose mask differs at the threshold; 0 of labels
     rounding: float | None = (
         None  # PyTorch's own difference from 64 bits, if `coarse` is more than is allowed without it
     )
@@ -46,19 +58,28 @@ class OnnxFile(Strict):
     differences: dict[str, Difference]  # by picture: random, real
 
 
-class ExportDescription(Strict):
-    """``export.json``. The network takes uint8[1, 1, side, side] and gives logits float32[1, C, side, side], whose
-    sigmoids are the probabilities of the classes, also of a softmax."""
+class Export(Strict):
+    """What the descriptions of all exports, in ``export.json``, have in common."""
 
-    format: Literal["phalanx-export-1"]
+    format: str
     name: str
     head: Head = "sigmoid"
     weights: str
     side: Annotated[int, Field(ge=1, le=1 << 15)]
-    data: SegmentData
-    predict: SegmentPredict
     folds: Annotated[list[OnnxFile], Field(min_length=1)]
     made_with: dict[str, str]
+
+
+class ExportDescription(Export):
+    """Of masks. The network takes uint8[1, 1, side, side] and gives logits float32[1, C, side, side], whose sigmoids
+    are the probabilities of the classes, also of a softmax."""
+
+    format: Literal["phalanx-export-1"]
+    data: SegmentData
+    predict: SegmentPredict
+
+
+Description = TypeVar("Description", bound=Export)
 
 
 def load_runtime() -> Any:
@@ -75,6 +96,11 @@ def load_runtime() -> Any:
 
 
 def read_description(folder: Path) -> ExportDescription:
+    """The description of an export of masks. Raises as :func:`read_export`."""
+    return read_export(folder, ExportDescription)
+
+
+def read_export(folder: Path, kind: type[Description]) -> Description:
     """The description of an export, once it and all its files are found as they were written.
 
     Raises:
@@ -82,12 +108,13 @@ def read_description(folder: Path) -> ExportDescription:
     """
     path = folder / DESCRIPTION_FILE
     values = read_mapping(path, remedy=REMEDY)
+    [expected] = get_args(kind.model_fields["format"].annotation)
     try:
-        if values.get("format") != FORMAT:
-            raise ValueError(f"its format is {brief(values.get('format'), 40)}, not {FORMAT!r}")
+        if values.get("format") != expected:
+            raise ValueError(f"its format is {brief(values.get('format'), 40)}, not {expected!r}")
         if values.pop("digest", None) != digest(values):
             raise ValueError("it was altered")
-        about: ExportDescription = validate_as(ExportDescription, values)
+        about: Description = validate_as(kind, values)
     except ValueError as error:
         raise fault(path, f"not the description of an export ({one_line(str(error))})", REMEDY) from None
     hashes = {one.file: one.sha256 for one in about.folds}
@@ -158,23 +185,9 @@ class ExportFold:
         self.pairs, self.views = about.data.pair_indices, views_of(predict.tta)
         self.options = made_with(about.data, predict, "32")
         self.session = open_session(folder / one.file, threads)
-        self._check_graph(about)
+        shape = [1, len(self.classes), about.side, about.side]
+        check_graph(self.session, self.name, [1, 1, about.side, about.side], shape)
         self.key = digest(["onnx", one.sha256, *map_options(about.data, predict)])
-
-    def _check_graph(self, about: ExportDescription) -> None:
-        """Raises DataError unless the network takes the pictures, and gives the logits, that are described."""
-        side, classes = about.side, len(self.classes)
-        wanted = {
-            "images": ("tensor(uint8)", [1, 1, side, side]),
-            "logits": ("tensor(float)", [1, classes, side, side]),
-        }
-        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        found = {one.name: (one.type, list(one.shape)) for one in (*inputs, *outputs) if one.name in wanted}
-        if len(inputs) != 1 or found != wanted:
-            raise DataError(
-                f"{self.name}: is not the network that {DESCRIPTION_FILE} describes, from uint8[1, 1, {side}, {side}] "
-                f"to {classes} classes; {REMEDY}"
-            )
 
     def maps(self, records: Sequence[Record], images: Sequence[np.ndarray]) -> list[ProbabilityMaps]:
         return on_grids(images, self.data, self.predict, lambda pictures, _: [self._maps_of(one) for one in pictures])
@@ -185,11 +198,45 @@ class ExportFold:
         return probabilities(self._logits, picture[None, None], self.views, self.pairs, floor)[0]
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
-        try:
-            return self.session.run(["logits"], {"images": np.ascontiguousarray(images)})[0]
-        except Exception as error:  # of onnxruntime's own kinds, such as too little memory
-            text = one_line(f"{type(error).__name__}: {error}")
-            raise DataError(f"{self.name}: onnxruntime cannot compute it ({text}); {REMEDY}") from None
+        return logits_of(self.session, self.name, images)
+
+
+def check_graph(session: Any, name: str, images: list[int], logits: list[int]) -> None:
+    """Compares what a network takes and gives with its description.
+
+    Args:
+        images, logits: their shapes.
+
+    Raises:
+        DataError: it takes other pictures, or gives other logits.
+    """
+    wanted = {"images": ("tensor(uint8)", images), "logits": ("tensor(float)", logits)}
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    found = {one.name: (one.type, list(one.shape)) for one in (*inputs, *outputs) if one.name in wanted}
+    if len(inputs) != 1 or found != wanted:
+        raise DataError(
+            f"{name}: is not the network that {DESCRIPTION_FILE} describes, from uint8{images} to {logits[1]} classes; "
+            f"{REMEDY}"
+        )
+
+
+def logits_of(session: Any, name: str, images: np.ndarray) -> np.ndarray:
+    """Logits float32[1, C, ...] of one picture uint8[1, ...]. Raises DataError if they cannot be computed."""
+    try:
+        return session.run(["logits"], {"images": np.ascontiguousarray(images)})[0]
+    except Exception as error:  # of onnxruntime's own kinds, such as too little memory
+        text = one_line(f"{type(error).__name__}: {error}")
+        raise DataError(f"{name}: onnxruntime cannot compute it ({text}); {REMEDY}") from None
+
+
+def refuse_options(folder: Path, about: Export, weights: str, device: str, precision: str) -> None:
+    """Raises ConfigError for weights, a device or a precision that an export does not have."""
+    if weights not in ("final", about.weights):
+        raise ConfigError(f"weights={weights}: {folder} holds the {about.weights} weights; export the run with it")
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"device={device}: an export is predicted on the CPU; predict with the run itself there")
+    if precision not in ("auto", "32"):
+        raise ConfigError(f"precision={precision}: an export computes in 32 bits; predict with the run itself")
 
 
 def open_export(
@@ -211,12 +258,7 @@ def open_export(
         DataError: as :func:`read_description` and :func:`open_session`.
     """
     about = read_description(folder)
-    if weights not in ("final", about.weights):
-        raise ConfigError(f"weights={weights}: {folder} holds the {about.weights} weights; export the run with it")
-    if device not in ("auto", "cpu"):
-        raise ConfigError(f"device={device}: an export is predicted on the CPU; predict with the run itself there")
-    if precision not in ("auto", "32"):
-        raise ConfigError(f"precision={precision}: an export computes in 32 bits; predict with the run itself")
+    refuse_options(folder, about, weights, device, precision)
     predict = about.predict.model_copy(update=changes or {})
     sizes = side_of(about.data, predict)
     if sizes != [about.side]:

@@ -7,8 +7,9 @@ from typing import Any
 from ..config import Config, flatten
 from ..data.digests import NAME as DIGESTS
 from ..errors import PhalanxError
-from ..models.licences import Weights, weights_of
+from ..models.licences import weights_of
 from ..review.evaluated import Evaluated
+from ..runs.pretrained import Pretrained, pretrained_of, warnings_of
 from ..runs.reader import FoldRun
 from ..runtime.files import sha256_file
 from .document import Section, Text, table
@@ -59,9 +60,9 @@ def origin(evaluations: Sequence[Evaluated]) -> Section:
         for key, value in _environment(fold, notes).items():
             versions.setdefault(key, [ABSENT] * len(runs))[place] = value
         data.append([run, fold.name, *_digests(fold, notes)])
-    for one in evaluations:
-        found: Weights = weights_of(one.config.model)
-        weights.append([one.name, found.name, found.source, found.licence])
+    licences = {one.name: _pretrained(one, notes) for one in evaluations}
+    for name, found in licences.items():
+        weights += [[name, *one.weights, "at training" if one.recorded else "by the libraries now"] for one in found]
     blocks: list[Any] = []
     if runs:
         same = {key: len(set(values)) == 1 for key, values in versions.items()}
@@ -76,12 +77,25 @@ def origin(evaluations: Sequence[Evaluated]) -> Section:
             note="digests.csv of each fold has the SHA-256 of every image and annotation; equal lists are equal data.",
         ))  # fmt: skip
     blocks.append(table(
-        "weights", "Pretrained weights", ["run", "weights", "source", "licence"], weights,
+        "weights", "Pretrained weights", ["run", "weights", "source", "licence", "recorded"], weights,
         note="As the library that offers the weights records it. Whoever publishes a result checks it at the source.",
     ))  # fmt: skip
+    warned = warnings_of(one.weights for found in licences.values() for one in found)
+    if warned:
+        blocks.append(Text(tuple(f"Warning: {line}" for line in warned), listed=True))
     if notes:
         blocks.append(Text(tuple(dict.fromkeys(notes)), listed=True))
     return Section("origin", "Versions, data, licences", tuple(blocks))
+
+
+def _pretrained(one: Evaluated, notes: list[str]) -> list[Pretrained]:
+    """What the folds of a run began with, each once."""
+    found: list[Pretrained] = []
+    try:
+        found = [pretrained_of(fold) for fold in one.folds]
+    except PhalanxError as error:
+        notes.append(str(error))
+    return list(dict.fromkeys(found)) or [Pretrained(weights_of(one.config.model), False)]
 
 
 def _environment(fold: FoldRun, notes: list[str]) -> dict[str, str]:

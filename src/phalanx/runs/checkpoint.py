@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -115,6 +116,32 @@ def load_weights(folder: Path) -> tuple[Tensors, str] | None:
     remedy = "The command that trained it makes final again from last; else restore it from a copy"
     found = _newest(folder, remedy, ("weights",))
     return (found[0]["weights"], found[2]["weights.safetensors"]) if found else None
+
+
+def copy_weights(folder: Path, target: Path) -> str:
+    """Copies the averaged weights of the newest whole checkpoint at ``folder`` into a checkpoint of their own, without
+    the optimizer and all else that training needs; returns their SHA-256.
+
+    Raises:
+        TrainingError: there is no whole checkpoint, or the disk is full.
+    """
+    found = load_weights(folder)
+    if found is None:
+        raise TrainingError(f"{folder}: no such checkpoint")
+    name = "weights.safetensors"
+    places = (folder / name, folder.with_name(f"{folder.name}.before") / name)
+    source = next(path for path in places if path.is_file() and sha256_file(path) == found[1])
+    try:
+        target.mkdir(parents=True)
+        shutil.copyfile(source, target / name)
+        about = {"files": {name: found[1]}}
+        text = json.dumps(about | {"digest": _digest_of(about)}, indent=1)
+        (target / MANIFEST).write_text(text, encoding="utf-8")
+    except OSError as error:
+        if (cause := why_unwritable(error)) is None:
+            raise
+        raise TrainingError(disk_text(target, cause)) from None
+    return found[1]
 
 
 def whole(folder: Path) -> bool:

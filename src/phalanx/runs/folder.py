@@ -24,6 +24,7 @@ from ..runtime.locks import LockHeld, hold, is_lock_file, remove_hold
 from ..runtime.provenance import commit
 from ..runtime.reading import fresh, listed
 from ..runtime.terminal import say
+from .pretrained import beginning
 from .reader import FORMAT, FoldRun
 
 PACKAGES = (
@@ -231,12 +232,17 @@ def agreed_digests(folder: Path, files: Mapping[str, Sequence[Path]]) -> Digests
     return digests
 
 
-def claim(folder: Path, config: Config) -> None:
-    """Writes the recipe and what it is run with into the folder; runtime keys become those of this call."""
+def claim(folder: Path, config: Config, start: Path | None = None) -> None:
+    """Writes the recipe and what it is run with into the folder; runtime keys become those of this call.
+
+    Args:
+        start: the fold whose weights it begins with, if it is a warm start.
+    """
     recipe = {"format": FORMAT, **config.model_dump(mode="json")}
     write_text(folder / "config.yaml", yaml.safe_dump(recipe, sort_keys=False))
     if not (folder / "environment.json").is_file():
-        write_json(folder / "environment.json", environment())
+        pretrained = beginning(config, start)
+        write_json(folder / "environment.json", environment() | {"pretrained": pretrained._asdict()})
 
 
 def changed_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

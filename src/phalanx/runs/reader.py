@@ -182,9 +182,20 @@ class FoldRun:
             for key in ("commit", "gpu"):
                 if values.get(key) is not None:
                     as_name(values[key])
-            return {"commit": None, "gpu": None, **values}
+            if (found := values.get("pretrained")) is not None:
+                texts = as_mapping(found, "pretrained")
+                if sorted(texts) != ["licence", "name", "source"]:
+                    raise ValueError("pretrained is not the name, source and licence of weights")
+                values = {**values, "pretrained": {key: as_name(text) for key, text in texts.items()}}
+            return {"commit": None, "gpu": None, "pretrained": None, **values}
 
         return self._parsed("environment.json", read)
+
+    @property
+    def pretrained(self) -> dict[str, str] | None:
+        """Name, source and licence of the pretrained weights; None in runs of earlier versions. Raises as
+        :attr:`environment`."""
+        return self.environment["pretrained"]
 
     @cached_property
     def snapshot(self) -> dict[str, Any] | None:

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import DataError, brief
-from .files import sha256_file
+from .files import sha256_file, write_text
 from .reading import LIST, MissingFile, as_hash, as_mapping, as_name, as_names, as_real, fault, read_json
 
 FORMAT = "phalanx-submission-1"
@@ -35,11 +35,67 @@ class Sidecar:
     thresholds: Mapping[str, float] | None = (
         None  # of a CSV of boxes: of each class; boxes with lower scores are left out
     )
+    made_by: Mapping[str, Any] | None = None  # the command, as `MadeBy`, for phalanx bundle
 
     def text(self) -> str:
         """The file's content, as JSON."""
         values = {key: value for key, value in asdict(self).items() if value is not None}
         return json.dumps({"format": FORMAT, **values}, indent=1) + "\n"
+
+
+class MadeBy(NamedTuple):
+    """The command that wrote a CSV, without what its result does not depend on.
+
+    Attributes:
+        command: infer or ensemble.
+        members: a run, or all members of a vote, as they were named.
+        words: options as ``key=value``; ``runs`` is among them if it was given.
+        files: SHA-256 of the files that they name, by path.
+    """
+
+    command: str
+    members: tuple[str, ...]
+    words: tuple[str, ...]
+    files: Mapping[str, str]
+
+    @classmethod
+    def of(cls, values: Any) -> "MadeBy":
+        """The command that a sidecar records. Raises ValueError if it is not one."""
+        found = as_mapping(values, "made_by")
+        if found.keys() != set(cls._fields) or found["command"] not in ("infer", "ensemble"):
+            raise ValueError(f"has a command without {', '.join(cls._fields)}")
+        words = tuple(as_name(word) for word in found["words"]) if isinstance(found["words"], list) else ()
+        members = tuple(as_names(found["members"], "the members of its command"))
+        files = {as_name(path): as_hash(value) for path, value in as_mapping(found["files"], "files").items()}
+        return cls(found["command"], members, words, files)
+
+
+# of infer and ensemble: where they write, on what, and where they compute
+NOT_OF_THE_RESULT = (
+    "experiment", "name", "members", "out", "data.root", "images", "device", "devices", "workers", "batch", "progress",
+    "part", "maps", "out_of_fold",
+)  # fmt: skip
+
+
+def note_command(
+    csv: Path, command: str, members: Sequence[str], pairs: Mapping[str, str], files: Iterable[Path] = ()
+) -> None:
+    """Adds the command that wrote a CSV to its sidecar.
+
+    Args:
+        pairs: all options of the command; those that change nothing are left out.
+        files: that the options name.
+
+    Raises:
+        DataError: no sidecar of this CSV. OSError: a file that an option names is gone.
+    """
+    sidecar, _ = read_sidecar(csv, verify=False)
+    if sidecar is None:
+        raise DataError(f"{csv}: has no sidecar to record its command in; {REMEDY}")
+    words = [f"{key}={value}" for key, value in pairs.items() if key not in NOT_OF_THE_RESULT]
+    made_by = MadeBy(command, tuple(members), tuple(words), {str(path): sha256_file(path) for path in files})
+    if sidecar.made_by != (values := json.loads(json.dumps(made_by._asdict()))):
+        write_text(sidecar_path(csv), replace(sidecar, made_by=values).text())
 
 
 def is_csv(name: str | Path) -> bool:
@@ -100,6 +156,8 @@ def _checked(found: dict[str, Any]) -> Sidecar:
     for value in (key, calibration):
         if value is not None:
             as_hash(value)
+    if (made_by := found.get("made_by")) is not None:
+        MadeBy.of(made_by)
     if head not in (None, "softmax", "sigmoid"):
         raise ValueError(f"has the head {brief(head, 40)}, which is neither softmax nor sigmoid")
     classes, thresholds = as_names(found.get("classes"), "classes"), None
@@ -107,7 +165,8 @@ def _checked(found: dict[str, Any]) -> Sidecar:
         thresholds = {name: as_real(value, 0, 1) for name, value in _mapping_of(found, "thresholds").items()}
         if thresholds.keys() != set(classes):
             raise ValueError("has thresholds of other classes than its own")
-    return Sidecar(as_hash(found.get("sha256")), classes, sizes, hashes, vote, key, head, calibration, thresholds)
+    sha256 = as_hash(found.get("sha256"))
+    return Sidecar(sha256, classes, sizes, hashes, vote, key, head, calibration, thresholds, made_by)
 
 
 def _mapping_of(found: dict[str, Any], key: str) -> dict[str, Any]:
