@@ -59,7 +59,10 @@ def test_tables_are_those_of_the_boxes(root, tmp_path, capsys):
     assert by_fold[CLASSES].sum().tolist() == [int((drawn["class"] == name).sum()) for name in CLASSES]
     facts = json.loads((out / "eda.json").read_text())
     assert facts["figures"].keys() == {path.stem for path in out.glob("*.png")}
-    assert f"Of the {len(drawn)} objects in 16 training images; 2 have none" in facts["figures"]["sizes"]
+    assert (
+        f"Of the {len(drawn)} objects in 16 training images; the 2 images without one are left out"
+        in facts["figures"]["sizes"]
+    )
     assert "test images are left out" in facts["figures"]["classes"]
     assert facts["images"] == {"train": 16, "test": 4}
     assert facts["without_objects"] == 2

@@ -20,15 +20,16 @@ def captions(tables: Mapping[str, pd.DataFrame], classes: Sequence[str], tested:
         classes) > MAX_CLASSES else ""  # fmt: skip
     left = f"The {tested} test images are left out: their objects are for scores alone." if tested else (
         "There are no test images.")  # fmt: skip
-    of_objects = f"Of the {len(objects)} objects in {len(images)} training images; {empty} have none, and so no place "
+    lack = f"; the {empty} images without one are left out" if empty else ", each of which has one"
+    of_objects = f"Of the {len(objects)} objects in {len(images)} training images{lack}."
     none = [name for name in classes if name not in set(objects["class"])]
     absent = f" Without any object: {', '.join(none[:MAX_CLASSES])}." if none else ""
     found = {
-        "classes": f"{of_objects}here.{absent} {left}{cut}",
+        "classes": f"{of_objects}{absent} {left}{cut}",
         "objects_per_image": f"Of {len(images)} training images, {empty} without an object among them. {left}",
-        "sizes": f"{of_objects}here. Sides are those of the box in pixels of the input.",
-        "aspect": f"{of_objects}here.{absent}{cut}",
-        "places": f"{of_objects}here. Centres are fractions of the image's width and height.",
+        "sizes": f"{of_objects} Sides are those of the box in pixels of the input.",
+        "aspect": f"{of_objects}{absent}{cut}",
+        "places": f"{of_objects} Centres are fractions of the image's width and height.",
     }
     if len(tables["anchors"]):
         found["anchors"] = f"Of the {len(objects)} training objects.{absent}"
