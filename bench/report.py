@@ -57,6 +57,10 @@ TITLES = {
         "Exploring a data set (baseline: planted, dense masks, or a set a quarter as large)",
         "python bench/eda.py --json results/eda.json (--keep DIR saves the set for later calls)",
     ),
+    "report_page": (
+        "The HTML page of runs (baseline: the limit that it must keep)",
+        "python bench/report_page.py --json results/report_page.json (--home DIR saves the set for later calls)",
+    ),
     "losses": (
         "Losses (baseline: segmentation-models-pytorch; boundary: exact distances at full size, plain PyTorch)",
         "python bench/losses.py --run runs/bench_pointrend/full/joint-seed0/fold0 --json results/losses.json",

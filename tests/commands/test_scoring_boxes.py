@@ -123,7 +123,7 @@ def test_polygons_are_a_ground_truth_whose_patients_are_folders(place, capsys):
 
 def test_compare_is_paired(place, capsys):
     values = values_of(capsys, "compare", "a.csv", "b.csv", "truth.csv", "f1_iou={positive:a,negative:b}")
-    assert set(values) - {"format"} == {"map", "map50", "f1", "f1 at IoU 0.5 of a"}
+    assert set(values) - {"format", "by_class"} == {"map", "map50", "f1", "f1 at IoU 0.5 of a"}
     same = values_of(capsys, "compare", "a.csv", "a.csv", "truth.csv")
     assert (same["map50"]["difference"], same["map50"]["tied"]) == (0, True)
 

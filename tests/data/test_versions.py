@@ -272,6 +272,32 @@ def test_runs_and_folds(runs, hands, tmp_path, capsys):
     assert "12 images are the same" in capsys.readouterr().out
 
 
+def test_images_in_another_fold_are_listed_and_nothing_else_changed(runs, tmp_path, capsys):
+    """Two patients change places; of a whole snapshot, which has no folds, that is not a change."""
+    shutil.copytree(runs / "fpn", tmp_path / "runs" / "moved")
+    shutil.copytree(runs / "fpn", tmp_path / "runs" / "fpn")
+    first = FoldRun(runs / "fpn" / "fold0")
+    one, other = (next(p for image, p in first.patients.items() if first.folds[image] == k) for k in (0, 1))
+    swapped = {one: 1, other: 0}
+    for fold in (0, 1):
+        path = tmp_path / "runs" / "moved" / f"fold{fold}" / "folds.csv"
+        head, *lines = path.read_text().splitlines()
+        cells = [line.split(",") for line in lines]
+        rows = [",".join([image, patient, str(swapped.get(patient, fold))]) for image, patient, fold in cells]
+        path.write_text("\n".join([head, *rows]) + "\n")
+    words = [f"runs={tmp_path / 'runs'}", f"snapshots={tmp_path / 's'}", f"out={tmp_path / 'd'}"]
+    assert main(["data", "diff", "fpn", "moved", *words]) == 0
+    printed = capsys.readouterr().out
+    images = {image for image, patient in first.patients.items() if patient in swapped}
+    assert f"{len(images)} image(s) in another fold" in printed
+    assert f"{12 - len(images)} images are the same" in printed
+    found = json.loads((tmp_path / "d" / "diff.json").read_text())
+    assert {tuple(row) for row in found["folds"]} == {
+        (image, str(first.folds[image]), str(1 - first.folds[image])) for image in images
+    }
+    assert [found[key] for key in ("added", "removed", "relabelled", "patients")] == [[], [], [], []]
+
+
 def test_what_only_one_side_knows_is_not_a_change():
     known = ImageRow("a", "train", "p", "", 0, 0, "i", "x", "n", "l")
     versions = [

@@ -58,6 +58,12 @@ def test_tables_are_those_of_the_boxes(root, tmp_path, capsys):
     by_fold = pd.read_csv(out / "folds.csv")
     assert by_fold[CLASSES].sum().tolist() == [int((drawn["class"] == name).sum()) for name in CLASSES]
     facts = json.loads((out / "eda.json").read_text())
+    assert facts["figures"].keys() == {path.stem for path in out.glob("*.png")}
+    assert (
+        f"Of the {len(drawn)} objects in 16 training images; the 2 images without one are left out"
+        in facts["figures"]["sizes"]
+    )
+    assert "test images are left out" in facts["figures"]["classes"]
     assert facts["images"] == {"train": 16, "test": 4}
     assert facts["without_objects"] == 2
     assert facts["objects_per_image"] == {"0": 2, "3": 14}

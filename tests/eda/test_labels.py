@@ -52,6 +52,13 @@ def test_tables_are_those_of_the_labels(root, tmp_path, capsys):
     plots = {path.stem for path in (tmp_path / "o").glob("*.png")}
     assert plots == {"classes", "patients", "cooccurrence", "sizes", "intensity", "folds"}
     assert "24 train images, 6 test images" in said
+    captions = facts["figures"]  # whom each leaves out, and why
+    assert captions.keys() == plots
+    for name in CLASSES:
+        assert f"{name} {truth[name].isna().sum()}" in captions["classes"]
+    assert "Of 24 training and 6 test images, which have no class here." in captions["intensity"]
+    counts = sorted(pairs["labelled"])
+    assert f"{counts[0]} to {counts[-1]}" in captions["cooccurrence"] or f"the {counts[0]} " in captions["cooccurrence"]
 
 
 def test_folders_and_what_is_left_out(tmp_path, capsys):

@@ -66,7 +66,9 @@ def test_classes_are_folded_to_the_worst_five_and_a_file_has_the_rest(printed):
     assert all(values[name] == pytest.approx(float(value), abs=6e-5) for name, value in shown)
     assert "the worst 5 of 29 classes; oof_score.json has all" in lines
     assert len(json.loads((folder / "oof_score.json").read_text())["classes"]) == 29
-    table = lines[lines.index("class       present    dice  95% interval") + 1 :]
+    table = lines[
+        next(k for k, line in enumerate(lines) if line.startswith("class       present    dice  95% interval")) + 1 :
+    ]
     assert len(table[: table.index("the worst 5 of 29 classes; oof_score.json has all")]) == 5
 
 

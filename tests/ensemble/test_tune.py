@@ -196,6 +196,9 @@ def test_a_planted_threshold_is_found_and_gains_what_was_told(place, capsys):
     assert found["thresholds"]["Ulna"] == pytest.approx(0.3, abs=0.03)
     assert "adopted: Ulna 0.3" in told
     row = next(row for row in found["choices"] if row["choice"] == "thresholds")
+    for side in ("default", "cross_fitted"):
+        low, high = row["intervals"][side]
+        assert low < row[side] < high < low + 0.1
     before, after = (
         voted(capsys, "members=a.maps")[0],
         voted(capsys, "members=a.maps", "postprocess=postprocess.json")[0],

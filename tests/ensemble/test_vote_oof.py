@@ -1,5 +1,6 @@
 """The out-of-fold score of votes: the members' out-of-fold predictions by the same rule, stored with the vote."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -70,6 +71,27 @@ def test_one_member_alone_is_its_run(runs, mapped):
         progress=False,
     )  # fmt: skip
     assert score_vote(heavy).value == pytest.approx(soft.value, abs=0.01)
+
+
+def test_a_tuned_vote_has_the_interval_of_its_tuning(mapped, hands, tmp_path):
+    members, out = [str(mapped / name) for name in ("fpn", "unet")], tmp_path / "tuned.json"
+    words = [f"members={','.join(members)}", f"runs={mapped}", f"data.root={hands}", f"out={out}", "progress=false"]
+    assert main(["tune", *words]) == 0
+    tuned = json.loads(out.read_text())
+    options = EnsembleOptions(mode="soft", members=members, runs=mapped, progress=False)
+
+    def scored(choices):
+        out.write_text(json.dumps(tuned | {"choices": choices}))
+        return score_vote(options.model_copy(update={"postprocess": out}))
+
+    rows = [row | {"adopted": False} for row in tuned["choices"]]
+    found, plain = scored(rows[:1]), score_vote(options)  # nothing is adopted: the vote as it is
+    assert found.value == pytest.approx(plain.value, abs=1e-6)
+    assert found.interval == pytest.approx(plain.interval, abs=1e-6)
+    found = scored([row | {"adopted": True} for row in rows])
+    assert found.cross_fitted
+    assert found.interval == pytest.approx(rows[-1]["intervals"]["cross_fitted"])
+    assert scored([{key: row[key] for key in row if key != "intervals"} for row in rows]).interval is None  # earlier
 
 
 def test_the_command_stores_it_with_the_vote_and_in_the_ledger(mapped, hands, tmp_path, monkeypatch, capsys):

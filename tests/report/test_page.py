@@ -142,6 +142,17 @@ def test_images_are_filtered_by_fold_patient_class_and_name(hand_page, watched, 
     assert values == sorted(values, reverse=True)
 
 
+def test_a_picture_is_in_the_page_once_and_opens_from_every_gallery(hand_page, watched):
+    page = watched(hand_page).page
+    sources = page.eval_on_selector_all(".tile[data-full]", "tiles => tiles.map(one => one.dataset.name)")
+    assert len(sources) == len(set(sources)) == page.locator("#gallery-all .tile").count()
+    worst, again = page.locator("#gallery-worst .tile").first, page.locator("#gallery-all .tile").first
+    assert worst.get_attribute("data-name") == again.get_attribute("data-name")
+    assert again.get_attribute("data-full") is None
+    again.click()
+    assert page.locator("#viewer-image").get_attribute("src") == worst.get_attribute("data-full")
+
+
 def test_an_image_opens_zooms_and_goes_on_by_keys(hand_page, watched):
     page = watched(hand_page).page
     tiles = page.locator("#gallery-worst .tile")

@@ -8,13 +8,15 @@ import pytest
 
 from phalanx.errors import DataError
 from phalanx.scoring.compare import FLIPS, Comparison, compare, compare_means
+from phalanx.scoring.confusion import BinaryCounts
 from phalanx.scoring.score import Score
 
 
 def score(dice, name, patients=None):
     images = tuple(f"i{i:03d}" for i in range(len(dice)))
     classes = tuple(f"c{i}" for i in range(dice.shape[1]))
-    return Score(name, images, classes, dice, np.ones(dice.shape, bool), tuple(patients or images))
+    pixels = BinaryCounts(*np.zeros((4, len(classes))))
+    return Score(name, images, classes, dice, np.ones(dice.shape, bool), tuple(patients or images), pixels)
 
 
 def pair(gap, spread, patients=40, hands=2, classes=3, seed=0):

@@ -290,6 +290,70 @@ def test_labels_are_shown_in_words_and_mixed_as_the_library_does(tmp_path):
     assert ((fractions > 0) & (fractions < 1)).any()
 
 
+def test_a_recipe_in_colour_is_shown_in_colour(tmp_path):
+    root, out = labelled.make_folders(tmp_path / "data", train=6, test=3, colour=True), tmp_path / "out"
+    words = labelled.words(root, "folders", data__colour="true", augment="flip")
+    given = [*(f"{key}={value}" for key, value in words.items()), f"out={out}", "size=256", "images=2"]
+    assert main(["show", "annotations", "augment", "batch", *given]) == 0
+    one = of(out, "annotations")[0]
+    shown_bar = cut(out, one, one["images"][0]).astype(int)
+    stored = cv2.imread(str(next(root.rglob(one["images"][0]))))  # OpenCV's order: blue first
+    assert (stored[:, :, 0] > stored[:, :, 1]).any()
+    assert (shown_bar[:, :, 2] - shown_bar[:, :, 0] > 100).any()  # blue bars
+    assert (shown_bar[:, :, 0] <= shown_bar[:, :, 2] + 60).all()
+    for what in ("augment", "batch"):
+        picture = pixels(out, of(out, what)[0]).astype(int)
+        assert (picture[:, :, 2] - picture[:, :, 0] > 100).any()
+
+
+def test_burnt_in_marks_are_shown_before_and_after(tmp_path):
+    root, out = labelled.make_table(tmp_path / "data", train=8, test=2), tmp_path / "out"
+    marked = next((root / "train").rglob("003.png"))
+    ultrasound = cv2.GaussianBlur(np.random.default_rng(0).integers(20, 120, (160, 200), np.uint8), (7, 7), 0)
+    cv2.putText(ultrasound, "+ 12.5 mm", (20, 80), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 2)
+    cv2.imwrite(str(marked), ultrasound)
+    words = [*(f"{key}={value}" for key, value in labelled.words(root, "table").items()), f"out={out}", "size=256"]
+    assert main(["show", "marks", "image=003.png", *words]) == 0
+    (one,) = of(out, "marks")
+    assert one["images"] == ["003.png"]
+    before, found = cut(out, one, "003.png").astype(int), cut(out, one, "found").astype(int)
+    letters = before.min(axis=2) > 220
+    assert letters.sum() > 500
+    assert ((found[:, :, 0] - found[:, :, 1])[letters] > 80).mean() > 0.9  # red
+    for how in ("black", "fast_marching", "bilinear"):
+        after = cut(out, one, how).astype(int)
+        assert after[letters].mean() < 0.6 * before[letters].mean()
+
+
+@pytest.mark.parametrize("kind", ["labels", "boxes"])
+def test_noise_bands_are_shown_for_every_task(tmp_path, kind):
+    """A band at the top of one image: it comes first, with its depth, and the blackout hides it."""
+    if kind == "labels":
+        root = labelled.make_folders(tmp_path / "data", train=6, test=3)
+        words = labelled.words(root, "folders")
+    else:
+        root = boxed.make_table(tmp_path / "data")
+        words = boxed.words(root, "boxes")
+    images = sorted((root / "train").rglob("*.png"))
+    for k, path in enumerate(images):
+        image = np.zeros((320, 320), np.uint8)
+        cv2.circle(image, (160, 180), 90, 150, -1)
+        if k == 2:
+            image[:40] = np.random.default_rng(1).integers(0, 256, (40, 320))
+        cv2.imwrite(str(path), image)
+    out = tmp_path / "out"
+    given = [*(f"{key}={value}" for key, value in words.items() if key != "runs"), f"out={out}", "size=512", "images=2"]
+    assert main(["show", "background", *given]) == 0
+    (one,) = of(out, "background")
+    assert one["images"][0] == images[2].name
+    top, _ = one["facts"]["noise_bands"][images[2].name]
+    assert 36 <= top <= 48
+    assert one["facts"]["blackout"] >= top
+    before, after = cut(out, one, images[2].name), cut(out, one, "blackout")
+    assert before[: SIDE * 30 // 320].mean() > 50
+    assert after[: SIDE * 36 // 320].max() == 0
+
+
 def test_boxes_move_with_their_image(tmp_path):
     root, out = boxed.make_table(tmp_path / "data"), tmp_path / "out"
     words = [

@@ -8,12 +8,17 @@ import sys
 
 import numpy as np
 import pytest
+from tests.oof_runs import overconfident
 from tests.standings.folders import PATIENTS, make_run
 
 from phalanx.cli import main
-from phalanx.runs.reader import FoldRun
+from phalanx.runs.reader import FoldResult, FoldRun
+from phalanx.runtime.files import write_json
 from phalanx.runtime.locks import hold
+from phalanx.runtime.metric import Metric
 from phalanx.runtime.sidecar import Sidecar
+from phalanx.scoring.classify import score_classes
+from phalanx.scoring.classify_report import score_json
 from phalanx.scoring.resampling import draws, mean_interval
 from phalanx.standings.recipes import differing, short_names
 from phalanx.standings.table import arrange, list_runs, mean_text, to_text
@@ -80,6 +85,27 @@ def test_a_metric_of_all_images_together_has_the_folds_own_interval_or_none(tmp_
     assert one.interval == (0.7, 0.9)
     assert two.interval is None
     assert two.value == pytest.approx(0.85)
+
+
+def test_several_folds_of_a_figure_of_all_images_have_an_interval(tmp_path):
+    """As wide as draws of patients within each fold make it, though it is made of the folds' own intervals."""
+    values, labels = overconfident(240, "softmax", seed=1)
+    names, patients = [f"{k}" for k in range(240)], np.array([f"P{k // 2}" for k in range(240)])
+    make_run(tmp_path / "auc", {0: 0.8, 1: 0.8, 2: 0.8}, metric="macro_auc", shift=0.05)
+    each, total = [], 0
+    for fold in range(3):
+        own = np.flatnonzero(np.arange(240) // 2 % 3 == fold)[: 80 - 20 * fold]
+        score = score_classes("x", values[own], labels[own], ["a", "b", "c"], "softmax",
+                              images=[names[k] for k in own], patients=patients[own].tolist())  # fmt: skip
+        folder, value = tmp_path / "auc" / f"fold{fold}", score.value("macro_auc")
+        (folder / "oof_score.json").write_text(json.dumps({"per_image": {}, **score_json(score, ["macro_auc"])}))
+        write_json(folder / "done.json", FoldResult(Metric("macro_auc"), value, len(own), 1.0, 1.0).to_json())
+        each.append((len(own), np.random.default_rng(fold).permutation(score.resampled("macro_auc"))))
+        total += len(own)
+    [found] = rows(tmp_path)
+    drawn = sum(count / total * values for count, values in each)
+    assert found.interval == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.005)
+    assert 0.01 < found.interval[1] - found.interval[0] < 0.2
 
 
 def test_states(tmp_path):

@@ -50,7 +50,7 @@ curves.csv (F1 over iterations; needs image_f1= and validate_steps= of training)
   images=DIR             images of that CSV, if they are not the test images of its run's data set
   data.root=DIR          the data set, if it was moved
   threshold=0.5          boxes with lower scores do not count; default: those of phalanx tune, else the best one out
-                         of fold
+                         of fold. Of a CSV of sigmoids: of their probabilities; default: that of the recipe
   midline=auto           true or false: whether objects are long and thin, and have a width along a midline
   runs=runs device=auto progress=true
 """
@@ -80,6 +80,10 @@ def review(words: Sequence[str]) -> None:
     files = [name for name in places if is_csv(name)]
     if options.truth is not None and options.split != "test" and not files:
         raise ConfigError("truth: is of the test images; add split=test, or name a CSV")
+    if options.f1_iou is not None and files:
+        raise ConfigError(
+            f"f1_iou: a CSV is reviewed by its metric; phalanx score {files[0]} TRUTH f1_iou=... has the figure"
+        )
     task = task_of_members(places, options.runs)
     check_place(out, [])
     if options.split == "test":

@@ -30,8 +30,8 @@ best is marked with *. A run with damaged files is a row that says so.
   keys=optim.lr,batch    these columns of the recipe; all: every key that differs; none
   json=FILE  csv=FILE    write the table: all numbers with every digit, every fold (JSON), every key that differs
 
-The metric is over all images that finished folds held out. It has no interval if it is not a mean over images, as AUC,
-and several folds held images out.
+The metric is over all images that finished folds held out: of what is not a mean over images, such as AUC, the mean of
+the folds, whose interval is made of those of the folds.
 """
 
 

@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from .args import report_path, split_places, switch
+
+if TYPE_CHECKING:
+    from ..scoring.class_figures import ClassTable
 
 SCORE = """\
 phalanx score FILE.csv [TRUTH] [key=value ...] [json=FILE] [partial=true]
@@ -22,6 +26,8 @@ phalanx score FILE.csv [TRUTH] [key=value ...] [json=FILE] [partial=true]
   "f1_iou={positive:diseased,negative:normal,iou:0.5}"   F1 of images that are diseased or not, found with that IoU;
                          several in [..., ...]. both=any|larger_area|most_confident decides an image with both classes,
                          below=fn|fn_and_fp counts a disease that is found below the IoU
+  sort=fn                order of the classes, the worst first: value, fp, fn, precision, recall, or a column of the
+                         table by its name; default: name, as they are in the data set
   json=FILE              write all numbers
   partial=true           FILE contains only some of the images, as an out-of-fold CSV does; score those
 
@@ -59,26 +65,24 @@ def score(words: Sequence[str]) -> None:
     from .task_of import task_of_csv
     from .tasks import TASKS
 
-    report = report_path(pairs, "score")
+    report, sort = report_path(pairs, "score"), pairs.pop("sort", None)
     file, truth = Path(places[0]), Path(places[1]) if places[1:] else None
-    text, values = TASKS[task_of_csv(file)].score(file, truth, pairs, partial)
+    text, values = TASKS[task_of_csv(file)].score(file, truth, pairs, partial, sort)
     print(text)
     if report is not None:
         write_report(report, "score", values)
 
 
-SORTS = ("value", "fp", "fn", "precision", "recall", "name")
-
 COMPARE = """\
-phalanx compare A.csv B.csv TRUTH [key=value ...] [json=FILE] [partial=true]
+phalanx compare A.csv B.csv TRUTH [sort=fn] [key=value ...] [json=FILE] [partial=true]
 phalanx compare runs/A runs/B [sort=fn] [json=FILE]
 
 Scores both as phalanx score does (same options except surface= and spacing=), or reads the out-of-fold scores of two
 runs. Prints the paired difference per class and overall, with a 95% interval over patients, and the p-value of a
-sign-flip permutation test over patients. Of boxes: of map, map50 and f1; with f1_iou= also of that. Of two runs also
-false positives, false negatives, precision and recall of each class, side by side; phalanx review draws them.
+sign-flip permutation test over patients. Of boxes: of map, map50 and f1; with f1_iou= also of that. Then false
+positives, false negatives, precision and recall of each class, side by side; phalanx review draws them.
 
-  sort=value             of two runs: order of the classes, the worst of B first: or fp, fn, precision, recall, name
+  sort=value             order of the classes there, the worst of B first: or fp, fn, precision, recall, name
 """
 
 
@@ -90,36 +94,36 @@ def compare(words: Sequence[str]) -> None:
         raise ConfigError(f"expected A B TRUTH, got {' '.join(places) or 'nothing'}; see phalanx compare --help")
 
     from ..runtime.files import write_report
+    from ..scoring.class_figures import check_sort, side_by_side, tables_json
     from .task_of import task_of_csv, task_of_run
     from .tasks import TASKS
 
-    report = report_path(pairs, "comparison")
+    report, sort = report_path(pairs, "comparison"), pairs.pop("sort", "value")
     first, second, *truth = map(Path, places)
-    sort = pairs.pop("sort", None)
-    if sort not in (None, *SORTS) or (sort and not (first.is_dir() and second.is_dir())):
-        raise ConfigError(f"sort={sort}: expected {', '.join(SORTS)}, of two runs")
+    check_sort(sort)
     task = task_of_run(str(first), Path()) if first.is_dir() else task_of_csv(first)
-    text, values = TASKS[task].compare(first, second, truth[0] if truth else None, pairs, partial)
+    text, values, classes = TASKS[task].compare(first, second, truth[0] if truth else None, pairs, partial)
     print(text)
     if first.is_dir() and second.is_dir():
-        _compare_classes(task, first, second, sort or "value")
+        classes = _classes_of_runs(task, first, second)
+    if classes is not None:
+        print("", side_by_side(*classes, sort), sep="\n")
     if report is not None:
-        write_report(report, "comparison", values)
+        write_report(report, "comparison", values | ({"by_class": tables_json(*classes)} if classes else {}))
 
 
-def _compare_classes(task: str, first: Path, second: Path, sort: str) -> None:
-    """Prints the classes of two runs side by side; a note if their data set is not there."""
+def _classes_of_runs(task: str, first: Path, second: Path) -> "tuple[ClassTable, ClassTable] | None":
+    """The classes of two runs, out of fold; None, and a note, if their data set is not there."""
     from ..errors import PhalanxError
     from ..review.evaluate_options import EvaluateOptions
-    from ..review.general_tables import side_by_side
     from .tasks import TASKS
 
     try:
-        both = [TASKS[task].evaluate(str(run), EvaluateOptions()) for run in (first, second)]
+        one, other = (TASKS[task].evaluate(str(run), EvaluateOptions()) for run in (first, second))
     except PhalanxError as error:
         print(f"note: classes are not compared: {error}")
-        return
-    print(side_by_side(both[0], both[1], sort))
+        return None
+    return one.class_table(), other.class_table()
 
 
 PICTURE = """\

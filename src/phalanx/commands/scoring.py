@@ -40,9 +40,9 @@ def score_file(file: Path, truth_place: Path | None, pairs: dict[str, str], *, p
 
 def compare_files(
     first: Path, second: Path, truth_place: Path | None, pairs: dict[str, str], *, partial: bool
-) -> Comparison:
-    """The comparison of two CSVs by the same ground truth, as for :func:`score_file` but without surfaces, or of the
-    out-of-fold scores of two runs.
+) -> tuple[Comparison, tuple[Score, Score] | None]:
+    """The comparison of two CSVs by the same ground truth, as for :func:`score_file` but without surfaces, and the
+    score of each; or the comparison of the out-of-fold scores of two runs.
 
     Raises:
         DataError: what they were scored on differs.
@@ -51,11 +51,11 @@ def compare_files(
         if truth_place is not None or pairs:
             raise ConfigError("two runs are compared by their out-of-fold scores, without ground truth or options")
         (one, patients), (other, _) = out_of_fold(first), out_of_fold(second)
-        return compare_means((str(first), str(second)), one, other, patients)
+        return compare_means((str(first), str(second)), one, other, patients), None
     for key in pairs.keys() & {"surface", "spacing"}:
         raise ConfigError(f"{key}: compare computes no surfaces; phalanx score computes surfaces, file by file")
-    scores = [score_file(file, truth_place, pairs, partial=partial) for file in (first, second)]
-    return compare(*scores)
+    before, after = (score_file(file, truth_place, pairs, partial=partial) for file in (first, second))
+    return compare(before, after), (before, after)
 
 
 def out_of_fold(run: Path) -> tuple[dict[str, float], dict[str, str]]:

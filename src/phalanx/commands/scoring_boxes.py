@@ -74,16 +74,19 @@ def score_csv(file: Path, truth: Path | None, pairs: dict[str, str], *, partial:
 
 def compare_csvs(
     first: Path, second: Path, truth: Path | None, pairs: dict[str, str], *, partial: bool
-) -> list[ClassifyComparison]:
-    """Paired differences of two CSVs, scored as by :func:`score_csv`, or of two runs out of fold."""
-    if first.is_dir() and second.is_dir():
+) -> tuple[list[ClassifyComparison], tuple[Scores, Scores] | None]:
+    """Paired differences of two CSVs and the score of each, as by :func:`score_csv`; or differences of two runs out of
+    fold."""
+    runs = first.is_dir() and second.is_dir()
+    if runs:
         if truth is not None or pairs:
             raise ConfigError("two runs are compared by their out-of-fold boxes, without ground truth or options")
         one, other = (Scores(out_of_fold(run).score, [], []) for run in (first, second))
     else:
         one, other = (score_csv(file, truth, pairs, partial=partial) for file in (first, second))
     found = [compare_boxes(one.boxes, other.boxes, metric) for metric in COMPARED]
-    return found + [compare_f1(*both) for both in zip(one.f1, other.f1, strict=True)]
+    found += [compare_f1(*both) for both in zip(one.f1, other.f1, strict=True)]
+    return found, None if runs else (one, other)
 
 
 def _number(pairs: dict[str, str], key: str, default: float, expected: str, fits: Callable[[float], bool]) -> float:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .task_commands import TaskCommands, infer_each
+from .task_commands import Compared, TaskCommands, infer_each
 
 if TYPE_CHECKING:
     from ..config import Config, Strict
@@ -65,20 +65,26 @@ def _check(config: "Config") -> Any:
     return check(config.data, workers=config.workers, progress=config.progress)
 
 
-def _score(file: Path, truth: Path | None, pairs: dict[str, str], partial: bool) -> tuple[str, dict[str, Any]]:
-    from ..scoring.classify_report import score_json, score_text
+def _score(
+    file: Path, truth: Path | None, pairs: dict[str, str], partial: bool, sort: str | None
+) -> tuple[str, dict[str, Any]]:
+    from ..scoring.class_figures import check_sort, order_by
+    from ..scoring.classify import PER_CLASS
+    from ..scoring.classify_report import class_table, score_json, score_text
     from .scoring_labels import score_labels
 
+    check_sort(sort or "name", PER_CLASS)
     found = score_labels(file, truth, pairs, partial=partial)
     shown = [name for name in ("accuracy", "macro_auc", "macro_f1") if name in found.metrics]
-    return score_text(found, shown), score_json(found, shown)
+    own = {name: found.per_class(name) for name in PER_CLASS}
+    order = None if sort is None else order_by(class_table(found).rows, sort, own)
+    return score_text(found, shown, order=order), score_json(found, shown)
 
 
-def _compare(
-    first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool
-) -> tuple[str, dict[str, Any]]:
+def _compare(first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool) -> Compared:
     from ..ensemble.classify_oof import scored_out_of_fold
     from ..scoring.classify_compare import compare_classes
+    from ..scoring.classify_report import class_table
     from .scoring_labels import score_labels
 
     if first.is_dir() and second.is_dir():
@@ -88,7 +94,10 @@ def _compare(
     else:
         one, other = (score_labels(file, truth, pairs, partial=partial) for file in (first, second))
     found = [compare_classes(one, other, name) for name in ("accuracy", "macro_auc", "macro_f1")]
-    return "\n".join(each.to_text() for each in found), {each.metric: each.to_json() for each in found}
+    tables = None if first.is_dir() and second.is_dir() else (class_table(one), class_table(other))
+    return Compared(
+        "\n".join(each.to_text() for each in found), {each.metric: each.to_json() for each in found}, tables
+    )
 
 
 def _tune(pairs: dict[str, str]) -> str:

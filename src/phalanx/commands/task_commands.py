@@ -16,7 +16,21 @@ if TYPE_CHECKING:
     from ..review.evaluated import Evaluated
     from ..review.options import ReviewOptions
     from ..review.scene_source import SceneSource
+    from ..scoring.class_figures import ClassTable
     from ..show.subject import Subject
+
+
+class Compared(NamedTuple):
+    """Two CSVs or runs beside each other.
+
+    Attributes:
+        values: as JSON types.
+        classes: of both; None of runs, whose classes their evaluations have.
+    """
+
+    text: str
+    values: dict[str, Any]
+    classes: "tuple[ClassTable, ClassTable] | None" = None
 
 
 class TaskCommands(NamedTuple):
@@ -30,8 +44,9 @@ class TaskCommands(NamedTuple):
         export: exports a run by its name to ONNX; returns the folder.
         vote: votes members, from the options of the command line; returns the CSV.
         check: lists the problems of a data set.
-        score: scores a CSV by a ground truth and options, perhaps of some images only; as text and as JSON types.
-        compare: the same of two CSVs.
+        score: scores a CSV by a ground truth and options, perhaps of some images only and with the classes sorted by a
+            column; as text and as JSON types.
+        compare: the same of two CSVs or runs, unsorted, with the classes of each CSV.
         tune: chooses out of fold what is done to a prediction, from the options of the command line; as text.
         eda: explores a data set into a folder, perhaps with a CSV of predictions; returns the summary.
         review: a run by its name with its images, to look at its failures.
@@ -48,8 +63,8 @@ class TaskCommands(NamedTuple):
     export: "Callable[[str, ExportOptions], Path]"
     vote: Callable[[dict[str, str]], Path]
     check: "Callable[[Config], Any]"
-    score: Callable[[Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]
-    compare: Callable[[Path, Path, Path | None, dict[str, str], bool], tuple[str, dict[str, Any]]]
+    score: Callable[[Path, Path | None, dict[str, str], bool, str | None], tuple[str, dict[str, Any]]]
+    compare: Callable[[Path, Path, Path | None, dict[str, str], bool], "Compared"]
     tune: Callable[[dict[str, str]], str]
     eda: "Callable[[Config, Path, Path | None], str]"
     review: "Callable[[str, ReviewOptions], Reviewed]"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .task_commands import TaskCommands, infer_each
+from .task_commands import Compared, TaskCommands, infer_each
 
 if TYPE_CHECKING:
     from ..config import Config, Strict
@@ -67,21 +67,29 @@ def _check(config: "Config") -> Any:
     return check(config.data, workers=config.workers, progress=config.progress)
 
 
-def _score(file: Path, truth: Path | None, pairs: dict[str, str], partial: bool) -> tuple[str, dict[str, Any]]:
-    from ..scoring.boxes_report import score_json, score_text
+def _score(
+    file: Path, truth: Path | None, pairs: dict[str, str], partial: bool, sort: str | None
+) -> tuple[str, dict[str, Any]]:
+    from ..scoring.boxes_report import class_table, score_json, score_text
+    from ..scoring.class_figures import check_sort, order_by
     from .scoring_boxes import score_csv
 
+    check_sort(sort or "name", ("map", "map50", "map75", "f1"))
     found = score_csv(file, truth, pairs, partial=partial)
-    return score_text(*found), score_json(*found)
+    own = {name: values[1:] for name, values in found.boxes.figures.items()}
+    order = None if sort is None else order_by(class_table(found.boxes).rows, sort, own)
+    return score_text(*found, order=order), score_json(*found)
 
 
-def _compare(
-    first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool
-) -> tuple[str, dict[str, Any]]:
+def _compare(first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool) -> Compared:
+    from ..scoring.boxes_report import class_table
     from .scoring_boxes import compare_csvs
 
-    found = compare_csvs(first, second, truth, pairs, partial=partial)
-    return "\n".join(each.to_text() for each in found), {each.metric: each.to_json() for each in found}
+    found, scores = compare_csvs(first, second, truth, pairs, partial=partial)
+    tables = (class_table(scores[0].boxes), class_table(scores[1].boxes)) if scores else None
+    return Compared(
+        "\n".join(each.to_text() for each in found), {each.metric: each.to_json() for each in found}, tables
+    )
 
 
 def _tune(pairs: dict[str, str]) -> str:

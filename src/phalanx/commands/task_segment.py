@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .task_commands import TaskCommands, infer_each
+from .task_commands import Compared, TaskCommands, infer_each
 
 if TYPE_CHECKING:
     from ..config import Config, Strict
@@ -67,20 +67,24 @@ def _check(config: "Config") -> Any:
     return check(config.data, workers=config.workers, progress=config.progress)
 
 
-def _score(file: Path, truth: Path | None, pairs: dict[str, str], partial: bool) -> tuple[str, dict[str, Any]]:
+def _score(
+    file: Path, truth: Path | None, pairs: dict[str, str], partial: bool, sort: str | None
+) -> tuple[str, dict[str, Any]]:
+    from ..scoring.class_figures import check_sort, order_by
     from .scoring import score_file
 
+    check_sort(sort or "name", ("dice", "present"))
     found = score_file(file, truth, pairs, partial=partial)
-    return found.to_text(), found.to_json()
+    order = None if sort is None else order_by(found.class_table.rows, sort, {"dice": found.per_class})
+    return found.to_text(order=order), found.to_json()
 
 
-def _compare(
-    first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool
-) -> tuple[str, dict[str, Any]]:
+def _compare(first: Path, second: Path, truth: Path | None, pairs: dict[str, str], partial: bool) -> Compared:
     from .scoring import compare_files
 
-    found = compare_files(first, second, truth, pairs, partial=partial)
-    return found.to_text(), found.to_json()
+    found, scores = compare_files(first, second, truth, pairs, partial=partial)
+    tables = (scores[0].class_table, scores[1].class_table) if scores else None
+    return Compared(found.to_text(), found.to_json(), tables)
 
 
 def _tune(pairs: dict[str, str]) -> str:

@@ -42,7 +42,7 @@ def counts(table: pd.DataFrame) -> Figure:
     for place, row in enumerate(table.to_dict("records")):
         text = f"{row['objects']} in {row['images']} images, {row['patients']} patients"
         axes.text(row["objects"] + most * 0.01, place, text, va="center", fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(table) - 0.4, -0.6)
     axes.set_xlim(0, most * 1.4)
     axes.set_xlabel("objects in training images")
     axes.set_title("Objects per class", loc="left")

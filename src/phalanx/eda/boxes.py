@@ -20,6 +20,7 @@ from ..models.anchors import anchors_text, best_anchor_iou
 from ..models.detector import anchor_shapes
 from ..runtime.files import write_report, write_text
 from . import box_plots
+from .captions_boxes import captions
 from .plots import save
 from .report import check_folder, plain
 
@@ -70,6 +71,7 @@ def explore(config: DetectConfig, out: Path) -> str:
     if tables["anchors"].empty:
         left_out.append(f"anchors: model.architecture={config.model.architecture} has none")
     facts = facts_of(config, tables, tested) | {"left_out": left_out}
+    facts["figures"] = captions(tables, data.classes, tested)
     write_report(out / "eda.json", "eda", plain(facts))  # first: a later call may write into a folder that has it
     for name, table in tables.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))

@@ -57,7 +57,10 @@ def patients(table: pd.DataFrame) -> Figure:
     found = np.bincount(values)
     axes.bar(np.arange(len(found)), found, color=COLOURS["train"], width=0.8)
     axes.set_xlim(0.2, len(found) - 0.2)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(found) <= 12:
+        axes.set_xticks(range(1, len(found)))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("images of a patient")
     axes.set_ylabel("training patients")
@@ -130,7 +133,7 @@ def intensity(images: pd.DataFrame, classes: Sequence[str]) -> Figure:
     axes.set_yticks(range(1, len(rows) + 1), [f"{name} ({len(values)})" for name, values, _ in rows])
     axes.invert_yaxis()
     axes.set_xlabel("mean grey level of an image (0 to 255)")
-    axes.set_title("Intensity per class: median, quartiles, whiskers of 1.5 quartile ranges", loc="left")
+    axes.set_title("Intensity: median, quartiles, whiskers of 1.5 quartile ranges", loc="left", fontsize=11)
     return figure
 
 

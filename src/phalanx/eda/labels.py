@@ -24,6 +24,7 @@ from ..errors import DataError
 from ..runtime.files import write_parts, write_report
 from ..runtime.processes import process_imap
 from . import label_plots
+from .captions_labels import captions
 from .plots import save
 from .report import check_folder, plain
 from .stats import Effect, cohens_d
@@ -91,6 +92,7 @@ def explore(data: ClassifyData, out: Path, *, folds: int = 5, workers: int = -1,
     }
     facts |= {name: list(tables[name].to_dict("records")) for name in TABLES[2:]}
     facts["patients"] = _patient_facts(tables["patients"])
+    facts["figures"] = captions(tables, data.classes, len(broken))
     write_report(out / "eda.json", "eda", plain(facts))  # first: a later call may write into a folder that has it
     for name, table in tables.items():
         write_parts(out / f"{name}.csv", _parts(table))

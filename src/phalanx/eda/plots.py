@@ -96,13 +96,14 @@ def size(images: pd.DataFrame, table: pd.DataFrame) -> Figure:
     )
     for axes, attribute in zip(all_axes, shown, strict=False):
         known = images.dropna(subset=[attribute, "area"])
-        for sex, colour in (("male", "#228833"), ("female", "#aa3377"), (None, GREY)):
+        for sex, colour, marker in (("male", "#228833", "^"), ("female", "#aa3377", "o"), (None, GREY, "s")):
             rows = known[known["sex"].isna() if sex is None else known["sex"] == sex]
             if len(rows):
                 label = sex or "sex missing"
                 axes.scatter(
-                    rows[attribute], 100 * rows["area"], s=9, alpha=0.6, color=colour, linewidths=0, label=label
-                )
+                    rows[attribute], 100 * rows["area"], s=9, alpha=0.6, color=colour, marker=marker, linewidths=0,
+                    label=label,
+                )  # fmt: skip
         axes.set_title(f"{attribute}: r = {r[attribute]:.2f}", loc="left")
         axes.set_xlabel(f"{attribute} ({UNITS[attribute]})")
     all_axes[0].set_ylabel("area of all bones (% of the image)")

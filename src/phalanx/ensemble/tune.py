@@ -28,6 +28,7 @@ from ..scoring.crossfit import (
     per_class,
     weightings,
 )
+from ..scoring.resampling import Interval, mean_interval
 from .candidates import OutOfFold, by_cleaning, by_threshold, by_weights, gather
 from .oof import open_out_of_fold
 from .reports import note_misaligned
@@ -76,7 +77,14 @@ def _as_json(found: Comparison, in_sample: float | None, adopted: bool, chosen: 
     return {
         "choice": found.names[1], "default": found.means[0], "cross_fitted": found.means[1], "in_sample": in_sample,
         "gain": found.difference, "interval": found.interval, "adopted": adopted, "chosen": chosen,
+        "intervals": {"default": _interval(found, 0), "cross_fitted": _interval(found, 1)},
     }  # fmt: skip
+
+
+def _interval(found: Comparison, side: int) -> Interval:
+    """95% interval of one of two over draws of patients."""
+    values = dict(zip(found.images, found.dice[side].mean(axis=1).tolist(), strict=True))
+    return mean_interval(values, dict(zip(found.images, found.patients, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -103,12 +103,13 @@ def _tuned(chosen: PostProcessing, held: OutOfFold, patients: dict[str, str]) ->
     rows = adopted or chosen.choices
     if not rows:
         raise NoScoreError("postprocess: its file does not record what it was tuned on")
-    value = rows[-1]["cross_fitted" if adopted else "default"]
+    side = "cross_fitted" if adopted else "default"
+    value, span = rows[-1][side], (rows[-1].get("intervals") or {}).get(side)  # earlier files have none
     images = [record.name for record in held.records]
     return VoteScore(
         DICE,
         float(value),
-        None,
+        None if span is None else (float(span[0]), float(span[1])),
         len(images),
         len({patients[image] for image in images}),
         "segment",

@@ -87,11 +87,22 @@ def subsets(one: Evaluated, attributes: Mapping[str, Sequence[str]]) -> list[Sub
     """The metric of the images of each value of each attribute, with 95% intervals over the patients of these."""
     found = []
     for attribute, values in attributes.items():
-        names = sorted(set(values))
+        names = sorted(set(values), key=_from_low)
         if not 1 < len(names) <= MAX_VALUES:
             continue
         found += [_subset(one, attribute, name, np.array([value == name for value in values])) for name in names]
     return found
+
+
+def _from_low(value: str) -> tuple[str, int, str]:
+    """The order of values: of thirds of a number from low to high, what is not known last; of others by name.
+
+    >>> sorted(["age high", "age missing", "age low", "age middle"], key=_from_low)
+    ['age low', 'age middle', 'age high', 'age missing']
+    """
+    before, _, last = value.rpartition(" ")
+    place = ("low", "middle", "high", "missing").index(last) if last in ("low", "middle", "high", "missing") else 4
+    return (before, place, "") if place < 4 else (value, place, value)
 
 
 def _subset(one: Evaluated, attribute: str, name: str, chosen: np.ndarray) -> Subset:

@@ -11,6 +11,7 @@ from ..checks.findings import Report
 from .document import Block, Cell, Facts, Page, Picture, Section, Table, Text, count, data_uri, number, table
 from .write import write_page
 
+MANY = 8  # values of a mapping from which on they are a table
 INDEX = "index.html"  # in the folder of an exploration
 MAX_ROWS = 3000  # of a table; the CSV has all
 TITLES = {"degrees": "rotation", "size": "size and metadata", "cooccurrence": "classes together"}
@@ -71,7 +72,14 @@ def _summary(facts: Mapping[str, Any]) -> list[Block]:
 
 def _flatten(key: str, value: Any, items: list[tuple[str, str]], blocks: list[Block]) -> None:
     name = key.replace("_", " ")
-    if isinstance(value, dict):
+    if (
+        isinstance(value, dict)
+        and len(value) > MANY
+        and not any(isinstance(one, dict | list) for one in value.values())
+    ):
+        rows = [[_label(inner), _cell(one)] for inner, one in value.items()]
+        blocks.append(table(_slug(key), name.capitalize(), [name, "number"], rows, folded=True))
+    elif isinstance(value, dict):
         for inner, one in value.items():
             _flatten(f"{key} {inner}", one, items, blocks)
     elif isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
@@ -86,6 +94,11 @@ def _flatten(key: str, value: Any, items: list[tuple[str, str]], blocks: list[Bl
             items.append((name, "none"))
     else:
         items.append((name, _cell(value).text))
+
+
+def _label(text: str) -> Cell:
+    """A name; one that is a whole number is sorted as that."""
+    return count(int(text)) if text.isdecimal() else Cell(text)
 
 
 def _slug(key: str) -> str:

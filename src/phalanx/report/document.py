@@ -89,6 +89,7 @@ class Item(NamedTuple):
         wrong: classes with something wrong.
         thumb, full: data URIs; empty if the page has no room for it.
         about: below the large picture.
+        elsewhere: the large picture is that of a tile with this name in another gallery of the page.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Item(NamedTuple):
     thumb: str = ""
     full: str = ""
     about: str = ""
+    elsewhere: bool = False
 
 
 class Gallery(NamedTuple):

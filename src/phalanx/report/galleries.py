@@ -40,7 +40,9 @@ def galleries(evaluations: Sequence[Evaluated], options: ReportOptions) -> list[
         note = f"The {left} best images are listed without a picture; images=N draws more."
     if lacking := sum(1 for one in drawn.values() if not one.full):
         note = f"{note} {lacking} have a thumbnail alone, as the file would grow too large.".strip()
-    gallery = Gallery("all", first.per_image_name, tuple(items[name] for name in ranked), filters, first.classes, note)
+    shown = {name for name in large if items[name].full}
+    every = tuple(items[name]._replace(full="", elsewhere=True) if name in shown else items[name] for name in ranked)
+    gallery = Gallery("all", first.per_image_name, every, filters, first.classes, note)
     what = f"{first.name}; ranked by {first.per_image_name}."
     return [*found, Section("images", "All images", (Text((what,)), gallery))]
 

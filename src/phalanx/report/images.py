@@ -117,6 +117,8 @@ def draw(job: Job) -> Drawn:
         kinds = ("truth", "prediction", "errors") if k == 0 else ("prediction", "errors")
         kinds = ("image", *kinds) if k == 0 and job.side == LARGE else kinds
         some = panels(tiny, job.classes, side, kinds=kinds, image=grey)
+        if k == 0 and all(one.title != "errors" for one in some) and "image" not in kinds:  # labels: beside the image
+            some = panels(tiny, job.classes, side, kinds=("image", *kinds), image=grey)
         thumb = thumb or next((one for one in some if one.title == "errors"), some[0])
         title = f"{name}: " if len(job.scenes) > 1 else ""
         rows.append(_row([one._replace(title=f"{title}{one.title}") for one in some]))

@@ -73,8 +73,10 @@ def origin(evaluations: Sequence[Evaluated]) -> Section:
             columns = ["what", *(f"{run}, {fold.name}" for run, fold in runs)]
             blocks.append(table("versions", "Versions", columns, [[key, *values] for key, values in versions.items()]))
         blocks.append(table(
-            "data", "Data", ["run", "fold", "data set", "images", "SHA-256 of the list of digests", "weights"], data,
-            note="digests.csv of each fold has the SHA-256 of every image and annotation; equal lists are equal data.",
+            "data", "Data", ["run", "fold", "data set", "snapshot", "images", "SHA-256 of the list of digests",
+                             "weights"], data,
+            note="The snapshot is that of phalanx data with the training images. digests.csv of each fold has the "
+                 "SHA-256 of every image and annotation; equal lists are equal data.",
         ))  # fmt: skip
     blocks.append(table(
         "weights", "Pretrained weights", ["run", "weights", "source", "licence", "recorded"], weights,
@@ -113,11 +115,26 @@ def _environment(fold: FoldRun, notes: list[str]) -> dict[str, str]:
 
 
 def _digests(fold: FoldRun, notes: list[str]) -> list[str]:
-    """Data set, images, digest of the list of digests, and of the weights."""
+    """Data set, its snapshot, images, digest of the list of digests, and of the weights."""
     weights, path, root = ABSENT, fold.folder / DIGESTS, fold.config.data.root
     try:
         weights = fold.weights_digest() or ABSENT
     except PhalanxError as error:
         notes.append(str(error))
     listed = sha256_file(path) if path.is_file() else ABSENT
-    return [Path(root).name if root else ABSENT, str(len(fold.folds)), listed, weights]
+    return [Path(root).name if root else ABSENT, _snapshot(fold, notes), str(len(fold.folds)), listed, weights]
+
+
+def _snapshot(fold: FoldRun, notes: list[str]) -> str:
+    """The name of the version of the data, and how many of its images were left out."""
+    try:
+        found = fold.snapshot
+    except PhalanxError as error:
+        notes.append(str(error))
+        return ABSENT
+    if found is None:
+        return ABSENT
+    if not found.get("snapshot"):
+        return f"none; data {found['name']}"
+    left_out = found.get("left_out") or 0
+    return f"{found['name']}, without {left_out} of its images" if left_out else str(found["name"])

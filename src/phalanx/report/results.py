@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..review.evaluated import ClassFigures, Evaluated
+from ..review.evaluated import Evaluated
+from ..scoring.class_figures import ClassFigures
 from .compare import Common, Subset, differences, subsets
 from .document import Cell, Facts, Plot, Section, Table, Text, count, number, span, table
 from .svg import Chart, Estimate, Forest

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from ..review.charts import Curves, Line
 
 WIDTH, HEIGHT = 480, 300  # of a chart's own coordinates
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 46  # of the axes within
+LEFT, RIGHT, TOP, BOTTOM = 74, 14, 12, 46  # of the axes within
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "12 4", "4 2 1 2", "1 4", "14 3 3 3")
 STYLES = len(DASHES)
 MAX_MARKERS = 40  # points of a line that are marked
@@ -128,7 +128,8 @@ def _frame(chart: Curves) -> _Frame:
         x = (x[0] - 0.5, x[1] + 0.5)
     if y[0] == y[1]:
         pad = abs(y[0]) * 0.1 or 0.5
-        y = (y[0] / 2, y[1] * 2) if chart.log else (y[0] - pad, y[1] + pad)
+        low = max(0.0, y[0] - pad) if y[0] >= 0 else y[0] - pad
+        y = (y[0] / 2, y[1] * 2) if chart.log else (low, y[1] + pad)
     elif chart.unit is None:
         pad = (y[1] - y[0]) * 0.05
         y = (y[0] / 1.1, y[1] * 1.1) if chart.log else (y[0] - pad if y[0] < 0 or y[0] > pad else 0.0, y[1] + pad)
@@ -271,7 +272,7 @@ def _forest(plot: Forest) -> Markup:
         sign = "+" if plot.zero is not None else ""
         text = f"{one.name}: {one.value:{sign}.{plot.decimals}f}"
         parts.append(_marker(0, x, y, text))
-        parts.append(Markup('<text class="tick" x="{}" y="{:.1f}">{}</text>').format(LEFT - 50, y - 9, text))
+        parts.append(Markup('<text class="tick" x="{}" y="{:.1f}">{}</text>').format(8, y - 9, text))
     parts.append(Markup('<text class="label" text-anchor="middle" x="{}" y="{}">{}</text>').format(
         (LEFT + WIDTH - RIGHT) / 2, height - 8, plot.x_label))  # fmt: skip
     return _whole(parts, f"{plot.title}. {', '.join(one.name for one in shown)}", height)

@@ -19,6 +19,7 @@ from ..scoring.annotation_suspects import (
     pixel_confidence,
     words,
 )
+from ..scoring.class_figures import figure
 from ..scoring.surface import surface_scores
 from ..visualize.outlined import Frame
 from ..visualize.scene import BoxScene, MaskScene, Scene
@@ -26,7 +27,6 @@ from ..visualize.scene_frames import ZOOM, frame_at, whole
 from ..visualize.scene_panels import Panel, panels
 from ..visualize.scene_sheet import SheetRow, write_sheet
 from .evaluated import Evaluated
-from .general_tables import figure
 from .tables import table_csv
 
 HEADER = ("rank", "image_name", "patient", "fold", "class", "object", "score", "likelier", "reasons")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..config import Config, DetectConfig, SegmentConfig
+from ..config import ClassifyConfig, Config, DetectConfig, SegmentConfig
 from ..data.box_truth import read_box_truth, with_endings
 from ..data.layouts import test_records
 from ..data.records import Record, scan
@@ -16,8 +16,10 @@ from ..runtime.sidecar import is_csv, read_sidecar
 from ..scoring.boxes import score_boxes
 from ..submission.boxes import BoxSubmission
 from ..submission.matching import check_matching
+from ..submission.probabilities import Probabilities
 from ..submission.table import Submission
 from .boxes import Images
+from .csv_labels import evaluate_probabilities
 from .evaluate_boxes import of_boxes
 from .evaluate_masks import Masks, of_masks
 from .evaluate_options import EvaluateOptions
@@ -27,27 +29,33 @@ DEFAULT = 0.5  # of scores of boxes
 
 
 def evaluate_csv(file: Path, truth: Path, images: Path | None, options: EvaluateOptions) -> Evaluated:
-    """A CSV of masks or boxes by a ground truth.
+    """A CSV of masks, boxes or probabilities by a ground truth.
 
     Args:
-        truth: a CSV, a folder of polygons or PNG masks, or a COCO file.
+        truth: a CSV, a folder of polygons or PNG masks, or a COCO file; of probabilities a CSV of labels, a folder
+            with one folder per class, or of polygons.
         images: folder of the images; None: the test images of the data set of the run that made the CSV.
 
     Raises:
-        ConfigError: a CSV of probabilities, or one whose run is not there. DataError: files that cannot be read or do
-            not fit.
+        ConfigError: a CSV whose run is not there. DataError: files that cannot be read or do not fit.
     """
     fold = _run_of(file)
     if not truth.exists():
         raise DataError(f"truth={truth}: no such file or folder of ground truth")
     task = fold.recipe.get("task", "segment")
+    config: Config
     if task == "classify":
-        raise ConfigError(f"{file}: has probabilities; phalanx score gives their figures, and a review is out of fold")
-    config = fold.config_of(SegmentConfig if task == "segment" else DetectConfig)
+        config = fold.config_of(ClassifyConfig)
+    else:
+        config = fold.config_of(SegmentConfig if task == "segment" else DetectConfig)
     root = options.root or config.data.root
     records = _records(file, config, images, root)
     if isinstance(config, SegmentConfig):
         return _masks(file, truth, config, records)
+    if isinstance(config, ClassifyConfig):
+        names = Probabilities.read(file, config.data.classes, config.model.head).images
+        _check(file, list(names), records)
+        return evaluate_probabilities(file, truth, config, records, options.threshold)
     assert isinstance(config, DetectConfig)
     return _boxes(file, truth, config, records, DEFAULT if options.threshold is None else options.threshold)
 
@@ -56,8 +64,9 @@ def _run_of(file: Path) -> FoldRun:
     """The first fold of the run that predicted a CSV."""
     sidecar, _ = read_sidecar(file)
     for folder in sorted(sidecar.run_hashes) if sidecar else ():
-        if (Path(folder) / "config.yaml").is_file():
-            return FoldRun(Path(folder))
+        place = Path(folder.rpartition(": ")[2])  # a vote may name the member before it
+        if (place / "config.yaml").is_file():
+            return FoldRun(place)
     raise ConfigError(
         f"{file}: the run that predicted it is not there (its sidecar names it), so classes and images are not known; "
         "phalanx picture draws any CSV over a folder of images"

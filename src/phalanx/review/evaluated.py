@@ -7,19 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..config import Config
 from ..runs.reader import FoldRun
 from ..runtime.metric import Metric
+from ..scoring.class_figures import ClassFigures, ClassTable, Unit, class_rows
 from ..scoring.confusion import BinaryCounts
 from ..scoring.resampling import Interval, draws, interval
 from ..visualize.scene import Scene
 from .charts import Curves
-
-Unit = Literal["pixels", "boxes", "images"]  # what true and false positives are counted in
 
 
 class ImageOf(NamedTuple):
@@ -34,26 +33,6 @@ class ImageOf(NamedTuple):
     patient: str
     fold: int | None
     path: Path
-
-
-class ClassFigures(NamedTuple):
-    """A class over some images.
-
-    Attributes:
-        value: the metric of this class alone; NaN if it is not defined.
-        present: images whose ground truth has the class.
-        tp, fp, fn: in the evaluation's unit.
-        precision, recall: NaN if not defined.
-    """
-
-    label: str
-    value: float
-    present: int
-    tp: float
-    fp: float
-    fn: float
-    precision: float
-    recall: float
 
 
 @dataclass(frozen=True)
@@ -146,12 +125,11 @@ class Evaluated:
         every = np.ones(len(self.images), bool) if chosen is None else chosen
         values = self.figures(every[None].astype(float))[0, 1:] if every.any() else np.full(len(self.classes), np.nan)
         sums = BinaryCounts(*(side[every].sum(axis=0) for side in self.counts))
-        present = self.present[every].sum(axis=0)
-        columns = (sums.tp, sums.fp, sums.fn, sums.precision, sums.recall)
-        return [
-            ClassFigures(label, float(values[c]), int(present[c]), *(float(column[c]) for column in columns))
-            for c, label in enumerate(self.classes)
-        ]
+        return list(class_rows(self.classes, values, self.present[every].sum(axis=0), sums))
+
+    def class_table(self) -> ClassTable:
+        """The classes over all images, to compare with those of another prediction."""
+        return ClassTable(self.name, self.metric.name, self.unit, tuple(self.table()))
 
     def ranked(self, classes: tuple[int, ...] = ()) -> list[int]:
         """Numbers of the images, the worst first: by ``per_image``, or by the mean over some classes of ``per_class``.

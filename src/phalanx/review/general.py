@@ -9,6 +9,7 @@ import numpy as np
 from ..config import nearest
 from ..errors import ConfigError
 from ..runtime.files import write_text
+from ..scoring.class_figures import Sort, by
 from ..visualize.outlined import Frame
 from ..visualize.review_classes import Errors, draw_balance, draw_confusion, draw_sizes
 from ..visualize.scene import Scene, worst_classes
@@ -16,7 +17,7 @@ from ..visualize.scene_frames import whole, zoom
 from ..visualize.scene_panels import Panel, panels
 from ..visualize.scene_sheet import SheetRow, write_sheet
 from .evaluated import Evaluated
-from .general_tables import Sort, by, classes_csv, images_csv, ranked, to_text
+from .general_tables import classes_csv, images_csv, ranked, to_text
 from .run import GENERAL
 
 SIDE, SMALL = 320, 256  # pixels of a panel; with another run beside it

@@ -2,41 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
+from ..scoring.class_figures import WORST_HIGH, ClassFigures, Sort, by, count, figure
 from ..scoring.confusion import BinaryCounts
-from .evaluated import ClassFigures, Evaluated
+from .evaluated import Evaluated
 from .tables import table_csv
 
-Sort = Literal["value", "fp", "fn", "precision", "recall", "name"]
-WORST_HIGH = ("fp", "fn")  # of the other figures the lowest are the worst
 SHOWN = 6  # classes in the terminal; all are in classes.csv
-
-
-def by(rows: Sequence[ClassFigures], sort: str) -> list[ClassFigures]:
-    """Classes from the worst; those without the figure last. By name: in the order of the classes."""
-    if sort == "name":
-        return list(rows)
-
-    def order(row: ClassFigures) -> tuple[bool, float]:
-        value = float(getattr(row, sort))
-        return math.isnan(value), -value if sort in WORST_HIGH else value
-
-    return sorted(rows, key=order)
-
-
-def count(value: float) -> str:
-    """Pixels, boxes or images."""
-    return f"{value:.0f}"
-
-
-def figure(value: float, decimals: int = 4) -> str:
-    """A number for a table; empty if it is not defined."""
-    if math.isnan(value):
-        return ""
-    return f"{value:.{decimals}f}"
 
 
 def balance(row: ClassFigures) -> float:
@@ -124,19 +98,3 @@ def to_text(one: Evaluated, sort: Sort, chosen: Sequence[int]) -> str:
     if len(rows) < len(every):
         lines.append(f"  and {len(every) - len(rows)} more classes; the worst by {sort} are first (sort=)")
     return "\n".join(lines)
-
-
-def side_by_side(first: Evaluated, second: Evaluated, sort: str) -> str:
-    """Figures of the classes of two evaluations, the worst of the second first, for the terminal."""
-    before = {row.label: row for row in first.table()}
-    rows = by([row for row in second.table() if row.label in before], sort)
-    wide = max((len(row.label) for row in rows), default=5)
-    heads = ("value", "FP", "FN", "precision", "recall")
-    lines = [f"{'class':<{wide}}  " + "  ".join(f"{head:>19}" for head in heads) + f"   in {second.unit}"]
-    for row in rows:
-        old = before[row.label]
-        pairs = [(old.value, row.value, figure), (old.fp, row.fp, count), (old.fn, row.fn, count),
-                 (old.precision, row.precision, figure), (old.recall, row.recall, figure)]  # fmt: skip
-        cells = [f"{show(a) or '-'} > {show(b) or '-'}" for a, b, show in pairs]
-        lines.append(f"{row.label:<{wide}}  " + "  ".join(f"{cell:>19}" for cell in cells))
-    return "\n".join(["", f"{first.name} > {second.name}, classes of each by all of its images", *lines])

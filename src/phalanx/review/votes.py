@@ -22,6 +22,7 @@ from ..runtime.metric import Metric
 from ..runtime.sidecar import read_sidecar
 from ..scoring.boxes import score_boxes
 from ..scoring.classify import score_classes
+from ..scoring.several import score_several
 from ..submission.box_matching import with_common_classes
 from ..submission.boxes import BoxSubmission
 from ..submission.probabilities import Probabilities
@@ -150,15 +151,22 @@ def _labels(vote: Vote, options: EvaluateOptions) -> Evaluated:
         names = tuple(one.images[i] for i in order)
         tables.append(Probabilities(one.run, names, one.classes, one.probabilities[order], one.head))
     ballot, first = Ballot(tables, vote.votes), held[0]
-    if first.negative is not None:
-        raise NoScoreError("its members are trained with data.targets=shares, whose labels a review does not show")
     row = {image: i for i, image in enumerate(first.images)}
     order = [row[image] for image in ballot.images]
-    limits = np.full(len(first.classes), config.predict.threshold) if first.head == "sigmoid" else None
-    score = score_classes(
-        vote.name, ballot.mean() if vote.mode == "soft" else ballot.hard(), first.labels[order], first.classes,
-        first.head, images=ballot.images, patients=[first.patients[i] for i in order], thresholds=limits,
-    )  # fmt: skip
+    labels, patients = first.labels[order], [first.patients[i] for i in order]
+    values = ballot.mean() if vote.mode == "soft" else ballot.hard()
+    if first.negative is not None:  # an image may have several labels, or none
+        scored = [first.classes[c] for c in first.scored]
+        score = score_several(
+            vote.name, values, first.classes, labels[:, first.scored], scored, head=first.head, images=ballot.images,
+            patients=patients,
+        )  # fmt: skip
+    else:
+        limits = np.full(len(first.classes), config.predict.threshold) if first.head == "sigmoid" else None
+        score = score_classes(
+            vote.name, values, labels, first.classes, first.head, images=ballot.images, patients=patients,
+            thresholds=limits,
+        )  # fmt: skip
     data = resolve_root(config.data.model_copy(update={"root": options.root or config.data.root}))
     paths = {record.name: record.image for record in train_records(data)}
     if lost := [image for image in ballot.images if image not in paths]:

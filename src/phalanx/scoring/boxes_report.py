@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .boxes import METRICS, BoxScore
+from .class_figures import ClassTable, class_rows
 from .classify_report import number, text
 from .confusion import BinaryCounts
 from .f1_iou import F1IoU
@@ -45,6 +46,9 @@ def score_json(score: BoxScore, f1: Sequence[F1IoU] = (), pairs: Sequence[tuple[
                 "objects": int(score.matches[c].objects.sum()),
                 "threshold": float(score.thresholds[c]),
                 **{name: int(score.counts._asdict()[name][c]) for name in ("tp", "fp", "fn")},
+                # of these counts; ``recall`` above is COCO's average recall
+                "precision": number(float(score.counts.precision[c])),
+                "found": number(float(score.counts.recall[c])),
                 "best_threshold": score.best_threshold(label)._asdict(),
                 "curve": _curve(score, label),
             }
@@ -54,6 +58,14 @@ def score_json(score: BoxScore, f1: Sequence[F1IoU] = (), pairs: Sequence[tuple[
         "exchanged_sides": score.exchanged(dict(pairs)) if pairs else None,
         "f1_iou": [one.to_json() for one in f1],
     }
+
+
+def class_table(score: BoxScore) -> ClassTable:
+    """Average precision, false positives and false negatives of each class, in boxes; of what counts for F1."""
+    present = np.array([int((one.objects > 0).sum()) for one in score.matches])
+    return ClassTable(
+        score.name, "map", "boxes", class_rows(score.classes, score.figures["map"][1:], present, score.counts)
+    )
 
 
 def _curve(score: BoxScore, label: str) -> dict[str, list[float | None]]:
@@ -66,31 +78,33 @@ def _curve(score: BoxScore, label: str) -> dict[str, list[float | None]]:
 
 def score_text(
     score: BoxScore, f1: Sequence[F1IoU] = (), pairs: Sequence[tuple[str, str]] = (), *, most: int | None = None,
-    file: str = "",
+    file: str = "", order: Sequence[int] | None = None,
 ) -> str:  # fmt: skip
     """Tables for the terminal: classes, what is taken for what, the figures of the whole.
 
     Args:
         most: so many of the classes, those with the lowest mean average precision; None: all.
         file: that has the others.
+        order: numbers of the classes, if all are shown in another order.
     """
     width = max(map(len, ("class", *score.classes)))
-    names = [*METRICS, "precision", "recall"]
-    heads = [*METRICS[:3], "AR", "F1", "precision", "found"]
-    lines = [f"{'class':<{width}}  objects  {'  '.join(f'{head:>9}' for head in heads)}"]
+    heads = [*METRICS[:3], "AR", "F1", "precision", "recall"]
+    lines = [f"{'class':<{width}}  objects     FP     FN  {'  '.join(f'{head:>9}' for head in heads)}"]
     whole = BinaryCounts(*(np.asarray(side.sum()) for side in score.counts))
     chosen, rest = lowest(score.figures["map"][1:], most, file)
+    chosen = chosen if order is None else [*order]
     rows = [(score.classes[c], c, score.matches[c].objects.sum()) for c in chosen]
     rows.append(("all", -1, sum(one.objects.sum() for one in score.matches)))
     for label, c, objects in rows:
         values = [float(score.figures[name][1 + c]) for name in METRICS]
-        for name in names[len(METRICS) :]:
-            values.append(float(getattr(whole, name) if c < 0 else getattr(score.counts, name)[c]))
-        lines.append(f"{label:<{width}}  {objects:>7}  {'  '.join(f'{text(value):>9}' for value in values)}")
+        own = whole if c < 0 else BinaryCounts(*(side[c] for side in score.counts))
+        values += float(own.precision), float(own.recall)
+        errors = f"{int(own.fp):>5}  {int(own.fn):>5}"
+        lines.append(f"{label:<{width}}  {objects:>7}  {errors}  {'  '.join(f'{text(value):>9}' for value in values)}")
     lines += [*rest, "", *_confusion_text(score), ""]
     if pairs:
         lines.append(f"objects found under the name of the other side: {score.exchanged(dict(pairs))}")
-    lines.append(f"F1, precision and found are at IoU {score.at:g} and scores from {_limits(score)}")
+    lines.append(f"FP, FN, F1, precision and recall are at IoU {score.at:g} and scores from {_limits(score)}")
     best = score.best_threshold()
     lines.append(f"best on these images: F1 {best.f1:.4f} at scores from {best.score:.4f}; choose it out of fold")
     for metric in SHOWN:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .class_figures import ClassTable, class_rows
 from .classify import PER_CLASS, ClassifyScore
 from .folded import lowest
 
@@ -48,22 +49,39 @@ def score_json(score: ClassifyScore, intervals: Sequence[str] = ()) -> dict[str,
     }
 
 
-def score_text(score: ClassifyScore, intervals: Sequence[str] = (), *, most: int | None = None, file: str = "") -> str:
+def class_table(score: ClassifyScore, figure: str = "f1") -> ClassTable:
+    """A figure of ``PER_CLASS``, false positives and false negatives of each class, in images."""
+    present = score.counts.tp + score.counts.fn
+    return ClassTable(
+        score.name, figure, "images", class_rows(score.classes, score.per_class(figure), present, score.counts)
+    )
+
+
+def score_text(
+    score: ClassifyScore, intervals: Sequence[str] = (), *, most: int | None = None, file: str = "",
+    order: Sequence[int] | None = None,
+) -> str:  # fmt: skip
     """Tables for the terminal: classes, the confusion matrix of a softmax, the figures of the whole.
 
     Args:
         most: so many of the classes, those with the lowest F1, and no larger matrix; None: all.
         file: that has the others.
+        order: numbers of the classes, if all are shown in another order.
     """
     width = max(map(len, ("class", *score.classes)))
-    lines = [f"{'class':<{width}}  images  {'  '.join(f'{name:>11}' for name in PER_CLASS)}"]
+    lines = [f"{'class':<{width}}  images     FP     FN  {'  '.join(f'{name:>11}' for name in PER_CLASS)}"]
     columns = [score.per_class(name) for name in PER_CLASS]
     present = score.counts.tp + score.counts.fn
     chosen, rest = lowest(score.per_class("f1"), most, file)
-    for c in chosen:
+    for c in chosen if order is None else order:
         cells = "  ".join(f"{text(values[c]):>11}" for values in columns)
-        lines.append(f"{score.classes[c]:<{width}}  {present[c]:>6}  {cells}")
+        errors = f"{score.counts.fp[c]:>5}  {score.counts.fn[c]:>5}"
+        lines.append(f"{score.classes[c]:<{width}}  {present[c]:>6}  {errors}  {cells}")
     lines += rest
+    if score.thresholds is not None:
+        low, high = score.thresholds.min(), score.thresholds.max()
+        limits = f"{low:g}" if low == high else f"{low:g} to {high:g}, by class"
+        lines.append(f"FP, FN, precision, recall, specificity and f1 are at probabilities from {limits}")
     if score.head == "softmax" and not rest:
         short = [label[:9] for label in score.classes]
         lines += ["", f"{'true, then predicted':<{width}}  {'  '.join(f'{label:>9}' for label in short)}"]

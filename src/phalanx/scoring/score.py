@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DataError
-from ..masks.stack import dice_per_class
+from ..masks.dice import dice_from_counts
+from ..masks.stack import shared_areas
 from ..runtime.metric import Metric
 from ..submission.matching import check_matching, known_sizes
 from ..submission.table import Submission
+from .class_figures import ClassTable, class_rows, count, figure
+from .confusion import BinaryCounts
 from .folded import lowest
 from .resampling import RESAMPLES, Interval, bootstrap, over
 from .surface import surface_scores
@@ -44,6 +47,7 @@ class Score:
     dice: np.ndarray  # float64[I, C]
     present: np.ndarray  # bool[I, C]: the truth has this class
     patients: tuple[str, ...]  # of each image; the image itself if they are not known
+    pixels: BinaryCounts  # float64[C] over all images; pixels that neither has are not counted, NaN
     grouped: bool = True  # patients are known
     surface: Surface | None = None
     surfaces: np.ndarray | None = None  # float64[I, C, 2]: surface Dice and 95% Hausdorff distance, as `surface_scores`
@@ -68,6 +72,12 @@ class Score:
     def per_image(self) -> np.ndarray:
         """float64[I]"""
         return self.dice.mean(axis=1)
+
+    @property
+    def class_table(self) -> ClassTable:
+        """Dice, false positives and false negatives of each class."""
+        rows = class_rows(self.classes, self.per_class, self.present.sum(axis=0), self.pixels)
+        return ClassTable(self.name, DICE.name, "pixels", rows)
 
     @property
     def per_patient(self) -> dict[str, float]:
@@ -97,7 +107,7 @@ class Score:
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the single values, as JSON types."""
-        rows = zip(self.classes, self.per_class, self.class_intervals, self.present.T, self.dice.T, strict=True)
+        rows = zip(self.class_table.rows, self.class_intervals, self.present.T, self.dice.T, strict=True)
         return {
             "name": self.name,
             "metric": DICE.to_json(),
@@ -108,13 +118,15 @@ class Score:
             "patients": len(set(self.patients)) if self.grouped else None,
             "resamples": RESAMPLES,
             "classes": {
-                label: {
-                    "dice": float(mean),
+                row.label: {
+                    "dice": row.value,
                     "interval": interval,
-                    "present": int(there.sum()),
+                    "present": row.present,
                     "dice_present": float(values[there].mean()) if there.any() else None,
+                    **{name: int(getattr(row, name)) for name in ("tp", "fp", "fn")},
+                    **{name: _defined(getattr(row, name)) for name in ("precision", "recall")},
                 }
-                for label, mean, interval, there, values in rows
+                for row, interval, there, values in rows
             },
             "per_image": dict(zip(self.images, self.per_image.tolist(), strict=True)),
             "per_patient": self.per_patient,
@@ -152,19 +164,26 @@ class Score:
             lines.append(f"{name:<{width}}  {near:.4f}  {text:>8}  {without}")
         return lines
 
-    def to_text(self, worst: int = 5, classes: int | None = None, file: str = "") -> str:
+    def to_text(
+        self, worst: int = 5, classes: int | None = None, file: str = "", order: Sequence[int] | None = None
+    ) -> str:
         """A table for the terminal: classes, then the ``worst`` patients, then the means.
 
         Args:
             classes: so many of the classes, those with the lowest Dice; None: all, in their order.
             file: that has the others.
+            order: numbers of the classes, if all are shown in another order.
         """
         width = max(map(len, ("class", *self.classes)))
-        lines = [f"{'class':<{width}}  present    dice  95% interval"]
-        present, means, spans = self.present.sum(axis=0), self.per_class, self.class_intervals
-        shown, rest = lowest(means, classes, file)
-        for c in shown:
-            lines.append(f"{self.classes[c]:<{width}}  {present[c]:>7}  {means[c]:.4f}  {_span(spans[c])}")
+        lines = [f"{'class':<{width}}  present    dice  95% interval           FP px     FN px  precision  recall"]
+        rows, spans = self.class_table.rows, self.class_intervals
+        shown, rest = lowest(self.per_class, classes, file)
+        for c in shown if order is None else order:
+            row = rows[c]
+            errors = f"{count(row.fp):>8}  {count(row.fn):>8}"
+            shares = f"{figure(row.precision) or '-':>9}  {figure(row.recall) or '-':>6}"
+            span = f"{_span(spans[c]):<16}"
+            lines.append(f"{row.label:<{width}}  {row.present:>7}  {row.value:.4f}  {span}  {errors}  {shares}")
         lines += rest
         lines += self._surface_text() if self.surface else []
         lines += [line for one in self.f1 for line in ("", one.to_text())]
@@ -209,21 +228,31 @@ def score(
     if surface and unsized:
         raise DataError(f"{submission.name}: the size of {unsized[0]} is not known, which surfaces need; give size=HxW")
     dice = np.empty((len(truth.images), len(truth.classes)))
-    present = np.empty(dice.shape, bool)
+    present, pixels = np.empty(dice.shape, bool), np.zeros((3, len(truth.classes)))
     surfaces = np.empty((*dice.shape, 2)) if surface else None
     for row, image in enumerate(truth.images):
         there, guess = truth.stack(image, sizes.get(image)), ordered.stack(image, sizes.get(image))
-        dice[row] = dice_per_class(guess, there)
-        present[row] = there.areas > 0
+        shared, made, true = shared_areas(guess, there), guess.areas, there.areas
+        dice[row] = dice_from_counts(shared, made + true)
+        present[row] = true > 0
+        pixels += shared, made - shared, true - shared
         if surface and surfaces is not None:
             surfaces[row] = surface_scores(guess, there, sizes[image], surface.tolerance)
     of: Sequence[str] = truth.images if patients is None else [patients[image] for image in truth.images]
     known = patients is not None
-    return Score(submission.name, truth.images, truth.classes, dice, present, tuple(of), known, surface, surfaces)
+    tp, fp, fn = pixels
+    counts = BinaryCounts(tp, fp, fn, np.full_like(tp, np.nan))
+    return Score(
+        submission.name, truth.images, truth.classes, dice, present, tuple(of), counts, known, surface, surfaces
+    )
 
 
 def _span(interval: Interval) -> str:
     return "-" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _count(number: int, what: str) -> str:

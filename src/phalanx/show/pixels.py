@@ -117,7 +117,10 @@ def marks(subject: Subject, options: ShowOptions, chosen: Sequence[Record]) -> I
             panels.append(Panel(shrunk(remove_overlays(image, how), side), [how]))
         rows.append(panels)
     now = f"This recipe uses data.overlays={subject.data.overlays}."
-    text = f"{len(marked)} of {len(candidates)} images have marks. {now} All images: phalanx overlays."
+    text = (
+        f"Something was found in {len(marked)} of {len(candidates)} images by what looks for the marks of ultrasound: "
+        f"in other images, as of bones, it may be bright anatomy. {now} All images: phalanx overlays."
+    )
     drawn = page("Burnt-in marks, before and after", text, rows)
     names = [record.name for record, _ in marked[: options.images]]
     yield Picture("marks", "Burnt-in marks before and after", names, drawn, {"marked": len(marked)})

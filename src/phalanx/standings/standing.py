@@ -126,5 +126,29 @@ def _score(found: Standing, scored: Sequence[FoldStanding]) -> None:
     )
     if is_mean and values.keys() <= patients.keys():
         found.interval = mean_interval(values, patients)
-    elif len(scored) == 1:  # a figure of all images together, whose interval the fold recorded
-        found.interval = scored[0].interval
+    else:  # a figure of all images together, whose interval each fold recorded
+        found.interval = joint_interval([(fold.value or 0.0, result.images, fold.interval)
+                                         for fold, result in zip(scored, results, strict=True)])  # fmt: skip
+
+
+def joint_interval(parts: Sequence[tuple[float, int, Interval]]) -> Interval:
+    """95% interval of a mean over parts with different patients, of the interval of each; None if one has none.
+
+    Zou and Donner, Construction of confidence limits about effect measures: a general approach (2008): the distances
+    of the limits from their values add up like standard deviations, each side for itself.
+
+    Args:
+        parts: value, weight and interval of each.
+
+    >>> joint_interval([(0.8, 1, (0.6, 0.9)), (0.8, 1, (0.6, 0.9))])[0].__round__(4)
+    0.6586
+    >>> joint_interval([(0.8, 1, (0.6, 0.9)), (0.7, 1, None)])
+    """
+    whole, low, high, mean = sum(weight for _, weight, _ in parts), 0.0, 0.0, 0.0
+    for value, weight, span in parts:
+        if span is None:
+            return None
+        mean += weight / whole * value
+        low += (weight / whole * (value - span[0])) ** 2
+        high += (weight / whole * (span[1] - value)) ** 2
+    return mean - math.sqrt(low), mean + math.sqrt(high)

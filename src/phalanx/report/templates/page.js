@@ -83,7 +83,12 @@
   // the viewer
   const viewer = $("viewer"), stage = $("viewer-stage"), picture = $("viewer-image");
   let group = [], place = 0, zoom = 1, x = 0, y = 0;
-  const source = (button) => button.dataset.full || button.querySelector("img").src;
+  const twin = (name) => // the picture is in the page once, at the first of its tiles
+    [...document.querySelectorAll(".tile[data-full]")].find((one) => one.dataset.name === name);
+  const source = (button) => {
+    const holder = "elsewhere" in button.dataset ? twin(button.dataset.name) : button;
+    return holder?.dataset.full || button.querySelector("img").src;
+  };
   const draw = () => {
     const wide = (picture.clientWidth * (zoom - 1)) / 2, high = (picture.clientHeight * (zoom - 1)) / 2;
     x = Math.min(wide, Math.max(-wide, x));
