@@ -65,7 +65,7 @@ export class Stage {
       const layers = (await this.layers(image)).filter(Boolean);
       const shownPicture = await this.pictures.get(`/image/${image.id}/full`);
       if (turn !== this.turn) return;
-      this.show(shownPicture, layers, again);
+      this.show(shownPicture, layers, again, image.id);
       this.facts(image, layers, extra);
       by("stage").dataset.image = image.id;
     } catch (error) {
@@ -86,9 +86,9 @@ export class Stage {
     }));
   }
 
-  show(image, layers, again) {
+  show(image, layers, again, key) {
     const size = layers[0] ? layers[0].scene.size : [image.naturalHeight, image.naturalWidth];
-    this.viewer.show(image, size, layers, again);
+    this.viewer.show(image, size, layers, again, key);
     const kind = layers[0] ? layers[0].scene.kind : "";
     by("swipe-label").hidden = layers.length < 2;
     by("heat-label").hidden = !layers.some((layer) => layer.scene.heat);

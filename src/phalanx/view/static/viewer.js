@@ -22,7 +22,8 @@ export class Viewer {
   }
 
   // A new image: its size [height, width], and layers of { scene, heat }.
-  show(image, size, layers, again) {
+  show(image, size, layers, again, key) {
+    this.key = key;
     const same = again && this.size[0] === size[0] && this.size[1] === size[1];
     this.image = image;
     this.size = size;
@@ -80,6 +81,7 @@ export class Viewer {
   }
 
   render() {
+    this.canvas.dataset.drawn = this.key || "";
     const context = this.canvas.getContext("2d"), { width, height } = this.canvas;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.fillStyle = "#111";
