@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.browser import opened  # noqa: E402
 
-STARTS, NEXT, FAR, FRAMES = 5, 30, 15, 120
+STARTS, NEXT, FAR, FRAMES = 1, 30, 15, 120
 LOOK = 1.0  # seconds at an image before the next one
 BARS = {"start": 2.0, "next": 150.0, "frame": 1000 / 30}
 SCREEN = {"width": 1280, "height": 900}

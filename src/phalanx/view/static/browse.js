@@ -98,11 +98,12 @@ export class Browse {
 
   async open(k) {
     if (!this.found[k]) return;
+    const way = k < this.at ? -1 : 1;
     this.at = k;
     this.mark();
-    await this.stage.open(this.found[k]);
-    this.stage.prefetch(this.found[k + 1]);
-    this.stage.prefetch(this.found[k - 1]);
+    const opened = this.stage.open(this.found[k]);
+    this.stage.prefetch([k + way, k + 2 * way, k - way, k + 3 * way].map((at) => ({ image: this.found[at] })));
+    await opened;
   }
 
   table() {
