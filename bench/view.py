@@ -1,10 +1,11 @@
 """How quick the local page is: its start, the next image, and frames while its picture moves. Baseline: the bar.
 
-Nothing is trained. 800 images of 2048 x 2048 pixels with 29 classes are links to a few synthetic hands; two runs have predictions that are the ground truth, shifted by some pixels and with some bones missing (as
-``bench/report_page.py`` makes them). A headless Chromium without a GPU presses the keys. A picture counts as drawn at
-the frame after the one in which the canvas got the image and all classes of truth and prediction. Frames are the times
-between calls of requestAnimationFrame, each of which moves the picture. Times are wall times on a machine that may do
-other things; CPU seconds of the server and of all processes of the browser are beside them.
+Nothing is trained. 800 images of 2048 x 2048 pixels with 29 classes are links to a few synthetic hands; two runs have
+predictions that are the ground truth, shifted by some pixels and with some bones missing (``report_page.py`` makes
+them). A headless Chromium without a GPU presses the keys. A picture counts as drawn at the frame after the one in which
+the canvas got the image and all classes of truth and prediction. Frames are the times between calls of
+requestAnimationFrame, each of which moves the picture; the bar of smoothness is 30 per second. All are wall times on a
+machine that may do other things, so CPU seconds of the server and of the browser's processes are beside them.
 
     python bench/view.py [--quick] [--home DIR] [--json FILE]
 """

@@ -73,12 +73,16 @@ class VoteLabels(InferLabels):
         return self
 
 
-def infer_run(name: str, options: InferLabels) -> Path:
-    """Predicts with one run into its CSV of probabilities; returns the CSV's path."""
+def infer_run(name: str, options: InferLabels, run: ClassifierRun | None = None) -> Path:
+    """Predicts with one run into its CSV of probabilities; returns the CSV's path.
+
+    Args:
+        run: if it is open already, as :func:`opened` returns it.
+    """
     out = options.out or Path("submissions") / f"{Path(name).name}.csv"
     check_target(out)
     calibration = Calibration.read(options.postprocess) if options.postprocess else None
-    run = _opened(name, options)
+    run = run or opened(name, options)
     if calibration is not None:
         calibration.check(run.name, run.classes, run.head)
     records = find_records(run, options)
@@ -103,7 +107,8 @@ def _is_finished(out: Path, key: str) -> bool:
     return sidecar is not None and sidecar.key == key
 
 
-def _opened(name: str, options: InferLabels) -> ClassifierRun:
+def opened(name: str, options: InferLabels) -> ClassifierRun:
+    """A run by its name; prints what the user should know of it."""
     run = open_classifier(
         name, runs=options.runs, weights=options.weights, device=options.device, precision=options.precision,
         tta=options.tta,
@@ -200,7 +205,7 @@ def _member(name: str, options: VoteLabels) -> Probabilities:
     """The probabilities in a CSV, or those that a run predicts."""
     if is_csv(name):
         return Probabilities.read(name, head=options.head)
-    run = _opened(name, options)
+    run = opened(name, options)
     if (seed := run.config.data.shuffle_labels) is not None:
         raise ConfigError(f"members: {note_control(name, seed)}; leave it out")
     made = _predicted(run, find_records(run, options), options)
