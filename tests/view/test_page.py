@@ -254,8 +254,8 @@ def test_suspects_of_any_csv_with_names(tmp_path):
     path.write_text("image_name,rank,class,score,reason\na.png,1,up,0.1,<b>low</b>\na.png,2,flat,0.2,swap\n")
     found = read_suspects(path, ["up", "flat"])
     assert [(one.image, one.reason, one.classes) for one in found] == [
-        ("a.png", "<b>low</b>", (0,)),
-        ("a.png", "swap", (1,)),
+        ("a.png", "up: <b>low</b>", (0,)),
+        ("a.png", "flat: swap", (1,)),
     ]
     assert found[0].id != found[1].id
     path.write_text("rank,score\n1,2\n")

@@ -15,7 +15,7 @@ from .library import Library, Picture
 IMAGE = "image_name"
 IDENTITY = ("class", "object", "given", "reason_kind")  # with the image: which annotation it is, if they are there
 REASONS = ("reason", "reasons")
-NOTED = ("rank", "score", "class", "given", "likeliest", "likelier", "other", "doubted", "object", "fold", "patient")
+NOTED = ("rank", "score", "class", "given", "likeliest", "likelier", "other", "doubted", "object")
 ABOUT = ("doubted", "class", "given", "likelier", "likeliest")  # columns with names of classes
 MAX_SHOWN = 300  # characters of a cell
 REMEDY = "name a CSV of phalanx suspects or phalanx review with suspects="
@@ -61,6 +61,8 @@ def read_suspects(path: Path, classes: Sequence[str]) -> list[Doubt]:
         about = [number[text] for key in ABOUT for text in cells.get(key, "").split(BETWEEN) if text in number]
         noted = {key: cells[key][:MAX_SHOWN] for key in NOTED if cells.get(key)}
         reason = next((cells[key] for key in REASONS if cells.get(key)), "") or _described(cells)
+        if (label := cells.get("class", "")) and not reason.startswith(label):
+            reason = f"{label}: {reason}"
         found.setdefault(own, Doubt(
             own, image, reason[:MAX_SHOWN], noted, tuple(dict.fromkeys(about)), _object_of(cells.get("object", ""))
         ))  # fmt: skip
@@ -77,7 +79,7 @@ def worst_images(library: Library) -> list[Doubt]:
         for rank, k in enumerate(one.ranked(), 1):
             image, value = one.images[k].name, float(one.per_image[k])
             own = hashlib.sha256(f"worst\0{image}".encode()).hexdigest()[:20]
-            cells = {"rank": str(rank), "score": f"{value:.4f}", "patient": one.images[k].patient}
+            cells = {"rank": str(rank), "score": f"{value:.4f}"}
             found.append(Doubt(own, image, f"{one.per_image_name} {value:.4f} of {one.name}", cells, ()))
         return found
     return []

@@ -1,6 +1,6 @@
 // Beside the image: its facts, the signs, and the classes with their numbers.
 
-import { by, element, shown, swatch } from "./dom.js";
+import { breakable, by, element, shown, swatch } from "./dom.js";
 import { WRONG } from "./paint.js";
 
 export class Legend {
@@ -60,13 +60,14 @@ export class Legend {
       line("missed", "hatched \\ : in the truth, not predicted");
     } else if (kinds.has("masks")) {
       if (this.viewer.layers.some((layer) => layer.scene.predicted)) line("dashed", "dashed: prediction");
-      if (this.viewer.layers.some((layer) => layer.scene.truth)) line("solid", this.viewer.mode === "both" ? "solid white line: truth" : "solid line: truth");
+      if (this.viewer.layers.some((layer) => layer.scene.truth)) this.viewer.mode === "both" ? line("white", "solid white line: truth") : line("solid", "solid line: truth");
     }
     if (kinds.has("boxes")) {
-      line("solid", "solid: truth");
-      line("dashed", "dashed: prediction that matches");
-      line("cross", "dashed with a cross: false prediction");
-      line("dotted", "dotted, thick: missed object");
+      const matched = this.viewer.layers.some((layer) => layer.scene.matched);
+      if (this.viewer.layers.some((layer) => layer.scene.truth)) line("solid", "solid: truth");
+      if (this.viewer.layers.some((layer) => layer.scene.predicted)) line("dashed", matched ? "dashed: prediction that matches" : "dashed: prediction");
+      if (matched) line("cross", "dashed with a cross: false prediction");
+      if (matched) line("dotted", "dotted, thick: missed object");
     }
     by("key").replaceChildren(...lines);
     by("key").style.setProperty("--extra", WRONG.extra);
@@ -86,10 +87,10 @@ export class Legend {
     const count = (items, c) => (items ? items.filter((box) => box.class === c).length : null);
     const truth = (found, c) => (kind === "masks" ? found.truth && found.truth_areas && found.truth_areas[c] : count(found.truth, c));
     const made = (found, c) => (kind === "masks" ? found.predicted && found.predicted_areas[c] : count(found.predicted, c));
-    const unit = kind === "masks" ? "px" : "boxes", first = layers[0].scene;
+    const first = layers[0].scene;
     const predicting = layers.filter((layer) => layer.source);
-    const columns = [`truth, ${unit}`, ...predicting.map((layer) => `${layer.name}, ${unit}`)];
-    head.append(element("tr", {}, element("th", { scope: "col" }, "class"), ...columns.map((text) => element("th", { scope: "col" }, text))));
+    const columns = [kind === "masks" ? "area in pixels" : "boxes", "truth", ...predicting.map((layer) => layer.name)];
+    head.append(element("tr", {}, ...columns.map((text) => element("th", { scope: "col" }, breakable(text)))));
     this.session.classes.forEach((one, c) => {
       const cells = [truth(first, c), ...predicting.map((layer) => made(layer.scene, c))].map((value) => element("td", {}, shown(value)));
       body.append(element("tr", {}, element("th", { scope: "row" }, element("label", {}, this.toggle(c), swatch(one.colour), element("span", {}, one.name))), ...cells));
@@ -97,8 +98,9 @@ export class Legend {
   }
 
   bars(layers, head, body) {
-    head.append(element("tr", {}, element("th", { scope: "col" }, "class"), element("th", { scope: "col" }, "truth"),
-      ...layers.map((layer) => element("th", { scope: "col" }, `probability, ${layer.name}`))));
+    const known = layers.some((layer) => layer.scene.truth);
+    const columns = ["probability", ...(known ? ["truth"] : []), ...layers.map((layer) => layer.name)];
+    head.append(element("tr", {}, ...columns.map((text) => element("th", { scope: "col" }, breakable(text)))));
     this.session.classes.forEach((one, c) => {
       const truth = layers[0].scene.truth, label = truth ? truth[c] : null;
       const cells = layers.map(({ scene: found }) => {
@@ -109,8 +111,8 @@ export class Legend {
         bar.style.setProperty("--p", `${100 * p}%`);
         return element("td", {}, bar, element("span", { class: "p" }, `${p.toFixed(3)}${called ? " called" : ""}${wrong ? " ✗ wrong" : ""}`));
       });
-      body.append(element("tr", {}, element("th", { scope: "row" }, swatch(one.colour), one.name),
-        element("td", {}, label === 1 ? "✓ yes" : label === 0 ? "no" : "–"), ...cells));
+      body.append(element("tr", {}, element("th", { scope: "row" }, element("span", { class: "named" }, swatch(one.colour), element("span", {}, one.name))),
+        ...(known ? [element("td", {}, label === 1 ? "✓ yes" : label === 0 ? "no" : "–")] : []), ...cells));
     });
   }
 }

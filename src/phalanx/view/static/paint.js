@@ -23,7 +23,9 @@ export function heatmap(found) {
 }
 
 // Boxes as vectors in image coordinates. `unit` is the length of a screen pixel there.
+//   Names that would cover another are left out: the pointer shows them.
 export function boxes(context, scene, mode, colours, names, shown, unit) {
+  const texts = [];
   const font = 13 * unit;
   context.font = `600 ${font}px system-ui, sans-serif`;
   context.textBaseline = "bottom";
@@ -44,12 +46,7 @@ export function boxes(context, scene, mode, colours, names, shown, unit) {
       context.moveTo(x1, y0); context.lineTo(x0, y1);
       context.stroke();
     }
-    const below = style.below, size = context.measureText(text).width + 6 * unit;
-    const y = below ? y1 + font + 4 * unit : y0;
-    context.fillStyle = "rgba(0,0,0,.78)";
-    context.fillRect(x0, y - font - 4 * unit, size, font + 4 * unit);
-    context.fillStyle = "#fff";
-    context.fillText(text, x0 + 3 * unit, y - unit);
+    texts.push([text, x0, style.below ? y1 : y0 - font - 4 * unit]);
   };
   if (scene.truth && mode !== "prediction") {
     for (const box of scene.truth) {
@@ -66,5 +63,15 @@ export function boxes(context, scene, mode, colours, names, shown, unit) {
       const word = wrong ? " false" : scene.matched ? " matched" : "";
       draw(box, `${names[box.class]} ${box.score.toFixed(2)}${word}`, { dash: [8, 4], cross: wrong });
     }
+  }
+  const taken = [];
+  for (const [text, x, y] of texts) {
+    const here = [x, y, x + context.measureText(text).width + 6 * unit, y + font + 4 * unit];
+    if (taken.some((other) => here[0] < other[2] && other[0] < here[2] && here[1] < other[3] && other[1] < here[3])) continue;
+    taken.push(here);
+    context.fillStyle = "rgba(0,0,0,.78)";
+    context.fillRect(x, y, here[2] - x, here[3] - y);
+    context.fillStyle = "#fff";
+    context.fillText(text, x + 3 * unit, here[3] - unit);
   }
 }
