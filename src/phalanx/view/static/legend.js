@@ -86,13 +86,13 @@ export class Legend {
   table(kind, layers, head, body) {
     const count = (items, c) => (items ? items.filter((box) => box.class === c).length : null);
     const truth = (found, c) => (kind === "masks" ? found.truth && found.truth_areas && found.truth_areas[c] : count(found.truth, c));
-    const made = (found, c) => (kind === "masks" ? found.predicted && found.predicted_areas[c] : count(found.predicted, c));
+    const made = (found, c) => (kind === "masks" ? shown(found.predicted && found.predicted_areas[c]) : boxesOf(found, c));
     const first = layers[0].scene;
     const predicting = layers.filter((layer) => layer.source);
     const columns = [kind === "masks" ? "area in pixels" : "boxes", "truth", ...predicting.map((layer) => layer.name)];
     head.append(element("tr", {}, ...columns.map((text) => element("th", { scope: "col" }, breakable(text)))));
     this.session.classes.forEach((one, c) => {
-      const cells = [truth(first, c), ...predicting.map((layer) => made(layer.scene, c))].map((value) => element("td", {}, shown(value)));
+      const cells = [shown(truth(first, c)), ...predicting.map((layer) => made(layer.scene, c))].map((text) => element("td", {}, text));
       body.append(element("tr", {}, element("th", { scope: "row" }, element("label", {}, this.toggle(c), swatch(one.colour), element("span", {}, one.name))), ...cells));
     });
   }
@@ -115,4 +115,12 @@ export class Legend {
         ...(known ? [element("td", {}, label === 1 ? "✓ yes" : label === 0 ? "no" : "–")] : []), ...cells));
     });
   }
+}
+
+// Boxes of a class in words.
+function boxesOf(found, c) {
+  const own = found.predicted.filter((box) => box.class === c), right = own.filter((box) => box.right).length;
+  if (!found.matched) return String(own.length);
+  const missed = found.truth.filter((box) => box.class === c && box.missed).length;
+  return `${right} matched, ${own.length - right} false, ${missed} missed`;
 }

@@ -157,15 +157,19 @@ export class Stage {
     }
   }
 
-  // [x0, y0, x1, y1] of an annotation in the image, with what is predicted of its class; null: the whole image.
+  // [x0, y0, x1, y1] of an annotation in the image: of a mask with what is predicted of its class; without an object, of
+  // the best box of the class that no object overlaps. null: the whole image.
   regionOf(layers, { classes, object }) {
     const found = [];
     for (const { scene: one } of layers) {
       for (const side of ["truth", "predicted"]) {
         if (!one[side] || one.kind === "labels") continue;
         if (one.kind === "masks") found.push(...classes.slice(0, 1).map((c) => around(one[side][c], one.size[1])));
-        else if (object === null) found.push(...one[side].filter((box) => classes[0] === box.class).map((box) => box.corners));
-        else if (side === "truth" && one[side][object]) found.push(one[side][object].corners);
+        else if (object === null) {
+          const own = side === "predicted" ? one.predicted.filter((box) => classes[0] === box.class) : [];
+          const free = own.filter((box) => !(one.truth || []).some((other) => iou(box.corners, other.corners) >= 0.1));
+          found.push(...(free.length ? free.slice(0, 1) : own).map((box) => box.corners));
+        } else if (side === "truth" && one[side][object]) found.push(one[side][object].corners);
       }
     }
     const there = found.filter(Boolean);
@@ -179,6 +183,12 @@ const merges = new WeakMap();
 function merged(found, truth) {
   if (!merges.has(found)) merges.set(found, { ...found, truth: truth.truth, truth_areas: truth.truth_areas });
   return merges.get(found);
+}
+
+function iou(one, other) {
+  const area = ([x0, y0, x1, y1]) => Math.max(0, x1 - x0) * Math.max(0, y1 - y0);
+  const both = area([0, 1, 2, 3].map((k) => (k < 2 ? Math.max : Math.min)(one[k], other[k])));
+  return both / (area(one) + area(other) - both || 1);
 }
 
 // The frame of a mask.
