@@ -35,7 +35,7 @@ def room(browser, url, **options):
     tab.page.wait_for_selector("#progress:empty", state="attached", timeout=60_000)
     yield tab.page
     assert tab.overflow <= 0
-    assert tab.errors == []
+    assert not tab.errors, tab.errors
     assert [address for address in tab.requests if not address.startswith(url.partition("#")[0])] == []
     tab.close()
 

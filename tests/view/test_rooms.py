@@ -13,7 +13,6 @@ from tests.view.served import current, pixels, room, served, shown_classes, star
 from phalanx.cli import main
 from phalanx.commands.tasks import TASKS
 from phalanx.review.evaluate_options import EvaluateOptions
-from phalanx.runs.reader import FoldRun
 from phalanx.submission.boxes import BoxSubmission
 
 
@@ -33,7 +32,7 @@ def labels(tmp_path_factory):
     place = tmp_path_factory.mktemp("labels")
     root = labelled.make_folders(place / "set")
     for name, seed in (("one", 1), ("two", 2)):
-        trained(labelled.words(root, "folders", runs=place / "runs", name=name, seed=seed))
+        trained(labelled.words(root, "folders", runs=place / "runs", name=name, seed=seed, data__size=64))
     return place / "runs"
 
 
@@ -63,7 +62,8 @@ def probabilities(run):
     for fold in (0, 1):
         with (run / f"fold{fold}" / "oof.csv").open(newline="") as file:
             for row in csv.DictReader(file):
-                found[row.pop("image_name")] = {name: float(value) for name, value in row.items()}
+                image = row.pop("image_name")
+                found[image] = {name: float(value) for name, value in row.items()}
     return found
 
 
@@ -100,9 +100,10 @@ def test_probabilities_of_two_runs(browser, labels, tmp_path):
                 called = max(known["one"][image], key=known["one"][image].get) == name
                 assert ("called" in cells[0], "wrong" in cells[0]) == (called, called != ("yes" in truth))
         plain = pixels(page)
-        page.select_option("#heat", index=1)
-        page.wait_for_function("before => document.getElementById('canvas').toDataURL() !== before", arg=plain)
+        with page.expect_response(lambda answer: "/heat/" in answer.url, timeout=60_000):
+            page.select_option("#heat", index=1)
         warm = pixels(page)
+        assert warm != plain
         for _ in range(6):
             page.keyboard.press("]")
         assert int(page.input_value("#swipe")) == 800
@@ -122,12 +123,13 @@ def test_probabilities_of_two_runs(browser, labels, tmp_path):
 def test_boxes_matched_missed_and_false(browser, boxes, tmp_path):
     run = boxes / "runs" / "one"
     one = evaluated("detect", run)
+    moved = next(image.name for image in one.images if image.fold == 0)
     with served(tmp_path, run, boxes / "moved.csv") as url, room(browser, url, height=800) as page:
         found = listed(page)
         for image, value in zip(one.names, one.per_image, strict=True):
             assert float(found[image]) == pytest.approx(value, abs=6e-5)
         page.select_option("#filter-fold", "fold 0")
-        assert len(listed(page)) == len(FoldRun(run / "fold0").per_image or [k for k in one.images if k.fold == 0])
+        assert len(listed(page)) == sum(image.fold == 0 for image in one.images)
         page.select_option("#order", "worst")
         for _ in range(3):
             page.keyboard.press("j")
@@ -136,12 +138,19 @@ def test_boxes_matched_missed_and_false(browser, boxes, tmp_path):
             for c, name in enumerate(one.classes):
                 tp, fp, fn = (int(side[k, c]) for side in (one.counts.tp, one.counts.fp, one.counts.fn))
                 assert legend(page)[name] == [str(tp + fn), f"{tp} matched, {fp} false, {fn} missed"]
+        page.click("#filter-clear")
+        full = np.minimum(one.counts.tp.sum(axis=1), 1) * (one.counts.tp + one.counts.fp + one.counts.fn).sum(axis=1)
+        page.fill("#filter-name", one.names[int(full.argmax())])
+        page.locator("#list button").first.click()
+        page.wait_for_selector(f"#name:has-text('{one.names[int(full.argmax())]}')")
         pictures = {}
         for mode in ("both", "truth", "prediction", "errors", "image"):
             page.select_option("#mode", mode)
             pictures[mode] = pixels(page)
         assert len(set(pictures.values())) == 5
         page.select_option("#mode", "both")
+        page.click("#filter-clear")
+        page.locator(f"#list button:has-text('{moved}')").click()
         page.select_option("#source-b", label="moved.csv")
         page.wait_for_selector("#swipe-label:not([hidden])")
         divided = pixels(page)
