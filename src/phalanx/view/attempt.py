@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.images import Spacing, image_spacing
+from ..errors import DataError, PhalanxError
 from ..review.scene_source import Predict, PredictOptions, SceneSource
 from ..runs.reader import fold_folders
 from ..runtime.spelling import nfc
@@ -82,6 +83,8 @@ class Attempts:
                 name, scene_bytes(scene, (PREDICTED,)), picture, out.read_bytes(),
                 about(scene, self._scenes.classes, spacing),
             )  # fmt: skip
+        except PhalanxError as error:  # about the user's file, and not about a place and an annotation
+            raise DataError(re.sub("; restore it.*", "", str(error).replace(f"{folder}/", ""))) from None
         finally:
             for left in (*folder.iterdir(), *self._folder.glob(f"{own}.*")):
                 if left.is_file():

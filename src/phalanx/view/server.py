@@ -1,5 +1,6 @@
 """Serves the page on this machine alone."""
 
+import logging
 import os
 import socket
 import sys
@@ -44,6 +45,11 @@ class _Server(uvicorn.Server):
         finally:
             for number, old in before.items():
                 signal.signal(number, old)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends, without complaints about answers that nobody waits for any more."""
+        logging.getLogger("uvicorn.error").disabled = True
+        await super().shutdown(sockets)
 
 
 def make_page(

@@ -2,6 +2,7 @@
 
 import { breakable, by, element, shown, swatch } from "./dom.js";
 import { WRONG } from "./paint.js";
+import { modeOf } from "./painter.js";
 
 export class Legend {
   constructor(session, viewer, numbers) {
@@ -59,8 +60,10 @@ export class Legend {
       line("extra", "hatched / : predicted, not in the truth");
       line("missed", "hatched \\ : in the truth, not predicted");
     } else if (kinds.has("masks")) {
-      if (this.viewer.layers.some((layer) => layer.scene.predicted)) line("dashed", "dashed: prediction");
-      if (this.viewer.layers.some((layer) => layer.scene.truth)) this.viewer.mode === "both" ? line("white", "solid white line: truth") : line("solid", "solid line: truth");
+      const modes = this.viewer.layers.map((layer) => modeOf(layer.scene, this.viewer.mode));
+      if (modes.includes("prediction") || modes.includes("both")) line("dashed", "dashed: prediction");
+      if (modes.includes("both")) line("white", "solid white line: truth");
+      if (modes.includes("truth")) line("solid", "solid line: truth");
     }
     if (kinds.has("boxes")) {
       const matched = this.viewer.layers.some((layer) => layer.scene.matched);
@@ -98,13 +101,12 @@ export class Legend {
   }
 
   bars(layers, head, body) {
-    const known = layers.some((layer) => layer.scene.truth);
-    const columns = ["probability", ...(known ? ["truth"] : []), ...layers.map((layer) => layer.name)];
+    const known = layers.some((layer) => layer.scene.truth), made = layers.filter((layer) => layer.scene.probabilities);
+    const columns = ["probability", ...(known ? ["truth"] : []), ...made.map((layer) => layer.name)];
     head.append(element("tr", {}, ...columns.map((text) => element("th", { scope: "col" }, breakable(text)))));
     this.session.classes.forEach((one, c) => {
       const truth = layers[0].scene.truth, label = truth ? truth[c] : null;
-      const cells = layers.map(({ scene: found }) => {
-        if (!found.probabilities) return element("td", {}, "–");
+      const cells = made.map(({ scene: found }) => {
         const called = found.predicted[c], p = found.probabilities[c];
         const wrong = label !== null && label !== undefined && (label === 1) !== called;
         const bar = element("span", { class: `bar${wrong ? " wrong" : ""}` });

@@ -36,7 +36,8 @@ export class Painter {
   }
 
   // The overlay of a scene, as board.js paints it; null if there is nothing to paint.
-  overlay(scene, mode, shown, when = "now") {
+  overlay(scene, asked, shown, when = "now") {
+    const mode = modeOf(scene, asked);
     if (!scene || scene.kind !== "masks" || mode === "image") return Promise.resolve(null);
     return this.made.get(`${keyOf(scene)} ${mode} ${shown.map(Number).join("")}`, scene, mode, [...shown], when);
   }
@@ -45,6 +46,12 @@ export class Painter {
     const { truth, predicted, size } = scene;
     return this.hands[when].paint({ key: keyOf(scene), scene: { truth, predicted, size }, mode, colours: this.colours, shown });
   }
+}
+
+// Truth over prediction needs both: with one alone, that is shown.
+export function modeOf(scene, mode) {
+  if (!scene || mode !== "both") return mode;
+  return !scene.predicted ? "truth" : !scene.truth ? "prediction" : mode;
 }
 
 let count = 0;
