@@ -73,6 +73,10 @@ TITLES = {
         "On a GPU (baseline: the plain script of smp with BatchNorm, or what the claim names)",
         "python bench/gpu.py --root DIR --json results/gpu.json",
     ),
+    "view": (
+        "The local page in a headless Chromium without a GPU (baseline: the bar, of frames 30 per second)",
+        "python bench/view.py --json results/view.json",
+    ),
     "waiting": (
         "Threads that wait briefly (baseline: OpenMP's default; with the start of the commands)",
         "python bench/waiting.py --json results/waiting.json",

@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.browser import opened  # noqa: E402
 
-STARTS, NEXT, FAR, FRAMES = 1, 30, 15, 120
+STARTS, NEXT, FAR, FRAMES = 5, 30, 15, 120
 LOOK = 1.0  # seconds at an image before the next one
 BARS = {"start": 2.0, "next": 150.0, "frame": 1000 / 30}
 SCREEN = {"width": 1280, "height": 900}
@@ -191,6 +191,7 @@ def measure(home: Path, names: Sequence[str], images: int, *, quick: bool) -> li
                 room.page.select_option("#source-b", index=2)
                 room.page.wait_for_timeout(2000)
             times(f"frames while {move}", room.frames(move, count), "frame")
+        row("processes that wanted to run meanwhile (load average)", os.getloadavg()[0], "")
     return rows
 
 
