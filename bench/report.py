@@ -85,6 +85,10 @@ TITLES = {
         "Jobs on a cluster (baseline: the 30 s that each sleeps; 50 ms per job of a submission)",
         "python bench/cluster.py --json results/cluster.json",
     ),
+    "view": (
+        "The local page in a headless Chromium without a GPU (baseline: the bar, of frames 30 per second)",
+        "python bench/view.py --json results/view.json",
+    ),
     "waiting": (
         "Threads that wait briefly (baseline: OpenMP's default; with the start of the commands)",
         "python bench/waiting.py --json results/waiting.json",

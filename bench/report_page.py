@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +72,15 @@ def main() -> None:
     keep(rows, given.json)
 
 
-def make(home: Path, images: int, size: int, hands: int, runs: int) -> list[str]:
-    """The data set and the runs; returns the runs' names."""
+def make(
+    home: Path, images: int, size: int, hands: int, runs: int,
+    copy: Callable[[Path, Path], object] = shutil.copyfile,
+) -> list[str]:  # fmt: skip
+    """The data set and the runs; returns the runs' names.
+
+    Args:
+        copy: how an image is used another time.
+    """
     names = [f"run{k}" for k in range(runs)]
     root = home / "set"
     if not root.exists():
@@ -80,13 +88,13 @@ def make(home: Path, images: int, size: int, hands: int, runs: int) -> list[str]
         words = ["phantom", "hand", f"patients={hands}", "test_patients=1", f"size={size}", "seed=0", f"out={small}"]
         if not small.exists():
             subprocess.run([sys.executable, "-m", "phalanx", *words], check=True, stdout=subprocess.DEVNULL)
-        repeat(small, root, images)
+        repeat(small, root, images, copy)
     if not all((home / "runs" / name).exists() for name in names):
         predict(home, root, names)
     return names
 
 
-def repeat(small: Path, root: Path, images: int) -> None:
+def repeat(small: Path, root: Path, images: int, copy: Callable[[Path, Path], object]) -> None:
     """A data set of so many images, in which each of the small one's is used several times."""
     pictures = sorted((small / "train" / "DCM").rglob("*.png"))
     for number in range(images):
@@ -96,7 +104,7 @@ def repeat(small: Path, root: Path, images: int) -> None:
         for source, target in ((picture, root / "train" / "DCM" / patient / f"{name}.png"),
                                (labels, root / "train" / "outputs_json" / patient / f"{name}.json")):  # fmt: skip
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            copy(source, target)
 
 
 def predict(home: Path, root: Path, names: list[str]) -> None:

@@ -24,6 +24,7 @@ Serves one page on this machine (127.0.0.1 only) until Ctrl-C, and opens it in t
   RUN, FILE.csv          runs, their folders, and CSVs of votes, all of one task; default: the runs below runs= that
                          have the data set of the one changed last
   data=NAME data.root=DIR  the data set, without runs; data.root=DIR alone: where that of the runs was moved to
+  experiment=NAME        without runs: a recipe with the data set, of data with boxes or labels one of their task
   suspects=FILE.csv      a CSV of phalanx suspects or review, in any task; default: the worst images of the first run
   decisions=FILE.jsonl   decisions, appended as they are made (default: next to suspects=, else view.decisions.jsonl)
   quarantine=FILE        where the page writes accepted images, on request, for data.quarantine=FILE (default:
@@ -38,7 +39,7 @@ Serves one page on this machine (127.0.0.1 only) until Ctrl-C, and opens it in t
 def view(words: Sequence[str]) -> None:
     """``phalanx view``."""
     names, pairs = split_places(words)
-    recipe = {key: pairs.pop(key) for key in list(pairs) if key == "data" or key.startswith("data.")}
+    recipe = {key: pairs.pop(key) for key in list(pairs) if key in ("data", "experiment") or key.startswith("data.")}
     if "data.root" in recipe:
         pairs["data.root"] = recipe["data.root"]
 

@@ -79,12 +79,16 @@ class VoteLabels(InferLabels):
         return self
 
 
-def infer_run(name: str, options: InferLabels) -> Path:
-    """Predicts with one run into its CSV of probabilities; returns the CSV's path."""
+def infer_run(name: str, options: InferLabels, run: ClassifierRun | None = None) -> Path:
+    """Predicts with one run into its CSV of probabilities; returns the CSV's path.
+
+    Args:
+        run: if it is open already, as :func:`opened` returns it.
+    """
     out = options.out or Path("submissions") / f"{Path(name).name}.csv"
     check_target(out)
     calibration = Calibration.read(options.postprocess) if options.postprocess else None
-    run = _opened(name, options)
+    run = run or opened(name, options)
     if calibration is not None:
         calibration.check(run.name, run.classes, run.head)
     records = find_records(run, options)
@@ -109,8 +113,8 @@ def _is_finished(out: Path, key: str) -> bool:
     return sidecar is not None and sidecar.key == key
 
 
-def _opened(name: str, options: InferLabels) -> LabelRun:
-    """A run, or an export; torch is loaded only for a run."""
+def opened(name: str, options: InferLabels) -> LabelRun:
+    """A run, or an export, for which torch is not loaded; prints what the user should know of it."""
     common: dict[str, Any] = {
         "weights": options.weights, "device": options.device, "precision": options.precision, "tta": options.tta,
     }  # fmt: skip
@@ -220,7 +224,7 @@ def _member(name: str, options: VoteLabels, known: tuple[str, ...]) -> Probabili
     """The probabilities in a CSV, or those that a run predicts; ``known``: images of another member."""
     if is_csv(name):
         return Probabilities.read(name, head=options.head, known=known)
-    run = _opened(name, options)
+    run = opened(name, options)
     if (seed := run.config.data.shuffle_labels) is not None:
         raise ConfigError(f"members: {note_control(name, seed)}; leave it out")
     made = _predicted(run, find_records(run, options), options)

@@ -54,15 +54,25 @@ class InferBoxes(Strict):
         return self
 
 
-def infer_run(name: str, options: InferBoxes) -> Path:
-    """Predicts with one run into its CSV of boxes, or of masks; returns the CSV's path."""
-    out = options.out or Path("submissions") / f"{Path(name).name}.csv"
-    check_target(out)
+def opened(name: str, options: InferBoxes) -> DetectorRun:
+    """A run by its name; prints if it was trained again since it was voted."""
     run = open_detector(
         name, runs=options.runs, weights=options.weights, device=options.device, precision=options.precision,
         tta=options.tta,
     )  # fmt: skip
     note_retrained(name, run.hashes)
+    return run
+
+
+def infer_run(name: str, options: InferBoxes, run: DetectorRun | None = None) -> Path:
+    """Predicts with one run into its CSV of boxes, or of masks; returns the CSV's path.
+
+    Args:
+        run: if it is open already, as :func:`opened` returns it.
+    """
+    out = options.out or Path("submissions") / f"{Path(name).name}.csv"
+    check_target(out)
+    run = run or opened(name, options)
     member = MaskMember(run) if options.masks else None
     records = find_records(run, options)
     if member is not None:

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from ..voting.guard import Verdict
 
 
-def infer_run(name: str, options: InferOptions) -> Path:
-    """Predicts with one run into its CSV; returns the CSV's path."""
+def infer_run(name: str, options: InferOptions, members: Sequence[Any] | None = None) -> Path:
+    """Predicts with one run into its CSV; returns the CSV's path.
+
+    Args:
+        members: the run if it is open already, as :func:`opened` returns it.
+    """
     from ..submission.table import check_target
 
     out = options.out or Path("submissions") / f"{Path(name).name}.csv"
     check_target(out)
-    return predict_members([name], options, out, reuse_finished=True)
+    return predict_members([name], options, out, reuse_finished=True, members=members)
 
 
 def vote(options: EnsembleOptions) -> Path:
@@ -131,6 +135,7 @@ def predict_members(
     on_all: Callable[["Verdict", bool], None] | None = None,
     how: str | None = None,
     reuse_finished: bool = False,
+    members: Sequence[Any] | None = None,
 ) -> Path:
     """Writes the thresholded mean of the members' probabilities to ``out``; returns it.
 
@@ -144,6 +149,7 @@ def predict_members(
         on_all: receives what more images show, and whether these are all; may raise, too.
         how: the vote in words, for the sidecar.
         reuse_finished: if ``out`` has these very masks already, it is left as it is.
+        members: those of ``names`` if they are open already.
     """
     from ..predict.opening import recipe_of
     from ..predict.postprocess import PostProcessing
@@ -158,7 +164,8 @@ def predict_members(
         for number, place in enumerate(places[1:], 1)
     ]
     postprocess = PostProcessing.read(options.postprocess) if options.postprocess else None
-    members = opened(names, options, places[0], part[1] if part else len(places))
+    if members is None:
+        members = opened(names, options, places[0], part[1] if part else len(places))
     if postprocess is not None:
         votes = postprocess.votes_of(members)
         for name in (name for name, n in zip(names, votes, strict=True) if not n):

@@ -32,6 +32,9 @@ class PredictOptions(NamedTuple):
     device: str = "auto"
 
 
+Predict = Callable[[Path, Path], None]  # the images of a folder, as `infer` does, into a CSV
+
+
 class SceneSource(NamedTuple):
     """What a task draws of images. Each function raises DataError for files that cannot be used.
 
@@ -39,10 +42,10 @@ class SceneSource(NamedTuple):
         classes: in the order of the scenes.
         truth: an annotated image, without prediction.
         predicted: the predictions in a CSV.
-        predict: predicts the images of a folder with a run, as ``infer`` does, into a CSV.
+        opened: a run, ready to predict any number of times; its networks stay in memory as long as it is held.
     """
 
     classes: tuple[str, ...]
     truth: Callable[[Record], Scene]
     predicted: Callable[[Path], PredictedScenes]
-    predict: Callable[[str, Path, Path, PredictOptions], None]
+    opened: Callable[[str, PredictOptions], Predict]

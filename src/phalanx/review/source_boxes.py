@@ -10,7 +10,7 @@ from ..data.objects import boxes_of, shapes_of
 from ..data.records import Record
 from ..submission.boxes import Boxes, BoxSubmission
 from ..visualize.scene import BoxScene
-from .scene_source import PredictedScenes, PredictOptions, SceneSource
+from .scene_source import Predict, PredictedScenes, PredictOptions, SceneSource
 
 
 def source_of_boxes(config: DetectConfig) -> SceneSource:
@@ -35,13 +35,16 @@ def source_of_boxes(config: DetectConfig) -> SceneSource:
 
         return PredictedScenes(found.images, scene)
 
-    return SceneSource(classes, truth, predicted, _predict)
+    return SceneSource(classes, truth, predicted, _opened)
 
 
-def _predict(name: str, images: Path, out: Path, options: PredictOptions) -> None:
-    from ..ensemble.detect import InferBoxes, infer_run
+def _opened(name: str, options: PredictOptions) -> Predict:
+    from ..ensemble.detect import InferBoxes, infer_run, opened
 
-    infer_run(
-        name,
-        InferBoxes(images=images, out=out, root=options.root, runs=options.runs, device=options.device, progress=False),
-    )
+    given = InferBoxes(root=options.root, runs=options.runs, device=options.device, progress=False)
+    found = opened(name, given)
+
+    def predict(images: Path, out: Path) -> None:
+        infer_run(name, given.model_copy(update={"images": images, "out": out}), found)
+
+    return predict

@@ -10,7 +10,7 @@ from ..data.labels import label_row
 from ..data.records import Record
 from ..submission.probabilities import Probabilities
 from ..visualize.scene import LabelScene
-from .scene_source import PredictedScenes, PredictOptions, SceneSource
+from .scene_source import Predict, PredictedScenes, PredictOptions, SceneSource
 
 
 def source_of_labels(config: ClassifyConfig) -> SceneSource:
@@ -36,15 +36,16 @@ def source_of_labels(config: ClassifyConfig) -> SceneSource:
 
         return PredictedScenes(found.images, scene)
 
-    return SceneSource(classes, truth, predicted, _predict)
+    return SceneSource(classes, truth, predicted, _opened)
 
 
-def _predict(name: str, images: Path, out: Path, options: PredictOptions) -> None:
-    from ..ensemble.classify import InferLabels, infer_run
+def _opened(name: str, options: PredictOptions) -> Predict:
+    from ..ensemble.classify import InferLabels, infer_run, opened
 
-    infer_run(
-        name,
-        InferLabels(
-            images=images, out=out, root=options.root, runs=options.runs, device=options.device, progress=False
-        ),
-    )
+    given = InferLabels(root=options.root, runs=options.runs, device=options.device, progress=False)
+    found = opened(name, given)
+
+    def predict(images: Path, out: Path) -> None:
+        infer_run(name, given.model_copy(update={"images": images, "out": out}), found)
+
+    return predict

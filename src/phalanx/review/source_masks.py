@@ -11,7 +11,7 @@ from ..data.truth import planes_of
 from ..masks.stack import Stack
 from ..submission.table import Submission
 from ..visualize.scene import MaskScene
-from .scene_source import PredictedScenes, PredictOptions, SceneSource
+from .scene_source import Predict, PredictedScenes, PredictOptions, SceneSource
 
 
 def source_of_masks(config: SegmentConfig) -> SceneSource:
@@ -34,16 +34,17 @@ def source_of_masks(config: SegmentConfig) -> SceneSource:
 
         return PredictedScenes(found.images, scene)
 
-    return SceneSource(classes, truth, predicted, _predict)
+    return SceneSource(classes, truth, predicted, _opened)
 
 
-def _predict(name: str, images: Path, out: Path, options: PredictOptions) -> None:
+def _opened(name: str, options: PredictOptions) -> Predict:
     from ..ensemble.options import InferOptions
-    from ..ensemble.run import infer_run
+    from ..ensemble.run import infer_run, opened
 
-    infer_run(
-        name,
-        InferOptions(
-            images=images, out=out, root=options.root, runs=options.runs, device=options.device, progress=False
-        ),
-    )
+    given = InferOptions(root=options.root, runs=options.runs, device=options.device, progress=False)
+    found = opened([name], given, options.device, 1)
+
+    def predict(images: Path, out: Path) -> None:
+        infer_run(name, given.model_copy(update={"images": images, "out": out}), found)
+
+    return predict

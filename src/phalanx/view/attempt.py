@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.images import Spacing, image_spacing
-from ..review.scene_source import PredictOptions, SceneSource
+from ..errors import DataError, PhalanxError
+from ..review.scene_source import Predict, PredictOptions, SceneSource
+from ..runs.reader import fold_folders
 from ..runtime.spelling import nfc
 from ..visualize.scene import BoxScene, MaskScene, Scene
 from .pictures import Pictures
@@ -23,6 +25,7 @@ ENDINGS = {
     b"MM\0*": ".tif",
 }  # by their first bytes; anything else is read as DICOM
 STORED = 20  # attempts in memory
+OPEN = 2  # runs in memory
 MAX_NAME = 120
 _NAME = re.compile(r"[^\w .()+-]")  # of characters that a name of an image in a CSV does not get
 
@@ -53,6 +56,7 @@ class Attempts:
     def __init__(self, scenes: SceneSource, pictures: Pictures, options: PredictOptions, folder: Path):
         self._scenes, self._pictures, self._options, self._folder = scenes, pictures, options, folder
         self.made: OrderedDict[str, Attempt] = OrderedDict()
+        self._runs: OrderedDict[tuple[str, object], Predict] = OrderedDict()  # by name and state, the last ones
 
     def predict(self, run: str, name: str, content: bytes) -> tuple[str, Attempt]:
         """Predicts an image with a run; returns an id and what was found.
@@ -72,13 +76,15 @@ class Attempts:
             path.write_bytes(content)
             picture, spacing = self._pictures.jpeg(path, "full"), image_spacing(path)
             out = self._folder / f"{own}.csv"
-            self._scenes.predict(run, folder, out, self._options)
+            self._opened(run)(folder, out)
             found = self._scenes.predicted(out)
             scene = found.scene(found.images[0], path)
             made = Attempt(
                 name, scene_bytes(scene, (PREDICTED,)), picture, out.read_bytes(),
                 about(scene, self._scenes.classes, spacing),
             )  # fmt: skip
+        except PhalanxError as error:  # about the user's file, and not about a place and an annotation
+            raise DataError(re.sub("; restore it.*", "", str(error).replace(f"{folder}/", ""))) from None
         finally:
             for left in (*folder.iterdir(), *self._folder.glob(f"{own}.*")):
                 if left.is_file():
@@ -88,6 +94,16 @@ class Attempts:
         while len(self.made) > STORED:
             self.made.popitem(last=False)
         return own, made
+
+    def _opened(self, run: str) -> Predict:
+        """The run, opened once; again after it was trained again."""
+        folders = fold_folders(run, self._options.runs)
+        key = run, tuple((folder, (folder / "final").stat().st_mtime_ns) for folder in folders)
+        found = self._runs.pop(key, None) or self._scenes.opened(run, self._options)
+        self._runs[key] = found
+        while len(self._runs) > OPEN:
+            self._runs.popitem(last=False)
+        return found
 
 
 def plain_name(name: str, content: bytes) -> str:

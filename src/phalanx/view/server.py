@@ -1,6 +1,9 @@
 """Serves the page on this machine alone."""
 
+import logging
+import os
 import socket
+import sys
 import tempfile
 import threading
 import webbrowser
@@ -25,6 +28,7 @@ from .pictures import Pictures
 from .suspects import read_suspects
 
 ADDRESS = "127.0.0.1"
+PATIENCE = 1  # seconds for answers that are on their way when the page is ended
 
 
 class _Server(uvicorn.Server):
@@ -41,6 +45,11 @@ class _Server(uvicorn.Server):
         finally:
             for number, old in before.items():
                 signal.signal(number, old)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends, without complaints about answers that nobody waits for any more."""
+        logging.getLogger("uvicorn.error").disabled = True
+        await super().shutdown(sockets)
 
 
 def make_page(
@@ -70,7 +79,7 @@ def serve(
     names: Sequence[str], config: Config, scenes: SceneSource,
     evaluate: Callable[[str, EvaluateOptions], Evaluated], options: ViewOptions,
 ) -> None:  # fmt: skip
-    """Serves until Ctrl-C. Arguments and errors as :func:`make_page`."""
+    """Serves until Ctrl-C, which ends this process. Arguments and errors as :func:`make_page`."""
     with _bound(options.port) as listening, tempfile.TemporaryDirectory() as folder:
         page = make_page(names, config, scenes, evaluate, options, Path(folder))
         port = int(listening.getsockname()[1])
@@ -78,7 +87,7 @@ def serve(
         server = _Server(
             uvicorn.Config(
                 make_app(page, port), log_level="error", access_log=False, lifespan="off", ws="none",
-                server_header=False, date_header=False, proxy_headers=False, timeout_graceful_shutdown=1,
+                server_header=False, date_header=False, proxy_headers=False, timeout_graceful_shutdown=PATIENCE,
             )
         )  # fmt: skip
         threading.Thread(target=page.library.load, name="evaluations", daemon=True).start()
@@ -87,6 +96,8 @@ def serve(
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
         server.run(sockets=[listening])
     print("ended", flush=True)
+    sys.stderr.flush()
+    os._exit(0)  # not after a prediction or an evaluation that is still at work, and may be in the middle of C++
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Annotations in doubt: rows of any CSV with the columns image_name and score, as ``suspects`` and ``review`` write."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,12 +9,14 @@ from typing import NamedTuple
 from ..errors import brief
 from ..runtime.reading import LIST, fault, read_rows
 from ..runtime.spelling import nfc
+from ..scoring.suspects import BETWEEN
 from .library import Library, Picture
 
 IMAGE = "image_name"
 IDENTITY = ("class", "object", "given", "reason_kind")  # with the image: which annotation it is, if they are there
 REASONS = ("reason", "reasons")
-NOTED = ("rank", "score", "class", "given", "likeliest", "other", "doubted", "object", "fold", "patient")
+NOTED = ("rank", "score", "class", "given", "likeliest", "likelier", "other", "doubted", "object")
+ABOUT = ("doubted", "class", "given", "likelier", "likeliest")  # columns with names of classes
 MAX_SHOWN = 300  # characters of a cell
 REMEDY = "name a CSV of phalanx suspects or phalanx review with suspects="
 
@@ -25,7 +28,8 @@ class Doubt(NamedTuple):
         id: the same in each session, as decisions name it.
         reason: in words.
         cells: other columns, by name.
-        classes: numbers of the classes it is about.
+        classes: numbers of the classes it is about, that of the annotation first.
+        object: number of the object in the image from 0 on; None if it is not one object.
     """
 
     id: str
@@ -33,6 +37,7 @@ class Doubt(NamedTuple):
     reason: str
     cells: Mapping[str, str]
     classes: tuple[int, ...]
+    object: int | None = None
 
 
 def read_suspects(path: Path, classes: Sequence[str]) -> list[Doubt]:
@@ -53,11 +58,14 @@ def read_suspects(path: Path, classes: Sequence[str]) -> list[Doubt]:
         image = nfc(cells[IMAGE])
         identity = "\0".join([image, *(cells.get(name, "") for name in IDENTITY)])
         own = hashlib.sha256(identity.encode()).hexdigest()[:20]
-        about = {number[text] for key in ("class", "given", "doubted") for text in cells.get(key, "").split("|")
-                 if text in number}  # fmt: skip
+        about = [number[text] for key in ABOUT for text in cells.get(key, "").split(BETWEEN) if text in number]
         noted = {key: cells[key][:MAX_SHOWN] for key in NOTED if cells.get(key)}
         reason = next((cells[key] for key in REASONS if cells.get(key)), "") or _described(cells)
-        found.setdefault(own, Doubt(own, image, reason[:MAX_SHOWN], noted, tuple(sorted(about))))
+        if (label := cells.get("class", "")) and not reason.startswith(label):
+            reason = f"{label}: {reason}"
+        found.setdefault(own, Doubt(
+            own, image, reason[:MAX_SHOWN], noted, tuple(dict.fromkeys(about)), _object_of(cells.get("object", ""))
+        ))  # fmt: skip
     return list(found.values())
 
 
@@ -71,7 +79,7 @@ def worst_images(library: Library) -> list[Doubt]:
         for rank, k in enumerate(one.ranked(), 1):
             image, value = one.images[k].name, float(one.per_image[k])
             own = hashlib.sha256(f"worst\0{image}".encode()).hexdigest()[:20]
-            cells = {"rank": str(rank), "score": f"{value:.4f}", "patient": one.images[k].patient}
+            cells = {"rank": str(rank), "score": f"{value:.4f}"}
             found.append(Doubt(own, image, f"{one.per_image_name} {value:.4f} of {one.name}", cells, ()))
         return found
     return []
@@ -81,9 +89,14 @@ def doubts_json(found: Sequence[Doubt], pictures: Mapping[str, Picture]) -> list
     """Those whose image is there, as the page gets them."""
     return [
         {"id": one.id, "image": pictures[one.image].id, "reason": one.reason, "cells": dict(one.cells),
-         "classes": list(one.classes)}
+         "classes": list(one.classes), "object": one.object}
         for one in found if one.image in pictures
     ]  # fmt: skip
+
+
+def _object_of(text: str) -> int | None:
+    """The number of an object, which a CSV counts from 1."""
+    return int(text) - 1 if re.fullmatch("[1-9][0-9]{0,8}", text) else None
 
 
 def _described(cells: Mapping[str, str]) -> str:

@@ -11,28 +11,33 @@ export const send = async (path, body, headers = {}) =>
   (await answer(await fetch(path, { method: "POST", body, headers }))).json();
 
 // The last few answers, so that neighbours can be asked for ahead.
+//   most: of the sum of their weights; weigh: of an answer.
 export class Store {
-  constructor(most, load) {
-    this.most = most;
-    this.load = load;
-    this.held = new Map();
+  constructor(most, load, weigh = () => 1) {
+    Object.assign(this, { most, load, weigh, held: new Map() });
   }
-  get(key) {
+  // Further arguments are for load alone.
+  get(key, ...more) {
     let found = this.held.get(key);
     if (found) this.held.delete(key);
     else {
-      found = this.load(key);
-      found.catch(() => this.held.delete(key));
+      found = { value: this.load(key, ...more), weight: 0 };
+      found.value.then(
+        (value) => { found.weight = this.weigh(value); this.trim(); },
+        () => { if (this.held.get(key) === found) this.held.delete(key); },
+      );
     }
     this.held.set(key, found);
-    if (this.held.size > this.most) this.held.delete(this.held.keys().next().value);
-    return found;
+    return found.value;
+  }
+  trim() {
+    let sum = 0;
+    for (const [key, { weight }] of [...this.held].reverse()) {
+      if (sum && sum + weight > this.most) this.held.delete(key);
+      else sum += weight;
+    }
   }
 }
 
-export const picture = async (path) => {
-  const image = new Image();
-  image.src = path;
-  await image.decode();
-  return image;
-};
+// Decoded when it is there, so that drawing it does not wait.
+export const picture = async (path) => createImageBitmap(await (await answer(await fetch(path))).blob());

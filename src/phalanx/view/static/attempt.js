@@ -31,7 +31,7 @@ export class Attempt {
   enter() {
     by("count").textContent = "";
     by("try-state").textContent = this.usable ? by("try-state").textContent : "Name a run on the command line to try it.";
-    if (this.last) this.show();
+    if (this.last) return this.show();
   }
 
   async predict(file) {
@@ -50,19 +50,21 @@ export class Attempt {
       by("try-state").textContent = `Predicted ${found.name}.`;
       by("try-csv").href = `/try/${found.id}/csv`;
       by("try-csv").hidden = false;
-      if (document.body.dataset.room === "try") this.show();
+      if (document.body.dataset.room === "try") await this.show();
     } catch (error) {
       by("try-state").textContent = error.message;
     }
     by("try-file").value = "";
   }
 
-  show() {
+  async show() {
     const { found, image, run } = this.last, { stage } = this;
-    stage.turn++;
-    stage.last = null;
+    stage.last = stage.wanted = null;
     if (stage.viewer.mode !== "image") stage.setMode("prediction");
-    stage.show(image, [{ name: run, scene: this.last.scene }], false);
+    const layer = { name: run, scene: this.last.scene };
+    layer.overlay = await stage.painter.overlay(layer.scene, stage.viewer.mode, stage.viewer.shown);
+    if (document.body.dataset.room !== "try") return;
+    stage.show(image, [layer], false, found.id);
     by("name").textContent = found.name;
     const { spacing } = found, rows = [["run", run], ["size", `${found.size[1]} × ${found.size[0]} pixels`]];
     rows.push(["pixel", spacing ? `${spacing.columns} × ${spacing.rows} mm (${spacing.tag}${spacing.tag === "ImagerPixelSpacing" ? ", at the detector" : ""})` : "size not known"]);
@@ -75,10 +77,7 @@ export class Attempt {
     const columns = ["class", "area, px", ...(found.spacing ? ["area, mm²"] : [])];
     by("legend").tHead.replaceChildren(element("tr", {}, ...columns.map((text) => element("th", { scope: "col" }, text))));
     by("legend").tBodies[0].replaceChildren(...found.areas.map((area, c) => {
-      const box = element("input", { type: "checkbox" }), { viewer } = this.stage;
-      box.checked = viewer.shown[c];
-      box.addEventListener("change", () => { viewer.shown[c] = box.checked; viewer.paint(); });
-      const label = element("label", {}, box, swatch(this.session.classes[c].colour), element("span", {}, area.class));
+      const label = element("label", {}, this.stage.legend.toggle(c), swatch(this.session.classes[c].colour), element("span", {}, area.class));
       const cells = [element("td", {}, shown(area.pixels, 1)), ...(found.spacing ? [element("td", {}, shown(area.mm2, 2))] : [])];
       return element("tr", {}, element("th", { scope: "row" }, label), ...cells);
     }));

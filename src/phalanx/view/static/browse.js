@@ -18,6 +18,7 @@ export class Browse {
     by("filter-clear").addEventListener("click", () => this.clear());
     if (window.matchMedia("(max-width: 700px)").matches) by("filters").open = false;
     this.attributes();
+    this.table();
   }
 
   clear() {
@@ -35,7 +36,10 @@ export class Browse {
     if (document.body.dataset.room === "browse") this.list();
   }
 
+  // Filters by what only a scored run knows are there with one.
   attributes() {
+    const scored = Boolean(this.numbers && this.numbers.per_image);
+    document.querySelectorAll("#filters .by-run").forEach((one) => { one.hidden = !scored; });
     const found = (this.numbers && this.numbers.attributes) || {};
     by("filter-attributes").replaceChildren(...Object.entries(found).map(([name, values]) => {
       const select = element("select", { "data-attribute": name }, option("", "all"), ...[...new Set(values)].sort().map((text) => option(text, text)));
@@ -80,7 +84,7 @@ export class Browse {
     by("count").textContent = `${this.found.length} of ${this.session.images.length} images`;
     by("list").replaceChildren(...this.found.map((image, k) => {
       const value = this.value(image, place);
-      const button = element("button", { type: "button", "data-id": image.id }, element("span", { class: "what" }, image.name), element("span", { class: "score" }, shown(value)));
+      const button = element("button", { type: "button", "data-id": image.id }, element("span", { class: "what" }, image.name), element("span", { class: "score" }, numbers ? shown(value) : ""));
       button.addEventListener("click", () => this.open(k));
       return element("li", {}, button);
     }));
@@ -98,11 +102,12 @@ export class Browse {
 
   async open(k) {
     if (!this.found[k]) return;
+    const way = k < this.at ? -1 : 1;
     this.at = k;
     this.mark();
-    await this.stage.open(this.found[k]);
-    this.stage.prefetch(this.found[k + 1]);
-    this.stage.prefetch(this.found[k - 1]);
+    const opened = this.stage.open(this.found[k]);
+    this.stage.prefetch([k + way, k + 2 * way, k - way, k + 3 * way].map((at) => ({ image: this.found[at] })));
+    await opened;
   }
 
   table() {

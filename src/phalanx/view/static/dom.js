@@ -11,6 +11,9 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+// A name that may break after its marks.
+export const breakable = (text) => element("span", {}, ...text.split(/(?<=[_.,/ -])/).flatMap((part) => [part, element("wbr")]));
+
 export const option = (value, text) => element("option", { value }, text);
 
 export function swatch(colour) {

@@ -23,6 +23,7 @@ async function start() {
   let room = "";
   const enter = async (name) => {
     if (name === room) return;
+    if (rooms[room]?.leave) rooms[room].leave();
     room = name;
     document.body.dataset.room = name;
     for (const button of document.querySelectorAll("nav button")) {
@@ -71,7 +72,8 @@ async function watch(session, stage, rooms) {
     for (const one of states) {
       if (one.state !== "ready" || known.has(one.id)) continue;
       known.add(one.id);
-      stage.numbers.set(one.id, { ...one, ...await json(`/api/numbers/${one.id}`) });
+      const numbers = await json(`/api/numbers/${one.id}`);
+      stage.numbers.set(one.id, { ...one, ...numbers, place: new Map(numbers.images.map((image, k) => [image, k])) });
       for (const room of Object.values(rooms)) room.ready(one.id);
       await stage.refresh();
     }

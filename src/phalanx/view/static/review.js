@@ -21,6 +21,7 @@ export class Review {
   }
 
   async enter() {
+    this.before ||= this.stage.viewer.shown.flatMap((on, c) => (on ? [c] : []));
     const found = await json("/api/review");
     Object.assign(this, { doubts: found.doubts, verdicts: found.verdicts, files: found });
     this.list();
@@ -55,9 +56,20 @@ export class Review {
     button.scrollIntoView({ block: "nearest" });
     const verdict = this.verdicts[one.id];
     by("doubt").textContent = `${k + 1} of ${this.doubts.length}: ${one.reason}${verdict ? ` (${WORDS[verdict]})` : ""}`;
-    await this.stage.open(this.stage.images.get(one.image), one.cells);
-    const after = this.doubts[k + 1];
-    if (after) this.stage.prefetch(this.stage.images.get(after.image));
+    const opened = this.stage.open(this.stage.images.get(one.image), one.cells, this.focus(one));
+    this.stage.prefetch([k + 1, k - 1].map((at) => this.doubts[at]).filter(Boolean).map((next) => ({
+      image: this.stage.images.get(next.image), focus: this.focus(next),
+    })));
+    await opened;
+  }
+
+  // What to look at: of a list that names classes.
+  focus(one) { return this.doubts.some(({ classes }) => classes.length) ? one : null; }
+
+  // The classes as they were before annotations chose them.
+  leave() {
+    this.stage.legend.show(this.before);
+    this.before = null;
   }
 
   async save(k, verdict) {
@@ -113,7 +125,8 @@ export class Review {
   key(key) {
     const call = {
       a: () => this.decide("accept"), r: () => this.decide("reject"), u: () => this.undo(), " ": () => this.next(),
-      n: () => this.next(), j: () => this.open(Math.min(this.at + 1, this.doubts.length - 1)), k: () => this.open(Math.max(0, this.at - 1)),
+      n: () => this.next(), j: () => this.open(Math.min(this.at + 1, this.doubts.length - 1)),
+      k: () => this.open(Math.max(0, this.at - 1)),
     }[key];
     if (call) call();
     return Boolean(call);

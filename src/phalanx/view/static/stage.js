@@ -1,24 +1,32 @@
-// The middle of the page: the image, what is shown of it, and the numbers and legend beside it.
+// The middle of the page: the image, and what is shown of it.
 
 import { Store, bytes, picture } from "./ask.js";
-import { by, element, option, shown, swatch } from "./dom.js";
-import { WRONG, heatmap } from "./paint.js";
+import { by, option } from "./dom.js";
+import { Legend } from "./legend.js";
+import { heatmap } from "./paint.js";
+import { Painter } from "./painter.js";
 import { Viewer } from "./viewer.js";
 import { heat, scene } from "./wire.js";
 
 const MODES = [
   ["both", "truth over prediction"], ["truth", "truth"], ["prediction", "prediction"], ["errors", "errors"], ["image", "image alone"],
 ];
+const PIXELS = 1 << 26; // of pictures that are held ready
 
 export class Stage {
   constructor(session) {
     this.session = session;
     this.numbers = new Map(); // of sources that are ready
     this.images = new Map(session.images.map((one) => [one.id, one]));
-    this.viewer = new Viewer(by("canvas"), by("under"), session);
-    this.pictures = new Store(24, (path) => picture(path));
+    this.painter = new Painter(session.classes.map((one) => one.colour));
+    this.viewer = new Viewer(by("canvas"), by("under"), session, this.painter);
+    this.legend = new Legend(session, this.viewer, this.numbers);
+    this.pictures = new Store(PIXELS, (path) => picture(path), (one) => one.width * one.height);
     this.scenes = new Store(60, async (path) => scene(await bytes(path)));
-    this.turn = 0;
+    this.heats = new Store(60, async (path) => heatmap(heat(await bytes(path))));
+    this.wanted = null; // what is to be shown: { image, extra, focus }
+    this.next = []; // what may be wanted next
+    this.ahead = 0; // pieces of work for it
     MODES.forEach(([value, text]) => by("mode").append(option(value, text)));
     for (const id of ["source-a", "source-b"]) {
       by(id).append(option("", id === "source-a" ? "truth alone" : "nothing"));
@@ -39,8 +47,8 @@ export class Stage {
 
   setMode(mode) {
     this.viewer.mode = by("mode").value = mode;
-    this.viewer.paint();
-    this.key();
+    this.viewer.repaint();
+    this.legend.signs();
   }
 
   nextMode() {
@@ -51,140 +59,146 @@ export class Stage {
   // Which sources are chosen and have this image.
   chosen(image) {
     const all = [by("source-a").value, by("source-b").value].filter(Boolean);
-    return all.filter((id) => this.numbers.has(id) && this.numbers.get(id).images.includes(image.id));
+    return all.filter((id) => this.numbers.has(id) && this.numbers.get(id).place.has(image.id));
   }
 
   refresh() {
     return this.last ? this.open(this.last.image, this.last.extra) : Promise.resolve();
   }
 
-  async open(image, extra = {}) {
-    const turn = ++this.turn, again = Boolean(this.last) && this.last.image === image;
-    this.last = { image, extra };
-    try {
-      const layers = (await this.layers(image)).filter(Boolean);
-      const shownPicture = await this.pictures.get(`/image/${image.id}/full`);
-      if (turn !== this.turn) return;
-      this.show(shownPicture, layers, again);
-      this.facts(image, layers, extra);
-      by("stage").dataset.image = image.id;
-    } catch (error) {
-      if (turn === this.turn) by("under").textContent = error.message;
+  // Shows an image; of several that are wanted at once, the last one. Resolves when it is drawn.
+  //   focus: { classes, object } of the annotation to look at.
+  open(image, extra = {}, focus = null) {
+    this.wanted = { image, extra, focus };
+    this.opening ||= this.follow().finally(() => { this.opening = null; this.work(); });
+    return this.opening;
+  }
+
+  async follow() {
+    while (this.wanted) {
+      const { image, extra, focus } = this.wanted, again = Boolean(this.last) && this.last.image === image;
+      this.wanted = null;
+      if (focus) this.viewer.shown = this.shownFor(focus);
+      this.last = { image, extra };
+      const before = this.viewer.state;
+      try {
+        const [layers, shownPicture] = await this.prepare(image, this.viewer.shown, "now");
+        if (this.last === null || this.last.image !== image) continue; // another room was entered
+        this.show(shownPicture, layers, again && !focus, image.id);
+        this.legend.facts(image, layers, extra);
+        by("stage").dataset.image = image.id;
+        if (focus) this.viewer.frame(this.regionOf(layers, focus));
+        if (this.viewer.state !== before) this.viewer.repaint(); // a class was switched meanwhile
+      } catch (error) {
+        by("under").textContent = error.message;
+      }
     }
+  }
+
+  shownFor(focus) {
+    const some = focus.classes.length > 0;
+    return this.session.classes.map((_, c) => !some || focus.classes.includes(c));
+  }
+
+  // The picture of an image and its layers, overlays painted.
+  async prepare(image, shown, when) {
+    const loaded = this.pictures.get(`/image/${image.id}/full`), { mode } = this.viewer;
+    loaded.catch(() => {}); // it is awaited below
+    const layers = (await this.layers(image)).filter(Boolean);
+    for (const layer of layers) {
+      layer.overlay = await this.painter.overlay(layer.scene, mode, shown, when);
+    }
+    return [layers, await loaded];
   }
 
   async layers(image) {
     const sources = this.chosen(image);
-    const truth = image.annotated ? await this.scenes.get(`/truth/${image.id}`) : null;
-    if (!sources.length) return [truth && { name: "truth", scene: truth }];
+    const whole = sources.every((id) => this.numbers.get(id).scored); // what is scored brings the truth
+    const truth = image.annotated && !(whole && sources.length) ? this.scenes.get(`/truth/${image.id}`) : null;
+    if (!sources.length) return [truth && { name: "truth", scene: await truth }];
     return Promise.all(sources.map(async (id) => {
       let found = await this.scenes.get(`/scene/${image.id}/${id}`);
-      if (!found.truth && truth) found = { ...found, truth: truth.truth, truth_areas: truth.truth_areas };
+      const known = await truth;
+      if (!found.truth && known) found = merged(found, known);
       const c = by("heat").value;
-      const warm = found.heat && c !== "" ? heatmap(heat(await bytes(`/heat/${image.id}/${id}/${c}`))) : null;
+      const warm = found.heat && c !== "" ? await this.heats.get(`/heat/${image.id}/${id}/${c}`) : null;
       return { name: this.numbers.get(id).name, source: id, scene: found, heat: warm };
     }));
   }
 
-  show(image, layers, again) {
-    const size = layers[0] ? layers[0].scene.size : [image.naturalHeight, image.naturalWidth];
-    this.viewer.show(image, size, layers, again);
+  show(image, layers, again, key) {
+    const size = layers[0] ? layers[0].scene.size : [image.height, image.width];
+    this.viewer.show(image, size, layers, again, key);
     const kind = layers[0] ? layers[0].scene.kind : "";
     by("swipe-label").hidden = layers.length < 2;
     by("heat-label").hidden = !layers.some((layer) => layer.scene.heat);
     by("mode").parentElement.hidden = by("opacity-label").hidden = kind === "labels";
     if (kind === "labels" && layers.some((layer) => layer.scene.heat)) by("opacity-label").hidden = false;
     if (kind === "boxes") by("opacity-label").hidden = true;
-    this.legend(layers);
-    this.key();
+    this.legend.legend(layers);
+    this.legend.signs();
   }
 
-  // Ahead of the user: image and scenes of neighbours.
-  prefetch(image) {
-    if (!image) return;
-    this.pictures.get(`/image/${image.id}/full`).catch(() => {});
-    if (image.annotated) this.scenes.get(`/truth/${image.id}`).catch(() => {});
-    this.chosen(image).forEach((id) => this.scenes.get(`/scene/${image.id}/${id}`).catch(() => {}));
+  // What may be wanted next, the likeliest first: [{ image, focus }].
+  prefetch(next) {
+    this.next = next.filter((one) => one.image);
+    this.work();
   }
 
-  facts(image, layers, extra) {
-    by("name").textContent = image.name;
-    const rows = [["patient", image.patient], ["set", image.split], ["fold", image.fold]];
-    for (const layer of layers) {
-      const found = layer.source && this.numbers.get(layer.source);
-      if (found && found.per_image) {
-        rows.push([`${found.per_image_name}, ${found.name}`, shown(found.per_image[found.images.indexOf(image.id)])]);
+  // Prepares two images ahead at a time, while nothing is waited for.
+  work() {
+    while (this.next.length && this.ahead < 2 && !this.opening) {
+      const { image, focus } = this.next.shift();
+      this.ahead++;
+      this.prepare(image, focus ? this.shownFor(focus) : this.viewer.shown, "ahead").catch(() => {}).finally(() => {
+        this.ahead--;
+        this.work();
+      });
+    }
+  }
+
+  // [x0, y0, x1, y1] of an annotation in the image: of a mask with what is predicted of its class; without an object, of
+  // the best box of the class that no object overlaps. null: the whole image.
+  regionOf(layers, { classes, object }) {
+    const found = [];
+    for (const { scene: one } of layers) {
+      for (const side of ["truth", "predicted"]) {
+        if (!one[side] || one.kind === "labels") continue;
+        if (one.kind === "masks") found.push(...classes.slice(0, 1).map((c) => around(one[side][c], one.size[1])));
+        else if (object === null) {
+          const own = side === "predicted" ? one.predicted.filter((box) => classes[0] === box.class) : [];
+          const free = own.filter((box) => !(one.truth || []).some((other) => iou(box.corners, other.corners) >= 0.1));
+          found.push(...(free.length ? free.slice(0, 1) : own).map((box) => box.corners));
+        } else if (side === "truth" && one[side][object]) found.push(one[side][object].corners);
       }
     }
-    const first = this.numbers.get(by("source-a").value);
-    const at = first ? first.images.indexOf(image.id) : -1;
-    if (first && first.attributes && at >= 0) {
-      Object.entries(first.attributes).forEach(([name, values]) => rows.push([name, values[at]]));
-    }
-    Object.entries(extra).forEach((row) => rows.push(row));
-    by("facts").replaceChildren(...rows.filter(([, value]) => value !== null && value !== "").flatMap(([name, value]) => [
-      element("dt", {}, name), element("dd", {}, value),
-    ]));
-    by("notes").replaceChildren(...(first ? first.notes : []).map((note) => element("li", {}, note)));
+    const there = found.filter(Boolean);
+    return there.length ? [0, 1, 2, 3].map((k) => (k < 2 ? Math.min : Math.max)(...there.map((corners) => corners[k]))) : null;
   }
+}
 
-  key() {
-    const kinds = new Set(this.viewer.layers.map((layer) => layer.scene.kind)), lines = [];
-    const line = (sign, text) => lines.push(element("p", {}, element("span", { class: `sign ${sign}`, "aria-hidden": true }), text));
-    if (kinds.has("masks") && this.viewer.mode === "errors") {
-      line("extra", "hatched / : predicted, not in the truth");
-      line("missed", "hatched \\ : in the truth, not predicted");
-    } else if (kinds.has("masks")) {
-      if (this.viewer.layers.some((layer) => layer.scene.predicted)) line("dashed", "dashed: prediction");
-      if (this.viewer.layers.some((layer) => layer.scene.truth)) line("solid", this.viewer.mode === "both" ? "solid white line: truth" : "solid line: truth");
-    }
-    if (kinds.has("boxes")) {
-      line("solid", "solid: truth");
-      line("dashed", "dashed: prediction that matches");
-      line("cross", "dashed with a cross: false prediction");
-      line("dotted", "dotted, thick: missed object");
-    }
-    by("key").replaceChildren(...lines);
-    by("key").style.setProperty("--extra", WRONG.extra);
-    by("key").style.setProperty("--missed", WRONG.missed);
-  }
+// A prediction with the truth beside it; the same object for the same two.
+const merges = new WeakMap();
 
-  legend(layers) {
-    const kind = layers[0] ? layers[0].scene.kind : "", body = by("legend").tBodies[0], head = by("legend").tHead;
-    head.replaceChildren();
-    body.replaceChildren();
-    if (kind === "labels") return this.bars(layers, head, body);
-    const count = (items, c) => (items ? items.filter((box) => box.class === c).length : null);
-    const truth = (found, c) => (kind === "masks" ? found.truth && found.truth_areas && found.truth_areas[c] : count(found.truth, c));
-    const made = (found, c) => (kind === "masks" ? found.predicted && found.predicted_areas[c] : count(found.predicted, c));
-    const unit = kind === "masks" ? "px" : "boxes", first = layers[0].scene;
-    const predicting = layers.filter((layer) => layer.source);
-    const columns = [`truth, ${unit}`, ...predicting.map((layer) => `${layer.name}, ${unit}`)];
-    head.append(element("tr", {}, element("th", { scope: "col" }, "class"), ...columns.map((text) => element("th", { scope: "col" }, text))));
-    this.session.classes.forEach((one, c) => {
-      const box = element("input", { type: "checkbox" });
-      box.checked = this.viewer.shown[c];
-      box.addEventListener("change", () => { this.viewer.shown[c] = box.checked; this.viewer.paint(); });
-      const cells = [truth(first, c), ...predicting.map((layer) => made(layer.scene, c))].map((value) => element("td", {}, shown(value)));
-      body.append(element("tr", {}, element("th", { scope: "row" }, element("label", {}, box, swatch(one.colour), element("span", {}, one.name))), ...cells));
-    });
-  }
+function merged(found, truth) {
+  if (!merges.has(found)) merges.set(found, { ...found, truth: truth.truth, truth_areas: truth.truth_areas });
+  return merges.get(found);
+}
 
-  bars(layers, head, body) {
-    head.append(element("tr", {}, element("th", { scope: "col" }, "class"), element("th", { scope: "col" }, "truth"),
-      ...layers.map((layer) => element("th", { scope: "col" }, `probability, ${layer.name}`))));
-    this.session.classes.forEach((one, c) => {
-      const truth = layers[0].scene.truth, label = truth ? truth[c] : null;
-      const cells = layers.map(({ scene: found }) => {
-        if (!found.probabilities) return element("td", {}, "–");
-        const called = found.predicted[c], p = found.probabilities[c];
-        const wrong = label !== null && label !== undefined && (label === 1) !== called;
-        const bar = element("span", { class: `bar${wrong ? " wrong" : ""}` });
-        bar.style.setProperty("--p", `${100 * p}%`);
-        return element("td", {}, bar, element("span", { class: "p" }, `${p.toFixed(3)}${called ? " called" : ""}${wrong ? " ✗ wrong" : ""}`));
-      });
-      body.append(element("tr", {}, element("th", { scope: "row" }, swatch(one.colour), one.name),
-        element("td", {}, label === 1 ? "✓ yes" : label === 0 ? "no" : "–"), ...cells));
-    });
+function iou(one, other) {
+  const area = ([x0, y0, x1, y1]) => Math.max(0, x1 - x0) * Math.max(0, y1 - y0);
+  const both = area([0, 1, 2, 3].map((k) => (k < 2 ? Math.max : Math.min)(one[k], other[k])));
+  return both / (area(one) + area(other) - both || 1);
+}
+
+// The frame of a mask.
+function around(runs, width) {
+  if (!runs.length) return null;
+  let left = width, right = 0;
+  for (let k = 0; k < runs.length; k += 2) {
+    const from = runs[k] % width, to = from + runs[k + 1] - runs[k];
+    left = Math.min(left, to > width ? 0 : from);
+    right = Math.max(right, Math.min(to, width));
   }
+  return [left, Math.floor(runs[0] / width), right, Math.floor((runs[runs.length - 1] - 1) / width) + 1];
 }

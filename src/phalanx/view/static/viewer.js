@@ -1,11 +1,14 @@
 // The canvas: an image with one or two layers, moved and zoomed by wheel, fingers and keys, divided by a swipe.
 
-import { boxes, overlay } from "./paint.js";
+import { boxes } from "./paint.js";
 import { inside } from "./wire.js";
 
+const MOST = 64; // screen pixels of an image's pixel
+const LEAST = 0.1; // part of the image that a zoom on an annotation shows at least
+
 export class Viewer {
-  constructor(canvas, under, session) {
-    Object.assign(this, { canvas, under, names: session.classes.map((c) => c.name) });
+  constructor(canvas, under, session, painter) {
+    Object.assign(this, { canvas, under, painter, names: session.classes.map((c) => c.name) });
     this.colours = session.classes.map((c) => c.colour);
     this.shown = this.names.map(() => true);
     this.layers = [];
@@ -21,22 +24,51 @@ export class Viewer {
     this.listen();
   }
 
-  // A new image: its size [height, width], and layers of { scene, heat }.
-  show(image, size, layers, again) {
+  // A new image: its size [height, width], layers of { scene, heat, overlay }, and what it is called when it is drawn.
+  show(image, size, layers, again, key) {
+    this.key = key;
+    this.stale = false;
     const same = again && this.size[0] === size[0] && this.size[1] === size[1];
     this.image = image;
     this.size = size;
     this.layers = layers;
-    this.paint();
-    if (!same) this.fit();
+    if (same) this.draw();
+    else this.fit();
   }
 
-  // The overlays of the layers, after a mode or class changed.
-  paint() {
-    for (const layer of this.layers) {
-      layer.overlay = layer.scene && layer.scene.kind === "masks" && this.mode !== "image"
-        ? overlay(layer.scene, this.mode, this.colours, this.shown) : null;
+  // What overlays are painted by.
+  get state() { return `${this.mode} ${this.shown.map(Number).join("")}`; }
+
+  // New overlays of the layers, after a mode or class changed. Of several changes at once, the last one counts.
+  async repaint() {
+    this.stale = true;
+    if (this.painting) return;
+    this.painting = true;
+    try {
+      for (let state = null; state !== this.state || this.layers !== this.painted; ) {
+        state = this.state;
+        this.painted = this.layers;
+        const made = await Promise.all(this.painted.map(({ scene }) => this.painter.overlay(scene, this.mode, this.shown)));
+        this.painted.forEach((layer, k) => { layer.overlay = made[k]; });
+        this.stale = false;
+        this.draw();
+      }
+    } catch (error) {
+      this.under.textContent = error.message;
+    } finally {
+      this.painting = false;
     }
+  }
+
+  // Zooms to [x0, y0, x1, y1] of the image with what is around it; without one, the whole image.
+  frame(region) {
+    if (!region) return this.fit();
+    const { width, height } = this.canvas, [x0, y0, x1, y1] = region;
+    const side = Math.max(2 * (x1 - x0), 2 * (y1 - y0), LEAST * Math.max(...this.size));
+    this.scale = Math.min(MOST, Math.min(width, height) / side);
+    this.x = width / 2 - this.scale * (x0 + x1) / 2;
+    this.y = height / 2 - this.scale * (y0 + y1) / 2;
+    this.fitted = false;
     this.draw();
   }
 
@@ -60,7 +92,7 @@ export class Viewer {
 
   zoom(factor, at = [this.canvas.width / 2, this.canvas.height / 2]) {
     const least = 0.2 * Math.min(this.canvas.width / this.size[1], this.canvas.height / this.size[0]);
-    const scale = Math.min(64, Math.max(least, this.scale * factor)), real = scale / this.scale;
+    const scale = Math.min(MOST, Math.max(least, this.scale * factor)), real = scale / this.scale;
     this.x = at[0] - (at[0] - this.x) * real;
     this.y = at[1] - (at[1] - this.y) * real;
     this.scale = scale;
@@ -85,6 +117,7 @@ export class Viewer {
     context.fillStyle = "#111";
     context.fillRect(0, 0, width, height);
     if (!this.image) return;
+    this.canvas.dataset.drawn = this.stale ? "" : this.key;
     context.imageSmoothingEnabled = this.scale < 3;
     const place = () => context.setTransform(this.scale, 0, 0, this.scale, this.x, this.y);
     place();
@@ -101,7 +134,10 @@ export class Viewer {
       place();
       context.globalAlpha = this.mode === "errors" ? 1 : this.opacity;
       if (layer.heat) context.drawImage(layer.heat, 0, 0, this.size[1], this.size[0]);
-      if (layer.overlay) context.drawImage(layer.overlay, 0, 0, this.size[1], this.size[0]);
+      if (layer.overlay) {
+        const { bitmap, place: [x, y, wide, tall] } = layer.overlay, [rows, columns] = this.size;
+        context.drawImage(bitmap, x * columns, y * rows, wide * columns, tall * rows);
+      }
       context.globalAlpha = 1;
       if (layer.scene && layer.scene.kind === "boxes" && this.mode !== "image") {
         boxes(context, layer.scene, this.mode, this.colours, this.names, this.shown, (window.devicePixelRatio || 1) / this.scale);
