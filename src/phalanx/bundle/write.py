@@ -13,11 +13,11 @@ from ..runs.checkpoint import copy_weights
 from ..runs.pretrained import pretrained_of, warnings_of
 from ..runs.reader import FORMAT, FoldRun
 from ..runtime.files import sync_folder, write_json, write_text
-from ..runtime.leftovers import clear_work, work_folder
 from ..runtime.provenance import commit
 from ..runtime.reading import open_regular
 from ..runtime.removal import remove_tree
 from ..runtime.terminal import say
+from ..runtime.work import clear_work, work_folder
 from . import requirements
 from .manifest import MANIFEST, SUMS, FoldAbout, Manifest, RunAbout, sums_text
 from .options import BundleOptions

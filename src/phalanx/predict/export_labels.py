@@ -15,8 +15,8 @@ from ..data.records import scan
 from ..errors import ConfigError, DataError
 from ..runtime.device import open_device
 from ..runtime.files import sha256_file, sync_folder, write_json
-from ..runtime.leftovers import clear_work, work_folder
 from ..runtime.provenance import digest
+from ..runtime.work import clear_work, work_folder
 from .classify import ClassifierFold, ClassifierRun
 from .export import MAX_DIFFERENCE, PACKAGES, remove_export, write_graph
 from .exported import DESCRIPTION_FILE, Difference, ExportOptions, OnnxFile, load_runtime, logits_of, open_session
