@@ -79,7 +79,7 @@ class VoteLabels(InferLabels):
         return self
 
 
-def infer_run(name: str, options: InferLabels, run: LabelRun | None = None) -> Path:
+def infer_run(name: str, options: InferLabels, run: "LabelRun | None" = None) -> Path:
     """Predicts with one run into its CSV of probabilities; returns the CSV's path.
 
     Args:
