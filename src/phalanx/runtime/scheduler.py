@@ -47,9 +47,10 @@ def job_of(environment: Mapping[str, str]) -> Job | None:
     >>> job_of({"SLURM_JOB_ID": "1236", "SLURM_ARRAY_JOB_ID": "1234", "SLURM_ARRAY_TASK_ID": "2"})
     Job(name='slurm:1234_2', attempt=1, cluster='')
     """
+    cluster = environment.get("SLURM_CLUSTER_NAME", "")
     if name := environment.get("PHALANX_JOB"):
         given = environment.get("PHALANX_ATTEMPT", "")
-        return Job(name, int(given) if given.isdecimal() else 1)
+        return Job(name, int(given) if given.isdecimal() else 1, cluster if name.startswith("slurm:") else "")
     number, array, task = (environment.get(f"SLURM_{key}", "") for key in ("JOB_ID", "ARRAY_JOB_ID", "ARRAY_TASK_ID"))
     if not number.isdecimal():
         return None
@@ -57,7 +58,7 @@ def job_of(environment: Mapping[str, str]) -> Job | None:
         number = f"{array}_{task}"
     restarts = environment.get("SLURM_RESTART_COUNT", "")
     attempt = int(restarts) + 1 if restarts.isdecimal() else 1
-    return Job(f"slurm:{number}", attempt, environment.get("SLURM_CLUSTER_NAME", ""))
+    return Job(f"slurm:{number}", attempt, cluster)
 
 
 class Process(NamedTuple):
