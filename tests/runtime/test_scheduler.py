@@ -53,11 +53,8 @@ def elsewhere(job=None):
         ({"SLURM_JOB_ID": "; rm"}, None),
         ({"PHALANX_JOB": "ray:a", "PHALANX_ATTEMPT": "4", "SLURM_JOB_ID": "12"}, Job("ray:a", 4)),
         ({"PHALANX_JOB": "ray:a"}, Job("ray:a", 1)),
-        ({"PHALANX_JOB": "ray:a", "SLURM_CLUSTER_NAME": "east"}, Job("ray:a", 1)),
-        (
-            {"PHALANX_JOB": "slurm:12_3", "PHALANX_ATTEMPT": "2", "SLURM_CLUSTER_NAME": "east"},
-            Job("slurm:12_3", 2, "east"),
-        ),
+        ({"PHALANX_JOB": "slurm:1_2", "PHALANX_ATTEMPT": "3", "SLURM_CLUSTER_NAME": "c"}, Job("slurm:1_2", 3, "c")),
+        ({"PHALANX_JOB": "ray:a", "SLURM_CLUSTER_NAME": "c"}, Job("ray:a", 1)),  # Ray within a job of Slurm
     ],
 )
 def test_the_job_of_an_environment(environment, job):
