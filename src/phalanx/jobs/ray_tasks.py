@@ -154,7 +154,7 @@ def connected(cluster: RayCluster) -> Iterator[Any]:
 
 def check_address(address: str) -> None:
     """Raises ConfigError if nothing answers at an address, since Ray would end this process after a minute."""
-    if address in ("auto", "local"):
+    if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not re.fullmatch("[0-9]{1,5}", port):
@@ -163,8 +163,8 @@ def check_address(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(
-            f"cluster.address={address}: no Ray cluster answers there ({one_line(str(error), 160)}); `ray start --head` "
-            "starts one"
+            f"cluster.address={address}: no Ray cluster answers there ({one_line(str(error), 160)}); "
+            "`ray start --head` starts one"
         ) from None
 
 
