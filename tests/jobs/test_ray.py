@@ -165,12 +165,15 @@ def test_what_no_node_has_is_refused_at_once(ray, words, capsys):
 def test_an_address_without_a_cluster_is_refused(ray, words, capsys):
     assert main(words("0", "cluster.address=127.0.0.1:1")) == 2
     assert "no Ray cluster answers there" in capsys.readouterr().err
+    assert main(words("0", "cluster.address=somewhere")) == 2
+    assert "expected HOST:PORT" in capsys.readouterr().err
 
 
 def test_an_address_of_others_is_met_with_a_warning(ray, monkeypatch, capsys):
     from phalanx.jobs.ray_tasks import connected
 
     monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr("phalanx.jobs.ray_tasks.check_address", lambda address: None)
     with connected(RayCluster(address="192.0.2.7:6379")):
         pass
     assert "whoever reaches a Ray cluster runs programs on it as you" in capsys.readouterr().out

@@ -272,9 +272,9 @@ def test_a_job_that_begins_after_one_that_failed_does_not_begin(slurm, tmp_path,
     monkeypatch.setattr(backend, "POLLS", (0.5, 2))
     jobs = [
         Job("wrong", ("trian",), tmp_path / "wrong"),
-        Job("right", ("models", "fpn"), tmp_path / "right"),
-        Job("after wrong", ("models",), tmp_path / "a", after=(tmp_path / "wrong",)),
-        Job("after right", ("models",), tmp_path / "b", after=(tmp_path / "right",)),
+        Job("right", ("config", "name=x"), tmp_path / "right"),
+        Job("after wrong", ("config", "name=x"), tmp_path / "a", after=(tmp_path / "wrong",)),
+        Job("after right", ("config", "name=x"), tmp_path / "b", after=(tmp_path / "right",)),
     ]
     cluster = SlurmCluster(cores=1, hours=1)
     submitted = backend.submit(jobs, cluster, tmp_path / ".jobs")

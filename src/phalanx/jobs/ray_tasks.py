@@ -3,6 +3,8 @@
 import ipaddress
 import logging
 import os
+import re
+import socket
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from .job import Job
 from .local import Outcome
 from .records import write_submission
 
+PROBE_SECONDS = 10  # for an address to answer
 WAIT_SECONDS = 1.0  # for one look at the tasks; between two, signals reach this process
 # Ray's services listen on all addresses unless a node is one of a desktop system, which this declares it to be
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -126,6 +129,8 @@ def connected(cluster: RayCluster) -> Iterator[Any]:
             f"note: cluster.address={cluster.address}: whoever reaches a Ray cluster runs programs on it as you; use "
             "one on a trusted network only, with RAY_AUTH_MODE=token"
         )
+    if cluster.address is not None:
+        check_address(cluster.address)
     ours = not ray.is_initialized()
     try:
         if ours:
@@ -145,6 +150,22 @@ def connected(cluster: RayCluster) -> Iterator[Any]:
                 os.environ.pop(variable, None)
             else:
                 os.environ[variable] = value
+
+
+def check_address(address: str) -> None:
+    """Raises ConfigError if nothing answers at an address, since Ray would end this process after a minute."""
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not re.fullmatch("[0-9]{1,5}", port):
+        raise ConfigError(f"cluster.address={address}: expected HOST:PORT, as in 10.0.0.1:6379, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"cluster.address={address}: no Ray cluster answers there ({one_line(str(error), 160)}); "
+            "`ray start --head` starts one"
+        ) from None
 
 
 def _local(cluster: RayCluster) -> dict[str, Any]:

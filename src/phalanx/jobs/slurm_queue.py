@@ -1,6 +1,6 @@
 """Which jobs Slurm has pending or running, by squeue; how a job ended is read from its folder, not asked of sacct."""
 
-import getpass
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def queue() -> dict[str, Queued]:
     Raises:
         NoSlurm: there is no squeue. PhalanxError: the controller does not answer.
     """
-    words = ["--noheader", "--array", f"--user={getpass.getuser()}", f"--format={'|'.join(FIELDS)}"]
+    words = ["--noheader", "--array", f"--user={os.getuid()}", f"--format={'|'.join(FIELDS)}"]
     return parse(call("squeue", words))
 
 
