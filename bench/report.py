@@ -50,7 +50,7 @@ TITLES = {
     ),
     "vote": ("Encoding, voting and scoring", "python bench/vote.py --json results/vote.json"),
     "scale": (
-        "A million records: memory of each above 10,000 (baseline: the bar of 300 bytes)",
+        "Large data sets: memory of each record above 10,000 (baseline: the bar of 300 bytes)",
         "python bench/scale.py --json results/scale.json",
     ),
     "eda": (

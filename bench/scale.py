@@ -115,12 +115,12 @@ def checked(folder: Path, count: int) -> None:
     def inspect(item: Any) -> Inspection:
         image = cv2.imdecode(np.frombuffer(item[0].image.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
         assert image is not None
-        found = Inspection(*item, np.zeros((0, 6)), shape=(SIDE, SIDE), form="png, 8 bit, grey")
+        found = Inspection(item[0], item[1], np.zeros((0, 6)), shape=(SIDE, SIDE), form="png, 8 bit, grey")
         found.pixels = hashlib.sha256(image.tobytes()).digest()
         found.hash, found.thumb = perceptual_hash(image)
         return found
 
-    labels._inspect = inspect  # type: ignore[assignment]
+    labels._inspect = inspect
     words = ["data=ultrasound", f"data.root={folder / 'set.tar'}", f"json={folder / 'check.json'}", "workers=1"]
     if check([*words, "progress=false"]):
         raise SystemExit("the check found errors")

@@ -1,6 +1,6 @@
 """Predicting and voting probabilities of classes: ``infer.sh`` and ``ensemble.sh`` of the task ``classify``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
@@ -22,7 +22,7 @@ from ..runtime.sidecar import is_csv, merged_hashes, read_sidecar
 from ..scoring.calibration_file import Calibration
 from ..submission.probabilities import Probabilities, write_probabilities
 from ..submission.table import check_name, check_target
-from ..voting.probabilities import Ballot
+from ..voting.probabilities import Ballot, gathered
 from ..voting.probability_guard import ProbabilityAgreement
 from .options import parse_votes
 from .reports import report_faults
@@ -160,16 +160,12 @@ def vote(options: VoteLabels) -> Path:
             raise ConfigError(f"out={out}: would replace the member {name}; give another name")
     check_target(out)
     calibration = Calibration.read(options.postprocess) if options.postprocess else None
-    found = list[Probabilities]()
-    for name in options.members:
-        known = found[0].images if found else ()
-        found.append(calibrated(_member(name, options, known), calibration))
+    found = gathered(_members(options, calibration), len(options.members))
     for note in (note for member in found for note in member.notes):
         print(f"note: {note}", flush=True)
     ballot = Ballot(found, options.votes)
     if ballot.head is None:
         raise DataError(f"{found[0].name}: no sidecar records whether a softmax or sigmoids made it; give head=")
-    found = [replace(member, values=ballot.values[number]) for number, member in enumerate(found)]  # once, too
     agreement = None
     if len(found) > 1:
         names = [member.name for member in found]
@@ -218,6 +214,15 @@ def _common(members: Sequence[Probabilities]) -> str | None:
     """What all members were calibrated with; of several, a digest of all, so that no file takes it for its own."""
     found = {member.calibration for member in members}
     return found.pop() if len(found) == 1 else digest(sorted(map(str, found)))
+
+
+def _members(options: VoteLabels, calibration: Calibration | None) -> Iterator[Probabilities]:
+    """The members, read one by one; the names of the same images are in memory once."""
+    known: tuple[str, ...] = ()
+    for name in options.members:
+        member = calibrated(_member(name, options, known), calibration)
+        known = known or member.images
+        yield member
 
 
 def _member(name: str, options: VoteLabels, known: tuple[str, ...]) -> Probabilities:

@@ -1,6 +1,7 @@
 """Votes over probabilities: the weighted mean, and hard votes per class or for one class of each image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,10 +44,7 @@ class Ballot:
         self.images, self.classes, self.weights = first.images, first.classes, given / given.sum()
         self.head = next((member.head for member in members if member.head), None)
         self.sizes: dict[str, Size] = known_sizes(members)
-        self.values = np.empty((len(members), *first.values.shape))  # filled in turn: tables may be large
-        for values, member in zip(self.values, members, strict=True):
-            same = member.classes == first.classes
-            values[:] = member.values if same else member.reorder(first.classes).values
+        self.values = _together(members)
 
     def mean(self) -> np.ndarray:
         """The weighted mean of the probabilities, float64[N, C]."""
@@ -97,3 +95,43 @@ class Ballot:
         if limits.shape != (len(self.classes),) or not np.isfinite(limits).all():
             raise DataError(f"{limits.size} thresholds for {len(self.classes)} classes; give a number for each")
         return limits
+
+
+def gathered(members: Iterable[Probabilities], count: int) -> list[Probabilities]:
+    """Members whose values are parts of one array, if they have the images and classes of the first: of large tables,
+    each is in memory once.
+
+    Args:
+        members: may be a generator that reads them one by one.
+        count: of the members.
+    """
+    found, whole = list[Probabilities](), np.zeros((0, 0, 0))
+    for number, member in enumerate(members):
+        if not found:
+            whole = np.empty((count, *member.values.shape))
+        same = member.classes == (found[0] if found else member).classes and member.values.shape == whole.shape[1:]
+        if same:
+            whole[number] = member.values
+            member = replace(member, values=whole[number])
+        found.append(member)
+    return found
+
+
+def _together(members: Sequence[Probabilities]) -> np.ndarray:
+    """float64[M, N, C] in the classes' order of the first; not copied of members that were :func:`gathered`."""
+    first = members[0]
+    whole = first.values.base
+    if isinstance(whole, np.ndarray) and whole.shape == (len(members), *first.values.shape):
+        same = all(member.classes == first.classes for member in members)
+        if same and all(_is_part(member.values, part) for member, part in zip(members, whole, strict=True)):
+            return whole
+    values = np.empty((len(members), *first.values.shape))  # filled in turn
+    for part, member in zip(values, members, strict=True):
+        part[:] = member.values if member.classes == first.classes else member.reorder(first.classes).values
+    return values
+
+
+def _is_part(values: np.ndarray, part: np.ndarray) -> bool:
+    """Whether two arrays are the same memory in the same order."""
+    one, other = (array.__array_interface__ for array in (values, part))
+    return all(one[key] == other[key] for key in ("data", "strides", "shape", "typestr"))

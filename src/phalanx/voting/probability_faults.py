@@ -57,7 +57,10 @@ def stored_ranks(values: np.ndarray) -> np.ndarray:
 
 def scaled(stored: np.ndarray) -> np.ndarray:
     """The ranks of :func:`ranks` from those of :func:`stored_ranks`."""
-    return stored.astype(float) / max(len(stored) - 1, 1) - 1
+    found = stored.astype(float)
+    found /= max(len(stored) - 1, 1)  # in place: tables may be large
+    found -= 1
+    return found
 
 
 def correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -179,15 +182,15 @@ def _part(pair: RankedPair, classes: float) -> str:
     for shift in sorted(range(-MAX_SHIFT, MAX_SHIFT + 1), key=abs):
         if shift == 0 or count - abs(shift) < 2 * MIN_PART:
             continue
-        rows = np.arange(max(0, -shift), min(count, count - shift))
-        moved = _apart(pair.one[rows[0] : rows[-1] + 1], pair.other[rows[0] + shift : rows[-1] + 1 + shift])
-        begin, end = _heaviest(own[rows] - moved)
-        rest = np.delete(own, rows[begin:end])
+        low, high = max(0, -shift), min(count, count - shift)
+        moved = _apart(pair.one[low:high], pair.other[low + shift : high + shift])
+        begin, end = _heaviest(own[low:high] - moved)
+        rest = np.concatenate([own[: low + begin], own[low + end :]])
         if end - begin < max(MIN_PART, MIN_EVIDENCE / max(classes, 1)) or len(rest) < MIN_PART:
             continue
-        before, after, usual = (float(np.median(v)) for v in (own[rows][begin:end], moved[begin:end], rest))
+        before, after, usual = (float(np.median(v)) for v in (own[low + begin : low + end], moved[begin:end], rest))
         if before >= FAR * max(usual, after):
-            first, last = pair.images[rows[begin]], pair.images[rows[end - 1]]
+            first, last = pair.images[low + begin], pair.images[low + end - 1]
             return (
                 f"{pair.names[0]} has the rows of {end - begin} images, {first} to {last}, shifted by {abs(shift)} "
                 f"against {pair.names[1]}"
