@@ -127,7 +127,7 @@ def test_views_and_maps_are_those_of_torch():
             Session(),
             ["a", "b", "c"],
         )
-        fold.predict, fold.head = SegmentPredict(tta=tta), "sigmoid"
+        fold.predict, fold.head, fold.name = SegmentPredict(tta=tta), "sigmoid", "fold"
         expected = probabilities(Net().predict, torch.from_numpy(picture)[None, None], views_of(tta), [(0, 2)])[0]
         np.testing.assert_allclose(fold._maps_of(picture).dense(), expected.dense(), atol=1e-6)
     logits = np.full((2, 8, 8), -200, np.float32)
