@@ -49,7 +49,7 @@ def make_page(evaluations: Sequence[Evaluated], options: ReportOptions) -> Page:
     names = ", ".join(one.name for one in evaluations)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     about = f"{first.task}, data set {first.config.data.name}, {len(first.images)} images out of fold; made {made}"
-    if not first.folds:
+    if all(image.fold is None for image in first.images):
         about = about.replace(" out of fold", "")
     return Page("report", names, about, tuple(section for section in sections if section is not None))
 
