@@ -5,6 +5,7 @@ import json
 
 import pytest
 from tests.browser import opened as opened_browser
+from tests.labelled import CLASSES, make_folders
 from tests.view.served import current, pixels, room, served
 
 from phalanx.runs.reader import FoldRun
@@ -87,6 +88,20 @@ def test_reviewing_by_keyboard_outlasts_a_reload(browser, runs, tmp_path):
         listed = (tmp_path / "quarantine.txt").read_text()
         assert all(image in listed for image in images[:2])
         assert images[2] not in listed
+
+
+def test_names_with_html_are_shown_as_text(browser, tmp_path):
+    name = "<img src=x onerror=alert(1)>.png"
+    make_folders(tmp_path / "set", train=6)
+    first = sorted((tmp_path / "set" / "train").rglob("*.png"))[0]
+    first.rename(first.with_name(name))
+    words = ["data=brain", f"data.root={tmp_path / 'set'}", f"data.classes=[{','.join(CLASSES)}]"]
+    with served(tmp_path, *words, "data.folders.group_pattern=null") as url, room(browser, url) as page:
+        page.locator("#list button", has_text=name).click()
+        page.wait_for_selector("#name:has-text('onerror')")
+        assert page.locator("#name").inner_text() == name
+        assert page.locator("img").count() == 0
+        assert set(page.locator("#legend th .named").all_inner_texts()) == set(CLASSES)
 
 
 def test_a_dropped_file_is_predicted(browser, runs, hands, tmp_path):

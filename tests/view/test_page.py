@@ -163,6 +163,13 @@ def test_every_answer_has_the_headers_of_security(app):
         assert headers["cross-origin-resource-policy"] == "same-origin"
 
 
+def test_the_page_never_reads_text_as_html(page):
+    for name, content in page.statics.items():
+        if name.endswith(".js"):
+            for way in (b"innerHTML", b"outerHTML", b"insertAdjacentHTML", b"document.write", b"eval(", b"Function("):
+                assert way not in content, name
+
+
 PLACES = ["..", "%2e%2e", "..%2f", "etc", "passwd", "%00", "static", "image", "scene", "truth", "api", "session",
           "full", "config.yaml", "oof.csv", "//", "\\", "~", "proc", "self", "environ", "0", "é", "try"]  # fmt: skip
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import unquote
 
@@ -27,6 +28,7 @@ from .worker import Worker
 
 MAX_UPLOAD = 64 << 20  # bytes of a dropped image
 MAX_JSON = 1 << 16  # bytes of a decision
+OPENING = 5  # seconds in which a page is usually opened
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 BINARY = "application/octet-stream"
 LASTING = {"cache-control": "private, max-age=3600"}  # of what does not change while the page is served
@@ -56,6 +58,7 @@ class Page:
         self.given, self.quarantine = doubts, quarantine
         self.statics = {one.name: one.read_bytes() for one in (files(__package__) / "static").iterdir()}
         self.worker = Worker("predictions")
+        self.seen = Event()  # the page has its list of images
 
     @property
     def doubts(self) -> list[Doubt]:
@@ -77,7 +80,14 @@ class Page:
 
     async def session(self, request: Request) -> Response:
         """Classes, images, sources."""
-        return _json({**self.library.session(), "suspects": self.given is not None, "max_upload": MAX_UPLOAD})
+        answer = _json({**self.library.session(), "suspects": self.given is not None, "max_upload": MAX_UPLOAD})
+        self.seen.set()
+        return answer
+
+    def load(self) -> None:
+        """Evaluates the sources, once the page is there or nobody opens it: a thread at work delays every answer."""
+        self.seen.wait(OPENING)
+        self.library.load()
 
     async def state(self, request: Request) -> Response:
         """How far the sources are."""

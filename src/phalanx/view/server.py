@@ -90,7 +90,7 @@ def serve(
                 server_header=False, date_header=False, proxy_headers=False, timeout_graceful_shutdown=PATIENCE,
             )
         )  # fmt: skip
-        threading.Thread(target=page.library.load, name="evaluations", daemon=True).start()
+        threading.Thread(target=page.load, name="evaluations", daemon=True).start()
         print(f"{url}  {len(page.library.pictures)} images; Ctrl-C ends it", flush=True)
         if options.open:
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
