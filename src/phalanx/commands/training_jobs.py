@@ -74,12 +74,13 @@ def _jobs(recipes: Sequence[Recipe], more: dict[str, str], *, named: bool) -> "t
 
 
 def _check_devices(recipes: Sequence[Recipe]) -> None:
-    from ..runtime.device import open_device
-
     config = recipes[0].config
     if config.ddp:
         raise ConfigError("ddp=true: trains one fold on all devices=, so cluster=local has none left for others; give "
                           "one of the two")  # fmt: skip
+
+    from ..runtime.device import open_device
+
     for device in set(config.devices):
         open_device(device, config.precision)
 
