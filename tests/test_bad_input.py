@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 from phalanx.cli import main
+from phalanx.runtime.fence import RECORD
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    """Everything below a folder; folders as well."""
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in sorted(folder.rglob("*"))}
+    """Everything below a folder; folders as well. Who holds a run folder is recorded before its recipe is read, which
+    another process could change until then."""
+    found = (path for path in sorted(folder.rglob("*")) if path.name != RECORD)
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"" for path in found}
 
 
 @pytest.fixture

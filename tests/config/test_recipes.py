@@ -32,10 +32,11 @@ from phalanx.config import (
 from phalanx.config.base import RENAMED
 from phalanx.config.classify_loss import HEADS
 from phalanx.config.compose import compose, config_folder, parse_folds, split_words
+from phalanx.config.overrides import NOT_OF_A_RECIPE
 from phalanx.config.restore import RestoreLoss
 from phalanx.errors import ConfigError
 
-FILES = sorted(path for path in config_folder().rglob("*.yaml") if path.parent.name != "sweep")
+FILES = sorted(path for path in config_folder().rglob("*.yaml") if path.parent.name not in NOT_OF_A_RECIPE)
 GROUPS = [path for path in FILES if path.parent != config_folder()]
 
 

@@ -191,7 +191,7 @@ def test_a_file_that_breaks_in_a_worker_arrives_as_our_error_naming_it(root, tmp
 
 
 def test_a_broken_file_stops_the_reading_into_the_cache(root, tmp_path):
-    records = train_records(root)
+    records = list(train_records(root))
     bad = tmp_path / "image3.json"
     bad.write_text("{")
     records[3] = records[3]._replace(labels=bad)

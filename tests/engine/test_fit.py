@@ -184,6 +184,7 @@ def told(folder: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in MEASURED} for line in lines if line["event"] != "start"]
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_a_step_and_not_the_result(stopped_often, records, capsys):
     make, whole = stopped_often
     config = make("damaged")

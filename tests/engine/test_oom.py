@@ -205,6 +205,7 @@ class SecondIsBad(InDouble):
         return result._replace(loss=result.loss * float("nan")) if self.calls == 2 else result
 
 
+@pytest.mark.slow
 def test_processes_agree_on_what_one_of_them_meets(recipe, records):
     """Steps of four and two images: all take one at a time, all leave out the second step, and none waits for ever."""
     changes = SGD | {"batch": 4, "on_nan": "skip", "epochs": 2}

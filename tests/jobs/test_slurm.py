@@ -51,6 +51,7 @@ def steps(folder):
     return json.loads(path.read_text())["step"] if path.is_file() else 0
 
 
+@pytest.mark.slow
 def test_an_array_of_folds_is_trained_to_the_bits_of_this_machine(words, runs, slurm, tmp_path, capsys):
     assert main(words("0,1")) == 0
     said = capsys.readouterr().out

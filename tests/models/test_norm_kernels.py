@@ -28,6 +28,7 @@ def run(script, *words, **environment):
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_kernels_are_the_definition_in_every_type_layout_and_activation():
     lines = [json.loads(line) for line in run("norm_kernel_checks.py", TRITON_INTERPRET="1")]
     assert {line["case"][2] for line in lines} == set(ACTIVATIONS)

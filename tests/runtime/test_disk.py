@@ -23,6 +23,7 @@ def test_the_file_that_could_not_be_written_is_named(tmp_path, full):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_command_says_so_in_one_line(tmp_path, full, capsys):
     assert cli.main(["claims", f"out={tmp_path}/a.md"]) == 2
     assert capsys.readouterr().err == (

@@ -197,6 +197,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_when_the_first_process_is_killed_the_others_end(tiny, tmp_path):
     words = tiny("unet", fold=0, name="r", runs=tmp_path / "runs", ddp="true", devices="cpu,cpu", epochs=500, workers=1)

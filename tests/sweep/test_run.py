@@ -78,6 +78,7 @@ def test_a_run_killed_before_its_result_was_written_is_not_trained_again(place, 
     assert len(read_results()) == 1
 
 
+@pytest.mark.slow
 def test_on_several_devices_the_results_are_the_same(place, trained, hands, monkeypatch, capsys):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert sweep(hands, "one", "rows=plain,faster", "seeds=0") == 0

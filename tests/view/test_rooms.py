@@ -83,6 +83,7 @@ def test_probabilities_of_two_runs(browser, labels, tmp_path):
     known = {run: probabilities(labels / run) for run in ("one", "two")}
     one = evaluated("classify", labels / "one")
     with served(tmp_path, labels / "one", labels / "two") as url, room(browser, url) as page:
+        page.wait_for_selector("#list .score:not(:empty)", timeout=60_000)  # the evaluation comes after the list
         found = listed(page)
         for image, value in zip(one.names, one.per_image, strict=True):
             assert float(found[image]) == pytest.approx(value, abs=6e-5)
@@ -125,6 +126,7 @@ def test_boxes_matched_missed_and_false(browser, boxes, tmp_path):
     one = evaluated("detect", run)
     moved = next(image.name for image in one.images if image.fold == 0)
     with served(tmp_path, run, boxes / "moved.csv") as url, room(browser, url, height=800) as page:
+        page.wait_for_selector("#list .score:not(:empty)", timeout=60_000)  # the evaluation comes after the list
         found = listed(page)
         for image, value in zip(one.names, one.per_image, strict=True):
             assert float(found[image]) == pytest.approx(value, abs=6e-5)
