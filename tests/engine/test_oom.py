@@ -111,6 +111,7 @@ def test_nothing_of_the_abandoned_step_is_left(recipe, records, error, monkeypat
     assert out.count("out of memory; micro-batch halved to 1, effective batch unchanged; BatchNorm's") == 1
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_in_the_smaller_pieces(recipe, records):
     make = lambda name: recipe(  # noqa: E731
         "fpn", batch=4, checkpoint_minutes=1e-9, epochs=2

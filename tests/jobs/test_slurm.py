@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -48,10 +49,11 @@ def same(one, other):
 
 def steps(folder):
     path = folder / "last" / "state.json"
-    return json.loads(path.read_text())["step"] if path.is_file() else 0
+    with suppress(FileNotFoundError):  # nor is it there for the moment in which a checkpoint takes its place
+        return json.loads(path.read_text())["step"]
+    return 0
 
 
-@pytest.mark.slow
 def test_an_array_of_folds_is_trained_to_the_bits_of_this_machine(words, runs, slurm, tmp_path, capsys):
     assert main(words("0,1")) == 0
     said = capsys.readouterr().out

@@ -402,6 +402,7 @@ def test_what_is_finished_is_left_as_it_is_unless_something_of_it_is_gone_or_oth
     assert "x.csv: exists, and no sidecar x.json says" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_helpers_of_a_killed_infer_end_with_it(runs, tmp_path):
     """Else they would go on to write rows into a journal that the next command has begun anew."""
     (tmp_path / "many").mkdir()

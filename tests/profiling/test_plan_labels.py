@@ -34,6 +34,7 @@ def test_the_estimate_is_what_a_ledger_of_a_real_step_counts(tmp_path, encoder, 
     assert found - state_bytes(config, net) == pytest.approx(ledger.peak, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_command_plans_labels(tmp_path, capsys):
     pairs = words(tmp_path, "folders", name="planned", data__size=64)
     assert main(["plan", *(f"{k}={v}" for k, v in pairs.items()), "vram=1", f"json={tmp_path}/plan.json"]) == 0

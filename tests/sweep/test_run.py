@@ -59,6 +59,7 @@ def test_a_sweep_trains_what_is_missing_once(place, hands, capsys):
     assert len(list(Path("runs/sweep/tiny/hands").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_result_was_written_is_not_trained_again(place, hands, monkeypatch):
     class Killed(Exception):
         pass
@@ -104,6 +105,7 @@ def test_without_a_data_set_every_row_fails_for_that_reason(place, capsys):
     assert capsys.readouterr().out.count("nowhere") == 4
 
 
+@pytest.mark.slow
 def test_a_row_whose_words_changed_is_stale_and_trained_again(place, trained, hands, capsys):
     assert sweep(hands, "one", "rows=faster", "seeds=0") == 0
     file = place / "configs/sweep/one.yaml"

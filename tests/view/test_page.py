@@ -384,6 +384,7 @@ def test_ctrl_c_ends_it_at_once(busy, runs, hands, tmp_path):
             place.close()
 
 
+@pytest.mark.slow
 def test_no_saved_decision_is_lost_by_a_kill(runs, tmp_path):
     saved, drawn = {}, random.Random(1)
     for turn in range(2):

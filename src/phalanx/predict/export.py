@@ -152,11 +152,7 @@ def export_run(name: str, options: ExportOptions) -> Path:
         ConfigError: a run that cannot be exported, or a folder that exists. DataError: a network that differs in
             onnxruntime by more than ``MAX_DIFFERENCE``, or no image to try it on.
     """
-    out = options.out or Path("exports") / Path(name).name
-    if out.exists() or out.is_symlink():
-        clear_work(out, remove_export)
-        raise ConfigError(f"{out}: exists; move it away, or change out=")
-    load_runtime()
+    out = new_export(name, options)
     folders = fold_folders(name, options.runs, options.weights)
     configs = [FoldRun(folder).config_of(SegmentConfig) for folder in folders]
     data, predict = configs[0].data, configs[0].predict
@@ -191,6 +187,20 @@ def export_run(name: str, options: ExportOptions) -> Path:
         write_json(aside / DESCRIPTION_FILE, values | {"digest": digest(values)})
         aside.rename(out)
         sync_folder(out.parent)
+    return out
+
+
+def new_export(name: str, options: ExportOptions) -> Path:
+    """The folder that an export will be in, once what it needs is there.
+
+    Raises:
+        ConfigError: it exists, or packages are missing.
+    """
+    out = options.out or Path("exports") / Path(name).name
+    if out.exists() or out.is_symlink():
+        clear_work(out, remove_export)
+        raise ConfigError(f"{out}: exists; move it away, or change out=")
+    load_runtime()
     return out
 
 

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from ..data.layouts import test_records
 from ..data.prepared import channels_first, prepare_image
 from ..data.records import scan
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from ..runtime.device import open_device
 from ..runtime.files import sha256_file, sync_folder, write_json
 from ..runtime.provenance import digest
-from ..runtime.work import clear_work, work_folder
+from ..runtime.work import work_folder
 from .classify import ClassifierFold, ClassifierRun
-from .export import MAX_DIFFERENCE, PACKAGES, remove_export, write_graph
-from .exported import DESCRIPTION_FILE, Difference, ExportOptions, OnnxFile, load_runtime, logits_of, open_session
+from .export import MAX_DIFFERENCE, PACKAGES, new_export, remove_export, write_graph
+from .exported import DESCRIPTION_FILE, Difference, ExportOptions, OnnxFile, logits_of, open_session
 from .exported_labels import LabelExport
 
 
@@ -41,11 +41,7 @@ def export_run(name: str, options: ExportOptions) -> Path:
         ConfigError: a run that cannot be exported, or a folder that exists. DataError: a network that differs in
             onnxruntime by more than ``MAX_DIFFERENCE``, or no image to try it on.
     """
-    out = options.out or Path("exports") / Path(name).name
-    if out.exists() or out.is_symlink():
-        clear_work(out, remove_export)
-        raise ConfigError(f"{out}: exists; move it away, or change out=")
-    load_runtime()
+    out = new_export(name, options)
     run = ClassifierRun(name, runs=options.runs, weights=options.weights, device=open_device("cpu", "32"))
     pictures = _pictures(run, options)
     out.parent.mkdir(parents=True, exist_ok=True)
