@@ -146,7 +146,7 @@ def test_an_attempt_ends_whole_before_its_time_limit_and_the_next_continues(word
 def test_a_lost_node_s_job_continues_on_another(words, here, slow, slurm, tmp_path, daemon_alone):
     """A daemon that is killed leaves the processes of its jobs, which still train: the later attempt waits, or takes
     over."""
-    slow(0.2)
+    slow(1.0 if daemon_alone else 0.2)  # longer than Slurm takes to miss a daemon whose processes go on
     changes = LONG | SAVING
     assert main(words("0,1", **changes)) == 0
     folders = {fold: tmp_path / "runs/r" / fold for fold in ("fold0", "fold1")}
