@@ -43,11 +43,12 @@ FUNCTION(fcntl)
 FUNCTION(fcntl64)
 """
 MOST = 4  # attempts of a try
+UNTIL_KILLED = 1_000_000  # rounds of writing
 PATIENCE = 60  # seconds for which the last attempt of a try may wait
 
 
 def without_locks(home: Path) -> None:
-    """Starts this program anew such that locks of the system are granted and exclude nobody."""
+    """Starts this program again such that locks of the system are granted and exclude nobody."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise SystemExit("no C compiler (cc) is installed to build the library that drops locks")
@@ -135,7 +136,9 @@ def try_once(home: Path, rng: random.Random) -> tuple[int, int, int]:
     folder, board = home / "fold0", Board()
     first, kills = [], 0
     for slot in range(rng.choice((2, 2, 3)) - 1):
-        first.append(fork(lambda slot=slot: attempt(folder, board, slot, 10, 3)))
+        # every other one writes until it is killed, on a machine of any speed; the others may be killed releasing
+        rounds = rng.choice((3, UNTIL_KILLED))
+        first.append(fork(lambda slot=slot, rounds=rounds: attempt(folder, board, slot, 10, rounds)))
     moments = sorted((rng.uniform(0, 0.12), pid) for pid in first)
     last = 0
     began, at = time.monotonic(), rng.uniform(0, 0.06)

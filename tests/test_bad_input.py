@@ -16,10 +16,11 @@ from phalanx.runtime.fence import RECORD
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    """Everything below a folder; folders as well. Who holds a run folder is recorded before its recipe is read, which
-    another process could change until then."""
-    found = (path for path in sorted(folder.rglob("*")) if path.name != RECORD)
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"" for path in found}
+    """Everything below a folder; folders as well. Who held a run folder last may change, as it is held while its recipe
+    is read, but not whether it is held."""
+    found = {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in sorted(folder.rglob("*"))}
+    records = {name for name in found if Path(name).name == RECORD}
+    return found | {name: str(json.loads(found[name])["held"]).encode() for name in records}
 
 
 @pytest.fixture

@@ -22,6 +22,6 @@ def test_two_attempts_never_both_write_and_an_orphan_loses(tries, tmp_path):
     found = [(row["ours"], row.get("baseline")) for row in json.loads(file.read_text())]
     made, kills, both, lost, taken, ended, late = found
     assert made == (tries, None)
-    assert kills[0] > 0  # how many fall into a try depends on the machine
+    assert kills[0] > tries / 4
     assert (both[0], lost[0], late[0]) == (0, 0, 0), done.stdout + done.stderr
     assert taken[0] == taken[1] == ended[0] == ended[1] >= 10

@@ -116,7 +116,7 @@ class Folder:
         fits = used + need <= self.limit
         place = self.place / USED
         refuse_link(place)
-        place.write_text(f"{used + need * fits}\n", encoding="ascii")  # under the lock; a torn one is counted anew
+        place.write_text(f"{used + need * fits}\n", encoding="ascii")  # under the lock; a torn one is counted again
         return fits
 
     def _recorded(self) -> int | None:

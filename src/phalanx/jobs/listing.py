@@ -72,11 +72,11 @@ def list_jobs(runs: Path) -> Listing:
             queued = slurm_queue.queue()
         except NoSlurm:
             queued, note = None, (
-                "squeue: not found here, so pending and running jobs cannot be told from lost ones; a machine of the "
+                "squeue: not found here, so pending, running and lost jobs look alike; a machine of the "
                 "Slurm cluster shows them"
             )  # fmt: skip
         except PhalanxError as error:
-            queued, note = None, f"{error}; pending and running jobs cannot be told from lost ones"
+            queued, note = None, f"{error}; pending, running and lost jobs look alike"
     return Listing([_row(job, last_attempt(place, job.id), queued) for place, job in found], note)
 
 

@@ -7,7 +7,7 @@ raises. A new record is only written under a lock, and only if the holder before
 has ended
 
 - if this process was has_locks the system's lock that it had: a system drops it when its process ends;
-- if this machine no longer has the process, or has started anew since;
+- if this machine no longer has the process, or has started again since;
 - if the scheduler says so; a later attempt of the same job is its word that the earlier one has.
 
 The last may be said of a process that still runs. It fails at its next write, by :mod:`.fence`.

@@ -2,7 +2,7 @@
 
 The strict lock never expires. Each of its claims is of one process, and has a random name. Here each process that
 claims has a card, by which others find out whether it has ended; then they remove that claim, by its name. So two that
-remove the same claim remove nothing of a third, and must both claim anew, which only one of them is granted.
+remove the same claim remove nothing of a third, and must both claim again, which only one of them is granted.
 """
 
 import atexit
