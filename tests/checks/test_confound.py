@@ -69,6 +69,31 @@ def test_without_a_source_or_with_one_that_classes_share_it_is_silent(tmp_path):
         assert found.verdict.startswith("no confound found")
 
 
+@pytest.mark.parametrize(
+    ("auc", "p", "detected", "trace", "begins"),
+    [
+        (0.98, 0.005, True, False, "confounded:"),
+        (0.6, 0.01, True, False, "confounded:"),
+        (
+            0.546,
+            0.005,
+            False,
+            True,
+            "no confound found, but a trace:",
+        ),  # of 4,000 patients whose slices differ by class
+        (0.7, 0.02, False, False, "no confound found: the class cannot"),  # of few patients
+        (0.5, 0.4, False, False, "no confound found: the class cannot"),
+    ],
+)
+def test_a_trace_is_not_a_confound(auc, p, detected, trace, begins):
+    found = Confound("set", ("a", "b"), 40, 20, 199, np.array([auc, auc]), p, np.array([p, p]), (auc - 0.01, auc + 0.01),
+                     {"noise": auc, "border": 0.5})  # fmt: skip
+    assert (found.detected, found.trace) == (detected, trace)
+    assert (found.to_json()["detected"], found.to_json()["trace"]) == (detected, trace)
+    assert found.verdict.startswith(begins)
+    assert ("most by noise" in found.verdict) == (p <= 0.01)
+
+
 def test_what_is_inside_the_object_changes_no_feature(tmp_path):
     for name, one in (("a.png", scan(0, 0, 3)), ("b.png", scan(0, 0, 3, shift=8))):
         write(tmp_path / name, one)

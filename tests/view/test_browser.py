@@ -2,8 +2,10 @@
 
 import base64
 import json
+from contextlib import closing
 
 import pytest
+from tests.browser import Watched
 from tests.browser import opened as opened_browser
 from tests.labelled import CLASSES, make_folders
 from tests.view.served import current, pixels, room, served
@@ -90,6 +92,66 @@ def test_reviewing_by_keyboard_outlasts_a_reload(browser, runs, tmp_path):
         assert images[2] not in listed
 
 
+def test_an_answer_from_before_a_decision_takes_nothing_back(browser, runs, tmp_path):
+    images = sorted(FoldRun(runs / "fpn" / "fold0").per_image)[:3]
+    lines = [f"{image},{rank},doubt {rank}" for rank, image in enumerate(images, 1)]
+    (tmp_path / "doubts.csv").write_text("\n".join(["image_name,rank,reason", *lines]) + "\n")
+    with served(tmp_path, runs / "fpn", "suspects=doubts.csv") as url, room(browser, f"{url}#review") as page:
+        held = []
+
+        def answer(route):
+            if held:
+                route.continue_()
+            else:
+                held.append((route, route.fetch()))
+
+        page.route("**/api/review", answer)
+        page.keyboard.press("1")
+        page.wait_for_selector("#count:has-text('images')")
+        page.keyboard.press("2")
+        while not held:
+            page.wait_for_timeout(20)
+        page.keyboard.press("a")
+        page.wait_for_selector("#decided:has-text('accept')")
+        route, old = held[0]
+        assert old.json()["verdicts"] == {}
+        with page.expect_response("**/api/review"):
+            route.fulfill(response=old)
+        with page.expect_response("**/api/review"):  # asked once more, since a decision was made meanwhile
+            pass
+        page.wait_for_timeout(200)
+        assert page.locator("#count").inner_text() == "1 of 3 reviewed"
+        page.keyboard.press("u")
+        page.wait_for_selector("#count:has-text('0 of 3 reviewed')")
+        lines = [json.loads(line) for line in (tmp_path / "doubts.decisions.jsonl").read_text().splitlines()]
+        assert [line["verdict"] for line in lines[1:]] == ["accept", "undo"]
+
+
+def test_a_run_that_becomes_ready_leaves_the_place_in_the_list(browser, runs, tmp_path):
+    images = sorted(FoldRun(runs / "fpn" / "fold0").per_image)[:3]
+    lines = [f"{image},{rank},doubt {rank}" for rank, image in enumerate(images, 1)]
+    (tmp_path / "doubts.csv").write_text("\n".join(["image_name,rank,reason", *lines]) + "\n")
+    with served(tmp_path, runs / "fpn", "suspects=doubts.csv") as url, closing(Watched(browser)) as tab:
+        ready = []
+
+        def answer(route):
+            states = route.fetch().json()
+            if not ready:
+                states = [{**one, "state": "working"} for one in states]
+            route.fulfill(json=states)
+
+        tab.page.route("**/api/state", answer)
+        tab.page.goto(f"{url}#review")
+        tab.page.wait_for_selector("body[data-ready]")
+        tab.page.keyboard.press("j")
+        tab.page.wait_for_selector("#doubt:has-text('2 of 3')")
+        ready.append(True)
+        tab.page.wait_for_selector("#progress:empty", state="attached", timeout=60_000)
+        tab.page.wait_for_timeout(200)
+        assert tab.page.locator("#doubt").inner_text().startswith("2 of 3")
+        assert not tab.errors, tab.errors
+
+
 def test_names_with_html_are_shown_as_text(browser, tmp_path):
     name = "<img src=x onerror=alert(1)>.png"
     make_folders(tmp_path / "set", train=6)
@@ -104,20 +166,48 @@ def test_names_with_html_are_shown_as_text(browser, tmp_path):
         assert set(page.locator("#legend th .named").all_inner_texts()) == set(CLASSES)
 
 
+def drop(page, file):
+    """Drops a file on the page."""
+    page.evaluate(
+        """([content, name]) => {
+            const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+            const carried = new DataTransfer();
+            carried.items.add(new File([bytes], name));
+            document.getElementById("drop-zone").dispatchEvent(
+                new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true }));
+        }""",
+        [base64.b64encode(file.read_bytes()).decode(), file.name],
+    )
+
+
+def test_trying_shows_what_was_dropped_last_and_nothing_before(browser, runs, hands, tmp_path):
+    first, second = sorted((hands / "test" / "DCM").rglob("*.png"))[:2]
+    with served(tmp_path, runs / "fpn") as url, room(browser, url) as page:
+        page.wait_for_selector("#canvas[data-drawn]")
+        page.keyboard.press("3")
+        page.wait_for_selector("#canvas:not([data-drawn])")  # no longer the image of the other room
+        assert page.locator("#name").inner_text() == ""
+        assert page.locator("#legend tbody tr").count() == 0
+        held = []
+        page.route("**/api/try/*", lambda route: route.continue_() if held else held.append((route, route.fetch())))
+        drop(page, first)
+        while not held:
+            page.wait_for_timeout(20)
+        drop(page, second)
+        page.wait_for_selector(f"#try-state:has-text('Predicted {second.name}')", timeout=60_000)
+        held[0][0].fulfill(response=held[0][1])
+        page.wait_for_timeout(300)
+        assert page.locator("#try-state").inner_text() == f"Predicted {second.name}."
+        assert page.locator("#name").inner_text() == second.name
+        page.keyboard.press("1")
+        page.wait_for_selector("#canvas[data-drawn]:not([data-drawn=''])")
+        assert page.locator("#name").inner_text() not in ("", second.name)
+
+
 def test_a_dropped_file_is_predicted(browser, runs, hands, tmp_path):
     image = sorted((hands / "test" / "DCM").rglob("*.png"))[0]
     with served(tmp_path, runs / "fpn") as url, room(browser, f"{url}#try", width=400, height=800) as page:
-        content = base64.b64encode(image.read_bytes()).decode()
-        page.evaluate(
-            """([content, name]) => {
-                const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-                const carried = new DataTransfer();
-                carried.items.add(new File([bytes], name));
-                document.getElementById("drop-zone").dispatchEvent(
-                    new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true }));
-            }""",
-            [content, image.name],
-        )
+        drop(page, image)
         page.wait_for_selector("#try-csv:not([hidden])", timeout=60_000)
         with page.expect_download() as loaded:
             page.click("#try-csv")

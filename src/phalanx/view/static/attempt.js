@@ -6,7 +6,7 @@ import { scene } from "./wire.js";
 
 export class Attempt {
   constructor(session, stage) {
-    Object.assign(this, { session, stage });
+    Object.assign(this, { session, stage, asked: 0 });
     const runs = session.sources.filter((one) => one.kind === "run");
     by("try-run").append(...runs.map((one) => option(one.id, one.name)));
     this.usable = runs.length > 0;
@@ -32,10 +32,13 @@ export class Attempt {
     by("count").textContent = "";
     by("try-state").textContent = this.usable ? by("try-state").textContent : "Name a run on the command line to try it.";
     if (this.last) return this.show();
+    this.stage.clear();
   }
 
+  // Of several files that were dropped, the last one counts, whichever is predicted first.
   async predict(file) {
     if (!file || !this.usable) return;
+    const asked = ++this.asked;
     if (file.size > this.session.max_upload) {
       by("try-state").textContent = `${file.name}: more than ${this.session.max_upload / 2 ** 20} MiB`;
       return;
@@ -45,14 +48,16 @@ export class Attempt {
     try {
       const run = by("try-run").selectedOptions[0];
       const found = await send(`/api/try/${run.value}`, file, { "X-File-Name": encodeURIComponent(file.name) });
+      if (asked !== this.asked) return;
       const [image, made] = await Promise.all([picture(`/try/${found.id}/picture`), bytes(`/try/${found.id}/scene`)]);
+      if (asked !== this.asked) return;
       this.last = { found, image, scene: scene(made), run: run.textContent };
       by("try-state").textContent = `Predicted ${found.name}.`;
       by("try-csv").href = `/try/${found.id}/csv`;
       by("try-csv").hidden = false;
       if (document.body.dataset.room === "try") await this.show();
     } catch (error) {
-      by("try-state").textContent = error.message;
+      if (asked === this.asked) by("try-state").textContent = error.message;
     }
     by("try-file").value = "";
   }

@@ -8,7 +8,7 @@ const SIGNS = { accept: "✗", reject: "✓" };
 
 export class Review {
   constructor(session, stage) {
-    Object.assign(this, { session, stage, at: 0, doubts: [], verdicts: {}, history: [] });
+    Object.assign(this, { session, stage, at: 0, doubts: [], verdicts: {}, history: [], decisions: 0 });
     by("accept").addEventListener("click", () => this.decide("accept"));
     by("reject").addEventListener("click", () => this.decide("reject"));
     by("undo").addEventListener("click", () => this.undo());
@@ -16,13 +16,19 @@ export class Review {
     by("quarantine").addEventListener("click", () => this.write());
   }
 
+  // A run may bring the first annotations. Those that are there stay, and so does the place in their list.
   async ready() {
-    if (document.body.dataset.room === "review") await this.enter();
+    if (document.body.dataset.room === "review" && !this.doubts.length) await this.enter();
   }
 
   async enter() {
     this.before ||= this.stage.viewer.shown.flatMap((on, c) => (on ? [c] : []));
-    const found = await json("/api/review");
+    let found, decisions;
+    do { // an answer from before a decision would take it back
+      await this.saving;
+      decisions = this.decisions;
+      found = await json("/api/review");
+    } while (decisions !== this.decisions);
     Object.assign(this, { doubts: found.doubts, verdicts: found.verdicts, files: found });
     this.list();
     const first = this.doubts.findIndex((one) => !this.verdicts[one.id]);
@@ -72,7 +78,19 @@ export class Review {
     this.before = null;
   }
 
+  // Whether it is saved. While one decision is, keys decide nothing.
   async save(k, verdict) {
+    if (this.saving || !this.doubts[k]) return false;
+    this.decisions++;
+    this.saving = this.send(k, verdict);
+    try {
+      return await this.saving;
+    } finally {
+      this.saving = null;
+    }
+  }
+
+  async send(k, verdict) {
     const one = this.doubts[k];
     try {
       await send("/api/decide", JSON.stringify({ suspect: one.id, verdict }));
@@ -90,19 +108,17 @@ export class Review {
 
   async decide(verdict) {
     const k = this.at;
-    if (this.saving || !this.doubts[k]) return;
-    this.saving = true;
-    const saved = await this.save(k, verdict);
-    this.saving = false;
-    if (!saved) return;
+    if (!(await this.save(k, verdict))) return;
     this.history.push(k);
     await this.next();
   }
 
   // Of the last decision, or of the one that is open after the page was loaded again.
   async undo() {
-    const k = this.history.length ? this.history.pop() : this.at;
-    if (this.doubts[k] && this.verdicts[this.doubts[k].id] && await this.save(k, "undo")) await this.open(k);
+    const last = this.history.length - 1, k = last < 0 ? this.at : this.history[last];
+    if (!this.doubts[k] || !this.verdicts[this.doubts[k].id] || !(await this.save(k, "undo"))) return;
+    this.history.length = Math.max(0, last);
+    await this.open(k);
   }
 
   next() {

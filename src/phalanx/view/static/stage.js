@@ -95,6 +95,18 @@ export class Stage {
     }
   }
 
+  // Shows no image; one that is on its way is not shown either.
+  clear() {
+    this.last = this.wanted = null;
+    this.viewer.clear();
+    for (const id of ["swipe-label", "heat-label"]) by(id).hidden = true;
+    delete by("stage").dataset.image;
+    by("name").textContent = "";
+    for (const id of ["facts", "notes"]) by(id).replaceChildren();
+    this.legend.legend([]);
+    this.legend.signs();
+  }
+
   shownFor(focus) {
     const some = focus.classes.length > 0;
     return this.session.classes.map((_, c) => !some || focus.classes.includes(c));

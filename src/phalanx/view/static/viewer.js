@@ -36,6 +36,13 @@ export class Viewer {
     else this.fit();
   }
 
+  // No image.
+  clear() {
+    Object.assign(this, { image: null, layers: [], size: [1, 1] });
+    delete this.canvas.dataset.drawn;
+    this.fit();
+  }
+
   // What overlays are painted by.
   get state() { return `${this.mode} ${this.shown.map(Number).join("")}`; }
 
