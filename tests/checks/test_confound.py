@@ -86,8 +86,8 @@ def test_without_a_source_or_with_one_that_classes_share_it_is_silent(tmp_path):
     ],
 )
 def test_a_trace_is_not_a_confound(auc, p, detected, trace, begins):
-    found = Confound("set", ("a", "b"), 40, 20, 199, np.array([auc, auc]), p, np.array([p, p]), (auc - 0.01, auc + 0.01),
-                     {"noise": auc, "border": 0.5})  # fmt: skip
+    each, span, kinds = np.array([auc, auc]), (auc - 0.01, auc + 0.01), {"noise": auc, "border": 0.5}
+    found = Confound("set", ("a", "b"), 40, 20, 199, each, p, np.array([p, p]), span, kinds)
     assert (found.detected, found.trace) == (detected, trace)
     assert (found.to_json()["detected"], found.to_json()["trace"]) == (detected, trace)
     assert found.verdict.startswith(begins)

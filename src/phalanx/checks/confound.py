@@ -80,8 +80,8 @@ class Confound:
         best = max(self.by_features, key=lambda name: self.by_features[name])
         if self.trace:
             return (
-                f"no confound found, but a trace: background, borders and file say something of the class ({found}; most "
-                f"by {best}), less than the macro AUC of {CLEAR:g} from which a score could rest on it"
+                f"no confound found, but a trace: background, borders and file say something of the class ({found}; "
+                f"most by {best}), less than the macro AUC of {CLEAR:g} from which a score could rest on it"
             )
         if not self.detected:
             return f"no confound found: the class cannot be told from background, borders and file ({found})"
@@ -111,7 +111,8 @@ class Confound:
         columns = zip(self.classes, self.auc.tolist(), self.p_of_classes.tolist(), strict=True)
         return {
             "root": self.root, "images": self.images, "patients": self.patients, "permutations": self.permutations,
-            "macro_auc": _number(self.macro_auc), "interval": self.interval, "p": self.p, "detected": self.detected, "trace": self.trace,
+            "macro_auc": _number(self.macro_auc), "interval": self.interval, "p": self.p, "detected": self.detected,
+            "trace": self.trace,
             "classes": {name: {"auc": _number(auc), "p": _number(p)} for name, auc, p in columns},
             "by_features": self.by_features, "features": NAMES, "verdict": self.verdict,
         }  # fmt: skip
