@@ -73,12 +73,12 @@ def near_pairs(inspections: Sequence[Inspection]) -> Iterator[tuple[Inspection, 
     their correlation; not those with the same pixels."""
     found = Inspected.of(inspections)
     rows = found.comparable()
-    pixels, sources = found.sources()
+    sources = found.sources()
     pairs = list[tuple[int, int, float]]()
     reads = near_rows(found.hashes()[rows], lambda some: found.thumbs(rows[some]), MAX_HASH_BITS, MIN_CORRELATION)
     for one, other in reads:
         i, j = rows[one], rows[other]
-        wanted = (pixels[i] != pixels[j]) & (sources[i] != sources[j])
+        wanted = found.differ(i, j) & (sources[i] != sources[j])
         i, j = i[wanted], j[wanted]
         likely = (
             np.concatenate(

@@ -111,13 +111,16 @@ class Inspected(Sequence[Inspection]):
         """uint64[N]: perceptual hashes."""
         return np.array(self._hashes, np.uint64)
 
-    def sources(self) -> tuple[np.ndarray, np.ndarray]:
-        """int64[N] each: numbers that are equal for images of the same pixels, and of the same patient and split."""
-        pixels = np.fromiter(map(hash, self.pixels()), np.int64, len(self))
+    def sources(self) -> np.ndarray:
+        """int64[N]: numbers that are equal for images of the same patient and split."""
         assert self.items is not None
         both = zip(groups_of(self.records), map(self.items.split, range(len(self))), strict=True)
-        groups = np.fromiter(map(hash, both), np.int64, len(self))
-        return pixels, groups
+        return np.fromiter(map(hash, both), np.int64, len(self))
+
+    def differ(self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """bool[K]: whether the pixels of two images differ, which can both be read."""
+        digests = np.frombuffer(self._pixels, np.uint64).reshape(-1, DIGEST // 8)
+        return (digests[rows] != digests[others]).any(axis=1)
 
     def thumbs(self, rows: "Iterable[int] | np.ndarray") -> np.ndarray:
         """uint8[K, THUMB * THUMB] of some images."""

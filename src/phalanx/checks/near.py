@@ -81,9 +81,9 @@ def split(points: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]:
         if end - begin <= BOX:
             boxes.append((begin, end))
             continue
-        inside = points[order[begin:end]]
-        axis = int(np.ptp(inside, axis=0).argmax())
+        inside = order[begin:end]  # one axis at a time: of a million images, all are 32 MB
+        axis = int(np.argmax([np.ptp(points[inside, axis]) for axis in range(points.shape[1])]))
         middle = (end - begin) // 2
-        order[begin:end] = order[begin:end][np.argpartition(inside[:, axis], middle)]
+        order[begin:end] = inside[np.argpartition(points[inside, axis], middle)]
         pending += [(begin, begin + middle), (begin + middle, end)]
     return order, sorted(boxes)
