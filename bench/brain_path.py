@@ -114,24 +114,28 @@ class Bench:
         return rows
 
     def cam(self) -> list[dict[str, Any]]:
-        """The part of the heat in lesions, of a sound classifier and of one that learnt the source."""
-        control = self.train("shuffled", "brain_light", *FINE, "data.shuffle_labels=0", epochs=3)
+        """The part of the heat in lesions, of classifiers that learnt them and of such that learnt the source."""
         rows: list[dict[str, Any]] = []
-        sound = self.train("plain", "brain_light", *FINE, epochs=EPOCHS)
-        source = self.train("source", "brain_light", *FINE, epochs=EPOCHS, data="apart")
-        for run, data in ((sound, "shared"), (source, "apart")):
-            out = self.place / f"cam_{run}"
-            if not (out / "cam.json").is_file():
-                self.call("cam", run, f"runs={self.runs}", f"data.root={self.sets[data]}", "class=label",
-                          f"masks={self.sets[data] / 'masks'}", f"control={control}", f"out={out}")  # fmt: skip
-            found = json.loads((out / "cam.json").read_text(encoding="utf-8"))
-            title = f"Grad-CAM, {'classes share their sources' if run == 'plain' else 'a source per class'}"
-            rows.append(row(f"{title}: heat in lesions by their area", found["ratio"]["mean"]))
-            for name, other in found["controls"].items():
-                low, high = other["gain"]["interval"]
-                rows.append(row(f"{title}: ratio less that of the control ({name})", other["gain"]["mean"]))
-                rows += [row(f"the same, {end} end of the 95% interval", value)
-                         for end, value in (("lower", low), ("upper", high))]  # fmt: skip
+        for pool, names, words in (
+            ("mean", ("shuffled", "plain", "source"), FINE),
+            ("log-sum-exp", ("lse_shuffled", "lse", "lse_source"), (*FINE, "model.pool=lse")),
+        ):
+            control = self.train(names[0], "brain_light", *words, "data.shuffle_labels=0", epochs=3)
+            sound = self.train(names[1], "brain_light", *words, epochs=EPOCHS)
+            source = self.train(names[2], "brain_light", *words, epochs=EPOCHS, data="apart")
+            for run, data in ((sound, "shared"), (source, "apart")):
+                out = self.place / f"cam_{run}"
+                if not (out / "cam.json").is_file():
+                    self.call("cam", run, f"runs={self.runs}", f"data.root={self.sets[data]}", "class=label",
+                              f"masks={self.sets[data] / 'masks'}", f"control={control}", f"out={out}")  # fmt: skip
+                found = json.loads((out / "cam.json").read_text(encoding="utf-8"))
+                of = "classes share their sources" if run == sound else "a source per class"
+                title = f"Grad-CAM, pooling by {pool}, {of}"
+                rows.append(row(f"{title}: heat in lesions by their area", found["ratio"]["mean"]))
+                rows += ends(found["ratio"]["interval"])
+                for name, other in found["controls"].items():
+                    rows.append(row(f"{title}: ratio less that of the control ({name})", other["gain"]["mean"]))
+                    rows += ends(other["gain"]["interval"])
         return rows
 
     def restoration(self) -> list[dict[str, Any]]:
@@ -155,6 +159,12 @@ class Bench:
         return shortcut_rows(found)
 
 
+def ends(interval: tuple[float, float] | None) -> list[dict[str, Any]]:
+    """Rows of an interval, after that of its value."""
+    named = zip(("lower", "upper"), interval or (), strict=False)
+    return [row(f"the same, {end} end of the 95% interval", value) for end, value in named]
+
+
 def shortcut_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of the report of ``phalanx shortcut``."""
     rows = []
@@ -164,8 +174,7 @@ def shortcut_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
         rows.append(row(f"{name} ({kind}): tumours that become healthy once restored", one["diseased_turned"]["value"]))
     for name, one in found["differences"].items():
         rows.append(row(f"the same, restored healthy alone less {name}", one["value"]))
-        rows += [row(f"the same, {end} end of the 95% interval", value)
-                 for end, value in zip(("lower", "upper"), one["interval"] or (), strict=False)]  # fmt: skip
+        rows += ends(one["interval"])
     rows.append(row("restored images told from plain ones by the power spectrum, AUC", found["spectrum"]["auc"]))
     return rows
 
