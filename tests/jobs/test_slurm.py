@@ -11,11 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests import boxed, labelled
+from tests.sweep.conftest import make_place
 
 from phalanx.cli import main
 from phalanx.jobs import slurm as backend
 from phalanx.jobs.listing import list_jobs
 from phalanx.jobs.records import AttemptLog
+from phalanx.sweep.results import read_results
 
 SAME = ("final/weights.safetensors", "oof.csv", "folds.csv")
 CLUSTER = ("cluster=slurm", "cluster.cores=1")
@@ -291,3 +294,38 @@ def test_what_slurm_refuses_is_one_line(words, slurm, tmp_path, capsys):
     assert main(words("0", "cluster.partition=nosuch")) == 2
     assert re.search(r"phalanx train: sbatch refuses the jobs: .*partition", capsys.readouterr().err)
     assert not list((tmp_path / "runs").rglob("*.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["classify", "detect"])
+def test_labels_and_boxes_are_trained_and_predicted_to_the_bits_of_this_machine(task, slurm, tmp_path, monkeypatch):
+    kind, layout = {"classify": (labelled, "table"), "detect": (boxed, "boxes")}[task]
+    root = kind.make_table(tmp_path / "set")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(Path(__file__).parents[2] / "configs")
+    for place, cluster in (("here", ()), ("there", (*CLUSTER, "cluster.wait=true"))):
+        pairs = kind.words(root, layout, name="r", runs=place, device="auto")
+        assert main(["train", *(f"{key}={value}" for key, value in pairs.items()), "fold=0,1", *cluster]) == 0
+        infer = ["infer", "experiment=r", f"runs={place}", f"data.root={root}", f"out={place}.csv", "progress=false"]
+        assert main([*infer, *cluster]) == 0
+    for fold in ("fold0", "fold1"):
+        same(Path("there/r") / fold, Path("here/r") / fold)
+    assert Path("there.csv").read_bytes() == Path("here.csv").read_bytes()
+    assert [row.state for row in list_jobs(Path("there")).rows] == ["finished"] * 3
+
+
+@pytest.mark.slow
+def test_a_sweep_trains_there_and_is_scored_here(slurm, tiny, hands, tmp_path, monkeypatch, capsys):
+    found = {}
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        make_place(tmp_path / place, tiny)
+    for place, cluster in (("here", ()), ("there", CLUSTER)):
+        monkeypatch.chdir(tmp_path / place)
+        words = ["sweep", "one", "rows=plain,same,faster", "seeds=0", "scale=tiny", f"data.root={hands}", *cluster]
+        assert main(words) == 0
+        found[place] = {result.row: (result.value, result.patients) for result in read_results()}
+    assert found["there"] == found["here"]
+    assert set(found["there"]) == {"plain", "same", "faster"}
+    rows = list_jobs(tmp_path / "there/runs/sweep").rows
+    assert [row.state for row in rows] == ["finished"] * 2  # plain is same
