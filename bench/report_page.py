@@ -23,7 +23,8 @@ import numpy as np
 import yaml
 
 from common import flags, keep, machine
-from phalanx.config.compose import compose
+from phalanx.config import SegmentConfig
+from phalanx.config.compose import compose_as
 from phalanx.data.layouts import train_records
 from phalanx.data.truth import truth_of
 from phalanx.masks.stack import Stack
@@ -50,8 +51,8 @@ def main() -> None:
         home = given.home or Path(place)
         made = make(home, given.images, given.size, given.hands, given.runs)
         for count in sorted({1, given.runs}):
-            free = os.getloadavg()[0] < 0.5  # else the time passed is that of other programs, too
-            seconds, cpu, megabytes = measure(home, made[:count], given.cores)
+            seconds, cpu, megabytes, others = measure(home, made[:count], given.cores)
+            free = others < 0.05 * seconds * given.cores  # else the time passed is that of other programs, too
             limit = SECONDS if count == 1 else None
             runs = "one run" if count == 1 else f"{count} runs beside each other"
             what = f"page of {runs}, {given.images} images at {given.size} with 29 classes, {given.cores} cores"
@@ -110,7 +111,7 @@ def repeat(small: Path, root: Path, images: int, copy: Callable[[Path, Path], ob
 def predict(home: Path, root: Path, names: list[str]) -> None:
     """Folders of finished runs whose predictions are the shifted ground truth."""
     words = {"experiment": "demo_fpn", "data": "hand", "data.root": str(root), "folds": str(FOLDS)}
-    base = compose({**words, "name": names[0], "runs": str(home / "runs")})
+    base = compose_as(SegmentConfig, {**words, "name": names[0], "runs": str(home / "runs")})
     records = train_records(base.data)
     truth = truth_of(records, base.data)
     for seed, name in enumerate(names):
@@ -149,21 +150,30 @@ def shifted(stack: Stack, size: tuple[int, int], rng: np.random.Generator) -> St
     return Stack.of_runs(each)
 
 
-def measure(home: Path, names: list[str], cores: int) -> tuple[float, float, float]:
-    """Makes the page in a process of its own, on so many cores: seconds, those of the processor, and megabytes."""
+def busy() -> float:
+    """Seconds that all cores have worked, for whatever programs."""
+    with open("/proc/stat", encoding="utf-8") as file:
+        user, nice, system, _, _, irq, softirq, steal, *_ = map(int, file.readline().split()[1:])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(home: Path, names: list[str], cores: int) -> tuple[float, float, float, float]:
+    """Makes the page in a process of its own, on so many cores: seconds, those of the processor, megabytes, and
+    seconds of the processor for other programs meanwhile."""
     page = home / "page.html"
     page.unlink(missing_ok=True)
     words = ["report", *names, f"runs={home / 'runs'}", f"out={page}", "progress=false", f"workers={cores}"]
     free = sorted(os.sched_getaffinity(0))[:cores]
     earlier = resource.getrusage(resource.RUSAGE_CHILDREN)
-    before, began = earlier.ru_utime + earlier.ru_stime, time.perf_counter()
+    before, began, all_before = earlier.ru_utime + earlier.ru_stime, time.perf_counter(), busy()
     subprocess.run(
         [sys.executable, "-m", "phalanx", *words], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
         preexec_fn=lambda: os.sched_setaffinity(0, free),
     )  # fmt: skip
     seconds = time.perf_counter() - began
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return round(seconds, 1), round(used.ru_utime + used.ru_stime - before, 1), round(page.stat().st_size / 1e6, 2)
+    cpu = used.ru_utime + used.ru_stime - before
+    return round(seconds, 1), round(cpu, 1), round(page.stat().st_size / 1e6, 2), busy() - all_before - cpu
 
 
 if __name__ == "__main__":
