@@ -4,6 +4,7 @@ import base64
 import json
 from contextlib import closing
 
+import cv2
 import pytest
 from tests.browser import Watched
 from tests.browser import opened as opened_browser
@@ -181,7 +182,9 @@ def drop(page, file):
 
 
 def test_trying_shows_what_was_dropped_last_and_nothing_before(browser, runs, hands, tmp_path):
-    first, second = sorted((hands / "test" / "DCM").rglob("*.png"))[:2]
+    first, other = sorted((hands / "test" / "DCM").rglob("*.png"))[:2]
+    second = tmp_path / "a photo.jpg"
+    assert cv2.imwrite(str(second), cv2.imread(str(other), cv2.IMREAD_UNCHANGED))
     with served(tmp_path, runs / "fpn") as url, room(browser, url) as page:
         page.wait_for_selector("#canvas[data-drawn]")
         page.keyboard.press("3")
