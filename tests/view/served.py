@@ -40,11 +40,18 @@ def room(browser, url, **options):
     tab.close()
 
 
-def pixels(page):
-    """What the canvas shows, once it is drawn."""
+def pixels(page, *, unlike=None, like=None):
+    """What the canvas shows, once it is drawn and stands still. Another picture than ``unlike`` is waited for, and so
+    is the picture ``like``; if it does not come, what is there is returned."""
     page.wait_for_selector("#canvas[data-drawn]:not([data-drawn=''])")
-    page.wait_for_timeout(150)
-    return page.locator("#canvas").evaluate("canvas => canvas.toDataURL()")
+    last = None
+    for _ in range(150):
+        shown = page.locator("#canvas").evaluate("canvas => canvas.toDataURL()")
+        if shown == last and shown != unlike and like in (None, shown):
+            break
+        last = shown
+        page.wait_for_timeout(100)
+    return shown
 
 
 def current(page):
