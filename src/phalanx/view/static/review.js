@@ -16,9 +16,9 @@ export class Review {
     by("quarantine").addEventListener("click", () => this.write());
   }
 
-  // A run may bring the first annotations. Those that are there stay, and so does the place in their list.
+  // A run may bring the first annotations, or the box to look at. The place in the list stays.
   async ready() {
-    if (document.body.dataset.room === "review" && !this.doubts.length) await this.enter();
+    if (document.body.dataset.room === "review") await (this.doubts.length ? this.open(this.at) : this.enter());
   }
 
   async enter() {
