@@ -159,6 +159,8 @@ listed = {listed}
 known = metadata.packages_distributions()
 
 class Listed:
+    find_distributions = PathFinder.find_distributions  # a package may ask for its own version
+
     @staticmethod
     def find_spec(name, path=None, target=None):
         owners = {{canonical(one) for one in known.get(name.partition(".")[0], [])}}
