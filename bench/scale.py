@@ -1,4 +1,4 @@
-"""Memory of a check, folds and votes by the record: what 10^6 records take above 10^4, per record, in bytes.
+"""Memory of a check, EDA, folds and votes by the record: what 10^6 records take above 10^4, per record, in bytes.
 
 The images are in one tar, in the layout of labels in a CSV, each with pixels of its own. Records, table, archive,
 comparisons and reports are those of the commands; of the pixels alone less is measured than by `phalanx check` (their
@@ -140,6 +140,18 @@ def folded(folder: Path, count: int) -> None:
             raise SystemExit("the folds miss images")
 
 
+def explored(folder: Path, count: int) -> None:
+    """``phalanx eda``."""
+    from phalanx.commands.datasets import eda
+
+    out = folder / f"eda{count}"
+    words = ["data=ultrasound", f"data.root={folder / 'set.tar'}", f"out={out}", "workers=1", "progress=false"]
+    eda(words)
+    with (out / "images.csv").open(encoding="utf-8") as file:
+        if sum(1 for _ in file) != count + 1:
+            raise SystemExit("the EDA misses images")
+
+
 def voted_masks(folder: Path, count: int) -> None:
     """``phalanx ensemble mode=hard`` of CSVs of masks."""
     from phalanx.ensemble.options import EnsembleOptions
@@ -160,15 +172,17 @@ def voted_labels(folder: Path, count: int) -> None:
 MAKE: dict[str, Callable[[Path, int], Any]] = {
     "check": lambda folder, count: make_set(folder / "set.tar", count),
     "folds": lambda folder, count: make_set(folder / "set.tar", count),
+    "eda": lambda folder, count: make_set(folder / "set.tar", count),
     "masks": lambda folder, count: make_masks(folder, -(-count // LABELS) * LABELS),
     "labels": make_probabilities,
 }
 WORK: dict[str, Callable[[Path, int], None]] = {
-    "check": checked, "folds": folded, "masks": voted_masks, "labels": voted_labels,
+    "check": checked, "folds": folded, "eda": explored, "masks": voted_masks, "labels": voted_labels,
 }  # fmt: skip
 NAMES = {
     "check": "check of {} images with labels in a tar",
     "folds": "folds of {} images with labels in a tar",
+    "eda": "EDA of {} images with labels in a tar",
     "masks": "hard vote of 3 members x {} masks",
     "labels": "soft vote of 3 members x {} images with 3 classes",
 }
@@ -193,12 +207,17 @@ def main() -> None:
         child(*sys.argv[sys.argv.index("--child") + 1 :])
         return
     parser = flags(__doc__, quick="20,000 records above 2,000")
-    parser.add_argument("--only", default=",".join(WORK), help="some of " + ",".join(WORK))
+    parser.add_argument(
+        "--only", default=",".join(WORK), help="some of these; the others' rows in FILE stay: " + ",".join(WORK)
+    )
     parser.add_argument("--count", type=int, help="records instead of 10^6")
     args = parser.parse_args()
     few, many = (2_000, 20_000) if args.quick else (FEW, args.count or 1_000_000)
-    rows = []
-    for what in args.only.split(","):
+    chosen = args.only.split(",")
+    earlier = json.loads(args.json.read_text()) if args.json and args.json.is_file() else []
+    kept = tuple(NAMES[what].partition(" of ")[0] for what in WORK if what not in chosen)
+    rows = [row for row in earlier if row["claim"].startswith(kept)] if kept else []
+    for what in chosen:
         found = {}
         for count in (few, many):
             with tempfile.TemporaryDirectory() as folder:

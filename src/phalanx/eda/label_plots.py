@@ -97,7 +97,7 @@ def cooccurrence(table: pd.DataFrame, classes: Sequence[str]) -> Figure:
 def sizes(images: pd.DataFrame) -> Figure:
     """Draws the sizes of images, the area of a point by their number."""
     figure, (axes,) = _figure(1, 1, width=5, height=4)
-    for split, rows in images.groupby("split", sort=False):
+    for split, rows in images.groupby("split", sort=False, observed=True):
         found = rows.groupby(["width_px", "height_px"]).size().reset_index(name="images")
         hollow = split == "test"  # both may be at one point
         axes.scatter(

@@ -3,7 +3,7 @@
 import math
 from array import array
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, compress
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def explore(data: ClassifyData, out: Path, *, folds: int = 5, workers: int = -1,
         known[f"label {name}"] = column[usable]
     if known.empty:
         raise DataError(f"{data.root}: no usable image; {next(iter(broken.values()))}")
-    fold_table = _no_folds(data.classes)
+    fold_table, kinds = _no_folds(data.classes), [f"label {name}" for name in data.classes]
     if data.folds_file is not None:
         assigned = read_folds(data.folds_file, records, folds)
         fold_table = folds_of(records, labels, [assigned[record.name] for record in records], data.classes)
@@ -79,9 +79,9 @@ def explore(data: ClassifyData, out: Path, *, folds: int = 5, workers: int = -1,
     tables = {
         "images": known,
         "patients": patients_of(records, labels, data.classes),
-        "classes": classes_of(known[known["split"] == "train"], records, labels, data.classes),
+        "classes": classes_of(known.loc[known["split"] == "train", ["mean", *kinds]], records, labels, data.classes),
         "cooccurrence": together(labels, data.classes),
-        "sizes": known.groupby(["split", "height_px", "width_px"]).size().reset_index(name="images"),
+        "sizes": known.groupby(["split", "height_px", "width_px"], observed=True).size().reset_index(name="images"),
         "shift": shift_of(known),
         "folds": fold_table,
     }
@@ -113,13 +113,14 @@ def measured(work: Items, *, workers: int, progress: bool) -> tuple[pd.DataFrame
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
     records = work.records
+    usable = np.array([i not in broken for i in range(len(work))], bool)
     table = pd.DataFrame({
-        "image_name": [name for i, name in enumerate(names_of(records)) if i not in broken],
-        "patient": [group for i, group in enumerate(groups_of(records)) if i not in broken],
-        "split": [work.split(i) for i in range(len(work)) if i not in broken],
+        "image_name": [name for i, name in enumerate(names_of(records)) if usable[i]],
+        "patient": pd.Categorical(list(compress(groups_of(records), usable))),
+        "split": pd.Categorical([work.split(i) for i in np.flatnonzero(usable).tolist()]),
     })  # fmt: skip
-    for name, column in columns.items():
-        table[name] = np.array(column, np.int64 if name in PIXELS else np.float64)
+    for name in MEASURES:
+        table[name] = np.array(columns.pop(name), np.int64 if name in PIXELS else np.float64)
     return table, broken
 
 
@@ -147,28 +148,28 @@ def _parts(table: pd.DataFrame) -> Iterator[bytes]:
 
 def patients_of(records: Sequence[Record], labels: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """One row per patient of train: images, and images with each class."""
-    table = pd.DataFrame(labels == 1, columns=list(classes)).astype(int)
-    table.insert(0, "images", 1)
-    table.insert(0, "patient", [record.group for record in records])
-    return table.groupby("patient", sort=True).sum().reset_index()
+    numbers, patients = pd.factorize(np.array([record.group for record in records], object), sort=True)
+    found = pd.DataFrame({"patient": patients, "images": np.bincount(numbers, minlength=len(patients))})
+    for i, name in enumerate(classes):
+        found[name] = np.bincount(numbers[labels[:, i] == 1], minlength=len(patients))
+    return found
 
 
 def classes_of(
     train: pd.DataFrame, records: Sequence[Record], labels: np.ndarray, classes: Sequence[str]
 ) -> pd.DataFrame:
     """One row per class: images with, without and not labelled, patients with, and grey levels with against without."""
-    groups, rows = np.array([record.group for record in records]), []
+    numbers, rows = pd.factorize(np.array([record.group for record in records], object))[0], []
     for i, name in enumerate(classes):
         present, absent = labels[:, i] == 1, labels[:, i] == 0
-        here, there = (train[train[f"label {name}"] == value] for value in (1, 0))
-        effect = cohens_d(there["mean"].to_numpy(float), here["mean"].to_numpy(float))
+        here, there = (train.loc[train[f"label {name}"] == value, "mean"] for value in (1, 0))
+        effect = cohens_d(there.to_numpy(float), here.to_numpy(float))
         rows.append({
             "class": name, "images": int(present.sum()), "without": int(absent.sum()),
             "not_labelled": int(np.isnan(labels[:, i]).sum()),
             "fraction": present.sum() / max(1, present.sum() + absent.sum()),
-            "patients": len(set(groups[present])), "alone": int((present & ((labels == 1).sum(1) == 1)).sum()),
-            "mean_grey": here["mean"].mean(), "sd_of_mean_grey": here["mean"].std(),
-            "mean_grey_without": there["mean"].mean(),
+            "patients": len(np.unique(numbers[present])), "alone": int((present & ((labels == 1).sum(1) == 1)).sum()),
+            "mean_grey": here.mean(), "sd_of_mean_grey": here.std(), "mean_grey_without": there.mean(),
             "d": effect.value, "d_low": effect.low, "d_high": effect.high,
         })  # fmt: skip
     return pd.DataFrame(rows)
@@ -199,7 +200,7 @@ def shift_of(images: pd.DataFrame) -> pd.DataFrame:
     if (images["split"] == "test").sum() == 0:
         return pd.DataFrame(columns=columns)
     names = ["height_px", "width_px", "mean", "sd", "black"]
-    by_patient = images.groupby(["split", "patient"])[names].mean()
+    by_patient = images.groupby(["split", "patient"], observed=True)[names].mean()
     rows = []
     for name in names:
         values = by_patient[name]

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +124,14 @@ def _caption(value: Any) -> str:
 
 def csv_table(path: Path, *, folded: bool = False) -> Table:
     """A CSV of ours as a table; columns of numbers are sorted as such."""
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
-    shown = rows[:MAX_ROWS]
+    with path.open(newline="", encoding="utf-8") as file:  # there may be a million rows
+        lines = csv.reader(file)
+        header = next(lines, [])
+        shown = list(islice(lines, MAX_ROWS))
+        rows = len(shown) + sum(1 for _ in lines)
     numeric = [_is_numeric([row[k] for row in shown if k < len(row)]) for k in range(len(header))]
     cells = [[_number(text) if numeric[k] else Cell(text) for k, text in enumerate(row)] for row in shown]
-    note = f"The first {MAX_ROWS} of {len(rows)} rows; {path.name} has all." if len(rows) > MAX_ROWS else ""
+    note = f"The first {MAX_ROWS} of {rows} rows; {path.name} has all." if rows > MAX_ROWS else ""
     name = path.stem.replace("_", " ").capitalize()
     return table(f"csv-{path.stem}", name, header, cells, note=note, folded=folded)
 
