@@ -106,6 +106,20 @@ def test_reasons_name_what_was_planted():
     assert {(one.image, one.label) for one in ranked[:4]} == {(0, 4), (0, 9), (1, 6), (2, 8)}
 
 
+def test_what_is_annotated_where_another_class_is_predicted_is_named():
+    rng = np.random.default_rng(9)
+    pairs = [(truth.copy(), predicted(truth, rng)) for truth in [hand(rng) for _ in range(6)]]
+    truth = pairs[0][0]
+    truth[8], truth[12] = truth[12], False  # finger-13 is annotated as finger-9, which the network does not see there
+    pairs[0][1][8] = False
+    pairs[1][0][6] = False  # not annotated at all
+    by_place = {(one.image, one.label): one for one in doubts_of_masks([evidence(*pair) for pair in pairs])}
+    assert by_place[0, 12].instead == 8
+    assert words(by_place[0, 12], CLASSES)[0].startswith("predicted, but finger-9 is annotated (0.")
+    assert by_place[1, 6].instead == -1
+    assert words(by_place[1, 6], CLASSES)[0].startswith("predicted, but not annotated (0.")
+
+
 def test_bones_of_a_finger_are_ordered_from_the_wrist():
     truth = hand(np.random.default_rng(1))
     assert not order_of(Stack.of_masks(truth), CLASSES, SIZE[1]).any()

@@ -119,7 +119,7 @@ def draw_suspects(one: Evaluated, found: Sequence[Doubt], top: int, out: Path) -
     rows, shown = [], set[int]()
     for rank, doubt in enumerate(found[:top], 1):
         scene = one.scene(one.names[doubt.image])
-        some = sorted({doubt.label, doubt.other} - {-1})
+        some = sorted({doubt.label, doubt.other, doubt.instead} - {-1})
         shown |= set(some)
         text = ", ".join(words(doubt, one.classes)) or "nothing is odd"
         title = f"{rank}. {one.names[doubt.image]}  ·  {doubt.label + 1} {one.classes[doubt.label]}"

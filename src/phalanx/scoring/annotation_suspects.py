@@ -23,6 +23,7 @@ TELLING = 0.05  # from which a reason is named
 RAYS = tuple(tuple(f"finger-{n}" for n in ray) for ray in (range(1, 4), *(range(k, k + 4) for k in (4, 8, 12, 16))))
 WRIST = ("Radius", "Ulna", "Capitate", "Lunate", "Scaphoid")
 BAD_IMAGE = 5  # classes of an image, from which their median says whether it is predicted badly as a whole
+SHARED = 0.1  # Dice from which an annotation is where another class is predicted
 ORDER = 0.5  # of two bones out of order one may be right
 
 
@@ -35,6 +36,7 @@ class Doubt(NamedTuple):
         object: number of the box in its image, from 0; -1 of masks and of missing boxes.
         reasons: 0 to 1 by name: ``low``, ``swap``, ``missing``, ``extra``, ``order``, ``border``, ``pixels``.
         other: class that fits better, for ``swap``; else -1.
+        instead: class that is annotated where a ``missing`` mask is predicted; else -1.
     """
 
     image: int
@@ -42,6 +44,7 @@ class Doubt(NamedTuple):
     object: int
     reasons: Mapping[str, float]
     other: int = -1
+    instead: int = -1
 
     @property
     def score(self) -> float:
@@ -118,8 +121,9 @@ def doubts_of_masks(evidence: Sequence[MaskEvidence]) -> list[Doubt]:
     found = []
     for i, one in enumerate(evidence):
         for c in np.flatnonzero(there[i] | made[i]).tolist():
-            reasons, other = dict[str, float](), -1
+            reasons, other, instead = dict[str, float](), -1, -1
             if not there[i, c]:
+                instead = _instead(one.overlaps[:, c])
                 whole = min(1.0, float(one.predicted[c] / area[c])) if np.isfinite(area[c]) else 1.0
                 reasons["missing"] = float(usual[c]) * whole if np.isfinite(usual[c]) else 0.0
             elif not made[i, c]:
@@ -133,8 +137,14 @@ def doubts_of_masks(evidence: Sequence[MaskEvidence]) -> list[Doubt]:
                 reasons["swap"] = gain
                 reasons["order"] = ORDER * float(one.order[c])
             reasons = {name: value for name, value in reasons.items() if value > 0}
-            found.append(Doubt(i, c, -1, reasons, other if "swap" in reasons else -1))
+            found.append(Doubt(i, c, -1, reasons, other if "swap" in reasons else -1, instead))
     return sorted(found, key=lambda one: (-one.score, one.image, one.label))
+
+
+def _instead(overlaps: np.ndarray) -> int:
+    """The annotated class that a predicted mask shares most with, by its Dice [C] with each; -1 if it is hardly any."""
+    best = int(np.argmax(np.nan_to_num(overlaps)))
+    return best if overlaps[best] >= SHARED else -1
 
 
 def _usual(values: np.ndarray) -> np.ndarray:
@@ -240,7 +250,7 @@ def words(one: Doubt, classes: Sequence[str]) -> tuple[str, ...]:
     texts = {
         "low": "the prediction differs more than usual",
         "extra": "nothing is predicted there",
-        "missing": "predicted, but not annotated",
+        "missing": f"predicted, but {f'{classes[one.instead]} is' if one.instead >= 0 else 'not'} annotated",
         "swap": f"fits the predicted {other} better",
         "order": "out of order along its finger",
         "border": "the borders disagree",
