@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from functools import partial
@@ -18,7 +19,7 @@ from phalanx.phantom import hand, kinds
 from phalanx.phantom.dataset import remove_set
 from phalanx.runtime import leftovers, mounts
 from phalanx.runtime.files import Replacement, write_text
-from phalanx.runtime.leftovers import Held, clear, temporary_folder
+from phalanx.runtime.leftovers import Held, clear, outlasting, temporary_folder
 from phalanx.runtime.removal import remove_tree
 from phalanx.runtime.work import work_folder
 
@@ -199,6 +200,19 @@ def test_two_that_need_one_set_wait_for_each_other(tmp_path, monkeypatch, capsys
     assert resolve_root(data).root == made[0]
     assert len(made) == 2
     assert capsys.readouterr().out.count("another process is making it; waiting") == 1
+
+
+def test_what_is_to_last_is_made_outside_of_the_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with outlasting():
+        assert tempfile.gettempdir() == str(tmp_path)
+    with temporary_folder() as place:
+        with outlasting():
+            assert tempfile.gettempdir() == str(tmp_path)
+        assert tempfile.gettempdir() == str(place)
+        with pytest.raises(KeyError), outlasting():
+            raise KeyError
+        assert tempfile.gettempdir() == str(place)
 
 
 def test_temporary_folders_of_killed_processes_are_removed(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The device and precision to compute with."""
 
+import importlib
 import os
 import platform
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -9,6 +10,7 @@ import torch
 from torch.amp import GradScaler
 
 from ..errors import ConfigError
+from .leftovers import outlasting
 
 
 class Device(NamedTuple):
@@ -105,6 +107,8 @@ def check_warp_device(name: str, device: Device) -> None:
 def check_compiler(device: torch.device) -> None:
     """Compiles a line, since torch says only at the first step what it lacks."""
     try:
+        with outlasting():  # when it is imported, it decides where precompiled headers are, for as long as it is loaded
+            importlib.import_module("torch._inductor.codecache")
         torch.compile(lambda x: (x.sin() + 1).sum())(torch.zeros(64, device=device))
     except Exception as error:  # of many kinds: no compiler, no Triton, a Python that it does not know
         text = " ".join(str(error).split())[:300]

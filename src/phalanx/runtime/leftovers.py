@@ -191,6 +191,19 @@ def adopt(place: Path) -> None:
     _temporary, tempfile.tempdir = place, str(place)
 
 
+@contextmanager
+def outlasting() -> Iterator[None]:
+    """Within it, :mod:`tempfile` names the folder that outlasts :func:`temporary_folder`: for what is made once and
+    used by later commands, such as a compiler's headers."""
+    before = tempfile.tempdir
+    if _temporary is not None:
+        tempfile.tempdir = str(_temporary.parent)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
 def current_temporary_folder() -> Path | None:
     """The folder of :func:`temporary_folder`; None outside of it."""
     return _temporary
