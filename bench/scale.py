@@ -27,6 +27,7 @@ from common import flags, keep, machine, memory
 
 CLASSES = ("AC", "BPD", "FL", "AFI", "3D")  # of data=ultrasound
 SIDE, FEW, BAR = 8, 10_000, 300
+BARRED = ("check", "folds", "masks", "labels")  # EDA draws figures of all images, for which no bar is set
 MEMBERS, LABELS = 3, 29
 
 
@@ -225,8 +226,9 @@ def main() -> None:
                 found[count] = alone(what, Path(folder), count)
         each = (found[many]["peak"] - found[few]["peak"]) * (1 << 20) / (many - few)
         name = NAMES[what].format(f"{many:,}")
-        rows.append({"claim": f"{name}: memory of each above {few:,} (baseline: the bar)", "ours": each,
-                     "baseline": float(BAR), "unit": "bytes"})  # fmt: skip
+        bar = float(BAR) if what in BARRED else None
+        rows.append({"claim": f"{name}: memory of each above {few:,}{' (baseline: the bar)' if bar else ''}",
+                     "ours": each, "baseline": bar, "unit": "bytes"})  # fmt: skip
         rows.append({"claim": f"{name}: peak of the process", "ours": found[many]["peak"] * 1.048576, "unit": "MB"})
         rows.append({"claim": name, "ours": found[many]["seconds"], "unit": "CPU s"})
         print(*(f"{row['claim']}: {row['ours']:.4g} {row['unit']}" for row in rows[-3:]), sep="\n", flush=True)
