@@ -177,7 +177,7 @@ def test_suspects_are_zoomed_to_and_decided_by_keyboard(kind, browser, runs, box
         count = page.locator("#count")
         assert count.inner_text() == f"0 of {len(rows)} reviewed"
         for row in rows[:2]:
-            assert set(shown_classes(page)) == {row["class"], row["likelier"]} - {""}
+            assert set(shown_classes(page)) == {row["class"], row["likelier"], row["instead"]} - {""}
             assert row["image_name"] == page.locator("#name").inner_text()
             assert page.locator("#doubt").inner_text().endswith(f"{row['class']}: {row['reasons']}"[:300])
             near = pixels(page)

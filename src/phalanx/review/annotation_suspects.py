@@ -29,7 +29,7 @@ from ..visualize.scene_sheet import SheetRow, write_sheet
 from .evaluated import Evaluated
 from .tables import table_csv
 
-HEADER = ("rank", "image_name", "patient", "fold", "class", "object", "score", "likelier", "reasons")
+HEADER = ("rank", "image_name", "patient", "fold", "class", "object", "score", "likelier", "instead", "reasons")
 TOLERANCE = 0.01  # of borders, as a part of the image's long side
 SIDE = 320  # pixels of a panel
 KINDS = ("low", "swap", "missing", "extra", "order", "border", "pixels")
@@ -82,12 +82,13 @@ def suspects_csv(one: Evaluated, found: Sequence[Doubt]) -> str:
     rows = []
     for rank, doubt in enumerate(found, 1):
         image = one.images[doubt.image]
-        likelier = one.classes[doubt.other] if doubt.other >= 0 else ""
+        likelier, instead = (one.classes[c] if c >= 0 else "" for c in (doubt.other, doubt.instead))
         fold = "" if image.fold is None else str(image.fold)
         number = str(doubt.object + 1) if doubt.object >= 0 else ""
         rows.append([
             str(rank), image.name, image.patient, fold, one.classes[doubt.label], number, figure(doubt.score, 6),
-            likelier, "; ".join(words(doubt, one.classes)), *(figure(doubt.reasons.get(kind, 0.0)) for kind in KINDS),
+            likelier, instead, "; ".join(words(doubt, one.classes)),
+            *(figure(doubt.reasons.get(kind, 0.0)) for kind in KINDS),
         ])  # fmt: skip
     return table_csv([*HEADER, *KINDS], rows)
 

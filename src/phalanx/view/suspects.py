@@ -15,8 +15,8 @@ from .library import Library, Picture
 IMAGE = "image_name"
 IDENTITY = ("class", "object", "given", "reason_kind")  # with the image: which annotation it is, if they are there
 REASONS = ("reason", "reasons")
-NOTED = ("rank", "score", "class", "given", "likeliest", "likelier", "other", "doubted", "object")
-ABOUT = ("doubted", "class", "given", "likelier", "likeliest")  # columns with names of classes
+NOTED = ("rank", "score", "class", "given", "likeliest", "likelier", "instead", "other", "doubted", "object")
+ABOUT = ("doubted", "class", "given", "likelier", "instead", "likeliest")  # columns with names of classes
 MAX_SHOWN = 300  # characters of a cell
 REMEDY = "name a CSV of phalanx suspects or phalanx review with suspects="
 
