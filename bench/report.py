@@ -85,6 +85,14 @@ TITLES = {
         "Jobs on a cluster (baseline: the 30 s that each sleeps; 50 ms per job of a submission)",
         "python bench/cluster.py --json results/cluster.json",
     ),
+    "start": (
+        "From a command to its work, a warm disk cache, CPU (baseline: the bar)",
+        "python bench/start.py --json results/start.json",
+    ),
+    "mask_suspects": (
+        "Planted errors of annotated hands found by suspects (baseline: chance)",
+        "python bench/mask_suspects.py --json results/mask_suspects.json",
+    ),
     "view": (
         "The local page in a headless Chromium without a GPU (baseline: the bar, of frames 30 per second)",
         "python bench/view.py --json results/view.json",
@@ -149,9 +157,9 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     text = ["# Benchmarks", "", "Made by `python bench/report.py` from `results/`. Machines are noisy: read ratios."]
-    for file in sorted((ROOT / "results").glob("*.json"), key=lambda p: [*TITLES, p.stem].index(p.stem)):
+    for file in sorted((ROOT / "results").glob("*.json"), key=lambda p: [*TITLES].index(p.stem)):
         rows = json.loads(file.read_text(encoding="utf-8"))
-        title, command = TITLES.get(file.stem, (file.stem, f"results/{file.name}"))
+        title, command = TITLES[file.stem]
         text += ["", f"## {title}", f"`{command}`", "", *table(rows)]
         machines = sorted({row["machine"] for row in rows})
         text += ["", f"Measured on {'; '.join(machines)}."]
