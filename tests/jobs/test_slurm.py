@@ -1,4 +1,7 @@
-"""Jobs on a real Slurm: arrays, time limits, lost nodes, cancelled and requeued jobs; the weights are those of here."""
+"""Jobs on a real Slurm: arrays, time limits, lost nodes, cancelled and requeued jobs; the weights are those of here.
+
+All are slow, since a Slurm is started for them; CI runs them after the others.
+"""
 
 import json
 import math
@@ -57,6 +60,7 @@ def steps(folder):
     return 0
 
 
+@pytest.mark.slow
 def test_an_array_of_folds_is_trained_to_the_bits_of_this_machine(words, runs, slurm, tmp_path, capsys):
     assert main(words("0,1")) == 0
     said = capsys.readouterr().out
@@ -290,6 +294,7 @@ def test_a_job_that_begins_after_one_that_failed_does_not_begin(slurm, tmp_path,
     assert errors["after wrong"].startswith("never began")
 
 
+@pytest.mark.slow
 def test_what_slurm_refuses_is_one_line(words, slurm, tmp_path, capsys):
     assert main(words("0", "cluster.partition=nosuch")) == 2
     assert re.search(r"phalanx train: sbatch refuses the jobs: .*partition", capsys.readouterr().err)

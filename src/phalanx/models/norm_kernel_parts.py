@@ -41,8 +41,9 @@ def derivative(z, slope, ACT: tl.constexpr):
     elif ACT == "gelu":
         d = 0.5 * (1.0 + tl.erf(z * 0.7071067811865476)) + z * 0.3989422804014327 * tl.exp(-0.5 * z * z)
     elif ACT == "gelu_tanh":
-        p = tl.sigmoid(1.5957691216057308 * (z + 0.044715 * z * z * z))
-        d = p + z * p * (1.0 - p) * 1.5957691216057308 * (1.0 + 0.134145 * z * z)
+        t, q = 1.5957691216057308 * z, z * z
+        p = tl.sigmoid(t * (1.0 + 0.044715 * q))
+        d = p * (1.0 + t * (1.0 - p) * (1.0 + 0.134145 * q))
     elif ACT == "hardswish":
         d = tl.where(z < -3, 0.0, tl.where(z > 3, 1.0, z / 3 + 0.5))
     elif ACT == "sigmoid":

@@ -225,16 +225,17 @@ def whole_gradient(
     row, lane = tl.arange(0, BC), tl.arange(0, BS)
     c = own % G * D + row
     real = (row < D)[:, None] & (lane < S)[None, :]
-    at = n.to(tl.int64) * C * S + c[:, None] * sc + lane[None, :] * ss
-    x = tl.load(x_ptr + at, real, 0.0).to(tl.float32)
-    dy = tl.load(dy_ptr + at, real, 0.0).to(tl.float32)
+    start = n.to(tl.int64) * C * S  # apart: offsets in an image of such small groups are 32 bits
+    at = c[:, None] * sc + lane[None, :] * ss
+    x = tl.load(x_ptr + start + at, real, 0.0).to(tl.float32)
+    dy = tl.load(dy_ptr + start + at, real, 0.0).to(tl.float32)
     mean, rstd = tl.load(mean_ptr + own), tl.load(rstd_ptr + own)
     w, b = scale_and_offset(w_ptr, b_ptr, c, row < D, AFFINE)
     normal = tl.where(real, (x - mean) * rstd, 0.0)
     dz = tl.where(real, dy * derivative(normal * w[:, None] + b[:, None], slope, ACT), 0.0)
     offset, scale = tl.sum(dz, 1), tl.sum(dz * normal, 1)
     by_offset, by_scale = tl.sum(w * offset, 0) / size, tl.sum(w * scale, 0) / size
-    dx = rstd * (w[:, None] * dz - (by_offset + normal * by_scale))
-    tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), real)
+    dx = rstd * (w[:, None] * dz - by_offset - normal * by_scale)
+    tl.store(dx_ptr + start + at, dx.to(dx_ptr.dtype.element_ty), real)
     tl.store(offset_ptr + n.to(tl.int64) * C + c, offset, row < D)
     tl.store(scale_ptr + n.to(tl.int64) * C + c, scale, row < D)
