@@ -61,8 +61,9 @@ def of_wandb(folder: Path) -> dict:
         for record in wandb_records(path):
             if record.WhichOneof("record_type") == "history":
                 row = {(i.key or "/".join(i.nested_key)): json.loads(i.value_json) for i in record.history.item}
+                media = {key.removesuffix("/_type") for key in row if key.endswith("/_type")}
                 for key, value in row.items():
-                    if not key.startswith("_"):
+                    if not key.startswith("_") and key.rpartition("/")[0] not in media:  # numbers alone
                         points[key, row["_step"]].append(value)
     return dict(points)
 
