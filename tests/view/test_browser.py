@@ -126,6 +126,21 @@ def test_an_answer_from_before_a_decision_takes_nothing_back(browser, runs, tmp_
         assert [line["verdict"] for line in lines[1:]] == ["accept", "undo"]
 
 
+def test_an_answer_that_comes_after_the_room_was_left_shows_nothing(browser, runs, tmp_path):
+    with served(tmp_path, runs / "fpn") as url, room(browser, url) as page:
+        held, shown = [], current(page)
+        page.route("**/api/review", lambda route: held.append((route, route.fetch())))
+        page.keyboard.press("2")
+        while not held:
+            page.wait_for_timeout(20)
+        page.keyboard.press("1")
+        page.wait_for_selector(f"#name:has-text('{shown}')")
+        held[0][0].fulfill(response=held[0][1])
+        page.wait_for_timeout(400)
+        assert "images" in page.locator("#count").inner_text()
+        assert page.locator("#name").inner_text() == shown == current(page)
+
+
 def test_a_run_that_becomes_ready_leaves_the_place_in_the_list(browser, runs, tmp_path):
     images = sorted(FoldRun(runs / "fpn" / "fold0").per_image)[:3]
     lines = [f"{image},{rank},doubt {rank}" for rank, image in enumerate(images, 1)]

@@ -29,6 +29,7 @@ export class Review {
       decisions = this.decisions;
       found = await json("/api/review");
     } while (decisions !== this.decisions);
+    if (document.body.dataset.room !== "review") return; // another room was entered meanwhile
     Object.assign(this, { doubts: found.doubts, verdicts: found.verdicts, files: found });
     this.list();
     const first = this.doubts.findIndex((one) => !this.verdicts[one.id]);
