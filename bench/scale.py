@@ -217,7 +217,7 @@ def main() -> None:
     chosen = args.only.split(",")
     earlier = json.loads(args.json.read_text()) if args.json and args.json.is_file() else []
     kept = tuple(NAMES[what].partition(" of ")[0] for what in WORK if what not in chosen)
-    rows = [row for row in earlier if row["claim"].startswith(kept)] if kept else []
+    rows = [row for row in earlier if row["claim"].startswith(kept)]
     for what in chosen:
         found = {}
         for count in (few, many):

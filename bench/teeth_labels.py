@@ -4,7 +4,7 @@ Needs a set of panoramic dental X-rays in the competition's layout, with answers
 without it the bench says so and ends. Presence is scored by the mean AUC over teeth that at least five test images
 lack, of the mean probability of two networks that differ by their seed. The baseline is a logistic regression per tooth
 on the true number of teeth of an image: people who lack many teeth lack any one of them more often. A run that is
-finished is not trained again; two can be trained at once, before, by the commands that are printed.
+finished is not trained again, so the commands that are printed may train the two side by side beforehand.
 
     python bench/teeth_labels.py --root DIR [--runs DIR] [--quick] [--json FILE]
 """

@@ -94,6 +94,19 @@ def test_a_trace_is_not_a_confound(auc, p, detected, trace, begins):
     assert ("most by noise" in found.verdict) == (p <= 0.01)
 
 
+def test_a_class_that_is_told_on_its_own_is_not_lost_in_the_mean():
+    classes, auc = tuple("abcdefgh"), np.array([0.95, *[0.5] * 6, np.nan])
+    p_of_classes = np.array([0.005, *[0.9] * 6, np.nan])
+    found = Confound("set", classes, 400, 200, 199, auc, 0.005, p_of_classes, (0.5, 0.6), {"noise": 0.56})
+    assert found.macro_auc < 0.6
+    assert (found.detected, found.trace) == (True, False)
+    assert found.verdict.startswith("confounded: a can be told")
+    weak = Confound(
+        "set", classes, 400, 200, 199, auc, 0.2, np.where(auc > 0.9, 0.02, p_of_classes), None, {"noise": 0.5}
+    )
+    assert (weak.detected, weak.trace) == (False, False)
+
+
 def test_what_is_inside_the_object_changes_no_feature(tmp_path):
     for name, one in (("a.png", scan(0, 0, 3)), ("b.png", scan(0, 0, 3, shift=8))):
         write(tmp_path / name, one)

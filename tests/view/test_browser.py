@@ -70,10 +70,16 @@ def test_browsing(browser, runs, tmp_path):
         page.keyboard.press("Escape")
 
 
-def test_reviewing_by_keyboard_outlasts_a_reload(browser, runs, tmp_path):
+def write_doubts(runs, path, reason):
+    """Three images of a run in doubt; their names."""
     images = sorted(FoldRun(runs / "fpn" / "fold0").per_image)[:3]
-    lines = [f"{image},{rank},<img src=x onerror=alert(1)> {rank}" for rank, image in enumerate(images, 1)]
-    (tmp_path / "doubts.csv").write_text("\n".join(["image_name,rank,reason", *lines]) + "\n")
+    lines = [f"{image},{rank},{reason} {rank}" for rank, image in enumerate(images, 1)]
+    path.write_text("\n".join(["image_name,rank,reason", *lines]) + "\n")
+    return images
+
+
+def test_reviewing_by_keyboard_outlasts_a_reload(browser, runs, tmp_path):
+    images = write_doubts(runs, tmp_path / "doubts.csv", "<img src=x onerror=alert(1)>")
     with served(tmp_path, runs / "fpn", "suspects=doubts.csv") as url, room(browser, f"{url}#review") as page:
         assert "0 of 3 reviewed" in page.locator("#count").inner_text()
         assert "<img src=x onerror=alert(1)> 1" in page.locator("#doubt").inner_text()
@@ -92,9 +98,7 @@ def test_reviewing_by_keyboard_outlasts_a_reload(browser, runs, tmp_path):
 
 
 def test_an_answer_from_before_a_decision_takes_nothing_back(browser, runs, tmp_path):
-    images = sorted(FoldRun(runs / "fpn" / "fold0").per_image)[:3]
-    lines = [f"{image},{rank},doubt {rank}" for rank, image in enumerate(images, 1)]
-    (tmp_path / "doubts.csv").write_text("\n".join(["image_name,rank,reason", *lines]) + "\n")
+    write_doubts(runs, tmp_path / "doubts.csv", "doubt")
     with served(tmp_path, runs / "fpn", "suspects=doubts.csv") as url, room(browser, f"{url}#review") as page:
         held = []
 
@@ -142,9 +146,7 @@ def test_an_answer_that_comes_after_the_room_was_left_shows_nothing(browser, run
 
 
 def test_a_run_that_becomes_ready_leaves_the_place_in_the_list(browser, runs, tmp_path):
-    images = sorted(FoldRun(runs / "fpn" / "fold0").per_image)[:3]
-    lines = [f"{image},{rank},doubt {rank}" for rank, image in enumerate(images, 1)]
-    (tmp_path / "doubts.csv").write_text("\n".join(["image_name,rank,reason", *lines]) + "\n")
+    write_doubts(runs, tmp_path / "doubts.csv", "doubt")
     with served(tmp_path, runs / "fpn", "suspects=doubts.csv") as url, closing(Watched(browser)) as tab:
         ready = []
 

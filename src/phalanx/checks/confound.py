@@ -29,7 +29,7 @@ from .background import NAMES, Background, measure_background
 FOLDS = 5
 PERMUTATIONS = 199
 ALPHA = 0.01  # of the p-value, from which a confound or a trace of one is reported
-CLEAR = 0.6  # macro AUC from which it is a confound
+CLEAR, CLEAR_OF_CLASS = 0.6, 0.7  # macro AUC, or AUC of a class, from which it is a confound
 STRENGTH = 0.1  # of the regression: inverse weight of its penalty
 LIMIT = 5.0  # standard deviations to which features are cut: a single odd image decides nothing
 
@@ -64,8 +64,14 @@ class Confound:
 
     @property
     def detected(self) -> bool:
-        """The macro AUC is above those of permuted labels, and clearly above chance."""
-        return self.p <= ALPHA and self.macro_auc >= CLEAR
+        """The macro AUC, or that of a class, is above those of permuted labels, and clearly above chance."""
+        return bool(self.p <= ALPHA and self.macro_auc >= CLEAR) or bool(self.clear_classes)
+
+    @property
+    def clear_classes(self) -> list[str]:
+        """The classes that can be told on their own: of many, one is lost in the mean."""
+        clear = (self.p_of_classes <= ALPHA) & (self.auc >= CLEAR_OF_CLASS)
+        return [name for name, one in zip(self.classes, clear.tolist(), strict=True) if one]
 
     @property
     def trace(self) -> bool:
@@ -81,12 +87,14 @@ class Confound:
         if self.trace:
             return (
                 f"no confound found, but a trace: background, borders and file say something of the class ({found}; "
-                f"most by {best}), less than the macro AUC of {CLEAR:g} from which a score could rest on it"
+                f"most by {best}), less than the macro AUC of {CLEAR:g}, or {CLEAR_OF_CLASS:g} of a class, from which "
+                "a score could rest on it"
             )
         if not self.detected:
             return f"no confound found: the class cannot be told from background, borders and file ({found})"
+        what = " and ".join(self.clear_classes) or "the class"
         return (
-            f"confounded: the class can be told from background, borders and file alone ({found}; most by {best}). A "
+            f"confounded: {what} can be told from background, borders and file alone ({found}; most by {best}). A "
             "score on images of these sources does not show what was learnt; hide the background (data.background="
             "contour), even out the sources, or test on a source of its own"
         )
