@@ -136,8 +136,9 @@ phalanx confound data=NAME data.root=DIR [permutations=199] [json=FILE] key=valu
 
 Tests whether the class of a training image can be told from what is not the object: the grey levels of its background
 and borders, the noise and power spectrum there, size and type of its file. A logistic regression predicts patients
-that it was not fitted on (5 folds); its AUC is compared with those on labels permuted over patients. If it is above
-them, a network may learn where an image comes from. The exit code is 1 if a confound is found (p <= .01).
+that it was not fitted on (5 folds); its AUC is compared with those on labels permuted over patients. If it is clearly
+above them, a network may learn where an image comes from. The exit code is 1 if a confound is found: p <= .01, and a
+mean AUC of .6 or that of a class of .7. What is weaker is reported as a trace.
 
   permutations=199       of the labels, 99 at least; the smallest p-value is 1 / (permutations + 1)
   json=FILE              write all numbers
