@@ -20,7 +20,17 @@ class MaskCounts(NamedTuple):
     @property
     def iou(self) -> np.ndarray:
         """float64[..., C + 1]; NaN if neither has the class."""
-        return ratio(self.shared, self.truth + self.predicted - self.shared)
+        return ratio(self.shared, self.either)
+
+    @property
+    def either(self) -> np.ndarray:
+        """float64[..., C + 1]: in the ground truth or the prediction."""
+        return self.truth + self.predicted - self.shared
+
+    @property
+    def pooled_iou(self) -> np.ndarray:
+        """float64[C + 1]: of the pixels of all images together; NaN if none has the class."""
+        return ratio(self.shared.sum(axis=0), self.either.sum(axis=0))
 
 
 def counts_of_maps(truth: np.ndarray, predicted: np.ndarray, classes: int) -> MaskCounts:

@@ -119,6 +119,9 @@ class SweepResult:
     held_out: dict[str, dict[str, Any]] | None = None  # `patients` and `images` out of fold, if scored on a test set
     folds: list[int] | None = None  # whose networks predicted together; null: `fold` alone
     figures: dict[str, float] | None = None  # of the scored images by name, if the table asks for some
+    # of each scored patient, by class: pixels in both, and in the ground truth or the prediction; for claims about IoU
+    pixels: dict[str, list[list[int]]] | None = None
+    iou_curve: list[list[float]] | None = None  # [step, IoU of a class] of the held-out images, if a table asks for it
     predicted: "Predictions | None" = None  # of a classification, whose metrics are no means over patients
 
     @property
@@ -136,10 +139,10 @@ class SweepResult:
         """Writes the file whole, a line a value and a line a patient, so that it can be read."""
         lines = []
         for key, value in asdict(self).items():
-            if value is None and key in ("folds", "predicted"):
+            if value is None and key in ("folds", "pixels", "iou_curve", "predicted"):
                 continue
             value = self.metric.to_json() if key == "metric" else value
-            text = _lines(value) if key == "patients" else json.dumps(value, allow_nan=False)
+            text = _lines(value) if key in ("patients", "pixels") else json.dumps(value, allow_nan=False)
             if key == "held_out" and value:
                 text = f'{{"images": {json.dumps(value["images"])}, "patients": {_lines(value["patients"])}}}'
             text = self.predicted.to_text() if key == "predicted" and self.predicted else text
@@ -225,15 +228,27 @@ def _result(values: dict[str, Any]) -> SweepResult:
     if values.get("held_out") is not None:
         held_out = as_mapping(values["held_out"], "held_out")
         _check_scores(held_out.get("patients"), held_out.get("images"), len(classes))
-    for points in _lists(values["curve"], "curve"):
+    for points in _lists(values["curve"], "curve") + _lists(values.get("iou_curve") or [], "iou_curve"):
         if [as_real(value) for value in points][2:] or len(points) != 2:
-            raise ValueError("has a curve that is not of epochs and values")
+            raise ValueError("has a curve that is not of epochs, or steps, and values")
+    if values.get("pixels") is not None:
+        _check_pixels(values["pixels"], values["images"], len(classes))
     for name, value in as_mapping(values.get("figures") or {}, "figures").items():
         as_name(name), as_real(value)
     if not isinstance(values["overrides"], list) or not all(isinstance(word, str) for word in values["overrides"]):
         raise ValueError("has no list of overrides")
     made = {} if predicted is None else {"predicted": Predictions.from_json(predicted)}
     return SweepResult(**values | {"metric": Metric.from_json(values["metric"])} | made)
+
+
+def _check_pixels(pixels: Any, images: Any, classes: int) -> None:
+    """Raises ValueError unless the scored patients have two counts per class, the first at most the second."""
+    if as_mapping(pixels, "pixels").keys() != as_mapping(images, "images").keys():
+        raise ValueError("has pixels of other patients than images")
+    for name, sides in pixels.items():
+        rows = [[as_whole(value) for value in row] for row in _lists(sides, f"pixels of {one_line(name, 40)}")]
+        if [len(row) for row in rows] != [classes, classes] or any(one > two for one, two in zip(*rows, strict=True)):
+            raise ValueError(f"has pixels of {one_line(name, 40)} that are not two counts per class")
 
 
 def _check_scores(patients: Any, images: Any, classes: int) -> None:

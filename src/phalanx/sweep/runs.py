@@ -1,7 +1,7 @@
 """The runs that a sweep's results come from: jobs that train folds, predicting the test set, voting, scoring."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +26,8 @@ from ..runs.folder import agreed_folds, check_recipe, fold_folder
 from ..runs.reader import FoldResult as FoldResult
 from ..runs.reader import FoldRun
 from ..scoring.label_table import LabelTable, Predicted
-from ..scoring.score import Score, score
+from ..scoring.score import score
+from ..scoring.submission_counts import counts_of_submissions
 from ..submission.table import Submission
 from ..tasks.classify import Classify
 from ..tasks.segment import Segment
@@ -38,6 +39,14 @@ TASKS: dict[str, type[Task]] = {"segment": Segment, "classify": Classify}
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What a table asks for besides Dice."""
+
+    figures: tuple[Figure, ...] = ()  # as of `figures_of`
+    pixels: bool = False  # of each patient
+
+
+@dataclass(frozen=True)
 class Scored:
     """Scores of a prediction by patient."""
 
@@ -45,17 +54,27 @@ class Scored:
     patients: dict[str, list[float]]  # Dice of each class, mean over the patient's images
     images: dict[str, int]  # of each patient
     figures: dict[str, float] | None = None  # further ones by name
+    pixels: dict[str, list[list[int]]] | None = None  # of each class: in both, and in the truth or the prediction
 
     @classmethod
-    def of(cls, found: Score, figures: dict[str, float] | None = None) -> "Scored":
-        """A score by patient, rounded as results are stored."""
+    def of(cls, submission: Submission, truth: Submission, patients: Mapping[str, str], wanted: Wanted) -> "Scored":
+        """A submission's score by patient, rounded as results are stored."""
+        found = score(submission, truth, patients)
         of_patient = {name: np.array(found.patients) == name for name in sorted(set(found.patients))}
         return cls(
             found.mean,
             {name: found.dice[here].mean(axis=0).round(5).tolist() for name, here in of_patient.items()},
             {name: int(here.sum()) for name, here in of_patient.items()},
-            figures or None,
+            figures_of(wanted.figures, submission, truth) or None,
+            pixels_of(submission, truth, patients) if wanted.pixels else None,
         )
+
+
+def pixels_of(submission: Submission, truth: Submission, patients: Mapping[str, str]) -> dict[str, list[list[int]]]:
+    """Pixels of each patient's images, by class: in both, and in the ground truth or the prediction."""
+    counts, of = counts_of_submissions(submission, truth), np.array([patients[image] for image in truth.images])
+    sides = np.stack([counts.shared, counts.either], axis=1)[:, :, : len(truth.classes)]
+    return {name: sides[of == name].sum(axis=0).astype(int).tolist() for name in sorted(set(of.tolist()))}
 
 
 @dataclass(frozen=True)
@@ -113,21 +132,21 @@ class Runs:
             found |= {run.folder: run for run in runs}
         return list(found.values())
 
-    def out_of_fold(self, config: SegmentConfig, fold: int, figures: Sequence[Figure] = ()) -> Scored:
-        """Dice of a trained fold on its held-out images, and further figures, as `figures_of`."""
+    def out_of_fold(self, config: SegmentConfig, fold: int, wanted: Wanted) -> Scored:
+        """Dice of a trained fold on its held-out images, and what else is wanted."""
         run, data = self.run(config, fold), resolve_root(config.data)
         number = run.folds
         held_out = [record for record in kept_records(data) if number[record.name] == fold]
         patient = {record.name: record.group for record in held_out}
         submission, truth = Submission.read(run.folder / "oof.csv"), truth_of(held_out, data)
-        return Scored.of(score(submission, truth, patient), figures_of(figures, submission, truth))
+        return Scored.of(submission, truth, patient, wanted)
 
-    def on_test(self, recipe: Config | Ballot, fold: int, *, rotated: bool, figures: Sequence[Figure] = ()) -> Scored:
+    def on_test(self, recipe: Config | Ballot, fold: int, *, rotated: bool, wanted: Wanted) -> Scored:
         """Dice of a trained fold, or a vote, on the test images.
 
         Args:
-            figures: further ones, as of `figures_of`.
             rotated: only on those whose hand is rotated by the competition's rule, measured on the ground truth.
+            wanted: besides Dice.
 
         Raises:
             DataError: no ground truth of the test images, or no rotated hand among them.
@@ -140,7 +159,7 @@ class Runs:
         if rotated:
             chosen = rotated_images(truth)
             submission, truth = submission.only(chosen), truth.only(chosen)
-        return Scored.of(score(submission, truth, patients), figures_of(figures, submission, truth))
+        return Scored.of(submission, truth, patients, wanted)
 
     def labels_on_test(
         self, config: ClassifyConfig, folds: Collection[int], truth: str | None, *, cross_fitted: bool

@@ -52,6 +52,13 @@ class SweepRow(Strict):
     thresholds: Literal["cross_fitted"] | None = None
 
 
+class Collapse(Strict):
+    """When a training leaves the collapse to background: as soon as held-out images have this IoU of a class."""
+
+    label: str = Field(min_length=1)
+    iou: Annotated[float, Field(gt=0, lt=1)]
+
+
 class Column(Strict):
     """A score of a classification: a metric over some of the test images."""
 
@@ -72,6 +79,10 @@ class Table(Strict):
     scored_on: ScoredOn = "out_of_fold"
     # further figures of the masks, beside Dice: entries of figures.FIGURES, and rules of F1 at an IoU
     figures: list[Literal["iou"] | F1AtIoU] = []
+    # what the claims are about: mean Dice over images, or IoU over the pixels of all images together
+    claims: Literal["dice", "iou"] = "dice"
+    classes: list[str] = []  # which the claims are about, unless a row has its own; empty: all
+    collapse: Collapse | None = None  # a column of the table
     gap: bool = False  # the claims are about the Dice lost from out of fold to `scored_on`
     title: str = Field(min_length=1)
     why: str = Field(min_length=1)
@@ -86,6 +97,8 @@ class Table(Strict):
         known = scales()
         if self.gap and self.scored_on == "out_of_fold":
             raise ValueError("gap: is from out of fold to a test set; give scored_on: test or rotated_test")
+        if self.gap and self.claims != "dice":
+            raise ValueError("gap: is one of Dice; leave out claims")
         self._check_task()
         for row in self.rows:
             if names.count(row.name) > 1:
@@ -98,6 +111,8 @@ class Table(Strict):
                 raise ValueError(f"rows: {row.name}: published: {row.published!r} is not in configs/published.yaml"
                                  f"{nearest(row.published, read_published())}")  # fmt: skip
             number = self.published(row)
+            if number and self.claims != "dice":
+                raise ValueError(f"rows: {row.name}: published: is a Dice, the claims are about IoU")
             if number and self.gap != (number.gap is not None):
                 raise ValueError(
                     f"rows: {row.name}: a published gap belongs to a table with gap: true, and nothing else"
@@ -127,8 +142,8 @@ class Table(Strict):
                 raise ValueError(f"rows: {odd}: after and thresholds are only for task: classify")
             return
         names = [column.name for column in self.columns]
-        if self.figures:
-            raise ValueError("figures: only for task: segment, whose scores are of masks")
+        if self.figures or self.classes or self.collapse or self.claims != "dice":
+            raise ValueError("figures, claims, classes, collapse: only for task: segment, whose scores are of masks")
         if self.experiment is None or not self.at or self.scored_on != "test" or self.gap:
             raise ValueError("task: classify needs an experiment, options for a scale (at) and scored_on: test, no gap")
         if len(set(names)) < len(names) or self.main not in names:
@@ -179,6 +194,10 @@ class Table(Strict):
             if row.name == name:
                 return row
         raise ConfigError(f"rows={name}: no such row in {self.name}{nearest(name, [r.name for r in self.rows])}")
+
+    def classes_of(self, row: SweepRow) -> list[str]:
+        """The classes that the claim of a row is about; none: all."""
+        return row.classes or self.classes
 
     def published(self, row: SweepRow) -> Published | None:
         """What was published about a row."""

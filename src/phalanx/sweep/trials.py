@@ -12,14 +12,16 @@ import torch
 
 from ..config import ClassifyConfig, Config, Data, SegmentConfig
 from ..data.root import resolve_root
+from ..engine.task import of_class
+from ..errors import DataError
 from ..runs.reader import FoldRun
 from ..runtime.files import write_text
 from ..runtime.metric import Metric
 from ..runtime.provenance import commit
-from .figures import has_figures
+from .places import misplaced
 from .recipe import recipe_of
 from .results import LABELS, RESULTS, Predictions, SweepResult, changed, label_fault, read_labels, read_results
-from .runs import Runs, Scored, result_of, seconds_of
+from .runs import Runs, Scored, Wanted, result_of, seconds_of
 from .table import Ballot, SweepRow, Table
 
 
@@ -63,8 +65,7 @@ def known_results(trial: Trial) -> list[SweepResult]:
     table = trial.table
     known = read_results(scale=trial.scale, data=trial.home)
     known = [r for r in known if (r.seed, tuple(r.folds or [r.fold])) == (trial.seed, trial.folds)]
-    known = [r for r in known if r.scored_on == table.scored_on and (r.held_out is not None or not table.gap)]
-    known = [result for result in known if has_figures(result.figures, table.figures)]
+    known = [result for result in known if misplaced(result, table, trial.row) is None]
     if table.task == "classify":
         labels, limits = read_labels(RESULTS, trial.scale, trial.home), trial.row.thresholds is not None
         known = [result for result in known if label_fault(result, limits, labels) is None]
@@ -98,11 +99,12 @@ def score_training(trial: Trial, runs: Runs) -> SweepResult:
     config = trial.recipe
     assert isinstance(config, SegmentConfig)
     run = runs.run(config, trial.fold)
-    on, figures = trial.table.scored_on, trial.table.figures
-    out_of_fold = runs.out_of_fold(config, trial.fold, figures if on == "out_of_fold" else ())
+    table, on = trial.table, trial.table.scored_on
+    wanted = Wanted(tuple(table.figures), table.claims == "iou")
+    out_of_fold = runs.out_of_fold(config, trial.fold, wanted if on == "out_of_fold" else Wanted())
     scored = out_of_fold
     if on != "out_of_fold":
-        scored = runs.on_test(config, trial.fold, rotated=on == "rotated_test", figures=figures)
+        scored = runs.on_test(config, trial.fold, rotated=on == "rotated_test", wanted=wanted)
     made = run.environment
     return replace(
         _result(trial, scored, run),
@@ -110,7 +112,8 @@ def score_training(trial: Trial, runs: Runs) -> SweepResult:
         curve=curve(run),
         commit=made["commit"],
         machine=machine_of(made),
-        held_out={"patients": out_of_fold.patients, "images": out_of_fold.images} if trial.table.gap else None,
+        held_out={"patients": out_of_fold.patients, "images": out_of_fold.images} if table.gap else None,
+        iou_curve=None if table.collapse is None else iou_curve(run, table.collapse.label),
     )
 
 
@@ -153,7 +156,8 @@ def score_vote(trial: Trial, runs: Runs) -> SweepResult:
     members = runs.members(ballot)
     began = time.monotonic()
     rotated = trial.table.scored_on == "rotated_test"
-    scored = runs.on_test(ballot, 0, rotated=rotated, figures=trial.table.figures)
+    wanted = Wanted(tuple(trial.table.figures), trial.table.claims == "iou")
+    scored = runs.on_test(ballot, 0, rotated=rotated, wanted=wanted)
     seconds = sum(map(seconds_of, members)) + time.monotonic() - began
     return replace(_result(trial, scored, members[0]), seconds=seconds)
 
@@ -181,6 +185,7 @@ def _result(trial: Trial, scored: Scored, run: FoldRun) -> SweepResult:
         machine=gpu or f"{processor()}, {torch.get_num_threads()} threads",
         scored_on=trial.table.scored_on,
         figures=scored.figures,
+        pixels=scored.pixels,
     )
 
 
@@ -196,6 +201,22 @@ def curve(run: FoldRun) -> list[list[float]]:
     """[epoch, metric] of the held-out images while training, from the run's log."""
     key = f"held_out/{result_of(run).metric.name}"
     return [[int(epoch), round(value, 5)] for epoch, value in run.logged("validate", "epoch", key)]
+
+
+def iou_curve(run: FoldRun, label: str) -> list[list[float]]:
+    """[step, IoU of a class] over the pixels of the held-out images while training, from the run's log.
+
+    Raises:
+        DataError: the log has none.
+    """
+    points = run.logged("validate", "step", f"held_out/{of_class('iou', label)}")
+    found = [[int(step), round(value, 5)] for step, value in points]
+    if not found:
+        raise DataError(
+            f"{run.folder}: its log has no IoU of {label}, which the table's collapse needs: set validate_every or "
+            "validate_steps, and model.head=softmax or image_f1; or it was trained before these were logged: delete it"
+        )
+    return found
 
 
 def processor() -> str:

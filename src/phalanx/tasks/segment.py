@@ -221,28 +221,30 @@ class Segment:
     @torch.no_grad()
     def evaluate(self, network: Any, part: Part, device: torch.device, ranks: Ranks) -> float | None:
         """Mean Dice of a part's images on the input size: quicker than the score, and close to it. None if there are
-        no such images. Processes that train together share the work. ``measured`` becomes F1 at an IoU on the same
-        masks, if the recipe has a rule for it, and Dice by class and pose."""
+        no such images. Processes that train together share the work. ``measured`` becomes Dice by class and pose and,
+        of the same masks, F1 at an IoU if the recipe has a rule for it, and IoU by class if it has one or classes
+        exclude each other."""
         examined, attributes = self.evaluated[part], self.attributes.get(part)
-        count = len(examined.records)
+        count, head = len(examined.records), self.config.model.head
         if not count:
             return None
         found, counts, rule = list[tuple[Tensor, Tensor]](), dict[int, np.ndarray](), self.config.image_f1
+        counted = rule is not None or head == "softmax"
         for batch in evaluated(self, part, self.config, device, ranks):
             logits = network.final(batch.images, rows_of(attributes, batch))
             found.append((batch.rows, self._dice(logits, batch.planes)))
-            if rule is not None:
-                pixels = counts_of_logits(logits, batch.planes, self.config.model.head).cpu().numpy()
+            if counted:
+                pixels = counts_of_logits(logits, batch.planes, head).cpu().numpy()
                 counts |= zip(batch.rows.tolist(), pixels, strict=True)
         sums = [dice.mean(1).sum() for _, dice in found]
         own = {row: each for rows, dice in found for row, each in zip(rows.tolist(), dice.cpu().numpy(), strict=True)}
         merged = {row: each for one in ranks.gather(own) for row, each in one.items()}
         each = np.stack([merged[row] for row in range(count)]).astype(float)
         self.measured, self._per_image[part] = self._detailed(part, each), each.mean(axis=1)
-        if rule is not None:
+        if counted:
             names = [record.name for record in examined.records]
             figures = logged_of_counts(rule, self.config.data.classes, names, ranks.gather(counts))
-            self.measured = {**figures, **self.measured}
+            self.measured |= figures
         return ranks.sum(sum(torch.stack(sums).tolist()) if sums else 0.0)[0] / count
 
     def _detailed(self, part: Part, dice: np.ndarray) -> dict[str, float]:
