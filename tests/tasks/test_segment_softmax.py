@@ -11,6 +11,7 @@ from tests.label_maps import CLASSES, make, words
 from phalanx.cli import main
 from phalanx.config.compose import compose
 from phalanx.data.images import Grid, read_grey
+from phalanx.data.mask_files import read_labels
 from phalanx.data.quarantine import kept_records
 from phalanx.data.records import scan
 from phalanx.engine.fit import fit
@@ -81,6 +82,26 @@ def enlarged(p, shape):
     square = torch.nn.functional.pad(part, (0, 32 - columns, 0, 32 - rows), mode="replicate")  # the border goes on
     whole = torch.nn.functional.interpolate(square, (max(shape),) * 2, mode="bilinear", align_corners=False)[0]
     return whole[:, : shape[0], : shape[1]].numpy()
+
+
+def test_the_log_has_the_iou_of_each_class_over_the_pixels_of_all_held_out_images(trained, maps):
+    run = FoldRun(trained / "plain" / "fold0")
+    member = FoldMember(run.folder, weights="final", device=open_device("cpu", "32"), changes={})
+    shared, either = np.zeros(2), np.zeros(2)
+    for record in kept_records(config_of(maps, trained).data):
+        if run.folds[record.name] == 0:
+            image, labels = read_grey(record.image), read_labels(record.labels)
+            grid = Grid.of(image, 32)
+            with torch.inference_mode():
+                logits = member.network.final(torch.from_numpy(grid.place(image))[None, None])[0]
+            sampled = grid.sample(labels)
+            padded = np.pad(sampled, [(0, 32 - side) for side in sampled.shape])
+            pair = logits.argmax(0).numpy(), padded
+            one, other = (np.stack([side == c for c in (1, 2)]) for side in pair)
+            shared, either = shared + (one & other).sum((1, 2)), either + (one | other).sum((1, 2))
+    last = run.log("validate")[-1]
+    assert [last[f"held_out/iou/class/{name}"] for name in CLASSES] == pytest.approx((shared / either).tolist())
+    assert next(key for key in last if "/class/" in key) == "held_out/dice/class/normal"  # classes rank by the first
 
 
 @pytest.mark.parametrize(("name", "tta"), [("plain", None), ("points", "hflip")])
@@ -187,8 +208,6 @@ def test_class_weights_are_of_the_training_fold_alone_and_printed(maps, tmp_path
     counts = dict.fromkeys(("background", *CLASSES), 0)
     for record in kept_records(config.data):
         if FoldRun(folder).folds[record.name] != 0:
-            from phalanx.data.mask_files import read_labels
-
             grid = Grid(48, 40, 32)
             found = np.unique(grid.sample(read_labels(record.labels)), return_counts=True)
             for value, number in zip(*found, strict=True):
