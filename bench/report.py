@@ -22,6 +22,10 @@ TITLES = {
         "Boxes of real dental X-rays, from scratch (baseline: a plain torchvision script with as much CPU time)",
         "python bench/teeth_boxes.py --root DIR --json results/teeth_boxes.json",
     ),
+    "hand_instances": (
+        "Mask R-CNN on synthetic hands, from scratch (baseline: a feature pyramid that segments, with as much CPU time)",
+        "python bench/hand_instances.py --json results/hand_instances.json",
+    ),
     "brain": (
         "Classifiers of real brain MRI, from scratch (baseline: a plain timm script with as much CPU time)",
         "python bench/brain.py --root DIR --json results/brain.json",
