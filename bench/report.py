@@ -23,7 +23,7 @@ TITLES = {
         "python bench/teeth_boxes.py --root DIR --json results/teeth_boxes.json",
     ),
     "hand_instances": (
-        "Mask R-CNN on synthetic hands, from scratch (baseline: a feature pyramid that segments, with as much CPU time)",
+        "Mask R-CNN on synthetic hands, from scratch (baseline: a pyramid that segments, with as much CPU time)",
         "python bench/hand_instances.py --json results/hand_instances.json",
     ),
     "brain": (
