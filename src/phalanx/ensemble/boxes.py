@@ -1,14 +1,12 @@
 """Fusing CSVs of boxes: ``ensemble.sh`` of the task ``detect``."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from ..config import Count, Fraction, Strict
-from ..config.words import split_names
+from ..config import Count, Fraction
 from ..errors import ConfigError, DataError
 from ..runs.ledger import note_vote
 from ..runtime.sidecar import is_csv, merged_hashes
@@ -18,36 +16,28 @@ from ..submission.matching import known_sizes
 from ..submission.table import check_name, check_target
 from ..voting.box_guard import measure_box_agreement
 from ..voting.boxes import FUSION_IOU, NMS_IOU, Method, Scores, fuse
-from .options import parse_size, parse_votes
+from .common_options import MemberOptions
+from .options import parse_size
 from .reports import report_faults
 
 
-class FuseBoxes(Strict):
+class FuseBoxes(MemberOptions):
     """Options of ``ensemble`` for CSVs of boxes."""
 
-    SPELLED: ClassVar = {"weights": "votes"}  # as of other ensembles
-    READ: ClassVar = {"votes": parse_votes, "members": split_names, "size": parse_size}
+    SPELLED: ClassVar = {"weights": "votes"}  # as of other ensembles; CSVs have no checkpoints
+    READ: ClassVar = {**MemberOptions.READ, "size": parse_size}
 
     mode: Method
-    members: list[str] = Field(min_length=1, max_length=1000)
-    votes: list[Annotated[int, Field(ge=1, le=10**9)]] | None = None  # of each member
     iou: Annotated[float, Field(gt=0, lt=1)] | None = None  # null: 0.55 of wbf, 0.5 of nms
     scores: Scores | None = None  # of wbf: how those of a cluster become one; null: mean
     min_score: Fraction = 0.0  # boxes of members below are left out
     most: Count = 100  # boxes per image, those with the highest scores
     size: tuple[int, int] | None = None  # of the images of CSVs without sidecar
-    allow_misaligned: bool = False
-    out_of_fold: bool = True  # fuse and score the members' out-of-fold boxes, too
     runs: Path = Path("runs")
     out: Path | None = None
 
     @model_validator(mode="after")
     def _usable(self) -> "FuseBoxes":
-        if self.votes is not None and len(self.votes) != len(self.members):
-            raise ValueError(f"weights: {len(self.votes)} for {len(self.members)} members; give one each")
-        places = [os.path.normpath(name) for name in self.members]
-        if repeated := [name for name, place in zip(self.members, places, strict=True) if places.count(place) > 1]:
-            raise ValueError(f"members: {repeated[0]} is named twice; weights=2,1 counts a member more than once")
         if self.mode != "wbf" and self.scores is not None:
             raise ValueError(f"scores: only mode=wbf combines scores, and mode={self.mode} chooses boxes; leave it out")
         if self.mode == "soft_nms" and self.iou is not None:

@@ -3,14 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
-
-from ..config import Place, Strict
 from ..config.classify_loss import Head
-from ..config.training import View
-from ..config.words import split_names
 from ..data.layouts import test_place, test_records
 from ..data.records import Record, scan
 from ..data.shuffled import note_control
@@ -24,7 +19,7 @@ from ..submission.probabilities import Probabilities, write_probabilities
 from ..submission.table import check_name, check_target
 from ..voting.probabilities import Ballot, gathered
 from ..voting.probability_guard import ProbabilityAgreement
-from .options import parse_votes
+from .common_options import MemberOptions, RunOptions
 from .reports import report_faults
 from .retrained import note_retrained
 
@@ -35,48 +30,17 @@ if TYPE_CHECKING:
 LabelRun: TypeAlias = "ClassifierRun | ExportedClassifier"
 
 
-class InferLabels(Strict):
+class InferLabels(RunOptions):
     """Options of ``infer`` for runs that classify; those of prediction that are None are the run's own."""
 
-    SPELLED: ClassVar = {"data.root": "root"}  # as in training
-
-    root: Place | None = None
-    images: Place | None = None
-    out: Path | None = None
-    weights: Literal["final", "best", "last"] = "final"
-    tta: Annotated[list[View], Field(max_length=3)] | None = None
-    batch: Annotated[int, Field(ge=1, le=65536)] | None = None
-    device: str = "auto"
-    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
-    runs: Path = Path("runs")
-    progress: bool = True
     postprocess: Path | None = None  # a file of `phalanx calibrate`
 
 
-class VoteLabels(InferLabels):
+class VoteLabels(MemberOptions, InferLabels):
     """Options of ``ensemble`` for members that classify."""
 
-    READ: ClassVar = {"votes": parse_votes, "members": split_names}
-
     mode: Literal["soft", "hard"]
-    members: list[str] = Field(min_length=1, max_length=1000)
-    votes: list[Annotated[int, Field(ge=1, le=10**9)]] | None = None  # of each member; weights=2,1,1 is the same
     head: Head | None = None  # of CSV members without a sidecar
-    allow_misaligned: bool = False
-    out_of_fold: bool = True  # score the members' out-of-fold predictions by the same rule
-
-    @classmethod
-    def field_of(cls, key: str, text: str) -> str:
-        """Numbers in ``weights=`` are votes; a name there is a checkpoint of a run."""
-        return "votes" if key == "weights" and not text.isalpha() else super().field_of(key, text)
-
-    @model_validator(mode="after")
-    def _usable(self) -> "VoteLabels":
-        if self.votes is not None and len(self.votes) != len(self.members):
-            raise ValueError(f"weights: {len(self.votes)} for {len(self.members)} members; give one each")
-        if repeated := next((name for name in self.members if self.members.count(name) > 1), None):
-            raise ValueError(f"members: {repeated} is named twice; weights=2,1 counts a member more than once")
-        return self
 
 
 def infer_run(name: str, options: InferLabels, run: "LabelRun | None" = None) -> Path:

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from ..config import Fraction, Place, Strict
-from ..config.training import View
+from ..config import Fraction
 from ..data.layouts import test_place, test_records
 from ..data.records import Record, scan
 from ..errors import DataError, shown
@@ -19,24 +17,13 @@ from ..runtime.provenance import digest
 from ..runtime.sidecar import read_sidecar
 from ..submission.table import check_target
 from .box_thresholds import FILE, BoxThresholds, run_folder
+from .common_options import RunOptions
 from .retrained import note_retrained
 
 
-class InferBoxes(Strict):
+class InferBoxes(RunOptions):
     """Options of ``infer`` for runs that detect; those of prediction that are None are the run's own."""
 
-    SPELLED: ClassVar = {"data.root": "root"}  # as in training
-
-    root: Place | None = None
-    images: Place | None = None
-    out: Path | None = None
-    weights: Literal["final", "best", "last"] = "final"
-    tta: Annotated[list[View], Field(max_length=3)] | None = None
-    batch: Annotated[int, Field(ge=1, le=65536)] | None = None
-    device: str = "auto"
-    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
-    runs: Path = Path("runs")
-    progress: bool = True
     masks: bool = False  # of mask_rcnn: masks of the classes in RLE, as a segmentation predicts them, instead of boxes
     maps: bool = False  # also save their probability maps
     threshold: Fraction | None = None  # of masks; null: 0.5

@@ -1,16 +1,15 @@
 """Options of ``infer`` and ``ensemble``."""
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Count, Place, Processes, SegmentPredict, Side, SlidingWindow, Strict, validate_as
-from ..config.words import split_names
+from ..config import Count, Processes, SegmentPredict, Side, SlidingWindow, validate_as
 from ..errors import ConfigError
 from ..runtime.sidecar import is_csv
+from .common_options import MemberOptions, RunOptions
 
 MAX_PIXELS = 1 << 30  # of an image
 
@@ -27,36 +26,16 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def parse_votes(text: str) -> list[int]:
-    """Whole numbers of ``2,1,1``."""
-    parts = [part.strip() for part in text.strip("[]").split(",")]
-    if not all(re.fullmatch("0*[1-9][0-9]{0,8}", part) for part in parts):
-        raise ConfigError(f"weights={text}: whole numbers from 1, as in weights=2,1,1; for .5,.3,.2 give 5,3,2")
-    return [int(part) for part in parts]
-
-
-class InferOptions(Strict):
+class InferOptions(RunOptions):
     """Options of ``infer``; those of prediction that are None are the run's own."""
 
-    SPELLED: ClassVar = {"data.root": "root"}  # as in training
-
-    root: Place | None = None
-    images: Place | None = None
-    out: Path | None = None
     maps: bool = False
-    weights: Literal["final", "best", "last"] = "final"
-    tta: Annotated[list[Literal["hflip", "vflip", "rotate"]], Field(max_length=3)] | None = None
     input_size: Side | None = None
     scales: Annotated[list[Annotated[float, Field(ge=0.25, le=4)]], Field(max_length=16)] | None = None
     window: SlidingWindow | None = None
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    batch: Annotated[int, Field(ge=1, le=65536)] | None = None
-    device: str = "auto"
     devices: Annotated[list[str], Field(max_length=1024)] | None = None
     workers: Processes | None = None
-    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
-    runs: Path = Path("runs")
-    progress: bool = True
     postprocess: Path | None = None
     part: Annotated[str, Field(pattern=r"^[0-9]{1,4}/[0-9]{1,4}$")] | None = (
         None  # number and count, of a call in progress
@@ -91,32 +70,18 @@ class InferOptions(Strict):
         return [named[i % len(named)] for i in range(self.workers or len(named))]
 
 
-class EnsembleOptions(InferOptions):
+class EnsembleOptions(MemberOptions, InferOptions):
     """Options of ``ensemble``."""
 
-    READ: ClassVar = {"size": parse_size, "votes": parse_votes, "members": split_names}
+    READ: ClassVar = {**MemberOptions.READ, "size": parse_size}
 
     mode: Literal["soft", "hard"]
-    members: list[str] = Field(min_length=1, max_length=1000)
     quorum: Count | None = None
-    votes: list[Annotated[int, Field(ge=1, le=10**9)]] | None = None  # of each member; weights=2,1,1 is the same
     average: Literal["members", "flat"] = "members"
     size: tuple[int, int] | None = None
-    allow_misaligned: bool = False
-    out_of_fold: bool = True  # score the members' out-of-fold predictions by the same rule
-
-    @classmethod
-    def field_of(cls, key: str, text: str) -> str:
-        """Numbers in ``weights=`` are votes; a name there is a checkpoint of a run."""
-        return "votes" if key == "weights" and not text.isalpha() else super().field_of(key, text)
 
     @model_validator(mode="after")
     def _fits_the_mode(self) -> "EnsembleOptions":
-        if self.votes is not None and len(self.votes) != len(self.members):
-            raise ValueError(f"weights: {len(self.votes)} for {len(self.members)} members; give one each")
-        places = [os.path.normpath(name) for name in self.members]
-        if repeated := [name for name, place in zip(self.members, places, strict=True) if places.count(place) > 1]:
-            raise ValueError(f"members: {repeated[0]} is named twice; weights=2,1 counts a member more than once")
         for key, given in (("quorum", self.quorum is not None), ("size", self.size is not None)):
             if self.mode == "soft" and given:
                 raise ValueError(f"{key}: belongs to mode=hard")

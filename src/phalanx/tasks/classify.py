@@ -32,7 +32,6 @@ from ..runtime.distributed import Ranks
 from ..runtime.files import delete, write_json
 from ..runtime.metric import Metric
 from ..runtime.reading import as_whole
-from ..runtime.sidecar import read_sidecar
 from ..runtime.terminal import say
 from ..scoring.classify import ClassifyScore, score_classes, truth_probability
 from ..scoring.classify_report import score_json, score_text
@@ -40,6 +39,7 @@ from ..scoring.several import score_several
 from ..submission.probabilities import Probabilities, write_probabilities
 from .marker import MarkerTerm
 from .mining import select_with_failures
+from .oof_files import intact_sidecar
 from .panels import held_out_batches, label_row, worst_first
 from .weights import check_copies, tell_weights
 
@@ -312,14 +312,8 @@ class Classify:
     @staticmethod
     def damage(folder: Path, config: ClassifyConfig) -> str | None:
         """What is missing or damaged of what :meth:`finish` writes."""
-        for name in ("oof.csv", "oof.json", "oof_score.json"):
-            if not (folder / name).is_file():
-                return f"{name} is missing"
-        try:
-            sidecar, _ = read_sidecar(folder / "oof.csv")
-        except DataError as error:
-            return str(error)
-        return "oof.json is damaged" if sidecar is None else None
+        found = intact_sidecar(folder)
+        return found if isinstance(found, str) else None
 
 
 def filtered(epoch: int, counted: float, samples: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from ..runtime.distributed import Ranks
 from ..runtime.files import delete, write_json
 from ..runtime.metric import Metric
 from ..runtime.reading import as_whole
-from ..runtime.sidecar import Size, read_sidecar
+from ..runtime.sidecar import Size
 from ..runtime.terminal import say
 from ..scoring.box_thresholds import f1_by_image
 from ..scoring.boxes import BoxScore, score_boxes
@@ -40,6 +40,7 @@ from ..scoring.boxes_report import score_json, score_text
 from ..submission.boxes import Boxes, BoxSubmission
 from .detect_report import about_objects, image_f1, measure_objects, objects_csv
 from .image_f1 import f1_of_images, logged
+from .oof_files import intact_sidecar
 from .panels import box_row, held_out_batches, worst_first
 from .weights import check_copies, tell_weights
 
@@ -307,14 +308,8 @@ class Detect:
     @staticmethod
     def damage(folder: Path, config: DetectConfig) -> str | None:
         """What is missing or damaged of what :meth:`finish` writes."""
-        for name in ("oof.csv", "oof.json", "oof_score.json"):
-            if not (folder / name).is_file():
-                return f"{name} is missing"
-        try:
-            sidecar, _ = read_sidecar(folder / "oof.csv")
-        except DataError as error:
-            return str(error)
-        return "oof.json is damaged" if sidecar is None else None
+        found = intact_sidecar(folder)
+        return found if isinstance(found, str) else None
 
 
 def as_boxes(found: Detections) -> Boxes:

@@ -21,7 +21,6 @@ from ..data.truth import truth_of
 from ..engine.loader import evaluated
 from ..engine.nonfinite import first_bad
 from ..engine.task import SHOWN_CLASSES, Event, HeldOutScore, PanelRow, Part, Step, of_class, of_group
-from ..errors import DataError
 from ..losses.class_weights import class_weights, count_pixels
 from ..losses.segmentation import segmentation_loss
 from ..losses.softmax import SoftmaxLoss, exclusive_dice
@@ -35,7 +34,6 @@ from ..runtime.distributed import Ranks
 from ..runtime.files import delete, write_json
 from ..runtime.metric import Metric
 from ..runtime.reading import as_whole
-from ..runtime.sidecar import read_sidecar
 from ..runtime.terminal import say
 from ..scoring.dice_torch import hard_dice
 from ..scoring.f1_submission import f1_of_submissions
@@ -43,6 +41,7 @@ from ..scoring.mask_counts_torch import counts_of_logits
 from ..scoring.score import DICE, score
 from ..submission.table import Submission
 from .image_f1 import logged_of_counts
+from .oof_files import intact_sidecar
 from .panels import held_out_batches, mask_row, masks_of, worst_first
 from .selection import select_images
 from .weights import check_copies, pixel_areas, tell_weights
@@ -319,16 +318,10 @@ class Segment:
     def damage(folder: Path, config: SegmentConfig) -> str | None:
         """What is missing or damaged of what :meth:`finish` writes, maps of all held-out images included if the
         recipe asks for them now."""
-        missing = [name for name in ("oof.csv", "oof.json", "oof_score.json") if not (folder / name).is_file()]
-        if missing:
-            return f"{missing[0]} is missing"
-        try:
-            sidecar, _ = read_sidecar(folder / "oof.csv")
-        except DataError as error:
-            return str(error)
-        if sidecar is None:
-            return "oof.json is damaged"
-        maps = ["maps.json", *(f"{name}.npz" for name in sidecar.sizes)] if config.predict.oof_prob else []
+        found = intact_sidecar(folder)
+        if isinstance(found, str):
+            return found
+        maps = ["maps.json", *(f"{name}.npz" for name in found.sizes)] if config.predict.oof_prob else []
         lacking = next((name for name in maps if not (folder / "oof_prob" / name).is_file()), None)
         return f"oof_prob/{lacking} is missing" if lacking else None
 
