@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from common import flags, keep, phalanx, run
+from common import ends, flags, keep, phalanx, row, run, tell
 from phalanx.data.images import read_grey
 from phalanx.scoring.classify import ClassifyScore, score_classes
 from phalanx.scoring.classify_rank import rank_table
@@ -99,9 +99,8 @@ def main() -> None:
         values = [np.mean([score.value(metric) for score in scores]) for scores in (ours, plain)]
         drawn = np.mean([a.resampled(metric) - b.resampled(metric) for a, b in zip(ours, plain, strict=True)], axis=0)
         found = interval(drawn)
-        rows.append(row(f"brain, ResNet18, {metric}, mean of {len(seeds)} seeds", values[0], values[1]))
-        rows += [row(f"the same, ours less plain, {end} end of the 95% interval", value, None)
-                 for end, value in zip(("lower", "upper"), found or (), strict=False)]  # fmt: skip
+        rows.append(row(f"brain, ResNet18, {metric}, mean of {len(seeds)} seeds", float(values[0]), float(values[1])))
+        rows += ends("the same, ours less plain", found)
     models = [score_of("resnet18", trained(args.root, args.runs, "resnet18", seeds[0], seconds), truth)]
     models += [score_of(name, trained(args.root, args.runs, name, seeds[0], seconds), truth) for name in OTHERS]
     print(rank_table(models, [score.name for score in models]).to_text())
@@ -109,13 +108,8 @@ def main() -> None:
         rows += [row(f"brain, {score.name}, seed {seeds[0]}, {metric}", score.value(metric), None)
                  for metric in ("macro_auc", "accuracy", "macro_f1")]  # fmt: skip
     rows.append(row("CPU time of a training of ours", float(np.mean(spent)) / 60, None, "minutes"))
-    for each in rows:
-        print(f"{each['claim']}: {each['ours']:.4f}" + (f" against {each['baseline']:.4f}" if each["baseline"] else ""))
+    tell(rows)
     keep(rows, args.json)
-
-
-def row(claim: str, ours: float, baseline: float | None, unit: str = "") -> dict[str, Any]:
-    return {"claim": claim, "ours": ours, "baseline": baseline, "unit": unit}
 
 
 def kept_labels(root: Path) -> dict[str, int]:

@@ -41,6 +41,24 @@ def keep(rows: Sequence[dict[str, Any]], path: Path | None) -> None:
     path.write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
 
 
+def row(claim: str, ours: float, baseline: float | None = None, unit: str = "") -> dict[str, Any]:
+    """A row for :func:`keep`."""
+    return {"claim": claim, "ours": ours, "baseline": baseline, "unit": unit}
+
+
+def ends(claim: str, found: tuple[float, float] | None) -> list[dict[str, Any]]:
+    """Rows of the two ends of an interval, if there is one."""
+    named = zip(("lower", "upper"), found or (), strict=False)
+    return [row(f"{claim}, {end} end of the 95% interval", value) for end, value in named]
+
+
+def tell(rows: Sequence[dict[str, Any]]) -> None:
+    """Prints rows, each with its baseline, if it has one."""
+    for one in rows:
+        against = "" if one["baseline"] is None else f" against {one['baseline']:.4f}"
+        print(f"{one['claim']}: {one['ours']:.4f}{against}")
+
+
 def smp_mixture() -> Callable[[Any, Any], Any]:
     """BCE 3 : Dice 4 : Focal 3 of logits and a float target, by segmentation-models-pytorch."""
     from segmentation_models_pytorch import losses
@@ -71,3 +89,15 @@ def run(words: Sequence[str], name: str) -> float:
         raise SystemExit(f"{name} failed")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def train_once(run: Path, *words: str) -> float | None:
+    """Trains a fold, whose folder is ``run``, at most once; its CPU seconds, which are noted in the folder of runs.
+    None if it was finished before anybody measured it."""
+    note = run.parent.parent / f"{run.parent.name}.train.json"
+    if not note.is_file():
+        measured = not (run / "done.json").is_file()
+        spent = phalanx("train", *words, f"name={run.parent.name}", f"runs={run.parent.parent}")
+        note.write_text(json.dumps({"seconds": spent if measured else None}), encoding="utf-8")
+    found: float | None = json.loads(note.read_text(encoding="utf-8"))["seconds"]
+    return found

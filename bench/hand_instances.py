@@ -8,11 +8,9 @@ What is finished is not trained again.
     python bench/hand_instances.py [--keep DIR] [--patients 80] [--epochs 30] [--quick] [--json FILE]
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
-from common import flags, keep, phalanx
+from common import ends, flags, keep, phalanx, row, tell, train_once
 from hands import hand_set
 from phalanx.config import SegmentConfig
 from phalanx.config.compose import compose_as
@@ -48,13 +46,11 @@ def main() -> None:
     rows = [
         row(f"mean Dice of Mask R-CNN on {len(ours.images)} test images of {side} pixels (baseline: the pyramid)",
             ours.mean, theirs.mean),
-        *(row(f"its Dice less that of the pyramid, {end} end of the 95% interval over patients", value)
-          for end, value in zip(("lower", "upper"), found.interval or (), strict=False)),
+        *ends("its Dice less that of the pyramid", found.interval),
         row("epochs (baseline: the pyramid's)", epochs, fits),
         row("CPU time of training (baseline: the pyramid's)", spent / 60, took / 60, "minutes"),
     ]  # fmt: skip
-    for one in rows:
-        print(f"{one['claim']}: {one['ours']:.4f}" + (f" ({one['baseline']:.4f})" if one["baseline"] else ""))
+    tell(rows)
     keep(rows, args.json)
 
 
@@ -62,33 +58,28 @@ class Race:
     """Trainings on one set of hands."""
 
     def __init__(self, place: Path, root: Path, side: int):
-        self.place, self.common = place.resolve(), [f"data.root={root.resolve()}", f"runs={place.resolve()}"]
+        self.place, self.common = place.resolve(), [f"data.root={root.resolve()}"]
         self.side, self.names = side, dict[str, str]()  # the run of each network
         self.data = compose_as(SegmentConfig, {"experiment": "claims_small", "data.root": str(root)}).data
 
     def train(self, name: str, words: list[str], epochs: int) -> float:
         """CPU seconds of a training of the first fold."""
-        run = self.names[name] = f"{name}_{self.side}px_{epochs}epochs"
-        note = self.place / f"{run}.train.json"
-        if not note.is_file():
-            spent = phalanx("train", *words, *self.common, f"name={run}", f"epochs={epochs}", f"data.size={self.side}",
-                            "fold=0", "folds=5", "seed=0", "workers=0", "device=cpu", "progress=false",
-                            "report=false")  # fmt: skip
-            note.write_text(json.dumps({"seconds": spent}), encoding="utf-8")
-        return float(json.loads(note.read_text(encoding="utf-8"))["seconds"])
+        self.names[name] = f"{name}_{self.side}px_{epochs}epochs"
+        run = self.place / self.names[name] / "fold0"
+        spent = train_once(run, *words, *self.common, f"epochs={epochs}", f"data.size={self.side}", "fold=0", "folds=5",
+                           "seed=0", "workers=0", "device=cpu", "progress=false", "report=false")  # fmt: skip
+        if spent is None:
+            raise SystemExit(f"{run}: was trained without measuring its time, which the race needs; delete it")
+        return spent
 
     def scored(self, name: str, words: list[str]) -> Score:
         """The score of a training's test masks."""
         file = self.place / f"{self.names[name]}.csv"
-        phalanx("infer", f"experiment={self.names[name]}", *self.common, f"out={file}", *words, "device=cpu",
-                "progress=false")  # fmt: skip
+        phalanx("infer", f"experiment={self.names[name]}", f"runs={self.place}", *self.common, f"out={file}", *words,
+                "device=cpu", "progress=false")  # fmt: skip
         submission = Submission.read(file)
         truth, patients = ground_truth(submission, self.data)
         return score(submission, truth, patients)
-
-
-def row(claim: str, ours: float, baseline: float | None = None, unit: str = "") -> dict[str, Any]:
-    return {"claim": claim, "ours": ours, "baseline": baseline, "unit": unit}
 
 
 if __name__ == "__main__":

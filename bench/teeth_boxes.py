@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common import flags, keep, phalanx, run
+from common import ends, flags, keep, phalanx, row, run, tell, train_once
 from phalanx.config import DetectConfig
 from phalanx.config.compose import compose_as
 from phalanx.data.box_truth import read_box_truth
@@ -106,8 +106,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for recipe in args.recipes.split(","):
         found = Race(recipe, args.root, args.runs, args.quick).rows()
-        for row in found:
-            print(f"{row['claim']}: {row['ours']:.4f}" + (f" ({row['baseline']:.4f})" if row["baseline"] else ""))
+        tell(found)
         rows += found
     keep(rows, args.json)
 
@@ -126,19 +125,19 @@ class Race:
         self.truth = read_box_truth(self.root / "test" / "answers_json", self.data, sizes)
 
     def rows(self) -> list[dict[str, Any]]:
-        title, threshold = RECIPES[self.recipe], self.trained()
-        ours = score_boxes(self.predicted(), self.truth, threshold=threshold["score"])
+        title, (threshold, seconds) = RECIPES[self.recipe], self.trained()
+        ours = score_boxes(self.predicted(), self.truth, threshold=threshold)
         rows = [row(f"{title}: {metric} on {len(self.test)} test images", ours.value(metric))
                 for metric in ("map", "map50", "map75")]  # fmt: skip
         rows.append(row(f"{title}: F1 at an IoU of .5, scores from the out-of-fold threshold", ours.value("f1")))
         rows += ends(f"{title}: F1", ours.intervals("f1")[0])
-        rows.append(row(f"{title}: training, minutes of CPU time", threshold["seconds"] / 60, unit="minutes"))
+        rows.append(row(f"{title}: training, minutes of CPU time", seconds / 60, unit="minutes"))
         if self.data.pairs:
             objects = int(ours.confusion[:-1].sum())
             sides = ours.exchanged(dict(self.data.pairs))
             rows.append(row(f"{title}: of {objects} teeth, found as that of the other side", float(sides)))
         if self.recipe in PLAIN_FOR:
-            rows += self.against(ours, self.plain(threshold["seconds"]))
+            rows += self.against(ours, self.plain(seconds))
         return rows
 
     def against(self, ours: BoxScore, plain: BoxSubmission) -> list[dict[str, Any]]:
@@ -152,17 +151,14 @@ class Race:
         best = theirs.best_threshold().f1
         return [*rows, row(f"{title}: F1, against a plain script at its best threshold", ours.value("f1"), best)]
 
-    def trained(self) -> dict[str, float]:
+    def trained(self) -> tuple[float, float]:
         """Trains the fold; the threshold that its held-out images choose, and the seconds of CPU time."""
-        note = self.runs / f"{self.name}.train.json"
-        if not note.is_file():
-            spent = phalanx("train", "fold=0", f"folds={FOLDS}", f"experiment={self.recipe}", f"name={self.name}",
-                            f"data.root={self.root}", f"runs={self.runs}", "workers=0", "progress=false", "device=cpu",
-                            *self.tiny)  # fmt: skip
-            score = json.loads((self.runs / self.name / "fold0" / "oof_score.json").read_text("utf-8"))["threshold"]
-            note.write_text(json.dumps({"score": score, "seconds": spent}), encoding="utf-8")
-        found: dict[str, float] = json.loads(note.read_text(encoding="utf-8"))
-        return found
+        run = self.runs / self.name / "fold0"
+        spent = train_once(run, "fold=0", f"folds={FOLDS}", f"experiment={self.recipe}", f"data.root={self.root}",
+                           "workers=0", "progress=false", "device=cpu", *self.tiny)  # fmt: skip
+        if spent is None:
+            raise SystemExit(f"{run}: was trained without measuring its time, which the plain script gets; delete it")
+        return json.loads((run / "oof_score.json").read_text("utf-8"))["threshold"], spent
 
     def predicted(self) -> BoxSubmission:
         file = self.runs / f"{self.name}.csv"
@@ -191,15 +187,6 @@ class Race:
         boxes = tuple(Boxes.of(*(found[image][key] for key in ("corners", "scores", "classes")))
                       for image in self.truth.images)  # fmt: skip
         return BoxSubmission("plain script", self.truth.images, self.truth.classes, boxes)
-
-
-def row(claim: str, ours: float, baseline: float | None = None, unit: str = "") -> dict[str, Any]:
-    return {"claim": claim, "ours": ours, "baseline": baseline, "unit": unit}
-
-
-def ends(claim: str, found: tuple[float, float] | None) -> list[dict[str, Any]]:
-    named = zip(("lower", "upper"), found or (), strict=False)
-    return [row(f"{claim}, {end} end of the 95% interval", value) for end, value in named]
 
 
 if __name__ == "__main__":

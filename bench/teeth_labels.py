@@ -2,34 +2,34 @@
 
 Needs a set of panoramic dental X-rays in the competition's layout, with answers for its test images and meta_data.csv;
 without it the bench says so and ends. Presence is scored by the mean AUC over teeth that at least five test images
-lack, of the mean probability of two networks that differ by their seed. The baseline is a logistic regression per tooth
-on the true number of teeth of an image: people who lack many teeth lack any one of them more often. A run that is
-finished is not trained again, so the commands that are printed may train the two side by side beforehand.
+lack, of the mean probability of a classifier on all training images and a detector (`teeth_32_faster`, the first of
+five folds, the same run as of teeth_boxes.py), with two seeds of the classifier. The baseline is a logistic regression
+per tooth on the true number of teeth of an image: people who lack many teeth lack any one of them more often. A run
+that is finished is not trained again.
 
     python bench/teeth_labels.py --root DIR [--runs DIR] [--quick] [--json FILE]
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from common import flags, keep
-from phalanx.cli import main as phalanx
+from common import ends, flags, keep, phalanx, row, tell, train_once
 from phalanx.config import ClassifyConfig
 from phalanx.config.compose import compose_as
 from phalanx.data.label_table import table_of
 from phalanx.data.labels import labels_of, read_labels
 from phalanx.data.layouts import train_records
-from phalanx.runs.reader import FoldRun
 from phalanx.scoring.classify import ClassifyScore, score_classes
 from phalanx.scoring.resampling import interval
 from phalanx.submission.probabilities import Probabilities
 
 LEAST_ABSENT = 5  # test images without a tooth that is scored
-SEEDS = (0, 1)  # of the networks for presence
+SEEDS = (0, 1)  # of the classifier for presence
+DETECTOR = "teeth_32_faster"
+FOLDS = 5
 
 
 def main() -> None:
@@ -42,50 +42,53 @@ def main() -> None:
         return
     tiny = ["epochs=1", "data.size=64"] if args.quick else []
     rows = presence(args.root, args.runs, tiny) + category(args.root, args.runs, tiny)
-    for row in rows:
-        print(f"{row['claim']}: {row['ours']:.4f}" + (f" against {row['baseline']:.4f}" if row["baseline"] else ""))
+    tell(rows)
     keep(rows, args.json)
 
 
 def presence(root: Path, runs: Path, tiny: list[str]) -> list[dict[str, Any]]:
     """The rows of 32 teeth."""
-    members, minutes = zip(*(predicted("teeth_presence", root, runs, tiny, seed) for seed in SEEDS), strict=True)
-    file = members[0].with_name("teeth_presence_vote.csv")
-    if phalanx(["ensemble", "mode=soft", f"members={','.join(one.stem for one in members)}", f"out={file}",
-                f"data.root={root}", f"runs={runs}"]):  # fmt: skip
-        sys.exit(2)
-    made, *singles = map(Probabilities.read, (file, *members))
-    assert all(one.images == made.images for one in singles)
+    detector, spent = predicted(DETECTOR, root, runs, tiny, fold="0", labels=True)
     config = compose_as(ClassifyConfig, {"experiment": "teeth_presence", "data.root": str(root)})
     truth, _ = read_labels(root / "test" / "answers_json", config.data)
-    labels = np.array([truth[image.rsplit(".", 1)[0]] for image in made.images])
+    members = {"detector": Probabilities.read(detector, config.data.classes)}
+    labels = np.array([truth[image.rsplit(".", 1)[0]] for image in members["detector"].images])
     known = labels_of(train_records(config.data), config.data)
-    counts = np.column_stack([known.sum(1)]), np.column_stack([labels.sum(1)])
     chosen = [c for c in range(labels.shape[1]) if (labels[:, c] == 0).sum() >= LEAST_ABSENT and labels[:, c].any()]
-    regression = [LogisticRegression().fit(counts[0], known[:, c]).predict_proba(counts[1])[:, 1] for c in chosen]
     names = [config.data.classes[c] for c in chosen]
 
     def scored(name: str, values: np.ndarray) -> ClassifyScore:
-        return score_classes(name, values, labels[:, chosen], names, "sigmoid", images=made.images)
+        images = members["detector"].images
+        return score_classes(name, values, labels[:, chosen], names, "sigmoid", images=images)
 
-    ours, theirs = scored("ours", made.values[:, chosen]), scored("number of teeth", np.array(regression).T)
-    alone = [scored(f"seed {seed}", one.values[:, chosen]) for seed, one in zip(SEEDS, singles, strict=True)]
-    gain = interval(ours.resampled("macro_auc") - theirs.resampled("macro_auc"))
-    title = f"presence of teeth, macro AUC over the {len(chosen)} that {LEAST_ABSENT} test images or more lack"
-    return [
-        {"claim": title, "ours": ours.value("macro_auc"), "baseline": theirs.value("macro_auc"), "unit": ""},
-        *ends("the same, ours less the regression on the number of teeth", gain),
-        *spread("the same, ours", ours, "macro_auc"),
-        *({"claim": f"the same, {one.name} alone", "ours": one.value("macro_auc"), "baseline": None, "unit": ""}
-          for one in alone),
-        {"claim": f"presence of teeth, training from scratch, the longer of {len(SEEDS)} networks",
-         "ours": max(minutes), "baseline": None, "unit": "minutes"},
-    ]  # fmt: skip
+    counts = known.sum(1)[:, None], labels.sum(1)[:, None]
+    regression = [LogisticRegression().fit(counts[0], known[:, c]).predict_proba(counts[1])[:, 1] for c in chosen]
+    theirs = scored("number of teeth", np.array(regression).T)
+    title = f"presence of teeth, classifier and detector together, macro AUC over the {len(chosen)} that {LEAST_ABSENT} test images or more lack"
+    rows, minutes = list[dict[str, Any]](), [("detector", spent)]
+    for seed in SEEDS:
+        file, spent = predicted("teeth_presence", root, runs, tiny, seed)
+        vote = file.with_name(f"{file.stem}_vote.csv")
+        words = ["mode=soft", f"members={file},{detector}", f"out={vote}"]
+        phalanx("ensemble", *words, "out_of_fold=false")
+        members[f"classifier of seed {seed}"] = Probabilities.read(file, config.data.classes)
+        minutes.append((f"classifier of seed {seed}", spent))
+        made = Probabilities.read(vote, config.data.classes)
+        assert made.images == members["detector"].images
+        ours = scored("ours", made.values[:, chosen])
+        name = title if seed == SEEDS[0] else f"the same, seed {seed}"
+        rows.append(row(name, ours.value("macro_auc"), theirs.value("macro_auc")))
+        gain = interval(ours.resampled("macro_auc") - theirs.resampled("macro_auc"))
+        rows += ends(f"the same, seed {seed}, ours less the regression on the number of teeth", gain)
+    alone = {name: scored(name, one.values[:, chosen]) for name, one in members.items()}
+    rows += [row(f"the same, the {name} alone", one.value("macro_auc")) for name, one in alone.items()]
+    return rows + [row(f"presence of teeth, {name}, training from scratch, CPU time", one / 60, unit="minutes")
+                   for name, one in minutes if one is not None]  # fmt: skip
 
 
 def category(root: Path, runs: Path, tiny: list[str]) -> list[dict[str, Any]]:
     """The rows of ten categories; the baseline always names the most frequent one."""
-    file, minutes = predicted("teeth_category", root, runs, tiny)
+    file, spent = predicted("teeth_category", root, runs, tiny)
     made = Probabilities.read(file)
     config = compose_as(ClassifyConfig, {"experiment": "teeth_category", "data.root": str(root)})
     assert config.data.table is not None
@@ -96,39 +99,34 @@ def category(root: Path, runs: Path, tiny: list[str]) -> list[dict[str, Any]]:
     ours = score_classes("ours", made.values, labels, config.data.classes, "softmax", images=made.images)
     common = float(labels[:, known.sum(0).argmax()].mean())
     return [
-        {"claim": "category of ten, accuracy", "ours": ours.value("accuracy"), "baseline": common, "unit": ""},
+        row("category of ten, accuracy", ours.value("accuracy"), common),
         *spread("the same", ours, "accuracy"),
-        {"claim": "category of ten, macro AUC", "ours": ours.value("macro_auc"), "baseline": None, "unit": ""},
-        {"claim": "category of ten, training from scratch", "ours": minutes, "baseline": None, "unit": "minutes"},
+        row("category of ten, macro AUC", ours.value("macro_auc")),
+        *([row("category of ten, training from scratch, CPU time", spent / 60, unit="minutes")] if spent else []),
     ]
 
 
-def predicted(recipe: str, root: Path, runs: Path, tiny: list[str], seed: int = 0) -> tuple[Path, float]:
-    """The CSV of test predictions of a run on all training images, and the minutes of its training."""
+def predicted(
+    recipe: str, root: Path, runs: Path, tiny: list[str], seed: int = 0, fold: str = "all", labels: bool = False
+) -> tuple[Path, float | None]:
+    """The CSV of test predictions of a run, and the CPU seconds of its training, if they were measured.
+
+    Args:
+        fold: all training images, or the number of one.
+        labels: of a detector: probabilities of classes.
+    """
     name = f"{recipe}{f'_{seed}' if seed else ''}{'_quick' if tiny else ''}"
-    file, common = runs / f"{name}.csv", [f"data.root={root}", f"runs={runs}"]
-    calls = [
-        ["train", "fold=all", f"experiment={recipe}", f"name={name}", f"seed={seed}", *common, *tiny],
-        ["infer", f"experiment={name}", *common, f"out={file}"],
-    ]
-    for call in calls:
-        print("phalanx", *call, flush=True)
-        if phalanx(call):
-            sys.exit(2)
-    trained = FoldRun(runs / name / "all").result
-    assert trained is not None
-    return file, trained.seconds_train / 60
+    run = runs / name / (fold if fold == "all" else f"fold{fold}")
+    spent = train_once(run, f"fold={fold}", f"folds={FOLDS}", f"experiment={recipe}", f"seed={seed}",
+                       f"data.root={root}", "workers=0", "device=cpu", "progress=false", *tiny)  # fmt: skip
+    file = runs / (f"{name}.labels.csv" if labels else f"{name}.csv")
+    phalanx("infer", f"experiment={name}", f"data.root={root}", f"runs={runs}", f"out={file}", "device=cpu",
+            "progress=false", *(["labels=true"] if labels else []))  # fmt: skip
+    return file, spent
 
 
 def spread(claim: str, score: ClassifyScore, metric: str) -> list[dict[str, Any]]:
     return ends(claim, interval(score.resampled(metric)))
-
-
-def ends(claim: str, found: tuple[float, float] | None) -> list[dict[str, Any]]:
-    """Rows of the two ends of an interval."""
-    named = zip(("lower", "upper"), found or (), strict=False)
-    return [{"claim": f"{claim}, {end} end of the 95% interval", "ours": value, "baseline": None, "unit": ""}
-            for end, value in named]  # fmt: skip
 
 
 if __name__ == "__main__":

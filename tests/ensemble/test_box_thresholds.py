@@ -9,6 +9,7 @@ from tests.boxed import CLASSES, make_polygons, words
 from phalanx.cli import main
 from phalanx.runtime.sidecar import read_sidecar
 from phalanx.submission.boxes import BoxSubmission
+from phalanx.submission.probabilities import Probabilities, write_probabilities
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -159,3 +160,30 @@ def test_a_sidecar_with_wrong_thresholds_is_damaged(trained, tmp_path, call):
         assert "is a damaged sidecar" in call("score", tmp_path / "some.csv", trained / "set/test/answers_json", code=2)
     side.write_text(json.dumps(found))
     assert read_sidecar(tmp_path / "some.csv")[0].thresholds == found["thresholds"]
+
+
+def test_labels_of_a_detector_are_the_objects_to_expect_and_vote_with_classifiers(trained, tmp_path, call):
+    call("tune", "members=found", f"runs={trained}/runs", "thresholds=class")  # which probabilities do without
+    call(*infer(trained, tmp_path / "boxes.csv", "postprocess=null"))
+    out = tmp_path / "labels.csv"
+    assert "left out" not in call(*infer(trained, out, "labels=true"))
+    boxes, made = BoxSubmission.read(tmp_path / "boxes.csv"), Probabilities.read(out)
+    assert (made.classes, made.images, made.head) == (boxes.classes, boxes.images, "sigmoid")
+    assert len(made.run_hashes) == 2
+    for image, found, row in zip(boxes.images, boxes.boxes, made.values, strict=True):
+        sums = [found.scores[found.classes == c].sum() for c in range(len(CLASSES))]
+        assert row == pytest.approx(np.minimum(sums, 1), abs=1e-4), image  # the CSV of boxes is rounded
+    assert (made.values > 0).any()
+    assert "finished before" in call(*infer(trained, out, "labels=true"))
+
+    contrary = 1 - made.values[:, ::-1]
+    write_probabilities(tmp_path / "other.csv", made.images, made.classes[::-1], contrary, "sigmoid")
+    vote = ["ensemble", "mode=soft", f"members={out},{tmp_path / 'other.csv'}", f"out={tmp_path / 'vote.csv'}"]
+    call(*vote, "allow_misaligned=true")
+    assert Probabilities.read(tmp_path / "vote.csv").values == pytest.approx(np.full(made.values.shape, 0.5), abs=1e-6)
+
+    for more, expected in (
+        (["masks=true"], "labels: asks for probabilities of classes, and masks=true for masks"),
+        (["postprocess=x.json"], "postprocess: has thresholds of boxes, and labels=true asks for labels"),
+    ):
+        assert expected in call(*infer(trained, tmp_path / "x.csv", "labels=true", *more), code=2)

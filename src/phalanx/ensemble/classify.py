@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..config.classify_loss import Head
-from ..data.layouts import test_place, test_records
-from ..data.records import Record, scan
+from ..data.records import Record
 from ..data.shuffled import note_control
-from ..errors import ConfigError, DataError, shown
+from ..errors import ConfigError, DataError
 from ..predict.exported import DESCRIPTION_FILE
 from ..runs.ledger import note_vote
 from ..runtime.provenance import digest
-from ..runtime.sidecar import is_csv, merged_hashes, read_sidecar
+from ..runtime.sidecar import is_csv, merged_hashes
 from ..scoring.calibration_file import Calibration
 from ..submission.probabilities import Probabilities, write_probabilities
 from ..submission.table import check_name, check_target
 from ..voting.probabilities import Ballot, gathered
 from ..voting.probability_guard import ProbabilityAgreement
 from .common_options import MemberOptions, RunOptions
+from .prediction import find_records, is_finished
 from .reports import report_faults
 from .retrained import note_retrained
 
@@ -55,11 +55,10 @@ def infer_run(name: str, options: InferLabels, run: "LabelRun | None" = None) ->
     run = run or opened(name, options)
     if calibration is not None:
         calibration.check(run.name, run.classes, run.head)
-    records = find_records(run, options)
+    records = find_records(run.config.data, options)
     parts = [run.key, [[record.name, record.image.stat().st_size] for record in records]]
     key = digest(parts if calibration is None else [*parts, calibration.digest])
-    if _is_finished(out, key):
-        print(f"{out}: finished before; delete it to predict it again", flush=True)
+    if is_finished(out, key):
         return out
     made = calibrated(_predicted(run, records, options), calibration)
     write_probabilities(
@@ -67,14 +66,6 @@ def infer_run(name: str, options: InferLabels, run: "LabelRun | None" = None) ->
         calibration=made.calibration,
     )  # fmt: skip
     return out
-
-
-def _is_finished(out: Path, key: str) -> bool:
-    try:
-        sidecar, _ = read_sidecar(out)
-    except DataError:
-        return False
-    return sidecar is not None and sidecar.key == key
 
 
 def opened(name: str, options: InferLabels) -> LabelRun:
@@ -95,17 +86,6 @@ def opened(name: str, options: InferLabels) -> LabelRun:
     if (seed := run.config.data.shuffle_labels) is not None:
         print(f"note: {note_control(name, seed)}", flush=True)
     return run
-
-
-def find_records(run: LabelRun, options: InferLabels) -> Sequence[Record]:
-    """The images to predict: a plain folder, or the test set of a root in the layout the run was trained on."""
-    from ..data.listing import list_images
-
-    data = run.config.data.model_copy(update={"root": options.root or run.config.data.root})
-    place = options.images or test_place(data)
-    if place is not None and place.is_dir() and (text := list_images(place).to_text(place)):
-        print(f"note: {shown(text)}", flush=True)
-    return scan(options.images) if options.images is not None else test_records(data)
 
 
 def _predicted(run: LabelRun, records: Sequence[Record], options: InferLabels) -> Probabilities:
@@ -196,6 +176,6 @@ def _member(name: str, options: VoteLabels, known: tuple[str, ...]) -> Probabili
     run = opened(name, options)
     if (seed := run.config.data.shuffle_labels) is not None:
         raise ConfigError(f"members: {note_control(name, seed)}; leave it out")
-    made = _predicted(run, find_records(run, options), options)
+    made = _predicted(run, find_records(run.config.data, options), options)
     order = sorted(range(len(made.images)), key=made.images.__getitem__)
     return replace(made, images=tuple(made.images[i] for i in order), values=made.values[order])

@@ -1,23 +1,22 @@
 """Predicting boxes: ``infer.sh`` of the task ``detect``."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from pydantic import model_validator
 
 from ..config import Fraction
-from ..data.layouts import test_place, test_records
-from ..data.records import Record, scan
-from ..errors import DataError, shown
 from ..predict.detect import DetectorRun, open_detector
 from ..predict.instances import MaskMember
 from ..predict.run import write_submission
 from ..runtime.provenance import digest
-from ..runtime.sidecar import read_sidecar
+from ..submission.boxes import BoxSubmission
+from ..submission.probabilities import write_probabilities
 from ..submission.table import check_target
 from .box_thresholds import FILE, BoxThresholds, run_folder
 from .common_options import RunOptions
+from .prediction import find_records, is_finished
 from .retrained import note_retrained
 
 
@@ -27,6 +26,7 @@ class InferBoxes(RunOptions):
     masks: bool = False  # of mask_rcnn: masks of the classes in RLE, as a segmentation predicts them, instead of boxes
     maps: bool = False  # also save their probability maps
     threshold: Fraction | None = None  # of masks; null: 0.5
+    labels: bool = False  # which classes an image has, as a classifier predicts them, instead of boxes
     postprocess: Path | None = None  # thresholds of scores by class; null: none; not given: the run's own, if any
 
     @model_validator(mode="after")
@@ -34,10 +34,13 @@ class InferBoxes(RunOptions):
         for key in ("maps", "threshold"):
             if getattr(self, key) and not self.masks:
                 raise ValueError(f"{key}: is of masks, not of boxes; add masks=true")
-        if self.masks and self.postprocess is not None:
-            raise ValueError(
-                "postprocess: has thresholds of boxes, and masks=true asks for masks; leave one of them out"
-            )
+        if self.masks and self.labels:
+            raise ValueError("labels: asks for probabilities of classes, and masks=true for masks; leave one out")
+        for key in ("masks", "labels"):
+            if getattr(self, key) and self.postprocess is not None:
+                raise ValueError(
+                    f"postprocess: has thresholds of boxes, and {key}=true asks for {key}; leave one of them out"
+                )
         return self
 
 
@@ -52,7 +55,7 @@ def opened(name: str, options: InferBoxes) -> DetectorRun:
 
 
 def infer_run(name: str, options: InferBoxes, run: DetectorRun | None = None) -> Path:
-    """Predicts with one run into its CSV of boxes, or of masks; returns the CSV's path.
+    """Predicts with one run into its CSV of boxes, of masks or of probabilities; returns the CSV's path.
 
     Args:
         run: if it is open already, as :func:`opened` returns it.
@@ -60,28 +63,38 @@ def infer_run(name: str, options: InferBoxes, run: DetectorRun | None = None) ->
     out = options.out or Path("submissions") / f"{Path(name).name}.csv"
     check_target(out)
     run = run or opened(name, options)
-    member = MaskMember(run) if options.masks else None
-    records = find_records(run, options)
+    member = MaskMember(run) if options.masks else None  # refuses a run without masks before images are looked for
+    records, batch = find_records(run.config.data, options), options.batch or run.config.predict.batch
     if member is not None:
         write_submission(
             out, [member], records, threshold=0.5 if options.threshold is None else options.threshold,
-            batch=options.batch or run.config.predict.batch, reuse_finished=True, progress=options.progress,
+            batch=batch, reuse_finished=True, progress=options.progress,
             maps_folder=out.with_suffix(".maps") if options.maps else None,
         )  # fmt: skip
         return out
-    limits = thresholds_of(run, options)
+    limits = None if options.labels else thresholds_of(run, options)
     parts = [run.key, [[record.name, record.image.stat().st_size] for record in records]]
-    key = digest([*parts, limits.thresholds] if limits else parts)
-    if _is_finished(out, key):
-        print(f"{out}: finished before; delete it to predict it again", flush=True)
+    key = digest([*parts, "labels"] if options.labels else [*parts, limits.thresholds] if limits else parts)
+    if is_finished(out, key):
         return out
-    made = run.predict(records, options.batch or run.config.predict.batch, progress=options.progress)
+    made = run.predict(records, batch, progress=options.progress)
+    if options.labels:
+        hashes = run.hashes
+        write_probabilities(out, made.images, made.classes, presence(made), "sigmoid", run_hashes=hashes, key=key)
+        return out
     if limits is not None:
         # rounded as those that the thresholds were chosen on
         kept = [one.rounded().above(limits.limits()) for one in made.boxes]
         made = replace(made, boxes=tuple(kept), thresholds=limits.thresholds)
     made.write(out, key=key)
     return out
+
+
+def presence(found: BoxSubmission) -> np.ndarray:
+    """Probability that an image has each class, float64[N, C]: the sum of the scores of its boxes, which is the number
+    of objects to expect, at most 1."""
+    sums = [np.bincount(one.classes, weights=one.scores, minlength=len(found.classes)) for one in found.boxes]
+    return np.stack(sums).clip(0, 1)
 
 
 def thresholds_of(run: DetectorRun, options: InferBoxes) -> BoxThresholds | None:
@@ -101,22 +114,3 @@ def thresholds_of(run: DetectorRun, options: InferBoxes) -> BoxThresholds | None
     if found is not None:
         print(found.to_text(path), flush=True)
     return found
-
-
-def _is_finished(out: Path, key: str) -> bool:
-    try:
-        sidecar, _ = read_sidecar(out)
-    except DataError:
-        return False
-    return sidecar is not None and sidecar.key == key
-
-
-def find_records(run: DetectorRun, options: InferBoxes) -> Sequence[Record]:
-    """The images to predict: a plain folder, or the test set of a root in the layout the run was trained on."""
-    from ..data.listing import list_images
-
-    data = run.config.data.model_copy(update={"root": options.root or run.config.data.root})
-    place = options.images or test_place(data)
-    if place is not None and place.is_dir() and (text := list_images(place).to_text(place)):
-        print(f"note: {shown(text)}", flush=True)
-    return scan(options.images) if options.images is not None else test_records(data)
