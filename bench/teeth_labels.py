@@ -64,7 +64,8 @@ def presence(root: Path, runs: Path, tiny: list[str]) -> list[dict[str, Any]]:
     counts = known.sum(1)[:, None], labels.sum(1)[:, None]
     regression = [LogisticRegression().fit(counts[0], known[:, c]).predict_proba(counts[1])[:, 1] for c in chosen]
     theirs = scored("number of teeth", np.array(regression).T)
-    title = f"presence of teeth, classifier and detector together, macro AUC over the {len(chosen)} that {LEAST_ABSENT} test images or more lack"
+    title = (f"presence of teeth, classifier and detector together, macro AUC over the {len(chosen)} that "
+             f"{LEAST_ABSENT} test images or more lack")  # fmt: skip
     rows, minutes = list[dict[str, Any]](), [("detector", spent)]
     for seed in SEEDS:
         file, spent = predicted("teeth_presence", root, runs, tiny, seed)
