@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from common import ends, flags, keep, phalanx, row, run, tell
+from common import ends, flags, keep, phalanx, print_rows, row, run
 from phalanx.data.images import read_grey
 from phalanx.scoring.classify import ClassifyScore, score_classes
 from phalanx.scoring.classify_rank import rank_table
@@ -108,7 +108,7 @@ def main() -> None:
         rows += [row(f"brain, {score.name}, seed {seeds[0]}, {metric}", score.value(metric), None)
                  for metric in ("macro_auc", "accuracy", "macro_f1")]  # fmt: skip
     rows.append(row("CPU time of a training of ours", float(np.mean(spent)) / 60, None, "minutes"))
-    tell(rows)
+    print_rows(rows)
     keep(rows, args.json)
 
 

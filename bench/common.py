@@ -52,7 +52,7 @@ def ends(claim: str, found: tuple[float, float] | None) -> list[dict[str, Any]]:
     return [row(f"{claim}, {end} end of the 95% interval", value) for end, value in named]
 
 
-def tell(rows: Sequence[dict[str, Any]]) -> None:
+def print_rows(rows: Sequence[dict[str, Any]]) -> None:
     """Prints rows, each with its baseline, if it has one."""
     for one in rows:
         against = "" if one["baseline"] is None else f" against {one['baseline']:.4f}"

@@ -10,7 +10,7 @@ What is finished is not trained again.
 
 from pathlib import Path
 
-from common import ends, flags, keep, phalanx, row, tell, train_once
+from common import ends, flags, keep, phalanx, print_rows, row, train_once
 from hands import hand_set
 from phalanx.config import SegmentConfig
 from phalanx.config.compose import compose_as
@@ -50,7 +50,7 @@ def main() -> None:
         row("epochs (baseline: the pyramid's)", epochs, fits),
         row("CPU time of training (baseline: the pyramid's)", spent / 60, took / 60, "minutes"),
     ]  # fmt: skip
-    tell(rows)
+    print_rows(rows)
     keep(rows, args.json)
 
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common import ends, flags, keep, phalanx, row, run, tell, train_once
+from common import ends, flags, keep, phalanx, print_rows, row, run, train_once
 from phalanx.config import DetectConfig
 from phalanx.config.compose import compose_as
 from phalanx.data.box_truth import read_box_truth
@@ -106,7 +106,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for recipe in args.recipes.split(","):
         found = Race(recipe, args.root, args.runs, args.quick).rows()
-        tell(found)
+        print_rows(found)
         rows += found
     keep(rows, args.json)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from common import ends, flags, keep, phalanx, row, tell, train_once
+from common import ends, flags, keep, phalanx, print_rows, row, train_once
 from phalanx.config import ClassifyConfig
 from phalanx.config.compose import compose_as
 from phalanx.data.label_table import table_of
@@ -42,7 +42,7 @@ def main() -> None:
         return
     tiny = ["epochs=1", "data.size=64"] if args.quick else []
     rows = presence(args.root, args.runs, tiny) + category(args.root, args.runs, tiny)
-    tell(rows)
+    print_rows(rows)
     keep(rows, args.json)
 
 

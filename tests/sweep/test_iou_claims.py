@@ -142,8 +142,8 @@ def test_a_sweep_keeps_pixels_and_curve_and_the_page_shows_them(discs, place, ca
     assert f"`{bare.path().relative_to('results/sweep')}`: has no pixels, which IoU needs" in document()
     capsys.readouterr()
     assert main(discs) == 0
-    assert "discs/plain seed 0 fold 0: Dice" in (told := capsys.readouterr().out)
-    assert told.count("as it was") == 1
+    assert "discs/plain seed 0 fold 0: Dice" in (text := capsys.readouterr().out)
+    assert text.count("as it was") == 1
     assert {one.row: one.pixels for one in read_results()} == {name: one.pixels for name, one in found.items()}
 
 
