@@ -11,10 +11,12 @@ from phalanx.cli import main
 from phalanx.config import validate_as
 from phalanx.config.compose import config_folder
 from phalanx.errors import ConfigError, DataError
+from phalanx.runs.reader import FoldRun
 from phalanx.sweep.claims import document
 from phalanx.sweep.iou_claims import PairedIoU, collapse_text, counts_by_seed, iou_of
 from phalanx.sweep.results import read_results
 from phalanx.sweep.table import Collapse, Table, read_table
+from phalanx.sweep.trials import iou_curve
 from phalanx.sweep.verdict import gain_of
 
 RULE = Collapse(label="diseased", iou=0.1)
@@ -147,15 +149,14 @@ def test_a_sweep_keeps_pixels_and_curve_and_the_page_shows_them(discs, place, ca
     assert {one.row: one.pixels for one in read_results()} == {name: one.pixels for name, one in found.items()}
 
 
-def test_a_log_without_iou_is_one_line(discs, place, capsys):
-    text = (config_folder() / "sweep" / "discs.yaml").read_text()
-    changed = text.replace('"validate_every=1"', '"validate_every=0"').replace(
-        '"validate_steps=2"', '"validate_steps=99"'
-    )
-    assert changed != text
-    (config_folder() / "sweep" / "discs.yaml").write_text(changed)
-    assert main([*discs, "rows=plain"]) == 1
-    assert "its log has no IoU of diseased, which the table's collapse needs" in capsys.readouterr().out
+def test_a_log_without_iou_is_one_line(tmp_path):
+    lines = [{"event": "validate", "step": 5, "time": 1.0, "epoch": 1, "held_out/dice": 0.5}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(DataError, match=r"its log has no IoU of diseased, which the table's collapse needs"):
+        iou_curve(FoldRun(tmp_path), "diseased")
+    lines += [{**lines[0], "step": step, "held_out/iou/class/diseased": step / 100} for step in (10, 15)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert iou_curve(FoldRun(tmp_path), "diseased") == [[10, 0.1], [15, 0.15]]
 
 
 @pytest.mark.parametrize(
