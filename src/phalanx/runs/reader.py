@@ -246,9 +246,13 @@ class FoldRun:
                 raise fault(path, f"line {number} is not an event", REMEDY)
         return [line for line in lines if event in (None, line["event"])]
 
-    def logged(self, event: str, *keys: str) -> list[list[float]]:
-        """Numbers of each line of an event, by key. Raises as :meth:`log`."""
-        lines = self.log(event)
+    def logged(self, event: str, *keys: str, partial: bool = False) -> list[list[float]]:
+        """Numbers of each line of an event, by key. Raises as :meth:`log`.
+
+        Args:
+            partial: leaves out lines without one of the keys, instead of calling them damaged.
+        """
+        lines = [line for line in self.log(event) if not partial or line.keys() >= set(keys)]
         try:
             return [[as_real(line.get(key)) for key in keys] for line in lines]
         except ValueError as error:
