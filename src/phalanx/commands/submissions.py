@@ -39,6 +39,7 @@ Predicts with one run or more, each into a CSV of its own. The folds of a run ar
                          with cluster.gpus=1 ... as of phalanx train (docs/clusters.md)
   threshold=0.5  batch=4 (images or windows at once)  device=auto  precision=auto  runs=runs  progress=true
   masks=true             of a run of mask_rcnn: masks of its classes, as a segmentation predicts them, instead of boxes
+  labels=true            of a run of task=detect: probabilities of its classes, as a classifier predicts them
   postprocess=FILE.json  thresholds by class and cleaning of masks, from `phalanx tune members=NAME`; of task=classify a
                          temperature, from `phalanx calibrate NAME`; of task=detect thresholds of scores, by default
                          those that `phalanx tune members=NAME` stored with the run (null: all boxes)
