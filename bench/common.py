@@ -93,10 +93,10 @@ def run(words: Sequence[str], name: str) -> float:
 
 def train_once(run: Path, *words: str) -> float | None:
     """Trains a fold, whose folder is ``run``, at most once; its CPU seconds, which are noted in the folder of runs.
-    None if it was finished before anybody measured it."""
+    None if it was begun, or finished, before anybody measured it."""
     note = run.parent.parent / f"{run.parent.name}.train.json"
     if not note.is_file():
-        measured = not (run / "done.json").is_file()
+        measured = not run.exists()  # a training that is continued has spent time before
         spent = phalanx("train", *words, f"name={run.parent.name}", f"runs={run.parent.parent}")
         note.write_text(json.dumps({"seconds": spent if measured else None}), encoding="utf-8")
     found: float | None = json.loads(note.read_text(encoding="utf-8"))["seconds"]

@@ -201,6 +201,16 @@ def test_a_table_that_contradicts_itself_is_refused(changes, message):
         validate_as(Table, base | changes)
 
 
+@pytest.mark.parametrize("changes", [{"classes": ["diseesed"]}, {"collapse": {"label": "diseesed", "iou": 0.1}}])
+def test_a_class_that_the_data_does_not_have_is_refused_before_anything_is_trained(changes):
+    table = read_table("pet")
+    wrong = validate_as(Table, table.model_dump(mode="json") | changes)
+    with pytest.raises(
+        ConfigError, match=r"pet\.yaml, plain at scale small: 'diseesed' is not a class; did you mean dis"
+    ):
+        wrong.config(wrong.row("plain"), "small", 0)
+
+
 def test_the_tables_of_pets_claim_the_iou_of_the_disease():
     for name in ("pet", "pet_optimizers"):
         table = read_table(name)

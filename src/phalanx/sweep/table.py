@@ -237,9 +237,13 @@ class Table(Strict):
                 found.append((recipe, tuple(member.folds)))
             return Ballot(row.vote, tuple(found))
         try:
-            return compose_as(CONFIGS[self.task], self.words(row, scale, seed, extra))
+            config = compose_as(CONFIGS[self.task], self.words(row, scale, seed, extra))
+            named = [*self.classes_of(row), *([self.collapse.label] if self.collapse else [])]
+            if unknown := next((name for name in named if name not in config.data.classes), None):
+                raise ConfigError(f"{unknown!r} is not a class{nearest(unknown, config.data.classes)}")
         except ConfigError as error:
             raise ConfigError(f"configs/sweep/{self.name}.yaml, {row.name} at scale {scale}: {error}") from None
+        return config
 
     def words(self, row: SweepRow, scale: str, seed: int, extra: dict[str, str] | None = None) -> dict[str, str]:
         """The options of ``phalanx train`` that make a row's recipe; it is not a vote."""
