@@ -35,8 +35,13 @@ TITLES = {
         "python bench/brain_path.py --json results/brain_path.json",
     ),
     "pet_suspects": (
-        "Planted wrong labels of synthetic pets, found by annotations alone (baseline: the fraction of wrong labels)",
-        "python bench/pet_suspects.py --json results/pet_suspects.json",
+        "Planted wrong labels of synthetic pets, found by annotations and out-of-fold predictions (baseline: the "
+        "fraction of wrong labels)",
+        "python bench/pet_suspects.py --train --json results/pet_suspects.json",
+    ),
+    "pet_hearts": (
+        "Synthetic hearts of which one in 44 is enlarged: boxes by how the rare images are shown",
+        "python bench/pet_hearts.py --json results/pet_hearts.json",
     ),
     "overlays": (
         "Burnt-in marks of ultrasound, found and removed on unseen synthetic sets",

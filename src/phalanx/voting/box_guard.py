@@ -10,7 +10,7 @@ from ..submission.boxes import BoxSubmission
 from ..submission.matching import check_matching, known_sizes
 from .agreement_pairs import pairs_json, pairs_table
 from .box_faults import BoxPair, faults, overlaps, strong_boxes
-from .guard import blame
+from .guard import judge
 
 MIN_OTHERS = 0.5  # mean overlap of the others with each other, to report that a member agrees with none
 MAX_ALONE = 0.5  # of that: its overlap with them
@@ -66,16 +66,7 @@ class BoxAgreement:
         return faults(BoxPair(names, self.images, self.classes, self._strong[a], self._strong[b], self._sizes))
 
     def _verdict(self) -> tuple[list[str], list[str]]:
-        wrong_pairs, odd_pairs = dict[tuple[int, int], str](), dict[tuple[int, int], str]()
-        for pair in combinations(range(len(self.names)), 2):
-            sure, maybe = self._faults(*pair)
-            if sure:
-                wrong_pairs[pair] = "; ".join(sure)
-            elif maybe:
-                odd_pairs[pair] = "; ".join(maybe)
-        wrong = set[int]()
-        texts = blame(self.names, wrong_pairs, self.mean, wrong, lambda a, b: "; ".join(self._faults(a, b)[0]))
-        notes = [text for pair, text in odd_pairs.items() if not wrong & set(pair)]
+        texts, wrong, notes = judge(self.names, self.mean, self._faults)
         for name, boxes in zip(self.names, self._all, strict=True):
             if not any(len(each.scores) for each in boxes):
                 notes.append(f"{name} has no box in any image")

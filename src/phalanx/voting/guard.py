@@ -79,22 +79,14 @@ class Guard:
             mean: float64[M, M], Dice of each pair.
             block: returns a member's centres in more images, to search permuted names in; by default those there are.
         """
-        faults: dict[tuple[int, int], str] = {}
-        notes: dict[tuple[int, int], str] = {}
-        for pair in combinations(range(len(self.names)), 2):
-            for found in self._findings(*pair, block):
-                texts = faults if found.stops else notes
-                texts[pair] = f"{texts[pair]}; {found.text}" if pair in texts else found.text
-        wrong = set[int]()
-        named = blame(self.names, dict(faults), mean, wrong, lambda a, b: self._why(a, b, block))
-        noted = {pair: text for pair, text in notes.items() if not wrong & set(pair)}
-        return Verdict(
-            named, wrong, [f"{self.names[a]} and {self.names[b]} differ: {t}" for (a, b), t in noted.items()]
-        )
 
-    def _why(self, a: int, b: int, block: Callable[[int], tuple[Sequence[str], np.ndarray]] | None) -> str:
-        """How ``a``'s masks differ from ``b``'s, in words."""
-        return "; ".join(found.text for found in self._findings(a, b, block) if found.stops)
+        def compare(a: int, b: int) -> tuple[list[str], list[str]]:
+            sure, maybe = list[str](), list[str]()
+            for found in self._findings(a, b, block):
+                (sure if found.stops else maybe).append(found.text)
+            return sure, [f"{self.names[a]} and {self.names[b]} differ: {'; '.join(maybe)}"] if maybe else []
+
+        return judge(self.names, mean, compare)
 
     def _findings(
         self, a: int, b: int, block: Callable[[int], tuple[Sequence[str], np.ndarray]] | None
@@ -135,7 +127,29 @@ class Guard:
         return one, other
 
 
-def blame(
+def judge(
+    names: Sequence[str], mean: np.ndarray, compare: Callable[[int, int], tuple[list[str], list[str]]]
+) -> Verdict:  # fmt: skip
+    """Compares all pairs of members, and names those at fault.
+
+    Args:
+        mean: float64[M, M], how well each pair agrees.
+        compare: what is surely wrong between two members, how the first one's content differs from the second's; and
+            what is odd between them.
+    """
+    faults, odd = dict[tuple[int, int], str](), dict[tuple[int, int], str]()
+    for pair in combinations(range(len(names)), 2):
+        sure, maybe = compare(*pair)
+        if sure:
+            faults[pair] = "; ".join(sure)
+        elif maybe:
+            odd[pair] = "; ".join(maybe)
+    wrong = set[int]()
+    texts = _blame(names, faults, mean, wrong, lambda a, b: "; ".join(compare(a, b)[0]))
+    return Verdict(texts, wrong, [text for pair, text in odd.items() if not wrong & set(pair)])
+
+
+def _blame(
     names: Sequence[str],
     faults: dict[tuple[int, int], str],
     mean: np.ndarray,

@@ -9,7 +9,7 @@ import numpy as np
 from ..submission.matching import check_matching
 from ..submission.probabilities import Probabilities
 from .agreement_pairs import pairs_json, pairs_table
-from .guard import blame
+from .guard import judge
 from .probability_faults import RankedPair, correlations, faults, scaled, stored_ranks
 
 MIN_OTHERS = 0.8  # mean rank correlation of the others with each other, to report that a member agrees with none
@@ -60,16 +60,7 @@ class ProbabilityAgreement:
         return faults(RankedPair(names, self.images, self.classes, self._ranks(a), self._ranks(b)))
 
     def _verdict(self) -> tuple[list[str], list[str]]:
-        wrong_pairs, odd_pairs = dict[tuple[int, int], str](), dict[tuple[int, int], str]()
-        for pair in combinations(range(len(self.names)), 2):
-            sure, maybe = self._faults(*pair)
-            if sure:
-                wrong_pairs[pair] = "; ".join(sure)
-            elif maybe:
-                odd_pairs[pair] = "; ".join(maybe)
-        wrong = set[int]()
-        texts = blame(self.names, wrong_pairs, self.mean, wrong, lambda a, b: "; ".join(self._faults(a, b)[0]))
-        noted = [text for pair, text in odd_pairs.items() if not wrong & set(pair)]
+        texts, wrong, noted = judge(self.names, self.mean, self._faults)
         noted += [f"{self.names[m]} has the same probabilities for all images" for m in np.flatnonzero(self._constant)]
         return texts + self._alone(wrong), noted
 
