@@ -161,3 +161,16 @@ def first_bad(values: Tensor) -> list[int] | None:
     """Index of the first number that is not finite."""
     found = (~torch.isfinite(values)).nonzero()
     return found[0].tolist() if len(found) else None
+
+
+def bad_term(terms: Mapping[str, Tensor], images: Sequence[str]) -> str | None:
+    """Which loss term of which image is not finite; None if all are.
+
+    Args:
+        terms: float[B] by name.
+        images: names of the B images.
+    """
+    for term, values in terms.items():
+        if (place := first_bad(values)) is not None:
+            return f"the loss term {term} of {images[place[0]]} is not finite"
+    return None

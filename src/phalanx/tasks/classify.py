@@ -21,7 +21,7 @@ from ..data.restored import restored_csv, restored_of_fold
 from ..data.selection import Selection
 from ..data.shuffled import note_control, shuffle_labels
 from ..engine.loader import evaluated
-from ..engine.nonfinite import first_bad
+from ..engine.nonfinite import bad_term
 from ..engine.task import COUNTED, SHOWN_CLASSES, Event, HeldOutScore, PanelRow, Part, Step, of_class
 from ..errors import DataError
 from ..losses.class_weights import count_labels
@@ -200,11 +200,7 @@ class Classify:
 
     def diagnose(self, batch: LabelledBatch, terms: Mapping[str, Tensor]) -> str | None:
         """Which loss term of which image is not finite; None if all are."""
-        for term, values in terms.items():
-            if (place := first_bad(values)) is not None:
-                image = self.training_set.records[int(batch.rows[place[0]])].name
-                return f"the loss term {term} of {image} is not finite"
-        return None
+        return bad_term(terms, [self.training_set.records[row].name for row in batch.rows.tolist()])
 
     def end_epoch(self, epochs: int, means: Mapping[str, float]) -> list[Event]:
         """Counts the epochs, by which LDAM defers its weights, and the samples that the confidence filter dropped."""

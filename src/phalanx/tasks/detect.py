@@ -21,7 +21,7 @@ from ..data.records import Record
 from ..data.rules import select_objects
 from ..data.selection import Selection
 from ..engine.loader import evaluated
-from ..engine.nonfinite import first_bad
+from ..engine.nonfinite import bad_term
 from ..engine.task import SHOWN_CLASSES, Event, HeldOutScore, PanelRow, Part, Step, of_class
 from ..errors import DataError
 from ..losses.box_weights import box_weights, counts_of
@@ -170,11 +170,7 @@ class Detect:
 
     def diagnose(self, batch: BoxBatch, terms: Mapping[str, Tensor]) -> str | None:
         """Which loss term of which image is not finite; None if all are."""
-        for term, values in terms.items():
-            if (place := first_bad(values)) is not None:
-                image = self.training_set.records[int(batch.rows[place[0]])].name
-                return f"the loss term {term} of {image} is not finite"
-        return None
+        return bad_term(terms, [self.training_set.records[row].name for row in batch.rows.tolist()])
 
     def end_epoch(self, epochs: int, means: Mapping[str, float]) -> list[Event]:
         """Counts the epochs."""

@@ -19,7 +19,7 @@ from ..data.records import Record
 from ..data.rules import select_restoring
 from ..data.selection import Selection
 from ..engine.loader import evaluated
-from ..engine.nonfinite import first_bad
+from ..engine.nonfinite import bad_term
 from ..engine.task import Event, HeldOutScore, PanelRow, Part, Step
 from ..errors import DataError
 from ..models.denoiser import build_denoiser
@@ -117,11 +117,7 @@ class Restore:
 
     def diagnose(self, batch: NoisyBatch, terms: Mapping[str, Tensor]) -> str | None:
         """Which image's error is not finite; None if all are."""
-        for term, values in terms.items():
-            if (place := first_bad(values)) is not None:
-                image = self.training_set.records[int(batch.rows[place[0]])].name
-                return f"the loss term {term} of {image} is not finite"
-        return None
+        return bad_term(terms, [self.training_set.records[row].name for row in batch.rows.tolist()])
 
     def end_epoch(self, epochs: int, means: Mapping[str, float]) -> list[Event]:
         """Nothing changes from epoch to epoch."""
