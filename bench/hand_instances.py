@@ -5,7 +5,7 @@ the same fold for as many epochs as fit into the CPU time that took, start and p
 what an epoch costs comes from two short trainings. Both predict the test images of patients that neither has seen.
 What is finished is not trained again.
 
-    python bench/hand_instances.py [--keep DIR] [--patients 80] [--epochs 30] [--quick] [--json FILE]
+    python bench/hand_instances.py [--keep DIR] [--patients 80] [--epochs 20] [--quick] [--json FILE]
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ def main() -> None:
     parser = flags(__doc__, quick="few hands of 128 pixels, an epoch: shows that it runs; its scores mean nothing")
     parser.add_argument("--keep", type=Path, default=Path("runs/bench_instances"), help="for hands and runs")
     parser.add_argument("--patients", type=int, default=80)
-    parser.add_argument("--epochs", type=int, default=30, help="of Mask R-CNN")
+    parser.add_argument("--epochs", type=int, default=20, help="of Mask R-CNN")
     args = parser.parse_args()
     patients, epochs, side = (12, 1, 128) if args.quick else (args.patients, args.epochs, SIDE)
     race = Race(args.keep, hand_set(args.keep, patients, side, 7), side)
