@@ -113,7 +113,7 @@ def test_epochs_count_from_one_everywhere(printed, capsys):
     assert [line["stage"] for line in log if line["event"] == "stage"] == [2]
 
 
-@pytest.mark.parametrize("columns", [80, 40])
+@pytest.mark.parametrize("columns", [pytest.param(80, marks=pytest.mark.slow), 40])
 def test_on_a_terminal_a_training_is_never_silent_and_its_bar_fits(tiny, tmp_path, columns):
     words = tiny("unet", fold=0, name="t", runs=tmp_path / "runs", epochs=40, progress="true", validate_every=10)
     pieces = on_terminal(["train", *words], columns, OMP_NUM_THREADS="1")

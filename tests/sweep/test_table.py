@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from phalanx.config import validate_as
-from phalanx.config.compose import config_folder
+from phalanx.config.compose import compose, config_folder
 from phalanx.errors import ConfigError
 from phalanx.sweep.results import recipe_of
 from phalanx.sweep.table import Ballot, Table, read_table, runs_at, scales, table_names
@@ -25,6 +25,18 @@ def configs(recipe):
 def test_there_are_tables_and_both_scales():
     assert len(TABLES) > 10
     assert {"small", "full"} <= set(scales())
+
+
+def test_a_recipe_is_what_its_command_trains():
+    """Its seed, too, which is set after Hydra has composed the rest."""
+    table = TABLES["pet"]
+    for seed in (0, 3):
+        row = table.row("weights")
+        assert (
+            table.recipe(row, "small", seed)
+            == compose(table.words(row, "small", seed))
+            != table.recipe(row, "small", seed + 1)
+        )
 
 
 @cache
