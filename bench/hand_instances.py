@@ -47,7 +47,7 @@ def main() -> None:
         row(f"mean Dice of Mask R-CNN on {len(ours.images)} test images of {side} pixels (baseline: the pyramid)",
             ours.mean, theirs.mean),
         *ends("its Dice less that of the pyramid", found.interval),
-        row("epochs (baseline: the pyramid's)", epochs, fits),
+        row("epochs (baseline: the pyramid's)", epochs, fits, "epochs"),
         row("CPU time of training (baseline: the pyramid's)", spent / 60, took / 60, "minutes"),
     ]  # fmt: skip
     print_rows(rows)
