@@ -30,8 +30,8 @@ def many(classes, groups=()):
 @pytest.fixture
 def figures(monkeypatch):
     """The figures that were saved."""
-    kept, save = [], drawing._save
-    monkeypatch.setattr(drawing, "_save", lambda figure, path: (kept.append(figure), save(figure, path)))
+    kept, save = [], drawing.save
+    monkeypatch.setattr(drawing, "save", lambda figure, path, **how: (kept.append(figure), save(figure, path, **how)))
     return kept
 
 

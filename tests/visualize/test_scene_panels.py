@@ -12,8 +12,8 @@ from phalanx.submission.boxes import Boxes
 from phalanx.visualize.palette import colours
 from phalanx.visualize.scene import BoxScene, LabelScene, MaskScene, worst_classes
 from phalanx.visualize.scene_frames import zoom
-from phalanx.visualize.scene_panels import FALSE, MISSED, heat_class, panels
-from phalanx.visualize.scene_sheet import SheetRow, write_sheet
+from phalanx.visualize.scene_panels import FALSE, MISSED, Panel, heat_class, panels
+from phalanx.visualize.scene_sheet import SheetRow, sheet, write_sheet
 
 SIZE = (60, 80)
 
@@ -162,3 +162,23 @@ def test_a_sheet_has_every_panel_and_replaces_no_foreign_file(path, tmp_path):
         )
     with pytest.raises(OutputError):
         write_sheet([], "Title", "", Path(path))
+
+
+def test_panels_below_others_are_in_their_columns():
+    flat = [Panel(f"{k}", np.full((60, 60, 3), (shade, 0, 255), np.uint8)) for k, shade in enumerate((10, 90, 170, 40, 120))]
+    rows = [SheetRow(["one"], flat[:3], [[None, flat[3], None], [None, None, flat[4]]]), SheetRow(["two"], flat[:1])]
+    page = sheet(rows, "Title", "")
+    corners = []
+    for one in flat:
+        here = (page == one.pixels[0, 0]).all(axis=2)
+        ys, xs = np.nonzero(here)
+        corners.append((int(xs.min()), int(ys.min())))
+        assert (page[ys.min() : ys.min() + 60, xs.min() : xs.min() + 60] == one.pixels).all()
+    assert [x for x, _ in corners] == [18, 88, 158, 88, 158]
+    tops = [y for _, y in corners]
+    assert tops[0] == tops[1] == tops[2]
+    assert tops[3] - tops[2] == tops[4] - tops[3] > 60
+    first = (page[:, 18:78] == flat[0].pixels[0]).all(axis=(1, 2)).nonzero()[0]
+    assert len(first) == 120  # of both rows, the second below all panels of the first
+    assert first[60] > tops[4] + 60
+    assert len(page) > first[-1]

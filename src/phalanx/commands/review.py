@@ -19,7 +19,7 @@ Failure review by what finished folds predicted of the images that they held out
 needed. A vote is reviewed by the members' out-of-fold predictions, combined by its own rule. Writes into DIR:
 
   worst.png              the worst images: ground truth, prediction, false positives (striped) and negatives (dotted),
-                         and a zoom at full resolution on the worst classes; with OTHER its prediction and errors, too.
+                         and a zoom at full resolution on the worst classes; below, in the same columns, each OTHER.
                          Labels: probabilities with marks at what is true, and Grad-CAM
   classes.png            the worst classes, each by the image in which most of it is wrong
   classes.csv images.csv value, false positives, false negatives, precision, recall of each class and image

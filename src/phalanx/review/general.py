@@ -85,7 +85,7 @@ def _draw_worst(evaluated: Sequence[Evaluated], asked: Asked, out: Path) -> None
         scene = first.scene(name)
         worst = worst_classes(scene, ZOOMED, chosen)
         lines = [f"{rank}. {name}", _about(first, k, worst)]
-        rows.append(SheetRow(lines, _row(evaluated, name, scene, chosen, worst)))
+        rows.append(_row(evaluated, name, lines, scene, chosen, worst))
     over = "" if len(chosen) == len(first.classes) else f", over {', '.join(first.classes[c] for c in chosen)}"
     text = f"The {len(rows)} with the lowest {first.per_image_name}{over}. "
     text += {
@@ -113,35 +113,38 @@ def _about(one: Evaluated, k: int, worst: Sequence[int]) -> str:
     return "  ·  ".join(parts)
 
 
-def _row(evaluated: Sequence[Evaluated], name: str, scene: Scene, chosen: list[int], worst: list[int]) -> list[Panel]:
-    """The whole image, then a zoom, each with the prediction of the other evaluations."""
+def _row(
+    evaluated: Sequence[Evaluated], name: str, lines: list[str], scene: Scene, chosen: list[int], worst: list[int]
+) -> SheetRow:
+    """The whole image, then a zoom; below, in the same columns, what the other evaluations predict."""
     first = evaluated[0]
     side = SIDE if len(evaluated) == 1 else SMALL
+    others = [other for other in evaluated[1:] if name in other.number]
     if first.unit == "images":
-        found = list(panels(scene, first.classes, side, chosen=chosen))
-        for other in evaluated[1:]:
-            if name in other.number:
-                made = panels(other.scene(name), other.classes, side, chosen=_same(first, other, chosen),
-                              kinds=("truth", "errors"))  # fmt: skip
-                found += [Panel(f"{other.name}: {one.title}", one.pixels) for one in made]
-        return found
+        own, below = list(panels(scene, first.classes, side, chosen=chosen)), []
+        for other in others:
+            made = panels(other.scene(name), other.classes, side, chosen=_same(first, other, chosen),
+                          kinds=("truth", "errors"))  # fmt: skip
+            named = [Panel(f"{other.name}: {one.title}", one.pixels) for one in made]
+            below.append([*[None] * (len(own) - len(named)), *named])
+        return SheetRow(lines, own, below)
     frame = zoom(scene, worst or chosen, side)
     parts: list[tuple[Frame, list[int], tuple[str, ...]]] = [
         (whole(scene), chosen, ("image", "truth", "prediction", "errors"))
     ]
     if worst and frame != whole(scene):
         parts.append((frame, worst, ("truth", "prediction", "errors")))
-    found = []
+    own, below = [], [[] for _ in others]
     for number, (place, some, kinds) in enumerate(parts):
         before = "zoom: " if number else ""
         made = panels(scene, first.classes, side, chosen=some, frame=place, kinds=kinds)
-        found += [Panel(f"{before}{one.title}", one.pixels) for one in made]
-        for other in evaluated[1:]:
-            if name in other.number:
-                shown = panels(other.scene(name), other.classes, side, chosen=_same(first, other, some), frame=place,
-                               kinds=("prediction", "errors"))  # fmt: skip
-                found += [Panel(f"{before}{other.name}: {one.title}", one.pixels) for one in shown]
-    return found
+        own += [Panel(f"{before}{one.title}", one.pixels) for one in made]
+        for other, line in zip(others, below, strict=True):
+            shown = panels(other.scene(name), other.classes, side, chosen=_same(first, other, some), frame=place,
+                           kinds=("prediction", "errors"))  # fmt: skip
+            named = [Panel(f"{other.name}: {one.title}", one.pixels) for one in shown]
+            line += [*[None] * (len(kinds) - len(named)), *named]
+    return SheetRow(lines, own, below)
 
 
 def _draw_classes(evaluated: Sequence[Evaluated], asked: Asked, out: Path) -> None:
@@ -163,7 +166,7 @@ def _draw_classes(evaluated: Sequence[Evaluated], asked: Asked, out: Path) -> No
         scene = first.scene(name)
         text = f"{row.fp:.0f} false, {row.fn:.0f} missed {first.unit}; the most in {name}"
         value = "" if np.isnan(row.value) else f"{first.metric.name} {row.value:.3f}"
-        rows.append(SheetRow([f"{c + 1} {row.label}  {value}", text], _row(evaluated, name, scene, [c], [c])))
+        rows.append(_row(evaluated, name, [f"{c + 1} {row.label}  {value}", text], scene, [c], [c]))
     text = f"A row per class, from the worst by {asked.sort}: the image in which most of the class is wrong."
     title = f"Worst classes of {first.name}"
     write_sheet(rows, title, text, out, classes=_legend(first), shown=asked.classes, errors=SIGNS[first.unit])
@@ -178,7 +181,8 @@ def _draw_balance(evaluated: Sequence[Evaluated], asked: Asked, out: Path) -> No
         whole = np.array([rows[name].tp + rows[name].fn or np.nan for name in names])
         models.append(Errors(one.name, *(np.array([getattr(rows[name], key) for name in names]) / whole
                                          for key in ("fp", "fn"))))  # fmt: skip
-    title = f"What each class has too much, and what it lacks: {', '.join(one.name for one in evaluated)}"
+    whose = f": {first.name}" if len(evaluated) == 1 else "; the bars of a class are in the order of the legend"
+    title = f"What each class has too much, and what it lacks{whose}"
     draw_balance(names, models, first.unit, title, out)
 
 

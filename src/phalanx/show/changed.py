@@ -16,8 +16,8 @@ from ..errors import DataError
 from ..runtime.files import check_report_folder, refuse_foreign, write_report
 from ..visualize.marks import numbered, shrunk
 from ..visualize.outlined import Frame, Line, frame_around, panel
-from ..visualize.overlay import MADE_BY, write_png
 from ..visualize.palette import RGB, class_colours
+from ..visualize.png import MADE_BY, write_png
 from ..visualize.sheets import Panel, page
 from .labels import words_of
 

@@ -11,7 +11,7 @@ from ..data.records import Record
 from ..errors import ConfigError
 from ..runtime.files import check_report_folder, refuse_foreign, write_report
 from ..runtime.reading import LIST, read_mapping
-from ..visualize.overlay import MADE_BY, write_png
+from ..visualize.png import MADE_BY, write_png
 from . import annotated, augmented, pixels
 from .options import SECTIONS, ShowOptions
 from .subject import NotApplicable, Picture, Subject

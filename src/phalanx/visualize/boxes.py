@@ -12,8 +12,9 @@ from ..errors import DataError
 from ..scoring.box_thresholds import f1_by_image
 from ..scoring.boxes import BoxScore, pair_boxes
 from ..submission.boxes import Boxes
-from .overlay import CAPTION, PANEL, write_png
+from .overlay import CAPTION, PANEL
 from .palette import colours
+from .png import write_png
 
 WHITE, RED = (255.0, 255.0, 255.0), (60.0, 60.0, 255.0)  # BGR
 DASH = 6  # pixels

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from .overlay import write_png
+from .png import write_png
 
 SIDE = 256  # pixels of a panel
 TITLE = 40  # pixels of a tile's two lines of text

@@ -1,20 +1,18 @@
 """Pictures of the curves of one training, or of several over each other, drawn without a display."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from ..runtime.files import refuse_foreign, write_bytes
 from ..tracking.curves import FINAL, HELD_OUT, MONITORED, Curves
+from .figures import fitted, plain, save, titled
+from .png import refuse_others
 
 # colour, line and marker: lines differ without colours, too
 COLOURS = ("#4477aa", "#cc6677", "#228833", "#aa3377", "#9a6a00", "#222222", "#1b7f8a", "#7a4fbf")
@@ -24,7 +22,6 @@ GREY, LIGHT = "#6b6b6b", "#c4c4c4"
 FEW = 8  # classes that each get a line; of more, the worst do, and a heat map has all
 WORST = 5
 WIDE = 40.0  # ratio of the largest and the smallest loss from which on its axis is logarithmic
-MADE_BY = "phalanx"  # `Software` in the PNG's metadata
 Points = Sequence[tuple[float, float]]
 
 
@@ -57,8 +54,8 @@ def draw_run(curves: Curves, title: str, path: Path) -> None:
         _finish(axes, curves)
     if mapped and classes is not None:
         _heat_map(figure.add_subplot(grid[rows, :]), curves, *classes)
-    figure.suptitle(plain(title), x=0.01, ha="left", fontsize=11)
-    _save(figure, path)
+    figure.suptitle(fitted(title, figure, 11), x=0.01, ha="left", fontsize=11)
+    save(figure, path, replace=True)
 
 
 def draw_overlay(runs: Sequence[Named], path: Path, classes: Sequence[str] = ()) -> None:
@@ -72,7 +69,7 @@ def draw_overlay(runs: Sequence[Named], path: Path, classes: Sequence[str] = ())
     Raises:
         OutputError: the file exists and was not written by this program.
     """
-    refuse_foreign(path, f"Software\0{MADE_BY}")
+    refuse_others(path)
     metric = next((one.metric for run in runs for one in run.folds if one.metric), None)
     name = metric.name if metric else "metric"
     panels: list[tuple[str, Callable[[Curves], Points]]] = [
@@ -90,13 +87,13 @@ def draw_overlay(runs: Sequence[Named], path: Path, classes: Sequence[str] = ())
         axes = figure.add_subplot(rows, 2, number + 1)
         for order, run in enumerate(runs):
             _overlay(axes, run, points, order)
-        axes.set_title(plain(title), loc="left", fontsize=10)
+        titled(axes, title)
         _finish(axes, runs[0].folds[0], changes=False)
         if not axes.lines:
             axes.text(0.5, 0.5, "not in the logs", transform=axes.transAxes, ha="center", color=GREY)
     named = {label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named.keys(), frameon=False, loc="outside lower left", ncols=2, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def class_names(runs: Sequence[Named]) -> list[str]:
@@ -135,7 +132,7 @@ def _loss(axes: Axes, curves: Curves) -> None:
     values = [value for key in keys for _, value in curves.points(key)]
     if values and min(values) > 0 and max(values) / min(values) > WIDE:
         axes.set_yscale("log")
-    axes.set_title("loss, and its terms unweighted", loc="left", fontsize=10)
+    titled(axes, "loss, and its terms unweighted")
 
 
 def _metric(axes: Axes, curves: Curves) -> None:
@@ -156,7 +153,7 @@ def _metric(axes: Axes, curves: Curves) -> None:
     for _, value in curves.points(f"{FINAL}{name}")[-1:]:
         label = curves.metric.text(value) if curves.metric else f"{value:g}"
         axes.axhline(value, color="#222222", linewidth=1, linestyle=(0, (1, 2)), label=f"out of fold: {label}")
-    axes.set_title(name.replace("_", " "), loc="left", fontsize=10)
+    titled(axes, name.replace("_", " "))
 
 
 def _rate(axes: Axes, curves: Curves) -> None:
@@ -170,14 +167,14 @@ def _rate(axes: Axes, curves: Curves) -> None:
                   label="at the end of each epoch")  # fmt: skip
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.2g}"))
     axes.set_ylim(bottom=0)
-    axes.set_title("learning rate", loc="left", fontsize=10)
+    titled(axes, "learning rate")
 
 
 def _groups(axes: Axes, curves: Curves) -> None:
     """A figure of images with something in common, such as rotated and upright hands."""
     figure, names = next(iter(curves.by_group().items()))
     _lines(axes, {name: curves.points(key) for name, key in names.items()})
-    axes.set_title(f"held-out {figure.replace('_', ' ')}: {plain(' and '.join(names))}", loc="left", fontsize=10)
+    titled(axes, f"held-out {figure.replace('_', ' ')}: {' and '.join(names)}")
 
 
 def _classes(axes: Axes, curves: Curves) -> None:
@@ -191,7 +188,7 @@ def _classes(axes: Axes, curves: Curves) -> None:
             axes.plot(*zip(*points[name], strict=True), color=LIGHT, linewidth=0.8)
     _lines(axes, {name: points[name] for name in shown})
     what = "by class" if len(points) <= FEW else f"the {WORST} worst classes in the end; grey: the others"
-    axes.set_title(f"held-out {figure.replace('_', ' ')}, {what}", loc="left", fontsize=10)
+    titled(axes, f"held-out {figure.replace('_', ' ')}, {what}")
 
 
 def _heat_map(axes: Axes, curves: Curves, figure: str, names: Mapping[str, str]) -> None:
@@ -210,7 +207,7 @@ def _heat_map(axes: Axes, curves: Curves, figure: str, names: Mapping[str, str])
                       textcoords="offset points", va="center", fontsize=7.5)  # fmt: skip
     axes.set_xlabel("epoch" if curves.steps_per_epoch else "step", fontsize=9)
     title = f"held-out {figure.replace('_', ' ')} of every class at each validation; at the right, the last value"
-    axes.set_title(plain(title), loc="left", fontsize=10)
+    titled(axes, title)
     bar = axes.figure.colorbar(image, ax=axes, location="bottom", pad=0.02, fraction=0.03, aspect=70)
     bar.ax.tick_params(labelsize=8)
 
@@ -243,21 +240,3 @@ def _finish(axes: Axes, curves: Curves, *, changes: bool = True) -> None:
         axes.legend(fontsize=7.5, loc="best", framealpha=0.85, edgecolor="none", handlelength=2.6)
     elif changes:
         axes.text(0.5, 0.5, "nothing yet", transform=axes.transAxes, ha="center", color=GREY)
-
-
-def plain(text: str) -> str:
-    """A name as matplotlib takes it for text: no formula begins with it, and a legend leaves none out.
-
-    >>> plain("_a$b$")
-    ' _a\\\\$b\\\\$'
-    """
-    text = text.replace("$", r"\$")
-    return f" {text}" if text.startswith("_") else text
-
-
-def _save(figure: Figure, path: Path) -> None:
-    data = BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # letters that no font here has are boxes
-        FigureCanvasAgg(figure).print_png(data, metadata={"Software": MADE_BY})
-    write_bytes(path, data.getvalue())

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import DataError
 from ..runs.panels import PanelIndex, Place, epoch_file
 from .outlined import Sheet
-from .overlay import write_png
+from .png import write_png
 from .scene_sheet import legend
 
 EDGE, GAP, LINE = 14, 8, 18  # pixels: around the page, between panels, of a line of text

@@ -1,19 +1,16 @@
 """Public scores against those out of fold, and the gap between them, by model."""
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..runtime.files import refuse_foreign, write_bytes
-from .overlay import MADE_BY
+from .figures import plain, save, titled
 
 STYLES = tuple(zip(
     ("#4477aa", "#cc6677", "#228833", "#aa3377", "#996600", "#222222", "#1f7a8c", "#6a3d9a"),
@@ -50,7 +47,7 @@ def draw_gaps(points: Sequence[GapPoint], metric: str, title: str, out: Path) ->
         colour, marker = styles[model]
         left.scatter(
             [point.oof for point in own], [point.public for point in own], s=46, c=colour, marker=marker, alpha=0.85,
-            linewidths=0, label=f"{model} ({len(own)})",
+            linewidths=0, label=plain(f"{model} ({len(own)})"),
         )  # fmt: skip
     values = np.array([(point.oof, point.public) for point in points])
     low, high = float(values.min()), float(values.max())
@@ -62,11 +59,16 @@ def draw_gaps(points: Sequence[GapPoint], metric: str, title: str, out: Path) ->
     left.set_aspect("equal")
     for point in _apart(points, ends):
         left.annotate(
-            point.name, (point.oof, point.public), textcoords="offset points", xytext=(-6, 4), ha="right", fontsize=7
+            plain(point.name),
+            (point.oof, point.public),
+            textcoords="offset points",
+            xytext=(-6, 4),
+            ha="right",
+            fontsize=7,
         )
-    left.set_xlabel(f"{metric} out of fold")
+    left.set_xlabel(plain(f"{metric} out of fold"))
     left.set_ylabel("public score")
-    left.set_title(title, loc="left", fontsize=10)
+    titled(left, title)
     figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=6)
     _draw_by_model(right, points, models, styles)
     for axes in (left, right):
@@ -74,10 +76,7 @@ def draw_gaps(points: Sequence[GapPoint], metric: str, title: str, out: Path) ->
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_axisbelow(True)
         axes.grid(color="#dddddd", linewidth=0.6)
-    refuse_foreign(out, f"Software\0{MADE_BY}")
-    data = BytesIO()
-    FigureCanvasAgg(figure).print_png(data, metadata={"Software": MADE_BY})
-    write_bytes(out, data.getvalue())
+    save(figure, out)
 
 
 def _apart(points: Sequence[GapPoint], ends: tuple[float, float]) -> list[GapPoint]:
@@ -115,7 +114,7 @@ def _draw_by_model(
             f"{gaps.mean():+.4f}", (1.01, row), xycoords=axes.get_yaxis_transform(), fontsize=8, va="center",
             annotation_clip=False,
         )  # fmt: skip
-    axes.set_yticks(range(len(models)), models)
+    axes.set_yticks(range(len(models)), [plain(model) for model in models])
     axes.set_ylim(len(models) - 0.4, -0.6)
     axes.margins(x=0.12)
     axes.set_xlabel("gap: public score less out of fold; bars and numbers are means")

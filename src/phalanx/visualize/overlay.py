@@ -1,26 +1,22 @@
 """Draws predictions, ground truth and errors over images."""
 
-from io import BytesIO
 from pathlib import Path
 from typing import Annotated
 
 import cv2
 import numpy as np
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from pydantic import Field
 
 from ..config import Strict
 from ..data.images import read_grey
 from ..data.records import Record, scan
 from ..errors import DataError
-from ..runtime.files import refuse_foreign, write_bytes
 from ..scoring.score import score
 from ..submission.table import Submission
 from .palette import colours
+from .png import write_png
 
 PANEL = 512  # pixels of a panel's long side
-MADE_BY = "phalanx"  # `Software` in the PNG's metadata
 CAPTION = 34  # pixels of a caption's height
 
 
@@ -53,19 +49,6 @@ def draw(submission: Submission, truth: Submission, images: Path, out: Path, *, 
     picked = np.unique(np.linspace(0, len(ranked) - 1, min(rows, len(ranked))).round().astype(int))
     drawn = [_row(records[ranked[i]], submission, truth, dice[ranked[i]]) for i in picked]
     write_png(out, cv2.cvtColor(np.concatenate(drawn), cv2.COLOR_BGR2RGB))
-
-
-def write_png(path: Path, pixels: np.ndarray) -> None:
-    """Writes RGB uint8[H, W, 3] as a PNG with `Software` in its metadata.
-
-    Raises:
-        OutputError: the file exists and was not written by this program, such as an input image.
-    """
-    refuse_foreign(path, f"Software\0{MADE_BY}")
-    about, data = PngInfo(), BytesIO()
-    about.add_text("Software", MADE_BY)
-    Image.fromarray(pixels).save(data, "PNG", pnginfo=about)
-    write_bytes(path, data.getvalue())
 
 
 def _row(record: Record, submission: Submission, truth: Submission, dice: float) -> np.ndarray:

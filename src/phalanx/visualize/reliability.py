@@ -1,19 +1,16 @@
 """Reliability diagrams: predicted probabilities against the frequencies with which they came true."""
 
 from collections.abc import Mapping
-from io import BytesIO
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from ..runtime.files import refuse_foreign, write_bytes
 from ..scoring.reliability import Reliability
-from .overlay import MADE_BY
+from .figures import plain, save, titled
 
 COLOURS = ("#4477aa", "#cc6677", "#228833", "#aa3377")
 MARKS = ("o", "s", "^", "D")
@@ -31,14 +28,13 @@ def draw_reliability(tables: Mapping[str, Reliability], out: Path, title: str = 
     Raises:
         OutputError: the file exists and was not written by this program.
     """
-    refuse_foreign(out, f"Software\0{MADE_BY}")
     figure = Figure(figsize=(5.4, 7.0), dpi=110, layout="constrained")
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
     axes.plot([0, 1], [0, 1], color="#777777", linewidth=1, linestyle="--")
     for (name, table), colour, mark in zip(tables.items(), cycle(COLOURS), cycle(MARKS), strict=False):
-        _curve(axes, table, f"{name}: ECE {table.error:.4f}", colour, mark)
+        _curve(axes, table, plain(f"{name}: ECE {table.error:.4f}"), colour, mark)
         _histogram(counts, table, colour)
-    axes.set_title(title, loc="left", fontsize=10)
+    titled(axes, title)
     axes.set_ylabel("fraction that came true")
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
@@ -50,9 +46,7 @@ def draw_reliability(tables: Mapping[str, Reliability], out: Path, title: str = 
     counts.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     for one in (axes, counts):
         one.spines[["top", "right"]].set_visible(False)
-    data = BytesIO()
-    FigureCanvasAgg(figure).print_png(data, metadata={"Software": MADE_BY})
-    write_bytes(out, data.getvalue())
+    save(figure, out)
 
 
 def _curve(axes: Axes, table: Reliability, label: str, colour: str, mark: str) -> None:

@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..runtime.files import refuse_foreign, write_text
 from ..runtime.processes import process_map
 from .cam_gallery import FONT, GAP, INK, SIZE, fitted
-from .overlay import MADE_BY, write_png
+from .png import refuse_others, write_png
 
 HEADER = "image_name,patient,split,removed,text,captions"
 PANEL = 512  # pixels of a panel's long side in the pages; smaller images are enlarged
@@ -47,7 +47,7 @@ def show_overlays(data: ClassifyData, out: Path, *, count: int = 24, workers: in
     pages = [out / f"overlays_{k + 1}.png" for k in range(-(-min(count, len(work)) // ROWS))]
     refuse_foreign(out / "overlays.csv", HEADER)
     for page in pages:
-        refuse_foreign(page, f"Software\0{MADE_BY}")
+        refuse_others(page)
     rows = process_map(_measure, work, workers=workers, name="overlays", unit="image", progress=progress, least=16)
     read = [row for row in rows if "problem" not in row]
     if not read:

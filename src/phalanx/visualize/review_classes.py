@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from .figures import plain, save, titled
 from .palette import colours
-from .review_plots import plain, save
 
 FALSE, MISSED = "#b8860b", "#2f6fd0"
-HATCHES = ("", "///", "...", "xx")
+HATCHES = ("", "///", "...", "xx", "---", "\\\\\\", "oo", "++", "|||", "**")  # of models, as colours are of errors
 MARKERS = "os^Dv<>pP*X"
 CELLS = 14  # classes up to which a confusion has its numbers
 
@@ -47,17 +47,16 @@ def draw_balance(classes: Sequence[str], models: Sequence[Errors], unit: str, ti
         axes.barh(
             at, -100 * np.nan_to_num(model.missed), color=MISSED, label=f"{plain(model.name)}: false negatives", **style
         )
-    for k in range(len(classes)):
-        net = 100 * (models[0].false[k] - models[0].missed[k])
-        if np.isfinite(net):
-            axes.annotate(f"{net:+.1f}", (1, k), xycoords=("axes fraction", "data"), xytext=(4, 0),
-                          textcoords="offset points", fontsize=8, va="center")  # fmt: skip
+        for place, net in zip(at, 100 * (model.false - model.missed), strict=True):
+            if np.isfinite(net):
+                axes.annotate(f"{net:+.1f}", (1, place), xycoords=("axes fraction", "data"), xytext=(4, 0),
+                              textcoords="offset points", fontsize=min(8, 6 + 6 * high), va="center")  # fmt: skip
     axes.axvline(0, color="#222222", linewidth=1)
     axes.set_yticks(range(len(classes)), [plain(name) for name in classes], fontsize=8)
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.set_xlabel(f"% of the {unit} in the ground truth: under-predicted < 0 > over-predicted; at the right: the net")
-    axes.set_title(plain(title), fontsize=11)
+    titled(axes, title, size=11)
     figure.legend(loc="outside lower center", fontsize=8, ncols=2, frameon=False)
     save(figure, out)
 
@@ -92,7 +91,7 @@ def draw_sizes(
     axes.set_ylabel(what)
     axes.set_ylim(-0.03, 1.03)
     axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_title(plain(title), fontsize=11)
+    titled(axes, title, size=11)
     figure.legend(loc="outside right upper", fontsize=7, ncols=1 + len(classes) // 40, frameon=False)
     save(figure, out)
 
@@ -118,5 +117,5 @@ def draw_confusion(names: Sequence[str], columns: Sequence[str], counts: np.ndar
     axes.set_yticks(range(len(names)), [plain(name) for name in names], fontsize=8)
     axes.set_xlabel("predicted")
     axes.set_ylabel("ground truth")
-    axes.set_title(plain(title), fontsize=11)
+    titled(axes, title, size=11)
     save(figure, out)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .outlined import LINE, Line, Sheet, frame_around, panel
-from .overlay import write_png
+from .png import write_png
 
 SIDE, SMALL = 320, 260  # pixels of a panel: of a gallery, and of a comparison
 PAD = 14

@@ -1,19 +1,16 @@
 """Plots of a failure review: a measure of objects by their class, and F1 over the iterations of several runs."""
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from ..runtime.files import refuse_foreign, write_bytes
-from .overlay import MADE_BY
+from .figures import save, titled
 
 GREY = "#777777"
 # by class as it is annotated: colour, marker
@@ -85,7 +82,7 @@ def draw_by_class(
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(what)
-    axes.set_title(f"{title}; bars are medians", loc="left", fontsize=10)
+    titled(axes, f"{title}; bars are medians")
     figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=9)
     _save(figure, axes, out)
 
@@ -124,32 +121,12 @@ def draw_curves(curves: Sequence[Curve], what: str, title: str, out: Path) -> No
     axes.set_xlabel("iterations (optimizer steps)")
     axes.set_ylabel(what)
     axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_title(title, loc="left", fontsize=10)
+    titled(axes, title)
     figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=9)
     _save(figure, axes, out)
 
 
 def _save(figure: Figure, axes: Axes, out: Path) -> None:
-    refuse_foreign(out, f"Software\0{MADE_BY}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
-    data = BytesIO()
-    FigureCanvasAgg(figure).print_png(data, metadata={"Software": MADE_BY})
-    write_bytes(out, data.getvalue())
-
-
-def save(figure: Figure, out: Path) -> None:
-    """Writes a figure as a PNG.
-
-    Raises:
-        OutputError: the file exists and was not written by this program.
-    """
-    refuse_foreign(out, f"Software\0{MADE_BY}")
-    data = BytesIO()
-    FigureCanvasAgg(figure).print_png(data, metadata={"Software": MADE_BY})
-    write_bytes(out, data.getvalue())
-
-
-def plain(text: str) -> str:
-    """A text as matplotlib writes it: a dollar begins no formula."""
-    return text.replace("$", r"\$")
+    save(figure, out)

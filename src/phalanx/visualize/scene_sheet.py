@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from .outlined import LINE, Sheet, font
-from .overlay import write_png
 from .palette import colours
+from .png import write_png
 from .scene_panels import FALSE, MISSED, Panel, draw_errors
 
 GAP, EDGE, GUTTER = 10, 18, 20  # pixels: between panels, around a page, between rows
@@ -18,10 +18,27 @@ NARROWEST = 640
 
 
 class SheetRow(NamedTuple):
-    """A row of panels under lines of text, of which the first is bold."""
+    """A row of panels under lines of text, of which the first is bold.
+
+    Attributes:
+        below: further panels, each list in the columns of the first; None leaves a column free.
+    """
 
     lines: Sequence[str]
     panels: Sequence[Panel]
+    below: Sequence[Sequence[Panel | None]] = ()
+
+    @property
+    def height(self) -> int:
+        """In pixels, with the gap to the next row."""
+        sides = [
+            max((one.pixels.shape[0] for one in panels if one), default=0) for panels in (self.panels, *self.below)
+        ]
+        return LINE * len(self.lines) + 4 + sum(LINE + side for side in sides) + GAP * len(self.below) + GUTTER
+
+
+def _tallest(panels: Sequence[Panel | None]) -> int:
+    return max((one.pixels.shape[0] for one in panels if one), default=0)
 
 
 def sheet(
@@ -43,11 +60,7 @@ def sheet(
     some = [c for c in range(len(classes)) if shown is None or c in shown]
     key = legend(classes, some, inner, errors=errors)
     head = EDGE + 28 + LINE * len(wrapped) + 8 + len(key) + GUTTER
-    heights = [
-        LINE * len(row.lines) + 4 + LINE + max((one.pixels.shape[0] for one in row.panels), default=0) + GUTTER
-        for row in rows
-    ]
-    page = Sheet(width, head + sum(heights) + EDGE - GUTTER + (0 if rows else LINE + GUTTER))
+    page = Sheet(width, head + sum(row.height for row in rows) + EDGE - GUTTER + (0 if rows else LINE + GUTTER))
     page.write(title, EDGE, EDGE, inner, bold=True, size=18)
     for k, line in enumerate(wrapped):
         page.write(line, EDGE, EDGE + 28 + k * LINE, inner, faint=True)
@@ -55,15 +68,19 @@ def sheet(
     y = head
     if not rows:
         page.write("no image", EDGE, y, inner)
-    for row, height in zip(rows, heights, strict=True):
+    for row in rows:
         for k, line in enumerate(row.lines):
             page.write(line, EDGE, y + k * LINE, inner, bold=not k)
-        x, top = EDGE, y + LINE * len(row.lines) + 4
-        for one in row.panels:
-            page.write(one.title, x, top, one.pixels.shape[1], faint=True)
-            page.put(one.pixels, x, top + LINE)
-            x += one.pixels.shape[1] + GAP
-        y += height
+        top = y + LINE * len(row.lines) + 4
+        for panels in (row.panels, *row.below):
+            x = EDGE
+            for one, above in zip(panels, row.panels, strict=False):
+                if one:
+                    page.write(one.title, x, top, one.pixels.shape[1], faint=True)
+                    page.put(one.pixels, x, top + LINE)
+                x += above.pixels.shape[1] + GAP
+            top += LINE + _tallest(panels) + GAP
+        y += row.height
     return page.pixels
 
 
