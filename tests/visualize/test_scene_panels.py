@@ -165,7 +165,9 @@ def test_a_sheet_has_every_panel_and_replaces_no_foreign_file(path, tmp_path):
 
 
 def test_panels_below_others_are_in_their_columns():
-    flat = [Panel(f"{k}", np.full((60, 60, 3), (shade, 0, 255), np.uint8)) for k, shade in enumerate((10, 90, 170, 40, 120))]
+    flat = [
+        Panel(f"{k}", np.full((60, 60, 3), (shade, 0, 255), np.uint8)) for k, shade in enumerate((10, 90, 170, 40, 120))
+    ]
     rows = [SheetRow(["one"], flat[:3], [[None, flat[3], None], [None, None, flat[4]]]), SheetRow(["two"], flat[:1])]
     page = sheet(rows, "Title", "")
     corners = []
