@@ -7,7 +7,7 @@ of all images without repetitions; weights by class in the box head. F1 at an Io
 held-out images with the threshold of scores that is best there. The test images are scored with the threshold that was
 best on the held-out ones at the end; differences are paired over animals. What is finished is not trained again.
 
-    python bench/pet_hearts.py [--keep DIR] [--patients 800] [--epochs 8] [--seeds 0] [--quick] [--json FILE]
+    python bench/pet_hearts.py [--keep DIR] [--patients 800] [--epochs 4] [--seeds 0] [--quick] [--json FILE]
 """
 
 import json
@@ -26,7 +26,7 @@ from phalanx.scoring.f1_iou import F1IoU, compare_f1
 from phalanx.submission.boxes import BoxSubmission
 from phalanx.tasks.image_f1 import f1_of_images
 
-SIDE, FOLDS, EVERY = 160, 3, 300
+SIDE, FOLDS, EVERY = 160, 3, 200
 RULE = F1AtIoU(positive="diseased", negative="normal", iou=0.5)
 AS_IT_IS = ["augment=none", "augment.copies_only=false"]
 ONCE = ["data.balance=null", *AS_IT_IS]
@@ -45,7 +45,7 @@ def main() -> None:
     parser = flags(__doc__, quick="two rows, few animals, an epoch: shows that it runs; its scores mean nothing")
     parser.add_argument("--keep", type=Path, default=Path("runs/bench_hearts"), help="for the images and the runs")
     parser.add_argument("--patients", type=int, default=800)
-    parser.add_argument("--epochs", type=int, default=8, help="of repeated images; without repetitions twice as many")
+    parser.add_argument("--epochs", type=int, default=4, help="of repeated images; without repetitions twice as many")
     parser.add_argument("--seeds", default="0", help="such as 0,1,2")
     args = parser.parse_args()
     patients, epochs, side, ill = (30, 1, 64, 10) if args.quick else (args.patients, args.epochs, SIDE, 40)
