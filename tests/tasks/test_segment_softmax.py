@@ -9,6 +9,7 @@ from tests.engine.stopping import MEASURED, Stopped, stopping
 from tests.label_maps import CLASSES, make, words
 
 from phalanx.cli import main
+from phalanx.config import Augment
 from phalanx.config.compose import compose
 from phalanx.data.images import Grid, read_grey
 from phalanx.data.mask_files import read_labels
@@ -17,6 +18,7 @@ from phalanx.data.records import scan
 from phalanx.engine.fit import fit
 from phalanx.errors import ConfigError
 from phalanx.predict.members import FoldMember
+from phalanx.predict.views import trained_views, views_of
 from phalanx.runs.reader import FoldRun
 from phalanx.runtime.device import open_device
 from phalanx.submission.table import Submission
@@ -250,6 +252,19 @@ def test_copies_alone_need_copies(maps, tmp_path):
     config = config_of(maps, tmp_path, augment__copies_only="true")
     with pytest.raises(ConfigError, match="copies_only: an epoch shows no image twice"):
         fit(config, 0, kept_records(config.data), Segment)
+
+
+def test_copies_alone_leave_no_views_that_look_like_them(maps, tmp_path, capsys):
+    """Flipped images were diseased ones in training, so a flipped view of any image looks diseased."""
+    words = {"augment__copies_only": "true", "augment__flip": 0.5, "data__balance": "{diseased: 1}"}
+    config = config_of(maps, tmp_path, **words, predict__tta="[hflip]")
+    with pytest.raises(ConfigError, match="another view of any image looks like their class"):
+        fit(config, 0, kept_records(config.data), Segment)
+    for tta in ([], ["hflip"]):
+        assert trained_views("r", config.augment, tta) == views_of(tta)
+        assert ("warning: r: tta=hflip: " in capsys.readouterr().out) == bool(tta)
+    trained_views("r", Augment(flip=0.5), ["hflip"])
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

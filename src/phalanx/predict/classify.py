@@ -19,7 +19,7 @@ from ..runs.reader import FoldRun, fold_folders
 from ..runtime.device import Device, open_device
 from ..runtime.progress import Progress
 from ..runtime.provenance import digest
-from .views import View, views_of
+from .views import View, trained_views
 
 
 class ClassifierFold(NamedTuple):
@@ -57,6 +57,7 @@ class ClassifierRun:
         self.config, self.classes, self.head = config, list(config.data.classes), config.model.head
         self.mirrored = mirrored(len(self.classes), config.data.pair_indices)
         self.tta = list(config.predict.tta if tta is None else tta)
+        self.views = trained_views(name, config.augment, self.tta)
         self.hashes = {str(fold.folder): fold.weights for fold in self.folds}
         self.key = digest([sorted(self.hashes.values()), self.tta, _seen(config)])
 
@@ -69,7 +70,7 @@ class ClassifierRun:
         Raises:
             DataError: an image that cannot be read.
         """
-        found, views = [], views_of(self.tta)
+        found, views = [], self.views
         with torch.no_grad(), Progress(self.name, len(records), unit="image", enabled=progress) as bar:
             for first in range(0, len(records), batch):
                 part = records[first : first + batch]

@@ -25,7 +25,7 @@ from ..runtime.provenance import digest
 from ..runtime.sidecar import Size
 from ..submission.boxes import Boxes, BoxSubmission
 from ..voting.boxes import fuse
-from .views import View, views_of
+from .views import View, trained_views
 
 
 class DetectorFold(NamedTuple):
@@ -65,6 +65,7 @@ class DetectorRun:
         self.tta = list(config.predict.tta if tta is None else tta)
         if wrong := [view for view in self.tta if view != "hflip"]:
             raise ConfigError(f"tta={wrong[0]}: is not a view of boxes; only hflip is")
+        self.views = trained_views(name, config.augment, self.tta)
         self.hashes = {str(fold.folder): fold.weights for fold in self.folds}
         options = config.predict.model_dump(mode="json", include={"score", "nms_iou", "most", *FUSION})
         self.key = digest([sorted(self.hashes.values()), self.tta, _seen(config), options])
@@ -78,7 +79,7 @@ class DetectorRun:
         Raises:
             DataError: an image that cannot be read.
         """
-        found, views = list[Boxes](), views_of(self.tta)
+        found, views = list[Boxes](), self.views
         sizes: dict[str, Size] = {}
         with Progress(self.name, len(records), unit="image", enabled=progress) as bar:
             for first in range(0, len(records), batch):

@@ -21,7 +21,6 @@ from ..models.two_stages import Detections
 from ..runtime.provenance import digest
 from .detect import DetectorRun
 from .maps import ProbabilityMaps
-from .views import views_of
 
 AT_ONCE = 16  # masks pasted together, each of the size of the image
 
@@ -59,7 +58,7 @@ class MaskMember:
     @torch.no_grad()
     def _mean(self, images: Tensor) -> Tensor:
         """Probabilities float32[B, C, S, S]."""
-        total, views = torch.zeros(()), views_of(self.run.tta)
+        total, views = torch.zeros(()), self.run.views
         for view in views:
             seen = view.apply(images).contiguous()
             for fold in self.run.folds:

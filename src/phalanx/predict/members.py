@@ -25,7 +25,7 @@ from ..runtime.terminal import say
 from .exclusive import SOFTMAX_FLOOR
 from .maps import FLOOR, ProbabilityMaps
 from .soft import RunMember, made_with, map_options, on_grids
-from .views import probabilities, views_of
+from .views import probabilities, trained_views
 
 
 class FoldMember:
@@ -57,7 +57,8 @@ class FoldMember:
         self.floor = SOFTMAX_FLOOR if self.head == "softmax" else min(FLOOR, self.predict.threshold)
         self.hashes = {str(folder): found[1]}
         self.pairs = config.data.pair_indices
-        self.side, self.device, self.views = config.data.size, device, views_of(self.predict.tta)
+        self.side, self.device = config.data.size, device
+        self.views = trained_views(self.name, config.augment, self.predict.tta)
         self.sides, self.on_gpu = self.predict.sides(config.data.size), device.torch.type == "cuda"
         network = build(config.model, classes=config.channels, size=config.data.size, pretrained=False)
         check_fit(folder / weights, found[0], network)

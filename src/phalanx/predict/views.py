@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..config import Augment
 from ..errors import DataError
+from ..runtime.terminal import say
 from .maps import EMPTY, FLOOR, SLACK, Box, MapsSum, ProbabilityMaps, box_of, reordered
 
 Array = Any  # np.ndarray, or torch.Tensor on any device
@@ -74,6 +76,21 @@ def views_of(tta: Sequence[str]) -> list[View]:
     choices = [(False, True) if name in flips else (False,) for name in ("hflip", "vflip")]
     turns = range(4) if "rotate" in tta else range(1)
     return [View(h, v, k) for h, v, k in product(*choices, turns)]  # type: ignore[arg-type]
+
+
+def trained_views(name: str, augment: Augment, tta: Sequence[str]) -> list[View]:
+    """The views of a run's prediction, with a warning if they look like one class alone.
+
+    Args:
+        name: of the run.
+        augment: of its training.
+    """
+    if augment.copies_only and tta:
+        say(
+            f"warning: {name}: tta={','.join(tta)}: with augment.copies_only nothing but repeated images of rare "
+            "classes was ever flipped or turned, so another view of any image looks like these"
+        )
+    return views_of(tta)
 
 
 def probabilities(

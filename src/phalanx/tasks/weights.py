@@ -51,9 +51,14 @@ def tell_weights(
 
 
 def check_copies(config: Config, weights: np.ndarray | None) -> None:
-    """Raises ConfigError if only repeated images are to be augmented, and none is repeated."""
+    """Raises ConfigError if only repetitions are to be augmented, and there are none, or views would look like them."""
     if config.augment.copies_only and (weights is None or weights.max(initial=0) <= 1):
         raise ConfigError(
             "augment.copies_only: an epoch shows no image twice, so nothing would be augmented; give data.balance, or "
             "leave it out"
+        )
+    if config.augment.copies_only and config.predict.tta:
+        raise ConfigError(
+            f"predict.tta={','.join(config.predict.tta)}: with augment.copies_only nothing but repeated images is ever "
+            "flipped or turned, so another view of any image looks like their class; leave predict.tta empty"
         )
