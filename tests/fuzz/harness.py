@@ -275,8 +275,8 @@ def _limit_memory() -> None:
 
 
 def seconds_of_a_test(slow: bool) -> float:
-    """Seconds of a core for which a format is tried: ``FUZZ_SECONDS``, else 0.5 by default and 180 under ``slow``."""
-    return float(os.environ.get("FUZZ_SECONDS", 180.0 if slow else 0.5))
+    """Seconds of a core for which a format is tried: ``FUZZ_SECONDS``, else 0.3 by default and 180 under ``slow``."""
+    return float(os.environ.get("FUZZ_SECONDS", 180.0 if slow else 0.3))
 
 
 def summary(reports: Sequence[Report]) -> str:

@@ -121,7 +121,7 @@ def drawn(pieces):
     return [line for line in lines if line.strip()]
 
 
-@pytest.mark.parametrize("columns", [80, 40])
+@pytest.mark.parametrize("columns", [pytest.param(80, marks=pytest.mark.slow), 40])
 def test_on_a_terminal_the_numbers_fit_and_it_is_never_silent(columns):
     pieces = on_terminal(TERMINAL, columns)
     lines = drawn(pieces)

@@ -184,3 +184,10 @@ def test_panels_below_others_are_in_their_columns():
     assert len(first) == 120  # of both rows, the second below all panels of the first
     assert first[60] > tops[4] + 60
     assert len(page) > first[-1]
+
+
+def test_a_line_below_may_have_more_columns_than_the_first():
+    wide = [Panel("a", np.full((60, width, 3), (30, 0, 255), np.uint8)) for width in (60, 800)]
+    page = sheet([SheetRow(["one"], wide[:1], [[None, wide[1]]])], "Title", "")
+    assert page.shape[1] == 18 + 60 + 10 + 800 + 18
+    assert (page == (30, 0, 255)).all(axis=2).sum() == 60 * 860

@@ -126,7 +126,7 @@ def _row(
             made = panels(other.scene(name), other.classes, side, chosen=_same(first, other, chosen),
                           kinds=("truth", "errors"))  # fmt: skip
             named = [Panel(f"{other.name}: {one.title}", one.pixels) for one in made]
-            below.append([*[None] * (len(own) - len(named)), *named])
+            below.append([None, *named])  # below the image
         return SheetRow(lines, own, below)
     frame = zoom(scene, worst or chosen, side)
     parts: list[tuple[Frame, list[int], tuple[str, ...]]] = [

@@ -1,6 +1,7 @@
 """Pages of panels in rows with gutters, a title and a legend, as one PNG."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,12 @@ class SheetRow(NamedTuple):
     below: Sequence[Sequence[Panel | None]] = ()
 
     @property
+    def widths(self) -> list[int]:
+        """Of the columns, in pixels."""
+        columns = zip_longest(self.panels, *self.below)
+        return [max((one.pixels.shape[1] for one in column if one), default=0) for column in columns]
+
+    @property
     def height(self) -> int:
         """In pixels, with the gap to the next row."""
         sides = [
@@ -53,7 +60,7 @@ def sheet(
         shown: numbers of the classes in the legend; None: all.
         errors: ``masks`` or ``boxes``, whose signs are explained; empty: none.
     """
-    wide = max((sum(one.pixels.shape[1] + GAP for one in row.panels) - GAP for row in rows), default=0)
+    wide = max((sum(width + GAP for width in row.widths) - GAP for row in rows), default=0)
     width = max(NARROWEST, wide + 2 * EDGE)
     inner = width - 2 * EDGE
     wrapped = wrap(text, inner)
@@ -74,11 +81,11 @@ def sheet(
         top = y + LINE * len(row.lines) + 4
         for panels in (row.panels, *row.below):
             x = EDGE
-            for one, above in zip(panels, row.panels, strict=False):
+            for one, width in zip(panels, row.widths, strict=False):
                 if one:
-                    page.write(one.title, x, top, one.pixels.shape[1], faint=True)
+                    page.write(one.title, x, top, width, faint=True)
                     page.put(one.pixels, x, top + LINE)
-                x += above.pixels.shape[1] + GAP
+                x += width + GAP
             top += LINE + _tallest(panels) + GAP
         y += row.height
     return page.pixels
