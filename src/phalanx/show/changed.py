@@ -13,11 +13,11 @@ from ..data.label_text import Found, read_text
 from ..data.snapshot import Version
 from ..data.versions import ImageRow
 from ..errors import DataError
-from ..runtime.files import check_report_folder, refuse_foreign, write_report
+from ..runtime.files import check_report_folder, write_report
 from ..visualize.marks import numbered, shrunk
 from ..visualize.outlined import Frame, Line, frame_around, panel
 from ..visualize.palette import RGB, class_colours
-from ..visualize.png import MADE_BY, write_png
+from ..visualize.png import refuse_others, write_png
 from ..visualize.sheets import Panel, page
 from .labels import words_of
 
@@ -49,7 +49,7 @@ def write_changes(before: Version, after: Version, found: Changes, out: Path, *,
         written.append(file)
     for file in there:  # of an earlier call with more pictures
         if file not in written:
-            refuse_foreign(out / file, f"Software\0{MADE_BY}")
+            refuse_others(out / file)
             (out / file).unlink(missing_ok=True)
     return written
 

@@ -9,9 +9,9 @@ from typing import Any
 from ..config import Augment, nearest
 from ..data.records import Record
 from ..errors import ConfigError
-from ..runtime.files import check_report_folder, refuse_foreign, write_report
+from ..runtime.files import check_report_folder, write_report
 from ..runtime.reading import LIST, read_mapping
-from ..visualize.png import MADE_BY, write_png
+from ..visualize.png import refuse_others, write_png
 from . import annotated, augmented, pixels
 from .options import SECTIONS, ShowOptions
 from .subject import NotApplicable, Picture, Subject
@@ -79,7 +79,7 @@ def show(
     _index(out, subject, listed, left_out)
     written = [one["file"] for one in listed]
     for file in sorted(earlier - set(written)):  # of an earlier call with more pictures
-        refuse_foreign(out / file, f"Software\0{MADE_BY}")
+        refuse_others(out / file)
         (out / file).unlink(missing_ok=True)
     return written, left_out
 

@@ -38,10 +38,8 @@ class SheetRow(NamedTuple):
     @property
     def height(self) -> int:
         """In pixels, with the gap to the next row."""
-        sides = [
-            max((one.pixels.shape[0] for one in panels if one), default=0) for panels in (self.panels, *self.below)
-        ]
-        return LINE * len(self.lines) + 4 + sum(LINE + side for side in sides) + GAP * len(self.below) + GUTTER
+        panels = sum(LINE + _tallest(line) for line in (self.panels, *self.below)) + GAP * len(self.below)
+        return LINE * len(self.lines) + 4 + panels + GUTTER
 
 
 def _tallest(panels: Sequence[Panel | None]) -> int:
